@@ -1,0 +1,73 @@
+"""Where a setting is found: the environment, a `.env` file, or a pyproject.toml.
+
+Keys are never taken from pyproject.toml, which people commit.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+KEY_NAMES = ("IMAGEN_API_KEY", "FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
+
+_TABLE = "imagen-widget"
+
+
+class Lookup:
+    """Finds a setting in the environment, the `.env` file and pyproject.toml, in that order."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self._environ = environ
+        self._folder = folder
+        self._dotenv: Mapping[str, str | None] | None = None
+        self._table: Mapping[str, Any] | None = None
+
+    def __call__(self, name: str) -> str | None:
+        """Return the value, or None; an empty value counts as not set."""
+        found = self._environ.get(name) or self.dotenv.get(name)
+        if found or name in KEY_NAMES:
+            return found.strip() if found else None
+        value = self.table.get(name.removeprefix("IMAGEN_").lower().replace("_", "-"))
+        return None if value is None else str(value)
+
+    @property
+    def dotenv(self) -> Mapping[str, str | None]:
+        """The `.env` file beside the notebook, as python-dotenv reads it."""
+        if self._dotenv is None:
+            path = self._folder / ".env"
+            self._dotenv = _read_dotenv(path) if path.is_file() else {}
+        return self._dotenv
+
+    @property
+    def table(self) -> Mapping[str, Any]:
+        """`[tool.imagen-widget]` of the nearest pyproject.toml that has one."""
+        if self._table is None:
+            self._table = _read_table(self._folder)
+        return self._table
+
+
+def _read_dotenv(path: Path) -> Mapping[str, str | None]:
+    import dotenv
+
+    try:
+        return dotenv.dotenv_values(path)
+    except (OSError, UnicodeDecodeError):
+        return {}
+
+
+def _read_table(folder: Path) -> Mapping[str, Any]:
+    for place in (folder, *folder.parents):
+        path = place / "pyproject.toml"
+        if not path.is_file():
+            continue
+        try:
+            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+        except (OSError, ValueError):
+            continue  # somebody else's broken file must not stop a notebook
+        if _TABLE in tool:
+            return {str(k).replace("_", "-"): v for k, v in tool[_TABLE].items()}
+    return {}

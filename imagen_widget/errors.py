@@ -1,0 +1,149 @@
+"""What can go wrong, as one tree of exceptions with one readable line each.
+
+Every message says what happened and ends with the remedy. No error holds headers or a key, and
+none echoes the prompt: error texts are stored in notebooks that people share.
+
+    ImagenError                       anything that this package raises on purpose
+      CredentialsError                no key, a refused key, or an empty balance
+      InvalidRequest (ValueError)     a field that the model does not take, here or by a 422
+      ModelRetired                    the endpoint is gone; names its successor
+      ContentRejected                 the content checker refused, in its own words
+      QueueError                      network or service failed; the job may still be fetched
+        SubmitUncertain               the submit may have been accepted; never sent again by itself
+        QueueTimeout (TimeoutError)   the deadline passed; the job goes on at the provider
+      GenerationFailed                the job ended with an error, in its own words
+      BudgetExceeded                  the spend cap would be passed; nothing was sent
+      JournalError                    the journal cannot be written or read; nothing was sent
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+__all__ = [
+    "BudgetExceeded",
+    "ContentRejected",
+    "CredentialsError",
+    "GenerationFailed",
+    "ImagenError",
+    "InvalidRequest",
+    "JournalError",
+    "ModelRetired",
+    "QueueError",
+    "QueueTimeout",
+    "SubmitUncertain",
+]
+
+_LONGEST_LINE = 600
+
+
+def one_line(text: str, *, limit: int = _LONGEST_LINE) -> str:
+    """Return `text` as one printable line of at most `limit` characters.
+
+    Server texts go through here, so that a page of HTML or a terminal escape in an error body
+    cannot reach a cell.
+    """
+    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
+    line = " ".join(printable.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+class ImagenError(Exception):
+    """Anything that this package raises on purpose: one line in a notebook, all of it with %tb.
+
+    Attributes:
+        message: What happened.
+        remedy: What to do about it; may be empty.
+        ticket: The `Ticket` of the job where the work can still be fetched, else None.
+        request_id: The provider's id of the job, where one is known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        ticket: Any = None,  # noqa: ANN401 - a Ticket lives one floor above
+    ) -> None:
+        self.message = one_line(message)
+        self.remedy = one_line(remedy)
+        self.ticket = ticket
+        super().__init__(" ".join(part for part in (self.message, self.remedy) if part))
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's id of the job, or None."""
+        return getattr(self.ticket, "request_id", None)
+
+    def _render_traceback_(self) -> list[str]:
+        """Give IPython one line, and the whole trace to somebody who asks with %tb."""
+        if _asked_with_tb():
+            return traceback.format_exception(self)
+        return [f"{type(self).__name__}: {self}"]
+
+
+def _asked_with_tb() -> bool:
+    """Tell whether IPython's %tb is on the stack: it renders through the same hook."""
+    frame = sys._getframe()  # noqa: SLF001 - the only way to know who asks; IPython passes nothing
+    while frame is not None:
+        if frame.f_code.co_qualname == "ExecutionMagics.tb":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]  # the outermost frame has no caller
+    return False
+
+
+class CredentialsError(ImagenError):
+    """There is no key, the provider refused it (401, 403), or the balance is spent."""
+
+
+class InvalidRequest(ImagenError, ValueError):
+    """A field or value that the model does not take, refused here or by the provider (422).
+
+    Attributes:
+        field: The name of the offending field, where it is known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        field: str | None = None,
+        ticket: Any = None,  # noqa: ANN401 - a Ticket lives one floor above
+    ) -> None:
+        super().__init__(message, remedy=remedy, ticket=ticket)
+        self.field = field
+
+
+class ModelRetired(ImagenError):
+    """The endpoint answers 404 or 410: it is gone; the message names the successor."""
+
+
+class ContentRejected(ImagenError):
+    """The content checker refused the prompt or the picture."""
+
+
+class QueueError(ImagenError):
+    """The network or the service failed; with a `ticket` the work can still be fetched."""
+
+
+class SubmitUncertain(QueueError):
+    """The submit may have been accepted and billed; it is never sent again by itself."""
+
+
+class QueueTimeout(QueueError, TimeoutError):
+    """The deadline passed; the job goes on at the provider and can be fetched later."""
+
+
+class GenerationFailed(ImagenError):
+    """The job finished with an error instead of a picture."""
+
+
+class BudgetExceeded(ImagenError):
+    """The request would pass the spend cap; nothing was sent."""
+
+
+class JournalError(ImagenError):
+    """The journal of paid jobs cannot be used; without it nothing is sent."""
