@@ -1,0 +1,36 @@
+"""A fal-compatible queue that needs no account and draws its own pictures.
+
+It is written from the documented wire format and imports nothing of ours, so that
+when the client and the demo agree it is evidence, not an echo.
+
+Words in a prompt steer a single job, for people who want to see a thing happen:
+
+| in the prompt       | what happens                                                    |
+|---------------------|-----------------------------------------------------------------|
+| `[demo:queue=3]`    | three requests are in front of this one                         |
+| `[demo:slow=20]`    | the whole job takes twenty seconds                              |
+| `[demo:few]`        | one picture fewer than asked (`[demo:few=2]`: two fewer)        |
+| `[demo:reject]`     | the content checker refuses the prompt                          |
+| `[demo:silent]`     | the model returns no picture and gives no reason                |
+| `[demo:fail]`       | the machine is lost while it works                              |
+| `[demo:stubborn]`   | the job goes on although it was cancelled                       |
+| `[demo:inline]`     | pictures come inside the result, as `data:` addresses           |
+| `[demo:balance]`    | the account is empty: the request is not accepted               |
+| `[demo:retired]`    | the model is switched off: the request is not accepted          |
+
+Tests say the same, and more, with a `Behaviour`.
+"""
+
+from ._app import DemoServer, RecordedRequest, create_app
+from ._behaviour import Behaviour, EarlyResult, Outcome, Refusal, StatusRoute
+
+__all__ = [
+    "Behaviour",
+    "DemoServer",
+    "EarlyResult",
+    "Outcome",
+    "RecordedRequest",
+    "Refusal",
+    "StatusRoute",
+    "create_app",
+]
