@@ -1,0 +1,92 @@
+# Two commands matter: `make demo` (see it work) and `make test` (see it proven).
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
+HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
+
+QUICKSTART := notebooks/01_quickstart.ipynb
+DEMO_HOME := $(or $(IMAGEN_HOME),$(CURDIR)/build/demo)
+LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)  # containers often run as root
+PYTEST := $(BIN)/python -m pytest
+
+export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels format clean
+
+help:  ## List what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.stamp-demo  ## Open the quickstart in JupyterLab on the demo provider (HEADLESS=1: only run it)
+ifeq ($(strip $(HEADLESS)),1)
+	@mkdir -p build
+	IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/jupyter nbconvert --to notebook --execute \
+	    --output-dir build $(QUICKSTART)
+	@pictures=$$(find '$(DEMO_HOME)' -name '*.png' -o -name '*.jpg' -o -name '*.jpeg' -o -name '*.webp' | sort); \
+	if [ -z "$$pictures" ]; then echo 'The notebook ran, but kept no picture in $(DEMO_HOME).' >&2; exit 1; fi; \
+	printf 'Notebook: build/$(notdir $(QUICKSTART))\nPictures:\n%s\n' "$$pictures"
+else
+	IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/jupyter lab $(LAB_FLAGS) $(QUICKSTART)
+endif
+
+test: lint chromium kernels  ## Check everything: linters, types, floors, spelling, then all tests
+	$(PYTEST) -m 'not bench'
+
+lint: $(VENV)/.stamp-dev  ## Linters, types, import floors, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+unit: $(VENV)/.stamp-dev  ## The quick tests
+	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench'
+
+kernel: kernels  ## Tests in real kernels, each ipykernel of the matrix
+	$(PYTEST) -m 'kernel and not bench'
+
+browser: $(VENV)/.stamp-dev chromium  ## Tests in a real browser: JupyterLab, Notebook, Voila
+	$(PYTEST) -m 'browser and not bench'
+
+bench: $(VENV)/.stamp-dev  ## Measure time and memory, print the numbers
+	$(PYTEST) -m bench -s
+
+chaos: $(VENV)/.stamp-dev  ## Kill processes and drop connections on purpose
+	$(PYTEST) -m chaos
+
+format: $(VENV)/.stamp-dev  ## Format the code, apply safe fixes
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+chromium:  ## Find Chromium, or install it where that is allowed
+	@.ci/chromium
+
+kernels: $(VENV)/.stamp-dev  ## Build the environments of the ipykernel matrix
+	@$(BIN)/python -m tests.kernel.environments
+
+clean:  ## Remove environments, builds and caches
+	rm -rf $(VENV) .venv-matrix build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.stamp-demo: pyproject.toml | $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install -qq --editable '.[enhanced]' --group demo
+	@touch $@
+
+$(VENV)/.stamp-dev: pyproject.toml | $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install -qq --editable . --group dev
+	@touch $@
+
+$(VENV)/.stamp-venv:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        "$$python" -m venv $(VENV) && \
+	        $(BIN)/python -m pip install -qq --upgrade 'pip>=25.1' && \
+	        touch $@; \
+	        exit; \
+	    fi; \
+	done; \
+	echo 'imagen_widget needs Python 3.11 or newer and found none. Install one, or name it: make PYTHON=/path/to/python3.' >&2; \
+	exit 1
