@@ -12,12 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OURS = ("IMAGEN_", "FAL_")
+# A skip counts as a failure here; read once, because tests run without our variables.
+STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
 SLOW_MARKERS = ("kernel", "browser")  # in this order, after everything else
-
-
-def _is_strict() -> bool:
-    """Tell whether a skip counts as a failure, as it does in CI."""
-    return os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -33,7 +30,7 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let no test skip where skips are failures."""
     report = yield
-    if _is_strict():
+    if STRICT:
         _fail_if_skipped(report)
     return report
 
@@ -42,7 +39,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Let no module skip where skips are failures."""
     report = yield
-    if _is_strict():
+    if STRICT:
         _fail_if_skipped(report)
     return report
 

@@ -1,0 +1,212 @@
+"""Jupyter servers for browser tests: JupyterLab, Notebook 7, Voila, each in its own home."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+import nbformat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+FrontEnd = Literal["lab", "notebook", "voila"]
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+STARTS = 3  # another process may take the free port between finding and using it
+READY = "is running at"
+FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTEST")
+TOKEN = "made-up-token"
+
+# Without these a pop-up with news covers the corner of every screenshot.
+QUIET_LAB = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
+
+
+@dataclass(frozen=True)
+class JupyterServer:
+    """A running server.
+
+    Attributes:
+        front_end: What it serves notebooks with.
+        root: Folder whose notebooks it serves.
+        home: Home folder of the server and its kernels.
+        url: Where it listens, without a slash at the end.
+    """
+
+    front_end: FrontEnd
+    root: Path
+    home: Path
+    url: str
+
+    def address(self, notebook: str) -> str:
+        """Return the address that opens one notebook of the root folder."""
+        path = quote(notebook)
+        match self.front_end:
+            case "lab":
+                return f"{self.url}/doc/tree/{path}?token={TOKEN}&reset"
+            case "notebook":
+                return f"{self.url}/notebooks/{path}?token={TOKEN}"
+            case "voila":
+                return f"{self.url}/voila/render/{path}?token={TOKEN}"
+
+    def write_notebook(self, name: str, cells: Sequence[str]) -> None:
+        """Put a notebook of code cells into the root folder."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, self.root / name)
+
+
+@contextlib.contextmanager
+def running_server(
+    front_end: FrontEnd,
+    folder: Path,
+    *,
+    theme: Literal["light", "dark"] = "light",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[JupyterServer]:
+    """Start a server and end it, with its kernels, in any case.
+
+    Args:
+        front_end: Which one to start.
+        folder: An empty folder for its home and its notebooks.
+        theme: The theme it opens with.
+        settings: Environment variables of its kernels.
+    """
+    root, home = folder / "notebooks", folder / "home"
+    root.mkdir(parents=True)
+    home.mkdir()
+    _write_lab_settings(home, theme)
+    environment = _environment(home, settings or {})
+    process, port = _start(front_end, root, theme, environment)
+    try:
+        yield JupyterServer(front_end, root, home, f"http://127.0.0.1:{port}")
+    finally:
+        process.stop()
+
+
+class _Process:
+    """A server's process; its output is read all the time, else it would block one day."""
+
+    def __init__(self, command: list[str], root: Path, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that its kernels can be ended with it
+        )
+        self._lines: list[str] = []
+        self._settled = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    def wait_until_ready(self) -> bool:
+        """Wait until it listens; False when it ended or took too long."""
+        return self._settled.wait(START_SECONDS) and READY in self.log
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # kernels that did not go with it
+        self._reader.join(STOP_SECONDS)
+
+    def _read(self, output: IO[str]) -> None:
+        with output:
+            for line in output:
+                self._lines.append(line)
+                if READY in line:
+                    self._settled.set()
+        self._settled.set()
+
+
+def _start(
+    front_end: FrontEnd, root: Path, theme: str, environment: Mapping[str, str]
+) -> tuple[_Process, int]:
+    for _ in range(STARTS):
+        port = _free_port()
+        process = _Process(_command(front_end, port, root, theme), root, environment)
+        if process.wait_until_ready():
+            return process, port
+        process.stop()
+    message = f"{front_end} did not start; its log:\n{process.log}"
+    raise RuntimeError(message)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command(front_end: FrontEnd, port: int, root: Path, theme: str) -> list[str]:
+    flags = [f"--port={port}", "--no-browser"]
+    if front_end == "voila":
+        program, app = "voila", "Voila"
+        flags += ["--Voila.ip=127.0.0.1", f"--Voila.token={TOKEN}", f"--theme={theme}", str(root)]
+    else:
+        program, app = (
+            ("jupyter-lab", "LabApp")
+            if front_end == "lab"
+            else ("jupyter-notebook", "JupyterNotebookApp")
+        )
+        flags += [
+            "--ip=127.0.0.1",
+            "--allow-root",
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={TOKEN}",
+            f"--ServerApp.root_dir={root}",
+            f"--{app}.expose_app_in_browser=True",  # window.jupyterapp: how tests run cells
+            "--LabApp.extension_manager=readonly",  # no look at a package index
+        ]
+    return [str(Path(sys.executable).with_name(program)), *flags]
+
+
+def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return {
+        **ours,
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "IMAGEN_PROVIDER": "demo",
+        "IMAGEN_HOME": str(home / "imagen"),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger warns about frozen modules
+        **settings,
+    }
+
+
+def _write_lab_settings(home: Path, theme: str) -> None:
+    folder = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    folder.mkdir(parents=True)
+    themes = {"theme": f"JupyterLab {theme.title()}"}
+    for name, content in (("notification", QUIET_LAB), ("themes", themes)):
+        path = folder / f"{name}.jupyterlab-settings"
+        path.write_text(json.dumps(content), encoding="utf-8")
