@@ -58,7 +58,10 @@ class ImagenError(Exception):
         remedy: What to do about it; may be empty.
         ticket: The `Ticket` of the job where the work can still be fetched, else None.
         request_id: The provider's id of the job, where one is known.
+        billed: Whether the provider may charge for what failed.
     """
+
+    billed: bool = False
 
     def __init__(
         self,
@@ -132,9 +135,13 @@ class QueueError(ImagenError):
 class SubmitUncertain(QueueError):
     """The submit may have been accepted and billed; it is never sent again by itself."""
 
+    billed = True
+
 
 class QueueTimeout(QueueError, TimeoutError):
     """The deadline passed; the job goes on at the provider and can be fetched later."""
+
+    billed = True
 
 
 class GenerationFailed(ImagenError):
