@@ -65,6 +65,12 @@ class CancelledAtProvider(GenerationFailed):
     """The job ended because it was cancelled; it is not billed."""
 
 
+class ResultExpired(QueueError):  # noqa: N818 - named like the rest of the error tree
+    """The provider no longer knows the job, or never did."""
+
+    billed = True
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What a failing answer says of itself.
@@ -260,5 +266,14 @@ def retired(endpoint: str, says: str, *, ticket: object = None) -> ModelRetired:
     return ModelRetired(
         f"{endpoint} is not served here{f': {says}' if says else '.'}",
         remedy=f"Use {successor} instead (-m {successor}); others: {names}.",
+        ticket=ticket,
+    )
+
+
+def expired(ticket: Any) -> ResultExpired:  # noqa: ANN401 - a Ticket lives one floor above
+    """Return the error for a job that its provider does not know (any more)."""
+    return ResultExpired(
+        f"{ticket.provider} knows no job {ticket.request_id}.",
+        remedy="Results are kept for about an hour; look at your usage there, then run it again.",
         ticket=ticket,
     )

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _LONGEST_LINE = 600
+_ENDS = ".!?:…\u3002\uff01\uff1f"  # the last three end Chinese sentences
 
 
 def one_line(text: str, *, limit: int = _LONGEST_LINE) -> str:
@@ -48,6 +49,10 @@ def one_line(text: str, *, limit: int = _LONGEST_LINE) -> str:
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
     line = " ".join(printable.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text[-1] in _ENDS else f"{text}."
 
 
 class ImagenError(Exception):
@@ -70,7 +75,7 @@ class ImagenError(Exception):
         remedy: str = "",
         ticket: Any = None,  # noqa: ANN401 - a Ticket lives one floor above
     ) -> None:
-        self.message = one_line(message)
+        self.message = _sentence(one_line(message))
         self.remedy = one_line(remedy)
         self.ticket = ticket
         super().__init__(" ".join(part for part in (self.message, self.remedy) if part))

@@ -1,0 +1,291 @@
+"""HTTP for the queue: the only module that imports httpx.
+
+Three clients, one rule. Submits use no kept connection, since a balancer that closes one makes a
+paid POST fail ambiguously. Polls share a small pool. Media go without key, cookies and content
+coding. The key is added to a single request after its origin was checked, never to a client: httpx
+sends what a client carries to any absolute address that it is given. Nothing follows a redirect
+by itself.
+"""
+
+from __future__ import annotations
+
+import zlib
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+import anyio
+import httpx
+
+from imagen_widget._peers import PeerRule
+from imagen_widget._wire import MOST_PICTURE_BYTES, Answer, Call
+from imagen_widget.errors import QueueError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Iterator
+
+    from imagen_widget._keys import Secret
+
+MOST_ANSWER_BYTES = 8 * 1024 * 1024
+MOST_RESULT_BYTES = 96 * 1024 * 1024  # four pictures as data: addresses, asked for with sync_mode
+
+_CONNECT_SECONDS = 10.0
+_SILENCE_SECONDS = 30.0
+_KEPT_CONNECTIONS = 20
+_MOST_CONNECTIONS = 100
+_MOST_DOWNLOADS = 16
+_MOST_HOPS = 3
+_AGENT = "imagen_widget"
+
+
+class NotSent(Exception):  # noqa: N818 - the name says the outcome, which is what counts here
+    """The request surely never reached the server: it may be sent again."""
+
+
+class Lost(Exception):  # noqa: N818 - the name says the outcome, which is what counts here
+    """The request may have reached the server, but no whole answer came back."""
+
+
+class Http:
+    """Makes calls to one origin, and fetches pictures from anywhere that is public.
+
+    Args:
+        base_url: The configured base; only addresses below it get the key.
+        scheme: The word before the key.
+        key: The key, or None.
+        transport: Stands in for the network, for the demo and for tests.
+        peers: Which hosts pictures may come from.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        scheme: str,
+        key: Secret | None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        peers: PeerRule | None = None,
+    ) -> None:
+        self._base = base_url
+        self._origin = _origin(base_url)
+        self._scheme = scheme
+        self._key = key
+        self._peers = peers or PeerRule(base_url, checks=transport is None)
+        tls = httpx.create_ssl_context() if transport is None else True  # made once: it is slow
+        self._submits = _client(transport, tls, kept=0, most=_MOST_CONNECTIONS)
+        self._polls = _client(transport, tls, kept=_KEPT_CONNECTIONS, most=_MOST_CONNECTIONS)
+        self._media = _client(transport, tls, kept=_KEPT_CONNECTIONS, most=_MOST_DOWNLOADS)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in (self._submits, self._polls, self._media):
+            await client.aclose()
+
+    async def call(
+        self, call: Call, *, seconds: float, most_bytes: int = MOST_ANSWER_BYTES
+    ) -> Answer:
+        """Make a call with the key and return the whole answer.
+
+        Args:
+            call: What to ask.
+            seconds: The deadline for everything together; a dripping server ends it too.
+            most_bytes: The largest body that is read.
+
+        Raises:
+            NotSent: No connection was made.
+            Lost: The connection broke, the deadline passed, or the body is too large.
+        """
+        client = self._submits if call.method == "POST" else self._polls
+        request = self._signed(client, call)
+        with _outcomes(seconds), anyio.fail_after(seconds):
+            response = await client.send(request, stream=True)
+            try:
+                body = _decoded(response, await _read(response, most_bytes), most_bytes)
+            finally:
+                await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, self._without_key(body))
+
+    @asynccontextmanager
+    async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open an event stream with the key and give its chunks.
+
+        Args:
+            call: What to ask.
+            seconds: How long to wait for the answer to begin; later, for each chunk.
+
+        Raises:
+            NotSent: No connection was made.
+            Lost: The connection broke, fell silent, or the answer is no event stream.
+        """
+        request = self._signed(self._polls, call)
+        with _outcomes(seconds):
+            with anyio.fail_after(seconds):
+                response = await self._polls.send(request, stream=True)
+            try:
+                kind = response.headers.get("content-type", "")
+                if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004
+                    message = f"no event stream (HTTP {response.status_code})"
+                    raise Lost(message)
+                yield response.aiter_raw()
+            finally:
+                await response.aclose()
+
+    async def fetch(
+        self, url: str, *, seconds: float, most_bytes: int = MOST_PICTURE_BYTES
+    ) -> Answer:
+        """Fetch a picture without key, cookies or content coding; redirects are checked hop by hop.
+
+        Raises:
+            QueueError: The address is not allowed: no https, or not a public host.
+            NotSent: No connection was made.
+            Lost: The connection broke, the deadline passed, or the body is too large.
+        """
+        with _outcomes(seconds), anyio.fail_after(seconds):
+            for _ in range(_MOST_HOPS + 1):
+                await self._peers.check_address(url)
+                answer = await self._fetch_once(url, most_bytes)
+                target = answer.headers.get("location")
+                if not (300 <= answer.status < 400 and target):  # noqa: PLR2004 - the 3xx class
+                    return answer
+                url = urljoin(url, target)
+        raise QueueError(
+            "The picture's address leads from one address to the next without end.",
+            remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
+        )
+
+    async def _fetch_once(self, url: str, most_bytes: int) -> Answer:
+        self._media.cookies.clear()
+        request = self._media.build_request("GET", url, headers={"accept": "image/*"})
+        response = await self._media.send(request, stream=True)
+        try:
+            stream = response.extensions.get("network_stream")
+            if stream is not None:
+                self._peers.check_connected(stream.get_extra_info("server_addr"), url)
+            if "content-encoding" in response.headers:
+                message = "the picture came compressed, which was not asked for"
+                raise Lost(message)
+            body = await _read(response, most_bytes)
+        finally:
+            await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, body)
+
+    def _signed(self, client: httpx.AsyncClient, call: Call) -> httpx.Request:
+        if _origin(call.url) != self._origin or not call.url.startswith(self._base + "/"):
+            message = "a call must stay below the configured address"
+            raise AssertionError(message)
+        client.cookies.clear()
+        headers = {"accept": call.accept}
+        if call.body is not None:
+            headers["content-type"] = "application/json"
+        request = client.build_request(call.method, call.url, content=call.body, headers=headers)
+        if self._key is not None:
+            request.headers["authorization"] = f"{self._scheme} {self._key.reveal()}"
+        return request
+
+    def _without_key(self, body: bytes) -> bytes:
+        """Blank out the key where a server echoes it, so that no error can carry it further."""
+        if self._key is None:
+            return body
+        return body.replace(self._key.reveal().encode(), b"***")
+
+
+def app_transport(app: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - any ASGI application
+    """Return a transport that calls an ASGI application in this process."""
+    return httpx.ASGITransport(app=app, raise_app_exceptions=False)
+
+
+def _client(
+    transport: httpx.AsyncBaseTransport | None,
+    tls: ssl.SSLContext | bool,  # noqa: FBT001 - httpx's own type for verify
+    *,
+    kept: int,
+    most: int,
+) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=transport,
+        verify=tls,
+        follow_redirects=False,
+        headers={"user-agent": _AGENT, "accept-encoding": "identity"},
+        limits=httpx.Limits(
+            max_connections=most, max_keepalive_connections=kept, keepalive_expiry=30.0
+        ),
+        timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+    )
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or ""), port
+
+
+@contextmanager
+def _outcomes(seconds: float) -> Iterator[None]:
+    """Turn httpx's many exceptions into the two that matter: not sent, or lost."""
+    try:
+        yield
+    except (
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.PoolTimeout,
+        httpx.UnsupportedProtocol,
+        httpx.LocalProtocolError,
+        httpx.InvalidURL,
+    ) as error:
+        raise NotSent(_reason(error)) from None
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        raise Lost(_reason(error)) from None
+    except TimeoutError:
+        message = f"no whole answer within {seconds:.0f} s"
+        raise Lost(message) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in plain words; httpx's own texts are often empty."""
+    words = {
+        "ConnectTimeout": "no connection within the time limit",
+        "ReadTimeout": "no answer within the time limit",
+        "WriteTimeout": "the request could not be sent in time",
+        "RemoteProtocolError": "the connection was closed in the middle",
+        "ReadError": "the connection broke",
+        "WriteError": "the connection broke",
+        "ConnectError": "no connection",
+    }
+    name = type(error).__name__
+    text = str(error).strip()
+    plain = words.get(name, name)
+    return f"{plain} ({text})" if text and name == "ConnectError" else plain
+
+
+async def _read(response: httpx.Response, most_bytes: int) -> bytes:
+    """Read the body as sent, counting before keeping: decoders hand over 67 MB at a time."""
+    chunks = bytearray()
+    async for chunk in response.aiter_raw():
+        chunks += chunk
+        if len(chunks) > most_bytes:
+            message = f"the answer is larger than {most_bytes // 1024 // 1024} MB"
+            raise Lost(message)
+    return bytes(chunks)
+
+
+def _decoded(response: httpx.Response, body: bytes, most_bytes: int) -> bytes:
+    """Unpack what a server compressed although it was asked not to, up to the same limit."""
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding in {"", "identity"}:
+        return body
+    if coding not in {"gzip", "x-gzip", "deflate"}:
+        message = f"the answer's content coding {coding[:20]!r} was not asked for"
+        raise Lost(message)
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        unpacked = unpacker.decompress(body, most_bytes)
+    except zlib.error:
+        message = "the answer's compression is broken"
+        raise Lost(message) from None
+    if unpacker.unconsumed_tail:
+        message = f"the answer is larger than {most_bytes // 1024 // 1024} MB"
+        raise Lost(message)
+    return unpacked
