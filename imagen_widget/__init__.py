@@ -1,0 +1,96 @@
+"""Pictures from text inside Jupyter: a magic, a widget and a Python call over one paid-job core.
+
+    %load_ext imagen_widget
+    %imagen a red fox in fresh snow --ar 16:9 -n 2
+
+    from imagen_widget import generate
+    fox = generate("a red fox", aspect_ratio="16:9")
+
+Jobs are written to a journal before they are sent, pictures to disk before they are shown: a
+restarted kernel loses nothing that was paid for, and a cell that is run again pays nothing twice.
+Importing this package opens no socket, writes no file, starts no thread and patches nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from imagen_widget import errors
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from imagen_widget._client import ImagenClient
+    from imagen_widget._generate import Job, agenerate, generate, start
+    from imagen_widget._history import History
+    from imagen_widget._keys import login
+    from imagen_widget._provenance import Provenance
+    from imagen_widget._request import ImageRequest
+    from imagen_widget._result import GeneratedImage, Generation
+    from imagen_widget._ticket import Ticket
+    from imagen_widget._widget import ImagenWidget
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GeneratedImage",
+    "Generation",
+    "History",
+    "ImageRequest",
+    "ImagenClient",
+    "ImagenWidget",
+    "Job",
+    "Provenance",
+    "Ticket",
+    "__version__",
+    "agenerate",
+    "errors",
+    "generate",
+    "login",
+    "start",
+]
+
+_ROOMS = {
+    "GeneratedImage": "_result",
+    "Generation": "_result",
+    "History": "_history",
+    "ImageRequest": "_request",
+    "ImagenClient": "_client",
+    "ImagenWidget": "_widget",
+    "Job": "_generate",
+    "Provenance": "_provenance",
+    "Ticket": "_ticket",
+    "agenerate": "_generate",
+    "generate": "_generate",
+    "login": "_keys",
+    "start": "_generate",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Import a public name when it is first used, so that `import imagen_widget` stays light."""
+    if name not in _ROOMS:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register %imagen and its companions; called by `%load_ext imagen_widget`."""
+    from imagen_widget import _magic
+
+    _magic.load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Remove what `load_ipython_extension` registered."""
+    from imagen_widget import _magic
+
+    _magic.unload(shell)

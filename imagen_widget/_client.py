@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from imagen_widget._catalog import find_model
 from imagen_widget._collect import ResultReader, fetch_picture
@@ -133,6 +134,7 @@ class ImagenClient:
         """
         connects = refusals = 0
         while True:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # before the POST it is not too late
             try:
                 with anyio.CancelScope(shield=True):
                     answer = await self._http.call(

@@ -19,6 +19,7 @@ LONGEST_POLL_SECONDS = 2.0
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 8.0
+_QUEUE_POLL_SECONDS = 1.0  # the position should look alive
 _REQUEST_PRICE = 0.01  # seconds of delay that one status request is worth
 _PRIOR_SPREAD = 0.35  # sigma of the logarithm of a service time, before anything was observed
 _LEAST_SPREAD = 0.08
@@ -119,17 +120,20 @@ class PollSchedule:
         spread = max(statistics.pstdev(logs), _LEAST_SPREAD)
         return cls(math.exp(statistics.median(logs)), spread, shortest)
 
-    def next_seconds(self, running: float, *, chance: float) -> float:
-        """Return the seconds to wait when the job has been running for `running` seconds.
+    def next_seconds(self, running: float | None, *, chance: float) -> float:
+        """Return the seconds to wait before the next status request.
 
         Args:
-            running: Seconds since the job was first seen to run, or since submit.
+            running: Seconds since the job was first seen to run; None while it waits in the queue.
             chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
         """
-        hazard = self._hazard(max(running, 1e-3))
-        ideal = math.sqrt(2 * _REQUEST_PRICE / hazard) if hazard > 0 else LONGEST_POLL_SECONDS
-        longest = max(LONGEST_POLL_SECONDS, self.shortest)
-        return min(max(ideal, self.shortest), longest) * (0.9 + 0.2 * chance)
+        longest = min(self.median / 4, LONGEST_POLL_SECONDS)
+        if running is None:
+            ideal = min(longest, _QUEUE_POLL_SECONDS)
+        else:
+            hazard = self._hazard(max(running, 1e-3))
+            ideal = math.sqrt(2 * _REQUEST_PRICE / hazard) if hazard > 0 else longest
+        return max(min(ideal, longest), self.shortest) * (0.9 + 0.2 * chance)
 
     def _hazard(self, seconds: float) -> float:
         z = (math.log(seconds) - math.log(self.median)) / self.spread

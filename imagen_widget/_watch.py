@@ -169,8 +169,8 @@ class Watch:
                 self._hiccups = 0
                 self._budget.succeeded()
                 self._report(event, whole=True)
-                now = self._clock()
-                ran = now - self._ran_since if self._ran_since is not None else 0.0
+                since = self._ran_since
+                ran = None if since is None else self._clock() - since
                 seconds = self._schedule.next_seconds(ran, chance=self._chance())
         await self._sleep(min(seconds, max(self._end - self._clock(), 0.0)))
         self._left()

@@ -12,6 +12,7 @@ none echoes the prompt: error texts are stored in notebooks that people share.
         SubmitUncertain               the submit may have been accepted; never sent again by itself
         QueueTimeout (TimeoutError)   the deadline passed; the job goes on at the provider
       GenerationFailed                the job ended with an error, in its own words
+      JobCancelled (CancelledError)   the job was cancelled; says whether in time
       BudgetExceeded                  the spend cap would be passed; nothing was sent
       JournalError                    the journal cannot be written or read; nothing was sent
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from concurrent.futures import CancelledError
 from typing import Any
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "GenerationFailed",
     "ImagenError",
     "InvalidRequest",
+    "JobCancelled",
     "JournalError",
     "ModelRetired",
     "QueueError",
@@ -151,6 +154,10 @@ class QueueTimeout(QueueError, TimeoutError):
 
 class GenerationFailed(ImagenError):
     """The job finished with an error instead of a picture."""
+
+
+class JobCancelled(ImagenError, CancelledError):
+    """The job was cancelled; the message says what the provider confirmed."""
 
 
 class BudgetExceeded(ImagenError):

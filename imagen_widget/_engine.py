@@ -1,0 +1,91 @@
+"""Engine: the client, journal and store that all jobs with the same settings share.
+
+It lives on the loop thread. The journal and the store block on the disk, so they run in worker
+threads; journal calls one after the other, as SQLite would make them wait anyway.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from imagen_widget import _bridge
+from imagen_widget._client import ImagenClient
+from imagen_widget._journal import Journal
+from imagen_widget._store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imagen_widget._settings import Settings
+
+T = TypeVar("T")
+
+_MOST_DOWNLOADS = 8
+_MOST_SUBMITS = 20
+
+_engines: dict[object, Engine] = {}
+
+
+class Engine:
+    """What jobs with the same provider, key and home share.
+
+    Attributes:
+        client: The provider's client.
+        journal: The journal of the home folder; call it through `record`.
+        store: The pictures of the home folder.
+        submits: How many submits may be under way at once.
+        downloads: How many pictures may be under way at once.
+    """
+
+    def __init__(
+        self,
+        client: ImagenClient,
+        journal: Journal,
+        store: Store,
+    ) -> None:
+        self.client = client
+        self.journal = journal
+        self.store = store
+        self.submits = anyio.CapacityLimiter(_MOST_SUBMITS)
+        self.downloads = anyio.CapacityLimiter(_MOST_DOWNLOADS)
+        self._one = anyio.CapacityLimiter(1)
+
+    async def record(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - passed on
+        """Run a journal method in a worker thread, one at a time."""
+        return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._one)
+
+    async def close(self) -> None:
+        """Close the client's connections and the journal's file."""
+        await self.client.aclose()
+        await self.record(self.journal.close)
+
+
+def engine_for(settings: Settings) -> Engine:
+    """Return the engine for these settings; call it on the loop thread only."""
+    key = (
+        os.getpid(),
+        settings.provider.name,
+        settings.base_url,
+        settings.key,
+        settings.home,
+        settings.demo_seconds,
+        settings.poll_seconds,
+    )
+    if key not in _engines:
+        if not _engines:
+            _bridge.on_close(_close_all)
+        _engines[key] = Engine(
+            ImagenClient(settings=settings), Journal(settings.home), Store(settings.home)
+        )
+    return _engines[key]
+
+
+async def _close_all() -> None:
+    for engine in list(_engines.values()):
+        await engine.close()
+    _engines.clear()
