@@ -80,16 +80,7 @@ def create_app(
         require_key=require_key,
         base_url=base_url,
     )
-    job = "/{owner}/{alias}/requests/{request_id}"
-    routes = [
-        Route("/files/{request_id}/{name}", server.media, name="media"),
-        server.route(f"{job}/status/stream", server.stream, method="GET"),
-        server.route(f"{job}/status", server.status, method="GET"),
-        server.route(f"{job}/cancel", server.cancel, method="PUT"),
-        server.route(job, server.result, method="GET"),
-        server.route("/{owner}/{alias}", server.submit, method="POST"),
-        server.route("/{owner}/{alias}/{route:path}", server.submit, method="POST"),
-    ]
+    routes = server.routes()
     app = Starlette(routes=[Mount(prefix, routes=routes)] if prefix else routes)
     app.state.demo = server
     return app
@@ -113,7 +104,20 @@ class DemoServer:
     requests: deque[RecordedRequest] = field(default_factory=lambda: deque(maxlen=_KEPT_REQUESTS))
     """The latest requests, media excepted, oldest first."""
 
-    def route(self, path: str, endpoint: _Endpoint, *, method: str) -> Route:
+    def routes(self) -> list[Route]:
+        """All routes, the longer paths first: a submit takes any path."""
+        job = "/{owner}/{alias}/requests/{request_id}"
+        return [
+            Route("/files/{request_id}/{name}", self.media, name="media"),
+            self._guarded(f"{job}/status/stream", self.stream, method="GET"),
+            self._guarded(f"{job}/status", self.status, method="GET"),
+            self._guarded(f"{job}/cancel", self.cancel, method="PUT"),
+            self._guarded(job, self.result, method="GET"),
+            self._guarded("/{owner}/{alias}", self.submit, method="POST"),
+            self._guarded("/{owner}/{alias}/{route:path}", self.submit, method="POST"),
+        ]
+
+    def _guarded(self, path: str, endpoint: _Endpoint, *, method: str) -> Route:
         """A route that is recorded and asks for the key."""
 
         async def guarded(request: Request) -> Response:
