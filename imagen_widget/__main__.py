@@ -1,6 +1,7 @@
 """Serves the demo queue on loopback: `python -m imagen_widget --port 8800`."""
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush=True,
     )
     config = uvicorn.Config(create_app(seconds=options.seconds), log_level="warning")
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl+C is how one stops it
+        uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
@@ -68,17 +70,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= _LARGEST_PORT:
-        raise argparse.ArgumentTypeError(f"{port} is not between 0 and {_LARGEST_PORT}")
-    return port
+    if text.isdecimal() and int(text) <= _LARGEST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: give 0 to {_LARGEST_PORT}")
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds, 0 or more")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no time: give a number of seconds, 0 or more")
 
 
 def _listen(host: str, port: int) -> socket.socket:

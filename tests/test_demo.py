@@ -8,6 +8,8 @@ import json
 import os
 import queue
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -978,6 +980,53 @@ def test_the_command_refuses_numbers_that_make_no_sense(arguments: list[str]) ->
 
     assert done.returncode == 2
     assert arguments[0] in done.stderr.splitlines()[-1]
+
+
+def test_an_interrupt_ends_the_command_quietly() -> None:
+    arguments = [sys.executable, "-m", "imagen_widget", "--port", "0"]
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            address = re.findall(r"http://\S+", first_line(process))[0]
+            httpx.get(address)  # it answers, so it is up and listens to signals
+
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=START_SECONDS)
+        finally:
+            process.kill()
+
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_port_in_use_is_one_line_with_a_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "imagen_widget", "--port", str(taken.getsockname()[1])],
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("or --port 0 for any free one\n")
+
+
+def test_the_pace_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "soon")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "imagen_widget"],
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "'soon' is no time" in done.stderr
 
 
 def test_the_command_without_uvicorn_names_the_remedy() -> None:

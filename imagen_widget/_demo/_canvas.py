@@ -141,7 +141,7 @@ class Canvas:
         """Write one line about a centre; `height` and `fit`, the longest allowed, in pixels."""
         samples = self._samples
         font = ImageFont.load_default(height * samples)
-        weight = bold * height * samples
+        weight = round(bold * height * samples)
         left, top, right, bottom = font.getbbox(words, stroke_width=weight, anchor="mm")
         if fit is not None and right - left > fit * samples:
             height *= fit * samples / (right - left)

@@ -8,7 +8,7 @@ import anyio.to_thread
 from ._models import Order
 from ._painter import paint
 
-_KEPT_PICTURES = 24  # a picture of 4K weighs some megabytes
+_KEPT_PICTURES = 8  # a picture of 4K weighs some megabytes
 
 _painted = lru_cache(maxsize=_KEPT_PICTURES)(paint)
 
