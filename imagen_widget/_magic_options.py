@@ -108,6 +108,7 @@ RESUME = Grammar(
     (Option(("--forget",), "forget", "strike a job of unknown fate from the list", "ID"),),
 )
 SPEND = Grammar("%imagen_spend", ())
+GRAMMARS = {g.magic.removeprefix("%"): g for g in (IMAGEN, HISTORY, MODELS_LIST, RESUME, SPEND)}
 
 
 class _Parser(argparse.ArgumentParser):
