@@ -5,7 +5,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
 PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
+SMOKE ?=  # 1: `make bench` runs for half a minute; its figures mean nothing then
 HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
 
 QUICKSTART := notebooks/01_quickstart.ipynb
@@ -16,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels format clean
+.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -52,8 +54,8 @@ kernel: kernels  ## Tests in real kernels, each ipykernel of the matrix
 browser: $(VENV)/.stamp-dev chromium  ## Tests in a real browser: JupyterLab, Notebook, Voila
 	$(PYTEST) -m 'browser and not bench'
 
-bench: $(VENV)/.stamp-dev  ## Measure time and memory, print the numbers
-	$(PYTEST) -m bench -s
+bench: $(VENV)/.stamp-dev $(BENCH_VENV)/.stamp  ## Measure ours beside fal-client and raw sockets, print the table (SMOKE=1: only see it run)
+	$(BIN)/python -m tests.bench $(if $(filter 1,$(strip $(SMOKE))),--smoke)
 
 chaos: $(VENV)/.stamp-dev  ## Kill processes and drop connections on purpose
 	$(PYTEST) -m chaos
@@ -62,6 +64,9 @@ format: $(VENV)/.stamp-dev  ## Format the code, apply safe fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+notebooks: $(VENV)/.stamp-dev  ## Run the notebooks on the demo and keep their small outputs
+	$(BIN)/python -m tests.notebooks
+
 chromium:  ## Find Chromium, or install it where that is allowed
 	@.ci/chromium
 
@@ -69,7 +74,7 @@ kernels: $(VENV)/.stamp-dev  ## Build the environments of the ipykernel matrix
 	@$(BIN)/python -m tests.kernel.environments
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) .venv-matrix build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) .venv-matrix build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.stamp-demo: pyproject.toml | $(VENV)/.stamp-venv
 	$(BIN)/python -m pip install -qq --editable '.[enhanced]' --group demo
@@ -78,6 +83,11 @@ $(VENV)/.stamp-demo: pyproject.toml | $(VENV)/.stamp-venv
 $(VENV)/.stamp-dev: pyproject.toml | $(VENV)/.stamp-venv
 	$(BIN)/python -m pip install -qq --editable . --group dev
 	@touch $@
+
+$(BENCH_VENV)/.stamp: tests/bench/requirements.txt | $(VENV)/.stamp-venv
+	@$(BIN)/python -m venv --clear $(BENCH_VENV) && \
+	$(BENCH_VENV)/bin/python -m pip install -qq --requirement $< && \
+	touch $@
 
 $(VENV)/.stamp-venv:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \

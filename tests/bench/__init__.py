@@ -1,0 +1,1 @@
+"""The benchmarks: ours beside fal-client and beside raw sockets, in one run."""

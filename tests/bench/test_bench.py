@@ -1,0 +1,38 @@
+"""The benchmark runs: its works are done by all who need no environment of their own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench.trial import Work, run_trial
+from tests.bench.workloads import workloads
+
+
+@pytest.mark.parametrize("name", ["raw", "ours", "ours, client only", "ours, polling"])
+def test_each_contender_brings_every_result_of_its_work(name: str) -> None:
+    work = Work("3 short jobs", (0.2, 0.3, 0.4), picture_bytes=1000, known=(0.3,) * 10)
+
+    trial = run_trial(name, work)
+
+    assert trial.errors == []
+    assert len(trial.delays) == 3
+    assert min(trial.delays) > 0
+    assert trial.requests >= 3
+
+
+def test_the_table_puts_each_goal_beside_its_rival(capsys: pytest.CaptureFixture[str]) -> None:
+    bench.main(["--smoke", "--without", "fal-client", "--only", "5 jobs"])
+
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"^\| 5 jobs of 1 s: p50 \| [\d.]+ ms \| raw: [\d.]+ ms \| ", printed, re.MULTILINE
+    )
+
+
+def test_every_goal_compares_contenders_that_take_part() -> None:
+    for workload in workloads():
+        for goal in workload.goals:
+            assert {goal.ours, goal.rival} <= set(workload.contenders)
