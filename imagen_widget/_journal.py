@@ -18,6 +18,7 @@ from imagen_widget import _journal_table as table
 from imagen_widget._journal_file import JournalFile, explain
 from imagen_widget._journal_lease import is_dead, new_owner
 from imagen_widget._journal_rows import (
+    STEPS,
     IllegalStep,
     ImageRow,
     JobRow,
@@ -197,9 +198,10 @@ class Journal:
     # ------------------------------------------------------------------ who works on a job
 
     def lease(self, job_id: str, seconds: float = LEASE_SECONDS) -> bool:
-        """Take a job that nobody works on; False where somebody does, be it another thread."""
+        """Take a job that is not over and that nobody works on, not even another thread."""
         with self._writing() as db:
-            if not self._is_free(table.row_of(db, job_id)):
+            row = table.row_of(db, job_id)
+            if not STEPS[State(row["state"])] or not self._is_free(row):
                 return False
             table.hold(db, job_id, owner=self._me(), until=self._until(seconds))
             return True

@@ -82,9 +82,7 @@ def give_up(
 def finish(db: sqlite3.Connection, job_id: str, *, cost: int | None) -> None:
     """Close a job with its cost in millionths of a dollar; None means the reserved price."""
     step(db, job_id, State.DONE)
-    db.execute(
-        "UPDATE jobs SET cost = COALESCE(?, price), lease_until = 0 WHERE id = ?", (cost, job_id)
-    )
+    db.execute("UPDATE jobs SET cost = COALESCE(?, price) WHERE id = ?", (cost, job_id))
 
 
 def keep_ticket(db: sqlite3.Connection, job_id: str, *, ticket_json: str, request_id: str) -> None:

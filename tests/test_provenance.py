@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from imagen_widget import _metadata
+from imagen_widget._exif import EXIF_START
 from imagen_widget._metadata import Texts
 from imagen_widget._provenance import (
     LONGEST_STEM,
@@ -222,6 +223,40 @@ def test_other_exif_fields_stay(kind: str, endian: str) -> None:
     inner = found.get_ifd(0x8769)
     assert (inner[0xA002], inner[0x9003]) == (40, "2026")
     assert read(marked) == FOX
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_thumbnail_s_table_stays_and_tags_stay_in_order(order: str) -> None:
+    head = b"II*\x00" if order == "<" else b"MM\x00*"
+    late_tag = struct.pack(order + "HHII", 0xC4A5, 4, 1, 9)  # sorts after the pointer to come
+    thumbnail = struct.pack(order + "HHII", 0x0100, 4, 1, 160)
+    old = head + struct.pack(order + "IH", 8, 1) + late_tag + struct.pack(order + "I", 26)
+    old += struct.pack(order + "H", 1) + thumbnail + struct.pack(order + "I", 0)
+
+    marked = embed(encoded("jpeg", exif=EXIF_START + old), "image/jpeg", FOX)
+
+    exif = opened(marked).getexif()
+    assert list(exif) == [0x8769, 0xC4A5]
+    assert exif.get_ifd(ExifTags.IFD.IFD1) == {0x0100: 160}
+    assert read(marked) == FOX
+
+
+def test_the_jfif_header_stays_first_in_a_jpeg() -> None:
+    marked = embed(encoded("jpeg"), "image/jpeg", FOX)
+
+    assert [marked[2:4], marked[20:22]] == [b"\xff\xe0", b"\xff\xe1"]
+
+
+@pytest.mark.parametrize(("mode", "flags"), [("RGB", 0x0C), ("RGBA", 0x1C)])
+def test_the_header_given_to_a_plain_webp_tells_of_exif_xmp_and_alpha(
+    mode: str, flags: int
+) -> None:
+    data = encoded("webp-lossless", mode=mode)
+    assert data[12:16] == b"VP8L"  # no header of its own
+
+    marked = embed(data, "image/webp", FOX)
+
+    assert (marked[12:16], marked[20]) == (b"VP8X", flags)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
@@ -438,9 +473,9 @@ def test_json_of_another_shape_is_no_settings(text: str) -> None:
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
 @pytest.mark.parametrize("keyword", [b"parameters", b"imagen_widget"])
 def test_a_bomb_in_a_text_chunk_is_not_unpacked(kind: bytes, keyword: bytes) -> None:
-    """500 MB of blanks in 500 KB."""
+    """500 MB of one letter in 500 KB."""
     packer = zlib.compressobj(9)
-    packed = b"".join(packer.compress(b" " * 10**6) for _ in range(500)) + packer.flush()
+    packed = b"".join(packer.compress(b"a" * 10**6) for _ in range(500)) + packer.flush()
     between = b"\x00\x00" if kind == b"zTXt" else b"\x00\x01\x00\x00\x00"
     data = png_with((kind, keyword + between + packed))
 
@@ -453,6 +488,10 @@ def test_a_bomb_in_a_text_chunk_is_not_unpacked(kind: bytes, keyword: bytes) -> 
 
     assert found is None
     assert most < 10_000_000
+
+
+def test_a_text_beyond_the_bound_is_not_read() -> None:
+    assert read(png_with((b"tEXt", b"parameters\x00" + b"a" * 2_000_000))) is None
 
 
 @pytest.mark.parametrize(

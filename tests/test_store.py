@@ -151,6 +151,15 @@ def test_a_digest_of_another_form_names_no_file(store: Store, digest: str) -> No
     assert not store.verify(digest)
 
 
+def test_no_digest_leads_out_of_the_folder(store: Store, home: Path, tmp_path: Path) -> None:
+    for folder in ("sha256-..", f"aa/sha256-{'a' * 64}"):
+        (home / "images" / folder).mkdir(parents=True)
+    (tmp_path / "victim.png").write_bytes(picture())
+
+    for steps in ("../../../victim", "a" * 64 + "/../../../../victim"):
+        assert store.path(f"sha256:{steps}") is None
+
+
 def test_parts_of_dead_writers_are_swept_and_those_of_living_ones_stay(home: Path) -> None:
     now = 2_000_000_000.0
     store = Store(home, clock=lambda: now)
