@@ -54,6 +54,9 @@ DOUBLE_PRESS_SECONDS = 0.3
 MOST_ACTIVE = 8
 MOST_ENDED = 6
 MOST_ENTRIES = 60
+NO_PROMPT = Trouble(
+    "Write a prompt first.", "Say what the picture should show, then press Generate."
+)
 TOO_LATE = "Too late to cancel: the picture is here"
 
 
@@ -117,6 +120,8 @@ def _pressed(state: PanelState, press: Pressed) -> PanelState:
             state,
             trouble=Trouble(f"{MOST_ACTIVE} jobs are running.", "Wait for one, or cancel one."),
         )
+    if press.again is None and not state.form.prompt.strip():
+        return replace(state, trouble=NO_PROMPT)
     try:
         request = press.again or state.form.request()
     except InvalidRequest as error:

@@ -211,9 +211,10 @@ class PanelState:
 
     @property
     def announcement(self) -> str:
-        """What a screen reader is told: phases and endings, not each tenth of a second."""
-        if self.trouble is not None:
-            return f"{self.trouble.happened} {self.trouble.remedy}".strip()
+        """What a screen reader is told: phases and endings, not each tenth of a second.
+
+        Trouble is left out: the error box is an alert, which is read by itself.
+        """
         headline = self.headline
         if headline is None:
             return ""

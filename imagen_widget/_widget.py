@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import ipywidgets as w
@@ -16,6 +17,7 @@ import traitlets
 
 from imagen_widget import _widget_html as markup
 from imagen_widget import _widget_live as live
+from imagen_widget._catalog import MODELS, Choice
 from imagen_widget._html import escape
 from imagen_widget._panel import PanelController
 from imagen_widget._panel_state import Pictures, Tab
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imagen_widget._panel_state import PanelState
+
+_ICON_SIDE_PIXELS = 14
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -246,4 +250,18 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
 @cache
 def _style_sheet() -> str:
-    return files("imagen_widget").joinpath("_widget_style.css").read_text("utf-8")
+    sheet = files("imagen_widget").joinpath("_widget_style.css").read_text("utf-8")
+    return sheet + "".join(_ratio_icon(ratio) for ratio in sorted(_ratios()))
+
+
+def _ratios() -> set[str]:
+    offered = (model.parameter("aspect_ratio") for model in MODELS)
+    return {ratio for choice in offered if isinstance(choice, Choice) for ratio in choice.allowed}
+
+
+def _ratio_icon(ratio: str) -> str:
+    """Return the rule that draws the shape of a ratio, each with the same area."""
+    width, height = map(int, ratio.split(":"))
+    scale = _ICON_SIDE_PIXELS / (width * height) ** 0.5
+    size = f"--w:{width * scale:.0f}px;--h:{height * scale:.0f}px"
+    return f'.imagen [data-value="{quote(ratio, safe="")}"]{{{size}}}'

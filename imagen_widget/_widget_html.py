@@ -32,6 +32,7 @@ NO_KERNEL = (
     "<strong>Imagen</strong> · This form needs a running kernel: run the cell again to use it. "
     "The pictures made with it stand below.</div>"
 )
+_COPY = '<button type="button" class="imagen-copy" data-imagen-copy>Copy</button>'
 _LONGEST_ALT = 1_000
 _LONGEST_EXCERPT = 140
 
@@ -43,7 +44,8 @@ def chip(state: PanelState) -> str:
     running = len(state.active)
     doing = f"{running} running" if running else "ready"
     if state.provider == "demo":
-        text = f"<strong>DEMO</strong> · no account, no cost · {doing}"
+        more = tag("span", "no account, no cost", class_="imagen-chip-more")
+        text = f"<strong>DEMO</strong> {more} <span>{doing}</span>"
         return tag("span", text, class_="imagen-chip imagen-chip-demo")
     return tag("span", f"{escape(state.provider)} · {doing}", class_="imagen-chip")
 
@@ -123,18 +125,46 @@ def job_line(job: JobState) -> str:
 
 
 def card(job: JobState, index: int, shown: Card, *, token: str) -> str:
-    """Return a picture that opens large, its caption, and its settings as code."""
+    """Return a picture that opens large, with its caption."""
     place = f"{token}-{job.number}-{index}"
     title = f"Image {index + 1} of {job.request.count}"
     note = tag("div", escape(shown.saved), class_="imagen-saved") if shown.saved else ""
     return "".join(
         (
             _opening(shown, place),
-            tag("div", _caption(shown, index), class_="imagen-caption"),
+            tag("div", _caption(job, index, shown), class_="imagen-caption"),
             _lightbox(shown, place, title),
-            _code(job.request, place),
             note,
         )
+    )
+
+
+def code(job: JobState, index: int, *, token: str) -> str:
+    """Return a button that shows the settings as code to copy, in a box on top."""
+    place = f"{token}-{job.number}-{index}-code"
+    opening = tag(
+        "button",
+        "&lt;/&gt;",
+        tag("span", "Copy as code", class_="imagen-unseen"),
+        type_="button",
+        class_="imagen-code-open",
+        title="Copy as %imagen or Python",
+        popovertarget=place,
+    )
+    forms = (("As %imagen", as_magic(job.request)), ("As Python", as_python(job.request)))
+    parts = "".join(
+        tag("div", tag("span", name), _COPY, class_="imagen-code-head")
+        + tag("pre", escape(text), tabindex=0, role="region", aria_label=name)
+        for name, text in forms
+    )
+    return opening + tag(
+        "div",
+        parts,
+        popover="auto",
+        id_=place,
+        class_="imagen-code",
+        role="dialog",
+        aria_label="These settings as code",
     )
 
 
@@ -151,10 +181,10 @@ def _opening(shown: Card, place: str) -> str:
     )
 
 
-def _caption(shown: Card, index: int) -> str:
-    image = shown.image
+def _caption(job: JobState, index: int, shown: Card) -> str:
+    image, count = shown.image, job.request.count
     seed = image.provenance.seed
-    first = f"{index + 1}" if seed is None else f"seed {seed}"
+    first = f"{index + 1} of {count}" if count > 1 or seed is None else f"seed {seed}"
     size = f"{image.width} x {image.height}"
     return tag("span", escape(first)) + tag("span", escape(size), class_="imagen-size")
 
@@ -183,36 +213,6 @@ def _lightbox(shown: Card, place: str, title: str) -> str:
         role="dialog",
         aria_label=title,
     )
-
-
-def _code(request: ImageRequest, place: str) -> str:
-    opening = tag(
-        "button",
-        "&lt;/&gt;",
-        tag("span", "Copy as code", class_="imagen-unseen"),
-        type_="button",
-        class_="imagen-code-open",
-        title="Copy as %imagen or Python",
-        popovertarget=f"{place}-code",
-    )
-    parts = "".join(
-        tag("div", tag("span", name), _COPY, class_="imagen-code-head")
-        + tag("pre", escape(text), tabindex=0, aria_label=name)
-        for name, text in (("As %imagen", as_magic(request)), ("As Python", as_python(request)))
-    )
-    dialog = tag(
-        "div",
-        parts,
-        popover="auto",
-        id_=f"{place}-code",
-        class_="imagen-code",
-        role="dialog",
-        aria_label="These settings as code",
-    )
-    return opening + dialog
-
-
-_COPY = '<button type="button" class="imagen-copy" data-imagen-copy>Copy</button>'
 
 
 def history_entry(shown: HistoryEntry) -> str:

@@ -147,4 +147,5 @@ class _JobRow:
             does=partial(self._actions.use, self._number),
         )
         figure = self._kit.html(markup.card(job, index, card, token=self._token), "figure")
-        return self._kit.box(figure, save, use, classes=("card",))
+        code = self._kit.html(markup.code(job, index, token=self._token))
+        return self._kit.box(figure, save, use, code, classes=("card",))
