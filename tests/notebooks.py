@@ -1,0 +1,131 @@
+"""Runs the notebooks on the demo provider and keeps what GitHub shows of them.
+
+`python -m tests.notebooks` runs all of them in place; their outputs are small and static, name no
+folder of this machine, and hold no widget state.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbclient import NotebookClient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "notebooks"
+NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+
+CELL_SECONDS = 120
+SHOWN_HOME = "~/.local/share/imagen_widget"  # where the pictures are for most readers
+LIVE_ONLY = "application/vnd.jupyter.widget-view+json"  # names a model that is gone when reopened
+FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTEST")
+
+
+def execute(source: Path, folder: Path, *, demo_seconds: str) -> NotebookNode:
+    """Run a notebook as a reader would, in a home of its own, and return it with its outputs.
+
+    Args:
+        source: The notebook; its file is not changed.
+        folder: An empty folder for what it writes: pictures, history, saved copies.
+        demo_seconds: How long the demo takes for a job.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: A cell failed.
+    """
+    notebook: NotebookNode = nbformat.read(source, as_version=4)
+    work = folder / "notebooks"
+    work.mkdir(parents=True)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(work)}},
+    )
+    client.execute(env=_environment(folder, demo_seconds))
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # the times of day say nothing to a reader
+    return notebook
+
+
+def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Take out of the outputs what is not for readers: live-only parts and this machine's paths."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(LIVE_ONLY, None)
+    notebook.metadata = {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    }
+    home = str(folder / "imagen")
+    shown = _replaced(_replaced(notebook, home, SHOWN_HOME), str(folder), "~")
+    tidied: NotebookNode = nbformat.from_dict(shown)
+    return tidied
+
+
+def texts(value: Any) -> list[str]:  # noqa: ANN401 - JSON of any shape
+    """Return every text within a notebook, or within a part of one."""
+    match value:
+        case str():
+            return [value]
+        case dict():
+            return [text for part in value.values() for text in texts(part)]
+        case list():
+            return [text for part in value for text in texts(part)]
+        case _:
+            return []
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:  # noqa: ANN401 - JSON of any shape
+    match value:
+        case str():
+            return value.replace(old, new)
+        case dict():
+            return {name: _replaced(part, old, new) for name, part in value.items()}
+        case list():
+            return [_replaced(part, old, new) for part in value]
+        case _:
+            return value
+
+
+def _environment(folder: Path, demo_seconds: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return {
+        **ours,
+        "HOME": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "IMAGEN_HOME": str(folder / "imagen"),
+        "IMAGEN_DEMO_SECONDS": demo_seconds,
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger warns about frozen modules
+    }
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the named notebooks, or all of them, in place."""
+    for name in names or NAMES:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            path = FOLDER / Path(name).name
+            done = tidy(execute(path, folder, demo_seconds="2"), folder)
+            nbformat.write(done, path)
+            sys.stdout.write(f"{path.name}: {path.stat().st_size // 1000} kB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
