@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from imagen_widget import _bridge
-from imagen_widget._engine import engine_for
 from imagen_widget._journal import Journal
 from imagen_widget._journal_rows import JobRow, State
 from imagen_widget._recall import as_reused, recall
 from imagen_widget._settings import home_folder, load_settings
 from imagen_widget._store import Store
 from imagen_widget._ticket import Ticket
-from imagen_widget._work import Work
 from imagen_widget.errors import CredentialsError, ImagenError
 
 if TYPE_CHECKING:
@@ -169,6 +167,9 @@ async def _resume_rows(rows: list[JobRow], home: Path) -> list[Resumed]:
 
 async def _resume_row(row: JobRow, home: Path) -> Generation | None:
     """Return a job's pictures, or None where somebody else is fetching them."""
+    from imagen_widget._engine import engine_for  # here: whoever only looks needs no httpx
+    from imagen_widget._work import Work
+
     settings = _settings_of(row, home)
     engine = engine_for(settings)
     if row.ticket_json is None:

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from imagen_widget import _bridge
-from imagen_widget._engine import engine_for
 from imagen_widget._price import estimate
-from imagen_widget._progress import Phase, Progress, advance, status_text
-from imagen_widget._work import TOO_LATE, Work
+from imagen_widget._progress import TOO_LATE, Phase, Progress, advance, status_text
 from imagen_widget.errors import ImagenError, JobCancelled
 
 if TYPE_CHECKING:
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from imagen_widget._request import ImageRequest
     from imagen_widget._result import Generation
     from imagen_widget._settings import Settings
+    from imagen_widget._work import Work
 
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
@@ -159,6 +158,9 @@ class Job:
 
     async def _main(self) -> Generation:
         """Run the work; ticks and listeners live and end with it."""
+        from imagen_widget._engine import engine_for  # here: the first picture pays for httpx
+        from imagen_widget._work import Work
+
         error: ImagenError | Exception | None = None
         generation = None
         async with anyio.create_task_group() as self._group:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from imagen_widget._ticket import Ticket
 
+NOT_BILLED = "Cancelled, not billed."
+TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
+
 
 @dataclass(frozen=True, slots=True)
 class Submitting:

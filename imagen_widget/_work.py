@@ -19,7 +19,7 @@ from imagen_widget._client import CancelAnswer
 from imagen_widget._failures import CancelledAtProvider, ResultExpired
 from imagen_widget._journal_rows import ImageRow, State
 from imagen_widget._price import estimate
-from imagen_widget._progress import Fetching, Submitted, Submitting
+from imagen_widget._progress import NOT_BILLED, TOO_LATE, Fetching, Submitted, Submitting
 from imagen_widget._protocol import Done, Running
 from imagen_widget._recall import as_reused, recall
 from imagen_widget.errors import (
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from imagen_widget._result import Generation
     from imagen_widget._settings import Settings
     from imagen_widget._ticket import Outcome, Ticket
-
-NOT_BILLED = "Cancelled, not billed."
-TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 
 _LEASE_MARGIN_SECONDS = 300.0
 _SETTLE_SECONDS = 3.0
