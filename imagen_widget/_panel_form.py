@@ -81,8 +81,8 @@ class Form:
         """Return the form with one field changed; what the control cannot hold changes nothing."""
         if name == "model":
             return self._with_model(str(value))
-        if name in {"prompt", "seed"} and isinstance(value, str):
-            return replace(self, **{name: value})
+        if name in {"prompt", "seed"}:
+            return replace(self, **{name: value}) if isinstance(value, str) else self
         match self.takes(name):
             case Choice(allowed=allowed) if value in allowed:
                 return replace(self, **{name: value})
@@ -114,9 +114,8 @@ class Form:
     @classmethod
     def of(cls, request: ImageRequest) -> Form:
         """Return the form that would send this request; `extra` fields have no control."""
-        form = cls(prompt=request.prompt, model=request.model)
-        if request.seed is not None:
-            form = replace(form, seed=str(request.seed))
+        seed = "" if request.seed is None else str(request.seed)
+        form = cls(prompt=request.prompt, model=request.model, seed=seed)
         for name, value in request.parameters().items():
             form = form.with_field(name, value)
         return form

@@ -104,6 +104,9 @@ class FakeJob:
 
     def goes(self, phase: Phase, elapsed: float) -> None:
         self.progress = progress(phase, elapsed)
+        self.goes_on()
+
+    def goes_on(self) -> None:
         for listener in self._listeners:
             listener(self.progress)
 
