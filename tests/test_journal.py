@@ -1,51 +1,38 @@
-"""The journal's laws: steps, money, leases, privacy, and what it says when it cannot."""
+"""The journal's laws: the steps, the money, who works on a job, and what is found again."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import resource
-import signal
 import sqlite3
-import stat
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget import _journal_file, _journal_lease
-from imagen_widget._journal import LEASE_SECONDS, IllegalStep, ImageRow, Journal, State
-from imagen_widget._journal_file import JournalFile, explain, is_on_network, migrate
+from imagen_widget._journal import LEASE_SECONDS, IllegalStep, Journal, State
 from imagen_widget._journal_rows import STEPS, to_micros
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import BudgetExceeded, JournalError
+from tests.jobs import (
+    FOX,
+    HOST,
+    NOON,
+    PATHS,
+    PICTURE,
+    TICKET,
+    Clock,
+    dead_pid,
+    intend,
+    job_in,
+    take,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
-FOX = ImageRequest.create("a red fox")
-PICTURE = ImageRow(0, "sha256:" + "ab" * 32, "image/png", 640, 480, 1234, "https://x.test/0.png")
-TICKET = '{"request_id": "req-1"}'
-HOST = platform.node()
-
-
-class Clock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -71,68 +58,6 @@ def open_journal(home: Path, clock: Clock) -> Iterator[Callable[..., Journal]]:
 @pytest.fixture
 def journal(open_journal: Callable[..., Journal]) -> Journal:
     return open_journal()
-
-
-def intend(
-    journal: Journal,
-    request: ImageRequest = FOX,
-    *,
-    provider: str = "fal",
-    price: str | None = "0.04",
-    cap: str | None = None,
-) -> str:
-    return journal.intend(
-        request,
-        provider=provider,
-        base_url="https://queue.test",
-        price=None if price is None else Decimal(price),
-        cap=None if cap is None else Decimal(cap),
-    )
-
-
-STEPPERS: dict[State, Callable[[Journal, str], None]] = {
-    State.SUBMITTING: Journal.submitting,
-    State.SUBMITTED: lambda journal, job: journal.promise(job, TICKET, "req-1"),
-    State.UNKNOWN: lambda journal, job: journal.unknown(job, "The answer was lost."),
-    State.COMPLETED: lambda journal, job: journal.completed(
-        job, seconds=7.5, seed=42, description="a fox", urls=["https://x.test/0.png"]
-    ),
-    State.DOWNLOADED: lambda journal, job: journal.downloaded(job, [PICTURE]),
-    State.DONE: lambda journal, job: journal.done(job, Decimal("0.04")),
-    State.FAILED: lambda journal, job: journal.failed(job, "It broke.", billed=True),
-    State.CANCELLED: Journal.cancelled,
-    State.EXPIRED: Journal.expired,
-}
-
-
-def take(journal: Journal, job_id: str, state: State) -> None:
-    """Call the method that takes a job to a state."""
-    STEPPERS[state](journal, job_id)
-
-
-PATHS = {
-    State.INTENT: [],
-    State.SUBMITTING: [State.SUBMITTING],
-    State.UNKNOWN: [State.SUBMITTING, State.UNKNOWN],
-    State.SUBMITTED: [State.SUBMITTING, State.SUBMITTED],
-    State.COMPLETED: [State.SUBMITTING, State.SUBMITTED, State.COMPLETED],
-    State.DOWNLOADED: [State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED],
-    State.DONE: [
-        *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED),
-        *(State.DOWNLOADED, State.DONE),
-    ],
-    State.FAILED: [State.SUBMITTING, State.FAILED],
-    State.CANCELLED: [State.CANCELLED],
-    State.EXPIRED: [State.SUBMITTING, State.SUBMITTED, State.EXPIRED],
-}
-
-
-def job_in(journal: Journal, state: State, request: ImageRequest = FOX, **how: str) -> str:
-    """Write a job and walk it to a state."""
-    job_id = intend(journal, request, **how)
-    for step in PATHS[state]:
-        take(journal, job_id, step)
-    return job_id
 
 
 # ------------------------------------------------------------------------------------ the steps
@@ -402,12 +327,6 @@ def test_fractions_of_a_millionth_are_rounded_up() -> None:
 # ------------------------------------------------------------------------------- who works on it
 
 
-def dead_pid() -> int:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait(timeout=60)
-    return ended.pid
-
-
 def test_a_job_with_a_live_lease_is_taken_by_nobody_else(
     journal: Journal, open_journal: Callable[..., Journal]
 ) -> None:
@@ -500,29 +419,6 @@ def test_a_number_that_was_given_to_a_later_process_counts_as_dead(
     job_id = job_in(open_journal(f"{HOST}:{os.getpid()}:00000000-1:x"), State.SUBMITTED)
 
     assert open_journal().lease(job_id, 60)
-
-
-def test_a_killed_process_that_nobody_waited_for_counts_as_dead() -> None:
-    corpse = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    start = _journal_lease._start_token(corpse.pid)  # noqa: SLF001 - what its own journal writes
-    owner = f"{HOST}:{corpse.pid}:{start}:x"
-
-    with corpse:
-        assert not _journal_lease.is_dead(owner)
-        corpse.kill()
-        os.waitid(os.P_PID, corpse.pid, os.WEXITED | os.WNOWAIT)
-        assert _journal_lease.is_dead(owner)
-
-
-@pytest.mark.parametrize(
-    "owner", ["elsewhere:1:x:y", "", "nonsense", f"{HOST}:x:y:z", f"{HOST}:{2**70}::x"]
-)
-def test_a_name_that_cannot_be_judged_counts_as_alive(owner: str) -> None:
-    assert not _journal_lease.is_dead(owner)
-
-
-def test_this_process_is_alive() -> None:
-    assert not _journal_lease.is_dead(_journal_lease.new_owner())
 
 
 def test_a_clock_set_back_by_a_day_locks_no_job_up(
@@ -677,379 +573,3 @@ def test_a_row_that_somebody_damaged_is_an_error_of_ours(journal: Journal) -> No
 
     with pytest.raises(JournalError, match=f"row {job_id} cannot be read"):
         journal.rows()
-
-
-# ---------------------------------------------------------------------------------------- the file
-
-
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
-def test_files_are_private_under_any_umask(home: Path, umask: int) -> None:
-    nested = home / "deep" / "down"
-    before = os.umask(umask)
-    try:
-        with contextlib.closing(Journal(nested)) as journal:
-            intend(journal)
-
-            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in nested.iterdir()}
-    finally:
-        os.umask(before)
-
-    assert modes == {
-        "journal.sqlite3": 0o600,
-        "journal.sqlite3-wal": 0o600,
-        "journal.sqlite3-shm": 0o600,
-    }
-    assert {stat.S_IMODE(p.stat().st_mode) for p in (nested, nested.parent, home)} == {0o700}
-
-
-def test_a_folder_that_the_user_made_keeps_its_mode(home: Path) -> None:
-    home.mkdir()
-    home.chmod(0o755)
-
-    with contextlib.closing(Journal(home)) as journal:
-        intend(journal)
-
-    assert stat.S_IMODE(home.stat().st_mode) == 0o755
-
-
-def test_a_journal_that_others_could_read_is_made_private(home: Path) -> None:
-    with contextlib.closing(Journal(home)) as journal:
-        intend(journal)
-        journal.close()
-        journal.path.chmod(0o644)
-
-        intend(journal)
-
-        assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
-
-
-def test_commits_are_durable_and_writers_do_not_block_readers(journal: Journal) -> None:
-    intend(journal)
-
-    with journal._reading() as db:  # noqa: SLF001 - the settings live in the connection
-        settings = {
-            name: db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("synchronous", "journal_mode", "foreign_keys")
-        }
-
-    assert settings == {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1}
-
-
-def test_a_network_disk_gets_a_rollback_journal(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_journal_file, "_mounts", lambda: "server:/x / nfs4 rw 0 0\n")
-
-    with contextlib.closing(Journal(home)) as journal:
-        job_id = intend(journal)
-
-        assert [path.name for path in home.iterdir()] == ["journal.sqlite3"]
-        assert journal.get(job_id).state is State.INTENT
-
-
-def test_a_file_in_wal_mode_is_changed_back_on_a_network_disk(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with contextlib.closing(Journal(home)) as journal:
-        job_id = intend(journal)
-    monkeypatch.setattr(_journal_file, "_mounts", lambda: "server:/x / nfs rw 0 0\n")
-
-    with contextlib.closing(Journal(home)) as journal:
-        assert journal.get(job_id).state is State.INTENT
-        assert [path.name for path in home.iterdir()] == ["journal.sqlite3"]
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/home/ann/imagen", True),
-        ("/home/local/imagen", False),
-        ("/tmp/x", False),  # noqa: S108 - no file is made, it is a name in a table
-        ("/with space/x", True),
-    ],
-)
-def test_the_nearest_mount_tells_whether_a_path_is_on_a_network(path: str, expected: bool) -> None:  # noqa: FBT001 - one column of a table
-    mounts = (
-        "overlay / overlay rw 0 0\nsrv:/h /home nfs4 rw 0 0\n/dev/sda /home/local ext4 rw 0 0\n"
-        "me@host: /with\\040space fuse.sshfs rw 0 0\nbroken line\n\n"
-    )
-
-    assert is_on_network(Path(path), mounts=mounts) is expected
-
-
-def test_an_older_schema_is_brought_forward_with_its_rows(tmp_path: Path) -> None:
-    old = (("CREATE TABLE things (name TEXT)", "INSERT INTO things VALUES ('kept')"),)
-    new = (*old, ("ALTER TABLE things ADD COLUMN size INTEGER DEFAULT 7",), ("SELECT 1",))
-
-    with contextlib.closing(sqlite3.connect(tmp_path / "x", isolation_level=None)) as db:
-        migrate(db, migrations=old)
-        migrate(db, migrations=new)
-        migrate(db, migrations=new)
-
-        assert db.execute("SELECT name, size FROM things").fetchall() == [("kept", 7)]
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
-
-
-def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path) -> None:
-    broken = (("CREATE TABLE things (name TEXT)",), ("CREATE TABLE more (x)", "no SQL"))
-
-    with contextlib.closing(sqlite3.connect(tmp_path / "x", isolation_level=None)) as db:
-        with pytest.raises(sqlite3.OperationalError):
-            migrate(db, migrations=broken)
-
-        assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-        assert db.execute("PRAGMA user_version").fetchone() == (0,)
-
-
-def test_a_newer_schema_is_left_alone_and_the_error_says_to_upgrade(journal: Journal) -> None:
-    intend(journal)
-    journal.close()
-    with contextlib.closing(sqlite3.connect(journal.path)) as db:
-        db.execute("PRAGMA user_version = 99")
-
-    with pytest.raises(JournalError, match=r"schema 99.*Upgrade imagen-widget"):
-        intend(journal)
-
-
-def test_a_journal_that_was_moved_away_is_made_anew(journal: Journal, tmp_path: Path) -> None:
-    """A row in a file that nobody finds again would be a lost job."""
-    intend(journal)
-    for path in list(journal.path.parent.iterdir()):
-        path.rename(tmp_path / path.name)
-
-    job_id = intend(journal)
-
-    assert journal.path.exists()
-    assert [row.id for row in journal.rows()] == [job_id]
-
-
-def test_a_closed_journal_opens_again(journal: Journal) -> None:
-    job_id = intend(journal)
-
-    journal.close()
-
-    assert journal.get(job_id).id == job_id
-
-
-def test_an_interrupt_inside_a_transaction_leaves_nothing_and_breaks_nothing(home: Path) -> None:
-    times = iter([NOON])
-
-    def clock() -> float:
-        for now in times:
-            return now
-        raise KeyboardInterrupt
-
-    with contextlib.closing(Journal(home, clock=clock)) as journal:
-        job_id = intend(journal)
-
-        with pytest.raises(KeyboardInterrupt):
-            journal.submitting(job_id)  # the step is written, its lease is not
-
-        assert journal.get(job_id).state is State.INTENT
-        times = iter([NOON])
-        journal.submitting(job_id)
-        assert journal.get(job_id).state is State.SUBMITTING
-
-
-def test_a_transaction_left_open_by_an_interrupt_is_undone(tmp_path: Path) -> None:
-    file = JournalFile(tmp_path / "x")
-    with file.transaction("IMMEDIATE") as db:
-        pass
-    db.execute("BEGIN IMMEDIATE")
-    db.execute("PRAGMA user_version = 7")
-
-    with file.transaction("DEFERRED") as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
-    file.close()
-
-
-def test_threads_share_one_journal(journal: Journal) -> None:
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            for _ in range(5):
-                job_in(journal, State.DONE)
-        except BaseException as error:  # noqa: BLE001 - reported by the main thread
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-
-    assert failures == []
-    assert len(journal.rows(state=State.DONE)) == 20
-
-
-def test_a_forked_process_writes_with_a_connection_a_lock_and_a_name_of_its_own(
-    journal: Journal,
-) -> None:
-    mine = intend(journal)
-
-    def child() -> None:
-        signal.alarm(60)  # a lock that came along locked would hang here
-        theirs = job_in(journal, State.SUBMITTED)
-        assert not journal.lease(theirs)
-        assert len(_journal_file._INHERITED) == 1  # noqa: SLF001 - kept, but never used nor closed
-        with pytest.raises(IllegalStep):
-            journal.submitting(mine)
-
-    with journal._locked():  # noqa: SLF001 - as if another thread were at work during the fork
-        assert in_a_child(child) == (0, "")
-
-    assert journal.get(mine).state is State.INTENT
-    assert [row.state for row in journal.pending()] == [State.SUBMITTED]
-    journal.submitting(mine)
-
-
-# ------------------------------------------------------------------------------- when it cannot
-
-
-def in_a_child(work: Callable[[], None], *, user: int | None = None) -> tuple[int, str]:
-    """Run `work` in a forked process, as another user if asked; return exit code and error text."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 5
-        try:
-            if user is not None and os.geteuid() == 0:
-                os.setuid(user)
-            work()
-            code = 0
-        except JournalError as error:
-            os.write(writer, str(error).encode())
-            code = 1
-        except BaseException as error:  # noqa: BLE001 - told to the parent, which asserts on it
-            os.write(writer, repr(error).encode())
-        finally:
-            os._exit(code)
-    os.close(writer)
-    with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123 - a descriptor, not a path
-        text = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), text
-
-
-@pytest.fixture
-def reachable() -> Iterator[Path]:
-    """Give a folder that any user can reach, which pytest's own are not."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-        folder.chmod(0o755)
-
-
-NOBODY = 65534
-
-
-def attempt(home: Path) -> None:
-    intend(Journal(home))
-
-
-def test_a_read_only_journal_says_so_and_sends_nothing(reachable: Path) -> None:
-    with contextlib.closing(Journal(reachable)) as journal:
-        intend(journal)
-    journal.path.chmod(0o444)
-    reachable.chmod(0o555)
-
-    code, text = in_a_child(lambda: attempt(reachable), user=NOBODY)
-
-    assert code == 1
-    assert text == (
-        f"The journal cannot be used: it is read-only ({journal.path})."
-        " Nothing was sent. Set IMAGEN_HOME to a folder that you may write."
-    )
-
-
-def test_a_folder_that_may_not_be_written_says_so_and_sends_nothing(reachable: Path) -> None:
-    reachable.chmod(0o555)
-    home = reachable / "imagen"
-
-    code, text = in_a_child(lambda: attempt(home), user=NOBODY)
-
-    assert code == 1
-    assert text.startswith("The journal cannot be used: writing is not permitted")
-    assert "Nothing was sent. Set IMAGEN_HOME" in text
-
-
-def test_a_disk_that_takes_no_more_bytes_stops_before_anything_is_sent(journal: Journal) -> None:
-    intend(journal)
-
-    def with_no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        intend(journal)
-
-    code, text = in_a_child(with_no_room)
-
-    assert code == 1, text
-    assert text.startswith("The journal cannot be used: ")
-    assert "Nothing was sent." in text
-    assert len(journal.rows()) == 1
-
-
-def test_a_full_disk_is_called_full(tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(tmp_path / "x")) as db:
-        db.execute("PRAGMA max_page_count = 2")
-        with pytest.raises(sqlite3.OperationalError) as full:
-            db.execute("CREATE TABLE t AS SELECT zeroblob(100000)")
-
-    told = explain(full.value, tmp_path / "x", after="")
-
-    assert "the disk is full" in str(told)
-
-
-def test_a_locked_journal_says_so(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_journal_file, "BUSY_SECONDS", 0.01)
-    intend(journal)
-    journal.close()
-
-    with contextlib.closing(sqlite3.connect(journal.path, isolation_level=None)) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalError, match=r"locked.*Nothing was sent.*try again"):
-            intend(journal)
-        holder.execute("COMMIT")
-
-    assert len(journal.rows()) == 1
-
-
-def test_a_file_that_is_no_database_says_so(home: Path) -> None:
-    home.mkdir()
-    (home / "journal.sqlite3").write_bytes(b"this is a text file, not a database. " * 100)
-
-    with (
-        contextlib.closing(Journal(home)) as journal,
-        pytest.raises(JournalError, match=r"damaged or no SQLite database.*Nothing was sent"),
-    ):
-        intend(journal)
-
-
-def test_a_home_that_is_a_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "home.txt").touch()
-
-    with pytest.raises(JournalError, match=r"cannot be used.*IMAGEN_HOME"):
-        intend(Journal(tmp_path / "home.txt"))
-
-
-def test_after_a_submit_no_error_claims_that_nothing_was_sent(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_journal_file, "BUSY_SECONDS", 0.01)
-    job_id = job_in(journal, State.SUBMITTING)
-    journal.close()
-
-    with contextlib.closing(sqlite3.connect(journal.path, isolation_level=None)) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalError) as told:
-            journal.promise(job_id, TICKET, "req-1")
-
-    assert "Nothing was sent" not in str(told.value)
-
-
-def test_no_error_echoes_the_prompt(journal: Journal) -> None:
-    with pytest.raises(BudgetExceeded) as refused:
-        intend(journal, ImageRequest.create("my secret prompt"), price="2", cap="1")
-
-    assert "secret" not in str(refused.value)
