@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from imagen_widget._catalog import (
     DEFAULT_MODEL,
@@ -82,25 +83,30 @@ class Form:
         if name == "model":
             return self._with_model(str(value))
         if name in {"prompt", "seed"}:
-            return replace(self, **{name: value}) if isinstance(value, str) else self
+            return self._with(name, value) if isinstance(value, str) else self
         match self.takes(name):
             case Choice(allowed=allowed) if value in allowed:
-                return replace(self, **{name: value})
+                return self._with(name, value)
             case Whole(low=low, high=high) if type(value) is int and low <= value <= high:
-                return replace(self, **{name: value})
+                return self._with(name, value)
         return self
+
+    def _with(self, name: str, value: object) -> Form:
+        changes: dict[str, Any] = {name: value}
+        return replace(self, **changes)
 
     def _with_model(self, name: str) -> Form:
         try:
-            changed = replace(self, model=resolve_endpoint(name))
+            endpoint = resolve_endpoint(name)
         except InvalidRequest:
             return self
-        for parameter in model_parameters(changed.model):
-            if isinstance(parameter, Choice):
-                held = getattr(changed, parameter.name)
-                if held not in parameter.allowed:
-                    changed = replace(changed, **{parameter.name: parameter.default})
-        return changed
+        fallen_back = {
+            parameter.name: parameter.default
+            for parameter in model_parameters(endpoint)
+            if isinstance(parameter, Choice)
+            and getattr(self, parameter.name) not in parameter.allowed
+        }
+        return replace(self, model=endpoint, **fallen_back)  # type: ignore[arg-type]  # a Choice is text
 
     def _given(self) -> dict[str, object]:
         given: dict[str, object] = {}
