@@ -40,6 +40,7 @@ __all__ = ["LEASE_SECONDS", "IllegalStep", "ImageRow", "JobRow", "Journal", "Sta
 
 FILE_NAME = "journal.sqlite3"
 LEASE_SECONDS = 300.0  # long: a dead process on the same host is noticed at once anyway
+SUBMIT_LEASE_SECONDS = 900.0  # a submit may be told five times to wait two minutes
 MOST_LEASE_SECONDS = 3600.0  # a lease that ends later was written under another clock
 
 _UNSENT = "Nothing was sent."
@@ -117,7 +118,7 @@ class Journal:
                     "The job was written down by another process.",
                     remedy="Nothing was sent; send the request anew.",
                 )
-            self._step(db, job_id, State.SUBMITTING)
+            self._step(db, job_id, State.SUBMITTING, seconds=SUBMIT_LEASE_SECONDS)
 
     def promise(self, job_id: str, ticket_json: str, request_id: str) -> None:
         """Keep the provider's ticket: from here on the pictures can be fetched by anybody."""
@@ -321,11 +322,16 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self._file.path, after=after) from None
 
-    def _step(self, db: sqlite3.Connection, job_id: str, state: State) -> None:
-        """Take a step and, where the job is ours, hold on to it."""
+    def _step(
+        self, db: sqlite3.Connection, job_id: str, state: State, *, seconds: float = LEASE_SECONDS
+    ) -> None:
+        """Take a step and, where the job is ours, hold on to it at least as long as before."""
         table.step(db, job_id, state)
-        if table.row_of(db, job_id)["owner"] == self._me():
-            table.hold(db, job_id, owner=self._me(), until=self._until(LEASE_SECONDS))
+        row = table.row_of(db, job_id)
+        if row["owner"] == self._me():
+            submit_is_over = state is State.SUBMITTED  # and with it the reason for a long lease
+            held = 0 if submit_is_over else min(row["lease_until"], self._until(MOST_LEASE_SECONDS))
+            table.hold(db, job_id, owner=self._me(), until=max(held, self._until(seconds)))
 
     def _give_up(self, job_id: str, state: State, *, why: str | None, billed: bool) -> None:
         with self._writing() as db:

@@ -404,6 +404,28 @@ def test_each_step_holds_on_to_the_job(
     assert open_journal().pending() == []
 
 
+def test_no_step_shortens_a_lease(
+    journal: Journal, open_journal: Callable[..., Journal], clock: Clock
+) -> None:
+    job_id = job_in(journal, State.SUBMITTED)
+    journal.renew(job_id, 2000)
+    take(journal, job_id, State.COMPLETED)
+    clock.now += 1999
+
+    assert open_journal().pending() == []
+
+
+def test_a_submit_that_is_told_to_wait_is_not_thought_lost(
+    journal: Journal, open_journal: Callable[..., Journal], clock: Clock
+) -> None:
+    """Five times two minutes, as often and as long as a 429 is obeyed."""
+    job_id = job_in(journal, State.SUBMITTING)
+    clock.now += 5 * 120 + 60
+
+    assert open_journal().recover() == []
+    take(journal, job_id, State.SUBMITTED)
+
+
 def test_the_jobs_of_a_dead_process_are_free_at_once(
     open_journal: Callable[..., Journal],
 ) -> None:

@@ -208,7 +208,7 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing_and_breaks_nothing(hom
             journal.submitting(job_id)  # the step is written, its lease is not
 
         assert journal.get(job_id).state is State.INTENT
-        times = iter([NOON])
+        times = iter([NOON] * 9)
         journal.submitting(job_id)
         assert journal.get(job_id).state is State.SUBMITTING
 
