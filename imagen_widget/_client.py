@@ -16,22 +16,24 @@ import anyio.lowlevel
 
 from imagen_widget._catalog import find_model
 from imagen_widget._collect import ResultReader, fetch_picture
-from imagen_widget._failures import failure, read_trouble
-from imagen_widget._http import Http, Lost, NotSent, app_transport
+from imagen_widget._events import Done
+from imagen_widget._failures import failure
+from imagen_widget._http import MOST_RESULT_BYTES, Http, app_transport
 from imagen_widget._pacing import PollSchedule, RetryBudget, retry_after
-from imagen_widget._protocol import Done, cancel_call, read_cancel, read_ticket, submit_call
+from imagen_widget._protocol import cancel_call, read_cancel, read_ticket, submit_call
 from imagen_widget._settings import Secret, Settings, load_settings
 from imagen_widget._ticket import REQUEST_ID, Outcome, Ticket, make_ticket
+from imagen_widget._trouble import read_trouble
 from imagen_widget._watch import Watch
-from imagen_widget._wire import Answer
-from imagen_widget.errors import ModelRetired, QueueError, SubmitUncertain
+from imagen_widget._wire import Answer, Lost, NotSent
+from imagen_widget.errors import CredentialsError, ModelRetired, QueueError, SubmitUncertain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
     from typing import Self
 
-    from imagen_widget._protocol import WireEvent
+    from imagen_widget._events import WireEvent
     from imagen_widget._request import ImageRequest
 
 SUBMIT_SECONDS = 60.0
@@ -138,7 +140,9 @@ class ImagenClient:
             try:
                 with anyio.CancelScope(shield=True):
                     answer = await self._http.call(
-                        submit_call(request, self.settings.base_url), seconds=SUBMIT_SECONDS
+                        submit_call(request, self.settings.base_url),
+                        seconds=SUBMIT_SECONDS,
+                        most_bytes=MOST_RESULT_BYTES,  # some gateways answer with the pictures
                     )
             except NotSent as error:
                 connects += 1
@@ -152,7 +156,7 @@ class ImagenClient:
             if not _refused_for_now(answer) or refusals >= _MOST_REFUSALS:
                 return self._read_submit(answer, request)
             asked = retry_after(answer.headers, now=time.time())
-            await self._sleep(asked if asked is not None else 2.0**refusals)
+            await self._sleep(asked or 2.0**refusals)  # "0" must not become a storm
 
     async def watch(
         self,
@@ -189,7 +193,7 @@ class ImagenClient:
                 prior=_prior_seconds(ticket.endpoint, self.settings),
                 shortest=self.settings.poll_seconds or model.shortest_poll_seconds,
             ),
-            timeout=timeout or self.settings.timeout,
+            timeout=self.settings.timeout if timeout is None else timeout,
             clock=self._clock,
             sleep=self._sleep,
             chance=self._chance,
@@ -239,7 +243,7 @@ class ImagenClient:
                 answer = await self._http.call(cancel_call(ticket), seconds=CANCEL_SECONDS)
             except (NotSent, Lost):
                 answer = Answer(503)
-            if answer.status < 500:  # noqa: PLR2004 - the 5xx class
+            if answer.status not in _AMBIGUOUS and answer.status != _TOO_MANY:
                 break
             await self._pause(attempt)
         else:
@@ -271,17 +275,18 @@ class ImagenClient:
 
     def _read_submit(self, answer: Answer, request: ImageRequest) -> Ticket:
         provider, base_url = self.settings.provider.name, self.settings.base_url
-        if answer.status not in _AMBIGUOUS:
+        named = REQUEST_ID.fullmatch(answer.headers.get("x-fal-request-id", ""))
+        if answer.status not in _AMBIGUOUS and not (answer.status == _TOO_MANY and named):
             return read_ticket(answer, request, provider=provider, base_url=base_url)
         trouble = read_trouble(answer)
         error = failure(answer, endpoint=request.model, provider=provider)
-        if isinstance(error, ModelRetired):
-            raise error  # a gateway that has no way to the model answers 503, and took nothing
-        request_id = answer.headers.get("x-fal-request-id", "")
+        if isinstance(error, ModelRetired | CredentialsError):
+            raise error  # no way to the model (503), no money (429): nothing was taken
         ticket = None
-        if REQUEST_ID.fullmatch(request_id):
-            ticket = make_ticket(request.model, request_id, provider=provider, base_url=base_url)
-        raise self._uncertain(f"HTTP {answer.status}: {trouble.text}", ticket)
+        if named:
+            ticket = make_ticket(request.model, named[0], provider=provider, base_url=base_url)
+        said = f": {trouble.text}" if trouble.text else ""
+        raise self._uncertain(f"HTTP {answer.status}{said}", ticket)
 
     def _unreachable(self, reason: str) -> QueueError:
         return QueueError(
@@ -294,8 +299,10 @@ class ImagenClient:
         return SubmitUncertain(
             f"The request went out to {name}, but no clear answer came back ({reason}): "
             "a job may exist and be billed.",
-            remedy=f"It is not sent again by itself. Look at your usage at {name}, then run it "
-            "again if there is no job.",
+            remedy="It goes on there: fetch it with %imagen_resume."
+            if ticket
+            else f"It is not sent again by itself. Look at your usage at {name}; if there is no "
+            "job, run it again with --fresh (reuse=False).",
             ticket=ticket,
         )
 

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from imagen_widget import _picture
-from imagen_widget._failures import Trouble, expired, service_failed
-from imagen_widget._http import MOST_RESULT_BYTES, Http, Lost, NotSent
+from imagen_widget._events import Queued, Running
+from imagen_widget._failures import CancelledAtProvider, expired, not_proxied, service_failed
+from imagen_widget._http import MOST_RESULT_BYTES, Http
 from imagen_widget._protocol import (
     Hiccup,
     NoRoute,
-    Queued,
-    Running,
     auto_app,
     read_result,
     result_call,
 )
 from imagen_widget._ticket import Outcome, Ticket
-from imagen_widget._wire import read_data_uri
-from imagen_widget.errors import QueueError
+from imagen_widget._trouble import Trouble
+from imagen_widget._wire import Lost, NotSent, read_data_uri
+from imagen_widget.errors import ImagenError, QueueError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -76,21 +78,22 @@ class ResultReader:
             ImagenError: The job is over without a picture.
         """
         end, attempt = self._clock() + RESULT_SECONDS, 0
-        while (outcome := self._take(await self._ask())) is None:
-            told_enough = self._said is not None and attempt >= 1
-            if told_enough or self._clock() >= end:
-                raise self._given_up()
-            await self._sleep(self._budget.delay(attempt, chance=self._chance()))
+        while (left := end - self._clock()) > 0:
+            outcome = self._take(await self._ask(min(_CALL_SECONDS, left)))
+            if outcome is not None:
+                self._budget.succeeded()
+                return outcome
+            if self._said is not None and attempt >= 1:
+                break  # the status has told enough
+            left = max(end - self._clock(), 0.0)
+            await self._sleep(min(self._budget.delay(attempt, chance=self._chance()), left))
             attempt += 1
-        self._budget.succeeded()
-        return outcome
+        raise self._given_up()
 
-    async def _ask(self) -> Outcome | Queued | Running | NoRoute | Hiccup:
+    async def _ask(self, seconds: float) -> Outcome | Queued | Running | NoRoute | Hiccup:
         call = result_call(self._ticket, app=self._app)
         try:
-            answer = await self._http.call(
-                call, seconds=_CALL_SECONDS, most_bytes=MOST_RESULT_BYTES
-            )
+            answer = await self._http.call(call, seconds=seconds, most_bytes=MOST_RESULT_BYTES)
         except (NotSent, Lost) as error:
             return Hiccup(str(error))
         return read_result(answer, self._ticket)
@@ -103,14 +106,18 @@ class ResultReader:
                 self._reason = "it knows no such request"
                 self._misses += 1
                 if self._misses >= MOST_NOT_FOUND:
-                    self._misses, self._app = 0, next_app(self._ticket, tried=self._app)
+                    self._misses, self._app = 0, next_app(self._ticket, found, tried=self._app)
             case Queued() | Running():
                 self._reason = "it says that the job still runs"
             case Hiccup(reason=reason):
                 self._reason = reason
         return None
 
-    def _given_up(self) -> QueueError | Exception:
+    def _given_up(self) -> ImagenError:
+        if self._said in {"CANCELLED", "CANCELED"}:
+            return CancelledAtProvider(
+                "The job was cancelled at the provider.", ticket=self._ticket
+            )
         if self._said is not None:
             return service_failed(Trouble(self._said), self._ticket)
         return QueueError(
@@ -120,14 +127,15 @@ class ResultReader:
         )
 
 
-def next_app(ticket: Ticket, *, tried: str | None) -> str:
+def next_app(ticket: Ticket, found: NoRoute, *, tried: str | None) -> str:
     """Return the app to look under when the ticket's own keeps answering 404.
 
     Raises:
-        ResultExpired: There is none left.
+        ResultExpired: There is none left, and the provider says that it knows no such job.
+        QueueError: There is none left, and all that comes is web pages.
     """
     if tried is not None or ticket.provider != "kkiai":
-        raise expired(ticket)
+        raise not_proxied(ticket) if found.page else expired(ticket)
     return auto_app(ticket)
 
 
@@ -137,43 +145,43 @@ async def fetch_picture(
     """Fetch a picture without any key, and check that it is a whole picture.
 
     Raises:
-        QueueError: The address is not allowed, does not answer, or gives no picture.
+        QueueError: The address is not allowed, does not answer in time, or gives no picture.
     """
     if url[:5].lower() == "data:":
         data = read_data_uri(url)
         _picture.inspect(data)
         return data
-    attempt = 0
-    while True:
-        try:
-            return await _fetch_once(http, url)
-        except _AgainError as again:
-            attempt += 1
-            if attempt == _MOST_FETCHES:
-                raise again.error from None
-        await sleep(_FIRST_FETCH_WAIT_SECONDS * 3.0 ** (attempt - 1))
+    failed = _not_fetched(f"no whole picture within {MEDIA_SECONDS:.0f} s")
+    with anyio.move_on_after(MEDIA_SECONDS):  # all attempts together
+        for attempt in range(_MOST_FETCHES):
+            if attempt:
+                await sleep(_FIRST_FETCH_WAIT_SECONDS * 3.0 ** (attempt - 1))
+            found = await _fetch_once(http, url)
+            if isinstance(found, bytes):
+                return found
+            failed = found
+    raise failed
 
 
-class _AgainError(Exception):
-    """A failure that may pass; `error` is what to raise when it does not."""
+async def _fetch_once(http: Http, url: str) -> bytes | QueueError:
+    """Return the picture, or a failure that may pass.
 
-    def __init__(self, error: QueueError) -> None:
-        super().__init__()
-        self.error = error
-
-
-async def _fetch_once(http: Http, url: str) -> bytes:
+    Raises:
+        QueueError: A failure that will not pass.
+    """
     try:
         answer = await http.fetch(url, seconds=MEDIA_SECONDS)
     except (NotSent, Lost) as error:
-        raise _AgainError(_not_fetched(str(error))) from None
+        return _not_fetched(str(error))
     if not answer.ok:
         failed = _not_fetched(f"HTTP {answer.status}")
-        raise _AgainError(failed) if answer.status in _TRANSIENT else failed
+        if answer.status in _TRANSIENT:
+            return failed
+        raise failed
     try:
         _picture.inspect(answer.body)
     except QueueError as error:
-        raise _AgainError(error) from None
+        return error
     return answer.body
 
 

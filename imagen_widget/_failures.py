@@ -1,16 +1,15 @@
-"""HTTP answers that mean failure, read into one line of the error tree.
+"""HTTP answers that mean failure, as one line of the error tree with its remedy.
 
-Nothing here does I/O. fal's `detail` may be a string, a list of objects or an object, and gateways
-of the one-api family have shapes of their own; `input` echoes the caller's prompt and is not read.
-Sources: fal's error reference, and the public error middleware of the gateways.
+Nothing here does I/O. Sources: fal's error reference, and the public error middleware of the
+gateways.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from imagen_widget._catalog import MODELS, find_model, find_provider
+from imagen_widget._trouble import Trouble, read_trouble
 from imagen_widget.errors import (
     ContentRejected,
     CredentialsError,
@@ -19,7 +18,6 @@ from imagen_widget.errors import (
     InvalidRequest,
     ModelRetired,
     QueueError,
-    one_line,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ _REFUSED_CONTENT = frozenset(
 )
 _RETIRED = frozenset({"EndpointDeprecated", "model_not_found", "endpoint_deprecated"})
 _CANCELLED = frozenset({"client_cancelled", "client_disconnected", "request_cancelled"})
-_SERVICE = frozenset(
+SERVICE_KINDS: Final = frozenset(
     {
         "internal_server_error",
         "internal_error",
@@ -49,7 +47,6 @@ _SERVICE = frozenset(
     }
 )
 _SPENT_WORDS = ("balance", "quota", "top up", "top_up", "额度", "余额", "locked", "billing")
-_LONGEST_TEXT = 300
 
 UNAUTHORIZED: Final = 401
 PAYMENT: Final = 402
@@ -69,74 +66,6 @@ class ResultExpired(QueueError):  # noqa: N818 - named like the rest of the erro
     """The provider no longer knows the job, or never did."""
 
     billed = True
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What a failing answer says of itself.
-
-    Attributes:
-        text: Its words, as one line; may be empty.
-        kind: Its machine-readable type, or "".
-        field: The request's field that it names, or "".
-        expected: What it says is allowed, or "".
-    """
-
-    text: str
-    kind: str = ""
-    field: str = ""
-    expected: str = ""
-
-
-def read_trouble(answer: Answer) -> Trouble:
-    """Return what the answer says, whatever its shape."""
-    body = answer.mapping() or {}
-    kind = _word(body.get("error_type")) or _word(answer.headers.get("x-fal-error-type"))
-    for name in ("detail", "error", "message", "description", "msg"):
-        trouble = _read(body.get(name), kind)
-        if trouble is not None:
-            return trouble
-    return Trouble(_page_text(answer), kind)
-
-
-def _read(value: object, kind: str) -> Trouble | None:
-    if isinstance(value, str) and value.strip():
-        return Trouble(one_line(value, limit=_LONGEST_TEXT), kind)
-    if isinstance(value, list):
-        first = next((item for item in value if isinstance(item, dict)), None)
-        return _read_detail(first, kind) if first else None
-    if isinstance(value, dict):
-        text = value.get("message") or value.get("msg") or value.get("localized_message")
-        code = _word(value.get("code")) or _word(value.get("error")) or _word(value.get("type"))
-        return Trouble(one_line(str(text or code), limit=_LONGEST_TEXT), code or kind)
-    return None
-
-
-def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
-    place = item.get("loc")
-    names = [part for part in place if isinstance(part, str)] if isinstance(place, list) else []
-    names = [name for name in names if name != "body"]
-    context = item.get("ctx")
-    expected = context.get("expected") if isinstance(context, dict) else None
-    if isinstance(expected, list):
-        expected = ", ".join(str(word) for word in expected)
-    return Trouble(
-        text=one_line(str(item.get("msg") or item.get("message") or ""), limit=_LONGEST_TEXT),
-        kind=_word(item.get("type")) or kind,
-        field=one_line(names[-1], limit=60) if names else "",
-        expected=one_line(str(expected or ""), limit=200),
-    )
-
-
-def _word(value: object) -> str:
-    return one_line(value, limit=60) if isinstance(value, str) else ""
-
-
-def _page_text(answer: Answer) -> str:
-    head = answer.body[:200].lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "a web page instead of an answer"
-    return one_line(answer.body[:_LONGEST_TEXT].decode("utf-8", "replace"), limit=120)
 
 
 def failure(answer: Answer, *, endpoint: str, provider: str, ticket: Any = None) -> ImagenError:  # noqa: ANN401 - a Ticket lives one floor above
@@ -174,18 +103,19 @@ def _by_kind(answer: Answer, trouble: Trouble, endpoint: str, ticket: object) ->
         return error
     if trouble.kind in _RETIRED or answer.status == GONE:
         return retired(endpoint, trouble.text, ticket=ticket)
-    if answer.status == NOT_FOUND and ticket is None:
+    if answer.status == NOT_FOUND and ticket is None and not answer.is_page:
         return retired(endpoint, trouble.text)
-    if trouble.kind in _SERVICE and ticket is not None:
+    if trouble.kind in SERVICE_KINDS and ticket is not None:
         return service_failed(trouble, ticket)
     return None
 
 
-def service_failed(trouble: Trouble, ticket: object) -> GenerationFailed:
+def service_failed(trouble: Trouble, ticket: object, *, status: int = 0) -> GenerationFailed:
     """Return the error for a job that ended because the service failed; that is not billed."""
-    kind = f" ({trouble.kind})" if trouble.kind else ""
+    kind = trouble.kind or (f"HTTP {status}" if status else "")
+    says = trouble.text or "no reason was given"
     return GenerationFailed(
-        f"The job failed at the provider{kind}: {trouble.text or 'no reason was given'}",
+        f"The job failed at the provider{f' ({kind})' if kind else ''}: {says}",
         remedy="Failures of the service are not billed; run it again.",
         ticket=ticket,
     )
@@ -207,7 +137,7 @@ def _by_status(
             else "Wait a minute, then fetch it with %imagen_resume.",
             ticket=ticket,
         )
-    if status in {400, 413, UNPROCESSABLE}:
+    if status in {400, 413, UNPROCESSABLE} and not answer.is_page:
         return _invalid(trouble, endpoint, status, ticket)
     if 300 <= status < 400:  # noqa: PLR2004 - the 3xx class
         return QueueError(
@@ -215,11 +145,14 @@ def _by_status(
             remedy="Set IMAGEN_BASE_URL to the gateway's final address.",
             ticket=ticket,
         )
-    if status >= 500 or ticket is not None:  # noqa: PLR2004 - the 5xx class
-        text = trouble.text or f"HTTP {status}"
-        return service_failed(Trouble(text, trouble.kind or f"HTTP {status}"), ticket)
+    if status >= 500 and not answer.is_page:  # noqa: PLR2004 - the 5xx class
+        return service_failed(trouble, ticket, status=status)
     return QueueError(
-        f"{provider} answered HTTP {status}{says}", remedy="Check IMAGEN_BASE_URL and the model."
+        f"{provider} answered HTTP {status}{says}",
+        remedy="Check IMAGEN_BASE_URL and the model; nothing was accepted."
+        if ticket is None
+        else "Fetch the job later with %imagen_resume; nothing is paid again.",
+        ticket=ticket,
     )
 
 
@@ -275,5 +208,15 @@ def expired(ticket: Any) -> ResultExpired:  # noqa: ANN401 - a Ticket lives one 
     return ResultExpired(
         f"{ticket.provider} knows no job {ticket.request_id}.",
         remedy="Results are kept for about an hour; look at your usage there, then run it again.",
+        ticket=ticket,
+    )
+
+
+def not_proxied(ticket: Any) -> QueueError:  # noqa: ANN401 - a Ticket lives one floor above
+    """Return the error for a gateway that answers the result's route with a web page."""
+    return QueueError(
+        f"{ticket.provider} answers with a web page where the job's result should be "
+        f"(request id {ticket.request_id}).",
+        remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
         ticket=ticket,
     )

@@ -9,26 +9,25 @@ by itself.
 
 from __future__ import annotations
 
-import zlib
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
 
 import anyio
 import httpx
 
-from imagen_widget._peers import PeerRule
-from imagen_widget._wire import MOST_PICTURE_BYTES, Answer, Call
-from imagen_widget.errors import QueueError
+from imagen_widget._peers import PeerRule, join
+from imagen_widget._wire import MOST_PICTURE_BYTES, Answer, Call, Lost, NotSent, too_large, unpack
+from imagen_widget.errors import InvalidRequest, QueueError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from imagen_widget._keys import Secret
 
 MOST_ANSWER_BYTES = 8 * 1024 * 1024
-MOST_RESULT_BYTES = 96 * 1024 * 1024  # four pictures as data: addresses, asked for with sync_mode
+MOST_RESULT_BYTES = 64 * 1024 * 1024  # four 2K pictures as data: addresses
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
@@ -36,15 +35,19 @@ _KEPT_CONNECTIONS = 20
 _MOST_CONNECTIONS = 100
 _MOST_DOWNLOADS = 16
 _MOST_HOPS = 3
+_LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _AGENT = "imagen_widget"
 
 
-class NotSent(Exception):  # noqa: N818 - the name says the outcome, which is what counts here
-    """The request surely never reached the server: it may be sent again."""
-
-
-class Lost(Exception):  # noqa: N818 - the name says the outcome, which is what counts here
-    """The request may have reached the server, but no whole answer came back."""
+_TROUBLES = (
+    NotSent,
+    Lost,
+    httpx.HTTPError,
+    httpx.StreamError,
+    httpx.InvalidURL,
+    TimeoutError,
+    UnicodeError,  # hosts that are no host name
+)
 
 
 class Http:
@@ -67,8 +70,7 @@ class Http:
         transport: httpx.AsyncBaseTransport | None = None,
         peers: PeerRule | None = None,
     ) -> None:
-        self._base = base_url
-        self._origin = _origin(base_url)
+        self._base = httpx.URL(base_url)
         self._scheme = scheme
         self._key = key
         self._peers = peers or PeerRule(base_url, checks=transport is None)
@@ -95,17 +97,14 @@ class Http:
         Raises:
             NotSent: No connection was made.
             Lost: The connection broke, the deadline passed, or the body is too large.
+            InvalidRequest: The call is not for the configured address; nothing was sent.
         """
-        client = self._submits if call.method == "POST" else self._polls
-        request = self._signed(client, call)
-        with _outcomes(seconds), anyio.fail_after(seconds):
-            response = await client.send(request, stream=True)
-            try:
-                body = _decoded(response, await _read(response, most_bytes), most_bytes)
-            finally:
-                await response.aclose()
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, self._without_key(body))
+        try:
+            with anyio.fail_after(seconds):
+                return await self._exchange(call, most_bytes)
+        except _TROUBLES as error:
+            failed = _named(error, seconds)
+        raise failed  # outside the handler: httpx's error holds the request, and that the key
 
     @asynccontextmanager
     async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -118,11 +117,11 @@ class Http:
         Raises:
             NotSent: No connection was made.
             Lost: The connection broke, fell silent, or the answer is no event stream.
+            InvalidRequest: The call is not for the configured address; nothing was sent.
         """
-        request = self._signed(self._polls, call)
-        with _outcomes(seconds):
+        try:
             with anyio.fail_after(seconds):
-                response = await self._polls.send(request, stream=True)
+                response = await self._polls.send(self._signed(self._polls, call), stream=True)
             try:
                 kind = response.headers.get("content-type", "")
                 if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004
@@ -131,6 +130,8 @@ class Http:
                 yield response.aiter_raw()
             finally:
                 await response.aclose()
+        except _TROUBLES as error:
+            raise _named(error, seconds) from None
 
     async def fetch(
         self, url: str, *, seconds: float, most_bytes: int = MOST_PICTURE_BYTES
@@ -142,27 +143,52 @@ class Http:
             NotSent: No connection was made.
             Lost: The connection broke, the deadline passed, or the body is too large.
         """
-        with _outcomes(seconds), anyio.fail_after(seconds):
-            for _ in range(_MOST_HOPS + 1):
-                await self._peers.check_address(url)
-                answer = await self._fetch_once(url, most_bytes)
-                target = answer.headers.get("location")
-                if not (300 <= answer.status < 400 and target):  # noqa: PLR2004 - the 3xx class
-                    return answer
-                url = urljoin(url, target)
+        try:
+            with anyio.fail_after(seconds):
+                return await self._follow(url, most_bytes)
+        except _TROUBLES as error:
+            failed = _named(error, seconds)
+        raise failed
+
+    def without_key(self, data: bytes) -> bytes:
+        """Blank out the key where a server echoes it, so that no error or log can carry it on."""
+        return data if self._key is None else self._key.blank_out(data)
+
+    async def _exchange(self, call: Call, most_bytes: int) -> Answer:
+        client = self._submits if call.method == "POST" else self._polls
+        response = await client.send(self._signed(client, call), stream=True)
+        try:
+            body = await _read(response, most_bytes)
+            coding = response.headers.get("content-encoding", "")
+            body = unpack(body, coding, most_bytes=most_bytes)
+        finally:
+            await response.aclose()
+        headers = {
+            name.lower(): self.without_key(value.encode()).decode()
+            for name, value in response.headers.items()
+        }
+        return Answer(response.status_code, headers, self.without_key(body))
+
+    async def _follow(self, url: str, most_bytes: int) -> Answer:
+        for _ in range(_MOST_HOPS + 1):
+            await self._peers.check_address(url)
+            answer = await self._fetch_once(url, most_bytes)
+            target = answer.headers.get("location")
+            if not (300 <= answer.status < 400 and target):  # noqa: PLR2004 - the 3xx class
+                return answer
+            url = join(url, target)
         raise QueueError(
             "The picture's address leads from one address to the next without end.",
             remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
         )
 
     async def _fetch_once(self, url: str, most_bytes: int) -> Answer:
-        self._media.cookies.clear()
         request = self._media.build_request("GET", url, headers={"accept": "image/*"})
         response = await self._media.send(request, stream=True)
         try:
             stream = response.extensions.get("network_stream")
-            if stream is not None:
-                self._peers.check_connected(stream.get_extra_info("server_addr"), url)
+            peer = None if stream is None else stream.get_extra_info("server_addr")
+            self._peers.check_connected(peer, url)
             if "content-encoding" in response.headers:
                 message = "the picture came compressed, which was not asked for"
                 raise Lost(message)
@@ -173,23 +199,21 @@ class Http:
         return Answer(response.status_code, headers, body)
 
     def _signed(self, client: httpx.AsyncClient, call: Call) -> httpx.Request:
-        if _origin(call.url) != self._origin or not call.url.startswith(self._base + "/"):
-            message = "a call must stay below the configured address"
-            raise AssertionError(message)
-        client.cookies.clear()
+        """Return the request with the key, after a look at where httpx would really send it."""
         headers = {"accept": call.accept}
         if call.body is not None:
             headers["content-type"] = "application/json"
         request = client.build_request(call.method, call.url, content=call.body, headers=headers)
+        below = request.url.raw_path.startswith(self._base.raw_path.rstrip(b"/") + b"/")
+        if _origin(request.url) != _origin(self._base) or not below or request.url.userinfo:
+            raise InvalidRequest(
+                "ticket: the job is not of this client's address; nothing was sent.",
+                remedy="Make the client with the provider and base_url of the ticket.",
+                field="ticket",
+            )
         if self._key is not None:
             request.headers["authorization"] = f"{self._scheme} {self._key.reveal()}"
         return request
-
-    def _without_key(self, body: bytes) -> bytes:
-        """Blank out the key where a server echoes it, so that no error can carry it further."""
-        if self._key is None:
-            return body
-        return body.replace(self._key.reveal().encode(), b"***")
 
 
 def app_transport(app: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - any ASGI application
@@ -208,6 +232,9 @@ def _client(
         transport=transport,
         verify=tls,
         follow_redirects=False,
+        # What goes to this machine in cleartext must not pass through a proxy elsewhere.
+        mounts=dict.fromkeys(_LOOPBACK),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"user-agent": _AGENT, "accept-encoding": "identity"},
         limits=httpx.Limits(
             max_connections=most, max_keepalive_connections=kept, keepalive_expiry=30.0
@@ -216,31 +243,29 @@ def _client(
     )
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-    return parts.scheme, (parts.hostname or ""), port
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
-@contextmanager
-def _outcomes(seconds: float) -> Iterator[None]:
-    """Turn httpx's many exceptions into the two that matter: not sent, or lost."""
-    try:
-        yield
-    except (
-        httpx.ConnectError,
-        httpx.ConnectTimeout,
-        httpx.PoolTimeout,
-        httpx.UnsupportedProtocol,
-        httpx.LocalProtocolError,
-        httpx.InvalidURL,
-    ) as error:
-        raise NotSent(_reason(error)) from None
-    except (httpx.HTTPError, httpx.StreamError) as error:
-        raise Lost(_reason(error)) from None
-    except TimeoutError:
-        message = f"no whole answer within {seconds:.0f} s"
-        raise Lost(message) from None
+def _named(error: Exception, seconds: float) -> NotSent | Lost:
+    """Turn httpx's many exceptions into the two that matter, without their requests."""
+    match error:
+        case NotSent() | Lost():
+            return type(error)(*error.args)
+        case TimeoutError():
+            return Lost(f"no whole answer within {seconds:.0f} s")
+        case (
+            httpx.ConnectError()
+            | httpx.ConnectTimeout()
+            | httpx.PoolTimeout()
+            | httpx.UnsupportedProtocol()
+            | httpx.LocalProtocolError()
+            | httpx.InvalidURL()
+            | UnicodeError()
+        ):
+            return NotSent(_reason(error))
+        case _:
+            return Lost(_reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -266,26 +291,5 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
     async for chunk in response.aiter_raw():
         chunks += chunk
         if len(chunks) > most_bytes:
-            message = f"the answer is larger than {most_bytes // 1024 // 1024} MB"
-            raise Lost(message)
+            raise Lost(too_large(most_bytes))
     return bytes(chunks)
-
-
-def _decoded(response: httpx.Response, body: bytes, most_bytes: int) -> bytes:
-    """Unpack what a server compressed although it was asked not to, up to the same limit."""
-    coding = response.headers.get("content-encoding", "").strip().lower()
-    if coding in {"", "identity"}:
-        return body
-    if coding not in {"gzip", "x-gzip", "deflate"}:
-        message = f"the answer's content coding {coding[:20]!r} was not asked for"
-        raise Lost(message)
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        unpacked = unpacker.decompress(body, most_bytes)
-    except zlib.error:
-        message = "the answer's compression is broken"
-        raise Lost(message) from None
-    if unpacker.unconsumed_tail:
-        message = f"the answer is larger than {most_bytes // 1024 // 1024} MB"
-        raise Lost(message)
-    return unpacked

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import urllib.request
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import anyio
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+_WRAPPING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 
 
 class PeerRule:
@@ -46,22 +49,21 @@ class PeerRule:
         Raises:
             QueueError: It is no https address of a public host.
         """
-        parts = urlsplit(url)
         try:
-            place = _place(url)
+            scheme, host, port = place = _place(url)
         except ValueError:
             raise _refused("is malformed") from None
         if self._is_own(place):
             return
-        if parts.scheme != "https" or not place[1] or parts.username or parts.password:
-            raise _refused("is not a plain https address")
-        if _is_literal(place[1]) and not is_public(place[1]):
+        if scheme != "https" or not host:
+            raise _refused("is no https address")
+        if _is_numeric(host) and not is_public(host):
             raise _refused("leads to a machine that is not public")
-        if not self._checks or _proxied(place[1]):
+        if not self._checks or _proxied(host):
             return
         try:
-            addresses = await self._resolve(place[1], place[2])
-        except OSError:
+            addresses = await self._resolve(host, port)
+        except (OSError, UnicodeError):
             return  # no such name: the connection says so itself
         if not all(is_public(address) for address in addresses):
             raise _refused("leads to a machine that is not public")
@@ -84,31 +86,54 @@ class PeerRule:
         return place == self._own or (here and place[0] in {"http", "https"})
 
 
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the public internet."""
+    """Tell whether an IP address is one of the public internet, also as IPv6 wraps it."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    return ip.is_global and not ip.is_multicast and (mapped is None or mapped.is_global)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or _translated(ip)
+        if inner is not None and not inner.is_global:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+def join(url: str, target: str) -> str:
+    """Return the address that a redirect leads to.
+
+    Raises:
+        QueueError: It is none.
+    """
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise _refused("is malformed") from None
+
+
+def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address inside an address of NAT64 or of the old compatible form."""
+    inside = any(ip in network for network in _WRAPPING)
+    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if inside else None
+
+
+def _is_numeric(host: str) -> bool:
+    """Tell whether a host is an IP address, also in the short and hexadecimal old forms."""
+    last = host.rpartition(".")[2]
+    return ":" in host or last.isdigit() or last.startswith("0x")
 
 
 def _place(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of an address.
+
+    Raises:
+        ValueError: It is malformed, or written so that programs may read it differently.
+    """
     parts = urlsplit(url)
-    return (
-        parts.scheme,
-        (parts.hostname or "").rstrip("."),
-        parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0),
-    )
+    if not url.isprintable() or "\\" in url or any(c in parts.netloc for c in "@ %"):
+        raise ValueError
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").rstrip("."), port
 
 
 def _proxied(host: str) -> bool:

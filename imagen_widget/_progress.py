@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from imagen_widget._catalog import short_name
-from imagen_widget._protocol import Done, Queued, Running
+from imagen_widget._events import Done, Queued, Running
 from imagen_widget._result import cost_text
 
 if TYPE_CHECKING:

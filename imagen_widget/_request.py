@@ -36,6 +36,7 @@ NAMED_PARAMETERS = (
 )
 _LONGEST_BODY_BYTES = 1_000_000
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class ImageRequest:
             InvalidRequest: The prompt is empty, the model takes no such field, or the value is
                 none of those allowed; the message names the field and what is allowed.
         """
-        if not isinstance(prompt, str) or not prompt.strip():
+        text = prompt if isinstance(prompt, str) else ""  # notebooks are not type-checked
+        if not text.strip():
             raise InvalidRequest(
                 "prompt: it is empty.", remedy="Say what the picture should show.", field="prompt"
             )
@@ -156,10 +158,10 @@ def _check(parameter: Parameter, value: object) -> str | int:
     match parameter:
         case Choice(name=name, allowed=allowed):
             text = str(value).strip()
-            match_ = next((a for a in allowed if a.lower() == text.lower()), None)
-            if match_ is None or isinstance(value, bool):
+            found = next((a for a in allowed if a.lower() == text.lower()), None)
+            if found is None:
                 raise _refused(name, value, f"one of {', '.join(allowed)}")
-            return match_
+            return found
         case Whole(name=name, low=low, high=high):
             number = _whole(value)
             if number is None or not low <= number <= high:
@@ -171,8 +173,7 @@ def _whole(value: object) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        text = value.strip()
-        return int(text) if text.isascii() and text.lstrip("+-").isdigit() else None
+        return int(value) if _WHOLE.fullmatch(value.strip()) else None
     try:
         return value.__index__()  # type: ignore[attr-defined,no-any-return]  # numpy ints too
     except (AttributeError, TypeError):
@@ -194,7 +195,7 @@ def _check_unknown(endpoint: str, given: dict[str, object]) -> dict[str, Any]:
         if not name.isidentifier():
             raise _refused(name[:40], value, "field names of letters, digits and _")
         try:
-            size = len(json.dumps(value, allow_nan=False))
+            size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
         except (TypeError, ValueError, RecursionError):
             raise _refused(name, type(value).__name__, "a value that JSON can hold") from None
         if size > _LONGEST_BODY_BYTES:

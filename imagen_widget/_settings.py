@@ -100,12 +100,12 @@ def load_settings(
         CredentialsError: The provider needs a key and none was found.
         InvalidRequest: A setting has a value that it cannot have; the message names it.
     """
+    if isinstance(api_key, str):  # at once: tracebacks that show variables must not have it
+        api_key = usable_key(api_key, "api_key")
     look = Lookup(os.environ if environ is None else environ, folder or Path.cwd())
     chosen = _provider(provider or look("IMAGEN_PROVIDER"), look, api_key)
     origin = base_url or (look("IMAGEN_BASE_URL") if chosen.name == "kkiai" else None)
     key = api_key if api_key is not None else find_key(chosen, look)
-    if isinstance(key, str):
-        key = Secret(usable_key(key, chosen.key_variable))
     if key is None and chosen.key_variable and need_key:
         raise no_key(chosen)
     return Settings(
@@ -137,11 +137,22 @@ def load_settings(
 def home_folder(
     home: str | Path | None = None, look: Callable[[str], str | None] | None = None
 ) -> Path:
-    """Return the folder of history and pictures; nothing is made."""
+    """Return the folder of history and pictures; nothing is made.
+
+    Raises:
+        InvalidRequest: IMAGEN_HOME begins with the ~ of an unknown user.
+    """
     look = look or Lookup(os.environ, Path.cwd())
     chosen = home or look("IMAGEN_HOME")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError:  # ~ of a user that there is not
+            raise InvalidRequest(
+                f"IMAGEN_HOME: {str(chosen)[:80]!r} is no folder.",
+                remedy="Give a folder that can be written.",
+                field="home",
+            ) from None
     import platformdirs
 
     return Path(platformdirs.user_data_dir("imagen_widget", appauthor=False))
@@ -154,14 +165,13 @@ def check_base_url(url: str) -> str:
         InvalidRequest: It is no plain https address, or carries a user, a query or a fragment;
             http is accepted for this machine only.
     """
-    parts = urlsplit(url.strip())
     try:
+        parts = urlsplit(url.strip())
         usable_port = parts.port is None or parts.port > 0
     except ValueError:
-        usable_port = False
-    plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    odd = any(c in url for c in "\\ \t\r\n") or ".." in parts.path.split("/")
-    if not (parts.hostname and usable_port and plain) or odd or "@" in parts.netloc:
+        parts, usable_port = urlsplit(""), False
+    plain = not any(c in url for c in "@?#\\ ") and url.strip().isprintable()
+    if not (parts.hostname and usable_port and plain) or ".." in parts.path.split("/"):
         raise InvalidRequest(
             "IMAGEN_BASE_URL: that is no address of a gateway.",
             remedy="Give it like https://host or https://host/prefix.",
@@ -181,7 +191,7 @@ def is_loopback(host: str) -> bool:
     return host in {"localhost", "127.0.0.1", "::1"}
 
 
-def _provider(name: str | None, look: Lookup, api_key: str | Secret | None) -> Provider:
+def _provider(name: str | None, look: Lookup, api_key: Secret | None) -> Provider:
     if name:
         return find_provider(name)
     gateway, fal, demo = (find_provider(n) for n in ("kkiai", "fal", "demo"))

@@ -28,9 +28,9 @@ class Lookup:
 
     def __call__(self, name: str) -> str | None:
         """Return the value, or None; an empty value counts as not set."""
-        found = self._environ.get(name) or self.dotenv.get(name)
+        found = (self._environ.get(name) or self.dotenv.get(name) or "").strip()
         if found or name in KEY_NAMES:
-            return found.strip() if found else None
+            return found or None
         value = self.table.get(name.removeprefix("IMAGEN_").lower().replace("_", "-"))
         return None if value is None else str(value)
 

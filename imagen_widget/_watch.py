@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from imagen_widget._collect import MOST_NOT_FOUND, next_app
-from imagen_widget._http import MOST_RESULT_BYTES, Http, Lost, NotSent
+from imagen_widget._events import Done, Running, read_event
+from imagen_widget._http import MOST_RESULT_BYTES, Http
 from imagen_widget._protocol import (
-    Done,
     Hiccup,
     NoRoute,
-    Running,
-    read_event,
     read_result,
     read_status,
     result_call,
@@ -27,14 +25,14 @@ from imagen_widget._protocol import (
 )
 from imagen_widget._sse import EventDecoder
 from imagen_widget._ticket import Outcome, Ticket
-from imagen_widget._wire import read_json
+from imagen_widget._wire import Lost, NotSent, read_json
 from imagen_widget.errors import QueueTimeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from imagen_widget._events import WireEvent
     from imagen_widget._pacing import PollSchedule, RetryBudget
-    from imagen_widget._protocol import WireEvent
 
 SILENCE_SECONDS = 20.0
 
@@ -117,7 +115,7 @@ class Watch:
                 # Read to its end, a stream leaves its connection to the next job.
                 return finished
             for data in decoder.feed(chunk):
-                body = read_json(data)
+                body = read_json(self._http.without_key(data))
                 event = read_event(body) if isinstance(body, dict) else None
                 if isinstance(event, Done):
                     finished = event
@@ -151,13 +149,10 @@ class Watch:
             self.outcome = found
             return Done()
         if isinstance(found, NoRoute):
-            self._miss()
+            self._misses += 1
+            if self._misses >= MOST_NOT_FOUND:
+                self._misses, self._app = 0, next_app(self._ticket, found, tried=self._app)
         return found
-
-    def _miss(self) -> None:
-        self._misses += 1
-        if self._misses >= MOST_NOT_FOUND:
-            self._misses, self._app = 0, next_app(self._ticket, tried=self._app)
 
     async def _wait_after(self, event: WireEvent | NoRoute | Hiccup) -> None:
         match event:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from imagen_widget.errors import QueueError
+from imagen_widget.errors import QueueError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,56 @@ class Answer:
         """Return the body's JSON object, or None where it is anything else."""
         value = self.json()
         return value if isinstance(value, dict) else None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether this is a web page: what gateways answer on routes that they do not serve."""
+        head = self.body[:300].lstrip().lower()
+        html = "html" in self.headers.get("content-type", "").lower()
+        return html or head.startswith((b"<!doctype", b"<html"))
+
+
+class NotSent(Exception):  # noqa: N818 - the name says the outcome, which is what counts here
+    """The request surely never reached the server: it may be sent again."""
+
+
+class Lost(Exception):  # noqa: N818 - the name says the outcome, which is what counts here
+    """The request may have reached the server, but no whole answer came back."""
+
+
+def unpack(body: bytes, coding: str, *, most_bytes: int) -> bytes:
+    """Unpack what a server compressed although it was asked not to.
+
+    Args:
+        body: What came.
+        coding: The Content-Encoding; may be empty.
+        most_bytes: The largest size that is unpacked.
+
+    Raises:
+        Lost: It is packed in another way, broken, cut short, or larger than `most_bytes`.
+    """
+    name = coding.strip().lower()
+    if name in {"", "identity"}:
+        return body
+    if name not in {"gzip", "x-gzip", "deflate"}:
+        message = f"the answer's content coding {one_line(name, limit=20)!r} was not asked for"
+        raise Lost(message)
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        unpacked = unpacker.decompress(body, most_bytes)
+    except zlib.error:
+        message = "the answer's compression is broken"
+        raise Lost(message) from None
+    if unpacker.eof:
+        return unpacked
+    whole = len(unpacked) < most_bytes
+    message = "the answer was cut short" if whole else too_large(most_bytes)
+    raise Lost(message)
+
+
+def too_large(most_bytes: int) -> str:
+    """Say that an answer has more bytes than are read."""
+    return f"the answer is larger than {most_bytes // 1024 // 1024} MB"
 
 
 def read_json(text: bytes | str) -> Any:  # noqa: ANN401 - foreign JSON can be anything

@@ -22,7 +22,10 @@ from __future__ import annotations
 import sys
 import traceback
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = [
     "BudgetExceeded",
@@ -97,11 +100,11 @@ class ImagenError(Exception):
 
 def _asked_with_tb() -> bool:
     """Tell whether IPython's %tb is on the stack: it renders through the same hook."""
-    frame = sys._getframe()  # noqa: SLF001 - the only way to know who asks; IPython passes nothing
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - IPython passes nothing that tells
     while frame is not None:
         if frame.f_code.co_qualname == "ExecutionMagics.tb":
             return True
-        frame = frame.f_back  # type: ignore[assignment]  # the outermost frame has no caller
+        frame = frame.f_back
     return False
 
 
