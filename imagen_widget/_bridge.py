@@ -16,38 +16,36 @@ import contextlib
 import os
 import sys
 import threading
+import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
 
 from imagen_widget.errors import ImagenError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from concurrent.futures import Future
-    from contextlib import AbstractContextManager
 
 T = TypeVar("T")
 
-_lock = threading.Lock()
-_portal: BlockingPortal | None = None
-_loop: asyncio.AbstractEventLoop | None = None
-_context: AbstractContextManager[BlockingPortal] | None = None
-_loop_thread = 0
-_owner_pid = 0
-_closers: list[Callable[[], Awaitable[None]]] = []
+CLOSE_SECONDS = 5.0  # for what runs to clean up; then the interpreter may end without it
+
+_INTERRUPTED_SECONDS = 5.0
+_SLICE_SECONDS = 0.25
 
 
 def spawn(function: Callable[..., Awaitable[T]], /, *args: Any) -> Future[T]:  # noqa: ANN401 - passed on
-    """Start a coroutine function on the loop thread, from any thread, and return its future."""
-    return _start().start_task_soon(function, *args)
+    """Start a coroutine function on the loop thread, from any thread, and return its future.
+
+    Cancelling the future cancels the coroutine, which may shield what it has to clean up.
+    """
+    return _started().spawn(function, *args)
 
 
 def call_soon(function: Callable[..., object], /, *args: Any) -> None:  # noqa: ANN401 - passed on
     """Run a plain function on the loop thread soon, from any thread, the loop's own included."""
-    _start()
-    if _loop is not None:
-        _loop.call_soon_threadsafe(function, *args)
+    _started().call_soon(function, *args)
 
 
 def wait(future: Future[T], *, timeout: float | None = None) -> T:
@@ -63,16 +61,19 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
     Raises:
         TimeoutError: The future is not done within `timeout`.
     """
-    if threading.get_ident() == _loop_thread:
-        message = "the loop thread cannot wait for itself; await the coroutine instead"
+    if future.done():
+        return future.result()
+    if _current is not None and threading.get_ident() == _current.ident:
+        message = "the loop thread cannot wait for itself; await the job instead"
         raise RuntimeError(message)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return future.result(timeout)
+        return _block(future, timeout)
     if not _nestable(loop):
-        return future.result(timeout)
-    waiter = loop.create_task(_shielded(future, timeout))
+        return _block(future, timeout)
+    waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
+    waiter.add_done_callback(_mark_retrieved)
     try:
         return loop.run_until_complete(waiter)
     except KeyboardInterrupt:
@@ -80,72 +81,194 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
         raise
 
 
-async def _shielded(future: Future[T], timeout: float | None) -> T:  # noqa: ASYNC109 - None waits
-    """Await a future without cancelling it when the wait is given up."""
-    return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), timeout)
+async def wait_async(future: Future[T]) -> T:
+    """Await a future of the loop thread on any asyncio loop; giving up leaves the work alone."""
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+
+    def wake(_: Future[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # that loop ended meanwhile: nobody waits there
+            loop.call_soon_threadsafe(over.set)
+
+    future.add_done_callback(wake)
+    await over.wait()
+    return future.result()
 
 
 def run(function: Callable[..., Awaitable[T]], /, *args: Any) -> T:  # noqa: ANN401 - passed on
     """Run a coroutine function on the loop thread and block for its result.
 
     Raises:
-        KeyboardInterrupt: The wait was interrupted; the coroutine was cancelled.
+        KeyboardInterrupt: The wait was interrupted; the coroutine was cancelled, and had up to
+            five seconds to clean up.
     """
-    future = spawn(function, *args)
+    ended = threading.Event()
+
+    async def call() -> T:
+        try:
+            return await function(*args)
+        finally:
+            ended.set()
+
+    future = spawn(call)
     try:
         return wait(future)
     except KeyboardInterrupt:
         future.cancel()
+        ended.wait(_INTERRUPTED_SECONDS)
         raise
 
 
 def on_close(closer: Callable[[], Awaitable[None]]) -> None:
-    """Have a coroutine function run on the loop thread before it ends."""
-    _closers.append(closer)
+    """Have a coroutine function run on the loop thread before that ends; once, however often."""
+    _started().closers[closer] = None
 
 
 def close() -> None:
-    """End the loop thread after its closers ran; the next call starts a new one."""
-    global _portal, _context, _loop, _loop_thread  # noqa: PLW0603 - one loop thread
+    """End the loop thread: cancel what runs there, run the closers; the next call starts anew."""
+    global _current
     with _lock:
-        portal, context = _portal, _context
-        _portal = _context = _loop = None
-        _loop_thread = 0
-        closers = list(_closers)
-        _closers.clear()
-    if portal is None or context is None or _owner_pid != os.getpid():
-        return
-    for closer in closers:
-        with contextlib.suppress(Exception):  # what ends anyway may end badly
-            portal.call(closer)
-    with contextlib.suppress(Exception):
-        portal.call(portal.stop, True)  # noqa: FBT003 - anyio's own signature
-    with contextlib.suppress(Exception):
-        context.__exit__(None, None, None)
+        ending, _current = _current, None
+    if ending is not None:
+        ending.close()
 
 
-def _start() -> BlockingPortal:
-    global _portal, _context, _loop, _loop_thread, _owner_pid  # noqa: PLW0603 - one loop thread
+class _LoopThread:
+    """An event loop on a daemon thread, and the coroutines that it hosts."""
+
+    def __init__(self) -> None:
+        self.closers: dict[Callable[[], Awaitable[None]], None] = {}
+        self.ident = 0
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._serve, args=(ready,), name="imagen_widget", daemon=True
+        )
+        self._thread.start()
+        ready.result()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def call_soon(self, function: Callable[..., object], /, *args: Any) -> None:  # noqa: ANN401 - passed on
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def spawn(self, function: Callable[..., Awaitable[T]], /, *args: Any) -> Future[T]:  # noqa: ANN401 - passed on
+        future: Future[T] = Future()
+        self.call_soon(self._begin, future, function, *args)
+        return future
+
+    def close(self) -> None:
+        if threading.get_ident() == self.ident:
+            message = "the loop thread cannot end itself"
+            raise RuntimeError(message)
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self.call_soon(self._stop.set)
+        self._thread.join(CLOSE_SECONDS)
+
+    def _serve(self, ready: Future[None]) -> None:
+        try:
+            anyio.run(self._main, ready, backend="asyncio")
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    async def _main(self, ready: Future[None]) -> None:
+        self._stop = anyio.Event()
+        self._loop = asyncio.get_running_loop()
+        async with anyio.create_task_group() as self._group:
+            self.ident = threading.get_ident()
+            ready.set_result(None)
+            await self._stop.wait()
+            self._group.cancel_scope.cancel()
+        for closer in self.closers:  # only now: nothing that it closes is in use any more
+            with contextlib.suppress(Exception):  # what ends anyway may end badly
+                await closer()
+
+    def _begin(self, future: Future[T], *args: Any) -> None:  # noqa: ANN401 - passed on
+        try:
+            self._group.start_soon(self._host, future, *args)
+        except RuntimeError:  # the thread is ending
+            future.cancel()
+
+    async def _host(
+        self,
+        future: Future[T],
+        function: Callable[..., Awaitable[T]],
+        *args: Any,  # noqa: ANN401 - passed on
+    ) -> None:
+        """Run a coroutine function for a future; whatever it raises lands there, not here."""
+        if future.cancelled():
+            return
+        scope = anyio.CancelScope()
+        future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
+        try:
+            with scope:
+                result = await function(*args)
+                if future.set_running_or_notify_cancel():
+                    future.set_result(result)
+        except anyio.get_cancelled_exc_class():  # the thread is ending
+            future.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - even SystemExit must not end the other jobs
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
+    def _cancel(self, scope: anyio.CancelScope) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self.call_soon(scope.cancel)
+
+
+_lock = threading.Lock()
+_current: _LoopThread | None = None
+_inherited: list[_LoopThread] = []  # after a fork: collecting one would touch the parent's loop
+_hooks = False
+
+
+def _started() -> _LoopThread:
+    global _current, _hooks  # noqa: PLW0603 - there is one loop thread
     with _lock:
-        if _portal is not None and _owner_pid == os.getpid():
-            return _portal
+        if _current is not None and _current.is_alive():
+            return _current
         if sys.platform == "emscripten":
             raise ImagenError(
                 "imagen_widget needs threads, and this kernel runs in the browser without any.",
                 remedy="Use a kernel that runs on a server: JupyterLab, Colab or Binder.",
             )
-        if _owner_pid not in {0, os.getpid()}:
-            _closers.clear()  # a forked child has the parent's objects but not its thread
-        _context = start_blocking_portal("asyncio", name="imagen_widget")
-        _portal = _context.__enter__()
-        _loop, _loop_thread = (
-            _portal.call(asyncio.get_running_loop),
-            _portal.call(threading.get_ident),
-        )
-        if _owner_pid == 0:
+        if not _hooks:
+            _hooks = True
             atexit.register(close)
-        _owner_pid = os.getpid()
-        return _portal
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_forget)
+        _current = _LoopThread()
+        return _current
+
+
+def _forget() -> None:
+    """In a forked child: its thread does not exist, and its lock may be held by nobody."""
+    global _current, _lock  # noqa: PLW0603 - there is one loop thread
+    _lock = threading.Lock()
+    if _current is not None:
+        _inherited.append(_current)
+        _current = None
+
+
+def _block(future: Future[T], timeout: float | None) -> T:
+    """Wait in slices, because Windows lets no interrupt into a wait without end."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while not future.done():
+        left = _SLICE_SECONDS if end is None else min(end - time.monotonic(), _SLICE_SECONDS)
+        if left <= 0:
+            raise TimeoutError
+        with contextlib.suppress(TimeoutError):  # also the job's own, which is raised below
+            return future.result(left)
+    return future.result()
+
+
+def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:
+    """Keep asyncio from complaining that nobody looked at an interrupted wait's outcome."""
+    if not waiter.cancelled():
+        waiter.exception()
 
 
 def _nestable(loop: asyncio.AbstractEventLoop) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,11 +16,10 @@ from imagen_widget._recall import as_reused, recall
 from imagen_widget._settings import home_folder, load_settings
 from imagen_widget._store import Store
 from imagen_widget._ticket import Ticket
-from imagen_widget.errors import CredentialsError, ImagenError
+from imagen_widget.errors import CredentialsError, ImagenError, QueueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from decimal import Decimal
     from pathlib import Path
 
     from imagen_widget._request import ImageRequest
@@ -41,8 +41,9 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """US dollars spent or reserved: today, this month, and by model this month."""
+    """US dollars spent or reserved: by this process, today, this month, by model this month."""
 
+    session: Decimal
     today: Decimal
     month: Decimal
     by_model: dict[str, Decimal]
@@ -122,13 +123,22 @@ class History:
         return float(self._journal.spend(since or _midnight()))
 
     def spending(self) -> Spending:
-        """Return what was spent today, this month, and by model this month."""
+        """Return what was spent by this process, today, this month, and by model this month."""
         month = _midnight().replace(day=1)
         return Spending(
+            session=self.session_spend(),
             today=self._journal.spend(_midnight()),
             month=self._journal.spend(month),
             by_model=self._journal.spend(month, by_model=True),
         )
+
+    def session_spend(self) -> Decimal:
+        """Return US dollars that this process's own jobs cost, or have reserved."""
+        from imagen_widget._engine import session_jobs  # here: whoever only looks needs no httpx
+
+        rows = [self._journal.get(job_id) for job_id in session_jobs(self._home)]
+        amounts = [row.price if row.cost is None else row.cost for row in rows]
+        return sum((amount for amount in amounts if amount is not None), Decimal(0))
 
     def verify(self) -> list[str]:
         """Hash every kept picture again, and return one line for each that is lost or changed."""
@@ -157,6 +167,9 @@ async def _resume_rows(rows: list[JobRow], home: Path) -> list[Resumed]:
             except ImagenError as error:
                 outcomes[row.id] = Resumed(row, error=error)
                 return
+            except Exception as error:  # noqa: BLE001 - one odd row must not stop the others
+                outcomes[row.id] = Resumed(row, error=_odd(row, error))
+                return
         outcomes[row.id] = Resumed(row, generation)
 
     async with anyio.create_task_group() as group:
@@ -172,12 +185,22 @@ async def _resume_row(row: JobRow, home: Path) -> Generation | None:
 
     settings = _settings_of(row, home)
     engine = engine_for(settings)
-    if row.ticket_json is None:
+    leased: bool = await engine.record(engine.journal.lease, row.id, _RESUME_SECONDS * 2)
+    if not leased:
         return None
-    if not await engine.record(engine.journal.lease, row.id, _RESUME_SECONDS * 2):
-        return None
+    row = await engine.record(engine.journal.get, row.id)
+    if row.state not in {State.SUBMITTED, State.COMPLETED} or row.ticket_json is None:
+        await engine.note_down(engine.journal.release, row.id)  # somebody was quicker
+        return recall(row, engine.store)
     work = Work(row.request, settings, engine, report=lambda _: None, timeout=_RESUME_SECONDS)
     return await work.resume(row, Ticket.from_json(row.ticket_json))
+
+
+def _odd(row: JobRow, error: Exception) -> QueueError:
+    return QueueError(
+        f"The job {row.request_id} could not be taken up ({type(error).__name__}: {error}).",
+        remedy="It stays where it is; upgrade imagen-widget, then resume again.",
+    )
 
 
 def _settings_of(row: JobRow, home: Path) -> Settings:

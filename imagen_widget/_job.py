@@ -5,10 +5,10 @@ A job runs on the loop thread; whoever holds the handle sees immutable snapshots
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import time
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
+LEFT = "This process let go of it; if it was sent, fetch it with %imagen_resume."
 
 _numbers = itertools.count(1)
 
@@ -60,7 +61,7 @@ class Job:
         self.request = request
         self._settings, self._reuse, self._timeout = settings, reuse, timeout
         self._on_event = on_event
-        self._listeners: tuple[Callable[[Progress], None], ...] = ()
+        self._listeners: list[Callable[[Progress], None]] = []  # touched on the loop thread only
         self._started = time.monotonic()
         self._ended: float | None = None
         self._work: Work | None = None
@@ -93,9 +94,8 @@ class Job:
         return self._future.done()
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
-        """Have a function called on the loop thread at each change, and four times a second."""
-        self._listeners = (*self._listeners, listener)
-        _bridge.call_soon(self._start_ticking)
+        """Have a function called on the loop thread: now, at each change, four times a second."""
+        _bridge.call_soon(self._add_listener, listener)
 
     def add_done_callback(self, callback: Callable[[Job], None]) -> None:
         """Have a function called when it is over; at once if it is so already."""
@@ -121,11 +121,11 @@ class Job:
         try:
             return self.result()
         except KeyboardInterrupt as interrupt:
-            interrupt.add_note(self.cancel())
+            interrupt.add_note(self._cancel_in_time())
             raise
 
     def __await__(self) -> Generator[object, None, Generation]:
-        return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
+        return _bridge.wait_async(self._future).__await__()
 
     # -------------------------------------------------------------------------------- cancelling
 
@@ -136,55 +136,71 @@ class Job:
 
     def cancel(self) -> str:
         """Cancel, wait up to five seconds for the provider's answer, and say what came of it."""
-        if self.done():
-            return TOO_LATE if self._future.exception() is None else self.progress.note
-        self.request_cancel()
+        if not self.done():
+            self.request_cancel()
         try:
             self.result(timeout=CANCEL_WAIT_SECONDS)
-        except JobCancelled as cancelled:
-            return str(cancelled)
-        except ImagenError as error:
-            return str(error)
+        except (ImagenError, CancelledError) as error:
+            return self._with_id(str(error) or self.progress.note)
         except TimeoutError:
-            request_id = self._progress.request_id
-            where = f" (request id {request_id})" if request_id else ""
-            return (
-                f"Cancel requested; the job{where} may still finish and be billed. "
-                "Fetch it with %imagen_resume."
-            )
-        return TOO_LATE
+            return self._still_out()
+        except Exception as error:  # noqa: BLE001 - whoever cancels is told, and goes on
+            return self._with_id(f"{type(error).__name__}: {error}")
+        return self._with_id(TOO_LATE)
+
+    def _cancel_in_time(self) -> str:
+        """Cancel and say what came of it; a second interrupt cuts the waiting short."""
+        try:
+            return self.cancel()
+        except KeyboardInterrupt:
+            return self._still_out()
+
+    def _still_out(self) -> str:
+        what = "Cancel requested; the job may still finish and be billed."
+        if self._progress.phase is Phase.FETCHING:
+            what = "Too late to cancel: the job is finished, and paid for."
+        return f"{self._with_id(what)} Fetch it with %imagen_resume."
+
+    def _with_id(self, text: str) -> str:
+        """Add the provider's id of the job to a line that does not name it."""
+        request_id = self._progress.request_id
+        if request_id is None or request_id in text:
+            return text
+        return f"{text.removesuffix('.')} (request id {request_id})."
 
     # ------------------------------------------------------------------------ on the loop thread
 
     async def _main(self) -> Generation:
         """Run the work; ticks and listeners live and end with it."""
+        outcome: Generation | Exception
+        async with anyio.create_task_group() as self._group:
+            try:
+                outcome = await self._run()
+            except Exception as error:  # noqa: BLE001 - raised again below, without a group around it
+                outcome = error
+            except BaseException:  # the loop is ending
+                self._end(LEFT)
+                raise
+            self._group.cancel_scope.cancel()
+        self._group = None
+        self._end(outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _run(self) -> Generation:
         from imagen_widget._engine import engine_for  # here: the first picture pays for httpx
         from imagen_widget._work import Work
 
-        error: ImagenError | Exception | None = None
-        generation = None
-        async with anyio.create_task_group() as self._group:
-            if self._listeners:
-                self._start_ticking()
-            try:
-                self._work = Work(
-                    self.request,
-                    self._settings,
-                    engine_for(self._settings),
-                    report=self._report,
-                    timeout=self._timeout,
-                )
-                self._pass_on_cancel()
-                generation = await self._work.run(reuse=self._reuse)
-            except Exception as failed:  # noqa: BLE001 - raised again below, without a group around it
-                error = failed
-            self._group.cancel_scope.cancel()
-        self._group = None
-        self._end(generation, error)
-        if error is not None:
-            raise error
-        assert generation is not None  # noqa: S101 - one of the two is there
-        return generation
+        self._work = Work(
+            self.request,
+            self._settings,
+            engine_for(self._settings),
+            report=self._report,
+            timeout=self._timeout,
+        )
+        self._pass_on_cancel()
+        return await self._work.run(reuse=self._reuse)
 
     def _pass_on_cancel(self) -> None:
         if self._cancel_wanted and self._work is not None:
@@ -200,33 +216,40 @@ class Job:
                 log.exception("on_event failed")
         self._notify()
 
-    def _end(self, generation: Generation | None, error: Exception | None) -> None:
+    def _end(self, outcome: Generation | Exception | str) -> None:
         self._ended = time.monotonic()
-        match error:
-            case None if generation is not None:
-                note = self._work.note if self._work else ""
-                phase, note = Phase.DONE, " ".join(filter(None, (note, generation.summary)))
+        match outcome:
             case JobCancelled():
-                phase, note = Phase.CANCELLED, str(error)
+                phase, note = Phase.CANCELLED, str(outcome)
+            case Exception():
+                phase, note = Phase.FAILED, str(outcome) or type(outcome).__name__
+            case str():
+                phase, note = Phase.FAILED, outcome
             case _:
-                phase, note = Phase.FAILED, str(error)
+                late = self._work.note if self._work else ""
+                phase, note = Phase.DONE, " ".join(filter(None, (late, outcome.summary)))
         self._progress = replace(self._progress, phase=phase, note=note)
         self._notify()
 
-    def _start_ticking(self) -> None:
+    def _add_listener(self, listener: Callable[[Progress], None]) -> None:
+        self._listeners.append(listener)
+        self._tell(listener, self.progress)
         if self._group is not None and not self._ticking:
             self._ticking = True
             self._group.start_soon(self._tick)
 
     async def _tick(self) -> None:
         while True:
-            self._notify()
             await anyio.sleep(TICK_SECONDS)
+            self._notify()
 
     def _notify(self) -> None:
         progress = self.progress
         for listener in self._listeners:
-            try:
-                listener(progress)
-            except Exception:
-                log.exception("a listener failed")
+            self._tell(listener, progress)
+
+    def _tell(self, listener: Callable[[Progress], None], progress: Progress) -> None:
+        try:
+            listener(progress)
+        except Exception:
+            log.exception("a listener failed")

@@ -2,33 +2,36 @@
 
 The bill comes first: the journal has the job before the POST and the ticket before the first poll,
 and pictures are on disk before anybody sees them. A failure after the ticket leaves the job where
-it can be taken up again.
+it can be taken up again; only what the provider said of it can close it.
 """
 
 from __future__ import annotations
 
-import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 
 from imagen_widget._client import CancelAnswer
+from imagen_widget._download import download, public_url
+from imagen_widget._events import Done, Running
 from imagen_widget._failures import CancelledAtProvider, ResultExpired
-from imagen_widget._journal_rows import ImageRow, State
+from imagen_widget._journal_rows import IllegalStep
 from imagen_widget._price import estimate
-from imagen_widget._progress import NOT_BILLED, TOO_LATE, Fetching, Submitted, Submitting
-from imagen_widget._protocol import Done, Running
-from imagen_widget._recall import as_reused, recall
+from imagen_widget._progress import NOT_BILLED, TOO_LATE, Fetching, Submitted
+from imagen_widget._recall import recall
+from imagen_widget._reuse import find_kept, take_up
+from imagen_widget._submission import submit_once
+from imagen_widget._ticket import Ticket
 from imagen_widget.errors import (
     CredentialsError,
     ImagenError,
     JobCancelled,
+    JournalError,
     QueueError,
     QueueTimeout,
-    SubmitUncertain,
 )
 
 if TYPE_CHECKING:
@@ -41,25 +44,35 @@ if TYPE_CHECKING:
     from imagen_widget._request import ImageRequest
     from imagen_widget._result import Generation
     from imagen_widget._settings import Settings
-    from imagen_widget._ticket import Outcome, Ticket
+
+NOTHING_SENT = "Cancelled before anything was sent; not billed."
 
 _LEASE_MARGIN_SECONDS = 300.0
 _SETTLE_SECONDS = 3.0
-
-log = logging.getLogger("imagen_widget")
+_LEAVE_SECONDS = 4.0
 
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Tells how long the job took, and how long it ran, in seconds."""
+    """Tells how long the job took, and how long it ran, in seconds.
+
+    Attributes:
+        clock: Seconds that only go forward.
+        started: When this process began with the job.
+        ran_since: When it was first seen to run.
+        resumed: Whether it was under way before: then what was seen here says nothing.
+    """
 
     clock: Callable[[], float]
     started: float
     ran_since: float | None = None
+    resumed: bool = False
 
-    def service(self, told: float | None) -> float:
-        """Return the service time: as told, else since it was seen to run."""
-        return told if told is not None else self.clock() - (self.ran_since or self.started)
+    def service(self, told: float | None) -> float | None:
+        """Return the service time: as told, else since it was seen to run, else None."""
+        if told is not None or self.resumed:
+            return told
+        return self.clock() - (self.started if self.ran_since is None else self.ran_since)
 
 
 class Work:
@@ -94,12 +107,13 @@ class Work:
         self.ticket: Ticket | None = None
         self._request, self._settings, self._engine = request, settings, engine
         self._report, self._clock = report, clock
-        self._timeout = timeout or settings.timeout
+        self._timeout = settings.timeout if timeout is None else timeout
         self._step = step or (lambda _: None)
         self._id = ""
         self._scope: anyio.CancelScope | None = None
         self._cancel_wanted = False
         self._watch = Stopwatch(clock, clock())
+        self._lease_seconds = self._timeout + _LEASE_MARGIN_SECONDS
 
     def cancel(self) -> None:
         """Give the job up; call it on the loop thread. What comes of it stands in `note`."""
@@ -116,29 +130,10 @@ class Work:
         """
         if reuse and (known := await self._remembered()) is not None:
             return known
-        journal = self._engine.journal
         self._step("start")
-        self._id = await self._engine.record(
-            journal.intend,
-            self._request,
-            provider=self._settings.provider.name,
-            base_url=self._settings.base_url,
-            price=estimate(self._request, self._settings),
-            cap=self._settings.max_spend,
-        )
+        self._id = await self._engine.intend(self._request, self._settings)
         self._step("intent")
-        try:
-            ticket = await self._submit()
-        except SubmitUncertain as error:
-            await self._keep_uncertain(error)
-            raise
-        except ImagenError as error:
-            await self._engine.record(journal.refuse, self._id, str(error))
-            raise
-        if ticket is None:
-            await self._engine.record(journal.cancelled, self._id)
-            raise self._cancelled("Cancelled before anything was sent; not billed.")
-        return await self._finish(ticket)
+        return await self._finish(await self._submit())
 
     async def resume(self, row: JobRow, ticket: Ticket) -> Generation:
         """Return the pictures of a job that was submitted before; nothing is sent for money.
@@ -147,55 +142,44 @@ class Work:
             ImagenError: They cannot be had now, or never.
         """
         self._id = row.id
+        self._watch.resumed = True
+        self._report(Submitted(ticket))
         return await self._finish(ticket)
 
     # ------------------------------------------------------------------------------- the stages
 
     async def _remembered(self) -> Generation | None:
-        row = await self._engine.record(
-            self._engine.journal.find,
-            self._request.fingerprint,
-            provider=self._settings.provider.name,
+        """Return what history has: kept pictures, or those of a paid job that is still out."""
+        known = await find_kept(self._engine, self._request, self._settings)
+        if known is not None:
+            return known
+        row = await take_up(
+            self._engine, self._request, self._settings, lease_seconds=self._lease_seconds
         )
-        known = recall(row, self._engine.store) if row is not None else None
-        return as_reused(known) if known is not None else None
-
-    async def _submit(self) -> Ticket | None:
-        """Return the ticket, or None where the job was cancelled before anything was sent."""
-        ticket = None
-        with anyio.CancelScope() as self._scope:
-            if self._cancel_wanted:
-                return None
-            async with self._engine.submits:
-                await self._engine.record(self._engine.journal.submitting, self._id)
-                self._report(Submitting())
-                self._step("submitting")
-                ticket = await self._engine.client.submit(self._request)
-        if ticket is None:
+        if row is None or row.ticket_json is None:
             return None
-        self.ticket = ticket
-        self._step("answered")
-        with anyio.CancelScope(shield=True):
-            await self._promise(ticket)
-        self._step("promised")
+        try:
+            return await self.resume(row, Ticket.from_json(row.ticket_json))
+        except (ResultExpired, JobCancelled):
+            if self._cancel_wanted:
+                raise
+        self._watch = Stopwatch(self._clock, self._clock())  # it came to nothing: begin anew
+        return None
+
+    async def _submit(self) -> Ticket:
+        ticket = await submit_once(
+            self._engine,
+            self._request,
+            self._id,
+            scope=self._new_scope(),
+            lease_seconds=self._lease_seconds,
+            report=self._report,
+            step=self._step,
+        )
+        if ticket is None:
+            raise self._cancelled(NOTHING_SENT)
         self._report(Submitted(ticket))
         return ticket
-
-    async def _promise(self, ticket: Ticket) -> None:
-        await self._engine.record(
-            self._engine.journal.promise, self._id, ticket.to_json(), ticket.request_id
-        )
-        await self._engine.record(
-            self._engine.journal.renew, self._id, self._timeout + _LEASE_MARGIN_SECONDS
-        )
-
-    async def _keep_uncertain(self, error: SubmitUncertain) -> None:
-        with anyio.CancelScope(shield=True):
-            if error.ticket is not None:  # the answer failed, but it named the job
-                await self._promise(error.ticket)
-                await self._engine.record(self._engine.journal.release, self._id)
-                return
-            await self._engine.record(self._engine.journal.unknown, self._id, str(error))
 
     async def _finish(self, ticket: Ticket) -> Generation:
         """Watch, collect and keep; on failure, write down whether it can be taken up again."""
@@ -205,17 +189,19 @@ class Work:
             if finished is None:
                 return await self._after_cancel(ticket)
             return await self._collect(ticket, finished)
+        except IllegalStep:
+            if not (await self._engine.record(self._engine.journal.get, self._id)).images:
+                raise
+            return await self._from_journal()  # another process was quicker: they are the same
         except ImagenError as error:
-            with anyio.CancelScope(shield=True):
-                await self._settle(error)
+            await self._settle(error)
             if isinstance(error, CancelledAtProvider):
                 raise self._cancelled(
                     "The job was cancelled at the provider; not billed."
                 ) from None
             raise
         except BaseException:  # the loop is ending: whoever comes next may take the job up
-            with anyio.CancelScope(shield=True):
-                await self._engine.record(self._engine.journal.release, self._id)
+            await self._leave(ticket)
             raise
 
     async def _watched(self, ticket: Ticket) -> Done | None:
@@ -231,17 +217,29 @@ class Work:
             self._step("watching")
             self._report(event)
 
-        times = await self._engine.record(
-            self._engine.journal.service_times, ticket.endpoint, ticket.provider
-        )
-        with anyio.CancelScope() as self._scope:
-            if self._cancel_wanted:
-                self._scope.cancel()
+        with self._new_scope() as scope:
             await self._engine.client.watch(
-                ticket, note, timeout=self._timeout, service_times=times
+                ticket,
+                note,
+                timeout=self._timeout,
+                service_times=await self._service_times(ticket),
             )
         self._step("watched")
-        return None if self._scope.cancelled_caught else finished
+        return None if scope.cancelled_caught else finished
+
+    def _new_scope(self) -> anyio.CancelScope:
+        """Return a scope that `cancel` ends; it is ended already where that was called before."""
+        self._scope = anyio.CancelScope()
+        if self._cancel_wanted:
+            self._scope.cancel()
+        return self._scope
+
+    async def _service_times(self, ticket: Ticket) -> list[float]:
+        with suppress(JournalError):  # they only tell when to ask: no reason to give up a paid job
+            return await self._engine.record(
+                self._engine.journal.service_times, ticket.endpoint, ticket.provider
+            )
+        return []
 
     async def _collect(self, ticket: Ticket, finished: Done) -> Generation:
         """Fetch and keep the pictures, and write each step down."""
@@ -254,43 +252,20 @@ class Work:
             seconds=self._watch.service(finished.seconds),
             seed=outcome.seed,
             description=outcome.description,
-            urls=outcome.urls,
+            urls=[url for url in outcome.urls if public_url(url)],
         )
         self._step("completed")
         self._report(Fetching(len(outcome.urls)))
-        images = await self._fetch_all(outcome, ticket)
+        try:
+            images = await download(self._engine, outcome.urls, step=self._step)
+        except ImagenError as error:
+            error.ticket = ticket
+            raise
         await self._engine.record(journal.downloaded, self._id, images)
         self._step("downloaded")
         await self._engine.record(journal.done, self._id, self._cost(len(images)))
         self._step("done")
         return await self._from_journal()
-
-    async def _fetch_all(self, outcome: Outcome, ticket: Ticket) -> list[ImageRow]:
-        rows: dict[int, ImageRow] = {}
-        errors: list[ImagenError] = []
-
-        async def fetch(index: int, url: str) -> None:
-            try:
-                async with self._engine.downloads:
-                    data = await self._engine.client.fetch(url)
-                    self._step("fetched")
-                    kept = await to_thread.run_sync(self._engine.store.keep, data)
-            except ImagenError as error:
-                errors.append(error)
-                return
-            self._step("kept")
-            address = url if url.startswith(("http:", "https:")) else None
-            rows[index] = ImageRow(
-                index, kept.digest, kept.media_type, kept.width, kept.height, kept.size, address
-            )
-
-        async with anyio.create_task_group() as group:
-            for index, url in enumerate(outcome.urls):
-                group.start_soon(fetch, index, url)
-        if errors:
-            errors[0].ticket = ticket
-            raise errors[0]
-        return [rows[index] for index in sorted(rows)]
 
     async def _from_journal(self) -> Generation:
         row = await self._engine.record(self._engine.journal.get, self._id)
@@ -310,54 +285,68 @@ class Work:
 
     async def _after_cancel(self, ticket: Ticket) -> Generation:
         """Ask the provider to cancel, and find out what came of it."""
+        match await self._ask_cancel(ticket):
+            case CancelAnswer.CONFIRMED:
+                raise self._cancelled(NOT_BILLED)
+            case CancelAnswer.TOO_LATE:
+                return await self._settled(ticket, seconds=self._timeout)
+            case CancelAnswer.REQUESTED:
+                return await self._settled(ticket, seconds=_SETTLE_SECONDS)
+            case CancelAnswer.UNKNOWN:
+                await self._engine.note_down(self._engine.journal.release, self._id)
+                raise self._cancelled(_unconfirmed("Cancelling was not confirmed", ticket))
+
+    async def _ask_cancel(self, ticket: Ticket) -> CancelAnswer:
         with anyio.CancelScope(shield=True):
             answer = await self._engine.client.request_cancel(ticket)
             self._step("cancel asked")
             if answer is CancelAnswer.CONFIRMED:
-                await self._engine.record(self._engine.journal.cancelled, self._id)
-                raise self._cancelled(NOT_BILLED)
-            if answer is not CancelAnswer.UNKNOWN:
-                seconds = self._timeout if answer is CancelAnswer.TOO_LATE else _SETTLE_SECONDS
-                return await self._settled(ticket, seconds)
-            await self._engine.record(self._engine.journal.release, self._id)
-        raise self._cancelled(
-            f"Cancelling was not confirmed; the job (request id {ticket.request_id}) may finish "
-            "and be billed. Fetch it with %imagen_resume."
-        )
+                await self._engine.note_down(self._engine.journal.cancelled, self._id)
+        return answer
 
-    async def _settled(self, ticket: Ticket, seconds: float) -> Generation:
+    async def _settled(self, ticket: Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
         try:
             await self._engine.client.watch(ticket, timeout=seconds)
             generation = await self._collect(ticket, Done())
         except QueueTimeout:
-            await self._engine.record(self._engine.journal.release, self._id)
-            raise self._cancelled(
-                f"Cancel requested; the job (request id {ticket.request_id}) may still finish and "
-                "be billed. Fetch it with %imagen_resume."
-            ) from None
+            await self._engine.note_down(self._engine.journal.release, self._id)
+            raise self._cancelled(_unconfirmed("Cancel requested", ticket)) from None
         except CancelledAtProvider:
-            await self._engine.record(self._engine.journal.cancelled, self._id)
+            await self._engine.note_down(self._engine.journal.cancelled, self._id)
             raise self._cancelled(NOT_BILLED) from None
         self.note = TOO_LATE
         return generation
 
     async def _settle(self, error: ImagenError) -> None:
-        journal = self._engine.journal
-        if isinstance(error, JobCancelled):
-            return
-        row = await self._engine.record(journal.get, self._id)
-        if row.state not in {State.SUBMITTED, State.COMPLETED}:
-            return
-        if isinstance(error, CancelledAtProvider) and row.state is State.SUBMITTED:
-            await self._engine.record(journal.cancelled, self._id)
-        elif isinstance(error, ResultExpired):
-            await self._engine.record(journal.expired, self._id)
-        elif isinstance(error, QueueError | CredentialsError):
-            await self._engine.record(journal.release, self._id)
-        else:
-            await self._engine.record(journal.failed, self._id, str(error), billed=error.billed)
+        """Write down what an error means for the job: over, or still to be had."""
+        journal, note_down = self._engine.journal, self._engine.note_down
+        match error:
+            case JobCancelled():  # written down where it was raised
+                return
+            case CancelledAtProvider():
+                await note_down(journal.cancelled, self._id)
+            case ResultExpired():
+                await note_down(journal.expired, self._id)
+            case QueueError() | CredentialsError() | JournalError():
+                await note_down(journal.release, self._id)
+            case _:
+                await note_down(journal.failed, self._id, str(error), billed=error.billed)
+
+    async def _leave(self, ticket: Ticket) -> None:
+        """Let go of the job as the loop ends; a cancellation that was asked for still goes out."""
+        with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
+            if self._cancel_wanted:
+                await self._ask_cancel(ticket)
+        await self._engine.note_down(self._engine.journal.release, self._id)
 
     def _cancelled(self, note: str) -> JobCancelled:
         self.note = note
         return JobCancelled(note, ticket=self.ticket)
+
+
+def _unconfirmed(what: str, ticket: Ticket) -> str:
+    return (
+        f"{what}; the job (request id {ticket.request_id}) may still finish and be billed. "
+        "Fetch it with %imagen_resume."
+    )
