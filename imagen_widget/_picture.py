@@ -6,10 +6,9 @@ Nothing here does I/O. The bytes decide, never a header or a file name that a se
 from __future__ import annotations
 
 import io
-import struct
-import warnings
 from dataclasses import dataclass
 
+from imagen_widget._header import CutShortError, PictureFacts, read_facts, sniff
 from imagen_widget.errors import QueueError
 
 MOST_PIXELS = 64_000_000
@@ -17,18 +16,8 @@ PREVIEW_BYTES = 110_000  # base64 adds a third: below 150 KB an image in the not
 PREVIEW_SIDE_PIXELS = 1024
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_FETCH_AGAIN = "Fetch it again with %imagen_resume; the job itself is not lost."
 _FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-
-
-@dataclass(frozen=True, slots=True)
-class PictureFacts:
-    """What was read from a picture's header: media type, and width and height in pixels."""
-
-    media_type: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +37,30 @@ def inspect(data: bytes) -> PictureFacts:
         QueueError: The bytes are something else (HTML, SVG, …), are cut short, or would unpack to
             more than 64 million pixels.
     """
-    media_type = _sniff(data)
+    media_type = sniff(data)
     if media_type is None:
         raise QueueError(
             f"The picture's address answered with something that is no picture{_guess(data)}.",
-            remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
+            remedy=_FETCH_AGAIN,
         )
-    if not _ends_well(data, media_type):
+    try:
+        facts = read_facts(data, media_type)
+    except CutShortError:
         raise QueueError(
             f"The picture arrived cut short ({len(data)} bytes of {media_type}).",
-            remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
-        )
-    width, height = _size(data)
-    if width * height > MOST_PIXELS:
+            remedy=_FETCH_AGAIN,
+        ) from None
+    except ValueError as error:
+        raise _unreadable(error) from None
+    if facts.width * facts.height > MOST_PIXELS:
         raise QueueError(
-            f"The picture claims {width} x {height} pixels, over {MOST_PIXELS // 10**6} million.",
+            f"The picture claims {facts.width} x {facts.height} pixels, "
+            f"over {MOST_PIXELS // 10**6} million.",
             remedy="It was not opened; ask the provider what it sent.",
         )
-    return PictureFacts(media_type, width, height)
+    if _size(data) != (facts.width, facts.height):  # a second opinion, now that it is safe
+        raise _unreadable(ValueError())
+    return facts
 
 
 def preview(
@@ -118,16 +113,6 @@ def _webp(picture: object, quality: int) -> bytes:
     return sink.getvalue()
 
 
-def _sniff(data: bytes) -> str | None:
-    if data.startswith(_PNG):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return None
-
-
 def _guess(data: bytes) -> str:
     head = data[:300].lstrip().lower()
     if not head:
@@ -141,25 +126,12 @@ def _guess(data: bytes) -> str:
     return ""
 
 
-def _ends_well(data: bytes, media_type: str) -> bool:
-    match media_type:
-        case "image/png":
-            return data.rstrip(b"\x00").endswith(_PNG_END)
-        case "image/jpeg":
-            return data.rstrip(b"\x00").endswith(b"\xff\xd9")
-        case _:
-            (length,) = struct.unpack_from("<I", data, 4)
-            return len(data) >= int(length) + 8
-
-
 def _size(data: bytes) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own cap follows
-            with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
-                return picture.size
+        with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
+            return picture.size
     except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
         raise _unreadable(error) from None
 
@@ -167,5 +139,5 @@ def _size(data: bytes) -> tuple[int, int]:
 def _unreadable(error: Exception) -> QueueError:
     return QueueError(
         f"The picture cannot be read ({type(error).__name__}).",
-        remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
+        remedy=_FETCH_AGAIN,
     )
