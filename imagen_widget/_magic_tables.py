@@ -146,7 +146,7 @@ def history_table(generations: Sequence[Generation], *, total: int) -> Table[Gen
             Cell(_parameters(g)),
             Cell(str(len(g))),
             Cell(cost_text(g.cost, provider=g.provider)),
-            Cell(str(g.paths[0]) if g.paths else ""),
+            _file_cell(g),
         )
         for g in generations
     )
@@ -236,6 +236,13 @@ def _markup(cell: Cell) -> str:
     return _html.tag("td", cell.html or _html.escape(cell.text), style=_CELL_STYLE)
 
 
+def _file_cell(generation: Generation) -> Cell:
+    if not generation.paths:
+        return Cell("")
+    path = str(generation.paths[0])
+    return Cell(path, _html.tag("div", _html.escape(path), style="overflow-wrap:anywhere"))
+
+
 def _thumbnail(generation: Generation) -> str:
     try:
         image = generation[0]
@@ -248,7 +255,7 @@ def _thumbnail(generation: Generation) -> str:
         alt=image.alt,
         width=small.width // 2,  # half its pixels: sharp on dense screens
         height=small.height // 2,
-        style="display:block;border-radius:4px",
+        style="display:block;border-radius:4px;max-width:none",  # else the column shrinks to nothing
     )
 
 
