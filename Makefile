@@ -46,7 +46,7 @@ lint: $(VENV)/.stamp-dev  ## Linters, types, import floors, spelling
 	$(BIN)/codespell
 
 unit: $(VENV)/.stamp-dev  ## The quick tests
-	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench'
+	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench and not install'
 
 kernel: kernels  ## Tests in real kernels, each ipykernel of the matrix
 	$(PYTEST) -m 'kernel and not bench'

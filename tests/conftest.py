@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 OURS = ("IMAGEN_", "FAL_")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
-SLOW_MARKERS = ("kernel", "browser")  # in this order, after everything else
+SLOW_MARKERS = ("kernel", "install", "browser")  # in this order, after everything else
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

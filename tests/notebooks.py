@@ -30,18 +30,17 @@ LIVE_ONLY = "application/vnd.jupyter.widget-view+json"  # names a model that is 
 FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTEST")
 
 
-def execute(source: Path, folder: Path, *, demo_seconds: str) -> NotebookNode:
+def execute(notebook: NotebookNode, folder: Path, *, demo_seconds: str) -> NotebookNode:
     """Run a notebook as a reader would, in a home of its own, and return it with its outputs.
 
     Args:
-        source: The notebook; its file is not changed.
+        notebook: The notebook.
         folder: An empty folder for what it writes: pictures, history, saved copies.
         demo_seconds: How long the demo takes for a job.
 
     Raises:
         nbclient.exceptions.CellExecutionError: A cell failed.
     """
-    notebook: NotebookNode = nbformat.read(source, as_version=4)
     work = folder / "notebooks"
     work.mkdir(parents=True)
     client = NotebookClient(
@@ -54,6 +53,12 @@ def execute(source: Path, folder: Path, *, demo_seconds: str) -> NotebookNode:
     client.execute(env=_environment(folder, demo_seconds))
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times of day say nothing to a reader
+    return notebook
+
+
+def read(name: str) -> NotebookNode:
+    """Return a notebook of this project as it is on disk."""
+    notebook: NotebookNode = nbformat.read(FOLDER / name, as_version=4)
     return notebook
 
 
@@ -121,8 +126,8 @@ def main(names: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             path = FOLDER / Path(name).name
-            done = tidy(execute(path, folder, demo_seconds="2"), folder)
-            nbformat.write(done, path)
+            done = execute(read(path.name), folder, demo_seconds="2")
+            nbformat.write(tidy(done, folder), path)
             sys.stdout.write(f"{path.name}: {path.stat().st_size // 1000} kB\n")
     return 0
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import nbformat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 FrontEnd = Literal["lab", "notebook", "voila"]
 
@@ -76,6 +76,9 @@ def running_server(
     *,
     theme: Literal["light", "dark"] = "light",
     settings: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    programs: Path | None = None,
+    launcher: Sequence[str] = (),
 ) -> Iterator[JupyterServer]:
     """Start a server and end it, with its kernels, in any case.
 
@@ -84,13 +87,23 @@ def running_server(
         folder: An empty folder for its home and its notebooks.
         theme: The theme it opens with.
         settings: Environment variables of its kernels.
+        root: Folder whose notebooks it serves; by default an empty one.
+        programs: Folder of the Jupyter programs; by default those beside this Python.
+        launcher: What starts the program, if it is not started by itself.
     """
-    root, home = folder / "notebooks", folder / "home"
-    root.mkdir(parents=True)
-    home.mkdir()
+    home = folder / "home"
+    home.mkdir(parents=True)
+    if root is None:
+        root = folder / "notebooks"
+        root.mkdir()
     _write_lab_settings(home, theme)
     environment = _environment(home, settings or {})
-    process, port = _start(front_end, root, theme, environment)
+    programs = programs or Path(sys.executable).parent
+    process, port = _start(
+        lambda port: [*launcher, *_command(front_end, port, root, theme, programs)],
+        root,
+        environment,
+    )
     try:
         yield JupyterServer(front_end, root, home, f"http://127.0.0.1:{port}")
     finally:
@@ -144,15 +157,15 @@ class _Process:
 
 
 def _start(
-    front_end: FrontEnd, root: Path, theme: str, environment: Mapping[str, str]
+    command: Callable[[int], list[str]], root: Path, environment: Mapping[str, str]
 ) -> tuple[_Process, int]:
     for _ in range(STARTS):
         port = _free_port()
-        process = _Process(_command(front_end, port, root, theme), root, environment)
+        process = _Process(command(port), root, environment)
         if process.wait_until_ready():
             return process, port
         process.stop()
-    message = f"{front_end} did not start; its log:\n{process.log}"
+    message = f"the server did not start; its log:\n{process.log}"
     raise RuntimeError(message)
 
 
@@ -162,7 +175,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _command(front_end: FrontEnd, port: int, root: Path, theme: str) -> list[str]:
+def _command(front_end: FrontEnd, port: int, root: Path, theme: str, programs: Path) -> list[str]:
     flags = [f"--port={port}", "--no-browser"]
     if front_end == "voila":
         program, app = "voila", "Voila"
@@ -182,7 +195,7 @@ def _command(front_end: FrontEnd, port: int, root: Path, theme: str) -> list[str
             f"--{app}.expose_app_in_browser=True",  # window.jupyterapp: how tests run cells
             "--LabApp.extension_manager=readonly",  # no look at a package index
         ]
-    return [str(Path(sys.executable).with_name(program)), *flags]
+    return [str(programs / program), *flags]
 
 
 def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
