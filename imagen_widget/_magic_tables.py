@@ -255,7 +255,7 @@ def _thumbnail(generation: Generation) -> str:
         alt=image.alt,
         width=small.width // 2,  # half its pixels: sharp on dense screens
         height=small.height // 2,
-        style="display:block;border-radius:4px;max-width:none",  # else the column shrinks to nothing
+        style="display:block;border-radius:4px;max-width:none",  # else the column is 0 wide
     )
 
 
