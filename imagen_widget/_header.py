@@ -34,7 +34,11 @@ class PictureFacts:
     height: int
 
 
-class CutShortError(ValueError):
+class BrokenPictureError(Exception):
+    """A part of the picture is not as its kind demands."""
+
+
+class CutShortError(BrokenPictureError):
     """The picture's end is missing."""
 
 
@@ -54,7 +58,7 @@ def read_facts(data: bytes, media_type: str) -> PictureFacts:
 
     Raises:
         CutShortError: The end is missing.
-        ValueError: A part is broken.
+        BrokenPictureError: A part is broken.
     """
     try:
         match media_type:
@@ -67,7 +71,7 @@ def read_facts(data: bytes, media_type: str) -> PictureFacts:
     except (struct.error, IndexError):
         raise CutShortError from None
     if not all(size):
-        raise ValueError
+        raise BrokenPictureError
     return PictureFacts(media_type, *size)
 
 
@@ -79,11 +83,11 @@ def _read_png(data: bytes) -> tuple[int, int]:
         end = position + 12 + length
         (sum_,) = struct.unpack_from(">I", data, end - 4)
         if zlib.crc32(view[position + 4 : end - 4]) != sum_:
-            raise ValueError
+            raise BrokenPictureError
         names.append(data[position + 4 : position + 8])
         position = end
     if names[0] != b"IHDR" or b"IDAT" not in names or data[position:].strip(b"\0"):
-        raise ValueError
+        raise BrokenPictureError
     width, height = struct.unpack_from(">II", data, len(_PNG) + 8)
     return width, height
 
@@ -93,7 +97,7 @@ def _read_jpeg(data: bytes) -> tuple[int, int]:
     position = 2
     while True:
         if data[position] != 0xFF:  # noqa: PLR2004 - each segment begins so
-            raise ValueError
+            raise BrokenPictureError
         marker = data[position + 1]
         position += 1
         if marker == 0xFF:  # noqa: PLR2004 - fill bytes
@@ -120,10 +124,10 @@ def _read_webp(data: bytes) -> tuple[int, int]:
     names = []
     for name, end in _webp_chunks(data, length + 8):
         if end > length + 8:
-            raise ValueError
+            raise BrokenPictureError
         names.append(name)
     if not _WEBP_IMAGES.intersection(names) or data[length + 8 :].strip(b"\0"):
-        raise ValueError
+        raise BrokenPictureError
     return _webp_size(data, names[0])
 
 
@@ -149,4 +153,4 @@ def _webp_size(data: bytes, kind: bytes) -> tuple[int, int]:
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
         case _:
-            raise ValueError
+            raise BrokenPictureError

@@ -8,7 +8,13 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from imagen_widget._header import CutShortError, PictureFacts, read_facts, sniff
+from imagen_widget._header import (
+    BrokenPictureError,
+    CutShortError,
+    PictureFacts,
+    read_facts,
+    sniff,
+)
 from imagen_widget.errors import QueueError
 
 MOST_PIXELS = 64_000_000
@@ -50,7 +56,7 @@ def inspect(data: bytes) -> PictureFacts:
             f"The picture arrived cut short ({len(data)} bytes of {media_type}).",
             remedy=_FETCH_AGAIN,
         ) from None
-    except ValueError as error:
+    except BrokenPictureError as error:
         raise _unreadable(error) from None
     if facts.width * facts.height > MOST_PIXELS:
         raise QueueError(
@@ -59,7 +65,7 @@ def inspect(data: bytes) -> PictureFacts:
             remedy="It was not opened; ask the provider what it sent.",
         )
     if _size(data) != (facts.width, facts.height):  # a second opinion, now that it is safe
-        raise _unreadable(ValueError())
+        raise _unreadable(BrokenPictureError())
     return facts
 
 

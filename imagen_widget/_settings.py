@@ -165,12 +165,13 @@ def check_base_url(url: str) -> str:
         InvalidRequest: It is no plain https address, or carries a user, a query or a fragment;
             http is accepted for this machine only.
     """
+    url = url.strip()
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         usable_port = parts.port is None or parts.port > 0
     except ValueError:
         parts, usable_port = urlsplit(""), False
-    plain = not any(c in url for c in "@?#\\ ") and url.strip().isprintable()
+    plain = not any(c in url for c in "@?#\\ ") and url.isprintable()
     if not (parts.hostname and usable_port and plain) or ".." in parts.path.split("/"):
         raise InvalidRequest(
             "IMAGEN_BASE_URL: that is no address of a gateway.",

@@ -65,9 +65,10 @@ def _read_table(folder: Path) -> Mapping[str, Any]:
         if not path.is_file():
             continue
         try:
-            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
         except (OSError, ValueError):
             continue  # somebody else's broken file must not stop a notebook
-        if _TABLE in tool:
-            return {str(k).replace("_", "-"): v for k, v in tool[_TABLE].items()}
+        table = tool.get(_TABLE) if isinstance(tool, dict) else None
+        if isinstance(table, dict):
+            return {name.replace("_", "-"): value for name, value in table.items()}
     return {}

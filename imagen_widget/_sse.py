@@ -13,7 +13,7 @@ class EventDecoder:
     """Collects bytes and returns the data of the events that they complete."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
         self._size = 0
 
@@ -23,9 +23,12 @@ class EventDecoder:
         Raises:
             ValueError: An event grew past 4 MiB.
         """
-        lines = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        self._rest = lines.pop()
-        events = [event for line in lines if (event := self._line(line.rstrip(b"\r"))) is not None]
+        self._rest += chunk
+        events = []
+        if b"\n" in chunk:  # else a line without end would be copied again and again
+            *lines, self._rest = self._rest.split(b"\n")
+            whole = (self._line(bytes(line).removesuffix(b"\r")) for line in lines)
+            events = [event for event in whole if event is not None]
         if self._size + len(self._rest) > _MOST_EVENT_BYTES:
             message = "an event of the stream is too large"
             raise ValueError(message)

@@ -110,7 +110,9 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
         parts = urlsplit(url)
     except ValueError:
         return None
-    path = parts.path.removeprefix(urlsplit(base_url).path)
+    path, prefix = parts.path, urlsplit(base_url).path
+    if path.startswith(f"{prefix}/"):  # whole segments: /fal is no prefix of /fal-ai
+        path = path.removeprefix(prefix)
     found = _REQUEST_PATH.fullmatch(path)
     if found is None or found[1] != request_id or not _QUERY.fullmatch(parts.query):
         return None
