@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks format clean
+.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks package format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -38,12 +38,15 @@ endif
 test: lint chromium kernels  ## Check everything: linters, types, floors, spelling, then all tests
 	$(PYTEST) -m 'not bench'
 
-lint: $(VENV)/.stamp-dev  ## Linters, types, import floors, spelling
+lint: $(VENV)/.stamp-dev  ## Linters, types, import floors, spelling, packaging and workflow checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+	$(BIN)/repo-review . --show err
 
 unit: $(VENV)/.stamp-dev  ## The quick tests
 	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench and not install'
@@ -66,6 +69,12 @@ format: $(VENV)/.stamp-dev  ## Format the code, apply safe fixes
 
 notebooks: $(VENV)/.stamp-dev  ## Run the notebooks on the demo and keep their small outputs
 	$(BIN)/python -m tests.notebooks
+
+package: $(VENV)/.stamp-dev  ## Build dist/ and check what is in it
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 chromium:  ## Find Chromium, or install it where that is allowed
 	@.ci/chromium
