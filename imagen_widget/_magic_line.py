@@ -125,7 +125,7 @@ class _Scan:
         dashes = _DASHES.match(self._text, position)
         if dashes is None:
             return found, position, False
-        return found, min(dashes.end() + 1, len(self._text)), True
+        return found, dashes.end() + len(" "), True
 
     def trailing(self, start: int) -> tuple[list[_Reading], int]:
         """Return the longest run of options that reaches the end, and where it begins."""

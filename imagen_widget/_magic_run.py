@@ -78,7 +78,9 @@ class Run:
         view.begin()
         try:
             generation = self._job.result()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            # IPython asks for this: the line about the job says enough, the stack is ours.
+            interrupt._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
             self._cancel(view)
             raise
         except BaseException:

@@ -11,7 +11,7 @@ import tokenize
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd
+from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd, TokenTransformBase
 
 from imagen_widget._display import formatter_of
 
@@ -25,13 +25,23 @@ _RUNS_MAGIC = {"run_line_magic", "run_cell_magic"}
 _TAKES_TEXT = {"imagen", "imagen_history"}
 
 
-class KeepsQuestionMark(EscapedCommand):
+class KeepsQuestionMark(TokenTransformBase):
     """Passes `%imagen what is this?` on as a prompt; IPython takes it for a question about `this`.
 
     `%imagen?` goes on asking for help.
     """
 
-    priority = HelpEnd.priority - 1
+    priority = HelpEnd.priority - 1  # of two in one place, the lower number goes first
+
+    def __init__(self, start: tuple[int, int], escape: tuple[int, int]) -> None:
+        # HelpEnd stands there too: at the line's start.
+        super().__init__(start)  # type: ignore[no-untyped-call]  # IPython's
+        self._command = EscapedCommand(escape)  # type: ignore[no-untyped-call]  # IPython's
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """Return the lines with the command as a call."""
+        transformed: list[str] = self._command.transform(lines)  # type: ignore[no-untyped-call]  # idem
+        return transformed
 
     @classmethod
     def find(cls, tokens_by_line: list[list[tokenize.TokenInfo]]) -> KeepsQuestionMark | None:
@@ -49,7 +59,7 @@ class KeepsQuestionMark(EscapedCommand):
         at_start = start == 0 or texts[start - 1] == "="
         if not (at_start and name in _TAKES_TEXT and following not in {"", "?"}):
             return None
-        return cls(words[start].start)
+        return cls(words[0].start, words[start].start)
 
 
 @dataclass(frozen=True, slots=True)
