@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from imagen_widget._panel_state import Card
     from imagen_widget._request import ImageRequest
 
+LOOP_ENDED = "Stopped before it ended; %imagen_resume fetches what was paid for."
 _SEEDS = 2**31
 
 
@@ -212,8 +213,10 @@ class PanelController:
         try:
             generation = job.result(0)
             self._end(number, pictures(generation), generation.summary)
-        except (JobCancelled, concurrent.futures.CancelledError):
-            self._end(number, Cancellation(job.status), job.status)
+        except JobCancelled as cancelled:
+            self._end(number, Cancellation(str(cancelled)), str(cancelled))
+        except concurrent.futures.CancelledError:
+            self._end(number, Cancellation(LOOP_ENDED), LOOP_ENDED)
         except Exception as error:  # noqa: BLE001 - it becomes state
             self._end(
                 number, trouble_of(error, job.request), f"Failed after {job.progress.elapsed:.1f} s"

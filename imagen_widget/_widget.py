@@ -180,9 +180,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             assign(self._tabs, value=state.tab)
         show(self._create, when=state.tab is Tab.CREATE)
         show(self._history.box, when=state.tab is Tab.HISTORY)
-        self._kept.render(state, before)
         if state.latest is not self.value:
             self.value = state.latest
+        self._kept.render(state, before)
 
     def _render_status(self, state: PanelState) -> None:
         headline = state.headline

@@ -25,6 +25,7 @@ function nameControls(root) {
       setIfNew(button, "aria-pressed", String(button.classList.contains("mod-active")));
     }
   }
+  for (const icon of root.querySelectorAll("button > i")) setIfNew(icon, "aria-hidden", "true");
   for (const fold of root.querySelectorAll("button.imagen-fold")) {
     setIfNew(fold, "aria-expanded", String(fold.classList.contains("mod-active")));
   }
