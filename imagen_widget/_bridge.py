@@ -60,6 +60,8 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
 
     Raises:
         TimeoutError: The future is not done within `timeout`.
+        asyncio.CancelledError: The task that called was cancelled meanwhile: a running loop takes
+            Ctrl+C for that.
     """
     if future.done():
         return future.result()
@@ -72,13 +74,7 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
         return _block(future, timeout)
     if not _nestable(loop):
         return _block(future, timeout)
-    waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
-    waiter.add_done_callback(_mark_retrieved)
-    try:
-        return loop.run_until_complete(waiter)
-    except KeyboardInterrupt:
-        waiter.cancel()
-        raise
+    return _nest(loop, future, timeout)
 
 
 async def wait_async(future: Future[T]) -> T:
@@ -113,7 +109,7 @@ def run(function: Callable[..., Awaitable[T]], /, *args: Any) -> T:  # noqa: ANN
     future = spawn(call)
     try:
         return wait(future)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         future.cancel()
         ended.wait(_INTERRUPTED_SECONDS)
         raise
@@ -139,6 +135,8 @@ class _LoopThread:
     def __init__(self) -> None:
         self.closers: dict[Callable[[], Awaitable[None]], None] = {}
         self.ident = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scopes: set[anyio.CancelScope] = set()
         ready: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._serve, args=(ready,), name="imagen_widget", daemon=True
@@ -174,22 +172,24 @@ class _LoopThread:
             ready.set_exception(error)
 
     async def _main(self, ready: Future[None]) -> None:
-        self._stop = anyio.Event()
+        self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        async with anyio.create_task_group() as self._group:
-            self.ident = threading.get_ident()
-            ready.set_result(None)
-            await self._stop.wait()
-            self._group.cancel_scope.cancel()
+        self.ident = threading.get_ident()
+        ready.set_result(None)
+        await self._stop.wait()
+        for scope in self._scopes:
+            scope.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         for closer in self.closers:  # only now: nothing that it closes is in use any more
             with contextlib.suppress(Exception):  # what ends anyway may end badly
                 await closer()
 
     def _begin(self, future: Future[T], *args: Any) -> None:  # noqa: ANN401 - passed on
-        try:
-            self._group.start_soon(self._host, future, *args)
-        except RuntimeError:  # the thread is ending
-            future.cancel()
+        """Make the task: by asyncio, since anyio does not know its loop inside a callback."""
+        task = self._loop.create_task(self._host(future, *args))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _host(
         self,
@@ -201,18 +201,21 @@ class _LoopThread:
         if future.cancelled():
             return
         scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        if self._stop.is_set():
+            scope.cancel()
         future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
         try:
             with scope:
                 result = await function(*args)
                 if future.set_running_or_notify_cancel():
                     future.set_result(result)
-        except anyio.get_cancelled_exc_class():  # the thread is ending
-            future.cancel()
-            raise
         except BaseException as error:  # noqa: BLE001 - even SystemExit must not end the other jobs
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
+        finally:
+            self._scopes.discard(scope)
+            future.cancel()  # where the thread is ending; nothing where it has a result
 
     def _cancel(self, scope: anyio.CancelScope) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
@@ -263,6 +266,27 @@ def _block(future: Future[T], timeout: float | None) -> T:
         with contextlib.suppress(TimeoutError):  # also the job's own, which is raised below
             return future.result(left)
     return future.result()
+
+
+def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | None) -> T:
+    """Turn a running loop until the future is done, or the task that waits here is cancelled."""
+    caller = asyncio.current_task()
+    waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
+    waiter.add_done_callback(_mark_retrieved)
+
+    def look() -> None:
+        if caller is not None and caller.cancelling():
+            waiter.cancel()
+        timer[0] = loop.call_later(_SLICE_SECONDS, look)
+
+    timer = [loop.call_later(_SLICE_SECONDS, look)]
+    try:
+        return loop.run_until_complete(waiter)
+    except KeyboardInterrupt:
+        waiter.cancel()
+        raise
+    finally:
+        timer[0].cancel()
 
 
 def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:

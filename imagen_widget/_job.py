@@ -5,6 +5,7 @@ A job runs on the loop thread; whoever holds the handle sees immutable snapshots
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
@@ -66,8 +67,7 @@ class Job:
         self._ended: float | None = None
         self._work: Work | None = None
         self._cancel_wanted = False
-        self._ticking = False
-        self._group: anyio.abc.TaskGroup | None = None
+        self._ticker: Future[None] | None = None
         self._progress = Progress(
             phase=Phase.PREPARING,
             provider=settings.provider.name,
@@ -120,7 +120,7 @@ class Job:
         """Block for the pictures; an interrupt cancels the job remotely before it goes on up."""
         try:
             return self.result()
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
             interrupt.add_note(self._cancel_in_time())
             raise
 
@@ -171,22 +171,16 @@ class Job:
     # ------------------------------------------------------------------------ on the loop thread
 
     async def _main(self) -> Generation:
-        """Run the work; ticks and listeners live and end with it."""
-        outcome: Generation | Exception
-        async with anyio.create_task_group() as self._group:
-            try:
-                outcome = await self._run()
-            except Exception as error:  # noqa: BLE001 - raised again below, without a group around it
-                outcome = error
-            except BaseException:  # the loop is ending
-                self._end(LEFT)
-                raise
-            self._group.cancel_scope.cancel()
-        self._group = None
-        self._end(outcome)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        try:
+            generation = await self._run()
+        except Exception as error:
+            self._end(error)
+            raise
+        except BaseException:  # the loop is ending
+            self._end(LEFT)
+            raise
+        self._end(generation)
+        return generation
 
     async def _run(self) -> Generation:
         from imagen_widget._engine import engine_for  # here: the first picture pays for httpx
@@ -218,6 +212,8 @@ class Job:
 
     def _end(self, outcome: Generation | Exception | str) -> None:
         self._ended = time.monotonic()
+        if self._ticker is not None:
+            self._ticker.cancel()
         match outcome:
             case JobCancelled():
                 phase, note = Phase.CANCELLED, str(outcome)
@@ -234,9 +230,8 @@ class Job:
     def _add_listener(self, listener: Callable[[Progress], None]) -> None:
         self._listeners.append(listener)
         self._tell(listener, self.progress)
-        if self._group is not None and not self._ticking:
-            self._ticking = True
-            self._group.start_soon(self._tick)
+        if self._ended is None and self._ticker is None:
+            self._ticker = _bridge.spawn(self._tick)
 
     async def _tick(self) -> None:
         while True:
