@@ -1,10 +1,38 @@
 """Pictures from text inside Jupyter: a magic, a widget and a Python call over one paid-job core.
 
+In a notebook:
+
     %load_ext imagen_widget
     %imagen a red fox in fresh snow --ar 16:9 -n 2
 
+In code:
+
     from imagen_widget import generate
     fox = generate("a red fox", aspect_ratio="16:9")
+
+To ask for pictures:
+
+    generate        blocks, and returns a Generation; for scripts, cells and threads
+    agenerate       the same, awaited
+    start           returns a Job at once, which goes on whether or not anybody waits
+    ImagenWidget    the same as a form
+    ImagenClient    the queue itself: submit, watch, result, fetch, cancel; nothing is kept
+    login           asks for a key without showing it
+
+What they take and give:
+
+    ImageRequest    a prompt with its parameters, checked before anything is sent
+    Generation      what one request brought: a sequence of pictures that displays itself
+    GeneratedImage  one picture: bytes, file, size in pixels, and where it came from
+    Job             a generation that is under way
+    Ticket          the claim to a job at the provider
+    Provenance      the settings that travel inside a saved file
+    History         everything that was made, on disk; also fetches what a dead kernel left
+    errors          what can go wrong: each is one line that ends with what to do
+
+Without a key the built-in demo answers. IMAGEN_API_KEY is the key of the gateway, FAL_KEY that of
+fal; IMAGEN_PROVIDER, IMAGEN_MODEL, IMAGEN_HOME and IMAGEN_MAX_SPEND are the other settings that
+matter. Money is US dollars and times are seconds, everywhere.
 
 Jobs are written to a journal before they are sent, pictures to disk before they are shown: a
 restarted kernel loses nothing that was paid for, and a cell that is run again pays nothing twice.

@@ -41,6 +41,13 @@ def start(
 ) -> Job:
     """Start a job and return its handle at once; from any thread.
 
+    Args:
+        request: What to ask for; `ImageRequest.create` makes it.
+        settings: Settings that were loaded before; looked up where None.
+        reuse: Whether history may answer: the same request as before then costs nothing.
+        on_event: Called on another thread with each event, as by `generate`.
+        timeout: Seconds to wait for the job; IMAGEN_TIMEOUT or 300 by default.
+
     Raises:
         CredentialsError: The provider needs a key and there is none.
     """

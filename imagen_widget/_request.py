@@ -69,6 +69,12 @@ class ImageRequest:
     def create(cls, prompt: str, *, model: str | None = None, **parameters: object) -> ImageRequest:
         """Check a prompt and its parameters; parameters that are None count as not given.
 
+        Args:
+            prompt: What the pictures should show; not empty.
+            model: An alias (`imagen4`, `nano-banana-2`, …) or an endpoint id like `owner/name`.
+            parameters: The fields of this class; for a model outside the catalogue any others,
+                which are passed on as they are.
+
         Raises:
             InvalidRequest: The prompt is empty, the model takes no such field, or the value is
                 none of those allowed; the message names the field and what is allowed.
