@@ -1,7 +1,8 @@
 """HTTP for the queue: the only module that imports httpx.
 
-Three clients, one rule. Submits use no kept connection, since a balancer that closes one makes a
-paid POST fail ambiguously. Polls share a small pool. Media go without key, cookies and content
+A client for each purpose, one rule. Submits use no kept connection, since a balancer that closes
+one makes a paid POST fail ambiguously. Polls share a small pool. Streams spread over many, since
+each holds a connection for as long as its job takes. Media go without key, cookies and content
 coding. The key is added to a single request after its origin was checked, never to a client: httpx
 sends what a client carries to any absolute address that it is given. Nothing follows a redirect
 by itself.
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 
+from imagen_widget._keys import mask_logs
+from imagen_widget._lanes import Lanes
 from imagen_widget._peers import PeerRule, join
 from imagen_widget._wire import MOST_PICTURE_BYTES, Answer, Call, Lost, NotSent, too_large, unpack
 from imagen_widget.errors import InvalidRequest, QueueError
@@ -31,12 +34,14 @@ MOST_RESULT_BYTES = 64 * 1024 * 1024  # four 2K pictures as data: addresses
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
-_KEPT_CONNECTIONS = 20
-_MOST_CONNECTIONS = 100
+_MOST_POLLS = 20
 _MOST_DOWNLOADS = 16
+_MOST_STREAMS = 1000
+_LANE_WIDTH = 8  # measured in _lanes
 _MOST_HOPS = 3
 _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _AGENT = "imagen_widget"
+_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 
 
 _TROUBLES = (
@@ -75,13 +80,23 @@ class Http:
         self._key = key
         self._peers = peers or PeerRule(base_url, checks=transport is None)
         tls = httpx.create_ssl_context() if transport is None else True  # made once: it is slow
-        self._submits = _client(transport, tls, kept=0, most=_MOST_CONNECTIONS)
-        self._polls = _client(transport, tls, kept=_KEPT_CONNECTIONS, most=_MOST_CONNECTIONS)
-        self._media = _client(transport, tls, kept=_KEPT_CONNECTIONS, most=_MOST_DOWNLOADS)
+        self._submits = _client(transport, tls, kept=0)
+        self._polls = _client(transport, tls, kept=_MOST_POLLS)
+        self._media = _client(transport, tls, kept=_MOST_DOWNLOADS)
+        self._streams = Lanes(
+            lambda: _client(transport, tls, kept=_LANE_WIDTH),
+            width=_LANE_WIDTH,
+            most=_most_streams(),
+        )
+        # Waiting is done here, because a pool that is asked for more than it has becomes slow.
+        self._poll_turns = anyio.Semaphore(_MOST_POLLS, fast_acquire=True)
+        self._media_turns = anyio.Semaphore(_MOST_DOWNLOADS, fast_acquire=True)
+        if key is not None:
+            mask_logs(key, _LOGGERS)
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in (self._submits, self._polls, self._media):
+        for client in (self._submits, self._polls, self._media, *self._streams.clients):
             await client.aclose()
 
     async def call(
@@ -101,7 +116,10 @@ class Http:
         """
         try:
             with anyio.fail_after(seconds):
-                return await self._exchange(call, most_bytes)
+                if call.method == "POST":  # whoever pays waits before the journal says "submitting"
+                    return await self._exchange(self._submits, call, most_bytes)
+                async with self._poll_turns:
+                    return await self._exchange(self._polls, call, most_bytes)
         except _TROUBLES as error:
             failed = _named(error, seconds)
         raise failed  # outside the handler: httpx's error holds the request, and that the key
@@ -115,21 +133,23 @@ class Http:
             seconds: How long to wait for the answer to begin; later, for each chunk.
 
         Raises:
+            Full: There are as many streams as there may be.
             NotSent: No connection was made.
             Lost: The connection broke, fell silent, or the answer is no event stream.
             InvalidRequest: The call is not for the configured address; nothing was sent.
         """
         try:
-            with anyio.fail_after(seconds):
-                response = await self._polls.send(self._signed(self._polls, call), stream=True)
-            try:
-                kind = response.headers.get("content-type", "")
-                if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004
-                    message = f"no event stream (HTTP {response.status_code})"
-                    raise Lost(message)
-                yield response.aiter_raw()
-            finally:
-                await response.aclose()
+            with self._streams.lend() as client:
+                with anyio.fail_after(seconds):
+                    response = await client.send(self._signed(client, call), stream=True)
+                try:
+                    kind = response.headers.get("content-type", "")
+                    if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004
+                        message = f"no event stream (HTTP {response.status_code})"
+                        raise Lost(message)
+                    yield response.aiter_raw()
+                finally:
+                    await response.aclose()
         except _TROUBLES as error:
             raise _named(error, seconds) from None
 
@@ -144,8 +164,9 @@ class Http:
             Lost: The connection broke, the deadline passed, or the body is too large.
         """
         try:
-            with anyio.fail_after(seconds):
-                return await self._follow(url, most_bytes)
+            async with self._media_turns:
+                with anyio.fail_after(seconds):
+                    return await self._follow(url, most_bytes)
         except _TROUBLES as error:
             failed = _named(error, seconds)
         raise failed
@@ -154,8 +175,7 @@ class Http:
         """Blank out the key where a server echoes it, so that no error or log can carry it on."""
         return data if self._key is None else self._key.blank_out(data)
 
-    async def _exchange(self, call: Call, most_bytes: int) -> Answer:
-        client = self._submits if call.method == "POST" else self._polls
+    async def _exchange(self, client: httpx.AsyncClient, call: Call, most_bytes: int) -> Answer:
         response = await client.send(self._signed(client, call), stream=True)
         try:
             body = await _read(response, most_bytes)
@@ -226,7 +246,6 @@ def _client(
     tls: ssl.SSLContext | bool,  # noqa: FBT001 - httpx's own type for verify
     *,
     kept: int,
-    most: int,
 ) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport,
@@ -237,10 +256,20 @@ def _client(
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"user-agent": _AGENT, "accept-encoding": "identity"},
         limits=httpx.Limits(
-            max_connections=most, max_keepalive_connections=kept, keepalive_expiry=30.0
+            max_connections=None, max_keepalive_connections=kept, keepalive_expiry=30.0
         ),
         timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
     )
+
+
+def _most_streams() -> int:
+    """Return how many streams may be open: a quarter of the open files is left to all others."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return _MOST_STREAMS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_STREAMS if soft == resource.RLIM_INFINITY else min(_MOST_STREAMS, soft * 3 // 4)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

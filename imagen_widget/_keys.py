@@ -16,13 +16,14 @@ import sys
 import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakValueDictionary
 
 from imagen_widget._catalog import Provider, find_provider
 from imagen_widget._sources import Lookup
 from imagen_widget.errors import CredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 KEYRING_SERVICE = "imagen_widget"
 
@@ -32,7 +33,7 @@ _typed: dict[str, Secret] = {}  # by the name of the variable: what `login` was 
 class Secret:
     """A key that shows itself nowhere: not in repr, str, format, vars or pickle."""
 
-    __slots__ = ("__reveal",)
+    __slots__ = ("__reveal", "__weakref__")
     __reveal: Callable[[], str]
 
     def __init__(self, value: str) -> None:
@@ -73,19 +74,30 @@ class Secret:
 
 
 class KeyFilter(logging.Filter):
-    """Blanks out a key in log records: httpcore logs what a server echoes in its headers."""
+    """Blanks out keys in log records: httpcore logs what a server echoes in its headers."""
 
-    def __init__(self, key: Secret) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._key = key
+        self.keys: WeakValueDictionary[int, Secret] = WeakValueDictionary()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without the key."""
-        said = record.getMessage()
-        shown = self._key.blank_out(said.encode("utf-8", "surrogatepass"))
-        if shown != said.encode("utf-8", "surrogatepass"):
+        """Let every record pass, without the keys that are in use."""
+        said = shown = record.getMessage().encode("utf-8", "surrogatepass")
+        for key in list(self.keys.values()):
+            shown = key.blank_out(shown)
+        if shown != said:
             record.msg, record.args = shown.decode("utf-8", "surrogatepass"), ()
         return True
+
+
+_mask = KeyFilter()
+
+
+def mask_logs(key: Secret, names: Sequence[str]) -> None:
+    """Keep a key out of what these loggers say for as long as the key is in use."""
+    _mask.keys[id(key)] = key
+    for name in names:
+        logging.getLogger(name).addFilter(_mask)
 
 
 def login() -> None:

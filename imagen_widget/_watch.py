@@ -14,6 +14,7 @@ import anyio
 from imagen_widget._collect import MOST_NOT_FOUND, next_app
 from imagen_widget._events import Done, Running, read_event
 from imagen_widget._http import MOST_RESULT_BYTES, Http
+from imagen_widget._lanes import Full
 from imagen_widget._protocol import (
     Hiccup,
     NoRoute,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 SILENCE_SECONDS = 20.0
 
 _CALL_SECONDS = 30.0
-_LEAVE_SECONDS = 2.0
+_LEAVE_SECONDS = 0.25
 
 
 class Watch:
@@ -66,6 +67,7 @@ class Watch:
         self._clock, self._sleep, self._chance = clock, sleep, chance
         self._end = clock() + timeout
         self._ran_since: float | None = None
+        self._streams = False
         self._last: WireEvent | None = None
         self._lines = 0
         self._with_logs = True
@@ -81,15 +83,21 @@ class Watch:
             QueueTimeout: The deadline passed.
             ImagenError: The key is refused, or the job is over with an error.
         """
-        finished = await self._read_stream() if streams else None
-        while finished is None:
-            event = await self._ask()
-            if isinstance(event, Done):
-                finished = event
-                break
-            await self._wait_after(event)
+        self._streams = streams
+        while (finished := await self._look()) is None:
+            pass
         self._on_event(finished)
         return finished
+
+    async def _look(self) -> Done | None:
+        """Return the job's end, or None after a while in which it did not come."""
+        if self._streams and (finished := await self._read_stream()) is not None:
+            return finished
+        event = await self._ask()
+        if isinstance(event, Done):
+            return event
+        await self._wait_after(event)
+        return None
 
     # ------------------------------------------------------------------------------ the stream
 
@@ -99,8 +107,12 @@ class Watch:
             async with self._http.stream(
                 stream_call(self._ticket), seconds=min(_CALL_SECONDS, self._left())
             ) as chunks:
+                self._streams = False  # tried once: where it ends early, polls go on
                 return await self._read_events(chunks)
+        except Full:  # until there is room, polls do
+            return None
         except (NotSent, Lost, ValueError):
+            self._streams = False
             return None
 
     async def _read_events(self, chunks: AsyncIterator[bytes]) -> Done | None:
@@ -179,8 +191,11 @@ class Watch:
             fresh = event.count - self._lines if whole else event.count
             self._lines += max(fresh, 0)
             event = Running(event.logs[-fresh:] if fresh > 0 else (), max(fresh, 0))
-        repeated = event == self._last or (isinstance(event, Running) and not event.logs)
-        if repeated and type(event) is type(self._last):
+        if isinstance(event, Running):
+            repeated = isinstance(self._last, Running) and not event.logs
+        else:
+            repeated = event == self._last
+        if repeated:
             return
         self._last = event
         self._on_event(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import getpass
 import logging
 import os
@@ -16,7 +17,15 @@ import pytest
 
 from imagen_widget import _keys
 from imagen_widget._catalog import find_provider
-from imagen_widget._keys import KeyFilter, Secret, find_key, login, no_key, usable_key
+from imagen_widget._keys import (
+    KeyFilter,
+    Secret,
+    find_key,
+    login,
+    mask_logs,
+    no_key,
+    usable_key,
+)
 from imagen_widget._settings import load_settings
 from imagen_widget.errors import CredentialsError
 
@@ -116,11 +125,30 @@ def test_a_log_record_passes_without_the_key() -> None:
     record = logging.LogRecord("x", 10, "p", 1, "got %s \ud800", (f"Bearer {KEY}",), None)
     other = logging.LogRecord("x", 10, "p", 1, "got %s", ("nothing",), None)
 
-    passed = [KeyFilter(Secret(KEY)).filter(each) for each in (record, other)]
+    mask, key = KeyFilter(), Secret(KEY)
+    mask.keys[1] = key
+
+    passed = [mask.filter(each) for each in (record, other)]
 
     assert passed == [True, True]
     assert record.getMessage() == "got Bearer *** \ud800"
     assert other.args == ("nothing",)
+
+
+def test_logs_are_watched_only_while_a_key_is_in_use() -> None:
+    logger = logging.getLogger("tests.keys")
+    key = Secret(KEY)
+    for _ in range(3):
+        mask_logs(key, ["tests.keys"])
+
+    (mask,) = logger.filters
+    assert isinstance(mask, KeyFilter)
+    place = id(key)
+    assert place in mask.keys
+    del key
+    gc.collect()
+
+    assert place not in mask.keys
 
 
 @pytest.mark.parametrize("text", [" made-up\n", "made-up"])
