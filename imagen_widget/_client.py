@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SUBMIT_SECONDS = 60.0
 CANCEL_SECONDS = 5.0
 
+_MOST_SUBMITS = 20
 _MOST_CONNECTS = 3
 _MOST_REFUSALS = 5
 _MOST_CANCELS = 3
@@ -106,6 +107,7 @@ class ImagenClient:
             transport=transport,
         )
         self._budget = RetryBudget()
+        self._submits = anyio.Semaphore(_MOST_SUBMITS, fast_acquire=True)
         self._outcomes: dict[str, Outcome] = {}
         self._troubles: dict[str, str] = {}
 
@@ -136,14 +138,8 @@ class ImagenClient:
         """
         connects = refusals = 0
         while True:
-            await anyio.lowlevel.checkpoint_if_cancelled()  # before the POST it is not too late
             try:
-                with anyio.CancelScope(shield=True):
-                    answer = await self._http.call(
-                        submit_call(request, self.settings.base_url),
-                        seconds=SUBMIT_SECONDS,
-                        most_bytes=MOST_RESULT_BYTES,  # some gateways answer with the pictures
-                    )
+                answer = await self._post(request)
             except NotSent as error:
                 connects += 1
                 if connects >= _MOST_CONNECTS:
@@ -157,6 +153,17 @@ class ImagenClient:
                 return self._read_submit(answer, request)
             asked = retry_after(answer.headers, now=time.time())
             await self._sleep(asked or 2.0**refusals)  # "0" must not become a storm
+
+    async def _post(self, request: ImageRequest) -> Answer:
+        async with self._submits:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # before the POST it is not too late
+            with anyio.CancelScope(shield=True):
+                answer = await self._http.call(
+                    submit_call(request, self.settings.base_url),
+                    seconds=SUBMIT_SECONDS,
+                    most_bytes=MOST_RESULT_BYTES,  # some gateways answer with the pictures
+                )
+        return answer
 
     async def watch(
         self,
