@@ -33,7 +33,7 @@ from imagen_widget._panel_form import Form
 from imagen_widget._panel_history import PastController
 from imagen_widget._panel_pictures import pictures
 from imagen_widget._panel_pump import Pump
-from imagen_widget._panel_state import Cancellation, Ending, PanelState, Pictures, Tab
+from imagen_widget._panel_state import Cancellation, Ending, PanelState, Pictures, Tab, Trouble
 from imagen_widget._panel_trouble import guarded, trouble_of
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._provenance import embed, file_stem
@@ -226,6 +226,8 @@ class PanelController:
         self._pump.tell(Ended(number, ending, status))
         self._pump.show_again()
         self.past.refresh()
+        if isinstance(ending, Trouble):
+            self.past.count_pending()
 
     # ----------------------------------------------------------------------------- the pictures
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imagen_widget._panel_pump import Pump
     from imagen_widget._request import ImageRequest
 
-_WORTH_ANOTHER_TRY = (CredentialsError, GenerationFailed, JournalError, QueueError)
+_WORTH_ANOTHER_TRY = (CredentialsError, GenerationFailed, JournalError)
 _log = logging.getLogger("imagen_widget")
 
 
@@ -38,9 +38,17 @@ def trouble_of(error: Exception, request: ImageRequest | None = None) -> Trouble
             f"Something failed inside imagen_widget ({type(error).__name__}).",
             "The log has the details; what was paid for stays in the history.",
         )
-    paid = error.ticket is not None or isinstance(error, SubmitUncertain)
-    again = request if isinstance(error, _WORTH_ANOTHER_TRY) and not paid else None
-    return Trouble(error.message, error.remedy, again)
+    return Trouble(error.message, error.remedy, request if _costs_nothing_twice(error) else None)
+
+
+def _costs_nothing_twice(error: ImagenError) -> bool:
+    match error:
+        case SubmitUncertain():
+            return False
+        case QueueError(ticket=ticket):
+            return ticket is None
+        case _:
+            return isinstance(error, _WORTH_ANOTHER_TRY)
 
 
 def guarded(pump: Pump, action: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ NO_KERNEL = (
     '<div style="font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;'
     'padding:10px 14px;border:1px solid rgba(128,128,128,.4);border-radius:8px">'
     "<strong>Imagen</strong> · This form needs a running kernel: run the cell again to use it. "
-    "The pictures made with it stand below.</div>"
+    "Pictures made with it stand below.</div>"
 )
 _COPY = '<button type="button" class="imagen-copy" data-imagen-copy>Copy</button>'
 _LONGEST_ALT = 1_000
@@ -86,7 +86,7 @@ def pending(count: int) -> str:
     if not count:
         return ""
     jobs = "1 paid job" if count == 1 else f"{count} paid jobs"
-    return tag("span", f"{jobs} from an earlier kernel can still be fetched, at no cost.")
+    return tag("span", f"{jobs} can still be fetched, at no further cost.")
 
 
 def progress_bar(job: JobState | None) -> str:
@@ -144,7 +144,7 @@ def code(job: JobState, index: int, *, token: str) -> str:
     place = f"{token}-{job.number}-{index}-code"
     opening = tag(
         "button",
-        "&lt;/&gt;",
+        '<span aria-hidden="true">&lt;/&gt;</span>',
         tag("span", "Copy as code", class_="imagen-unseen"),
         type_="button",
         class_="imagen-code-open",

@@ -1,8 +1,9 @@
 """KeptOutput: the widget's pictures as ordinary display data, which the saved notebook keeps.
 
-While the widget is on the page its style sheet hides them, since it shows them itself; reopened
-without a kernel, on GitHub or exported, they are what is there to see. The display is made while
-the cell runs, and afterwards only updated: that lands from any thread.
+While the widget is on the page its style sheet hides them, since it shows them itself. Reopened,
+on GitHub or exported, they are what is there to see; then their own style sheet puts a note in the
+place of the front end's "model not found". The display is made while the cell runs, and afterwards
+only updated: that lands from any thread.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget._panel_state import Pictures
+from imagen_widget._widget_html import NO_KERNEL
 
 if TYPE_CHECKING:
     from imagen_widget._panel_state import PanelState
@@ -61,8 +63,20 @@ def _made(state: PanelState) -> tuple[Generation, ...]:
 
 def _bundle(name: str, made: tuple[Generation, ...]) -> dict[str, str]:
     shown = [generation._repr_mimebundle_() for generation in made]
-    html = "".join(bundle["text/html"] for bundle in shown)
+    pictures = "".join(bundle["text/html"] for bundle in shown)
+    note = f'<div class="{name}-note" style="display:none">{NO_KERNEL}</div>'
     return {
         "text/plain": "\n".join(bundle["text/plain"] for bundle in shown),
-        "text/html": f'<div class="{name}" style="display:grid;gap:20px">{html}</div>',
+        "text/html": f"<style>{_reopened_css(name)}</style>"
+        f'<div class="imagen-kept {name}" style="display:grid;gap:20px">{note}{pictures}</div>',
     }
+
+
+def _reopened_css(name: str) -> str:
+    """Return rules for an output that follows a view without a widget: hide that, show the note."""
+    output = ".jp-OutputArea-child"
+    dead = f"{output}:not(:has(.imagen))"
+    return (
+        f"{dead}:has(+ {output} .{name}){{display:none}}"
+        f"{dead} + {output} .{name}-note{{display:block!important}}"
+    )

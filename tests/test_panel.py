@@ -55,6 +55,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import (
     BudgetExceeded,
+    GenerationFailed,
     ImagenError,
     JobCancelled,
     QueueError,
@@ -416,6 +417,7 @@ def test_a_cancelled_job_says_what_the_provider_said(bench: Bench) -> None:
     ("error", "retry"),
     [
         (QueueError("The network failed.", remedy="Try again."), True),
+        (GenerationFailed("It failed.", remedy="Try again.", ticket=object()), True),
         (QueueError("It takes too long.", remedy="Fetch it later.", ticket=object()), False),
         (SubmitUncertain("It may have been accepted.", remedy="Look it up."), False),
         (BudgetExceeded("The cap is reached.", remedy="Raise it."), False),
@@ -432,6 +434,15 @@ def test_retry_is_offered_only_where_nothing_can_have_been_paid(
     assert bench.state.trouble.happened == error.message
     assert bench.state.trouble.remedy == error.remedy
     assert (bench.state.trouble.again is not None) == retry
+
+
+def test_a_job_that_can_still_be_fetched_is_offered_after_its_error(bench: Bench) -> None:
+    bench.controller.generate()
+    bench.archive.waiting = [generation()]
+
+    bench.jobs[0].ends(QueueError("It takes too long.", ticket=object()))
+
+    assert bench.state.pending == 1
 
 
 def test_retry_starts_the_same_request_again(bench: Bench) -> None:
