@@ -14,7 +14,7 @@ from imagen_widget._settings import load_settings
 from imagen_widget._store import Store
 from imagen_widget._ticket import Ticket
 from imagen_widget._work import Work
-from tests.provider import BASE_URL, Clock, Provider
+from tests.billing import BASE_URL, Clock, Provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

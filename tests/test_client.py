@@ -24,7 +24,7 @@ from imagen_widget.errors import (
     QueueTimeout,
     SubmitUncertain,
 )
-from tests.provider import BASE_URL, Break, Clock, Fault, Provider, Reply, picture
+from tests.billing import BASE_URL, Break, Clock, Fault, Provider, Reply, picture
 
 if TYPE_CHECKING:
     from pathlib import Path

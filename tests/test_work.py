@@ -27,8 +27,8 @@ from imagen_widget.errors import (
     QueueTimeout,
     SubmitUncertain,
 )
+from tests.billing import Break, Clock, Fault, Provider, Reply
 from tests.paid_work import FOX, Workshop, open_workshop
-from tests.provider import Break, Clock, Fault, Provider, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -134,7 +134,7 @@ async def test_pictures_that_were_filtered_are_not_charged(shop: Workshop) -> No
 async def test_a_picture_inside_the_answer_is_kept_without_its_address(shop: Workshop) -> None:
     import base64
 
-    from tests.provider import picture
+    from tests.billing import picture
 
     data = "data:image/png;base64," + base64.b64encode(picture("x")).decode()
     shop.provider.results.append(Reply(200, {"images": [{"url": data}]}))
@@ -714,7 +714,7 @@ async def test_a_demo_picture_never_answers_a_real_request(shop: Workshop) -> No
 
 
 def _png() -> bytes:
-    from tests.provider import picture
+    from tests.billing import picture
 
     return picture("demo")
 

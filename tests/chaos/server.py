@@ -12,12 +12,12 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
-from tests.provider import Break, Provider
+from tests.billing import Break, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.provider import Reply
+    from tests.billing import Reply
 
 START_SECONDS = 10.0
 SILENCE_SECONDS = 0.2
