@@ -6,7 +6,9 @@ Everything is imported when first used, so that importing the widget starts and 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -101,4 +103,7 @@ def _call_later(seconds: float, action: Callable[[], None]) -> None:
 
 
 def _run_in_executor(action: Callable[[], None]) -> None:
+    # With the caller's context, which an executor drops: ipykernel 7.0 keeps there to which cell a
+    # message belongs, and refuses to send one without it.
+    action = partial(contextvars.copy_context().run, action)
     asyncio.get_running_loop().run_in_executor(None, action)
