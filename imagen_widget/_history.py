@@ -115,6 +115,7 @@ class History:
 
     def resume_all(self) -> list[Resumed]:
         """Fetch what is pending, oldest first, and return what came of each job."""
+        self._store.sweep_parts()
         rows = self.pending()
         return _bridge.run(_resume_rows, rows, self._home) if rows else []
 

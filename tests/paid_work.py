@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from imagen_widget._result import Generation
     from imagen_widget._settings import Settings
 
+NOON = 1_790_000_000.0  # Unix seconds
 FOX = ImageRequest.create("a red fox")
+
+
+def noon() -> Clock:
+    """Return a clock on the wall."""
+    clock = Clock()
+    clock.now = NOON
+    return clock
 
 
 @dataclass
@@ -107,11 +115,12 @@ async def open_workshop(
     *,
     provider: Provider | None = None,
     make_journal: Callable[..., Journal] = Journal,
+    make_engine: Callable[[ImagenClient, Journal, Store], Engine] = Engine,
+    wall: Clock | None = None,
     **settings: object,
 ) -> AsyncIterator[Workshop]:
     """Open a workshop on a home folder; a second one on the same folder is a second process."""
-    provider, clock, wall = provider or Provider(), Clock(), Clock()
-    wall.now = 1_790_000_000.0
+    provider, clock, wall = provider or Provider(), Clock(), wall or noon()
     loaded = load_settings(
         provider="kkiai",
         api_key="made-up",
@@ -128,7 +137,7 @@ async def open_workshop(
         chance=lambda: 0.5,
     )
     journal = make_journal(home, clock=wall)
-    engine = Engine(client, journal, Store(home))
+    engine = make_engine(client, journal, Store(home))
     try:
         yield Workshop(home, provider, clock, wall, loaded, journal, engine)
     finally:
