@@ -282,7 +282,7 @@ def _named(error: Exception, seconds: float) -> NotSent | Lost:
         case NotSent() | Lost():
             return type(error)(*error.args)
         case TimeoutError():
-            return Lost(f"no whole answer within {seconds:.0f} s")
+            return Lost(f"no whole answer within {seconds:.3g} s")
         case (
             httpx.ConnectError()
             | httpx.ConnectTimeout()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     Answering = Callable[["Received", asyncio.StreamWriter], Awaitable[None]]
 
 
+_TLS_HELLO = b"\x16"  # somebody speaks https: hang up, as a server of plain http does
+
+
 @dataclass(frozen=True)
 class Received:
     """A request as it came: all its bytes, and what a server reads from them."""
@@ -75,7 +78,10 @@ class Server:
 
 
 async def _read(reader: asyncio.StreamReader) -> Received:
-    head = await reader.readuntil(b"\r\n\r\n")
+    head = await reader.readexactly(1)
+    if head == _TLS_HELLO:
+        raise ConnectionError
+    head += await reader.readuntil(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     method, target, _ = lines[0].split(" ", 2)
     pairs = (line.partition(":") for line in lines[1:] if line)
