@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from anyio import to_thread
 
 from imagen_widget import _bridge
 from imagen_widget._client import ImagenClient
 from imagen_widget._journal import Journal
 from imagen_widget._price import estimate
+from imagen_widget._recorder import Recorder
 from imagen_widget._store import Store
 from imagen_widget.errors import JournalError
 
@@ -45,6 +44,7 @@ class Engine:
     Attributes:
         client: The provider's client.
         journal: The journal of the home folder; call it through `record`.
+        record: Runs a method of the journal in a worker thread.
         store: The pictures of the home folder.
         submits: How many submits may be under way at once.
         downloads: How many pictures may be under way at once.
@@ -61,11 +61,8 @@ class Engine:
         self.store = store
         self.submits = anyio.CapacityLimiter(_MOST_SUBMITS)
         self.downloads = anyio.CapacityLimiter(_MOST_DOWNLOADS)
-        self._one = anyio.CapacityLimiter(1)
-
-    async def record(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - passed on
-        """Run a journal method in a worker thread, one at a time."""
-        return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._one)
+        self._recorder = Recorder(journal)
+        self.record = self._recorder.record
 
     async def intend(self, request: ImageRequest, settings: Settings) -> str:
         """Write a job down before it is sent, and return its id.
@@ -102,7 +99,7 @@ class Engine:
     async def close(self) -> None:
         """Close the client's connections and the journal's file."""
         await self.client.aclose()
-        await self.record(self.journal.close)
+        await self._recorder.close()
 
 
 def engine_for(settings: Settings) -> Engine:

@@ -59,7 +59,7 @@ class Journal:
         self._file = JournalFile(home.expanduser().absolute() / FILE_NAME)
         self._clock = clock
         self._owner = owner
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `together` holds it around calls that take it too
         self._pid = os.getpid()
 
     @property
@@ -71,6 +71,16 @@ class Journal:
         """Close the file; a later call opens it again."""
         with self._locked():
             self._file.close()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Make the block's calls one transaction, with one write to the disk for all of them.
+
+        A call that fails is undone alone. What the others return counts only when the block has
+        ended: where it raises, none of them was written.
+        """
+        with self._locked(), self._explained(""), self._file.group():
+            yield
 
     # ------------------------------------------------------------------ steps, in their order
 
@@ -120,10 +130,12 @@ class Journal:
                 )
             self._step(db, job_id, State.SUBMITTING, seconds=SUBMIT_LEASE_SECONDS)
 
-    def promise(self, job_id: str, ticket_json: str, request_id: str) -> None:
+    def promise(
+        self, job_id: str, ticket_json: str, request_id: str, *, seconds: float = LEASE_SECONDS
+    ) -> None:
         """Keep the provider's ticket: from here on the pictures can be fetched by anybody."""
         with self._writing() as db:
-            self._step(db, job_id, State.SUBMITTED)
+            self._step(db, job_id, State.SUBMITTED, seconds=seconds)
             table.keep_ticket(db, job_id, ticket_json=ticket_json, request_id=request_id)
 
     @overload
@@ -299,7 +311,7 @@ class Journal:
     def _locked(self) -> Iterator[None]:
         if os.getpid() != self._pid:  # a fork: the parent's connection, lock and name are not ours
             self._pid = os.getpid()
-            self._lock = threading.Lock()
+            self._lock = threading.RLock()
             self._owner = None
             self._file.abandon()
         with self._lock:

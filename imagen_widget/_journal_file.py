@@ -81,6 +81,26 @@ class JournalFile:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._group: sqlite3.Connection | None = None
+
+    @contextlib.contextmanager
+    def group(self) -> Iterator[None]:
+        """Run the block's transactions as one, with one write to the disk.
+
+        One that fails is undone alone; when the block ends well, all the others are on disk, and
+        when it does not, none is.
+
+        Raises:
+            OSError: As `transaction`.
+            sqlite3.Error: As `transaction`.
+            JournalError: As `transaction`.
+        """
+        with self.transaction("IMMEDIATE") as connection:
+            self._group = connection
+            try:
+                yield
+            finally:
+                self._group = None
 
     @contextlib.contextmanager
     def transaction(self, kind: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[sqlite3.Connection]:
@@ -91,6 +111,10 @@ class JournalFile:
             sqlite3.Error: It cannot be read or written.
             JournalError: A newer version of the package has written it.
         """
+        if self._group is not None:
+            with _part_of(self._group) as connection:
+                yield connection
+            return
         connection = self._opened()
         connection.execute(f"BEGIN {kind}")
         try:
@@ -111,7 +135,7 @@ class JournalFile:
         """Forget a connection inherited through a fork: using or closing it harms the parent's."""
         if self._connection is not None:
             _INHERITED.append(self._connection)
-            self._connection = None
+            self._connection = self._group = None
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is not None and self._identity != _identity(self.path):
@@ -122,6 +146,23 @@ class JournalFile:
         if self._connection.in_transaction:
             self._connection.rollback()  # left by an interrupt at the worst moment
         return self._connection
+
+
+@contextlib.contextmanager
+def _part_of(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Run the block as a part of a transaction, which is undone alone when it raises."""
+    if not connection.in_transaction:  # a full disk, for one, has rolled all of it back
+        message = "an earlier part has ended the transaction"
+        raise sqlite3.OperationalError(message)
+    connection.execute("SAVEPOINT part")
+    try:
+        yield connection
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK TO part")
+            connection.execute("RELEASE part")
+        raise
+    connection.execute("RELEASE part")
 
 
 _INHERITED: list[sqlite3.Connection] = []  # kept, because collecting one would close it

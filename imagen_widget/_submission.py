@@ -84,8 +84,13 @@ async def _promise(engine: Engine, job_id: str, ticket: Ticket, lease_seconds: f
     journal = engine.journal
     with anyio.CancelScope(shield=True):
         try:
-            await engine.record(journal.promise, job_id, ticket.to_json(), ticket.request_id)
-            await engine.record(journal.renew, job_id, lease_seconds)
+            await engine.record(
+                journal.promise,
+                job_id,
+                ticket.to_json(),
+                ticket.request_id,
+                seconds=lease_seconds,
+            )
         except JournalError as error:
             raise JournalError(
                 f"The provider accepted the job (request id {ticket.request_id}), and it may be "

@@ -319,9 +319,9 @@ class Unreliable(Journal):
         self._fail("submitting")
         super().submitting(job_id)
 
-    def promise(self, job_id: str, ticket_json: str, request_id: str) -> None:
+    def promise(self, job_id: str, *facts: Any, **lease: Any) -> None:  # noqa: ANN401 - passed on
         self._fail("promise")
-        super().promise(job_id, ticket_json, request_id)
+        super().promise(job_id, *facts, **lease)
 
     def completed(self, job_id: str, **facts: Any) -> None:  # noqa: ANN401 - passed on
         self._fail("completed")
