@@ -1,0 +1,80 @@
+"""Two hundred generations through one widget leave nothing behind; the figures are printed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import ipywidgets
+import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import pytest
+
+from imagen_widget._widget import ImagenWidget
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+GENERATIONS = int(os.environ.get("IMAGEN_SOAK_COUNT", "200"))
+WARM_UP = 20  # allocators, executors and caches settle first
+MOST_MEGABYTES = 20.0
+WAIT_SECONDS = 60.0
+
+
+def figures() -> dict[str, float]:
+    gc.collect()
+    process = psutil.Process()
+    return {
+        "widgets": len(ipywidgets.widgets.widget._instances),  # noqa: SLF001 - ipywidgets' own count
+        "rss_mb": process.memory_info().rss / 1e6,
+        "threads": threading.active_count(),
+        "files": process.num_fds(),
+    }
+
+
+def generate(widget: ImagenWidget, count: int) -> None:
+    for number in range(count):
+        ended = threading.Event()
+
+        def over(_: object, ended: threading.Event = ended) -> None:
+            ended.set()
+
+        widget.observe(over, "value")
+        widget.prompt.value = f"fox number {number}"
+        widget.generate_button.click()
+        assert ended.wait(WAIT_SECONDS), widget.status.value
+        widget.unobserve(over, "value")
+
+
+def test_two_hundred_generations_leave_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "0")
+    monkeypatch.chdir(tmp_path)
+    before = figures()
+    widget = ImagenWidget()
+    generate(widget, WARM_UP)
+    warm = figures()
+
+    generate(widget, GENERATIONS)
+    worked = figures()
+    widget.close()
+    closed = figures()
+
+    with capsys.disabled():
+        for name, found in (
+            ("before", before),
+            ("warm", warm),
+            ("worked", worked),
+            ("closed", closed),
+        ):
+            print(f"\n{name:>7}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()), end="")  # noqa: T201 - the figures
+    assert closed["widgets"] == before["widgets"]
+    assert worked["widgets"] == warm["widgets"]
+    assert closed["rss_mb"] - warm["rss_mb"] <= MOST_MEGABYTES
+    assert worked["threads"] <= warm["threads"] + 1
+    assert worked["files"] <= warm["files"]
