@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks package format clean
+.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks pictures package format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -69,6 +69,9 @@ format: $(VENV)/.stamp-dev  ## Format the code, apply safe fixes
 
 notebooks: $(VENV)/.stamp-dev  ## Run the notebooks on the demo and keep their small outputs
 	$(BIN)/python -m tests.notebooks
+
+pictures: $(VENV)/.stamp-dev chromium  ## Take the README's pictures of the form
+	$(BIN)/python -m tests.browser.pictures
 
 package: $(VENV)/.stamp-dev  ## Build dist/ and check what is in it
 	rm -rf dist
