@@ -187,14 +187,11 @@ async def _resume_row(row: JobRow, home: Path) -> Generation | None:
     settings = _settings_of(row, home)
     engine = engine_for(settings)
     leased: bool = await engine.record(engine.journal.lease, row.id, _RESUME_SECONDS * 2)
-    if not leased:
-        return None
     row = await engine.record(engine.journal.get, row.id)
-    if row.state not in {State.SUBMITTED, State.COMPLETED} or row.ticket_json is None:
-        await engine.note_down(engine.journal.release, row.id)  # somebody was quicker
-        return recall(row, engine.store)
+    if not leased:
+        return recall(row, engine.store)  # somebody is fetching it, or was quicker
     work = Work(row.request, settings, engine, report=lambda _: None, timeout=_RESUME_SECONDS)
-    return await work.resume(row, Ticket.from_json(row.ticket_json))
+    return await work.resume(row, Ticket.from_json(row.ticket_json or ""))
 
 
 def _odd(row: JobRow, error: Exception) -> QueueError:

@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import re
+import threading
 import zlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ class Provider:
         media: How the next picture requests fare.
         log: Each request as `METHOD route`, where route is submit, status, result, cancel or media.
         before_post: Called when a submit arrives, before anything else.
+        cancelled: Set when a cancellation arrives.
     """
 
     def __init__(self, *, base_url: str = BASE_URL, polls: float = 1) -> None:
@@ -109,6 +111,7 @@ class Provider:
         self.headers: list[Mapping[str, str]] = []
         self.jobs: dict[str, Job] = {}
         self.before_post: Callable[[], None] = lambda: None
+        self.cancelled = threading.Event()
         self._numbers = itertools.count(1)
 
     @property
@@ -202,6 +205,7 @@ class Provider:
         return Reply(200, {"status": "COMPLETED", "metrics": {"inference_time": 2.5}})
 
     def _cancel(self, job: Job) -> Fault:
+        self.cancelled.set()
         if job.polls_left <= 0 and not job.cancelled:
             return self.cancels or Reply(400, {"status": "ALREADY_COMPLETED"})
         job.cancelled = job.cancelled or self.obeys

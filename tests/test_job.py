@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 30.0
 
 @pytest.fixture
 def provider() -> Provider:
-    return Provider()
+    return Provider(polls=0)
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+import sqlite3
 import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import pytest
@@ -29,20 +31,22 @@ from imagen_widget.errors import ImagenError
 from tests.billing import Break, Fault, Provider, Reply
 from tests.chaos.counts import EXAMPLES, show
 from tests.chaos.crash_worker import CANCELLING, STEPS
+from tests.jobs import dead_pid
 from tests.paid_work import Workshop, noon, open_workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from imagen_widget._client import ImagenClient
     from imagen_widget._journal import JobRow
+    from imagen_widget._store import Store
     from imagen_widget._work import Work
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
-T = TypeVar("T")
-
 CAP = 0.60  # dollars: fifteen pictures, so that it is reached now and then
 PRICE = 0.04
+GONE = f"{platform.node()}:{dead_pid()}::gone"
 OVER = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.EXPIRED})
 NOT_NAMED = frozenset({State.SUBMITTING, State.UNKNOWN})
 FAULTS: tuple[Fault | None, ...] = (
@@ -67,19 +71,39 @@ class Dead(BaseException):
     """The process of this work does not exist any more."""
 
 
+class Nothing:
+    """What a dead process has in place of everything."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise Dead(name)
+
+
 class MortalEngine(Engine):
     """An engine whose process can die: from then on nothing that it does has any effect."""
 
-    dead = False
+    def __init__(self, client: ImagenClient, journal: Journal, store: Store) -> None:
+        super().__init__(client, journal, store)
+        self._parts = (client, journal, store, self.record)
+        self.dead = False
 
-    async def record(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - passed on
-        if self.dead:
-            raise Dead
-        return await super().record(function, *args, **kwargs)
+    def die(self) -> None:
+        """Have no effect any more; who looks at the owner of its jobs sees that it is gone."""
+        self.dead = True
+        owner = self.journal._me()  # noqa: SLF001 - the process that says so lives on
+        with closing(sqlite3.connect(self.journal.path)) as db, db:
+            db.execute("UPDATE jobs SET owner = ? WHERE owner = ?", (GONE, owner))
+        nothing: Any = Nothing()
+        self.client = self.journal = self.store = nothing
+        self.record = _no_record
 
     async def close(self) -> None:
-        self.dead = False  # the system closes what a dead process had open
+        """Close what the process had open, as the system does when it has died."""
+        self.client, self.journal, self.store, self.record = self._parts
         await super().close()
+
+
+async def _no_record(*_: object, **__: object) -> NoReturn:
+    raise Dead
 
 
 def is_dead(shop: Workshop) -> bool:
@@ -294,7 +318,8 @@ def _fate(
         if name == cancel_at:
             work.cancel()
         if name == crash_at:
-            shop.engine.dead = True  # type: ignore[attr-defined]  # ours are mortal
+            assert isinstance(shop.engine, MortalEngine)
+            shop.engine.die()
             raise Dead
 
     return at_step
