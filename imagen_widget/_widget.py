@@ -20,7 +20,7 @@ from imagen_widget import _widget_live as live
 from imagen_widget._catalog import MODELS, Choice
 from imagen_widget._html import escape
 from imagen_widget._panel import PanelController
-from imagen_widget._panel_state import Pictures, Tab
+from imagen_widget._panel_state import Pictures, Tab, Trouble
 from imagen_widget._widget_defaults import opening_form, settings_reader
 from imagen_widget._widget_form import FormView, take
 from imagen_widget._widget_history import HistoryView
@@ -186,15 +186,15 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _render_status(self, state: PanelState) -> None:
         headline = state.headline
+        ending = headline.ending if headline is not None else None
         assign(self._chip, value=markup.chip(state))
         assign(self._price, value=markup.price(state))
         assign(self.generate_button, disabled=not state.can_generate)
         assign(self.cancel_button, disabled=state.cancellable is None)
         assign(self.status, value=escape(state.status))
         mark(self.status, "busy", when=bool(state.active))
-        mark(
-            self.status, "done", when=headline is not None and isinstance(headline.ending, Pictures)
-        )
+        mark(self.status, "done", when=isinstance(ending, Pictures))
+        mark(self.status, "failed", when=isinstance(ending, Trouble))
         assign(self._bar, value=markup.progress_bar(headline))
         assign(self._trouble_text, value=markup.trouble(state.trouble))
         show(self._trouble, when=state.trouble is not None)

@@ -64,16 +64,17 @@ async function copy(button) {
 }
 
 // Left and right arrow go through the pictures of a row while one of them is open.
-function turnPage(event) {
-  const open = event.target.closest?.(".imagen-lightbox") || document.querySelector(".imagen-lightbox:popover-open");
+function turnPage(root, event) {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (!open || !step) return;
+  const open = step && root.querySelector(".imagen-lightbox:popover-open");
+  if (!open) return;
+  event.preventDefault();
+  event.stopPropagation(); // the notebook would select another cell
   const all = [...open.closest(".imagen-grid").querySelectorAll(".imagen-lightbox")];
   const next = all[all.indexOf(open) + step];
   if (!next) return;
   open.hidePopover();
   next.showPopover();
-  event.preventDefault();
 }
 
 function attach(root, model) {
@@ -107,9 +108,7 @@ function attach(root, model) {
     },
     { capture: true, signal },
   );
-  document.addEventListener("keydown", (event) => {
-    if (root.querySelector(".imagen-lightbox:popover-open")) turnPage(event);
-  }, { signal });
+  window.addEventListener("keydown", (event) => turnPage(root, event), { capture: true, signal });
   let due = 0;
   const name = () => {
     due = 0;
