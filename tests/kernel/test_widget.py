@@ -1,4 +1,4 @@
-"""The widget in real kernels: clicks on any thread, a live status, pictures in the cell's output."""
+"""The widget in real kernels: clicks on any thread, live status, pictures in the cell's output."""
 
 from __future__ import annotations
 
