@@ -6,6 +6,7 @@ raised, so that Run All stops.
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import logging
 from itertools import islice
@@ -95,7 +96,6 @@ class ImagenMagics(ConfiguredMagics):
 
         Defaults: %config ImagenMagics, else IMAGEN_… in the environment or a .env file, else
         [tool.imagen-widget] in a pyproject.toml beside or above the notebook.
-
         """
         if cell is None and not line.strip():
             return self._open_form()
@@ -106,7 +106,9 @@ class ImagenMagics(ConfiguredMagics):
             parsed = parse_cell(line, cell, evaluate=evaluate)
         return self._carry_out(parsed)
 
-    imagen.__doc__ = f"{imagen.__doc__}{options.build_parser().format_help()}"
+    imagen.__doc__ = (
+        f"{inspect.cleandoc(imagen.__doc__ or '')}\n\n{options.build_parser().format_help()}"
+    )
 
     @no_var_expand
     @needs_local_scope

@@ -89,7 +89,7 @@ IMAGEN = Grammar(
         Option(("--resolution",), "resolution", "size of the images", "SIZE"),
         Option(("--format",), "output_format", "file format of the images", "FORMAT"),
         Option(("-s", "--seed"), "seed", "number that starts the randomness", "SEED", whole=True),
-        Option(("-o", "--out"), "out", "put the result into this variable", "NAME"),
+        Option(("-o", "--out"), "out", "put the result (or the job) into this variable", "NAME"),
         Option(("-d", "--save-dir"), "save_dir", "also save the images in this folder", "DIR"),
         Option(("--fresh",), "fresh", "do not answer from history: generate and pay anew"),
         Option(("--no-wait",), "no_wait", "return a job at once; the output goes on updating"),

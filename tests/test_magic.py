@@ -655,6 +655,17 @@ def test_pyproject_sets_what_a_line_does_not_say(stage: Stage, tmp_path: Path) -
     assert len(list((tmp_path / "kept").iterdir())) >= 2
 
 
+def test_the_environment_sets_what_a_line_does_not_say(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_ASPECT_RATIO", "16:9")
+    monkeypatch.setenv("IMAGEN_NUM_IMAGES", "2")
+
+    assert stage.run("%imagen a fox -n 1").sent == [
+        {"model": DEFAULT, "prompt": "a fox", "aspect_ratio": "16:9", "num_images": 1}
+    ]
+
+
 def test_the_environment_may_forbid_answers_from_history(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -682,6 +693,7 @@ def test_help_tells_every_option_and_the_traps() -> None:
 
     assert all(name in text for name in IMAGEN.names)
     assert "{{'{{'}}" in text
+    assert "\n    %imagen a red fox in fresh snow --ar 16:9 -n 2\n" in text
     assert "%config ImagenMagics" in text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from imagen_widget._magic_line import Parsed, parse_cell, parse_line
@@ -96,6 +96,7 @@ def looks_like_an_option(word: str) -> bool:
     return word.startswith("-")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_line_without_options_is_sent_as_typed(text: str) -> None:
     """The law of the magic; what it excludes is what the documentation names."""
@@ -118,6 +119,7 @@ def prompt_or_refusal(text: str) -> tuple[str | None, str]:
         return None, str(error)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab-nq \"'=;{}\\é🦊\t"))
 def test_a_line_is_read_or_refused_in_one_line_and_never_cut_inside(text: str) -> None:
     prompt, refused = prompt_or_refusal(text)
@@ -126,6 +128,7 @@ def test_a_line_is_read_or_refused_in_one_line_and_never_cut_inside(text: str) -
     assert prompt is None or "{{" in text or prompt in text
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_any_text_arrives_to_the_letter_behind_a_bare_double_dash(text: str) -> None:
     assume(text.strip() and "{{" not in text)
@@ -134,6 +137,7 @@ def test_any_text_arrives_to_the_letter_behind_a_bare_double_dash(text: str) -> 
     assert cell("-n 2 --", f"{text}\n").prompt == text
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_any_cell_without_outer_quotes_is_sent_as_typed(text: str) -> None:
     typed = text.strip()
