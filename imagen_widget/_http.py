@@ -11,6 +11,7 @@ by itself.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ _SILENCE_SECONDS = 30.0
 _MOST_POLLS = 20
 _MOST_DOWNLOADS = 16
 _MOST_STREAMS = 1000
-_LANE_WIDTH = 8  # measured in _lanes
+_LANE_WIDTH = 4  # measured in _lanes
 _MOST_HOPS = 3
 _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _AGENT = "imagen_widget"
@@ -81,23 +82,19 @@ class Http:
         self._peers = peers or PeerRule(base_url, checks=transport is None)
         tls = httpx.create_ssl_context() if transport is None else True  # made once: it is slow
         self._submits = _client(transport, tls, kept=0)
-        self._polls = _client(transport, tls, kept=_MOST_POLLS)
-        self._media = _client(transport, tls, kept=_MOST_DOWNLOADS)
-        self._streams = Lanes(
-            lambda: _client(transport, tls, kept=_LANE_WIDTH),
-            width=_LANE_WIDTH,
-            most=_most_streams(),
-        )
-        # Waiting is done here, because a pool that is asked for more than it has becomes slow.
-        self._poll_turns = anyio.Semaphore(_MOST_POLLS, fast_acquire=True)
-        self._media_turns = anyio.Semaphore(_MOST_DOWNLOADS, fast_acquire=True)
+        make = partial(_client, transport, tls, kept=_LANE_WIDTH)
+        self._polls = Lanes(make, width=_LANE_WIDTH, most=_MOST_POLLS)
+        self._media = Lanes(make, width=_LANE_WIDTH, most=_MOST_DOWNLOADS)
+        self._streams = Lanes(make, width=_LANE_WIDTH, most=_most_streams())
         if key is not None:
             mask_logs(key, _LOGGERS)
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in (self._submits, self._polls, self._media, *self._streams.clients):
-            await client.aclose()
+        await self._submits.aclose()
+        for lanes in (self._polls, self._media, self._streams):
+            for client in lanes.clients:
+                await client.aclose()
 
     async def call(
         self, call: Call, *, seconds: float, most_bytes: int = MOST_ANSWER_BYTES
@@ -118,8 +115,8 @@ class Http:
             with anyio.fail_after(seconds):
                 if call.method == "POST":  # whoever pays waits before the journal says "submitting"
                     return await self._exchange(self._submits, call, most_bytes)
-                async with self._poll_turns:
-                    return await self._exchange(self._polls, call, most_bytes)
+                async with self._polls.turn() as client:
+                    return await self._exchange(client, call, most_bytes)
         except _TROUBLES as error:
             failed = _named(error, seconds)
         raise failed  # outside the handler: httpx's error holds the request, and that the key
@@ -164,9 +161,9 @@ class Http:
             Lost: The connection broke, the deadline passed, or the body is too large.
         """
         try:
-            async with self._media_turns:
+            async with self._media.turn() as client:
                 with anyio.fail_after(seconds):
-                    return await self._follow(url, most_bytes)
+                    return await self._follow(client, url, most_bytes)
         except _TROUBLES as error:
             failed = _named(error, seconds)
         raise failed
@@ -189,10 +186,10 @@ class Http:
         }
         return Answer(response.status_code, headers, self.without_key(body))
 
-    async def _follow(self, url: str, most_bytes: int) -> Answer:
+    async def _follow(self, client: httpx.AsyncClient, url: str, most_bytes: int) -> Answer:
         for _ in range(_MOST_HOPS + 1):
             await self._peers.check_address(url)
-            answer = await self._fetch_once(url, most_bytes)
+            answer = await self._fetch_once(client, url, most_bytes)
             target = answer.headers.get("location")
             if not (300 <= answer.status < 400 and target):  # noqa: PLR2004 - the 3xx class
                 return answer
@@ -202,9 +199,9 @@ class Http:
             remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
         )
 
-    async def _fetch_once(self, url: str, most_bytes: int) -> Answer:
-        request = self._media.build_request("GET", url, headers={"accept": "image/*"})
-        response = await self._media.send(request, stream=True)
+    async def _fetch_once(self, client: httpx.AsyncClient, url: str, most_bytes: int) -> Answer:
+        request = client.build_request("GET", url, headers={"accept": "image/*"})
+        response = await client.send(request, stream=True)
         try:
             stream = response.extensions.get("network_stream")
             peer = None if stream is None else stream.get_extra_info("server_addr")

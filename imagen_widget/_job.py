@@ -239,9 +239,8 @@ class Job:
             self._notify()
 
     def _notify(self) -> None:
-        progress = self.progress
         for listener in self._listeners:
-            self._tell(listener, progress)
+            self._tell(listener, self.progress)
 
     def _tell(self, listener: Callable[[Progress], None], progress: Progress) -> None:
         try:

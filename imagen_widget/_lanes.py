@@ -18,11 +18,13 @@ was never made, and does not tell the peer's address: the first could pay twice.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import anyio
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 C = TypeVar("C")
 
@@ -41,7 +43,8 @@ class Lanes(Generic[C]):
     """
 
     def __init__(self, make: Callable[[], C], *, width: int, most: int) -> None:
-        self._make, self._width, self._left = make, width, most
+        self._make, self._width = make, width
+        self._room = anyio.Semaphore(most, fast_acquire=True)
         self._clients: list[C] = []
         self._busy: list[int] = []
 
@@ -52,21 +55,36 @@ class Lanes(Generic[C]):
 
     @contextmanager
     def lend(self) -> Iterator[C]:
-        """Lend a client to one call; the first that has room, so that connections are used again.
+        """Lend a client to one call: the first that has room, so that connections are used again.
 
         Raises:
             Full: There are as many calls as there may be.
         """
-        if self._left <= 0:
-            raise Full
+        try:
+            self._room.acquire_nowait()
+        except anyio.WouldBlock:
+            raise Full from None
+        try:
+            with self._lane() as client:
+                yield client
+        finally:
+            self._room.release()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[C]:
+        """Lend a client to one call, as soon as there is room."""
+        async with self._room:
+            with self._lane() as client:
+                yield client
+
+    @contextmanager
+    def _lane(self) -> Iterator[C]:
         lane = next((i for i, busy in enumerate(self._busy) if busy < self._width), len(self._busy))
         if lane == len(self._busy):
             self._clients.append(self._make())
             self._busy.append(0)
         self._busy[lane] += 1
-        self._left -= 1
         try:
             yield self._clients[lane]
         finally:
             self._busy[lane] -= 1
-            self._left += 1

@@ -235,6 +235,8 @@ class Work:
         return self._scope
 
     async def _service_times(self, ticket: Ticket) -> list[float]:
+        if self._settings.provider.streams:
+            return []  # a stream tells by itself
         with suppress(JournalError):  # they only tell when to ask: no reason to give up a paid job
             return await self._engine.record(
                 self._engine.journal.service_times, ticket.endpoint, ticket.provider

@@ -5,9 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from itertools import count
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from imagen_widget._lanes import Full, Lanes
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -16,18 +20,18 @@ def lanes() -> Lanes[int]:
     return Lanes(count().__next__, width=2, most=5)
 
 
-def test_no_client_is_made_before_it_is_needed(lanes: Lanes[int]) -> None:
+async def test_no_client_is_made_before_it_is_needed(lanes: Lanes[int]) -> None:
     assert lanes.clients == ()
 
 
-def test_no_client_has_more_calls_at_a_time_than_its_width(lanes: Lanes[int]) -> None:
+async def test_no_client_has_more_calls_at_a_time_than_its_width(lanes: Lanes[int]) -> None:
     with ExitStack() as calls:
         lent = [calls.enter_context(lanes.lend()) for _ in range(5)]
 
     assert lent == [0, 0, 1, 1, 2]
 
 
-def test_a_client_that_has_room_again_is_used_again(lanes: Lanes[int]) -> None:
+async def test_a_client_that_has_room_again_is_used_again(lanes: Lanes[int]) -> None:
     with ExitStack() as calls:
         first = calls.enter_context(ExitStack())
         first.enter_context(lanes.lend())
@@ -40,7 +44,7 @@ def test_a_client_that_has_room_again_is_used_again(lanes: Lanes[int]) -> None:
     assert lanes.clients == (0, 1)
 
 
-def test_more_calls_than_there_may_be_are_refused_until_one_ends(lanes: Lanes[int]) -> None:
+async def test_more_calls_than_there_may_be_are_refused_until_one_ends(lanes: Lanes[int]) -> None:
     with ExitStack() as calls:
         first = calls.enter_context(ExitStack())
         first.enter_context(lanes.lend())
@@ -54,9 +58,27 @@ def test_more_calls_than_there_may_be_are_refused_until_one_ends(lanes: Lanes[in
         calls.enter_context(lanes.lend())
 
 
-def test_a_call_that_fails_gives_its_place_back(lanes: Lanes[int]) -> None:
+async def test_a_call_that_fails_gives_its_place_back(lanes: Lanes[int]) -> None:
     for _ in range(6):
         with pytest.raises(ZeroDivisionError), lanes.lend():
             raise ZeroDivisionError
 
     assert lanes.clients == (0,)
+
+
+async def test_a_call_that_may_wait_is_served_when_another_ends(lanes: Lanes[int]) -> None:
+    served = []
+
+    async def call() -> None:
+        async with lanes.turn() as client:
+            served.append(client)
+
+    async with anyio.create_task_group() as group:
+        with ExitStack() as calls:
+            for _ in range(5):
+                calls.enter_context(lanes.lend())
+            group.start_soon(call)
+            await anyio.lowlevel.checkpoint()
+            assert served == []
+
+    assert served == [0]
