@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,15 +141,17 @@ def test_the_providers_are_those_of_the_catalogue_in_the_order_of_choice() -> No
     )
 
 
-def test_the_rooms_exist() -> None:
+def test_the_rooms_are_drawn_on_the_floors_that_the_linter_checks() -> None:
     drawing = next(f.text for f in fences(README) if f.language == "text" and "_magic" in f.text)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = next(c["layers"] for c in contracts if c["type"] == "layers")
+    floor = {room: i for i, layer in enumerate(layers) for room in re.findall(r"\w+", layer)}
 
-    rooms = re.findall(r"(?<![\w.])(_[a-z]+|errors)\b(?=.*)", drawing)
+    rooms = re.findall(r"(?<!\S)(_[a-z]+|errors)(?!\S)", drawing)
 
     assert len(rooms) > 10
-    for room in rooms:
-        package = ROOT / "imagen_widget" / room
-        assert package.is_dir() or package.with_suffix(".py").is_file(), room
+    assert [floor[room] for room in rooms] == sorted(floor[room] for room in rooms)
 
 
 @pytest.mark.install
