@@ -87,8 +87,8 @@ def test_every_public_name_can_be_had() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error_that_names_it() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'generat'"):
-        imagen_widget.generat  # noqa: B018 - looking it up is what is tested
+    with pytest.raises(AttributeError, match="no attribute 'draw'"):
+        imagen_widget.draw  # noqa: B018 - looking it up is what is tested
 
 
 def test_every_error_is_public_and_in_the_tree_of_the_docstring() -> None:

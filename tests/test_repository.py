@@ -31,7 +31,7 @@ FOREIGN = {
     "a key of fal": r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9a-f]{32}",
 }
 SAMPLES = {  # the star keeps this file from being found
-    "a folder of one machine": "cd /ro*ot/",
+    "a folder of one machine": "cd /*root/",
     "a package index": "https://pypi*.org/simple",
     "a key of the gateway": "sk-*" + 40 * "a",
     "a key of fal": "01234567-89ab-cdef-0123-456789abcdef*:" + 32 * "0",
