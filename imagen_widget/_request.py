@@ -79,7 +79,8 @@ class ImageRequest:
             InvalidRequest: The prompt is empty, the model takes no such field, or the value is
                 none of those allowed; the message names the field and what is allowed.
         """
-        text = prompt if isinstance(prompt, str) else ""  # notebooks are not type-checked
+        # Notebooks are not type-checked: a prompt may be anything.
+        text = prompt if isinstance(prompt, str) else ""  # type: ignore[redundant-expr]  # see above
         if not text.strip():
             raise InvalidRequest(
                 "prompt: it is empty.", remedy="Say what the picture should show.", field="prompt"
