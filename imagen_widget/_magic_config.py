@@ -126,7 +126,7 @@ class ConfiguredMagics(Magics):
         name = values.save_dir or self._preset("save_dir")
         if not name:
             return None
-        folder = Path(str(name)).expanduser()
+        folder = Path(str(name)).expanduser().absolute()  # a job may end after a chdir
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
