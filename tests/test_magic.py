@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -21,6 +23,7 @@ from imagen_widget._magic_tables import DryRun, Table
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._snippets import as_magic
+from imagen_widget._ticket import Ticket
 from imagen_widget.errors import (
     BudgetExceeded,
     ContentRejected,
@@ -550,6 +553,36 @@ def test_resume_lists_what_nobody_can_fetch_and_forgets_it(stage: Stage, tmp_pat
     assert job not in after.shown[0]
 
 
+def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage, tmp_path: Path) -> None:
+    journal = History(tmp_path / "imagen")._journal  # noqa: SLF001 - a crash is what makes such a row
+    request = ImageRequest.create("a left fox", num_images=2)
+    answer = stage.queue.submit(DEFAULT, request.arguments())
+    ticket = Ticket(
+        provider="kkiai",
+        base_url=stage.queue.url,
+        endpoint=DEFAULT,
+        request_id=answer["request_id"],
+        **{
+            f"{n}_path": urlsplit(answer[f"{n}_url"]).path for n in ("status", "response", "cancel")
+        },
+    )
+    job = journal.intend(
+        request, provider="kkiai", base_url=stage.queue.url, price=Decimal("0.08"), cap=None
+    )
+    journal.submitting(job)
+    journal.promise(job, ticket.to_json(), ticket.request_id)
+    journal.release(job)
+
+    ran = stage.run("%imagen_resume")
+
+    assert ran.error is None
+    assert ran.sent == []
+    assert "2 images" in ran.shown[0]
+    assert "1 fetched" in ran.shown[1]
+    assert [len(g) for g in ran.value] == [2]  # type: ignore[attr-defined]  # it is a Table
+    assert "Nothing is waiting" in stage.run("%imagen_resume").shown[0]
+
+
 # ------------------------------------------------------------------------------------- settings
 
 
@@ -736,7 +769,7 @@ def test_tab_offers_options_and_their_values(typed: str, offered: list[str], sta
         "%imagen a fox --out pri",
         "%imagen a fox --seed 1",
         "%imagen -m imagen4-fast --resolution ",
-        "%%imagen a fo",
+        "%%imagen a red",
         "%imagen_models --",
     ],
 )
