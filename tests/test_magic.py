@@ -562,9 +562,9 @@ def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage, tmp_path: Path
         base_url=stage.queue.url,
         endpoint=DEFAULT,
         request_id=answer["request_id"],
-        **{
-            f"{n}_path": urlsplit(answer[f"{n}_url"]).path for n in ("status", "response", "cancel")
-        },
+        status_path=urlsplit(answer["status_url"]).path,
+        response_path=urlsplit(answer["response_url"]).path,
+        cancel_path=urlsplit(answer["cancel_url"]).path,
     )
     job = journal.intend(
         request, provider="kkiai", base_url=stage.queue.url, price=Decimal("0.08"), cap=None
