@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import email.utils
 import math
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,10 +19,14 @@ LONGEST_POLL_SECONDS = 2.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 8.0
 _QUEUE_POLL_SECONDS = 1.0  # the position should look alive
-_REQUEST_PRICE = 0.01  # seconds of delay that one status request is worth
+_REQUEST_PRICE_SECONDS = 0.0035  # of delay, that one status request is worth
 _PRIOR_SPREAD = 0.35  # sigma of the logarithm of a service time, before anything was observed
 _LEAST_SPREAD = 0.08
+_STRANGE_BEFORE, _STRANGE_AFTER = 0.5, 0.03  # jobs that take some other time, by what is known
+_STRANGE_SPREAD = 1.0  # sigma of the logarithm of theirs
 _ENOUGH_OBSERVATIONS = 5
+_PANELS = 8  # of the integral
+_HALVINGS = 8  # a wait is found to 1/256 of the longest
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -97,28 +100,32 @@ class RetryBudget:
 class PollSchedule:
     """How long to wait before the next status request, by what is known of a model.
 
-    The service time is taken as lognormal. With hazard h, waiting sqrt(2k / h) balances the price
-    k of a request against the expected delay: rarely while the job cannot be ready, often when it
-    is likely.
+    The service time is taken as lognormal, but for a few jobs of which only the order of magnitude
+    is known: a job that is late is then asked for ever less often instead of ever more. Each wait
+    is as long as it takes until the delay that is to be expected is worth a request: rarely while
+    the job cannot be ready, often when it is likely.
 
     Attributes:
         median: Seconds in which half of the jobs are done.
         spread: Sigma of the logarithm of the service time.
         shortest: Seconds; the floor of metered gateways.
+        strange: The part of the jobs, from 0 to 1, that follow no such rule.
     """
 
     median: float
     spread: float = _PRIOR_SPREAD
     shortest: float = 0.1
+    strange: float = _STRANGE_BEFORE
 
     @classmethod
     def learn(cls, observed: Sequence[float], *, prior: float, shortest: float) -> PollSchedule:
         """Return the schedule for a model with these observed service times in seconds."""
-        logs = [math.log(seconds) for seconds in observed if seconds > 0.0]
+        logs = sorted(math.log(seconds) for seconds in observed if seconds > 0.0)
         if len(logs) < _ENOUGH_OBSERVATIONS:
-            return cls(max(prior, 0.01), _PRIOR_SPREAD, shortest)
-        spread = max(statistics.pstdev(logs), _LEAST_SPREAD)
-        return cls(math.exp(statistics.median(logs)), spread, shortest)
+            return cls(max(prior, 0.01), shortest=shortest)
+        low, middle, high = (logs[round(part * (len(logs) - 1))] for part in (0.16, 0.5, 0.84))
+        spread = max((high - low) / 2, _LEAST_SPREAD)  # what a few outliers cannot move
+        return cls(math.exp(middle), spread, shortest, _STRANGE_AFTER)
 
     def next_seconds(self, running: float | None, *, chance: float) -> float:
         """Return the seconds to wait before the next status request.
@@ -127,18 +134,47 @@ class PollSchedule:
             running: Seconds since the job was first seen to run; None while it waits in the queue.
             chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
         """
-        longest = min(self.median / 4, LONGEST_POLL_SECONDS)
+        longest = min(self.median / 2, LONGEST_POLL_SECONDS)
         if running is None:
             ideal = min(longest, _QUEUE_POLL_SECONDS)
         else:
-            hazard = self._hazard(max(running, 1e-3))
-            ideal = math.sqrt(2 * _REQUEST_PRICE / hazard) if hazard > 0 else longest
-        return max(min(ideal, longest), self.shortest) * (0.9 + 0.2 * chance)
+            ideal = self._worth_a_request(running, longest)
+        return max(ideal, self.shortest) * (0.9 + 0.2 * chance)
 
-    def _hazard(self, seconds: float) -> float:
-        z = (math.log(seconds) - math.log(self.median)) / self.spread
-        survival = 0.5 * math.erfc(z / math.sqrt(2))
-        if survival < 1e-12:  # noqa: PLR2004 - far in the tail: like z / (sigma t), its asymptote
-            return z / (self.spread * seconds)
-        density = math.exp(-z * z / 2) / (seconds * self.spread * math.sqrt(2 * math.pi))
-        return density / survival
+    def _worth_a_request(self, start: float, longest: float) -> float:
+        """Return the wait after which the expected delay equals the price of a request."""
+        if self._expected_delay(start, longest) <= _REQUEST_PRICE_SECONDS:
+            return longest
+        low, high = 0.0, longest
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if self._expected_delay(start, middle) < _REQUEST_PRICE_SECONDS:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _expected_delay(self, start: float, wait: float) -> float:
+        """Return how long, on average, a job is ready unseen when nobody asks for `wait` seconds.
+
+        That is the integral of the probability to be ready by then, by Simpson's rule.
+        """
+        alive = self._survival(start)
+        if alive <= 0.0:
+            return 0.0
+        step = wait / _PANELS
+        total = 0.0
+        for index in range(1, _PANELS + 1):
+            weight = 1 if index == _PANELS else 4 if index % 2 else 2
+            total += weight * (1.0 - self._survival(start + index * step) / alive)
+        return total * step / 3
+
+    def _survival(self, seconds: float) -> float:
+        """Return the probability that a job takes longer."""
+        if seconds <= 0.0:
+            return 1.0
+        distance = math.log(seconds / self.median) / math.sqrt(2)
+        usual = math.erfc(distance / self.spread)
+        return (
+            (1 - self.strange) * usual + self.strange * math.erfc(distance / _STRANGE_SPREAD)
+        ) / 2

@@ -93,10 +93,11 @@ class Watch:
         """Return the job's end, or None after a while in which it did not come."""
         if self._streams and (finished := await self._read_stream()) is not None:
             return finished
+        asked = self._clock()
         event = await self._ask()
         if isinstance(event, Done):
             return event
-        await self._wait_after(event)
+        await self._wait_after(event, took=self._clock() - asked)
         return None
 
     # ------------------------------------------------------------------------------ the stream
@@ -166,7 +167,7 @@ class Watch:
                 self._misses, self._app = 0, next_app(self._ticket, found, tried=self._app)
         return found
 
-    async def _wait_after(self, event: WireEvent | NoRoute | Hiccup) -> None:
+    async def _wait_after(self, event: WireEvent | NoRoute | Hiccup, *, took: float) -> None:
         match event:
             case Hiccup() | NoRoute():
                 seconds = self._budget.delay(self._hiccups, chance=self._chance())
@@ -179,6 +180,7 @@ class Watch:
                 since = self._ran_since
                 ran = None if since is None else self._clock() - since
                 seconds = self._schedule.next_seconds(ran, chance=self._chance())
+                seconds = max(seconds, took)  # whoever answers slowly is asked less often
         await self._sleep(min(seconds, max(self._end - self._clock(), 0.0)))
         self._left()
 
