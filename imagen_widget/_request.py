@@ -123,13 +123,16 @@ class ImageRequest:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that is equal for requests which mean the same: defaults count as not given."""
+        """A hash that is equal for requests which mean the same.
+
+        Defaults count as not given, and blanks around the prompt as none.
+        """
         parameters = self.parameters()
         model = self.catalogued
         if model is not None:
             defaults = {p.name: p.default for p in model.parameters}
             parameters = {n: v for n, v in parameters.items() if defaults.get(n) != v}
-        meaning = {"model": self.model, "prompt": self.prompt, "parameters": parameters}
+        meaning = {"model": self.model, "prompt": self.prompt.strip(), "parameters": parameters}
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

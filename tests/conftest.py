@@ -6,10 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+# No deadline: machines that are shared pause, and a slow example is no wrong one.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 OURS = ("IMAGEN_", "FAL_")
 # A skip counts as a failure here; read once, because tests run without our variables.

@@ -133,7 +133,7 @@ def test_the_fingerprint_is_of_the_meaning() -> None:
         plain.fingerprint
     )
     assert ImageRequest.create("a fox", num_images=2).fingerprint != plain.fingerprint
-    assert ImageRequest.create("a fox ").fingerprint != plain.fingerprint
+    assert ImageRequest.create("a  fox").fingerprint != plain.fingerprint
     assert ImageRequest.create("a fox", model="imagen4-fast").fingerprint != plain.fingerprint
     assert plain.fingerprint.startswith("sha256:")
 
@@ -163,3 +163,8 @@ def test_whatever_is_passed_is_taken_or_refused_in_our_words(parameters: dict[st
         with contextlib.suppress(InvalidRequest):
             request = ImageRequest.create("a fox", model=model, **parameters)
             assert json.loads(write_json(request.arguments()))["prompt"] == "a fox"
+
+
+@pytest.mark.parametrize("prompt", ["a red fox\n", "  a red fox", "\ta red fox \n\n"])
+def test_blanks_around_the_prompt_do_not_pay_again(prompt: str) -> None:
+    assert ImageRequest.create(prompt).fingerprint == ImageRequest.create("a red fox").fingerprint
