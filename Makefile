@@ -6,6 +6,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+LOCK := .ci/requirements.lock
+CONSTRAINTS ?= $(LOCK)  # the versions to test with; empty: the newest that are allowed
 PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
 SMOKE ?=  # 1: `make bench` runs for half a minute; its figures mean nothing then
 HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
@@ -18,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks pictures package format clean
+.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks pictures package lock lowest newest format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -79,6 +81,20 @@ package: $(VENV)/.stamp-dev  ## Build dist/ and check what is in it
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
+lock:  ## Write down the newest allowed versions of everything as those that are tested with
+	rm -rf .venv-newest
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= .venv-newest/.stamp-dev
+	.venv-newest/bin/python -m pip freeze --exclude-editable > $(LOCK)
+
+newest:  ## The quick tests with the newest versions that are allowed
+	rm -rf .venv-newest
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= unit
+
+lowest:  ## The quick tests with the lowest versions that are allowed
+	@mkdir -p build
+	.ci/lowest > build/lowest.txt
+	$(MAKE) VENV=.venv-lowest CONSTRAINTS=build/lowest.txt unit
+
 chromium:  ## Find Chromium, or install it where that is allowed
 	@.ci/chromium
 
@@ -86,14 +102,15 @@ kernels: $(VENV)/.stamp-dev  ## Build the environments of the ipykernel matrix
 	@$(BIN)/python -m tests.kernel.environments
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) $(BENCH_VENV) .venv-matrix build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) .venv-lowest .venv-matrix .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.stamp-demo: pyproject.toml | $(VENV)/.stamp-venv
 	$(BIN)/python -m pip install -qq --editable '.[enhanced]' --group demo
 	@touch $@
 
-$(VENV)/.stamp-dev: pyproject.toml | $(VENV)/.stamp-venv
-	$(BIN)/python -m pip install -qq --editable . --group dev
+$(VENV)/.stamp-dev: pyproject.toml $(LOCK) | $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install -qq $(if $(strip $(CONSTRAINTS)),--constraint $(CONSTRAINTS)) \
+	    --editable . --group dev
 	@touch $@
 
 $(BENCH_VENV)/.stamp: tests/bench/requirements.txt | $(VENV)/.stamp-venv
