@@ -19,6 +19,7 @@ from imagen_widget._collect import ResultReader, fetch_picture
 from imagen_widget._events import Done
 from imagen_widget._failures import failure
 from imagen_widget._http import MOST_RESULT_BYTES, Http, app_transport
+from imagen_widget._keys import usable_key
 from imagen_widget._pacing import PollSchedule, RetryBudget, retry_after
 from imagen_widget._protocol import cancel_call, read_cancel, read_ticket, submit_call
 from imagen_widget._settings import Secret, Settings, load_settings
@@ -94,6 +95,8 @@ class ImagenClient:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        if isinstance(api_key, str):  # at once: tracebacks that show variables must not have it
+            api_key = usable_key(api_key, "api_key")
         self.settings = settings or load_settings(
             provider=provider, base_url=base_url, api_key=api_key
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagen_widget._client import ImagenClient
 from imagen_widget._keys import Secret
 from imagen_widget._settings import (
     Settings,
@@ -20,6 +20,9 @@ from imagen_widget._settings import (
     load_settings,
 )
 from imagen_widget.errors import CredentialsError, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEYS = {"IMAGEN_API_KEY": "gateway-key", "FAL_KEY": "fal-key"}
 
@@ -71,15 +74,21 @@ def test_settings_never_show_the_key() -> None:
     assert "gateway-key" not in repr(_load(KEYS))
 
 
-def test_a_key_that_was_passed_is_hidden_at_once() -> None:
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda: load_settings(max_spend="much", api_key="made-up-key"),
+        lambda: ImagenClient(base_url="nonsense", api_key="made-up-key"),
+    ],
+)
+def test_a_key_that_was_passed_is_hidden_at_once(refuse: Callable[[], object]) -> None:
     """A traceback that shows variables must find no bare key in a frame of ours."""
-    try:
-        _load({"IMAGEN_MAX_SPEND": "much"}, api_key="made-up-key")
-    except InvalidRequest as error:
-        frames = inspect.getinnerframes(error.__traceback__)[2:]  # type: ignore[arg-type]  # raised
+    with pytest.raises(InvalidRequest) as caught:
+        refuse()
 
-    assert frames
-    assert "made-up-key" not in repr([frame.frame.f_locals for frame in frames])
+    ours = [e for e in caught.traceback if Path(e.path).parent.name == "imagen_widget"]
+    assert ours
+    assert "made-up-key" not in repr([entry.frame.f_locals for entry in ours])
 
 
 def test_the_base_url_is_the_gateways_alone() -> None:
