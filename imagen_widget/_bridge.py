@@ -14,6 +14,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ import anyio
 from imagen_widget.errors import ImagenError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 T = TypeVar("T")
 
@@ -60,8 +61,7 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
 
     Raises:
         TimeoutError: The future is not done within `timeout`.
-        asyncio.CancelledError: The task that called was cancelled meanwhile: a running loop takes
-            Ctrl+C for that.
+        asyncio.CancelledError: The task that called was cancelled meanwhile.
     """
     if future.done():
         return future.result()
@@ -281,12 +281,35 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
 
     timer = [loop.call_later(_SLICE_SECONDS, look)]
     try:
-        return loop.run_until_complete(waiter)
+        with _interruptible():
+            return loop.run_until_complete(waiter)
     except KeyboardInterrupt:
         waiter.cancel()
         raise
     finally:
         timer[0].cancel()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl+C raise KeyboardInterrupt, as in any blocking call.
+
+    asyncio and ipykernel (in cells that await) take it for a cancellation of the task instead. Who
+    blocks inside of the task would not notice, and the kernel would never see the cell's end.
+    """
+    taken_over = False
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+        module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
+        taken_over = module.partition(".")[0] in {"asyncio", "ipykernel"}
+    if not taken_over:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:

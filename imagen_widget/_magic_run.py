@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,9 +79,9 @@ class Run:
         view.begin()
         try:
             generation = self._job.result()
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:  # the latter: async cells
             # IPython asks for this: the line about the job says enough, the stack is ours.
-            interrupt._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
+            interrupt._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[union-attr]
             self._cancel(view)
             raise
         except BaseException:
@@ -125,7 +126,8 @@ class Run:
         """Return how the job ended, in one line with what is needed to find it again."""
         progress = self._job.progress
         where = f"{progress.provider} {short_name(progress.model)}"
-        known = [f"request id {progress.request_id}"] if progress.request_id else []
+        request_id = progress.request_id
+        known = [f"request id {request_id}"] if request_id and request_id not in outcome else []
         return " · ".join([outcome, f"{progress.elapsed:.1f} s", where, *known])
 
     def _save(self, generation: Generation) -> None:

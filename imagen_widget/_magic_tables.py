@@ -183,8 +183,9 @@ def models_table() -> Table[Model]:
 
 
 def spend_table(spending: Spending, *, cap: Decimal | None) -> Table[tuple[str, Decimal]]:
-    """Return the table of what was spent or is reserved: today, this month, by model."""
+    """Return the table of what was spent or is reserved: here, today, this month, by model."""
     items = (
+        ("This session", spending.session),
         ("Today", spending.today),
         ("This month", spending.month),
         *((f"  {short_name(model)}", spent) for model, spent in spending.by_model.items()),

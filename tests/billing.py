@@ -95,6 +95,7 @@ class Provider:
         media: How the next picture requests fare.
         log: Each request as `METHOD route`, where route is submit, status, result, cancel or media.
         before_post: Called when a submit arrives, before anything else.
+        submitted: Set when a job is first asked about: then its ticket was read.
         cancelled: Set when a cancellation arrives.
     """
 
@@ -111,6 +112,7 @@ class Provider:
         self.headers: list[Mapping[str, str]] = []
         self.jobs: dict[str, Job] = {}
         self.before_post: Callable[[], None] = lambda: None
+        self.submitted = threading.Event()
         self.cancelled = threading.Event()
         self._numbers = itertools.count(1)
 
@@ -148,6 +150,7 @@ class Provider:
             return Reply(404, {"detail": "Not Found"})
         job = self.jobs.get(found["id"])
         route = (found["route"] or "/result")[1:]
+        self.submitted.set()
         self.log.append(f"{method} {route}")
         fault = self._next({"status": self.statuses, "result": self.results}.get(route, deque()))
         if fault is not None:

@@ -315,19 +315,61 @@ async def main():
 
 
 @pytest.mark.parametrize(
-    ("call", "kind"),
+    "call",
     [
-        ("block()", "KeyboardInterrupt"),
-        ("asyncio.run(main())", "CancelledError"),  # to a running loop Ctrl+C is a cancellation
-        ("asyncio.new_event_loop().run_until_complete(main())", "KeyboardInterrupt"),
+        "block()",
+        "asyncio.run(main())",  # takes Ctrl+C for a cancellation, but not in here
+        "asyncio.new_event_loop().run_until_complete(main())",
     ],
 )
-def test_an_interrupt_comes_through_after_the_work_has_cleaned_up(call: str, kind: str) -> None:
+def test_an_interrupt_comes_through_after_the_work_has_cleaned_up(call: str) -> None:
     end = f"try: {call}\nexcept KeyboardInterrupt: print('over')"
     done = in_a_new_process(INTERRUPTED + end)
 
-    assert (done.stdout.split(), done.returncode) == (["cleaned", "up", kind, "over"], 0)
+    assert (done.stdout.split(), done.returncode) == (
+        ["cleaned", "up", "KeyboardInterrupt", "over"],
+        0,
+    )
     assert "Traceback" not in done.stderr
+
+
+def test_a_blocking_call_ends_when_its_task_is_cancelled() -> None:
+    done = in_a_new_process(
+        """
+        import asyncio, anyio
+        from imagen_widget import _bridge
+        async def block():
+            _bridge.run(anyio.sleep_forever)
+        async def main():
+            task = asyncio.create_task(block())
+            asyncio.get_running_loop().call_later(0.1, task.cancel)
+            await task
+        try:
+            asyncio.run(main())
+        except asyncio.CancelledError:
+            print("cancelled")
+        """
+    )
+
+    assert (done.stdout.strip(), done.stderr) == ("cancelled", "")
+
+
+def test_the_users_own_handler_of_interrupts_is_left_alone() -> None:
+    done = in_a_new_process(
+        """
+        import asyncio, os, signal, anyio
+        from imagen_widget import _bridge
+        async def work():
+            os.kill(os.getpid(), signal.SIGINT)
+            await anyio.sleep(0.1)
+        async def main():
+            signal.signal(signal.SIGINT, lambda *_: print("mine"))
+            _bridge.run(work)
+        asyncio.run(main())
+        """
+    )
+
+    assert (done.stdout.strip(), done.stderr) == ("mine", "")
 
 
 # ------------------------------------------------------------------------------------------ the end
