@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,9 @@ class Kernel:
         self._manager.interrupt_kernel()
 
     def kill(self) -> None:
-        """End the process at once, as a crash would."""
+        """End the process at once, as a crash would; a manager would interrupt it before."""
+        assert self._manager.provisioner is not None
+        os.kill(self._manager.provisioner.pid, signal.SIGKILL)  # type: ignore[attr-defined]  # local
         self._manager.shutdown_kernel(now=True)
 
     def click(self, model_id: str, *, subshell: str | None = None) -> None:
