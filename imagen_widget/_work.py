@@ -16,6 +16,7 @@ import anyio
 
 from imagen_widget._client import CancelAnswer
 from imagen_widget._download import download, public_url
+from imagen_widget._ending import ask_cancel, leave, settle, unconfirmed
 from imagen_widget._events import Done, Running
 from imagen_widget._failures import CancelledAtProvider, ResultExpired
 from imagen_widget._journal_rows import IllegalStep
@@ -26,7 +27,6 @@ from imagen_widget._reuse import find_kept, take_up
 from imagen_widget._submission import submit_once
 from imagen_widget._ticket import Ticket
 from imagen_widget.errors import (
-    CredentialsError,
     ImagenError,
     JobCancelled,
     JournalError,
@@ -49,7 +49,6 @@ NOTHING_SENT = "Cancelled before anything was sent; not billed."
 
 _LEASE_MARGIN_SECONDS = 300.0
 _SETTLE_SECONDS = 3.0
-_LEAVE_SECONDS = 4.0
 
 
 @dataclass(slots=True)
@@ -194,14 +193,16 @@ class Work:
                 raise
             return await self._from_journal()  # another process was quicker: they are the same
         except ImagenError as error:
-            await self._settle(error)
+            await settle(self._engine, self._id, error)
             if isinstance(error, CancelledAtProvider):
                 raise self._cancelled(
                     "The job was cancelled at the provider; not billed."
                 ) from None
             raise
         except BaseException:  # the loop is ending: whoever comes next may take the job up
-            await self._leave(ticket)
+            await leave(
+                self._engine, self._id, ticket, cancels=self._cancel_wanted, step=self._step
+            )
             raise
 
     async def _watched(self, ticket: Ticket) -> Done | None:
@@ -287,7 +288,7 @@ class Work:
 
     async def _after_cancel(self, ticket: Ticket) -> Generation:
         """Ask the provider to cancel, and find out what came of it."""
-        match await self._ask_cancel(ticket):
+        match await ask_cancel(self._engine, self._id, ticket, step=self._step):
             case CancelAnswer.CONFIRMED:
                 raise self._cancelled(NOT_BILLED)
             case CancelAnswer.TOO_LATE:
@@ -296,15 +297,7 @@ class Work:
                 return await self._settled(ticket, seconds=_SETTLE_SECONDS)
             case CancelAnswer.UNKNOWN:
                 await self._engine.note_down(self._engine.journal.release, self._id)
-                raise self._cancelled(_unconfirmed("Cancelling was not confirmed", ticket))
-
-    async def _ask_cancel(self, ticket: Ticket) -> CancelAnswer:
-        with anyio.CancelScope(shield=True):
-            answer = await self._engine.client.request_cancel(ticket)
-            self._step("cancel asked")
-            if answer is CancelAnswer.CONFIRMED:
-                await self._engine.note_down(self._engine.journal.cancelled, self._id)
-        return answer
+                raise self._cancelled(unconfirmed("Cancelling was not confirmed", ticket))
 
     async def _settled(self, ticket: Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
@@ -313,42 +306,13 @@ class Work:
             generation = await self._collect(ticket, Done())
         except QueueTimeout:
             await self._engine.note_down(self._engine.journal.release, self._id)
-            raise self._cancelled(_unconfirmed("Cancel requested", ticket)) from None
+            raise self._cancelled(unconfirmed("Cancel requested", ticket)) from None
         except CancelledAtProvider:
             await self._engine.note_down(self._engine.journal.cancelled, self._id)
             raise self._cancelled(NOT_BILLED) from None
         self.note = TOO_LATE
         return generation
 
-    async def _settle(self, error: ImagenError) -> None:
-        """Write down what an error means for the job: over, or still to be had."""
-        journal, note_down = self._engine.journal, self._engine.note_down
-        match error:
-            case JobCancelled():  # written down where it was raised
-                return
-            case CancelledAtProvider():
-                await note_down(journal.cancelled, self._id)
-            case ResultExpired():
-                await note_down(journal.expired, self._id)
-            case QueueError() | CredentialsError() | JournalError():
-                await note_down(journal.release, self._id)
-            case _:
-                await note_down(journal.failed, self._id, str(error), billed=error.billed)
-
-    async def _leave(self, ticket: Ticket) -> None:
-        """Let go of the job as the loop ends; a cancellation that was asked for still goes out."""
-        with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
-            if self._cancel_wanted:
-                await self._ask_cancel(ticket)
-        await self._engine.note_down(self._engine.journal.release, self._id)
-
     def _cancelled(self, note: str) -> JobCancelled:
         self.note = note
         return JobCancelled(note, ticket=self.ticket)
-
-
-def _unconfirmed(what: str, ticket: Ticket) -> str:
-    return (
-        f"{what}; the job (request id {ticket.request_id}) may still finish and be billed. "
-        "Fetch it with %imagen_resume."
-    )
