@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 async def find_kept(engine: Engine, request: ImageRequest, settings: Settings) -> Generation | None:
     """Return the kept pictures of a request that means the same, or None.
 
-    A demo picture never answers a real request, nor the other way round.
+    A demo picture never answers a real request, nor the other way round. What a dead process had
+    on disk, but not yet closed in the journal, counts as well.
     """
+    known = await _find(engine, request, settings)
+    if known is None:
+        await engine.record(engine.journal.recover)
+        known = await _find(engine, request, settings)
+    return as_reused(known) if known is not None else None
+
+
+async def _find(engine: Engine, request: ImageRequest, settings: Settings) -> Generation | None:
     row = await engine.record(
         engine.journal.find, request.fingerprint, provider=settings.provider.name
     )
-    known = recall(row, engine.store) if row is not None else None
-    return as_reused(known) if known is not None else None
+    return recall(row, engine.store) if row is not None else None
 
 
 async def take_up(
@@ -45,7 +53,6 @@ async def take_up(
         mine = (request.fingerprint, settings.provider.name, settings.base_url)
         return (row.fingerprint, row.provider, row.base_url) == mine
 
-    await engine.record(journal.recover)
     for row in filter(same, await engine.record(journal.pending)):
         if row.ticket_json is None:
             continue

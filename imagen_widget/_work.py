@@ -7,6 +7,7 @@ it can be taken up again; only what the provider said of it can close it.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from imagen_widget._reuse import find_kept, take_up
 from imagen_widget._submission import submit_once
 from imagen_widget._ticket import Ticket
 from imagen_widget.errors import (
+    CredentialsError,
     ImagenError,
     JobCancelled,
     JournalError,
@@ -49,6 +51,9 @@ NOTHING_SENT = "Cancelled before anything was sent; not billed."
 
 _LEASE_MARGIN_SECONDS = 300.0
 _SETTLE_SECONDS = 3.0
+
+
+log = logging.getLogger("imagen_widget")
 
 
 @dataclass(slots=True)
@@ -219,12 +224,17 @@ class Work:
             self._report(event)
 
         with self._new_scope() as scope:
-            await self._engine.client.watch(
-                ticket,
-                note,
-                timeout=self._timeout,
-                service_times=await self._service_times(ticket),
-            )
+            try:
+                await self._engine.client.watch(
+                    ticket,
+                    note,
+                    timeout=self._timeout,
+                    service_times=await self._service_times(ticket),
+                )
+            except (QueueError, CredentialsError):
+                raise
+            except ImagenError:
+                log.info("The status says that the job is over; its result decides.")
         self._step("watched")
         return None if scope.cancelled_caught else finished
 

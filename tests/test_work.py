@@ -297,6 +297,21 @@ async def test_a_job_that_is_over_is_written_down_as_failed(
     assert (row.cost is None) == billed
 
 
+@pytest.mark.parametrize(
+    "fault", [Reply(400, {"detail": "bad request"}), Reply(422, {"detail": "?"}), Reply(410, {})]
+)
+async def test_a_status_that_says_the_job_is_over_does_not_decide_it(
+    shop: Workshop, fault: Fault
+) -> None:
+    shop.provider.statuses.append(fault)
+    shop.provider.polls = 0
+
+    generation = await shop.run()
+
+    assert generation.request_id == "req-1"
+    assert shop.states() == [State.DONE]
+
+
 async def test_a_result_that_is_gone_is_written_down_as_expired(shop: Workshop) -> None:
     by_then(shop, "watched", lambda: setattr(shop.provider.jobs["req-1"], "forgotten", True))
 
@@ -731,6 +746,21 @@ async def test_a_paid_job_that_is_still_out_is_taken_up_in_place_of_a_second_one
 
     assert generation.request_id == "req-1"
     assert (shop.provider.posts, shop.states()) == (1, [State.DONE])
+
+
+async def test_pictures_that_a_dead_process_had_on_disk_answer_the_request(
+    shop: Workshop,
+) -> None:
+    with anyio.CancelScope() as process:
+        by_then(shop, "downloaded", process.cancel)
+        await shop.run()
+    shop.at_step = lambda _: None
+    assert shop.states() == [State.DOWNLOADED]
+
+    again = await shop.run(reuse=True)
+
+    assert (again.reused, again.request_id) == (True, "req-1")
+    assert shop.provider.posts == 1
 
 
 async def test_a_job_that_another_process_is_fetching_is_not_taken_up(

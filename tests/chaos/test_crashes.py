@@ -115,13 +115,14 @@ def test_at_no_point_does_a_crash_lose_or_double_a_paid_picture(
             killer.finish()
             killer.polls = 1
 
-            resumed = History().resume_all()  # the next process begins
-            assert [type(r.error) for r in resumed if r.error] == (
-                [JobCancelled] if point == CANCELLING else []
-            )
+            if number % 2 == 0:  # the next process begins, and either resumes
+                resumed = History().resume_all()
+                assert [type(r.error) for r in resumed if r.error] == (
+                    [JobCancelled] if point == CANCELLING else []
+                )
             assert killer.posts == posts, f"resuming sent something for money: {point}"
             try:
-                generate(prompt, num_images=2, reuse=True)  # and runs the cell again
+                generate(prompt, num_images=2, reuse=True)  # or just runs the cell again
             except SubmitUncertain:
                 unknown[point] += 1
 
