@@ -110,6 +110,7 @@ class ImagenClient:
             transport=transport,
         )
         self._budget = RetryBudget()
+        self._watching = 0  # jobs
         self._submits = anyio.Semaphore(_MOST_SUBMITS, fast_acquire=True)
         self._outcomes: dict[str, Outcome] = {}
         self._troubles: dict[str, str] = {}
@@ -207,8 +208,13 @@ class ImagenClient:
             clock=self._clock,
             sleep=self._sleep,
             chance=self._chance,
+            crowd=lambda: self._watching,
         )
-        finished = await watch.run(streams=model.streams)
+        self._watching += 1
+        try:
+            finished = await watch.run(streams=model.streams)
+        finally:
+            self._watching -= 1
         if watch.outcome is not None:
             self._outcomes[ticket.request_id] = watch.outcome
         if finished.trouble is not None:

@@ -25,6 +25,7 @@ _LEAST_SPREAD = 0.08
 _STRANGE_BEFORE, _STRANGE_AFTER = 0.5, 0.03  # jobs that take some other time, by what is known
 _STRANGE_SPREAD = 1.0  # sigma of the logarithm of theirs
 _ENOUGH_OBSERVATIONS = 5
+_FEW_JOBS = 25  # so many at once may each be asked for as if it were alone
 _PANELS = 8  # of the integral
 _HALVINGS = 8  # a wait is found to 1/256 of the longest
 
@@ -127,28 +128,32 @@ class PollSchedule:
         spread = max((high - low) / 2, _LEAST_SPREAD)  # what a few outliers cannot move
         return cls(math.exp(middle), spread, shortest, _STRANGE_AFTER)
 
-    def next_seconds(self, running: float | None, *, chance: float) -> float:
+    def next_seconds(self, running: float | None, *, chance: float, crowd: int = 1) -> float:
         """Return the seconds to wait before the next status request.
 
         Args:
             running: Seconds since the job was first seen to run; None while it waits in the queue.
             chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
+            crowd: How many jobs are watched at once; their requests together stay bearable, since
+                each is asked for less often the more there are.
         """
         longest = min(self.median / 2, LONGEST_POLL_SECONDS)
         if running is None:
             ideal = min(longest, _QUEUE_POLL_SECONDS)
         else:
-            ideal = self._worth_a_request(running, longest)
+            ideal = self._worth_a_request(
+                running, longest, price=_REQUEST_PRICE_SECONDS * max(1.0, crowd / _FEW_JOBS)
+            )
         return max(ideal, self.shortest) * (0.9 + 0.2 * chance)
 
-    def _worth_a_request(self, start: float, longest: float) -> float:
+    def _worth_a_request(self, start: float, longest: float, *, price: float) -> float:
         """Return the wait after which the expected delay equals the price of a request."""
-        if self._expected_delay(start, longest) <= _REQUEST_PRICE_SECONDS:
+        if self._expected_delay(start, longest) <= price:
             return longest
         low, high = 0.0, longest
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if self._expected_delay(start, middle) < _REQUEST_PRICE_SECONDS:
+            if self._expected_delay(start, middle) < price:
                 low = middle
             else:
                 high = middle

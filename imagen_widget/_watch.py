@@ -60,11 +60,13 @@ class Watch:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         chance: Callable[[], float],
+        crowd: Callable[[], int] = lambda: 1,
     ) -> None:
         self.outcome: Outcome | None = None
         self._http, self._ticket, self._on_event = http, ticket, on_event
         self._budget, self._schedule, self._timeout = budget, schedule, timeout
         self._clock, self._sleep, self._chance = clock, sleep, chance
+        self._crowd = crowd
         self._end = clock() + timeout
         self._ran_since: float | None = None
         self._streams = False
@@ -179,7 +181,9 @@ class Watch:
                 self._report(event, whole=True)
                 since = self._ran_since
                 ran = None if since is None else self._clock() - since
-                seconds = self._schedule.next_seconds(ran, chance=self._chance())
+                seconds = self._schedule.next_seconds(
+                    ran, chance=self._chance(), crowd=self._crowd()
+                )
                 seconds = max(seconds, took)  # whoever answers slowly is asked less often
         await self._sleep(min(seconds, max(self._end - self._clock(), 0.0)))
         self._left()

@@ -177,6 +177,14 @@ def test_a_job_in_the_queue_is_asked_for_about_once_a_second() -> None:
     assert PollSchedule(8.0).next_seconds(None, chance=0.5) == 1.0
 
 
+def test_each_of_many_jobs_is_asked_for_less_often() -> None:
+    schedule = PollSchedule(8.0, shortest=0.02)
+
+    waits = [schedule.next_seconds(8.0, chance=0.5, crowd=crowd) for crowd in (1, 25, 100, 1000)]
+
+    assert waits[0] == waits[1] < waits[2] / 1.5 < waits[3] / 3
+
+
 def test_chance_spreads_many_jobs_by_a_tenth_to_either_side() -> None:
     schedule = PollSchedule(8.0)
 
