@@ -5,7 +5,9 @@ Keys are never taken from pyproject.toml, which people commit.
 
 from __future__ import annotations
 
+import functools
 import tomllib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,13 +64,24 @@ def _read_dotenv(path: Path) -> Mapping[str, str | None]:
 def _read_table(folder: Path) -> Mapping[str, Any]:
     for place in (folder, *folder.parents):
         path = place / "pyproject.toml"
-        if not path.is_file():
-            continue
         try:
-            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
+            facts = path.stat()
+            table = _table_in(path, facts.st_mtime_ns, facts.st_size)
         except (OSError, ValueError):
             continue  # somebody else's broken file must not stop a notebook
-        table = tool.get(_TABLE) if isinstance(tool, dict) else None
-        if isinstance(table, dict):
-            return {name.replace("_", "-"): value for name, value in table.items()}
+        if table is not None:
+            return table
     return {}
+
+
+@functools.lru_cache(maxsize=16)
+def _table_in(path: Path, _modified: int, _size: int) -> Mapping[str, Any] | None:
+    """Return a file's own table, if it has one; read again only when the file has changed.
+
+    Settings are looked up for each job, and parsing takes milliseconds.
+    """
+    tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
+    table = tool.get(_TABLE) if isinstance(tool, dict) else None
+    if not isinstance(table, dict):
+        return None
+    return MappingProxyType({name.replace("_", "-"): value for name, value in table.items()})

@@ -82,3 +82,13 @@ def test_a_folder_called_env_is_no_file(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
 
     assert Lookup({}, tmp_path)("FAL_KEY") is None
+
+
+def test_a_pyproject_that_has_changed_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[tool.imagen-widget]\nmodel = "imagen4"\n', encoding="utf-8")
+    before = Lookup({}, tmp_path)("IMAGEN_MODEL")
+
+    file.write_text('[tool.imagen-widget]\nmodel = "imagen4-fast"\n', encoding="utf-8")
+
+    assert (before, Lookup({}, tmp_path)("IMAGEN_MODEL")) == ("imagen4", "imagen4-fast")
