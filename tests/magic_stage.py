@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import json
@@ -138,6 +139,8 @@ def new_shell(**traits: object) -> InteractiveShell:
     config = Config({"HistoryManager": {"enabled": False}, "ImagenMagics": traits})
     shell = InteractiveShell(config=config)  # type: ignore[no-untyped-call]  # IPython's
     shell.display_pub = CapturingDisplayPublisher(shell=shell)  # type: ignore[no-untyped-call]  # idem
+    # Each shell would collect all garbage once at the end of the process: minutes, for hundreds.
+    atexit.unregister(shell.atexit_operations)
     return shell
 
 
