@@ -36,12 +36,20 @@ _INTERRUPTED_SECONDS = 5.0
 _SLICE_SECONDS = 0.25
 
 
-def spawn(function: Callable[..., Awaitable[T]], /, *args: Any) -> Future[T]:  # noqa: ANN401 - passed on
+def spawn(
+    function: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,  # noqa: ANN401 - passed on
+    future: Future[T] | None = None,
+) -> Future[T]:
     """Start a coroutine function on the loop thread, from any thread, and return its future.
 
-    Cancelling the future cancels the coroutine, which may shield what it has to clean up.
+    Cancelling the future cancels the coroutine, which may shield what it has to clean up. Who
+    brings the future can do so even where an interrupt comes before this returns.
     """
-    return _started().spawn(function, *args)
+    future = Future() if future is None else future
+    _started().spawn(future, function, *args)
+    return future
 
 
 def call_soon(function: Callable[..., object], /, *args: Any) -> None:  # noqa: ANN401 - passed on
@@ -98,20 +106,22 @@ def run(function: Callable[..., Awaitable[T]], /, *args: Any) -> T:  # noqa: ANN
         KeyboardInterrupt: The wait was interrupted; the coroutine was cancelled, and had up to
             five seconds to clean up.
     """
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
+    future: Future[T] = Future()
 
     async def call() -> T:
+        begun.set()
         try:
             return await function(*args)
         finally:
             ended.set()
 
-    future = spawn(call)
     try:
-        return wait(future)
+        return wait(spawn(call, future=future))
     except (KeyboardInterrupt, asyncio.CancelledError):
         future.cancel()
-        ended.wait(_INTERRUPTED_SECONDS)
+        if begun.is_set():
+            ended.wait(_INTERRUPTED_SECONDS)
         raise
 
 
@@ -150,10 +160,13 @@ class _LoopThread:
     def call_soon(self, function: Callable[..., object], /, *args: Any) -> None:  # noqa: ANN401 - passed on
         self._loop.call_soon_threadsafe(function, *args)
 
-    def spawn(self, function: Callable[..., Awaitable[T]], /, *args: Any) -> Future[T]:  # noqa: ANN401 - passed on
-        future: Future[T] = Future()
+    def spawn(
+        self,
+        future: Future[T],
+        function: Callable[..., Awaitable[T]],
+        *args: Any,  # noqa: ANN401 - passed on
+    ) -> None:
         self.call_soon(self._begin, future, function, *args)
-        return future
 
     def close(self) -> None:
         if threading.get_ident() == self.ident:
@@ -323,7 +336,7 @@ def _nestable(loop: asyncio.AbstractEventLoop) -> bool:
     import nest_asyncio2
 
     try:
-        nest_asyncio2.apply(loop)
+        nest_asyncio2.apply(loop, run_close_loop=True)  # asyncio.run goes on closing its loops
     except ValueError:  # a loop that is not asyncio's own, such as uvloop: wait without turning it
         return False
     return True

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ from imagen_widget.errors import ImagenError, JobCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from concurrent.futures import Future
 
     from imagen_widget._progress import Event
     from imagen_widget._request import ImageRequest
@@ -74,7 +73,12 @@ class Job:
             model=request.model,
             price=estimate(request, settings),
         )
-        self._future: Future[Generation] = _bridge.spawn(self._main)
+        self._future: Future[Generation] = Future()
+        try:
+            _bridge.spawn(self._main, future=self._future)
+        except KeyboardInterrupt:  # nobody will have this handle: whoever asked has gone
+            self.request_cancel()
+            raise
 
     # ---------------------------------------------------------------------------------- looking
 

@@ -19,7 +19,7 @@ SUBMITS = 25 * _COUNT or 500
 FAL_SUBMITS = 2 * _COUNT or 200  # the official client waits longer for each fault
 CRASHES = _COUNT // 4 or 2
 POSTS = 5 * _COUNT or 150
-EXAMPLES = 2 * _COUNT or 60
+EXAMPLES = 2 * _COUNT or 120
 
 
 def show(capsys: pytest.CaptureFixture[str], figure: str) -> None:
