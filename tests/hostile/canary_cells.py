@@ -20,9 +20,10 @@ def bare(thing, depth=0):
     for look in (repr, str, format, '{!a}'.format, dir):
         with contextlib.suppress(Exception):
             print(look(thing))
-    for copied in (pickle.dumps, lambda each: repr(copy.copy(each)).encode()):
-        with contextlib.suppress(Exception):
-            pathlib.Path(f'thing-{next(numbers)}.bin').write_bytes(copied(thing))
+    with contextlib.suppress(Exception):
+        pathlib.Path(f'thing-{next(numbers)}.bin').write_bytes(pickle.dumps(thing))
+    with contextlib.suppress(Exception):  # a copy of an inner part may close it behind our back
+        print(copy.copy(thing) if depth == 0 else '')
     names = [*getattr(thing, '__dict__', ()), *getattr(type(thing), '__slots__', ())]
     for name in names if depth < 4 else ():
         with contextlib.suppress(Exception):
