@@ -131,6 +131,9 @@ class JournalFile:
         if connection is not None:
             connection.close()
 
+    def __del__(self) -> None:
+        self.close()  # from Python 3.13 on, sqlite3 complains of connections that are just dropped
+
     def abandon(self) -> None:
         """Forget a connection inherited through a fork: using or closing it harms the parent's."""
         if self._connection is not None:
