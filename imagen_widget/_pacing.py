@@ -178,7 +178,7 @@ class PollSchedule:
         """Return the probability that a job takes longer."""
         if seconds <= 0.0:
             return 1.0
-        distance = math.log(seconds / self.median) / math.sqrt(2)
+        distance = (math.log(seconds) - math.log(self.median)) / math.sqrt(2)
         usual = math.erfc(distance / self.spread)
         return (
             (1 - self.strange) * usual + self.strange * math.erfc(distance / _STRANGE_SPREAD)
