@@ -80,9 +80,8 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _block(future, timeout)
-    if not _nestable(loop):
-        return _block(future, timeout)
-    return _nest(loop, future, timeout)
+    with interruptible():
+        return _nest(loop, future, timeout) if _nestable(loop) else _block(future, timeout)
 
 
 async def wait_async(future: Future[T]) -> T:
@@ -117,7 +116,8 @@ def run(function: Callable[..., Awaitable[T]], /, *args: Any) -> T:  # noqa: ANN
             ended.set()
 
     try:
-        return wait(spawn(call, future=future))
+        with interruptible():
+            return wait(spawn(call, future=future))
     except (KeyboardInterrupt, asyncio.CancelledError):
         future.cancel()
         if begun.is_set():
@@ -294,8 +294,7 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
 
     timer = [loop.call_later(_SLICE_SECONDS, look)]
     try:
-        with _interruptible():
-            return loop.run_until_complete(waiter)
+        return loop.run_until_complete(waiter)
     except KeyboardInterrupt:
         waiter.cancel()
         raise
@@ -304,7 +303,7 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl+C raise KeyboardInterrupt, as in any blocking call.
 
     asyncio and ipykernel (in cells that await) take it for a cancellation of the task instead. Who
