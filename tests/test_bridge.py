@@ -464,8 +464,10 @@ def test_the_interpreter_ends_at_once_and_without_noise_while_work_runs() -> Non
 def test_a_forked_child_gets_a_thread_of_its_own_and_leaves_the_parents_alone() -> None:
     done = in_a_new_process(
         """
-        import os, sys, threading, anyio, gc
+        import os, sys, threading, anyio, gc, warnings
         from imagen_widget import _bridge
+        # From Python 3.12 on, a fork beside threads is warned of: it is what is tested here.
+        warnings.filterwarnings("ignore", ".*multi-threaded.*", DeprecationWarning)
         async def pid():
             await anyio.sleep(0.01)
             return os.getpid()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from imagen_widget import errors
 from imagen_widget.errors import ImagenError, InvalidRequest, one_line
@@ -76,7 +77,9 @@ class Shell:
     """An IPython shell that runs cells, one after the other."""
 
     def __init__(self) -> None:
-        self._shell = InteractiveShell()  # type: ignore[no-untyped-call]  # IPython's
+        config = Config()
+        config.HistoryManager.enabled = False  # its database is never closed
+        self._shell = InteractiveShell(config=config)  # type: ignore[no-untyped-call]  # IPython's
 
     def magic(self, name: str, line: str = "") -> None:
         self._shell.run_line_magic(name, line)
