@@ -52,11 +52,11 @@ if TYPE_CHECKING:
     from imagen_widget._client import ImagenClient
     from imagen_widget._generate import Job, agenerate, generate, start
     from imagen_widget._history import History
-    from imagen_widget._keys import login
+    from imagen_widget._protocol._ticket import Ticket
     from imagen_widget._provenance import Provenance
     from imagen_widget._request import ImageRequest
     from imagen_widget._result import GeneratedImage, Generation
-    from imagen_widget._ticket import Ticket
+    from imagen_widget._settings._keys import login
     from imagen_widget._widget import ImagenWidget
 
 __version__ = "0.1.0"
@@ -88,10 +88,10 @@ _ROOMS = {
     "ImagenWidget": "_widget",
     "Job": "_generate",
     "Provenance": "_provenance",
-    "Ticket": "_ticket",
+    "Ticket": "_protocol._ticket",
     "agenerate": "_generate",
     "generate": "_generate",
-    "login": "_keys",
+    "login": "_settings._keys",
     "start": "_generate",
 }
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from imagen_widget import _bridge
+from imagen_widget._generate._recall import as_reused, recall
 from imagen_widget._journal import Journal
-from imagen_widget._journal_rows import JobRow, State
-from imagen_widget._recall import as_reused, recall
+from imagen_widget._journal._rows import JobRow, State
+from imagen_widget._protocol._ticket import Ticket
 from imagen_widget._settings import home_folder, load_settings
 from imagen_widget._store import Store
-from imagen_widget._ticket import Ticket
 from imagen_widget.errors import CredentialsError, ImagenError, QueueError
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ class History:
 
     def session_spend(self) -> Decimal:
         """Return US dollars that this process's own jobs cost, or have reserved."""
-        from imagen_widget._engine import session_jobs  # here: whoever only looks needs no httpx
+        from imagen_widget._generate._engine import (
+            session_jobs,  # here: whoever only looks needs no httpx
+        )
 
         rows = [self._journal.get(job_id) for job_id in session_jobs(self._home)]
         amounts = [row.price if row.cost is None else row.cost for row in rows]
@@ -181,8 +183,10 @@ async def _resume_rows(rows: list[JobRow], home: Path) -> list[Resumed]:
 
 async def _resume_row(row: JobRow, home: Path) -> Generation | None:
     """Return a job's pictures, or None where somebody else is fetching them."""
-    from imagen_widget._engine import engine_for  # here: whoever only looks needs no httpx
-    from imagen_widget._work import Work
+    from imagen_widget._generate._engine import (
+        engine_for,  # here: whoever only looks needs no httpx
+    )
+    from imagen_widget._generate._work import Work
 
     settings = _settings_of(row, home)
     engine = engine_for(settings)

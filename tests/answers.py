@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from imagen_widget._protocol._ticket import Ticket, make_ticket
+from imagen_widget._protocol._wire import Answer
 from imagen_widget._request import ImageRequest
-from imagen_widget._ticket import Ticket, make_ticket
-from imagen_widget._wire import Answer
 
 FAL = "https://queue.fal.run"
 GATEWAY = "https://www.kkiai.com"

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imagen_widget._client import ImagenClient
-from imagen_widget._engine import Engine
+from imagen_widget._generate._engine import Engine
+from imagen_widget._generate._work import Work
 from imagen_widget._journal import Journal
+from imagen_widget._protocol._ticket import Ticket
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import load_settings
 from imagen_widget._store import Store
-from imagen_widget._ticket import Ticket
-from imagen_widget._work import Work
 from tests.billing import BASE_URL, Clock, Provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from imagen_widget._generate._progress import Event
     from imagen_widget._journal import JobRow, State
-    from imagen_widget._progress import Event
     from imagen_widget._result import Generation
     from imagen_widget._settings import Settings
 

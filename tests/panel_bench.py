@@ -13,8 +13,8 @@ from PIL import Image
 
 from imagen_widget._generate import Phase, Progress
 from imagen_widget._panel import PanelController
-from imagen_widget._panel_form import Form
-from imagen_widget._panel_state import Card, PanelState, Pictures
+from imagen_widget._panel._form import Form
+from imagen_widget._panel._state import Card, PanelState, Pictures
 from imagen_widget._provenance import Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
@@ -23,7 +23,7 @@ from imagen_widget._settings import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imagen_widget._panel_seams import Archive
+    from imagen_widget._panel._seams import Archive
     from imagen_widget.errors import ImagenError
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from imagen_widget._client import CancelAnswer, ImagenClient
-from imagen_widget._events import Done, Running
+from imagen_widget._protocol._events import Done, Running
+from imagen_widget._protocol._ticket import Outcome
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import load_settings
-from imagen_widget._ticket import Outcome
 from imagen_widget.errors import (
     CredentialsError,
     ImagenError,

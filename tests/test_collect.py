@@ -9,16 +9,16 @@ import anyio
 import httpx
 import pytest
 
-from imagen_widget import _collect, errors
-from imagen_widget._client import ImagenClient
-from imagen_widget._failures import CancelledAtProvider, ResultExpired
+from imagen_widget import errors
+from imagen_widget._client import ImagenClient, _collect
+from imagen_widget._protocol._failures import CancelledAtProvider, ResultExpired
 from tests.answers import ID, RESULT, TICKET, ticket
 from tests.clock import Clock
 from tests.provider import Provider, reply_json, reply_page
 from tests.test_header import PICTURES
 
 if TYPE_CHECKING:
-    from imagen_widget._ticket import Outcome
+    from imagen_widget._protocol._ticket import Outcome
 
 pytestmark = pytest.mark.anyio
 

@@ -16,11 +16,11 @@ import pytest
 
 from imagen_widget import errors, start
 from imagen_widget._client import ImagenClient
+from imagen_widget._generate._progress import Submitted
 from imagen_widget._journal import Journal
-from imagen_widget._keys import login
-from imagen_widget._progress import Submitted
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import load_settings
+from imagen_widget._settings._keys import login
 from imagen_widget.errors import ImagenError
 from tests.answers import FOX, GATEWAY, ID, RESULT, TICKET, ticket
 from tests.clock import Clock
@@ -29,7 +29,7 @@ from tests.provider import Provider, reply_json, reply_page
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from imagen_widget._ticket import Outcome
+    from imagen_widget._protocol._ticket import Outcome
 
 pytestmark = pytest.mark.anyio
 

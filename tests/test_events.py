@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from imagen_widget._events import Done, LogLine, Queued, Running, find_outcome, read_event
-from imagen_widget._ticket import Outcome
+from imagen_widget._protocol._events import Done, LogLine, Queued, Running, find_outcome, read_event
+from imagen_widget._protocol._ticket import Outcome
 from tests.answers import RESULT, TICKET
 
 LINE = {

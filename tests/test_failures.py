@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imagen_widget._failures import (
+from imagen_widget._protocol._failures import (
     CancelledAtProvider,
     ResultExpired,
     expired,
@@ -15,7 +15,7 @@ from imagen_widget._failures import (
     retired,
     service_failed,
 )
-from imagen_widget._trouble import Trouble
+from imagen_widget._protocol._trouble import Trouble
 from imagen_widget.errors import (
     ContentRejected,
     CredentialsError,

@@ -11,7 +11,7 @@ import pytest
 
 from imagen_widget import generate
 from imagen_widget._client import ImagenClient
-from imagen_widget._events import Done, Queued
+from imagen_widget._protocol._events import Done, Queued
 from imagen_widget._request import ImageRequest
 from tests.answers import ID, RESULT, TICKET
 from tests.clock import Clock
@@ -22,7 +22,7 @@ from tests.test_header import PICTURES
 if TYPE_CHECKING:
     import asyncio
 
-    from imagen_widget._events import WireEvent
+    from imagen_widget._protocol._events import WireEvent
 
 pytestmark = pytest.mark.anyio
 

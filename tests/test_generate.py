@@ -21,7 +21,7 @@ from imagen_widget import (
     generate,
     start,
 )
-from imagen_widget._progress import Submitted
+from imagen_widget._generate._progress import Submitted
 from tests.billing import Provider
 from tests.chaos.server import serving
 

@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagen_widget._header import BrokenPictureError, CutShortError, PictureFacts, read_facts, sniff
+from imagen_widget._picture._header import (
+    BrokenPictureError,
+    CutShortError,
+    PictureFacts,
+    read_facts,
+    sniff,
+)
 
 WIDTH, HEIGHT = 33, 17
 

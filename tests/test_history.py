@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagen_widget import History, ImageRequest, _bridge, errors, generate
+from imagen_widget._generate._recall import as_reused, recall
 from imagen_widget._journal import Journal, State
-from imagen_widget._recall import as_reused, recall
 from imagen_widget._settings import home_folder
 from imagen_widget._store import Store
 from tests.billing import Break, Provider, Reply

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from imagen_widget._http import Http
-from imagen_widget._keys import Secret
-from imagen_widget._peers import PeerRule
-from imagen_widget._wire import Answer, Call, Lost, NotSent
+from imagen_widget._client._http import Http
+from imagen_widget._client._peers import PeerRule
+from imagen_widget._protocol._wire import Answer, Call, Lost, NotSent
+from imagen_widget._settings._keys import Secret
 from imagen_widget.errors import InvalidRequest, QueueError
 from tests.hostile.server import Received, Server, hold, response
 
@@ -286,7 +286,7 @@ async def test_a_drip_ends_with_the_deadline(what: str) -> None:
             "picture": lambda: http.fetch(f"{server.url}/one.png", seconds=0.3),
         }
         started = time.monotonic()
-        with pytest.raises(Lost, match="within 0.3 s"):
+        with pytest.raises(Lost, match=r"within 0\.3 s"):
             await asked[what]()
         took = time.monotonic() - started
         await http.close()

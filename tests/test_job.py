@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagen_widget import ImageRequest, Job, _bridge, errors, start
-from imagen_widget._events import Done, Queued, Running
-from imagen_widget._progress import NOT_BILLED, TOO_LATE, Fetching, Phase, Submitted, Submitting
+from imagen_widget._generate._progress import (
+    NOT_BILLED,
+    TOO_LATE,
+    Fetching,
+    Phase,
+    Submitted,
+    Submitting,
+)
+from imagen_widget._protocol._events import Done, Queued, Running
 from imagen_widget._settings import load_settings
 from tests.billing import Break, Provider, Reply
 from tests.chaos.server import serving
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from imagen_widget._progress import Event, Progress
+    from imagen_widget._generate._progress import Event, Progress
     from imagen_widget._settings import Settings
 
 FOX = ImageRequest.create("a red fox")
@@ -361,7 +368,7 @@ def test_closing_the_bridge_leaves_the_job_to_be_taken_up(
 INTERRUPTED = """
 import os, signal, sys, threading
 from imagen_widget import generate
-from imagen_widget._progress import {event}
+from imagen_widget._generate._progress import {event}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def on_event(event):
     if isinstance(event, {event}):
@@ -373,7 +380,7 @@ except KeyboardInterrupt as interrupt:
     print(*interrupt.__notes__)
 """
 AGAIN = """
-from imagen_widget import _job
+from imagen_widget._generate import _job
 cancel = _job.Job.request_cancel
 def request_cancel(self):
     os.kill(os.getpid(), signal.SIGINT)

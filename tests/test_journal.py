@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagen_widget._journal import LEASE_SECONDS, IllegalStep, Journal, State
-from imagen_widget._journal_rows import STEPS, to_micros
+from imagen_widget._journal._rows import STEPS, to_micros
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import BudgetExceeded, JournalError
 from tests.jobs import (

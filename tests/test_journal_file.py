@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget import _journal_file
 from imagen_widget._journal import IllegalStep, Journal, State
-from imagen_widget._journal_file import JournalFile, explain, is_on_network, migrate
+from imagen_widget._journal import _file as _journal_file
+from imagen_widget._journal._file import JournalFile, explain, is_on_network, migrate
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import BudgetExceeded, JournalError
 from tests.jobs import (

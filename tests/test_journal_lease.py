@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from imagen_widget import _journal_lease
+from imagen_widget._journal import _lease as _journal_lease
 from tests.jobs import (
     HOST,
 )

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import keyring
 import pytest
 
-from imagen_widget import _keys
 from imagen_widget._catalog import find_provider
-from imagen_widget._keys import (
+from imagen_widget._settings import _keys, load_settings
+from imagen_widget._settings._keys import (
     KeyFilter,
     Secret,
     find_key,
@@ -26,7 +26,6 @@ from imagen_widget._keys import (
     no_key,
     usable_key,
 )
-from imagen_widget._settings import load_settings
 from imagen_widget.errors import CredentialsError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from imagen_widget._lanes import Full, Lanes
+from imagen_widget._client._lanes import Full, Lanes
 
 pytestmark = pytest.mark.anyio
 

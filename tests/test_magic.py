@@ -18,12 +18,12 @@ from imagen_widget._catalog import MODELS
 from imagen_widget._display import formatter_of
 from imagen_widget._generate import Job
 from imagen_widget._history import History
-from imagen_widget._magic_options import IMAGEN
-from imagen_widget._magic_tables import DryRun, Table
+from imagen_widget._magic._options import IMAGEN
+from imagen_widget._magic._tables import DryRun, Table
+from imagen_widget._protocol._ticket import Ticket
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._snippets import as_magic
-from imagen_widget._ticket import Ticket
 from imagen_widget.errors import (
     BudgetExceeded,
     ContentRejected,

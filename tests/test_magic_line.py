@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from imagen_widget._magic_line import Parsed, parse_cell, parse_line
-from imagen_widget._magic_options import HISTORY, IMAGEN, allowed_values, build_parser
+from imagen_widget._magic._line import Parsed, parse_cell, parse_line
+from imagen_widget._magic._options import HISTORY, IMAGEN, allowed_values, build_parser
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import InvalidRequest
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from imagen_widget._display import SilentSurface, surface_of
 from imagen_widget._generate import Phase, Progress
-from imagen_widget._magic_run import Call, Run
-from imagen_widget._magic_shell import ShownOnce
+from imagen_widget._magic._run import Call, Run
+from imagen_widget._magic._shell import ShownOnce
 from imagen_widget._provenance import Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagen_widget._pacing import (
+from imagen_widget._protocol._pacing import (
     LONGEST_POLL_SECONDS,
     LONGEST_RETRY_AFTER_SECONDS,
     PollSchedule,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagen_widget._generate import Phase
 from imagen_widget._panel import PanelController
-from imagen_widget._panel_events import (
+from imagen_widget._panel._events import (
     Arrived,
     CancelPressed,
     Connected,
@@ -32,9 +32,9 @@ from imagen_widget._panel_events import (
     TabOpened,
     Troubled,
 )
-from imagen_widget._panel_form import FIELDS, Form
-from imagen_widget._panel_pump import RENDER_SECONDS
-from imagen_widget._panel_reduce import (
+from imagen_widget._panel._form import FIELDS, Form
+from imagen_widget._panel._pump import RENDER_SECONDS
+from imagen_widget._panel._reduce import (
     DOUBLE_PRESS_SECONDS,
     MOST_ACTIVE,
     MOST_ENDED,
@@ -43,7 +43,7 @@ from imagen_widget._panel_reduce import (
     TOO_LATE,
     reduce,
 )
-from imagen_widget._panel_state import (
+from imagen_widget._panel._state import (
     Cancellation,
     HistoryEntry,
     PanelState,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget import _panel_seams as seams
+from imagen_widget._panel import _seams as seams
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagen_widget._peers import PeerRule, is_public, join
+from imagen_widget._client._peers import PeerRule, is_public, join
 from imagen_widget.errors import QueueError
 
 pytestmark = pytest.mark.anyio

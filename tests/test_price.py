@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagen_widget._catalog import MODELS, find_model
-from imagen_widget._price import estimate
+from imagen_widget._generate._price import estimate
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import load_settings
 

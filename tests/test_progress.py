@@ -6,8 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from imagen_widget._events import Done, LogLine, Queued, Running
-from imagen_widget._progress import (
+from imagen_widget._generate._progress import (
     Event,
     Fetching,
     Phase,
@@ -18,7 +17,8 @@ from imagen_widget._progress import (
     price_text,
     status_text,
 )
-from imagen_widget._ticket import make_ticket
+from imagen_widget._protocol._events import Done, LogLine, Queued, Running
+from imagen_widget._protocol._ticket import make_ticket
 
 START = Progress(
     phase=Phase.PREPARING,

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagen_widget._events import Done, LogLine, Queued, Running
-from imagen_widget._failures import CancelledAtProvider
 from imagen_widget._protocol import (
     Hiccup,
     NoRoute,
@@ -23,8 +21,10 @@ from imagen_widget._protocol import (
     stream_call,
     submit_call,
 )
+from imagen_widget._protocol._events import Done, LogLine, Queued, Running
+from imagen_widget._protocol._failures import CancelledAtProvider
+from imagen_widget._protocol._ticket import Outcome, Ticket
 from imagen_widget._request import ImageRequest
-from imagen_widget._ticket import Outcome, Ticket
 from imagen_widget.errors import (
     ContentRejected,
     CredentialsError,
@@ -38,7 +38,7 @@ from imagen_widget.errors import (
 from tests.answers import FAL, FOX, GATEWAY, ID, IMAGEN, PAGE, RESULT, TICKET, answer, ticket
 
 if TYPE_CHECKING:
-    from imagen_widget._wire import Answer
+    from imagen_widget._protocol._wire import Answer
 
 PATH = f"/fal-ai/imagen4/requests/{ID}"
 URL = RESULT["images"][0]["url"]

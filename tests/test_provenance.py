@@ -18,17 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 
-from imagen_widget import _metadata
-from imagen_widget._exif import EXIF_START
-from imagen_widget._metadata import Texts
 from imagen_widget._provenance import (
     LONGEST_STEM,
     NEVER,
     Provenance,
+    _metadata,
     embed,
     file_stem,
     read,
 )
+from imagen_widget._provenance._exif import EXIF_START
+from imagen_widget._provenance._metadata import Texts
 from imagen_widget._request import ImageRequest
 
 FOX = Provenance(

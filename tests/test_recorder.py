@@ -10,8 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from imagen_widget._generate._recorder import Recorder
 from imagen_widget._journal import IllegalStep, Journal, State
-from imagen_widget._recorder import Recorder
 from imagen_widget.errors import JournalError
 from tests.jobs import Clock, intend
 

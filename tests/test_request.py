@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagen_widget._protocol._wire import write_json
 from imagen_widget._request import ImageRequest
-from imagen_widget._wire import write_json
 from imagen_widget.errors import InvalidRequest
 
 FREE = "somebody/unheard-of"

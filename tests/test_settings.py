@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import imagen_widget
 from imagen_widget._client import ImagenClient
-from imagen_widget._keys import Secret
 from imagen_widget._settings import (
     Settings,
     check_base_url,
@@ -19,11 +19,13 @@ from imagen_widget._settings import (
     is_loopback,
     load_settings,
 )
+from imagen_widget._settings._keys import Secret
 from imagen_widget.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PACKAGE = Path(imagen_widget.__file__).parent
 KEYS = {"IMAGEN_API_KEY": "gateway-key", "FAL_KEY": "fal-key"}
 
 
@@ -86,7 +88,7 @@ def test_a_key_that_was_passed_is_hidden_at_once(refuse: Callable[[], object]) -
     with pytest.raises(InvalidRequest) as caught:
         refuse()
 
-    ours = [e for e in caught.traceback if Path(e.path).parent.name == "imagen_widget"]
+    ours = [e for e in caught.traceback if Path(e.path).is_relative_to(PACKAGE)]
     assert ours
     assert "made-up-key" not in repr([entry.frame.f_locals for entry in ours])
 

@@ -11,11 +11,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from imagen_widget import _catalog
-from imagen_widget._keys import KEYRING_SERVICE
 from imagen_widget._magic import ImagenMagics
-from imagen_widget._magic_options import Values
+from imagen_widget._magic._options import Values
 from imagen_widget._settings import load_settings
-from imagen_widget._sources import KEY_NAMES
+from imagen_widget._settings._keys import KEYRING_SERVICE
+from imagen_widget._settings._sources import KEY_NAMES
 from tests.documents import ROOT, fences, table
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ def _key_of(setting: str) -> str:
 
 
 def _names_in_the_code() -> set[str]:
-    code = {p.stem: p.read_text("utf-8") for p in (ROOT / "imagen_widget").glob("*.py")}
-    looked_up = set(re.findall(r'look\("(IMAGEN_\w+)"\)', "".join(code.values())))
-    presets = set(re.findall(r'_preset\("(\w+)"\)', code["_magic_config"]))
-    listed = re.search(r"_PRESETS = \((.*?)\)", code["_magic_config"])
+    package = ROOT / "imagen_widget"
+    code = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    looked_up = set(re.findall(r'look\("(IMAGEN_\w+)"\)', code))
+    config = (package / "_magic" / "_config.py").read_text("utf-8")
+    presets = set(re.findall(r'_preset\("(\w+)"\)', config))
+    listed = re.search(r"_PRESETS = \((.*?)\)", config)
     assert listed is not None
     presets |= set(re.findall(r'"(\w+)"', listed[1]))
     return looked_up | {f"IMAGEN_{name.upper()}" for name in presets}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imagen_widget._magic_line import Parsed, parse_cell, parse_line
+from imagen_widget._magic._line import Parsed, parse_cell, parse_line
 from imagen_widget._request import ImageRequest
 from imagen_widget._snippets import as_magic, as_python
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget._sources import KEY_NAMES, Lookup
+from imagen_widget._settings._sources import KEY_NAMES, Lookup
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagen_widget._sse import EventDecoder
+from imagen_widget._protocol._sse import EventDecoder
 
 STREAM = (
     b'data: {"status":"IN_QUEUE"}\n\n: ping\n\ndata: {"status":"IN_PROGRESS"}\r\n\r\n'

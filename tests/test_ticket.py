@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagen_widget._ticket import REQUEST_ID, Outcome, Ticket, make_ticket, rebase, with_query
+from imagen_widget._protocol._ticket import (
+    REQUEST_ID,
+    Outcome,
+    Ticket,
+    make_ticket,
+    rebase,
+    with_query,
+)
 from tests.answers import FAL, GATEWAY, ID, IMAGEN, TICKET
 
 PATH = f"/fal-ai/imagen4/requests/{ID}"

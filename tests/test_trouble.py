@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from imagen_widget._trouble import Trouble, read_trouble
+from imagen_widget._protocol._trouble import Trouble, read_trouble
 from tests.answers import PAGE, answer
 
 PROMPT = "a very private prompt"

@@ -9,9 +9,9 @@ import pytest
 
 from imagen_widget import errors
 from imagen_widget._client import ImagenClient
-from imagen_widget._events import Done, Queued, Running, WireEvent
-from imagen_widget._failures import ResultExpired
-from imagen_widget._watch import SILENCE_SECONDS
+from imagen_widget._client._watch import SILENCE_SECONDS
+from imagen_widget._protocol._events import Done, Queued, Running, WireEvent
+from imagen_widget._protocol._failures import ResultExpired
 from tests.answers import ID, RESULT, TICKET, ticket
 from tests.clock import Clock
 from tests.hostile.server import Received, Server, hold
@@ -248,7 +248,7 @@ async def test_a_key_that_the_stream_echoes_is_not_reported() -> None:
 async def test_a_stream_that_falls_silent_is_left_for_polls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("imagen_widget._watch.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("imagen_widget._client._watch.SILENCE_SECONDS", 0.2)
     assert SILENCE_SECONDS >= 10
 
     async def answering(request: Received, writer: asyncio.StreamWriter) -> None:

@@ -15,11 +15,9 @@ import pytest
 import traitlets
 from comm.base_comm import BaseComm
 
-from imagen_widget import _widget_html as markup
-from imagen_widget import _widget_live as live
 from imagen_widget._generate import Phase
-from imagen_widget._panel_form import FIELDS, Form
-from imagen_widget._panel_state import (
+from imagen_widget._panel._form import FIELDS, Form
+from imagen_widget._panel._state import (
     Card,
     HistoryEntry,
     JobState,
@@ -31,7 +29,9 @@ from imagen_widget._panel_state import (
 from imagen_widget._provenance import read
 from imagen_widget._request import ImageRequest
 from imagen_widget._widget import ImagenWidget
-from imagen_widget._widget_parts import tree
+from imagen_widget._widget import _html as markup
+from imagen_widget._widget import _live as live
+from imagen_widget._widget._parts import tree
 from imagen_widget.errors import InvalidRequest, QueueError
 from tests.hostile import HOSTILE
 from tests.panel_bench import FOX, Bench, generation, png

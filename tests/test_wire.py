@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagen_widget._wire import Answer, Lost, read_data_uri, read_json, unpack, write_json
+from imagen_widget._protocol._wire import Answer, Lost, read_data_uri, read_json, unpack, write_json
 from imagen_widget.errors import QueueError
 from tests.answers import PAGE, answer
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from imagen_widget._events import Done, Running
+from imagen_widget._generate._progress import NOT_BILLED, TOO_LATE, Fetching, Submitted, Submitting
+from imagen_widget._generate._work import NOTHING_SENT, Stopwatch
 from imagen_widget._journal import ImageRow, Journal, State
-from imagen_widget._progress import NOT_BILLED, TOO_LATE, Fetching, Submitted, Submitting
+from imagen_widget._protocol._events import Done, Running
 from imagen_widget._request import ImageRequest
-from imagen_widget._work import NOTHING_SENT, Stopwatch
 from imagen_widget.errors import (
     BudgetExceeded,
     ContentRejected,

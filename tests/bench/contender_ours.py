@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from imagen_widget import ImagenClient, ImageRequest, start
 from imagen_widget._bridge import close
+from imagen_widget._generate._progress import Fetching, Submitted
 from imagen_widget._journal import Journal
-from imagen_widget._progress import Fetching, Submitted
 from imagen_widget._settings import load_settings
 from tests.bench.contender import ENDPOINT, OneJob, Plan, Report, read_plan, take_part
 
 if TYPE_CHECKING:
-    from imagen_widget._progress import Event
+    from imagen_widget._generate._progress import Event
     from imagen_widget._settings import Settings
 
 SHORTEST_POLL_SECONDS = 0.02

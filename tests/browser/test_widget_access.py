@@ -26,8 +26,8 @@ Theme = Literal["light", "dark"]
 NARROW_PIXELS = 360
 
 FEED = """
-import imagen_widget._panel_events as events
-from imagen_widget._panel_state import Trouble
+import imagen_widget._panel._events as events
+from imagen_widget._panel._state import Trouble
 def feed(text):
     pump = widget._controller._pump
     widget.prompt.value = text

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from imagen_widget import ImageRequest, _bridge, _journal_table, _store
-from imagen_widget._engine import engine_for
+from imagen_widget import ImageRequest, _bridge, _store
+from imagen_widget._generate._engine import engine_for
+from imagen_widget._generate._work import Work
+from imagen_widget._journal import _table as _journal_table
 from imagen_widget._settings import load_settings
-from imagen_widget._work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -118,7 +118,7 @@ def test_without_a_journal_nothing_is_sent(auditor: Auditor, spoil: Callable[[Pa
 def test_a_journal_that_another_program_keeps_locked_sends_nothing(
     auditor: Auditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagen_widget import _journal_file
+    from imagen_widget._journal import _file as _journal_file
 
     generate("a first fox")
     _bridge.close()

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from imagen_widget import ImageRequest
-from imagen_widget._engine import Engine
+from imagen_widget._generate._engine import Engine
 from imagen_widget._journal import Journal, State
-from imagen_widget._ticket import Ticket
+from imagen_widget._protocol._ticket import Ticket
 from imagen_widget.errors import ImagenError
 from tests.billing import Break, Fault, Provider, Reply
 from tests.chaos.counts import EXAMPLES, show
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imagen_widget._client import ImagenClient
+    from imagen_widget._generate._work import Work
     from imagen_widget._journal import JobRow
     from imagen_widget._store import Store
-    from imagen_widget._work import Work
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 

@@ -17,11 +17,10 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from imagen_widget import _collect
-from imagen_widget._client import ImagenClient
+from imagen_widget._client import ImagenClient, _collect
+from imagen_widget._protocol._ticket import make_ticket
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import load_settings
-from imagen_widget._ticket import make_ticket
 from imagen_widget.errors import ImagenError
 
 ENDPOINT = "fal-ai/imagen4/preview"

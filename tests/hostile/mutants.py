@@ -10,7 +10,7 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from imagen_widget._wire import Answer
+from imagen_widget._protocol._wire import Answer
 from tests.answers import ID, PAGE, RESULT, TICKET
 
 if TYPE_CHECKING:

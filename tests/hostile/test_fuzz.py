@@ -19,19 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagen_widget._collect import fetch_picture
-from imagen_widget._events import read_event
-from imagen_widget._failures import failure
-from imagen_widget._http import Http
-from imagen_widget._pacing import retry_after
+from imagen_widget._client._collect import fetch_picture
+from imagen_widget._client._http import Http
 from imagen_widget._picture import inspect, preview
 from imagen_widget._protocol import read_cancel, read_result, read_status, read_ticket
+from imagen_widget._protocol._events import read_event
+from imagen_widget._protocol._failures import failure
+from imagen_widget._protocol._pacing import retry_after
+from imagen_widget._protocol._sse import EventDecoder
+from imagen_widget._protocol._ticket import Outcome, Ticket
+from imagen_widget._protocol._trouble import read_trouble
+from imagen_widget._protocol._wire import Answer, Lost, unpack
 from imagen_widget._settings import home_folder
-from imagen_widget._sse import EventDecoder
 from imagen_widget._store import Store
-from imagen_widget._ticket import Outcome, Ticket
-from imagen_widget._trouble import read_trouble
-from imagen_widget._wire import Answer, Lost, unpack
 from imagen_widget.errors import ImagenError
 from tests.answers import FOX, GATEWAY, IMAGEN, ticket
 from tests.hostile import mutants

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget._picture import inspect
+from imagen_widget._protocol._ticket import make_ticket
 from imagen_widget._provenance import Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage
 from imagen_widget._store import Store
-from imagen_widget._ticket import make_ticket
 from tests.answers import GATEWAY, IMAGEN
 from tests.test_header import PICTURES
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import pytest
 
-from imagen_widget import History, _collect, _pacing, errors, generate
+from imagen_widget import History, errors, generate
+from imagen_widget._client import _collect
+from imagen_widget._protocol import _pacing
 from tests.answers import ID, RESULT, TICKET
 from tests.hostile.server import Received, Server, response
 from tests.test_header import PICTURES

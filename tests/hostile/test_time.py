@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from imagen_widget import _client, _collect, errors
-from imagen_widget._client import CancelAnswer, ImagenClient
+from imagen_widget import _client, errors
+from imagen_widget._client import CancelAnswer, ImagenClient, _collect
 from tests.answers import FOX, ID, TICKET, ticket
 from tests.clock import Clock
 from tests.hostile.server import Received, Server, hold, response
@@ -27,7 +27,7 @@ from tests.provider import Provider, reply_json
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from imagen_widget._ticket import Ticket
+    from imagen_widget._protocol._ticket import Ticket
 
 pytestmark = [
     pytest.mark.anyio,
