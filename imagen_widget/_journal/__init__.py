@@ -338,8 +338,7 @@ class Journal:
         self, db: sqlite3.Connection, job_id: str, state: State, *, seconds: float = LEASE_SECONDS
     ) -> None:
         """Take a step and, where the job is ours, hold on to it at least as long as before."""
-        table.step(db, job_id, state)
-        row = table.row_of(db, job_id)
+        row = table.step(db, job_id, state)
         if row["owner"] == self._me():
             submit_is_over = state is State.SUBMITTED  # and with it the reason for a long lease
             held = 0 if submit_is_over else min(row["lease_until"], self._until(MOST_LEASE_SECONDS))

@@ -57,14 +57,16 @@ def insert(
     return job_id
 
 
-def step(db: sqlite3.Connection, job_id: str, state: State) -> None:
-    """Take a step that the law allows.
+def step(db: sqlite3.Connection, job_id: str, state: State) -> sqlite3.Row:
+    """Take a step that the law allows, and return the job's row as it was before.
 
     Raises:
         IllegalStep: It does not, or there is no such job.
     """
-    check_step(State(row_of(db, job_id)["state"]), state)
+    before = row_of(db, job_id)
+    check_step(State(before["state"]), state)
     db.execute("UPDATE jobs SET state = ? WHERE id = ?", (state, job_id))
+    return before
 
 
 def give_up(

@@ -95,7 +95,7 @@ def _lognormal(count: int, *, median: float, spread: float, seed: int) -> tuple[
 def workloads() -> list[Workload]:
     """Return all that `make bench` does on the server."""
     many = _lognormal(1000, median=8.0, spread=SPREAD, seed=1)
-    known = _lognormal(60, median=4.8, spread=KNOWN_SPREAD, seed=2)
+    known = _lognormal(84, median=4.8, spread=KNOWN_SPREAD, seed=2)
     known_many = _lognormal(200, median=8.0, spread=SPREAD, seed=3)
     return [
         Workload(
@@ -109,8 +109,8 @@ def workloads() -> list[Workload]:
             ),
         ),
         Workload(
-            Work("one job, polling", known[:10], together=False, known=known[10:]),
-            1,
+            Work("24 jobs, polling, model known", known[:24], known=known[24:]),
+            3,
             (_FAL, _POLLING),
             (
                 Goal("polling, model known: mean delay", _POLLING, _FAL, _mean_delay, _MS, 1.0),
@@ -130,6 +130,9 @@ def workloads() -> list[Workload]:
             (
                 Goal("1,000 at once: p95", _OURS, _FAL, delay(0.95), _MS, 0.02),
                 Goal("the same, beside raw", _OURS, _RAW, delay(0.95), _MS, 25.0),
+                Goal(
+                    "the same, client only, without journal", _CLIENT, _RAW, delay(0.95), _MS, 25.0
+                ),
                 Goal("1,000 at once, polling: p95", _POLLING, _FAL, delay(0.95), _MS, 0.1),
             ),
         ),
