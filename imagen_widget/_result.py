@@ -137,10 +137,9 @@ class GeneratedImage:
         return f"<GeneratedImage {self.width}x{self.height} {self.media_type} {self.path.name}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        caption = f"{self.width} x {self.height} · {_html.escape(self.path)}"
         return {
             "text/plain": f"{self!r}\n{self.path}",
-            "text/html": _html.figures([(_figure(self), "")], caption=caption),
+            "text/html": _html.figures([(_figure(self), "")], caption=_caption(self)),
         }
 
 
@@ -275,4 +274,4 @@ def _figure(image: GeneratedImage) -> str:
 
 
 def _caption(image: GeneratedImage) -> str:
-    return f"{image.width} x {image.height} · {image.path.name}"
+    return f"{image.width} x {image.height}"
