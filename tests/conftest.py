@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 # No deadline: machines that are shared pause, and a slow example is no wrong one.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+
+# A run in the background of a script inherits "ignore interrupts", and so would every process that
+# a test starts: those about Ctrl+C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OURS = ("IMAGEN_", "FAL_")
 # A skip counts as a failure here; read once, because tests run without our variables.
