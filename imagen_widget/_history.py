@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,14 +15,15 @@ from imagen_widget._generate._recall import as_reused, recall
 from imagen_widget._journal import Journal
 from imagen_widget._journal._rows import JobRow, State
 from imagen_widget._protocol._ticket import Ticket
+from imagen_widget._provenance import read
 from imagen_widget._settings import home_folder, load_settings
 from imagen_widget._store import Store
-from imagen_widget.errors import CredentialsError, ImagenError, QueueError
+from imagen_widget.errors import CredentialsError, ImagenError, InvalidRequest, QueueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from imagen_widget._provenance import Provenance
     from imagen_widget._request import ImageRequest
     from imagen_widget._result import Generation
     from imagen_widget._settings import Settings
@@ -85,6 +87,38 @@ class History:
         row = self._journal.find(request.fingerprint, provider=name)
         known = recall(row, self._store) if row is not None else None
         return as_reused(known) if known is not None else None
+
+    @staticmethod
+    def settings_from(picture: str | Path | bytes) -> Provenance:
+        """Return what a saved picture says of itself: its request, job, provider, date and seed.
+
+        `generate` with the prompt and parameters of its `.request` asks for the same again.
+
+        Args:
+            picture: A PNG, JPEG or WebP file, or its bytes.
+
+        Raises:
+            InvalidRequest: The file cannot be read, or carries no settings.
+        """
+        try:
+            data = (
+                picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
+            )
+        except OSError as error:
+            raise InvalidRequest(
+                f"The picture cannot be read: {error.strerror}",
+                remedy="Give the path of a PNG, JPEG or WebP file.",
+                field="picture",
+            ) from None
+        found = read(data)
+        if found is None:
+            raise InvalidRequest(
+                "The picture carries no settings.",
+                remedy="Copies saved by imagen_widget do, and those of AUTOMATIC1111; originals in "
+                "IMAGEN_HOME, edited pictures and those sent by a messenger do not.",
+                field="picture",
+            )
+        return found
 
     def pending(self) -> list[JobRow]:
         """Return the jobs that were submitted and not fetched, and that nobody is fetching."""

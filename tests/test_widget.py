@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,9 @@ from imagen_widget._panel._state import (
     Tab,
     Trouble,
 )
-from imagen_widget._provenance import read
+from imagen_widget._provenance import Provenance, read
 from imagen_widget._request import ImageRequest
+from imagen_widget._result import GeneratedImage
 from imagen_widget._widget import ImagenWidget
 from imagen_widget._widget import _html as markup
 from imagen_widget._widget import _live as live
@@ -392,6 +394,52 @@ def test_a_search_that_finds_nothing_says_so(widget: ImagenWidget, bench: Bench)
 
     (page,) = of_kind(widget, "imagen-history")
     assert "No prompt contains that." in page.children[1].value
+
+
+def saved_copy(folder: Path) -> Path:
+    path = folder / "original.png"
+    path.write_bytes(png(64, 36))
+    request = ImageRequest.create("a snowy owl", aspect_ratio="16:9", num_images=2)
+    origin = Provenance(request, "7b1e6d0e", "fal", datetime.now(UTC), 0, 42)
+    image = GeneratedImage(path, "image/png", 64, 36, None, origin)
+    return image.save(folder / "copy.png")
+
+
+def test_a_saved_picture_gives_its_settings_back(widget: ImagenWidget, tmp_path: Path) -> None:
+    widget.load_settings(saved_copy(tmp_path))
+
+    assert widget.prompt.value == "a snowy owl"
+    assert widget.aspect_ratio.value == "16:9"
+
+
+def test_a_picture_that_is_uploaded_gives_its_settings_and_leaves_no_bytes_behind(
+    widget: ImagenWidget, tmp_path: Path
+) -> None:
+    content = saved_copy(tmp_path).read_bytes()
+    (upload,) = of_kind(widget, "imagen-upload")
+
+    upload.value = (
+        {
+            "name": "owl.png",
+            "type": "image/png",
+            "size": len(content),
+            "content": content,
+            "last_modified": datetime.now(UTC),
+        },
+    )
+
+    assert widget.prompt.value == "a snowy owl"
+    assert upload.value == ()
+
+
+def test_a_picture_without_settings_says_so(widget: ImagenWidget, bench: Bench) -> None:
+    bench.controller.reuse_from(png(8, 8))
+
+    trouble = bench.controller.state.trouble
+    assert trouble is not None
+    assert "carries no settings" in trouble.happened
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        widget.load_settings("missing.png")
 
 
 # ------------------------------------------------------------------------------------- messages

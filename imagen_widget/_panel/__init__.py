@@ -141,6 +141,12 @@ class PanelController:
         self._pump.tell(Reused(request))
         self._reprice()
 
+    def reuse_from(self, picture: bytes) -> None:
+        """Bring the settings that a saved picture carries back into the form."""
+        from imagen_widget._history import History
+
+        guarded(self._pump, lambda: self.reuse(History.settings_from(picture).request))
+
     def _reprice(self) -> None:
         try:
             price = self._estimate(self.state.form.sample(), self._settings(need_key=False))

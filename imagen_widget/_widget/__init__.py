@@ -39,6 +39,7 @@ from imagen_widget._widget._parts import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from imagen_widget._panel._state import PanelState
 
@@ -103,6 +104,16 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._kit.close()
             return
         super().close()
+
+    def load_settings(self, picture: str | Path | bytes) -> None:
+        """Fill the form with the settings that a saved picture carries.
+
+        Raises:
+            InvalidRequest: The file cannot be read, or carries no settings.
+        """
+        from imagen_widget._history import History
+
+        self._controller.reuse(History.settings_from(picture).request)
 
     # ----------------------------------------------------------------------------- construction
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
 from imagen_widget._widget import _html as markup
-from imagen_widget._widget._parts import assign, classed, close, on_change, show
+from imagen_widget._widget._parts import assign, classed, close, on_change, rendering, show
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from imagen_widget._panel import PanelController
     from imagen_widget._panel._state import HistoryEntry, PanelState
     from imagen_widget._widget._parts import Kit
@@ -41,8 +43,16 @@ class HistoryView:
         self._grid = kit.box(classes=("entries",))
         self._older = classed(w.Button(description="Show older ones"), "quiet")
         self._older.on_click(lambda _: controller.past.older())
+        self._upload = classed(
+            w.FileUpload(description="Settings from a picture", accept=".png,.jpg,.jpeg,.webp"),
+            "quiet",
+            "upload",
+        )
+        on_change(self._upload, self._read)
         self.box = classed(
-            w.Box([self._search, self._said, self._grid, self._older]), "page", "history"
+            w.Box([self._search, self._said, self._grid, self._older, self._upload]),
+            "page",
+            "history",
         )
 
     def render(self, state: PanelState, before: PanelState | None) -> None:
@@ -60,6 +70,13 @@ class HistoryView:
         assign(self._grid, children=tuple(self._entries[request_id] for request_id in wanted))
         for request_id in self._entries.keys() - wanted.keys():
             close(self._entries.pop(request_id), keep=self._kit.shared)
+
+    def _read(self, files: Sequence[Mapping[str, Any]]) -> None:
+        if not files:
+            return
+        with rendering():  # emptied at once, so that the bytes do not stay in the widget's state
+            self._upload.value = ()
+        self._controller.reuse_from(bytes(files[0]["content"]))
 
     def _entry(self, request_id: str, entry: HistoryEntry) -> w.Box:
         request = entry.generation.request
