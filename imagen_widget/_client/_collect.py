@@ -45,6 +45,43 @@ _FIRST_FETCH_WAIT_SECONDS = 0.3
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
 
 
+ResultAnswer = Outcome | Queued | Running | NoRoute | Hiccup
+
+
+class ResultQuestion:
+    """Asks for one job's result: at its own address, and where that stays unknown, under `auto`."""
+
+    def __init__(self, http: Http, ticket: Ticket) -> None:
+        self._http, self._ticket = http, ticket
+        self._app: str | None = None
+        self._misses = 0
+
+    async def ask(self, seconds: float) -> ResultAnswer:
+        """Ask once, and return what came.
+
+        Raises:
+            NotSent: No connection was made.
+            Lost: No whole answer came back within `seconds`.
+            ResultExpired: The provider says under all addresses that it knows no such job.
+            QueueError: All that comes under all addresses is web pages.
+            ImagenError: The job is over without a picture.
+        """
+        call = result_call(self._ticket, app=self._app)
+        answer = await self._http.call(call, seconds=seconds, most_bytes=MOST_RESULT_BYTES)
+        found = read_result(answer, self._ticket)
+        if isinstance(found, NoRoute):
+            self._miss(found)
+        return found
+
+    def _miss(self, found: NoRoute) -> None:
+        self._misses += 1
+        if self._misses < MOST_NOT_FOUND:
+            return
+        if self._app is not None or self._ticket.provider != "kkiai":
+            raise not_proxied(self._ticket) if found.page else expired(self._ticket)
+        self._misses, self._app = 0, auto_app(self._ticket)
+
+
 class ResultReader:
     """Reads the result of one finished job.
 
@@ -71,8 +108,7 @@ class ResultReader:
     ) -> None:
         self._http, self._ticket, self._said, self._budget = http, ticket, said, budget
         self._clock, self._sleep, self._chance = clock, sleep, chance
-        self._misses = 0
-        self._app: str | None = None
+        self._question = ResultQuestion(http, ticket)
         self._reason = "no answer"
 
     async def read(self) -> Outcome:
@@ -95,23 +131,18 @@ class ResultReader:
             attempt += 1
         raise self._given_up()
 
-    async def _ask(self, seconds: float) -> Outcome | Queued | Running | NoRoute | Hiccup:
-        call = result_call(self._ticket, app=self._app)
+    async def _ask(self, seconds: float) -> ResultAnswer:
         try:
-            answer = await self._http.call(call, seconds=seconds, most_bytes=MOST_RESULT_BYTES)
+            return await self._question.ask(seconds)
         except (NotSent, Lost) as error:
             return Hiccup(str(error))
-        return read_result(answer, self._ticket)
 
-    def _take(self, found: Outcome | Queued | Running | NoRoute | Hiccup) -> Outcome | None:
+    def _take(self, found: ResultAnswer) -> Outcome | None:
         match found:
             case Outcome():
                 return found
             case NoRoute():
                 self._reason = "it knows no such request"
-                self._misses += 1
-                if self._misses >= MOST_NOT_FOUND:
-                    self._misses, self._app = 0, next_app(self._ticket, found, tried=self._app)
             case Queued() | Running():
                 self._reason = "it says that the job still runs"
             case Hiccup(reason=reason):
@@ -130,18 +161,6 @@ class ResultReader:
             remedy="Fetch it later with %imagen_resume; nothing is paid again.",
             ticket=self._ticket,
         )
-
-
-def next_app(ticket: Ticket, found: NoRoute, *, tried: str | None) -> str:
-    """Return the app to look under when the ticket's own keeps answering 404.
-
-    Raises:
-        ResultExpired: There is none left, and the provider says that it knows no such job.
-        QueueError: There is none left, and all that comes is web pages.
-    """
-    if tried is not None or ticket.provider != "kkiai":
-        raise not_proxied(ticket) if found.page else expired(ticket)
-    return auto_app(ticket)
 
 
 async def fetch_picture(

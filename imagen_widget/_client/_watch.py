@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from imagen_widget._client._collect import MOST_NOT_FOUND, next_app
-from imagen_widget._client._http import MOST_RESULT_BYTES, Http
+from imagen_widget._client._collect import ResultQuestion
 from imagen_widget._client._lanes import Full
 from imagen_widget._protocol import (
     Hiccup,
     NoRoute,
-    read_result,
     read_status,
-    result_call,
     status_call,
     stream_call,
 )
@@ -32,6 +29,7 @@ from imagen_widget.errors import QueueTimeout
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from imagen_widget._client._http import Http
     from imagen_widget._protocol._events import WireEvent
     from imagen_widget._protocol._pacing import PollSchedule, RetryBudget
 
@@ -74,8 +72,7 @@ class Watch:
         self._lines = 0
         self._with_logs = True
         self._by_result = False
-        self._app: str | None = None
-        self._misses = 0
+        self._question = ResultQuestion(http, ticket)
         self._hiccups = 0
 
     async def run(self, *, streams: bool) -> Done:
@@ -157,16 +154,10 @@ class Watch:
         return event
 
     async def _ask_result(self, seconds: float) -> WireEvent | NoRoute | Hiccup:
-        call = result_call(self._ticket, app=self._app)
-        answer = await self._http.call(call, seconds=seconds, most_bytes=MOST_RESULT_BYTES)
-        found = read_result(answer, self._ticket)
+        found = await self._question.ask(seconds)
         if isinstance(found, Outcome):
             self.outcome = found
             return Done()
-        if isinstance(found, NoRoute):
-            self._misses += 1
-            if self._misses >= MOST_NOT_FOUND:
-                self._misses, self._app = 0, next_app(self._ticket, found, tried=self._app)
         return found
 
     async def _wait_after(self, event: WireEvent | NoRoute | Hiccup, *, took: float) -> None:

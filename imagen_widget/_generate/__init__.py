@@ -99,10 +99,9 @@ def generate(
         QueueTimeout: The job goes on at the provider; `History().resume()` fetches it later.
         ImagenError: Anything else that went wrong, in one line.
     """
-    settings = load_settings()
-    request = ImageRequest.create(
+    settings, request = _prepared(
         prompt,
-        model=model or settings.model,
+        model=model,
         aspect_ratio=aspect_ratio,
         num_images=num_images,
         resolution=resolution,
@@ -134,10 +133,9 @@ async def agenerate(
     Cancelling the task that awaits it cancels the job at the provider. Arguments and errors are
     those of `generate`.
     """
-    settings = load_settings()
-    request = ImageRequest.create(
+    settings, request = _prepared(
         prompt,
-        model=model or settings.model,
+        model=model,
         aspect_ratio=aspect_ratio,
         num_images=num_images,
         resolution=resolution,
@@ -151,3 +149,11 @@ async def agenerate(
     except asyncio.CancelledError:
         job.request_cancel()
         raise
+
+
+def _prepared(
+    prompt: str, *, model: str | None, **parameters: object
+) -> tuple[Settings, ImageRequest]:
+    """Return the settings in force, and the checked request for their model or the one given."""
+    settings = load_settings()
+    return settings, ImageRequest.create(prompt, model=model or settings.model, **parameters)
