@@ -11,16 +11,23 @@ CONSTRAINTS ?= $(LOCK)  # the versions to test with; empty: the newest that are 
 PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
 SMOKE ?=  # 1: `make bench` runs for half a minute; its figures mean nothing then
 HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
+WORKERS ?= logical  # processes that run tests: one a core, four at most; 0: this one
 
 QUICKSTART := notebooks/01_quickstart.ipynb
 DEMO_HOME := $(or $(IMAGEN_HOME),$(CURDIR)/build/demo)
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)  # containers often run as root
-PYTEST := $(BIN)/python -m pytest
+EXTRAS := dask,frames,keyring,serve,store,team
+PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4 --dist loadgroup
+ALONE := $(BIN)/python -m pytest  # what measures, or counts processes, shares no core
+# uv is many times faster where it is installed; what it cannot do here, pip does.
+INSTALL = if command -v uv >/dev/null; then \
+        uv pip install --quiet --python $(BIN)/python $(1) || $(BIN)/python -m pip install -qq $(1); \
+    else $(BIN)/python -m pip install -qq $(1); fi
 
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint unit kernel browser bench chaos chromium kernels notebooks pictures package lock lowest newest format clean
+.PHONY: help demo test lint shape unit kernel browser bench chaos soak chromium kernels models notebooks pictures docs package lock lowest newest format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -28,19 +35,20 @@ help:  ## List what there is to make
 demo: $(VENV)/.stamp-demo  ## Open the quickstart in JupyterLab on the demo provider (HEADLESS=1: only run it)
 ifeq ($(strip $(HEADLESS)),1)
 	@mkdir -p build
-	IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/jupyter nbconvert --to notebook --execute \
-	    --output-dir build $(QUICKSTART)
+	@echo 'Running $(QUICKSTART) on the demo …'
+	@IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/jupyter nbconvert --log-level=ERROR \
+	    --to notebook --execute --output-dir build $(QUICKSTART)
 	@pictures=$$(find '$(DEMO_HOME)' -name '*.png' -o -name '*.jpg' -o -name '*.jpeg' -o -name '*.webp' | sort); \
 	if [ -z "$$pictures" ]; then echo 'The notebook ran, but kept no picture in $(DEMO_HOME).' >&2; exit 1; fi; \
 	printf 'Notebook: build/$(notdir $(QUICKSTART))\nPictures:\n%s\n' "$$pictures"
 else
-	IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/jupyter lab $(LAB_FLAGS) $(QUICKSTART)
+	@IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/python -m tests.tools.demo $(QUICKSTART) $(LAB_FLAGS)
 endif
 
-test: lint chromium kernels  ## Check everything: linters, types, floors, spelling, then all tests
-	$(PYTEST) -m 'not bench'
+test: lint chromium kernels  ## Check everything: linters, types, layers, spelling, then all tests
+	$(PYTEST) -m 'not bench and not soak'
 
-lint: $(VENV)/.stamp-dev  ## Linters, types, import floors, spelling, packaging and workflow checks
+lint: $(VENV)/.stamp-dev  ## Linters, types, import layers, spelling, packaging and workflow checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -50,8 +58,11 @@ lint: $(VENV)/.stamp-dev  ## Linters, types, import floors, spelling, packaging 
 	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
 	$(BIN)/repo-review . --show err
 
+shape: $(VENV)/.stamp-dev  ## Print the numbers of the code's shape beside their goals
+	$(BIN)/python -m tests.shape
+
 unit: $(VENV)/.stamp-dev  ## The quick tests
-	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench and not install'
+	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench and not install and not soak'
 
 kernel: kernels  ## Tests in real kernels, each ipykernel of the matrix
 	$(PYTEST) -m 'kernel and not bench'
@@ -62,17 +73,26 @@ browser: $(VENV)/.stamp-dev chromium  ## Tests in a real browser: JupyterLab, No
 bench: $(VENV)/.stamp-dev $(BENCH_VENV)/.stamp  ## Measure ours beside fal-client and raw sockets, print the table (SMOKE=1: only see it run)
 	$(BIN)/python -m tests.bench $(if $(filter 1,$(strip $(SMOKE))),--smoke)
 
-chaos: $(VENV)/.stamp-dev  ## Kill processes and drop connections on purpose
-	$(PYTEST) -m chaos
+chaos: $(VENV)/.stamp-dev  ## Kill processes and drop connections on purpose, with the large counts
+	IMAGEN_CHAOS_COUNT=$${IMAGEN_CHAOS_COUNT:-200} $(ALONE) -m chaos
+
+soak: $(VENV)/.stamp-dev  ## Many generations: memory, threads and handles stay flat
+	$(ALONE) -m soak
 
 format: $(VENV)/.stamp-dev  ## Format the code, apply safe fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+models: $(VENV)/.stamp-dev  ## Write the bundled models again, from the facts beside the script
+	$(BIN)/python -m tests.tools.bundle_models
+
+docs: $(VENV)/.stamp-dev  ## Build the site into build/site: pages, reference, notebooks; check its links
+	$(BIN)/python -m tests.tools.docs
+
 notebooks: $(VENV)/.stamp-dev  ## Run the notebooks on the demo and keep their small outputs
 	$(BIN)/python -m tests.notebooks
 
-pictures: $(VENV)/.stamp-dev chromium  ## Take the README's pictures of the form
+pictures: $(VENV)/.stamp-dev chromium  ## Take the README's pictures
 	$(BIN)/python -m tests.browser.pictures
 
 package: $(VENV)/.stamp-dev  ## Build dist/ and check what is in it
@@ -105,12 +125,13 @@ clean:  ## Remove environments, builds and caches
 	rm -rf $(VENV) $(BENCH_VENV) .venv-lowest .venv-matrix .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.stamp-demo: pyproject.toml | $(VENV)/.stamp-venv
-	$(BIN)/python -m pip install -qq --editable '.[enhanced]' --group demo
+	@echo 'Installing imagen_widget and JupyterLab into $(VENV): about a minute, once …'
+	@$(call INSTALL,--editable . --group demo)
 	@touch $@
 
 $(VENV)/.stamp-dev: pyproject.toml $(LOCK) | $(VENV)/.stamp-venv
-	$(BIN)/python -m pip install -qq $(if $(strip $(CONSTRAINTS)),--constraint $(CONSTRAINTS)) \
-	    --editable . --group dev
+	@echo 'Installing imagen_widget and what its tests need into $(VENV): a few minutes, once …'
+	@$(call INSTALL,$(if $(strip $(CONSTRAINTS)),--constraint $(CONSTRAINTS)) --editable '.[$(EXTRAS)]' --group dev)
 	@touch $@
 
 $(BENCH_VENV)/.stamp: tests/bench/requirements.txt | $(VENV)/.stamp-venv
@@ -121,6 +142,7 @@ $(BENCH_VENV)/.stamp: tests/bench/requirements.txt | $(VENV)/.stamp-venv
 $(VENV)/.stamp-venv:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "Making $(VENV) with $$("$$python" --version) …" && \
 	        "$$python" -m venv $(VENV) && \
 	        $(BIN)/python -m pip install -qq --upgrade 'pip>=25.1' && \
 	        touch $@; \

@@ -1,4 +1,9 @@
-"""Serves the demo queue on loopback: `python -m imagen_widget --port 8800`."""
+"""Serves the demo queue on loopback, and moves journals.
+
+python -m imagen_widget --port 8800
+python -m imagen_widget journal copy FROM TO
+python -m imagen_widget journal check [ADDRESS]
+"""
 
 import argparse
 import contextlib
@@ -6,15 +11,59 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imagen_widget.errors import ImagenError, InvalidRequest
 
 _DEFAULT_SECONDS = 4.0
 _DEFAULT_PORT = 8800
-_LARGEST_PORT = 65535
+_MAX_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and serve until interrupted; the process's exit status."""
-    options = _parser().parse_args(arguments)
+    """Do what the command line says and return the process's exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.what == "journal" and options.action == "copy" and len(options.addresses) != 2:
+        parser.error("journal copy takes two addresses: FROM TO")
+    if options.what is None:
+        return _serve(options)
+    try:
+        return _journal(options)
+    except ImagenError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _journal(options: argparse.Namespace) -> int:
+    """Copy a journal, or check one."""
+    from imagen_widget._journal import check_journal, copy_journal, open_journal
+    from imagen_widget._settings import load_settings
+
+    def opened(address: str, *, exists: bool = True) -> Any:
+        """Return the journal at a postgresql:// address, in a home folder, or in its file."""
+        if "://" in address:
+            return open_journal(Path(), address)
+        path = Path(address).expanduser()
+        home = path.parent if path.suffix == ".sqlite3" else path
+        if exists and not (home / "journal.sqlite3").is_file():
+            raise InvalidRequest(f"There is no journal in {home}.", remedy="Name another folder.")
+        return open_journal(home)
+
+    if options.action == "copy":
+        source, target = options.addresses
+        print(copy_journal(opened(source), opened(target, exists=False)))
+        return 0
+    settings = load_settings(provider="demo")
+    address = options.addresses[0] if options.addresses else settings.journal or str(settings.home)
+    problems = check_journal(opened(address))
+    print("\n".join(problems) or "The journal is in order.")
+    return 1 if problems else 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Serve the demo queue until interrupted."""
     try:
         import uvicorn
     except ModuleNotFoundError:
@@ -23,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    from ._demo import create_app
+    from imagen_widget._providers.demo.app import create_app
 
     try:
         listener = _listen(options.host, options.port)
@@ -51,9 +100,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m imagen_widget",
         description="Serve a queue that speaks fal's protocol, needs no account and "
-        "draws its own pictures.",
-        epilog="Words such as [demo:queue=3], [demo:reject] or [demo:few] in a prompt "
-        "steer a job; help(imagen_widget._demo) lists them.",
+        "draws its own pictures; or copy and check journals.",
+        epilog="Words such as [demo:queue=3], [demo:reject] or [demo:fail] in a prompt "
+        "steer a job.",
+    )
+    commands = parser.add_subparsers(dest="what", metavar="journal")
+    journal = commands.add_parser("journal", help="copy a journal, or check one")
+    journal.add_argument("action", choices=("copy", "check"))
+    journal.add_argument(
+        "addresses",
+        nargs="*",
+        metavar="ADDRESS",
+        help="postgresql://…, a home folder, or a journal.sqlite3; copy takes FROM and TO",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
@@ -70,20 +128,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= _LARGEST_PORT:
+    if text.isdecimal() and int(text) <= _MAX_PORT:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port: give 0 to {_LARGEST_PORT}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to {_MAX_PORT}")
 
 
 def _seconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= float(text) < float("inf"):
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no time: give a number of seconds, 0 or more")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time: give a number of seconds, 0 or more")
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket: with port 0 its address is known before the first request."""
+    """Return a bound socket: with port 0 its address is known before the first request."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 

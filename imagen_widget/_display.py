@@ -1,34 +1,28 @@
-"""The display seam: one output per job, made while its cell runs and updated in place to the end.
+"""Where a job is shown: one output per job, made while its cell runs and updated to the end.
 
 Off the cell's own call nothing is printed or displayed: the output is made first, and what comes
-from the loop thread only updates it, at most ten times a second. The server drops what floods it,
-the last message included, so the final state is sent once more. Jobs are seen through `Watched`
-only: this room lies below the use case.
+from the loop thread only updates it, at most ten times a second. The server drops messages that
+flood it, the last one included, so the final state is sent once more.
 """
 
-from __future__ import annotations
-
+import contextlib
 import shutil
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import anyio
-import anyio.to_thread
+from anyio import to_thread
 
-from imagen_widget import _bridge, _html, _picture
+from imagen_widget import _html, _loop, _picture
 from imagen_widget._result import Generation
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from IPython.core.formatters import DisplayFormatter
-    from IPython.core.interactiveshell import InteractiveShell
-
-SHORTEST_UPDATE_SECONDS = 0.1
+MIN_UPDATE_SECONDS = 0.1
 RESEND_SECONDS = 1.0
 _ERASE_LINE = "\r\x1b[2K"
 _STATUS_STYLE = (
@@ -38,11 +32,11 @@ _STATUS_STYLE = (
 
 
 class Watched(Protocol):
-    """What a view needs of a job."""
+    """What a view needs of a job or a series."""
 
     @property
     def status(self) -> str:
-        """One line of text about the job as it is now."""
+        """One line of text about it as it is now."""
 
     def listen(self, listener: Callable[[Any], None], /) -> object:
         """Have a function called on the loop thread at each change."""
@@ -76,8 +70,8 @@ class Surface(Protocol):
     outlives_call: bool
     shows_values: bool
 
-    def status(self, text: str) -> None:
-        """Show the status in place of the one before."""
+    def status(self, value: object) -> None:
+        """Show a line, or another value, in place of the one before."""
 
     def final(self, value: object) -> None:
         """Show what replaces the status for good."""
@@ -89,17 +83,14 @@ class NotebookSurface:
     outlives_call = True
     shows_values = True
 
-    def __init__(
-        self, shell: InteractiveShell, *, later: Callable[[float, Callable[[], None]], None]
-    ) -> None:
+    def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._later = later
         self._display_id = uuid.uuid4().hex
         self._shown = False
 
-    def status(self, text: str) -> None:
-        """Show the status in place of the one before."""
-        self._publish(*_format(self._shell, StatusLine(text)))
+    def status(self, value: object) -> None:
+        """Show a line, or another value, in place of the one before."""
+        self._publish(*_format(self._shell, _as_line(value)))
 
     def final(self, value: object) -> None:
         """Show the value, and once more a little later, should the server have dropped it."""
@@ -107,7 +98,7 @@ class NotebookSurface:
         data, metadata = _format(self._shell, value)
         self._publish(data, metadata)
         if replaced:
-            self._later(RESEND_SECONDS, lambda: self._publish(data, metadata))
+            _later(RESEND_SECONDS, lambda: self._publish(data, metadata))
 
     def _publish(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         # Not IPython.display: that speaks to the process's one shell, and there may be others.
@@ -117,27 +108,53 @@ class NotebookSurface:
         )
 
 
+_placing = threading.RLock()  # two jobs may be shown in one Output
+
+
+class OutputSurface:
+    """A place in an `ipywidgets.Output`, which knows no display ids: its trait is set instead."""
+
+    outlives_call = True
+    shows_values = True
+
+    def __init__(self, shell: Any, output: Any) -> None:
+        self._shell, self._output = shell, output
+        self._place: int | None = None
+
+    def status(self, value: object) -> None:
+        """Show a line, or another value, in place of the one before."""
+        self.final(_as_line(value))
+
+    def final(self, value: object) -> None:
+        """Show what replaces the status for good."""
+        data, metadata = _format(self._shell, value)
+        shown = {"output_type": "display_data", "data": data, "metadata": metadata}
+        with _placing:
+            outputs = list(self._output.outputs)
+            if self._place is None or self._place >= len(outputs):
+                self._place = len(outputs)
+                outputs.append(shown)
+            else:
+                outputs[self._place] = shown
+            self._output.outputs = tuple(outputs)
+
+
 class TerminalSurface:
     """The last line of a terminal: rewritten while the job runs, then erased for the result."""
 
     outlives_call = False
 
-    def __init__(self, shell: InteractiveShell, *, shows_values: bool) -> None:
+    def __init__(self, shell: Any, *, shows_values: bool) -> None:
         self._shell = shell
         self.shows_values = shows_values
 
-    def status(self, text: str) -> None:
-        """Rewrite the line, where there is a terminal that can do so."""
-        if sys.stdout.isatty():
-            width = shutil.get_terminal_size().columns - 1
-            sys.stdout.write(_ERASE_LINE + text[:width])
-            sys.stdout.flush()
+    def status(self, value: object) -> None:
+        """Rewrite the line if there is a terminal that can do so."""
+        _rewrite(sys.stdout, str(value))
 
     def final(self, value: object) -> None:
         """Erase the line and print the value; its pictures too where the terminal draws them."""
-        if sys.stdout.isatty():
-            sys.stdout.write(_ERASE_LINE)
-            sys.stdout.flush()
+        _rewrite(sys.stdout, "")
         if isinstance(value, Generation) and "image/png" in _active_types(self._shell):
             for image in value:
                 png = _picture.encode(image.preview.data, "image/png")
@@ -147,28 +164,57 @@ class TerminalSurface:
             self._shell.display_pub.publish({"text/plain": data["text/plain"]}, metadata)
 
 
+class StderrSurface:
+    """The last line of stderr in a script on a terminal; nothing remains of it."""
+
+    outlives_call = False
+    shows_values = False
+
+    def status(self, value: object) -> None:
+        """Rewrite the line."""
+        _rewrite(sys.stderr, str(value))
+
+    def final(self, _value: object) -> None:
+        """Erase the line."""
+        _rewrite(sys.stderr, "")
+
+
 class SilentSurface:
-    """Shows nothing, for who asked for that."""
+    """Shows nothing."""
 
     outlives_call = True
     shows_values = True
 
-    def status(self, text: str) -> None:
+    def status(self, _value: object) -> None:
         """Show nothing."""
 
-    def final(self, value: object) -> None:
+    def final(self, _value: object) -> None:
         """Show nothing."""
 
 
 class JobView:
-    """Shows one job: its status while it goes on, then what it came to."""
+    """Shows one job: its status while it goes on, then what it came to.
+
+    Args:
+        job: What is shown.
+        surface: Where.
+        interval: Seconds between two updates at the least.
+        render: Makes the value to show from the job; its status line by default.
+        clock: Seconds that only go forward.
+    """
 
     def __init__(
-        self, job: Watched, surface: Surface, *, clock: Callable[[], float] = time.monotonic
+        self,
+        job: Watched,
+        surface: Surface,
+        *,
+        interval: float = MIN_UPDATE_SECONDS,
+        render: Callable[[], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._job = job
-        self._surface = surface
-        self._clock = clock
+        self._job, self._surface, self._clock = job, surface, clock
+        self._interval = interval
+        self._render = render or (lambda: job.status)
         self._lock = threading.Lock()
         self._next_update = 0.0
         self._ended = False
@@ -187,60 +233,111 @@ class JobView:
 
     def follow(self, then: Callable[[Any], object] | None = None) -> None:
         """Have the end shown when it comes, though nobody waits; `then` gets the result before."""
-        _bridge.spawn(self._follow, then)
+        _loop.spawn(self._follow, then)
 
     async def _follow(self, then: Callable[[Any], object] | None) -> None:
         try:
             value = await self._job
             if then is not None:
-                await anyio.to_thread.run_sync(then, value)
+                await to_thread.run_sync(then, value)
         except Exception as error:  # noqa: BLE001 - off the cell it has nowhere else to go
             value = StatusLine(f"{type(error).__name__}: {error}")
         # In a worker thread: making the small copies of big pictures takes a while.
-        await anyio.to_thread.run_sync(self.end, value)
+        await to_thread.run_sync(self.end, value)
 
     def _update(self, _progress: object = None) -> None:
         with self._lock:
             now = self._clock()
             if self._ended or now < self._next_update:
                 return
-            self._next_update = now + SHORTEST_UPDATE_SECONDS
-            self._surface.status(self._job.status)
+            self._next_update = now + self._interval
+            self._surface.status(self._render())
 
 
-def surface_of(
-    shell: InteractiveShell, *, hooked: bool = False
-) -> NotebookSurface | TerminalSurface:
+def surface_of(shell: Any, *, hooked: bool = False) -> Surface:
     """Return a new place to show something in this shell; call it in the cell's own call.
 
     Args:
         shell: The shell whose cell is running.
         hooked: Whether the displayhook is going to print the value, as terminals have it.
     """
-    if is_rich(shell):
-        return NotebookSurface(shell, later=_later)
-    return TerminalSurface(shell, shows_values=not hooked)
+    if not is_rich(shell):
+        return TerminalSurface(shell, shows_values=not hooked)
+    output = _capturing_output(shell)
+    return NotebookSurface(shell) if output is None else OutputSurface(shell, output)
 
 
-def formatter_of(shell: InteractiveShell) -> DisplayFormatter:
-    """Return what turns a value into data to show."""
-    formatter = shell.display_formatter
-    assert formatter is not None  # noqa: S101 - it is made with the shell; only its type allows None
-    return formatter
+def surface_of_call(*, quiet: bool) -> Surface:
+    """Return where a plain call shows its status: the notebook, a terminal's stderr, or nowhere."""
+    if quiet:
+        return SilentSurface()
+    shell = running_shell()
+    if shell is not None and is_rich(shell):
+        return surface_of(shell)
+    if sys.stderr is not None and sys.stderr.isatty():
+        return StderrSurface()
+    return SilentSurface()
 
 
-def is_rich(shell: InteractiveShell) -> bool:
-    """Tell whether the shell's outputs are shown by a front end that knows HTML."""
+_shell_in_use: ContextVar[Any] = ContextVar("_shell_in_use", default=None)
+
+
+@contextlib.contextmanager
+def using_shell(shell: Any) -> Iterator[None]:
+    """Have plain calls show their status in this shell: there may be others in the process."""
+    token = _shell_in_use.set(shell)
+    try:
+        yield
+    finally:
+        _shell_in_use.reset(token)
+
+
+def running_shell() -> Any:
+    """Return the IPython shell of this call; None in a script. IPython is not imported."""
+    module = sys.modules.get("IPython")
+    return _shell_in_use.get() or (module.get_ipython() if module is not None else None)
+
+
+def is_rich(shell: Any) -> bool:
+    """Return True if the shell's outputs are shown by a front end that knows HTML."""
     return "text/html" in _active_types(shell)
 
 
-def _format(shell: InteractiveShell, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    data, metadata = formatter_of(shell).format(value)  # type: ignore[no-untyped-call]  # IPython's
+def _as_line(value: object) -> object:
+    return StatusLine(value) if isinstance(value, str) else value
+
+
+def _format(shell: Any, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    data, metadata = shell.display_formatter.format(value)
     return data, metadata
 
 
-def _active_types(shell: InteractiveShell) -> list[str]:
-    return list(formatter_of(shell).active_types)
+def _active_types(shell: Any) -> list[str]:
+    return list(shell.display_formatter.active_types)
+
+
+def _capturing_output(shell: Any) -> Any:
+    """Return the `ipywidgets.Output` that captures what the cell now shows; None if none does."""
+    module = sys.modules.get("ipywidgets.widgets.widget_output")
+    kernel = getattr(shell, "kernel", None)
+    if module is None or kernel is None:
+        return None
+    header = (kernel.get_parent("shell") or {}).get("header", {})
+    widgets = sys.modules["ipywidgets.widgets.widget"]._instances.values()  # the public one copies
+    asked = header.get("msg_id")
+    return next(
+        (w for w in widgets if isinstance(w, module.Output) and asked and w.msg_id == asked), None
+    )
+
+
+def _rewrite(stream: TextIO, text: str) -> None:
+    """Replace the last line of a terminal; a stream that cannot hold a sign gets a substitute."""
+    if not stream.isatty():
+        return
+    width = shutil.get_terminal_size().columns - 1
+    encoding = stream.encoding or "ascii"
+    stream.write(_ERASE_LINE + text[:width].encode(encoding, "replace").decode(encoding))
+    stream.flush()
 
 
 def _later(seconds: float, function: Callable[[], None]) -> None:
@@ -248,4 +345,4 @@ def _later(seconds: float, function: Callable[[], None]) -> None:
         await anyio.sleep(seconds)
         function()
 
-    _bridge.spawn(wait_and_call)
+    _loop.spawn(wait_and_call)

@@ -1,42 +1,44 @@
-"""History: everything that was ever generated with this home, and the way back to it."""
+"""History: everything that was generated with one home, and the way back to it.
 
-from __future__ import annotations
+Every answer costs what it returns, not what there is.
+"""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import anyio
 
-from imagen_widget import _bridge
-from imagen_widget._generate._recall import as_reused, recall
-from imagen_widget._journal import Journal
-from imagen_widget._journal._rows import JobRow, State
-from imagen_widget._protocol._ticket import Ticket
-from imagen_widget._provenance import read
-from imagen_widget._settings import home_folder, load_settings
-from imagen_widget._store import Store
-from imagen_widget.errors import CredentialsError, ImagenError, InvalidRequest, QueueError
+from imagen_widget import _html, _loop
+from imagen_widget._journal import Filter, Record
+from imagen_widget._provenance import Provenance
+from imagen_widget._request import ImageRequest
+from imagen_widget._result import Generation, settings_from
+from imagen_widget._runs import LEASE_SECONDS, Run, Session, Submitted
+from imagen_widget._settings import load_settings
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from imagen_widget._provenance import Provenance
-    from imagen_widget._request import ImageRequest
-    from imagen_widget._result import Generation
-    from imagen_widget._settings import Settings
-
-_MOST_AT_ONCE = 4
+_PAGE_ROWS = 50
+_MAX_RESUMED_AT_ONCE = 16
 _RESUME_SECONDS = 300.0
+_UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
+_SAME_TIME_SECONDS = 60.0
+_SHOWN = 10
+_PICTURES = Filter(has_pictures=True)
+
+By = Literal["model", "user", "series", "provider", "day"]
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """What came of one pending job: its pictures, or why there are none yet."""
 
-    row: JobRow
+    record: Record
     generation: Generation | None = None
     error: ImagenError | None = None
 
@@ -48,85 +50,219 @@ class Spending:
     session: Decimal
     today: Decimal
     month: Decimal
-    by_model: dict[str, Decimal]
+    by_model: dict[str, Decimal] = field(hash=False)
 
 
 class History:
-    """The generations of one home folder, newest first; shared by all notebooks that use it.
+    """The generations of one home, newest first; shared by all notebooks that use it.
 
     Args:
         home: The folder; IMAGEN_HOME or the user's data folder by default.
+        session: The journal and store of a studio, in place of `home`.
     """
 
-    def __init__(self, home: str | Path | None = None) -> None:
-        self._home = home_folder(home)
-        self._journal = Journal(self._home)
-        self._store = Store(self._home)
+    def __init__(self, home: str | Path | None = None, *, session: Session | None = None) -> None:
+        self._session = session or Session(load_settings(home=home, need_key=False))
+        self._journal = self._session.journal
+        self._store = self._session.store
+
+    # ---------------------------------------------------------------------------------- looking
 
     def __iter__(self) -> Iterator[Generation]:
         """Iterate over the generations whose pictures are kept, newest first."""
-        return self.search("")
-
-    def search(self, text: str) -> Iterator[Generation]:
-        """Iterate over the generations whose prompt has all the words, newest first."""
-        for row in self._journal.rows(state=State.DONE, contains=text or None):
-            generation = recall(row, self._store)
-            if generation is not None:
-                yield generation
+        return self.search()
 
     def __len__(self) -> int:
-        """Return how many jobs are done."""
-        return len(self._journal.rows(state=State.DONE))
+        """Return how many generations there are."""
+        return self._journal.count(_PICTURES)
 
-    def find(self, request: ImageRequest, *, provider: str | None = None) -> Generation | None:
-        """Return the newest generation of a request that means the same, or None.
-
-        A demo picture never answers a real request, nor the other way round.
-        """
-        name = provider or load_settings(need_key=False).provider.name
-        row = self._journal.find(request.fingerprint, provider=name)
-        known = recall(row, self._store) if row is not None else None
-        return as_reused(known) if known is not None else None
-
-    @staticmethod
-    def settings_from(picture: str | Path | bytes) -> Provenance:
-        """Return what a saved picture says of itself: its request, job, provider, date and seed.
-
-        `generate` with the prompt and parameters of its `.request` asks for the same again.
+    def search(
+        self,
+        text: str = "",
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        since: datetime | date | None = None,
+        rating: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Generation]:
+        """Iterate over matching generations, newest first.
 
         Args:
-            picture: A PNG, JPEG or WebP file, or its bytes.
+            text: Words that the prompt contains, letter case aside.
+            model: An alias or an endpoint id.
+            provider: The provider's name.
+            since: A moment or a day; local time if it names no zone.
+            rating: The least number of stars.
+            limit: How many at most.
+        """
+        models = self._session.models
+        wanted = replace(
+            _PICTURES,
+            text=text,
+            model=None if model is None else models.resolve(model, provider or ""),
+            provider=provider,
+            since=None if since is None else _moment(since),
+            rating=rating,
+        )
+        return self.matching(wanted, limit=limit)
+
+    def matching(self, wanted: Filter, *, limit: int | None = None) -> Iterator[Generation]:
+        """Iterate over the generations that a filter accepts, in its order."""
+        before: Any = None
+        left = limit
+        while left is None or left > 0:
+            count = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
+            records = self._journal.query(wanted, limit=count, before=before)
+            for record in records:
+                generation = self._session.recall(record)
+                if generation is not None:
+                    yield generation
+                    left = None if left is None else left - 1
+            if len(records) < count:
+                return
+            before = records[-1]
+
+    def page(
+        self, wanted: Filter = _PICTURES, *, limit: int = 12, before: Record | None = None
+    ) -> list[Record]:
+        """Return one page of records; `before` is the last record of the page before."""
+        return self._journal.query(wanted, limit=limit, before=before)
+
+    def count(self, wanted: Filter = _PICTURES) -> int:
+        """Return how many generations a filter accepts."""
+        return self._journal.count(wanted)
+
+    def recall(self, record: Record) -> Generation | None:
+        """Return what a job brought; None if one of its pictures is no longer kept."""
+        return self._session.recall(record)
+
+    def get(self, generation_id: str) -> Generation:
+        """Return the generation with this id.
+
+        Raises:
+            InvalidRequest: There is none, or its pictures are gone.
+        """
+        try:
+            found = self._session.recall(self._journal.get(generation_id))
+        except ImagenError:
+            found = None
+        if found is None:
+            raise InvalidRequest(
+                f"History has no generation {generation_id[:40]!r}.",
+                remedy="List what there is with %imagen_history.",
+                field="id",
+            )
+        return found
+
+    def find(self, request: ImageRequest, *, provider: str | None = None) -> Generation | None:
+        """Return the newest generation of an equal request, as a free answer; None if unknown.
+
+        A demo picture never answers a real request, nor the reverse.
+        """
+        name = provider or self._session.settings.account.name
+        record = self._journal.find(request.fingerprint, name)
+        known = None if record is None else self._session.recall(record)
+        return None if known is None else known.as_reused()
+
+    @staticmethod
+    def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
+        """Return what a saved picture says of itself: its request, job, provider, date and seed.
+
+        `generate` with the fields of its `.request` asks for the same again.
+
+        Args:
+            picture: A picture file, its bytes, or the file NAME.json beside it.
 
         Raises:
             InvalidRequest: The file cannot be read, or carries no settings.
         """
-        try:
-            data = (
-                picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
-            )
-        except OSError as error:
-            raise InvalidRequest(
-                f"The picture cannot be read: {error.strerror}",
-                remedy="Give the path of a PNG, JPEG or WebP file.",
-                field="picture",
-            ) from None
-        found = read(data)
-        if found is None:
-            raise InvalidRequest(
-                "The picture carries no settings.",
-                remedy="Copies saved by imagen_widget do, and those of AUTOMATIC1111; originals in "
-                "IMAGEN_HOME, edited pictures and those sent by a messenger do not.",
-                field="picture",
-            )
-        return found
+        return settings_from(picture)
 
-    def pending(self) -> list[JobRow]:
+    def verify(self) -> list[str]:
+        """Hash every kept picture again, and return one line for each that is lost or changed."""
+        problems = []
+        before: Record | None = None
+        while records := self._journal.query(_PICTURES, limit=_PAGE_ROWS, before=before):
+            before = records[-1]
+            for record in records:
+                for kept in record.images:
+                    name = f"{record.request_id or record.id}: picture {kept.index + 1}"
+                    if self._store.path(kept.digest) is None:
+                        problems.append(f"{name} is gone")
+                    elif not self._store.verify(kept.digest):
+                        problems.append(f"{name} has changed")
+        return problems
+
+    def __repr__(self) -> str:
+        return f"<History: {_counted(len(self))} in {self._session.settings.home}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        newest = list(self.search(limit=_SHOWN))
+        total = len(self)
+        more = f"; the newest {len(newest)} below" if total > len(newest) else ""
+        lines = [f"{_counted(total)}{more}", *(f"  {g.summary}" for g in newest)]
+        cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
+        return {
+            "text/plain": "\n".join(lines),
+            "text/html": _html.figures(cells, caption=_html.escape(lines[0])),
+        }
+
+    def thumbnail(self, generation: Generation, *, width: int = 384) -> str:
+        """Return the first picture as a small HTML image; a line of text if it cannot be drawn."""
+        image = generation[0]
+        digest = f"sha256:{image.path.name.partition('-')[2].partition('.')[0]}"
+        small = self._store.thumbnail(digest)
+        if small is None:
+            return f"<em>{_html.escape(image.path.name)}</em>"
+        shown = min(width, small.width)
+        style = "border-radius:6px"
+        return _html.image(small.data, small.media_type, alt=image.alt, width=shown, style=style)
+
+    # ---------------------------------------------------------------------------------- choosing
+
+    def rate(self, generation: Generation, stars: int) -> None:
+        """Give a generation 0 to 5 stars.
+
+        Raises:
+            InvalidRequest: The number is not 0 to 5.
+        """
+        if isinstance(stars, bool) or stars not in range(6):
+            raise InvalidRequest(
+                f"rating: {str(stars)[:40]} is not allowed.", remedy="Use 0 to 5.", field="rating"
+            )
+        self._journal.rate(generation.id, int(stars))
+
+    def rating(self, generation: Generation) -> int:
+        """Return a generation's stars, 0 to 5."""
+        return self._journal.get(generation.id).rating
+
+    def delete(self, generation: Generation) -> None:
+        """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
+        self._journal.delete(generation.id)
+        for digest in self._own_digests(generation.id):
+            self._store.trash(digest)
+
+    def undelete(self, generation_id: str) -> None:
+        """Bring a deleted generation and its files back."""
+        for kept in self._journal.get(generation_id).images:
+            self._store.restore(kept.digest)
+        self._journal.undelete(generation_id)
+
+    def _own_digests(self, job_id: str) -> list[str]:
+        """Return the pictures of a job that no other job shows."""
+        record = self._journal.get(job_id)
+        return [k.digest for k in record.images if not self._journal.uses(k.digest)]
+
+    # ---------------------------------------------------------------------------------- fetching
+
+    def pending(self) -> list[Record]:
         """Return the jobs that were submitted and not fetched, and that nobody is fetching."""
         self._journal.recover()
         return self._journal.pending()
 
-    def unknown(self) -> list[JobRow]:
-        """Return the jobs of which nobody knows whether the provider took them."""
+    def unknown(self) -> list[Record]:
+        """Return the jobs of which nobody knows whether the provider accepted them."""
         self._journal.recover()
         return self._journal.unknown()
 
@@ -147,111 +283,137 @@ class History:
             raise errors[0]
         return fetched
 
-    def resume_all(self) -> list[Resumed]:
-        """Fetch what is pending, oldest first, and return what came of each job."""
-        self._store.sweep_parts()
-        rows = self.pending()
-        return _bridge.run(_resume_rows, rows, self._home) if rows else []
+    def resume_all(self, on: Callable[[Resumed], None] | None = None) -> list[Resumed]:
+        """Fetch what is pending, oldest first, and return what came of each job.
 
-    def spend(self, since: datetime | None = None) -> float:
-        """Return US dollars spent or reserved since a moment, today by default."""
-        return float(self._journal.spend(since or _midnight()))
+        Args:
+            on: Called on the loop thread as each job is fetched or given up.
+        """
+        self._store.sweep_parts()
+        records = self.pending()
+        return _loop.run(self._resume_all, records, on) if records else []
+
+    async def _resume_all(
+        self, records: list[Record], on: Callable[[Resumed], None] | None
+    ) -> list[Resumed]:
+        outcomes: dict[str, Resumed] = {}
+        turns = anyio.CapacityLimiter(_MAX_RESUMED_AT_ONCE)
+
+        async def resume(record: Record, *, expired: bool = False) -> None:
+            async with turns:
+                outcome = await self._resumed(record, expired=expired)
+            outcomes[record.id] = outcome
+            if on is not None:
+                on(outcome)
+
+        async with anyio.create_task_group() as group:
+            for record in records:
+                group.start_soon(resume, record)
+        for record in records:
+            if outcomes[record.id].error is _NOT_KNOWN and _is_expired(record, outcomes.values()):
+                await resume(record, expired=True)
+        return [outcomes[record.id] for record in records]
+
+    async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
+        """Fetch one job; one that fails does not stop the others."""
+        try:
+            with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
+                return Resumed(record, await self._resume(record, scope, expired=expired))
+            return Resumed(record, error=_NOT_KNOWN)
+        except ImagenError as error:
+            return Resumed(record, error=error)
+        except Exception as error:  # noqa: BLE001 - one odd row must not stop the others
+            odd = QueueError(
+                f"The job {record.request_id} cannot be resumed ({type(error).__name__}: {error}).",
+                remedy="It stays as it is; upgrade imagen-widget, then resume again.",
+            )
+            return Resumed(record, error=odd)
+
+    async def _resume(
+        self, record: Record, scope: anyio.CancelScope, *, expired: bool
+    ) -> Generation | None:
+        """Return a job's pictures; None if another process is fetching them.
+
+        The scope ends the attempt, unless the provider shows that it knows the job.
+        """
+        session = self._session.sibling(record)
+        verbs = session.journal
+        leased = await session.record(verbs.lease, record.id, LEASE_SECONDS)
+        record = await session.record(verbs.get, record.id)
+        if not leased:
+            return session.recall(record)
+
+        def report(event: object) -> None:
+            if not isinstance(event, Submitted):
+                scope.deadline = math.inf
+
+        run = Run(session, record.request, report=report, timeout=_RESUME_SECONDS)
+        return await run.resume(record, expired=expired)
+
+    # ---------------------------------------------------------------------------------- spending
+
+    def spend(self, since: datetime | date | None = None) -> float:
+        """Return US dollars spent or reserved since a moment; today by default."""
+        return float(self._journal.spend(_moment(since or _today())))
+
+    def spend_by(self, what: By, since: datetime | date | None = None) -> dict[str, Decimal]:
+        """Return US dollars since a moment, this month by default, by one of these.
+
+        Args:
+            what: `model`, `user`, `series`, `provider` or `day`.
+            since: A moment or a day.
+        """
+        found = self._journal.spend(_moment(since or _today().replace(day=1)), by=what)
+        return dict(found)
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""
-        month = _midnight().replace(day=1)
+        month = _moment(_today().replace(day=1))
         return Spending(
             session=self.session_spend(),
-            today=self._journal.spend(_midnight()),
+            today=self._journal.spend(_moment(_today())),
             month=self._journal.spend(month),
-            by_model=self._journal.spend(month, by_model=True),
+            by_model=self._journal.spend(month, by="model"),
         )
 
     def session_spend(self) -> Decimal:
-        """Return US dollars that this process's own jobs cost, or have reserved."""
-        from imagen_widget._generate._engine import (
-            session_jobs,  # here: whoever only looks needs no httpx
-        )
-
-        rows = [self._journal.get(job_id) for job_id in session_jobs(self._home)]
-        amounts = [row.price if row.cost is None else row.cost for row in rows]
+        """Return US dollars that this process's own jobs cost or have reserved."""
+        records = [self._journal.get(job_id) for job_id in self._session.written]
+        amounts = [record.price if record.cost is None else record.cost for record in records]
         return sum((amount for amount in amounts if amount is not None), Decimal(0))
 
-    def verify(self) -> list[str]:
-        """Hash every kept picture again, and return one line for each that is lost or changed."""
-        problems = []
-        for row in self._journal.rows(state=State.DONE):
-            for image in row.images:
-                if self._store.path(image.digest) is None:
-                    problems.append(f"{row.request_id}: picture {image.index + 1} is gone")
-                elif not self._store.verify(image.digest):
-                    problems.append(f"{row.request_id}: picture {image.index + 1} has changed")
-        return problems
-
     def close(self) -> None:
-        """Close the journal's file; a later call opens it again."""
-        self._journal.close()
+        """Close the journal; a later call opens it again."""
+        with contextlib.suppress(ImagenError):
+            self._journal.close()
 
 
-async def _resume_rows(rows: list[JobRow], home: Path) -> list[Resumed]:
-    outcomes: dict[str, Resumed] = {}
-    turns = anyio.CapacityLimiter(_MOST_AT_ONCE)
-
-    async def resume(row: JobRow) -> None:
-        async with turns:
-            try:
-                generation = await _resume_row(row, home)
-            except ImagenError as error:
-                outcomes[row.id] = Resumed(row, error=error)
-                return
-            except Exception as error:  # noqa: BLE001 - one odd row must not stop the others
-                outcomes[row.id] = Resumed(row, error=_odd(row, error))
-                return
-        outcomes[row.id] = Resumed(row, generation)
-
-    async with anyio.create_task_group() as group:
-        for row in rows:
-            group.start_soon(resume, row)
-    return [outcomes[row.id] for row in rows]
+_NOT_KNOWN = QueueError(
+    "The provider does not know the job yet.",
+    remedy="It stays resumable: try again later. After an hour it counts as expired.",
+)
 
 
-async def _resume_row(row: JobRow, home: Path) -> Generation | None:
-    """Return a job's pictures, or None where somebody else is fetching them."""
-    from imagen_widget._generate._engine import (
-        engine_for,  # here: whoever only looks needs no httpx
-    )
-    from imagen_widget._generate._work import Work
-
-    settings = _settings_of(row, home)
-    engine = engine_for(settings)
-    leased: bool = await engine.record(engine.journal.lease, row.id, _RESUME_SECONDS * 2)
-    row = await engine.record(engine.journal.get, row.id)
-    if not leased:
-        return recall(row, engine.store)  # somebody is fetching it, or was quicker
-    work = Work(row.request, settings, engine, report=lambda _: None, timeout=_RESUME_SECONDS)
-    return await work.resume(row, Ticket.from_json(row.ticket_json or ""))
-
-
-def _odd(row: JobRow, error: Exception) -> QueueError:
-    return QueueError(
-        f"The job {row.request_id} could not be taken up ({type(error).__name__}: {error}).",
-        remedy="It stays where it is; upgrade imagen-widget, then resume again.",
+def _is_expired(record: Record, outcomes: Iterable[Resumed]) -> bool:
+    """Return True if the provider knows another job of the same minute, so that one is gone."""
+    return any(
+        other.generation is not None
+        and (other.record.provider, other.record.base_url) == (record.provider, record.base_url)
+        and abs(other.record.created_at - record.created_at) < _SAME_TIME_SECONDS
+        for other in outcomes
     )
 
 
-def _settings_of(row: JobRow, home: Path) -> Settings:
-    """Return settings that reach the place where the job was submitted, and no other."""
-    settings = load_settings(provider=row.provider, home=home)
-    if settings.base_url != row.base_url:
-        raise CredentialsError(
-            f"The job {row.request_id} was submitted to {row.base_url}, and the key now set is "
-            f"for {settings.base_url}.",
-            remedy=f"Set IMAGEN_BASE_URL={row.base_url} and its key, then resume again.",
-        )
-    return settings
+def _today() -> date:
+    return datetime.now().astimezone().date()
 
 
-def _midnight() -> datetime:
-    now = datetime.now().astimezone()
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight if midnight <= now else midnight - timedelta(days=1)
+def _moment(since: datetime | date) -> datetime:
+    """Return a moment with its zone; a day begins at local midnight."""
+    if isinstance(since, datetime):
+        return since.astimezone()
+    return datetime.combine(since, time()).astimezone()
+
+
+def _counted(number: int) -> str:
+    return f"{number} generation{'' if number == 1 else 's'}"

@@ -4,14 +4,9 @@ Prompts, logs, errors, model and file names are never Markdown, Label or HTMLMat
 `$5 and $6` and run script; they pass through `escape` and land as text.
 """
 
-from __future__ import annotations
-
 import base64
 import html
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
 
 
 def escape(text: object) -> str:
@@ -25,11 +20,10 @@ def attributes(**values: object) -> str:
     True gives the bare name, False nothing.
     """
     parts = []
-    for name, value in values.items():
-        if value is None or value is False:
-            continue
-        name = name.rstrip("_").replace("_", "-")  # noqa: PLW2901 - the spelling of the same name
-        parts.append(f" {name}" if value is True else f' {name}="{escape(value)}"')
+    for python_name, value in values.items():
+        name = python_name.rstrip("_").replace("_", "-")
+        if value is not None and value is not False:
+            parts.append(f" {name}" if value is True else f' {name}="{escape(value)}"')
     return "".join(parts)
 
 

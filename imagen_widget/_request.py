@@ -1,216 +1,421 @@
-"""ImageRequest: a prompt with its parameters, checked against the catalogue.
+"""ImageRequest: a model and exactly what would be sent to it, checked before anything is.
 
-Nothing here does I/O. Only what was given is kept, because only what was given is sent.
+Only what was given is in it. Pictures stand in it as digests or https addresses, and the
+fingerprint that decides reuse is over the model and the body, nothing else.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
+import keyword
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from imagen_widget._catalog import (
+from imagen_widget._inputs import Input, place_inputs
+from imagen_widget._models import (
+    COMMON_NAMES,
     DEFAULT_MODEL,
-    Choice,
+    Catalogue,
     Model,
-    Parameter,
-    Whole,
-    find_model,
-    resolve_endpoint,
+    short_name,
+    size_pixels,
 )
+from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+MAX_BODY_BYTES = 1_000_000
 
-NAMED_PARAMETERS = (
-    "aspect_ratio",
-    "num_images",
-    "resolution",
-    "output_format",
-    "seed",
-    "safety_tolerance",
-)
-_LONGEST_BODY_BYTES = 1_000_000
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_ROLES = ("prompt", "count", "seed")
+_V1_NAMES = ("prompt", "num_images", "seed")
+_TAKEN = {  # what `generate` itself takes; a model's field of that name goes by `extra`
+    *("prompt", "model", "image", "images", "mask", "reuse", "timeout"),
+    *("on_event", "strict", "quiet", "extra"),
+}
+_OPTIONS = {
+    "aspect_ratio": "--ar",
+    "num_images": "-n",
+    "output_format": "--format",
+    "seed": "-s",
+}
+_PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A checked request for pictures; build it with `ImageRequest.create`.
+    """A checked request for pictures; `ImageRequest.create` makes one.
+
+    What was given can be read as attributes by the fields' names; the six common names are None
+    if they were not given.
 
     Attributes:
-        prompt: What the pictures show, exactly as typed.
         model: The endpoint id.
-        aspect_ratio: Width to height, like `16:9`; None where the model's default is meant.
-        num_images: How many pictures, or None.
-        resolution: `1K`, `2K` …, or None.
-        output_format: `png`, `jpeg` or `webp`, or None.
-        seed: A whole number, or None for a random one.
-        safety_tolerance: `1` (strict) to `6`, or None.
-        extra: Fields passed through to a model outside the catalogue.
+        body: What is sent, as canonical JSON.
+        prompt: What the pictures show, exactly as typed; None if the model was given none.
+        count: How many pictures are asked for.
+        seed: The seed that was asked for; None if it is left to the server.
+        inputs: The pictures that were given.
+        notes: What was translated or made smaller, in words.
+        names: The fields of prompt, count and seed.
     """
 
-    prompt: str
-    model: str = DEFAULT_MODEL
-    aspect_ratio: str | None = None
-    num_images: int | None = None
-    resolution: str | None = None
-    output_format: str | None = None
-    seed: int | None = None
-    safety_tolerance: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    model: str
+    body: str
+    prompt: str | None = field(default=None, compare=False)
+    count: int = field(default=1, compare=False)
+    seed: int | None = field(default=None, compare=False)
+    inputs: tuple[Input, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    names: tuple[str, ...] = field(default=_V1_NAMES, compare=False, repr=False)
 
     @classmethod
-    def create(cls, prompt: str, *, model: str | None = None, **parameters: object) -> ImageRequest:
-        """Check a prompt and its parameters; parameters that are None count as not given.
+    def create(
+        cls,
+        prompt: str | None = None,
+        *,
+        model: str | None = None,
+        image: Any = None,
+        images: Any = None,
+        mask: Any = None,
+        strict: bool = True,
+        extra: Mapping[str, object] | None = None,
+        known: Model | None = None,
+        base_url: str = "",
+        **fields: object,
+    ) -> "ImageRequest":
+        """Check a request and return it; values that are None count as not given.
 
         Args:
-            prompt: What the pictures should show; not empty.
-            model: An alias (`imagen4`, `nano-banana-2`, …) or an endpoint id like `owner/name`.
-            parameters: The fields of this class; for a model outside the catalogue any others,
-                which are passed on as they are.
+            prompt: What the pictures should show.
+            model: An alias or an endpoint id; Imagen 4 if None.
+            image: A picture as input: a path, bytes, a PIL image, an https address, a
+                `GeneratedImage` or a `Generation`.
+            images: Several of them.
+            mask: A picture that is white where the first one is to be changed.
+            strict: Whether unknown fields and excluded values are refused.
+            extra: Fields whose names are taken by these arguments.
+            known: What is known of the model; by default what is bundled.
+            base_url: Where it goes; pictures may have http addresses if that is this machine.
+            fields: The model's own fields.
 
         Raises:
-            InvalidRequest: The prompt is empty, the model takes no such field, or the value is
-                none of those allowed; the message names the field and what is allowed.
+            InvalidRequest: The model does not take it; the message names field, value and what is
+                allowed.
         """
-        # Notebooks are not type-checked: a prompt may be anything.
-        text = prompt if isinstance(prompt, str) else ""  # type: ignore[redundant-expr]  # see above
-        if not text.strip():
-            raise InvalidRequest(
-                "prompt: it is empty.", remedy="Say what the picture should show.", field="prompt"
+        if known is None:
+            catalogue = Catalogue(None)
+            model_id = catalogue.resolve(DEFAULT_MODEL if model is None else model)
+            known = catalogue.known(model_id) or catalogue.unknown(model_id)
+        given = _joined(fields, read_extra(extra), prompt)
+        refuse_reserved(given, taken=tuple(f.name for f in known.fields))
+        placed: dict[str, Any] = {}
+        inputs: tuple[Input, ...] = ()
+        by_role = any(value is not None for value in (image, images, mask))
+        if by_role or _has_pictures(known, given):
+            placed, inputs = place_inputs(
+                known, image, images, mask, fields=given, base_url=base_url
             )
-        if _LONE_SURROGATE.search(prompt):
-            raise InvalidRequest(
-                "prompt: it holds half of a character (a lone surrogate), which cannot be sent.",
-                remedy="Type or paste the text again.",
-                field="prompt",
-            )
-        endpoint = resolve_endpoint(model if model is not None else DEFAULT_MODEL)
-        given = {name: value for name, value in parameters.items() if value is not None}
-        known = find_model(endpoint)
-        checked = _check_known(known, given) if known else _check_unknown(endpoint, given)
-        named = {name: checked.pop(name) for name in NAMED_PARAMETERS if name in checked}
-        return cls(prompt=prompt, model=endpoint, extra=MappingProxyType(checked), **named)
-
-    @property
-    def count(self) -> int:
-        """How many pictures are asked for."""
-        return self.num_images or 1
-
-    @property
-    def catalogued(self) -> Model | None:
-        """The catalogue's entry for the model, or None."""
-        return find_model(self.model)
+        checked = known.check({"prompt": prompt, **given, **placed}, strict=strict)
+        roles = (known.role(role) for role in _ROLES)  # type: ignore[arg-type]
+        pairs = zip(roles, _V1_NAMES, strict=True)
+        return cls(
+            model=known.id,
+            body=_canonical(checked.arguments),
+            prompt=checked.prompt,
+            count=checked.count,
+            seed=checked.seed,
+            inputs=inputs,
+            notes=(*checked.notes, *(note for i in inputs if (note := i.note))),
+            names=tuple(role.name if role else name for role, name in pairs),
+        )
 
     def arguments(self) -> dict[str, Any]:
-        """Return the JSON object to send: the prompt first, then what was given."""
-        body: dict[str, Any] = {"prompt": self.prompt}
-        body.update(self.parameters())
-        return body
+        """Return what is sent, as JSON values: the prompt first."""
+        body = json.loads(self.body)
+        first = {n: body[n] for n in self.names[:1] if n in body}
+        return {**first, **body}
 
-    def parameters(self) -> dict[str, Any]:
-        """Return what was given besides prompt and model, in the order of the wire."""
-        named = ((name, getattr(self, name)) for name in NAMED_PARAMETERS)
-        given = {name: value for name, value in named if value is not None}
-        given.update(self.extra)
-        return given
+    def __getattr__(self, name: str) -> Any:
+        """Return the value of a field by its name."""
+        if not name.startswith("_") and name not in self.__slots__:
+            arguments = json.loads(self.body)
+            if name in arguments:
+                return arguments[name]
+            if name == "num_images":
+                return arguments.get(self.names[1])
+            if name in COMMON_NAMES:
+                return None
+        raise AttributeError(f"the request has no field {name!r}")
 
     @property
     def fingerprint(self) -> str:
-        """A hash that is equal for requests which mean the same.
-
-        Defaults count as not given, and blanks around the prompt as none.
-        """
-        parameters = self.parameters()
-        model = self.catalogued
-        if model is not None:
-            defaults = {p.name: p.default for p in model.parameters}
-            parameters = {n: v for n, v in parameters.items() if defaults.get(n) != v}
-        meaning = {"model": self.model, "prompt": self.prompt.strip(), "parameters": parameters}
-        text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        """A hash that is equal for requests of which the same is sent."""
+        text = f"{self.model}\n{self.body}"
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> str:
         """Return the request as JSON text, for the journal."""
-        return json.dumps({"model": self.model, **self.arguments()}, ensure_ascii=False)
+        saved: dict[str, Any] = {"version": 2, "model": self.model, "names": self.names}
+        if self.inputs:
+            saved["inputs"] = [picture.to_dict() for picture in self.inputs]
+        return f'{json.dumps(saved, ensure_ascii=False)[:-1]}, "arguments": {self.body}}}'
 
     @classmethod
-    def from_json(cls, text: str) -> ImageRequest:
-        """Return the request that `to_json` wrote; values are trusted, since they were checked."""
-        fields = json.loads(text)
-        extra = {
-            name: fields.pop(name)
-            for name in list(fields)
-            if name not in {"prompt", "model", *NAMED_PARAMETERS}
-        }
-        return cls(**fields, extra=MappingProxyType(extra))
+    def from_json(cls, text: str) -> "ImageRequest":
+        """Return the request that `to_json` wrote, or version 0.1's flat object.
+
+        Values are trusted, since they were checked; the input pictures come without their bytes.
+        """
+        saved = json.loads(text)
+        if saved.get("version") == 2 and isinstance(saved.get("arguments"), dict):
+            arguments, names = saved["arguments"], tuple(saved["names"])
+        else:
+            arguments, names = {n: v for n, v in saved.items() if n != "model"}, _V1_NAMES
+        prompt, count, seed = (arguments.get(name) for name in names)
+        return cls(
+            model=saved["model"],
+            body=_canonical(arguments),
+            prompt=prompt if isinstance(prompt, str) else None,
+            count=count if isinstance(count, int) and count > 0 else 1,
+            seed=seed if isinstance(seed, int) else None,
+            inputs=tuple(Input(**picture) for picture in saved.get("inputs", ())),
+            names=names,
+        )
 
 
-def _check_known(model: Model, given: dict[str, object]) -> dict[str, Any]:
-    taken = [p.name for p in model.parameters]
-    for name in given:
-        if name not in taken:
-            raise InvalidRequest(
-                f"{name}: {model.alias} takes no such field.",
-                remedy=f"It takes {', '.join(['prompt', *taken])}.",
-                field=name,
-            )
-    return {p.name: _check(p, given[p.name]) for p in model.parameters if p.name in given}
+def read_extra(extra: object) -> Mapping[str, object]:
+    """Return the fields whose names are taken.
+
+    Raises:
+        InvalidRequest: It is not a mapping of names to values.
+    """
+    if extra is None:
+        return {}
+    if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
+        raise InvalidRequest(
+            f"extra: it is a {type(extra).__name__}, not a mapping of names to values.",
+            remedy="Give a dict of the model's fields.",
+            field="extra",
+        )
+    return extra
 
 
-def _check(parameter: Parameter, value: object) -> str | int:
-    match parameter:
-        case Choice(name=name, allowed=allowed):
-            text = str(value).strip()
-            found = next((a for a in allowed if a.lower() == text.lower()), None)
-            if found is None:
-                raise _refused(name, value, f"one of {', '.join(allowed)}")
-            return found
-        case Whole(name=name, low=low, high=high):
-            number = _whole(value)
-            if number is None or not low <= number <= high:
-                raise _refused(name, value, f"a whole number from {low} to {high}")
-            return number
+def _joined(
+    fields: Mapping[str, object], more: Mapping[str, object], prompt: object
+) -> dict[str, object]:
+    """Return the fields with those of `extra`; one that is in both places is refused."""
+    both = {"prompt": prompt, **fields}
+    twice = next((n for n in more if both.get(n) is not None and more[n] is not None), None)
+    if twice is not None:
+        raise InvalidRequest(
+            f"{twice[:60]}: it is given twice, once in extra.", remedy="Give it once.", field=twice
+        )
+    return {**fields, **more}
 
 
-def _whole(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return int(value) if _WHOLE.fullmatch(value.strip()) else None
-    try:
-        return value.__index__()  # type: ignore[attr-defined,no-any-return]  # numpy ints too
-    except (AttributeError, TypeError):
-        return None
-
-
-def _refused(name: str, value: object, allowed: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{name}: {_shown(value)} is not allowed.", remedy=f"Use {allowed}.", field=name
+def _has_pictures(known: Model, given: Mapping[str, object]) -> bool:
+    """Return True if a picture may have been given by a field's own name, or as a data address."""
+    if any(
+        given.get(f.name) is not None for f in known.fields if f.kind in {"picture", "pictures"}
+    ):
+        return True
+    return known.source == "none" and any(
+        not isinstance(value, str | int | float | None)
+        or (isinstance(value, str) and value[:5].lower() == "data:")
+        for value in given.values()
     )
 
 
-def _shown(value: object) -> str:
-    return repr(value[:40]) if isinstance(value, str) else repr(value)[:40]
+def _canonical(arguments: Mapping[str, Any]) -> str:
+    body = json.dumps(arguments, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    try:
+        size = len(body.encode())
+    except UnicodeEncodeError:
+        broken = next((n for n, v in arguments.items() if not _is_sound(v)), "prompt")
+        raise InvalidRequest(
+            f"{broken}: it holds half of a character (a lone surrogate), which cannot be sent.",
+            remedy="Type or paste the text again.",
+            field=broken,
+        ) from None
+    if size > MAX_BODY_BYTES:
+        largest = max(arguments, key=lambda name: len(str(arguments[name])))
+        raise InvalidRequest(
+            f"{largest}: the request is too large: {size:,} bytes.",
+            remedy=f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=….",
+            field=largest,
+        )
+    return body
 
 
-def _check_unknown(endpoint: str, given: dict[str, object]) -> dict[str, Any]:
+def _is_sound(value: object) -> bool:
+    try:
+        return bool(json.dumps(value, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        return False
+
+
+# ------------------------------------------------------------------------------- copy as code
+
+
+def as_python(
+    request: ImageRequest,
+    *,
+    known: Model | None = None,
+    seed: int | None = None,
+    job_id: str = "",
+) -> str:
+    """Return `generate(…)` that sends this request.
+
+    Args:
+        request: The request.
+        known: What is known of its model; by default what is bundled.
+        seed: The seed that the server chose, to send it again.
+        job_id: The journal's id of a job that was sent with it, by which pictures that are in no
+            other place can be named.
+    """
+    arguments, _ = _written(request, known, seed, job_id)
+    prompt = [] if request.prompt is None else [repr(request.prompt)]
+    return f"{_head(arguments)}generate({', '.join([*prompt, *arguments])})"
+
+
+def as_magic(
+    request: ImageRequest,
+    *,
+    known: Model | None = None,
+    seed: int | None = None,
+    job_id: str = "",
+) -> str:
+    """Return `%imagen …` that sends this request, as a cell if a line could be misread.
+
+    In the cell a bare `--` says that everything below is the prompt, to the letter. What the magic
+    cannot say comes as the Python call. The arguments are those of `as_python`.
+    """
+    arguments, options = _written(request, known, seed, job_id)
+    prompt = (request.prompt or "").replace("{{", "{{'{{'}}")  # the magic expands {{, nothing else
+    head, is_line = _head(arguments), not prompt or _fits_a_line(prompt)
+    if options is None or (head and not is_line):
+        return as_python(request, known=known, seed=seed, job_id=job_id)
+    if is_line:
+        return head + " ".join(filter(None, ("%imagen", prompt, *options)))
+    return " ".join(["%%imagen", *options, "--"]) + f"\n{prompt}"
+
+
+def _written(
+    request: ImageRequest, known: Model | None, seed: int | None, job_id: str
+) -> tuple[list[str], list[str] | None]:
+    """Return all but the prompt as Python's arguments and as the magic's options.
+
+    The options are None if the magic cannot say all of it.
+    """
+    known = known or Catalogue(None).known(request.model)
+    given = request.arguments()
+    if request.prompt is not None:
+        given.pop(request.names[0], None)
+    if seed is not None and request.seed is None and (known is None or known.role("seed")):
+        given[request.names[2]] = seed
+    arguments = [f"model={short_name(request.model)!r}"]
+    options: list[list[str] | None] = [["-m", short_name(request.model)]]
+    extra: list[str] = []
     for name, value in given.items():
-        if not name.isidentifier():
-            raise _refused(name[:40], value, "field names of letters, digits and _")
-        try:
-            size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
-        except (TypeError, ValueError, RecursionError):
-            raise _refused(name, type(value).__name__, "a value that JSON can hold") from None
-        if size > _LONGEST_BODY_BYTES:
-            raise _refused(name, f"{size} bytes", f"at most {_LONGEST_BODY_BYTES} bytes")
-    count = given.get("num_images")
-    if count is not None and (_whole(count) or 0) < 1:
-        raise _refused("num_images", count, f"a whole number from 1 for {endpoint}")
-    return dict(given)
+        pictures, role = _pictures(request, value, job_id), _role(known, name)
+        argument, code = name, repr(value)
+        if pictures is None:
+            options.append(_option(known, name, value))
+        else:
+            option = {"picture": "-i", "mask": "--mask"}.get(role, "")
+            words = [word for each in pictures for word in (option, _quoted(each.strip("'")))]
+            options.append(words if option else None)
+            one = len(pictures) == 1 and (option or not isinstance(value, list))
+            argument = {"picture": "image" if one else "images", "mask": "mask"}.get(role, name)
+            code = pictures[0] if one else f"[{', '.join(pictures)}]"
+        if argument == name and (
+            name in _TAKEN or not name.isidentifier() or keyword.iskeyword(name)
+        ):
+            extra.append(f"{name!r}: {code}")
+        else:
+            arguments.append(f"{argument}={code}")
+    arguments += [f"extra={{{', '.join(extra)}}}"] if extra else []
+    if not _is_strict(request, known):
+        return [*arguments, "strict=False"], None
+    if None in options:
+        return arguments, None
+    return arguments, [word for words in options for word in words or ()]
+
+
+def _option(known: Model | None, name: str, value: object) -> list[str] | None:
+    """Return an argument as an option of the magic; None if it has none for it."""
+    field = known.field(name) if known else None
+    option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+    if field is None and name not in COMMON_NAMES:
+        return None
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option[2:]}"]
+    if isinstance(value, dict) and (sides := size_pixels(value)):
+        return [option, f"{sides[0]}x{sides[1]}"]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return [option, _quoted(text)]
+
+
+def _quoted(text: str) -> str:
+    """Return a value as the magic reads it back to the letter."""
+    if _PLAIN_VALUE.fullmatch(text):
+        return text
+    if "{{" not in text and text.isprintable():
+        for quote in "\"'":
+            if quote not in text:
+                return f"{quote}{text}{quote}"
+    return f"{{{{{text!r}}}}}"
+
+
+def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | None:
+    """Return the expressions for the pictures that a value names; None if it names none."""
+    names = value if isinstance(value, list) else [value]
+    places: dict[Any, int] = {picture.key: place for place, picture in enumerate(request.inputs)}
+    if not names or not all(isinstance(name, str) and name in places for name in names):
+        return None
+
+    def expression(place: int) -> str:
+        picture = request.inputs[place]
+        if picture.url:
+            return repr(picture.url)
+        if picture.source_id:
+            return f"History().get({picture.source_id!r})[{picture.source_index}]"
+        if job_id:
+            return f"History().get({job_id!r}).inputs[{place}]"
+        return repr(picture.origin or "picture.png")
+
+    return [expression(places[name]) for name in names]
+
+
+def _head(arguments: list[str]) -> str:
+    needed = any("=History()" in text or "[History()" in text for text in arguments)
+    return "from imagen_widget import History\n" if needed else ""
+
+
+def _role(known: Model | None, name: str) -> str:
+    """Return the role of a model's field; of an unknown model by the names that most have."""
+    if known is None:
+        usual = {"image_url": "picture", "image_urls": "picture", "mask_url": "mask"}
+        return usual.get(name, "")
+    field = known.field(name)
+    return field.role if field else ""
+
+
+def _is_strict(request: ImageRequest, known: Model | None) -> bool:
+    """Return True if the request passes its model's check."""
+    try:
+        return known is None or bool(known.check(request.arguments()))
+    except InvalidRequest:
+        return False
+
+
+def _fits_a_line(prompt: str) -> bool:
+    """Return True if the prompt reads the same as part of a line: nothing in it is syntax there."""
+    words = prompt.split()
+    return (
+        prompt == prompt.strip()
+        and len(prompt.splitlines()) == 1
+        and not any(word.startswith(("-", "–", "—")) for word in words)
+        and prompt[0] not in "\"'?"
+        and prompt[-1] not in "\"'?;\\"
+    )

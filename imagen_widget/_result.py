@@ -1,45 +1,48 @@
 """GeneratedImage and Generation: pictures on disk with what is known of them.
 
 The bytes stay in the file and are read when asked for, so that a thousand results cost no memory.
-Both display themselves: a small copy that survives in the saved notebook, never the original.
+Both display themselves: small copies that survive in the saved notebook, never the original.
 """
 
-from __future__ import annotations
-
+import base64
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from imagen_widget import _html, _picture
-from imagen_widget._catalog import short_name
-from imagen_widget._provenance import Provenance, embed, file_stem
+from imagen_widget import _html, _picture, _provenance
+from imagen_widget._inputs import Input, PictureSource, from_file
+from imagen_widget._models import Catalogue, short_name
+from imagen_widget._picture import SUFFIXES, SVG, Preview
+from imagen_widget._provenance import NEVER, FoundRequest, Provenance
+from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
-    from imagen_widget._picture import Preview
-    from imagen_widget._request import ImageRequest
-
-_MOST_NAMES_TRIED = 10_000
+_MAX_ALT_CHARACTERS = 300
+_MAX_NAMES = 10_000
+_CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+_SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
 
 
 @dataclass(frozen=True)
-class GeneratedImage:
+class GeneratedImage(PictureSource):
     """One picture: its file, its facts, and where it came from.
 
     Attributes:
         path: Where the original bytes are kept.
-        media_type: `image/png`, `image/jpeg` or `image/webp`, as found in the bytes.
-        width: Pixels.
-        height: Pixels.
+        media_type: As found in the bytes: `image/png`, `image/jpeg`, `image/svg+xml`, …
+        width: Pixels; 0 if unknown.
+        height: Pixels; 0 if unknown.
         url: The provider's public address of it, which may have expired; or None.
-        provenance: The request, the job's id, the provider, the time, and the place in the job.
+        provenance: The request, the job's ids, the provider, the time, and the place in the job.
     """
 
     path: Path
@@ -47,7 +50,7 @@ class GeneratedImage:
     width: int
     height: int
     url: str | None
-    provenance: Provenance
+    provenance: Provenance[ImageRequest]
 
     @property
     def data(self) -> bytes:
@@ -66,99 +69,153 @@ class GeneratedImage:
 
     @cached_property
     def preview(self) -> Preview:
-        """A WebP copy of at most 1024 pixels and 110 KB, encoded once."""
+        """A WebP copy of at most 1024 pixels and 70 kB, encoded once."""
         return _picture.preview(self.data)
 
     @property
     def alt(self) -> str:
-        """What to read aloud in place of the picture: the prompt."""
-        return self.provenance.request.prompt
+        """What to read aloud in place of the picture: the prompt, or its beginning."""
+        text = self.provenance.request.prompt or ""
+        return text if len(text) <= _MAX_ALT_CHARACTERS else f"{text[: _MAX_ALT_CHARACTERS - 1]}…"
+
+    @property
+    def file_name(self) -> str:
+        """A readable name for copies: words of the prompt, the job's id, the place in the job."""
+        return f"{_provenance.file_stem(self.provenance)}{SUFFIXES[self.media_type]}"
 
     def save(self, path: str | Path, *, provenance: bool = True) -> Path:
         """Write a copy to a file, or under a readable name into a folder, and return its path.
 
-        The prompt and settings are written into the copy (PNG text, or EXIF and XMP), so that they
-        can be loaded back; `provenance=False` leaves them out, since a prompt is private.
+        The prompt and settings are written into the copy (PNG text, or EXIF and XMP), with IPTC's
+        mark for pictures made by a model; `provenance=False` leaves them out, since a prompt is
+        private. A picture that its maker signed (C2PA), and a format that holds no settings, is
+        copied as it is, and the settings go beside it: `fox.json` for `fox.png`.
 
         Args:
             path: A folder that exists, a name without suffix (a folder to make), or a file name
-                ending in .png, .jpg, .jpeg or .webp; another format than the served one is encoded
-                anew.
+                ending in .png, .jpg, .jpeg, .webp or the served format's own suffix. Another
+                format than that is encoded again, without the maker's signature.
             provenance: Whether the copy carries the settings.
 
         Raises:
-            InvalidRequest: The suffix names no picture format that is known here.
+            InvalidRequest: The picture cannot be written in the format that the suffix names.
         """
         target = Path(path).expanduser()
         if target.is_dir() or not target.suffix:
             target.mkdir(parents=True, exist_ok=True)
             return self._save_into(target, provenance=provenance)
-        data, media_type = self._encoded_for(target.suffix.lower())
+        data = self._encoded_for(target.suffix.lower())
+        data, inside = self._marked(data) if provenance else (data, True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(embed(data, media_type, self.provenance) if provenance else data)
+        target.write_bytes(data)
+        if not inside:
+            self._write_beside(target, data)
         return target
 
-    def to_pil(self) -> PILImage:
-        """Return the decoded picture as a Pillow image."""
-        from PIL import Image
+    def marked(self, *, provenance: bool = True) -> bytes:
+        """Return the bytes as `save` writes them, in the format that was served."""
+        return self._marked(self.data)[0] if provenance else self.data
 
-        picture = Image.open(self.path, formats=("PNG", "JPEG", "WEBP"))
-        picture.load()
-        return picture
+    def to_pil(self) -> "PILImage":
+        """Return the decoded picture as a Pillow image, upright."""
+        return _picture.open_picture(self.data)
+
+    def sources(self) -> tuple[Input, ...]:
+        """Return this picture as one that can be given as input."""
+        origin = self.provenance
+        words = " ".join((origin.request.prompt or short_name(origin.request.model)).split())[:40]
+        name = f"picture {origin.index + 1} of {words}"
+        place = {"source_id": origin.id, "source_index": origin.index}
+        return (from_file(self.path, "image", origin=name, **place),)
 
     def _save_into(self, folder: Path, *, provenance: bool) -> Path:
-        stem, suffix = file_stem(self.provenance), _picture.SUFFIXES[self.media_type]
-        data = embed(self.data, self.media_type, self.provenance) if provenance else self.data
-        for number in range(_MOST_NAMES_TRIED):
-            target = folder / f"{stem}{f'-{number + 1}' if number else ''}{suffix}"
-            if target.exists() and target.read_bytes() == data:
-                return target  # the same picture saved again is one file
-            with contextlib.suppress(FileExistsError), target.open("xb") as file:
-                file.write(data)
-                return target
+        data, inside = self.data, True
+        if provenance:
+            data, inside = self._marked(data)
+        name = Path(self.file_name)
+        for number in range(_MAX_NAMES):
+            target = folder / f"{name.stem}{f'-{number + 1}' if number else ''}{name.suffix}"
+            if not (target.exists() and target.read_bytes() == data):  # saved again: one file
+                try:
+                    with target.open("xb") as file:
+                        file.write(data)
+                except FileExistsError:
+                    continue
+            if not inside:
+                self._write_beside(target, data)
+            return target
         raise InvalidRequest(
-            f"There are {_MOST_NAMES_TRIED} files of this name in the folder.",
+            f"There are {_MAX_NAMES} files of this name in the folder.",
             remedy="Save to another folder.",
         )
 
-    def _encoded_for(self, suffix: str) -> tuple[bytes, str]:
-        wanted = {**{s: m for m, s in _picture.SUFFIXES.items()}, ".jpeg": "image/jpeg"}.get(suffix)
+    def _marked(self, data: bytes) -> tuple[bytes, bool]:
+        size = f"{self.width}x{self.height}"
+        name = short_name(self.provenance.request.model)
+        return _provenance.embed(data, self.provenance, size=size, model_name=name)
+
+    def _write_beside(self, path: Path, data: bytes) -> None:
+        """Write the settings beside a copy that cannot hold them; another's file stays."""
+        beside = next(
+            (
+                file
+                for file in _beside(path)
+                if not file.exists() or '"imagen_widget"' in _text(file)
+            ),
+            None,
+        )
+        if beside is not None:
+            text = _provenance.to_json(self.provenance, sha256=hashlib.sha256(data).hexdigest())
+            beside.write_text(text, encoding="utf-8")
+
+    def _encoded_for(self, suffix: str) -> bytes:
+        suffix = _SAME_SUFFIX.get(suffix, suffix)
+        if suffix == SUFFIXES[self.media_type]:
+            return self.data
+        wanted = _CONVERTED.get(suffix)
         if wanted is None:
             raise InvalidRequest(
-                f"path: there is no picture format {suffix!r}.",
-                remedy="End the name in .png, .jpg or .webp.",
+                f"path: {suffix!r} is not a picture format.",
+                remedy=f"End the name in .png, .jpg, .webp or {SUFFIXES[self.media_type]}.",
                 field="path",
             )
-        if wanted == self.media_type:
-            return self.data, wanted
-        return _picture.encode(self.data, wanted), wanted
+        if self.media_type == SVG:
+            raise InvalidRequest(
+                "path: an SVG drawing is not converted to pixels.",
+                remedy="End the name in .svg; browsers and drawing programs open it.",
+                field="path",
+            )
+        return _picture.encode(self.data, wanted)
 
     def __repr__(self) -> str:
-        return f"<GeneratedImage {self.width}x{self.height} {self.media_type} {self.path.name}>"
+        return f"<GeneratedImage {self._size()} {self.media_type} {self.path.name}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return {
-            "text/plain": f"{self!r}\n{self.path}",
-            "text/html": _html.figures([(_figure(self), "")], caption=_caption(self)),
-        }
+        html = _html.figures([(_figure(self), "")], caption=self._size())
+        return {"text/plain": f"{self!r}\n{self.path}", "text/html": html, **_sheet([self])}
+
+    def _size(self) -> str:
+        return f"{self.width}x{self.height}" if self.width else "of unknown size"
 
 
 @dataclass(frozen=True)
-class Generation(Sequence[GeneratedImage]):
+class Generation(Sequence[GeneratedImage], PictureSource):
     """What one request brought: a sequence of pictures that displays itself.
 
     Attributes:
-        images: The pictures, in the provider's order; fewer than asked where some were filtered.
+        images: The pictures, in the provider's order, without those that it withheld.
         request: The request, with its parameters as attributes.
         request_id: The provider's id of the job.
-        model: The endpoint id that was asked.
-        provider: `kkiai`, `fal` or `demo`.
+        provider: The provider's name.
         seconds: From submit to the pictures on disk; 0 when answered from history.
-        cost: Estimated US dollars, by the list price or the price you set; 0 when answered from
-            history or by the demo; None where the price is unknown.
-        reused: Whether history answered, so that nothing was sent and nothing paid.
+        cost: US dollars; 0 when answered from history or by the demo; None if unknown.
         created: When the pictures were made, in local time.
-        seed: The seed that the provider reported or that was asked for, else None.
+        reused: Whether history answered, so that nothing was sent and nothing paid.
+        seed: The seed that the provider reported or that was asked for; None if unknown.
+        filtered: How many of those asked for the provider withheld.
+        revised_prompt: The prompt as the provider rewrote it; None if it did not.
+        cost_source: `billed` (by the answer), `yours` (IMAGEN_PRICE), `list` or None.
+        id: The journal's id of the job.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -170,6 +227,10 @@ class Generation(Sequence[GeneratedImage]):
     created: datetime
     reused: bool = False
     seed: int | None = None
+    filtered: int = 0
+    revised_prompt: str | None = None
+    cost_source: str | None = None
+    id: str = ""
 
     @overload
     def __getitem__(self, index: int) -> GeneratedImage: ...
@@ -193,13 +254,18 @@ class Generation(Sequence[GeneratedImage]):
         return self.request.model
 
     @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The pictures that were given."""
+        return self.request.inputs
+
+    @property
     def paths(self) -> list[Path]:
         """Where the original files are kept."""
         return [image.path for image in self.images]
 
     @property
     def urls(self) -> list[str]:
-        """The provider's public addresses, where there are any; they expire."""
+        """The provider's public addresses, as far as there are any; they expire."""
         return [image.url for image in self.images if image.url]
 
     def save(self, folder: str | Path, *, provenance: bool = True) -> list[Path]:
@@ -208,33 +274,55 @@ class Generation(Sequence[GeneratedImage]):
         target.mkdir(parents=True, exist_ok=True)
         return [image.save(target, provenance=provenance) for image in self.images]
 
+    def as_reused(self) -> "Generation":
+        """Return it as the answer to a request that was not sent: at once, and free."""
+        return replace(self, reused=True, seconds=0.0, cost=0.0, cost_source=None)
+
+    def sources(self) -> tuple[Input, ...]:
+        """Return its pictures as ones that can be given as input."""
+        return tuple(found for image in self.images for found in image.sources())
+
     @property
     def summary(self) -> str:
         """One line: how many pictures, how long, what they cost, the seed."""
         return " · ".join(self._summary_parts())
 
+    @property
+    def caption(self) -> str:
+        """One line for a list of generations: the prompt's beginning, the age, the model."""
+        prompt = " ".join((self.request.prompt or "").split())
+        words = prompt if len(prompt) <= 80 else f"{prompt[:79]}…"
+        parts = (words, age(self.created), short_name(self.model))
+        return " · ".join(part for part in parts if part)
+
     def _summary_parts(self) -> Iterator[str]:
         yield f"{len(self)} image{'' if len(self) == 1 else 's'}"
-        if len(self) < self.request.count:
-            yield f"{self.request.count} were asked for, the rest were filtered by the provider"
+        withheld = max(self.filtered, self.request.count - len(self))
+        if withheld > 0:
+            yield f"{withheld} of {len(self) + withheld} withheld by the provider's filter"
+        if self.inputs:
+            first, more = self.inputs[0].origin or "a picture", len(self.inputs) - 1
+            yield f"from {first}" + (f" and {more} more" if more else "")
         if self.reused:
             yield f"from history, {age(self.created)}, free; --fresh for a new one"
         else:
             yield f"{self.seconds:.1f} s"
-            yield cost_text(self.cost, provider=self.provider)
+            billed = " billed" if self.cost_source == "billed" else ""
+            yield cost_text(self.cost, free=not self.cost and not billed) + billed
         if self.seed is not None:
             yield f"seed {self.seed}"
         yield f"{self.provider} {short_name(self.model)}"
 
     def __repr__(self) -> str:
-        return f"<Generation: {self.summary}>"
+        parts = ", ".join(self._summary_parts())  # printed on streams that know ASCII only
+        return f"<Generation: {parts.encode('ascii', 'backslashreplace').decode()}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        lines = [self.summary, *(f"  {path}" for path in self.paths)]
-        cells = [(_figure(image), _html.escape(_caption(image))) for image in self.images]
+        cells = [(_figure(image), _html.escape(image._size())) for image in self.images]
         return {
-            "text/plain": "\n".join(lines),
+            "text/plain": "\n".join([repr(self), *(f"  {path}" for path in self.paths)]),
             "text/html": _html.figures(cells, caption=_html.escape(self.summary)),
+            **_sheet(self.images),
         }
 
 
@@ -248,12 +336,12 @@ def age(moment: datetime, *, now: datetime | None = None) -> str:
     return "just now"
 
 
-def cost_text(cost: float | Decimal | None, *, provider: str) -> str:
-    """Return a price in words: `$0.04`, `free (demo)` or `price unknown`."""
-    if provider == "demo":
-        return "free (demo)"
+def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
+    """Return a price in words: `$0.04`, `free` or `price unknown`."""
     if cost is None:
         return "price unknown"
+    if free:
+        return "free"
     exact = f"{Decimal(str(cost)).normalize():f}"
     return f"${max(exact, f'{Decimal(str(cost)):.2f}', key=len)}"
 
@@ -262,7 +350,8 @@ def _figure(image: GeneratedImage) -> str:
     try:
         small = image.preview
     except ImagenError as error:
-        return f"<em>{_html.escape(error)}</em>"
+        kept = f"{image.media_type}, kept as {image.path}" if image.path.exists() else str(error)
+        return f"<em>{_html.escape(kept)}</em>"
     return _html.image(
         small.data,
         small.media_type,
@@ -273,5 +362,86 @@ def _figure(image: GeneratedImage) -> str:
     )
 
 
-def _caption(image: GeneratedImage) -> str:
-    return f"{image.width} x {image.height}"
+def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
+    """Return all pictures as the one JPEG of an output, which LaTeX and Word are made from."""
+    small = []
+    for image in images:
+        with contextlib.suppress(ImagenError):
+            small.append(image.preview)
+    if not small:
+        return {}
+    return {"image/jpeg": base64.b64encode(_picture.contact_sheet(small)).decode()}
+
+
+# ----------------------------------------------------------------------- settings from a picture
+
+
+def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
+    """Return what a saved picture says of itself: its request, job, provider, date and seed.
+
+    Args:
+        picture: A picture file, its bytes, or the file NAME.json beside it.
+
+    Raises:
+        InvalidRequest: The file cannot be read, or carries no settings.
+    """
+    try:
+        path = None if isinstance(picture, bytes) else Path(picture).expanduser()
+        data = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
+    except OSError as error:
+        raise InvalidRequest(
+            f"The picture cannot be read: {error.strerror}",
+            remedy="Give the path of a picture that was saved.",
+            field="picture",
+        ) from None
+    found = _provenance.read(data)
+    if path is not None and path.suffix == ".json":
+        found = _provenance.from_json(_text(path))
+    elif path is not None:
+        digest = hashlib.sha256(data).hexdigest()
+        kept = (_provenance.from_json(_text(file), sha256=digest) for file in _beside(path))
+        found = next((settings for settings in kept if settings), found)
+    checked = None if found is None else _checked(found)
+    if checked is None:
+        raise InvalidRequest(
+            "The picture carries no settings.",
+            remedy="Copies saved by imagen_widget do, and those of AUTOMATIC1111; originals in "
+            "IMAGEN_HOME, edited pictures and those sent by a messenger do not.",
+            field="picture",
+        )
+    return checked
+
+
+def _checked(found: Provenance[FoundRequest]) -> Provenance[ImageRequest] | None:
+    """Return the settings with a checked request; with fewer fields if the model changed."""
+    asked = found.request
+    model: str | None = asked.model
+    if found.created == NEVER:  # another program may have a name of its own there
+        names = {name for known in Catalogue(None).search() for name in (known.id, known.alias)}
+        model = model if model in names else None
+    for fields in (asked.fields, {}):
+        with contextlib.suppress(InvalidRequest):
+            request = ImageRequest.create(asked.prompt, model=model, extra=fields)
+            told = {str(picture.get("digest")): picture for picture in asked.inputs}
+            inputs = tuple(_known_input(i, told.get(i.digest, {})) for i in request.inputs)
+            origin: Provenance[Any] = found
+            return replace(origin, request=replace(request, inputs=inputs))
+    return None
+
+
+def _known_input(picture: Input, told: dict[str, Any]) -> Input:
+    """Return an input of which the digest is known, with what a file tells of it."""
+    own = picture.to_dict()
+    sound = {n: told[n] for n in own if not own[n] and type(told.get(n)) is type(own[n])}
+    return replace(picture, **sound)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_suffix(".json"), path.with_name(f"{path.name}.json")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""

@@ -11,24 +11,24 @@ none echoes the prompt: error texts are stored in notebooks that people share.
       QueueError                      network or service failed; the job may still be fetched
         SubmitUncertain               the submit may have been accepted; never sent again by itself
         QueueTimeout (TimeoutError)   the deadline passed; the job goes on at the provider
+        ResultExpired                 the provider no longer has the job, or never had it
       GenerationFailed                the job ended with an error, in its own words
+        CancelledAtProvider           it was cancelled there; not billed
       JobCancelled (CancelledError)   the job was cancelled; says whether in time
       BudgetExceeded                  the spend cap would be passed; nothing was sent
+      SeriesStopped                   too many rows of a series failed; what is out is fetched
       JournalError                    the journal cannot be written or read; nothing was sent
 """
-
-from __future__ import annotations
 
 import sys
 import traceback
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from types import FrameType
+from types import FrameType
+from typing import Any
 
 __all__ = [
     "BudgetExceeded",
+    "CancelledAtProvider",
     "ContentRejected",
     "CredentialsError",
     "GenerationFailed",
@@ -39,14 +39,16 @@ __all__ = [
     "ModelRetired",
     "QueueError",
     "QueueTimeout",
+    "ResultExpired",
+    "SeriesStopped",
     "SubmitUncertain",
 ]
 
-_LONGEST_LINE = 600
+_MAX_LINE = 600
 _ENDS = ".!?:…\u3002\uff01\uff1f"  # the last three end Chinese sentences
 
 
-def one_line(text: str, *, limit: int = _LONGEST_LINE) -> str:
+def one_line(text: str, *, limit: int = _MAX_LINE) -> str:
     """Return `text` as one printable line of at most `limit` characters.
 
     Server texts go through here, so that a page of HTML or a terminal escape in an error body
@@ -55,6 +57,14 @@ def one_line(text: str, *, limit: int = _LONGEST_LINE) -> str:
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
     line = " ".join(printable.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def shown(value: object) -> str:
+    """Return the beginning of a value as Python writes it, whatever the value is."""
+    try:
+        return repr(value[:40]) if isinstance(value, str) else repr(value)[:40]
+    except Exception:  # noqa: BLE001 - an integer of too many digits, or a repr of somebody else's
+        return f"a value of type {type(value).__name__}"
 
 
 def _sentence(text: str) -> str:
@@ -67,8 +77,8 @@ class ImagenError(Exception):
     Attributes:
         message: What happened.
         remedy: What to do about it; may be empty.
-        ticket: The `Ticket` of the job where the work can still be fetched, else None.
-        request_id: The provider's id of the job, where one is known.
+        ticket: The `Ticket` of the job if the pictures can still be fetched, else None.
+        request_id: The provider's id of the job; None if unknown.
         billed: Whether the provider may charge for what failed.
     """
 
@@ -79,12 +89,19 @@ class ImagenError(Exception):
         message: str,
         *,
         remedy: str = "",
-        ticket: Any = None,  # noqa: ANN401 - a Ticket lives one floor above
+        ticket: Any = None,
+        billed: bool | None = None,
     ) -> None:
         self.message = _sentence(one_line(message))
         self.remedy = one_line(remedy)
         self.ticket = ticket
+        if billed is not None:
+            self.billed = billed
         super().__init__(" ".join(part for part in (self.message, self.remedy) if part))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle it to the letter: the text has been put together already."""
+        return _made_again, (type(self), self.args, vars(self))
 
     @property
     def request_id(self) -> str | None:
@@ -92,15 +109,22 @@ class ImagenError(Exception):
         return getattr(self.ticket, "request_id", None)
 
     def _render_traceback_(self) -> list[str]:
-        """Give IPython one line, and the whole trace to somebody who asks with %tb."""
+        """Give IPython one line, and the whole trace to a user who asks with %tb."""
         if _asked_with_tb():
             return traceback.format_exception(self)
         return [f"{type(self).__name__}: {self}"]
 
 
+def _made_again(kind: type[ImagenError], args: tuple[Any, ...], state: Any) -> ImagenError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(state)
+    return error
+
+
 def _asked_with_tb() -> bool:
-    """Tell whether IPython's %tb is on the stack: it renders through the same hook."""
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - IPython passes nothing that tells
+    """Return True if IPython's %tb is on the stack: it renders through the same hook."""
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_qualname == "ExecutionMagics.tb":
             return True
@@ -116,7 +140,7 @@ class InvalidRequest(ImagenError, ValueError):
     """A field or value that the model does not take, refused here or by the provider (422).
 
     Attributes:
-        field: The name of the offending field, where it is known.
+        field: The name of the offending field; None if unknown.
     """
 
     def __init__(
@@ -125,9 +149,10 @@ class InvalidRequest(ImagenError, ValueError):
         *,
         remedy: str = "",
         field: str | None = None,
-        ticket: Any = None,  # noqa: ANN401 - a Ticket lives one floor above
+        ticket: Any = None,
+        billed: bool | None = None,
     ) -> None:
-        super().__init__(message, remedy=remedy, ticket=ticket)
+        super().__init__(message, remedy=remedy, ticket=ticket, billed=billed)
         self.field = field
 
 
@@ -155,8 +180,18 @@ class QueueTimeout(QueueError, TimeoutError):
     billed = True
 
 
+class ResultExpired(QueueError):
+    """The provider no longer has the job, or never had it."""
+
+    billed = True
+
+
 class GenerationFailed(ImagenError):
     """The job finished with an error instead of a picture."""
+
+
+class CancelledAtProvider(GenerationFailed):
+    """The job ended because it was cancelled at the provider; it is not billed."""
 
 
 class JobCancelled(ImagenError, CancelledError):
@@ -165,6 +200,10 @@ class JobCancelled(ImagenError, CancelledError):
 
 class BudgetExceeded(ImagenError):
     """The request would pass the spend cap; nothing was sent."""
+
+
+class SeriesStopped(ImagenError):
+    """More rows of a series failed than allowed; rows that were sent have been fetched."""
 
 
 class JournalError(ImagenError):

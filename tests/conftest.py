@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
+from tests.fakequeue import FakeQueue
+from tests.postgres import postgres as postgres
 
-# No deadline: machines that are shared pause, and a slow example is no wrong one.
+# No deadline: machines that are shared pause, and an example that is slow is not wrong.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
@@ -22,14 +25,15 @@ settings.load_profile("shared")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-OURS = ("IMAGEN_", "FAL_")
+FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
+FRONT_ENDS = ("lab", "notebook7", "voila")  # the fixtures that serve one
 SLOW_MARKERS = ("kernel", "install", "browser")  # in this order, after everything else
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Turn a skip into a failure that keeps its reason; an expected failure is no skip."""
+    """Turn a skip into a failure that keeps its reason; an expected failure is not a skip."""
     if not report.skipped or hasattr(report, "wasxfail"):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
@@ -56,21 +60,50 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first and browsers last: Playwright keeps a loop running in this thread."""
+    """Order the tests, and say which of them share a process when there are several.
+
+    Quick tests come first and browsers last: Playwright keeps a loop running in its thread. Tests
+    of one kernel, one installation or one front end go to one process, so that it is made once.
+    """
 
     def slowness(item: pytest.Item) -> int:
         names = {marker.name for marker in item.iter_markers()}
         return max((i for i, name in enumerate(SLOW_MARKERS, 1) if name in names), default=0)
 
     items.sort(key=slowness)
+    for item in items:
+        slow = slowness(item)
+        if slow and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(_group(item, SLOW_MARKERS[slow - 1])))
+
+
+def _group(item: pytest.Item, marker: str) -> str:
+    if marker == "install":
+        return f"install {item.nodeid.partition('::')[0]}"
+    parameters = getattr(item, "callspec", None)
+    given = {} if parameters is None else parameters.params
+    named = [name for name in FRONT_ENDS if name in getattr(item, "fixturenames", ())]
+    shared = given.get("ipykernel") or given.get("server") or next(iter(named), "")
+    return f"{marker} {str(shared).removesuffix('7')}"
+
+
+def _close() -> None:
+    """Close the default studio and the loop thread, if the test made any; forget settings files."""
+    settings_module = sys.modules.get("imagen_widget._settings")
+    if settings_module is not None:
+        settings_module.forget_settings()
+    studio = sys.modules.get("imagen_widget._studio")
+    if studio is not None:
+        studio.close_default()
+    loop = sys.modules.get("imagen_widget._loop")
+    if loop is not None:
+        loop.close()
 
 
 @pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Give the test an empty home and an environment without our settings or anyone's keys."""
-    for name in [name for name in os.environ if name.startswith(OURS)]:
-        monkeypatch.delenv(name)
-    for name in [name for name in os.environ if name.startswith("XDG_")]:
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()
@@ -79,6 +112,68 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.setenv("IMAGEN_HOME", str(tmp_path / "imagen"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    yield
+    _close()
+
+
+@pytest.fixture
+def end_loop() -> Callable[[], None]:
+    """Return what ends the package's loop thread, as the end of a process does."""
+    return _close
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQueue]:
+    """Serve a fake queue, and set it as the account of the process; jobs are done at once."""
+    queue = FakeQueue()
+    with queue.serve() as base_url:
+        monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
+        monkeypatch.setenv("IMAGEN_API_KEY", "made-up")
+        monkeypatch.setenv("IMAGEN_BASE_URL", base_url)
+        monkeypatch.setenv("IMAGEN_POLL_SECONDS", "0.02")
+        monkeypatch.setenv("IMAGEN_SCHEMAS", "off")
+        yield queue
+        _close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let retries, polls and the end of a cancellation take little: the time is real here."""
+    fal = "imagen_widget._providers.fal.queue.Fal.usual_seconds"
+    monkeypatch.setattr(fal, lambda *_: 0.1)
+    monkeypatch.setattr("imagen_widget._providers.pacing._FIRST_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr("imagen_widget._providers.provider._FIRST_FETCH_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("imagen_widget._runs.run._SETTLE_SECONDS", 0.5)
+
+
+class LeaveBehind(Protocol):
+    """Leaves jobs that are paid and not fetched, as a kernel that was restarted does."""
+
+    def __call__(self, *prompts: str, **options: Any) -> None: ...
+
+
+@pytest.fixture
+def leave_behind(queue: FakeQueue, end_loop: Callable[[], None]) -> LeaveBehind:
+    """Return what leaves paid jobs behind; the queue has finished them then."""
+    from imagen_widget import start
+
+    def leave(*prompts: str, **options: Any) -> None:
+        queue.polls = math.inf
+        for prompt in prompts:
+            posts = queue.posts
+            start(prompt, **options)
+            queue.wait_for("submit", posts + 1)
+        end_loop()  # it waits for the answer to a POST
+        queue.finish()
+
+    return leave
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Select the demo, at once."""
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "0")
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,26 @@
 """Jobs for tests of the journal: written down, and walked to any state."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import Any
 
-from imagen_widget._journal import ImageRow, Journal, State
-from imagen_widget._request import ImageRequest
-from imagen_widget.errors import JournalError
+from imagen_widget import ImageRequest, _journal, errors
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+journal = _journal  # the one place in the tests that imports it
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 FOX = ImageRequest.create("a red fox")
-PICTURE = ImageRow(0, "sha256:" + "ab" * 32, "image/png", 640, 480, 1234, "https://x.test/0.png")
+PICTURE = journal.KeptImage(
+    0, "sha256:" + "ab" * 32, "image/png", 640, 480, 1234, "https://x.test/0.png"
+)
 TICKET = '{"request_id": "req-1"}'
 HOST = platform.node()
+BASE_URL = "https://queue.test"
 
 
 class Clock:
@@ -34,66 +33,88 @@ class Clock:
         return self.now
 
 
-def intend(
-    journal: Journal,
-    request: ImageRequest = FOX,
+def draft(
+    request: ImageRequest | str = FOX,
     *,
     provider: str = "fal",
     price: str | None = "0.04",
-    cap: str | None = None,
-) -> str:
-    return journal.intend(
-        request,
+    **row: Any,
+) -> journal.Draft:
+    """Return a job that is not written down yet."""
+    return journal.Draft(
+        request=ImageRequest.create(request) if isinstance(request, str) else request,
         provider=provider,
-        base_url="https://queue.test",
+        base_url=BASE_URL,
         price=None if price is None else Decimal(price),
-        cap=None if cap is None else Decimal(cap),
+        **row,
     )
 
 
-STEPPERS: dict[State, Callable[[Journal, str], None]] = {
-    State.SUBMITTING: Journal.submitting,
-    State.SUBMITTED: lambda journal, job: journal.promise(job, TICKET, "req-1"),
-    State.UNKNOWN: lambda journal, job: journal.unknown(job, "The answer was lost."),
-    State.COMPLETED: lambda journal, job: journal.completed(
-        job, seconds=7.5, seed=42, description="a fox", urls=["https://x.test/0.png"]
+def intend(verbs: journal.Journal, request: ImageRequest | str = FOX, **how: Any) -> str:
+    """Write one job down."""
+    given = {name: how.pop(name) for name in ("budget", "user") if name in how}
+    return verbs.intend(draft(request, **how), **given)[0]
+
+
+EVENTS: dict[journal.State, journal.Event] = {
+    journal.State.SUBMITTING: journal.Submitting(),
+    journal.State.SUBMITTED: journal.Submitted(TICKET, "req-1"),
+    journal.State.UNKNOWN: journal.Uncertain("The answer was lost."),
+    journal.State.COMPLETED: journal.Completed(
+        seconds=7.5, seed=42, description="a fox", urls=("https://x.test/0.png",)
     ),
-    State.DOWNLOADED: lambda journal, job: journal.downloaded(job, [PICTURE]),
-    State.DONE: lambda journal, job: journal.done(job, Decimal("0.04")),
-    State.FAILED: lambda journal, job: journal.failed(job, "It broke.", billed=True),
-    State.CANCELLED: Journal.cancelled,
-    State.EXPIRED: Journal.expired,
+    journal.State.DOWNLOADED: journal.Kept((PICTURE,)),
+    journal.State.DONE: journal.Closed(Decimal("0.04"), "list"),
+    journal.State.FAILED: journal.Failed("It broke.", billed=True),
+    journal.State.CANCELLED: journal.Cancelled(),
+    journal.State.EXPIRED: journal.Expired(),
 }
-
-
-def take(journal: Journal, job_id: str, state: State) -> None:
-    """Call the method that takes a job to a state."""
-    STEPPERS[state](journal, job_id)
-
-
-PATHS = {
-    State.INTENT: [],
-    State.SUBMITTING: [State.SUBMITTING],
-    State.UNKNOWN: [State.SUBMITTING, State.UNKNOWN],
-    State.SUBMITTED: [State.SUBMITTING, State.SUBMITTED],
-    State.COMPLETED: [State.SUBMITTING, State.SUBMITTED, State.COMPLETED],
-    State.DOWNLOADED: [State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED],
-    State.DONE: [
-        *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED),
-        *(State.DOWNLOADED, State.DONE),
+PATHS: dict[journal.State, list[journal.State]] = {
+    journal.State.INTENT: [],
+    journal.State.SUBMITTING: [journal.State.SUBMITTING],
+    journal.State.UNKNOWN: [journal.State.SUBMITTING, journal.State.UNKNOWN],
+    journal.State.SUBMITTED: [journal.State.SUBMITTING, journal.State.SUBMITTED],
+    journal.State.COMPLETED: [
+        journal.State.SUBMITTING,
+        journal.State.SUBMITTED,
+        journal.State.COMPLETED,
     ],
-    State.FAILED: [State.SUBMITTING, State.FAILED],
-    State.CANCELLED: [State.CANCELLED],
-    State.EXPIRED: [State.SUBMITTING, State.SUBMITTED, State.EXPIRED],
+    journal.State.DOWNLOADED: [
+        journal.State.SUBMITTING,
+        journal.State.SUBMITTED,
+        journal.State.COMPLETED,
+        journal.State.DOWNLOADED,
+    ],
+    journal.State.DONE: [
+        *(journal.State.SUBMITTING, journal.State.SUBMITTED, journal.State.COMPLETED),
+        *(journal.State.DOWNLOADED, journal.State.DONE),
+    ],
+    journal.State.FAILED: [journal.State.SUBMITTING, journal.State.FAILED],
+    journal.State.CANCELLED: [journal.State.CANCELLED],
+    journal.State.EXPIRED: [
+        journal.State.SUBMITTING,
+        journal.State.SUBMITTED,
+        journal.State.EXPIRED,
+    ],
 }
 
 
-def job_in(journal: Journal, state: State, request: ImageRequest = FOX, **how: str) -> str:
-    """Write a job and walk it to a state."""
-    job_id = intend(journal, request, **how)
+def walk(verbs: journal.Journal, job_id: str, state: journal.State) -> str:
+    """Take an intent to a state, and return its id."""
     for step in PATHS[state]:
-        take(journal, job_id, step)
+        verbs.apply(job_id, EVENTS[step])
     return job_id
+
+
+def job_in(
+    verbs: journal.Journal, state: journal.State, request: ImageRequest | str = FOX, **how: Any
+) -> str:
+    """Write a job and walk it to a state."""
+    return walk(verbs, intend(verbs, request, **how), state)
+
+
+def ids(records: list[journal.Record]) -> list[str]:
+    return [record.id for record in records]
 
 
 def dead_pid() -> int:
@@ -102,7 +123,7 @@ def dead_pid() -> int:
     return ended.pid
 
 
-def in_a_child(work: Callable[[], None], *, user: int | None = None) -> tuple[int, str]:
+def in_a_child(work: Callable[[], object], *, user: int | None = None) -> tuple[int, str]:
     """Run `work` in a forked process, as another user if asked; return exit code and error text."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -113,15 +134,15 @@ def in_a_child(work: Callable[[], None], *, user: int | None = None) -> tuple[in
                 os.setuid(user)
             work()
             code = 0
-        except JournalError as error:
+        except errors.JournalError as error:
             os.write(writer, str(error).encode())
             code = 1
-        except BaseException as error:  # noqa: BLE001 - told to the parent, which asserts on it
+        except BaseException as error:
             os.write(writer, repr(error).encode())
         finally:
             os._exit(code)
     os.close(writer)
-    with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123 - a descriptor, not a path
+    with os.fdopen(reader, encoding="utf-8") as pipe:
         text = pipe.read()
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status), text

@@ -4,21 +4,16 @@
 folder of this machine, and hold no widget state.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nbformat import NotebookNode
+from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
@@ -27,11 +22,11 @@ NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 CELL_SECONDS = 120
 SHOWN_HOME = "~/.local/share/imagen_widget"  # where the pictures are for most readers
 LIVE_ONLY = "application/vnd.jupyter.widget-view+json"  # names a model that is gone when reopened
-FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTEST")
+FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "OPENAI_", "PG", "PYTEST")
 
 
 def execute(notebook: NotebookNode, folder: Path, *, demo_seconds: str) -> NotebookNode:
-    """Run a notebook as a reader would, in a home of its own, and return it with its outputs.
+    """Run a notebook as a reader would, in a home of its own; return it with its outputs.
 
     Args:
         notebook: The notebook.
@@ -65,8 +60,10 @@ def read(name: str) -> NotebookNode:
 def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Take out of the outputs what is not for readers: live-only parts and this machine's paths."""
     for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            output.get("data", {}).pop(LIVE_ONLY, None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not _is_live_only(output)]
+            for output in cell.outputs:
+                output.get("data", {}).pop(LIVE_ONLY, None)
     notebook.metadata = {
         "kernelspec": {
             "display_name": "Python 3 (ipykernel)",
@@ -81,7 +78,12 @@ def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
     return tidied
 
 
-def texts(value: Any) -> list[str]:  # noqa: ANN401 - JSON of any shape
+def _is_live_only(output: NotebookNode) -> bool:
+    """Return True if a reader without a kernel sees nothing of it but a name."""
+    return set(output.get("data", ())) == {LIVE_ONLY, "text/plain"}
+
+
+def texts(value: Any) -> list[str]:
     """Return every text within a notebook, or within a part of one."""
     match value:
         case str():
@@ -94,7 +96,7 @@ def texts(value: Any) -> list[str]:  # noqa: ANN401 - JSON of any shape
             return []
 
 
-def _replaced(value: Any, old: str, new: str) -> Any:  # noqa: ANN401 - JSON of any shape
+def _replaced(value: Any, old: str, new: str) -> Any:
     match value:
         case str():
             return value.replace(old, new)

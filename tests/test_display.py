@@ -1,52 +1,38 @@
-"""The display seam: one output per job, updated in place, ended once."""
+"""Where a job is shown: one output per job, updated in place, ended once."""
 
 from __future__ import annotations
 
 import io
+import sys
 import threading
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from PIL import Image
 
+import imagen_widget
+from imagen_widget import Generation
 from imagen_widget._display import (
-    RESEND_SECONDS,
-    SHORTEST_UPDATE_SECONDS,
+    MIN_UPDATE_SECONDS,
     JobView,
-    NotebookSurface,
     SilentSurface,
     StatusLine,
-    TerminalSurface,
-    formatter_of,
     is_rich,
     surface_of,
 )
-from imagen_widget._provenance import Provenance
-from imagen_widget._request import ImageRequest
-from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget.errors import GenerationFailed
-from tests.magic_stage import new_shell, outputs_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from pathlib import Path
-
-    from IPython.core.interactiveshell import InteractiveShell
+from tests.magic_stage import new_shell
 
 
 class Clock:
     """Time that passes when a test says so."""
 
-    def __init__(self) -> None:
-        self.seconds = 100.0
-        self.waiting: list[tuple[float, Callable[[], None]]] = []
+    seconds = 100.0
 
     def __call__(self) -> float:
         return self.seconds
-
-    def later(self, seconds: float, function: Callable[[], None]) -> None:
-        self.waiting.append((seconds, function))
 
 
 class SmallJob:
@@ -72,11 +58,19 @@ class SmallJob:
         return self._outcome
 
 
-class TerminalScreen(io.StringIO):
-    """A standard output that is a terminal."""
+class Screen(io.TextIOWrapper):
+    """A stream that is a terminal, of one encoding."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, newline="")
 
     def isatty(self) -> bool:
         return True
+
+    def written(self) -> str:
+        self.flush()
+        data = self.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO
+        return str(data.decode(self.encoding))
 
 
 class Notes:
@@ -89,8 +83,8 @@ class Notes:
         self.told: list[object] = []
         self.ended = threading.Event()
 
-    def status(self, text: str) -> None:
-        self.told.append(text)
+    def status(self, value: object) -> None:
+        self.told.append(value)
 
     def final(self, value: object) -> None:
         self.told.append(value)
@@ -103,39 +97,34 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def notebook() -> InteractiveShell:
+def notebook() -> Any:
     return new_shell()
 
 
 @pytest.fixture
-def terminal() -> InteractiveShell:
+def terminal() -> Any:
     shell = new_shell()
-    formatter_of(shell).active_types = ["text/plain"]
+    shell.display_formatter.active_types = ["text/plain"]
     return shell
 
 
 @pytest.fixture
-def generation(tmp_path: Path) -> Generation:
-    path = tmp_path / "fox.png"
-    Image.new("RGB", (64, 32), "orange").save(path)
-    request = ImageRequest.create("a fox")
-    origin = Provenance(request, "id-1", "demo", datetime.now(UTC))
-    image = GeneratedImage(path, "image/png", 64, 32, None, origin)
-    return Generation((image,), request, "id-1", "demo", 1.5, 0.0, origin.created)
+def generation(demo: None) -> Generation:
+    return imagen_widget.generate("a fox", quiet=True)
 
 
-def view_of(job: SmallJob, shell: InteractiveShell, clock: Clock) -> JobView:
-    return JobView(job, NotebookSurface(shell, later=clock.later), clock=clock)
+def view_of(job: SmallJob, shell: Any, clock: Clock) -> JobView:
+    return JobView(job, surface_of(shell), clock=clock)
 
 
-def texts(shell: InteractiveShell) -> list[str]:
-    return [output["data"]["text/plain"] for output in outputs_of(shell)]
+def texts(shell: Any) -> list[str]:
+    return [output["data"]["text/plain"] for output in list(shell.display_pub.outputs)]
 
 
 # -------------------------------------------------------------------------------- in a notebook
 
 
-def test_one_output_is_made_and_then_only_updated(notebook: InteractiveShell, clock: Clock) -> None:
+def test_one_output_is_made_and_then_only_updated(notebook: Any, clock: Clock) -> None:
     job = SmallJob()
     view = view_of(job, notebook, clock)
 
@@ -144,13 +133,13 @@ def test_one_output_is_made_and_then_only_updated(notebook: InteractiveShell, cl
     job.change("Drawing · 1.0 s")
     view.end(StatusLine("Done"))
 
-    outputs = outputs_of(notebook)
+    outputs = notebook.display_pub.outputs[:3]
     assert [output["update"] for output in outputs] == [False, True, True]
     assert len({output["transient"]["display_id"] for output in outputs}) == 1
-    assert texts(notebook) == ["In the queue · 0.0 s", "Drawing · 1.0 s", "Done"]
+    assert texts(notebook)[:3] == ["In the queue · 0.0 s", "Drawing · 1.0 s", "Done"]
 
 
-def test_updates_come_ten_times_a_second_at_most(notebook: InteractiveShell, clock: Clock) -> None:
+def test_updates_come_ten_times_a_second_at_most(notebook: Any, clock: Clock) -> None:
     job = SmallJob()
     view_of(job, notebook, clock).begin()
 
@@ -158,43 +147,38 @@ def test_updates_come_ten_times_a_second_at_most(notebook: InteractiveShell, clo
         clock.seconds = 100 + number / 1000
         job.change(f"Drawing · {number} ms")
 
-    assert len(texts(notebook)) <= 1 + 1 / SHORTEST_UPDATE_SECONDS
-    assert len(texts(notebook)) >= 9
+    assert 9 <= len(texts(notebook)) <= 1 + 1 / MIN_UPDATE_SECONDS
 
 
-def test_the_end_is_shown_however_soon_it_comes(notebook: InteractiveShell, clock: Clock) -> None:
-    view = view_of(SmallJob(), notebook, clock)
-
-    view.begin()
-    view.end(StatusLine("Done"))
-
-    assert texts(notebook)[-1] == "Done"
-
-
-def test_the_end_is_sent_once_more_later(notebook: InteractiveShell, clock: Clock) -> None:
-    view = view_of(SmallJob(), notebook, clock)
-    view.begin()
-    view.end(StatusLine("Done"))
-
-    [(seconds, again)] = clock.waiting
-    again()
-
-    assert seconds == RESEND_SECONDS
-    assert texts(notebook)[-2:] == ["Done", "Done"]
-    assert outputs_of(notebook)[-1]["update"]
-    assert len(clock.waiting) == 1
-
-
-def test_what_was_never_a_status_needs_no_second_sending(
-    notebook: InteractiveShell, clock: Clock
+def test_the_end_is_shown_however_soon_it_comes_and_once_more_later(
+    notebook: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    NotebookSurface(notebook, later=clock.later).final(StatusLine("Done"))
+    monkeypatch.setattr("imagen_widget._display.RESEND_SECONDS", 0.0)
+    again, published = threading.Event(), notebook.display_pub.publish
 
-    assert clock.waiting == []
-    assert [output["update"] for output in outputs_of(notebook)] == [False]
+    def publish(*args: Any, **kwargs: Any) -> None:
+        published(*args, **kwargs)
+        if texts(notebook).count("Done") == 2:
+            again.set()
+
+    notebook.display_pub.publish = publish
+    view = view_of(SmallJob(), notebook, clock)
+
+    view.begin()
+    view.end(StatusLine("Done"))
+
+    assert again.wait(timeout=30)
+    assert texts(notebook)[1:] == ["Done", "Done"]
+    assert notebook.display_pub.outputs[-1]["update"]
 
 
-def test_nothing_is_shown_after_the_end(notebook: InteractiveShell, clock: Clock) -> None:
+def test_what_was_never_a_status_is_sent_once(notebook: Any) -> None:
+    surface_of(notebook).final(StatusLine("Done"))
+
+    assert [output["update"] for output in notebook.display_pub.outputs] == [False]
+
+
+def test_nothing_is_shown_after_the_end(notebook: Any, clock: Clock) -> None:
     job = SmallJob()
     view = view_of(job, notebook, clock)
     view.begin()
@@ -207,9 +191,7 @@ def test_nothing_is_shown_after_the_end(notebook: InteractiveShell, clock: Clock
     assert texts(notebook)[-1] == "Cancelled"
 
 
-def test_a_late_update_of_another_thread_never_follows_the_end(
-    notebook: InteractiveShell, clock: Clock
-) -> None:
+def test_a_late_update_of_another_thread_never_follows_the_end(notebook: Any, clock: Clock) -> None:
     job = SmallJob()
     view = view_of(job, notebook, clock)
     view.begin()
@@ -230,64 +212,94 @@ def test_a_late_update_of_another_thread_never_follows_the_end(
 
 
 def test_the_result_stands_in_place_of_the_status(
-    notebook: InteractiveShell, clock: Clock, generation: Generation
+    notebook: Any, clock: Clock, generation: Generation
 ) -> None:
     view = view_of(SmallJob(), notebook, clock)
 
     view.begin()
     view.end(generation)
 
-    last = outputs_of(notebook)[-1]
+    last = notebook.display_pub.outputs[1]
     assert "data:image/webp;base64," in last["data"]["text/html"]
     assert last["update"]
 
 
-def test_foreign_words_in_a_status_are_no_markup(notebook: InteractiveShell, clock: Clock) -> None:
+def test_foreign_words_in_a_status_are_not_markup(notebook: Any, clock: Clock) -> None:
     job = SmallJob()
     job.status = "<img src=x onerror=alert(1)> $5 and $6"
 
     view_of(job, notebook, clock).begin()
 
-    assert "<img" not in outputs_of(notebook)[0]["data"]["text/html"]
-    assert "&lt;img" in outputs_of(notebook)[0]["data"]["text/html"]
+    html = notebook.display_pub.outputs[0]["data"]["text/html"]
+    assert "<img" not in html
+    assert "&lt;img" in html
+
+
+def test_inside_an_output_widget_its_trait_is_set(
+    notebook: Any, clock: Clock, generation: Generation
+) -> None:
+    import ipywidgets
+
+    notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "now"}})
+    other, out = ipywidgets.Output(msg_id="before"), ipywidgets.Output(msg_id="now")
+    job = SmallJob()
+    view, second = view_of(job, notebook, clock), surface_of(notebook)
+    out.msg_id = ""  # the block has ended, the job has not
+
+    view.begin()
+    second.final(StatusLine("Another"))
+    clock.seconds += 1
+    job.change("Drawing")
+    drawing = [shown["data"]["text/plain"] for shown in out.outputs]
+    view.end(generation)
+
+    assert drawing == ["Drawing", "Another"]
+    assert "data:image/webp" in out.outputs[0]["data"]["text/html"]
+    assert len(out.outputs) == 2
+    assert other.outputs == ()
+    assert texts(notebook) == []
 
 
 # -------------------------------------------------------------------------------- in a terminal
 
 
-def test_a_terminal_is_told_from_a_notebook_by_what_it_shows(
-    notebook: InteractiveShell, terminal: InteractiveShell
-) -> None:
-    assert is_rich(notebook)
-    assert not is_rich(terminal)
-    assert isinstance(surface_of(notebook), NotebookSurface)
-    assert isinstance(surface_of(terminal), TerminalSurface)
-
-
 def test_a_terminals_status_is_one_line_that_is_rewritten_and_erased(
-    terminal: InteractiveShell, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    terminal: Any, notebook: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    screen = TerminalScreen()
+    screen = Screen()
     monkeypatch.setattr("sys.stdout", screen)
     monkeypatch.setenv("COLUMNS", "20")
     job = SmallJob()
-    view = JobView(job, TerminalSurface(terminal, shows_values=True), clock=clock)
+    view = view_of(job, terminal, clock)
 
     view.begin()
     clock.seconds += 1
     job.change("Drawing · 1.0 s · and much more than fits")
     view.end(StatusLine("Done"))
 
-    assert screen.getvalue() == (
-        "\r\x1b[2KIn the queue · 0.0 \r\x1b[2KDrawing · 1.0 s · a\r\x1b[2K"
-    )
+    assert screen.written() == "\r\x1b[2KIn the queue · 0.0 \r\x1b[2KDrawing · 1.0 s · a\r\x1b[2K"
     assert texts(terminal) == ["Done"]
+    assert is_rich(notebook)
+    assert not is_rich(terminal)
 
 
-def test_where_output_is_no_terminal_only_the_end_is_printed(
-    terminal: InteractiveShell, clock: Clock, capsys: pytest.CaptureFixture[str]
+def test_a_terminal_that_knows_few_signs_gets_substitutes(
+    terminal: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = JobView(SmallJob(), TerminalSurface(terminal, shows_values=True), clock=clock)
+    screen = Screen("ascii")
+    monkeypatch.setattr("sys.stdout", screen)
+    job = SmallJob()
+    job.status = "Drawing 雪 · 1 s"
+
+    view_of(job, terminal, clock).begin()
+
+    assert screen.written() == "\r\x1b[2KDrawing ? ? 1 s"
+
+
+def test_if_the_output_is_not_a_terminal_only_the_end_is_printed(
+    terminal: Any, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = view_of(SmallJob(), terminal, clock)
 
     view.begin()
     view.end(StatusLine("Done"))
@@ -296,20 +308,20 @@ def test_where_output_is_no_terminal_only_the_end_is_printed(
     assert texts(terminal) == ["Done"]
 
 
-def test_a_terminal_names_the_files_and_draws_the_pictures_where_it_can(
-    terminal: InteractiveShell, generation: Generation
+def test_a_terminal_names_the_files_and_draws_the_pictures_if_it_can(
+    terminal: Any, generation: Generation
 ) -> None:
-    formatter_of(terminal).active_types = ["text/plain", "image/png"]
+    terminal.display_formatter.active_types = ["text/plain", "image/png"]
 
     surface_of(terminal).final(generation)
 
-    picture, text = (output["data"] for output in outputs_of(terminal))
+    picture, text = (output["data"] for output in terminal.display_pub.outputs)
     assert picture["image/png"].startswith(b"\x89PNG")
     assert str(generation.paths[0]) in text["text/plain"]
 
 
 def test_what_the_displayhook_prints_is_not_printed_before_it(
-    terminal: InteractiveShell, generation: Generation
+    terminal: Any, generation: Generation
 ) -> None:
     surface = surface_of(terminal, hooked=True)
 
@@ -320,10 +332,34 @@ def test_what_the_displayhook_prints_is_not_printed_before_it(
     assert not surface.shows_values
 
 
+# ----------------------------------------------------------------------------- plain calls
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_plain_call_shows_its_status_on_a_terminals_stderr_unless_quiet(
+    demo: None, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+
+    imagen_widget.generate("a fox", quiet=quiet)
+
+    assert ("Preparing" in screen.written()) is not quiet
+    assert quiet or screen.written().endswith("\r\x1b[2K")
+
+
+def test_a_plain_call_in_a_script_says_nothing(
+    demo: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    imagen_widget.generate("a fox")
+
+    assert capsys.readouterr() == ("", "")
+
+
 # ------------------------------------------------------------------------------------- unwatched
 
 
-def test_nothing_is_shown_where_nothing_should_be(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quiet_view_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     view = JobView(SmallJob(), SilentSurface())
 
     view.begin()

@@ -6,15 +6,14 @@ import concurrent.futures
 import pickle
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from imagen_widget import errors
+from imagen_widget import Ticket, errors
 from imagen_widget.errors import ImagenError, InvalidRequest, one_line
-from tests.answers import ID, ticket
 
+TICKET = Ticket("kkiai", "https://gateway.test", "fal-ai/imagen4/preview", "req-1")
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 
 
@@ -29,11 +28,11 @@ def test_each_error_says_what_happened_and_what_to_do(kind: type[ImagenError]) -
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_each_error_survives_a_pickle(kind: type[ImagenError]) -> None:
-    error = kind("it broke", remedy="Mend it.", ticket=ticket())
+    error = kind("it broke", remedy="Mend it.", ticket=TICKET)
 
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    again = pickle.loads(pickle.dumps(error))
 
-    assert (type(again), str(again), again.request_id) == (kind, str(error), ID)
+    assert (type(again), str(again), again.request_id) == (kind, str(error), "req-1")
 
 
 def test_errors_are_also_what_python_calls_them() -> None:
@@ -46,7 +45,7 @@ def test_errors_are_also_what_python_calls_them() -> None:
 def test_what_may_be_billed_says_so() -> None:
     billed = {kind for kind in CLASSES if kind.billed}
 
-    assert billed == {errors.SubmitUncertain, errors.QueueTimeout}
+    assert billed == {errors.SubmitUncertain, errors.QueueTimeout, errors.ResultExpired}
 
 
 @pytest.mark.parametrize("end", [".", "!", "?", ":", "…", "\u3002", "\uff01", "\uff1f"])
@@ -120,3 +119,15 @@ def test_the_whole_trace_is_there_for_who_asks(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr()
     assert "in deep" in shown.out + shown.err
     assert "QueueError: Lost." in shown.out + shown.err
+
+
+def test_whos_lists_a_series_although_pandas_has_one_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shell = Shell()
+    shell.run("from imagen_widget import sweep", "s = sweep('a {animal}', animal=['fox', 'owl'])")
+    capsys.readouterr()
+
+    shell.magic("whos")
+
+    assert "Shape: (2,)" in capsys.readouterr().out

@@ -1,35 +1,34 @@
-"""The page of errors says word for word what users see; each of its rows is made to happen here."""
+"""The page of errors says word for word what users see: each of its rows is made to happen here.
+
+`make docs` writes its table again from what happens.
+"""
 
 from __future__ import annotations
 
 import getpass
+import inspect
+import math
 import re
-import sys
 import threading
-from decimal import Decimal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anyio.to_thread
-import httpx
 import pytest
+from anyio import to_thread
 
-from imagen_widget import errors, start
-from imagen_widget._client import ImagenClient
-from imagen_widget._generate._progress import Submitted
-from imagen_widget._journal import Journal
-from imagen_widget._request import ImageRequest
-from imagen_widget._settings import load_settings
-from imagen_widget._settings._keys import login
+from imagen_widget import (
+    ImagenClient,
+    ImageRequest,
+    Studio,
+    Submitted,
+    errors,
+    login,
+)
 from imagen_widget.errors import ImagenError
-from tests.answers import FOX, GATEWAY, ID, RESULT, TICKET, ticket
 from tests.clock import Clock
-from tests.provider import Provider, reply_json, reply_page
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from imagen_widget._protocol._ticket import Outcome
+from tests.fakequeue import GATEWAY, Answer, Break, FakeQueue, Reply, page
 
 pytestmark = pytest.mark.anyio
 
@@ -37,10 +36,14 @@ PAGE = Path(__file__).parents[1] / ".github" / "docs" / "errors.md"
 ROW = re.compile(
     r"^\| (?P<what>[^|]+) \| `(?P<seen>[^|]+)` \| (?P<billed>[^|]+) \| (?P<remedy>[^|]+) \|$"
 )
+HEAD = "| What happened | What you see | Billed? | What to do |\n|---|---|---|---|\n"
 
-LOCKED = reply_json(403, {"detail": "User is locked. Reason: Exhausted balance."})
-DONE = reply_json(200, {"status": "COMPLETED"})
-UNKNOWN = reply_json(404, {"status": "NOT_FOUND"})
+FOX = ImageRequest.create("a red fox in fresh snow")
+WAIT_SECONDS = 30.0
+NOON = 1_790_000_000.0  # Unix seconds
+PICTURE = "https://media.test/files/req-1/0.png"
+LOCKED = Reply(403, {"detail": "User is locked. Reason: Exhausted balance."})
+UNKNOWN = Reply(404, {"status": "NOT_FOUND"})
 RATIO = {
     "loc": ["body", "aspect_ratio"],
     "msg": "Input should be one of them",
@@ -58,152 +61,195 @@ NO_CHANNEL = {
     "code": "model_not_found",
 }
 BAD_TOKEN = {"message": "无效的令牌", "type": "new_api_error", "param": "", "code": ""}
-
+RUNNER = {"detail": "Runner disconnected", "error_type": "runner_disconnected"}
 
 # ----------------------------------------------------------------------------- making it happen
 
 
-def _client(**routes: Any) -> ImagenClient:  # noqa: ANN401 - replies
-    clock = Clock()
-    return ImagenClient(
-        "kkiai",
-        api_key="made-up",
-        transport=Provider(clock, **routes).transport,
-        clock=clock,
-        sleep=clock.sleep,
-        chance=lambda: 0.5,
-    )
+class Desk:
+    """A client, and the queue that it asks, whose routes answer as they are told."""
+
+    def __init__(self, *, polls: float = 0, **routes: Answer) -> None:
+        clock = Clock()
+        self.queue = FakeQueue(polls=polls, clock=clock)
+        for route, answer in routes.items():
+            self.queue.always(route, answer)
+        self.client = ImagenClient(
+            "kkiai",
+            base_url=GATEWAY,
+            api_key="made-up",
+            transport=self.queue.transport(),
+            clock=clock,
+            sleep=clock.sleep,
+            chance=lambda: 0.5,
+            now=lambda: NOON,
+        )
 
 
-async def _submit(reply: object) -> object:
-    return await _client(submit=reply).submit(FOX)
+async def _submit(answer: Answer) -> object:
+    return await Desk(submit=answer).client.submit(FOX)
 
 
-async def _watch(reply: object) -> None:
-    await _client(status=reply).watch(ticket())
+async def _result(answer: Answer) -> object:
+    """Bring a job to its end, and have its result answered so."""
+    client = Desk(status=Reply(404, {}), result=answer).client
+    ticket = await client.submit(FOX)
+    return await client.result(ticket, await client.watch(ticket))
 
 
-async def _result(reply: object) -> Outcome:
-    return await _client(result=reply, auto=reply).result(ticket())
+async def _fetched(answer: Answer) -> object:
+    """Have the result answered so when it is asked for after the status."""
+    client = Desk(result=answer).client
+    ticket = await client.submit(FOX)
+    return await client.result(ticket, await client.watch(ticket))
 
 
-async def _fetch(url: str, reply: object = None) -> bytes:
-    return await _client(media=reply).fetch(url)
+async def _watch(*, polls: float = 0, **routes: Answer) -> object:
+    client = Desk(polls=polls, **routes).client
+    return await client.watch(await client.submit(FOX))
 
 
-async def _load(**given: Any) -> object:  # noqa: ANN401 - any setting
-    return load_settings(folder=Path("/nowhere"), **given)
+async def _forgotten() -> object:
+    """Ask for a job that was sent long ago."""
+    client = Desk(status=UNKNOWN, result=UNKNOWN).client
+    ticket = await client.submit(FOX)
+    return await client.watch(replace(ticket, created=NOON - 86_400))
 
 
-async def _ask_nobody() -> object:
+async def _fetch(url: str, answer: Answer | None = None) -> object:
+    return await (Desk() if answer is None else Desk(media=answer)).client.fetch(url)
+
+
+async def _asking_the_network(url: str) -> object:
+    """Fetch an address without a transport of ours, which would be asked in place of it."""
+    async with ImagenClient("kkiai", base_url=GATEWAY, api_key="made-up") as client:
+        return await client.fetch(url)
+
+
+# Calls that block: in a thread, because they would nest the loop of the test.
+
+
+def _settings(**given: Any) -> object:
+    return Studio("kkiai", **given).start("a fox")
+
+
+def _ask_nobody() -> None:
     def deaf(_: str) -> str:
         raise EOFError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(getpass, "getpass", deaf)
         login()
-    return None
 
 
-async def _intend(home: Path, *, cap: str | None) -> object:
-    journal = Journal(home)
-    return journal.intend(
-        FOX,
-        provider="kkiai",
-        base_url=GATEWAY,
-        price=Decimal("0.04"),
-        cap=None if cap is None else Decimal(cap),
-    )
+def _create(prompt: str = "a fox", **given: Any) -> object:
+    return ImageRequest.create(prompt, **given)
 
 
-async def _spend_too_much(home: Path) -> object:
-    return await _intend(home, cap="0.01")
+def _paid(home: Path, **settings: Any) -> object:
+    studio = Studio("kkiai", base_url=GATEWAY, api_key="made-up", home=home, **settings)
+    return studio.generate("a red fox in fresh snow")
 
 
-async def _write_nowhere(home: Path) -> object:
-    home.write_text("a file where the folder should be")  # noqa: ASYNC240 - one line of a test
-    return await _intend(home, cap=None)
+def _write_nowhere(home: Path, what: str) -> object:
+    home.mkdir()
+    if what == "images":
+        (home / what).touch()  # a file where a folder should be
+    else:
+        (home / what).mkdir()
+    return _paid(home)
 
 
-async def _cancel() -> object:
+def _cancel(home: Path) -> object:
     sent = threading.Event()
 
     def note(event: object) -> None:
         if isinstance(event, Submitted):
             sent.set()
 
-    slow = ImageRequest.create("a fox [demo:slow]")
-    job = start(slow, settings=load_settings(provider="demo"), on_event=note)
-    await anyio.to_thread.run_sync(sent.wait)
-    await anyio.to_thread.run_sync(job.cancel)
-    return await job
+    job = Studio("demo", home=home, demo_seconds=60).start("a fox", on_event=note)
+    assert sent.wait(WAIT_SECONDS)
+    job.cancel()
+    return job.result()
 
 
-HAPPENINGS: dict[str, Callable[[Path], Awaitable[object]]] = {
-    "There is no key": lambda _: _load(provider="kkiai", environ={}),
-    "`login()` where nobody can be asked": lambda _: _ask_nobody(),
-    "The key is refused": lambda _: _submit(reply_json(401, {"error": BAD_TOKEN})),
+def _fail_in_a_row(home: Path) -> object:
+    """Run a series of which each row after the first fails, and one may."""
+    queue = FakeQueue()
+    queue.script("submit", None)
+    queue.always("submit", Reply(422, {"detail": "no"}))
+    with queue.serve() as url:
+        studio = Studio("kkiai", base_url=url, api_key="made-up", home=home, poll_seconds=0.02)
+        series = studio.sweep("a {animal}", animal=["fox", "hen", "owl"], name="animals")
+        return series.run(errors=1, max_in_flight=1, quiet=True)
+
+
+HAPPENINGS: dict[str, Callable[[Path], object]] = {
+    "There is no key": lambda _: _settings(),
+    "`login()` with nobody to ask": lambda _: _ask_nobody(),
+    "The key is refused": lambda _: _submit(Reply(401, {"error": BAD_TOKEN})),
     "The balance is spent": lambda _: _submit(LOCKED),
-    "The balance is spent while a job runs": lambda _: _watch(LOCKED),
-    "A setting means nothing": lambda _: _load(max_spend="much"),
-    "A gateway in cleartext": lambda _: _load(base_url="http://relay.example", api_key="made-up"),
+    "The balance is spent while a job runs": lambda _: _watch(status=LOCKED, result=LOCKED),
+    "A setting means nothing": lambda _: _settings(max_spend="much"),
+    "A gateway in cleartext": lambda _: _settings(base_url="http://relay.example", api_key="m"),
     "A value that the model does not take": lambda _: _create(aspect_ratio="2:1"),
     "A field that the model does not have": lambda _: _create(steps=30),
-    "An empty prompt": lambda _: _create_empty(),
-    "The model refuses a field": lambda _: _result(reply_json(422, {"detail": [RATIO]})),
-    "The model is gone": lambda _: _submit(reply_json(410, {"detail": GONE})),
-    "The gateway has no way to the model": lambda _: _submit(
-        reply_json(503, {"error": NO_CHANNEL})
-    ),
-    "The content checker refuses": lambda _: _result(reply_json(422, {"detail": [FLAGGED]})),
-    "All pictures are filtered": lambda _: _result(reply_json(200, {"images": []})),
-    "The service fails while drawing": lambda _: _result(
-        reply_json(503, {"detail": "Runner disconnected", "error_type": "runner_disconnected"})
-    ),
-    "Too many requests": lambda _: _submit(reply_json(429, {"detail": "Slow down"})),
-    "The address cannot be reached": lambda _: _submit(httpx.ConnectError("Connection refused")),
-    "`IMAGEN_BASE_URL` is no gateway": lambda _: _submit(reply_page(404)),
+    "An empty prompt": lambda _: _create(" "),
+    "The model refuses a field": lambda _: _fetched(Reply(422, {"detail": [RATIO]})),
+    "The model is gone": lambda _: _submit(Reply(410, {"detail": GONE})),
+    "The gateway has no way to the model": lambda _: _submit(Reply(503, {"error": NO_CHANNEL})),
+    "The content checker refuses": lambda _: _fetched(Reply(422, {"detail": [FLAGGED]})),
+    "All pictures are filtered": lambda _: _fetched(Reply(200, {"images": []})),
+    "The service fails while drawing": lambda _: _fetched(Reply(503, RUNNER)),
+    "Too many requests": lambda _: _submit(Reply(429, {"detail": "Slow down"})),
+    "The address cannot be reached": lambda _: _submit(Break.REFUSED),
+    "`IMAGEN_BASE_URL` is not a gateway": lambda _: _submit(page(404)),
     "The gateway sends the request elsewhere": lambda _: _submit(
-        httpx.Response(308, headers={"location": "https://elsewhere.example"})
+        Reply(308, b"", {"location": "https://elsewhere.example"})
     ),
-    "The answer to the request is lost": lambda _: _submit(httpx.ReadTimeout("")),
-    "The request is accepted without a ticket": lambda _: _submit(reply_page(200)),
-    "The job takes longer than the timeout": lambda _: _watch(
-        reply_json(202, TICKET | {"status": "IN_PROGRESS"})
+    "The answer to the request is lost": lambda _: _submit(Break.SILENCE),
+    "The request is accepted without a ticket": lambda _: _submit(page(200)),
+    "The job takes longer than the timeout": lambda _: _watch(polls=math.inf),
+    "The result does not come": lambda _: _fetched(Reply(503, {"detail": "Overloaded"})),
+    "The provider does not know the job": lambda _: _forgotten(),
+    "The gateway has a web page for a result": lambda _: _result(page()),
+    "A result that makes no sense": lambda _: _fetched(Reply(200, {"hello": "world"})),
+    "A picture cannot be fetched": lambda _: _fetch(PICTURE, UNKNOWN),
+    "What comes is not a picture": lambda _: _fetch(PICTURE, page()),
+    "A picture's address leads inside": lambda _: _asking_the_network(
+        "https://169.254.169.254/one.png"
     ),
-    "The result does not come": lambda _: _result(reply_json(503, {"detail": "Overloaded"})),
-    "The provider does not know the job": lambda _: _result(UNKNOWN),
-    "The gateway has a web page for a result": lambda _: _result(reply_page()),
-    "A result that makes no sense": lambda _: _result(reply_json(200, {"hello": "world"})),
-    "A picture cannot be fetched": lambda _: _fetch(RESULT["images"][0]["url"], UNKNOWN),
-    "A picture is none": lambda _: _fetch(RESULT["images"][0]["url"], reply_page()),
-    "A picture's address leads inside": lambda _: _fetch("https://169.254.169.254/one.png"),
-    "You cancel in time": lambda _: _cancel(),
-    "The spend cap is reached": _spend_too_much,
-    "The journal cannot be written": _write_nowhere,
+    "You cancel in time": _cancel,
+    "The spend cap is reached": lambda home: _paid(home, max_spend="0.01"),
+    "The price is not known under a cap": lambda home: _paid(
+        home, max_spend="1", model="owner/some-model", schemas="off"
+    ),
+    "Too many rows of a series fail": _fail_in_a_row,
+    "The journal cannot be written": lambda home: _write_nowhere(home, "journal.sqlite3"),
+    "Pictures cannot be written": lambda home: _write_nowhere(home, "images"),
 }
 
 
-async def _create(**given: Any) -> object:  # noqa: ANN401 - notebooks pass anything
-    return ImageRequest.create("a fox", **given)
+async def error_of(what: str, folder: Path) -> ImagenError:
+    """Make something happen, and return the error that a user sees."""
 
+    async def happen() -> None:
+        found = await to_thread.run_sync(HAPPENINGS[what], folder / "home-of-the-page")
+        if inspect.isawaitable(found):
+            await found
 
-async def _create_empty() -> object:
-    return ImageRequest.create(" ")
-
-
-async def _error(what: str, folder: Path) -> ImagenError:
     with pytest.raises(ImagenError) as caught:
-        await HAPPENINGS[what](folder / "home-of-the-page")
+        await happen()
     return caught.value
 
 
-def _row(what: str, error: ImagenError, folder: Path) -> str:
+def row_of(what: str, error: ImagenError, folder: Path) -> str:
     """Return the table's row for an error; places and ids that change are cut out."""
 
     def told(text: str) -> str:
         text = text.replace(str(folder / "home-of-the-page"), "…/imagen_widget")
-        text = re.sub(r"\(request id [\w-]+\)", "(request id …)", text).replace(ID, "…")
+        text = text.replace(GATEWAY, "https://www.kkiai.com").replace("REFUSED", "refused")
+        text = re.sub(r"\(request id [\w-]+\)", "(request id …)", text).replace("req-1", "…")
         return text.replace("|", "\\|")
 
     name = type(error).__name__
@@ -218,13 +264,24 @@ def _billed(error: ImagenError) -> str:
     return "the job, once" if kept else "no"
 
 
+async def rows(folder: Path) -> list[str]:
+    """Return all rows of the page's table, as they happen now."""
+    found = []
+    for number, what in enumerate(HAPPENINGS):
+        place = folder / str(number)
+        place.mkdir()
+        found.append(row_of(what, await error_of(what, place), place))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ tests
+
+
 @pytest.mark.parametrize("what", HAPPENINGS)
 async def test_each_row_says_what_is_seen_and_what_to_do(what: str, tmp_path: Path) -> None:
-    error = await _error(what, tmp_path)
+    error = await error_of(what, tmp_path)
 
-    rows = PAGE.read_text(encoding="utf-8").splitlines()
-
-    assert _row(what, error, tmp_path) in rows
+    assert row_of(what, error, tmp_path) in PAGE.read_text(encoding="utf-8").splitlines()
 
 
 def test_the_page_has_no_other_rows() -> None:
@@ -236,17 +293,5 @@ def test_the_page_has_no_other_rows() -> None:
 def test_every_public_error_has_a_row() -> None:
     text = PAGE.read_text(encoding="utf-8")
 
-    abstract = {"ImagenError"}
-    assert [n for n in errors.__all__ if f"`{n}: " not in text and n not in abstract] == []
-
-
-async def _print_rows() -> None:
-    """Print the table anew, for whoever changes a line."""
-    for what in HAPPENINGS:
-        folder = Path(sys.argv[1]) / str(len(what))
-        folder.mkdir(parents=True, exist_ok=True)
-        sys.stdout.write(_row(what, await _error(what, folder), folder) + "\n")
-
-
-if __name__ == "__main__":
-    anyio.run(_print_rows)
+    shown_as_others = {"ImagenError", "CancelledAtProvider"}  # the second is shown as JobCancelled
+    assert [n for n in errors.__all__ if f"`{n}: " not in text and n not in shown_as_others] == []

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
-import httpx
 import pytest
 
-from imagen_widget import generate
-from imagen_widget._client import ImagenClient
-from imagen_widget._protocol._events import Done, Queued
-from imagen_widget._request import ImageRequest
-from tests.answers import ID, RESULT, TICKET
+from imagen_widget import Done, ImagenClient, ImageRequest, Queued, Running, generate
 from tests.clock import Clock
-from tests.hostile.server import Received, Server, response
-from tests.provider import Provider, reply_json
-from tests.test_header import PICTURES
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from imagen_widget._protocol._events import WireEvent
+from tests.fakequeue import FakeQueue, picture
 
 pytestmark = pytest.mark.anyio
 
@@ -50,67 +37,54 @@ BODY = (
 )
 
 
+ID = "7b1e6d0e-3d9c-4c0f-9a63-0d7a7f3c2d11"
+
+
+def queue_for(**options: Any) -> FakeQueue:
+    """Return a queue whose tickets name fal's own host, as the gateway's do."""
+    queue = FakeQueue(polls=1, **options)
+    queue.ids = iter([ID])
+    return queue
+
+
 async def test_the_example_goes_through_the_client_byte_for_byte() -> None:
-    clock = Clock()
-    provider = Provider(
-        clock,
-        submit=reply_json(200, TICKET),
-        status=[reply_json(202, TICKET), reply_json(200, {"status": "COMPLETED"})],
-        result=reply_json(200, RESULT),
-        media=httpx.Response(200, content=PICTURES["png"]),
-    )
-    events: list[WireEvent] = []
+    clock, events = Clock(), list[object]()
+    queue = queue_for(clock=clock)
+    queue.queued, queue.media_base = 1, "https://v3b.fal.media"
 
     async with ImagenClient(
-        "kkiai", api_key="sk-made-up", transport=provider.transport, clock=clock, sleep=clock.sleep
+        "kkiai", api_key="sk-made-up", transport=queue.transport(), clock=clock, sleep=clock.sleep
     ) as client:
         ticket = await client.submit(ImageRequest.create(PROMPT, **OPTIONS))
-        await client.watch(ticket, events.append)
-        outcome = await client.result(ticket)
-        pictures = [await client.fetch(url) for url in outcome.urls]
+        done = await client.watch(ticket, events.append)
+        finished = await client.result(ticket, done)
+        pictures = [await client.fetch(url) for url in finished.urls]
 
-    submit, *polls, picture = provider.seen
-    assert (submit.method, str(submit.url)) == (
-        "POST",
-        "https://www.kkiai.com/fal-ai/imagen4/preview",
-    )
-    assert submit.content == BODY
+    submit, *polls, media = queue.requests
+    assert submit.url == "https://www.kkiai.com/fal-ai/imagen4/preview"
+    assert submit.body == BODY
     assert submit.headers["content-type"] == "application/json"
-    assert submit.headers["authorization"] == "Bearer sk-made-up"
     root = f"/fal-ai/imagen4/requests/{ID}"
-    assert [request.url.path for request in polls] == [f"{root}/status"] * 2 + [root]
-    assert {request.url.host for request in [submit, *polls]} == {"www.kkiai.com"}
-    assert {request.headers["authorization"] for request in polls} == {"Bearer sk-made-up"}
-    assert picture.url.host == "v3b.fal.media"
-    assert "authorization" not in picture.headers
-    assert not [request for request in provider.seen if request.url.host == "queue.fal.run"]
-    assert events == [Queued(0), Done()]
-    assert pictures == [PICTURES["png"]]
+    assert [request.path for request in polls] == [f"{root}/status"] * 3 + [root]
+    assert {request.origin for request in [submit, *polls]} == {"https://www.kkiai.com"}
+    assert {r.headers["authorization"] for r in [submit, *polls]} == {"Bearer sk-made-up"}
+    assert media.origin == "https://v3b.fal.media"
+    assert "authorization" not in media.headers
+    assert [type(event) for event in events] == [Queued, Running, Done]
+    assert pictures == [picture(f"/files/{ID}/0.png")]
 
 
 async def test_the_example_goes_over_a_real_socket_from_generate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def answering(request: Received, writer: asyncio.StreamWriter) -> None:
-        done = {"images": [{"url": f"{server.url}/one.png"}], "seed": 7, "description": ""}
-        last = request.target.partition("?")[0].rpartition("/")[2]
-        body = {"preview": TICKET, "status": {"status": "COMPLETED"}}.get(last, done)
-        if last == "one.png":
-            writer.write(response(200, PICTURES["png"], kind="image/png"))
-        else:
-            writer.write(response(200, json.dumps(body).encode()))
-
-    async with Server(answering) as server:
-        monkeypatch.setenv("IMAGEN_BASE_URL", server.url)
+    queue = queue_for()
+    with queue.serve() as base_url:
+        monkeypatch.setenv("IMAGEN_BASE_URL", base_url)
         monkeypatch.setenv("IMAGEN_API_KEY", "sk-made-up")
         made = await anyio.to_thread.run_sync(lambda: generate(PROMPT, **OPTIONS))
 
-    submit = server.requests[0]
-    assert (submit.method, submit.target) == ("POST", "/fal-ai/imagen4/preview")
-    assert submit.body == BODY
-    assert submit.headers["authorization"] == "Bearer sk-made-up"
+    submit, media = queue.requests[0], queue.requests[-1]
+    assert (submit.method, submit.path, submit.body) == ("POST", "/fal-ai/imagen4/preview", BODY)
     assert (made.request.prompt, made.request_id, made.seed) == (PROMPT, ID, 7)
-    assert made[0].data == PICTURES["png"]
-    signed = [r.target for r in server.requests if "authorization" in r.headers]
-    assert server.requests[-1].target == "/one.png"
-    assert "/one.png" not in signed
+    assert made[0].data == picture(media.path)
+    assert [r.route for r in queue.requests if "authorization" not in r.headers] == ["media"]

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget import History, ImageRequest, _bridge, errors, generate
-from imagen_widget._generate._recall import as_reused, recall
-from imagen_widget._journal import Journal, State
-from imagen_widget._settings import home_folder
-from imagen_widget._store import Store
-from tests.billing import Break, Provider, Reply
-from tests.chaos.server import Server, serving
+from imagen_widget import (
+    Generation,
+    History,
+    ImageRequest,
+    Resumed,
+    Studio,
+    errors,
+    generate,
+)
+from tests import books
+from tests.conftest import LeaveBehind
+from tests.fakequeue import Break, FakeQueue, Reply, picture
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+pytestmark = pytest.mark.usefixtures("queue", "quick")
 
 FOX = ImageRequest.create("a red fox")
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider(polls=0)
-
-
-@pytest.fixture(autouse=True)
-def server(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serving(provider) as server:
-        monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
-        monkeypatch.setenv("IMAGEN_API_KEY", "made-up")
-        monkeypatch.setenv("IMAGEN_BASE_URL", server.url)
-        monkeypatch.setenv("IMAGEN_POLL_SECONDS", "0.02")
-        yield server
-        _bridge.close()
+GONE_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -46,65 +39,93 @@ def history() -> Iterator[History]:
     history.close()
 
 
-def leave_behind(provider: Provider, *prompts: str) -> None:
-    """Leave jobs that are paid and not fetched, as a kernel that was restarted does."""
-    provider.polls = float("inf")
-    for prompt in prompts:
-        with pytest.raises(errors.QueueTimeout):
-            generate(prompt, timeout=0.05)
-    provider.polls = 0
-    provider.finish()
+def prompts(generations: Iterable[Generation]) -> list[str]:
+    return [generation.request.prompt or "" for generation in generations]
 
 
 # ----------------------------------------------------------------------------------------- looking
 
 
-def test_looking_makes_no_file() -> None:
-    home = home_folder()
-
-    History().close()
-
-    assert not home.exists()
+def test_looking_makes_no_file(history: History) -> None:
+    assert (len(history), list(history), history.pending(), history.spend()) == (0, [], [], 0)
+    assert [path.name for path in books.home().rglob("*.png")] == []
 
 
 def test_the_newest_comes_first_and_all_are_counted(history: History) -> None:
     for prompt in ("one", "two", "three"):
         generate(prompt)
 
-    assert [generation.request.prompt for generation in history] == ["three", "two", "one"]
+    assert prompts(history) == ["three", "two", "one"]
     assert len(history) == 3
+
+
+def test_iterating_goes_over_many_pages(history: History) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(generate, [f"fox {number}" for number in range(120)]))
+
+    found = prompts(history)
+
+    assert sorted(found) == sorted(f"fox {number}" for number in range(120))
+    assert prompts(history.search(limit=60)) == found[:60]
+    assert [r.request.prompt for r in history.page(limit=3, before=history.page(limit=2)[-1])] == (
+        found[2:5]
+    )
 
 
 def test_all_words_of_a_search_are_in_the_prompt(history: History) -> None:
     for prompt in ("a red fox", "a red hen", "Ein Fuchs, ROT"):
         generate(prompt)
 
-    assert [g.request.prompt for g in history.search("red a")] == ["a red hen", "a red fox"]
-    assert [g.request.prompt for g in history.search("rot FUCHS")] == ["Ein Fuchs, ROT"]
+    assert prompts(history.search("red a")) == ["a red hen", "a red fox"]
+    assert prompts(history.search("rot FUCHS")) == ["Ein Fuchs, ROT"]
+    assert prompts(history.search("r%d")) == []
 
 
-def test_what_means_the_same_is_found_and_free(history: History) -> None:
+def test_a_search_is_narrowed_by_model_provider_time_stars_and_number(history: History) -> None:
+    fox = generate("a fox")
+    generate("a hen", model="fal-ai/flux/dev")
+    Studio("demo", demo_seconds=0).generate("a cat")
+    history.rate(fox, 4)
+    later = datetime.now().astimezone() + timedelta(hours=1)
+
+    assert prompts(history.search(model="imagen4", provider="kkiai")) == ["a fox"]
+    assert prompts(history.search(model="fal-ai/flux/dev")) == ["a hen"]
+    assert prompts(history.search(provider="demo")) == ["a cat"]
+    assert prompts(history.search(rating=4)) == ["a fox"]
+    assert prompts(history.search(since=later)) == []
+    assert prompts(history.search(since=datetime.now().astimezone().date(), limit=2)) == [
+        "a cat",
+        "a hen",
+    ]
+
+
+def test_an_equal_request_is_found_and_free(history: History) -> None:
     made = generate("a red fox")
 
-    found = history.find(ImageRequest.create("a red fox", num_images=1, aspect_ratio="1:1"))
+    found = history.find(FOX)
 
     assert found is not None
-    assert (found.reused, found.cost, found.paths) == (True, 0, made.paths)
+    assert (found.reused, found.cost, found.seconds, found.paths) == (True, 0, 0, made.paths)
+    assert "from history" in found.summary
     assert history.find(ImageRequest.create("a red hen")) is None
+    assert history.find(ImageRequest.create("a red fox", num_images=1)) is None
 
 
-def test_a_demo_picture_is_not_found_for_a_real_request(
-    history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
-    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "0")
-    generate("a red fox")
-    found_by_the_demo = history.find(FOX)
-    monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
+def test_a_demo_picture_is_not_found_for_a_real_request(history: History) -> None:
+    drawn = Studio("demo", demo_seconds=0)
+    drawn.generate("a red fox")
 
-    assert found_by_the_demo is not None
     assert history.find(FOX) is None
     assert history.find(FOX, provider="demo") is not None
+    assert drawn.history.find(FOX) is not None
+
+
+def test_a_generation_is_had_by_its_id_and_an_unknown_one_is_told(history: History) -> None:
+    made = generate("a red fox")
+
+    assert (history.get(made.id).id, history.get(made.id).paths) == (made.id, made.paths)
+    with pytest.raises(errors.InvalidRequest, match="no generation"):
+        history.get("nonsense")
 
 
 def test_a_picture_that_is_gone_or_changed_is_reported(history: History) -> None:
@@ -118,123 +139,248 @@ def test_a_picture_that_is_gone_or_changed_is_reported(history: History) -> None
     assert [generation.request_id for generation in history] == ["req-3", "req-2"]
 
 
+def test_a_history_shows_its_newest_pictures_and_says_how_many_there_are(
+    history: History,
+) -> None:
+    for number in range(12):
+        generate(f"fox <b>{number}</b>")
+
+    shown = history._repr_mimebundle_()
+
+    assert shown["text/plain"].splitlines()[0] == "12 generations; the newest 10 below"
+    assert shown["text/html"].count("<img") == 10
+    assert "<b>11</b>" not in shown["text/html"]
+    assert repr(history).startswith("<History: 12 generations in ")
+
+
+# ---------------------------------------------------------------------------------------- choosing
+
+
+def test_stars_are_kept_and_anything_else_is_refused(history: History) -> None:
+    made = generate("a red fox")
+
+    history.rate(made, 5)
+
+    assert History().rating(made) == 5
+    for wrong in (-1, 6, True, 2.5, "5"):
+        with pytest.raises(errors.InvalidRequest, match="0 to 5"):
+            history.rate(made, wrong)  # type: ignore[arg-type]
+    assert history.rating(made) == 5
+
+
+def test_what_is_deleted_goes_to_the_trash_and_its_bill_stays(
+    queue: FakeQueue, history: History
+) -> None:
+    made = generate("a red fox")
+    data = made[0].data
+
+    history.delete(made)
+
+    assert (len(history), list(history), history.find(FOX)) == (0, [], None)
+    assert history.spend() == pytest.approx(0.04)
+    assert [p.read_bytes() for p in (books.home() / "trash").iterdir()] == [data]
+    assert not made[0].path.exists()
+
+    history.undelete(made.id)
+
+    assert [generation[0].data for generation in history] == [data]
+    assert history.verify() == []
+
+
+def test_a_picture_that_another_generation_shows_too_is_left_to_it(
+    queue: FakeQueue, history: History
+) -> None:
+    queue.picture = picture("the same for all")
+    one, two = generate("one"), generate("two")
+
+    history.delete(one)
+
+    assert two[0].path.exists()
+    assert prompts(history) == ["two"]
+
+
 # ---------------------------------------------------------------------------------------- resuming
 
 
 def test_what_was_paid_and_not_fetched_is_fetched_oldest_first(
-    provider: Provider, history: History
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
 ) -> None:
-    leave_behind(provider, "one", "two", "three")
-    posts = provider.posts
-    pending = [row.request.prompt for row in history.pending()]
+    leave_behind("one", "two", "three")
+    pending = [record.request.prompt for record in history.pending()]
 
     fetched = history.resume()
 
     assert pending == ["one", "two", "three"]
-    assert [generation.request.prompt for generation in fetched] == pending
-    assert [path.exists() for g in fetched for path in g.paths] == [True] * 3
-    assert provider.posts == posts
-    assert history.pending() == []
-    assert history.resume() == []
+    assert prompts(fetched) == pending
+    assert [path.exists() for generation in fetched for path in generation.paths] == [True] * 3
+    assert queue.posts == 3
+    assert (history.pending(), history.resume()) == ([], [])
 
 
 def test_what_another_process_is_fetching_is_left_to_it(
-    provider: Provider, history: History
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
 ) -> None:
-    leave_behind(provider, "one", "two")
-    other = Journal(home_folder())
-    assert other.lease(history.pending()[0].id)
+    leave_behind("one", "two")
+    queue.jobs["req-1"].polls_left = math.inf
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(Studio().history.resume)
+        queue.wait_for("media")  # the other has both: one is fetched, one still waited for
 
-    fetched = history.resume()
-    other.close()
+        assert history.resume() == []
 
-    assert [generation.request.prompt for generation in fetched] == ["two"]
+        queue.finish()
+        assert sorted(prompts(other.result(30))) == ["one", "two"]
+    assert (books.states(), queue.count("result")) == (["done", "done"], 2)
 
 
 def test_what_another_process_fetched_meanwhile_is_not_fetched_again(
-    provider: Provider, history: History, monkeypatch: pytest.MonkeyPatch
+    queue: FakeQueue,
+    history: History,
+    leave_behind: LeaveBehind,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    leave_behind(provider, "one")
+    leave_behind("one")
     seen_before = history.pending()
-    History().resume()
-    results = provider.log.count("GET result")
+    Studio().history.resume()
     monkeypatch.setattr(history, "pending", lambda: seen_before)
 
     fetched = history.resume()
 
     assert [generation.request_id for generation in fetched] == ["req-1"]
-    assert provider.log.count("GET result") == results
+    assert queue.count("result") == 1
 
 
-def test_one_that_fails_does_not_stop_the_others(provider: Provider, history: History) -> None:
-    leave_behind(provider, "one", "two")
-    provider.jobs["req-1"].cancelled = True
+def test_one_that_fails_does_not_stop_the_others(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("one", "two")
+    queue.jobs["req-1"].cancelled = True
 
     outcomes = history.resume_all()
 
-    assert [o.error is None for o in outcomes] == [False, True]
-    assert [row.state for row in Journal(home_folder()).rows()] == [State.DONE, State.CANCELLED]
+    assert [outcome.error is None for outcome in outcomes] == [False, True]
+    assert books.states() == ["cancelled", "done"]
 
 
-def test_where_nothing_can_be_fetched_the_reason_is_raised(
-    provider: Provider, history: History
+def test_living_jobs_come_at_once_and_dead_ones_are_told_within_seconds(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
 ) -> None:
-    leave_behind(provider, "one")
-    provider.statuses.append(Reply(401, {"detail": "no"}))
+    """12 jobs, of which the provider no longer knows 8: all of them were sent hours ago."""
+    leave_behind(*(f"fox {number}" for number in range(12)))
+    books.write("UPDATE jobs SET ticket = json_set(ticket, '$.created', 1000000000.0)")
+    for number in range(1, 9):
+        queue.jobs[f"req-{number}"].forgotten = True
+    told: list[bool] = []
+    began = time.monotonic()
+
+    history.resume_all(on=lambda outcome: told.append(outcome.error is None))
+
+    assert time.monotonic() - began < GONE_SECONDS
+    assert told[:4] == [True] * 4
+    assert told[4:] == [False] * 8
+    assert sorted(books.states()) == ["done"] * 4 + ["expired"] * 8
+
+
+def test_each_job_is_told_as_it_is_fetched(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("one", "two")
+    queue.jobs["req-1"].polls_left = math.inf
+    told: list[Resumed] = []
+    came = threading.Event()
+
+    def note(outcome: Resumed) -> None:
+        told.append(outcome)
+        came.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        all_of_them = threads.submit(history.resume_all, on=note)
+        assert came.wait(30)
+        first = [outcome.record.request.prompt for outcome in told]
+        queue.finish()
+        found = all_of_them.result(30)
+
+    assert first == ["two"]
+    assert [outcome.record.request.prompt for outcome in found] == ["one", "two"]
+
+
+def test_if_nothing_can_be_fetched_the_reason_is_raised(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("one")
+    for route in ("status", "result"):
+        queue.always(route, Reply(401, {"detail": "no"}))
 
     with pytest.raises(errors.CredentialsError, match="IMAGEN_API_KEY"):
         history.resume()
 
-    assert [row.request_id for row in history.pending()] == ["req-1"]
+    assert [record.request_id for record in history.pending()] == ["req-1"]
 
 
 def test_a_row_that_cannot_be_read_does_not_stop_the_others(
-    provider: Provider, history: History
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
 ) -> None:
-    leave_behind(provider, "one", "two")
-    first, second = history.pending()
-    odd = dataclasses.replace(first, ticket_json='{"of": "another version"}')
-    journal = Journal(home_folder())
-    with journal._writing() as db:  # noqa: SLF001 - no other way writes such a row
-        db.execute("UPDATE jobs SET ticket = ? WHERE id = ?", (odd.ticket_json, odd.id))
-    journal.close()
+    leave_behind("one", "two")
+    books.write(
+        "UPDATE jobs SET ticket = ? WHERE request_id = 'req-1'", '{"of": "another version"}'
+    )
 
     outcomes = history.resume_all()
 
     assert [type(outcome.error).__name__ for outcome in outcomes] == ["QueueError", "NoneType"]
-    assert outcomes[1].row.id == second.id
+    assert books.states() == ["submitted", "done"]
 
 
-def test_a_key_for_another_place_is_not_sent_there(
-    provider: Provider, history: History, monkeypatch: pytest.MonkeyPatch
+def test_a_key_for_another_address_is_not_sent_there(
+    queue: FakeQueue, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave_behind(provider, "one")
-    asked = len(provider.log)
-    monkeypatch.setenv("IMAGEN_BASE_URL", "https://elsewhere.test")
+    leave_behind("one")
+    asked = len(queue.log)
+    other = FakeQueue()
+    with other.serve() as url:
+        monkeypatch.setenv("IMAGEN_BASE_URL", url)
 
-    with pytest.raises(errors.CredentialsError, match="IMAGEN_BASE_URL"):
-        history.resume()
+        with pytest.raises(errors.CredentialsError, match="IMAGEN_BASE_URL"):
+            History().resume()
 
-    assert len(provider.log) == asked
+    assert (len(queue.log), other.log) == (asked, [])
+
+
+def test_a_job_of_another_account_is_fetched_there_with_that_accounts_key(
+    queue: FakeQueue, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind("one")
+    base_url = Studio().settings.base_url
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+    monkeypatch.delenv("IMAGEN_BASE_URL")
+    with pytest.raises(errors.CredentialsError, match="submitted to"):
+        History().resume()
+    monkeypatch.setenv("IMAGEN_BASE_URL", base_url)
+    monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
+
+    assert [generation.request_id for generation in History().resume()] == ["req-1"]
+    assert {r.headers.get("authorization") for r in queue.requests if r.route == "result"} == {
+        "Bearer made-up"
+    }
 
 
 def test_an_uncertain_submit_is_listed_and_never_sent_again(
-    provider: Provider, history: History
+    queue: FakeQueue, history: History
 ) -> None:
-    provider.submits.append(Break.LOST_ANSWER)
+    queue.script("submit", Break.LOST_ANSWER)
     with pytest.raises(errors.SubmitUncertain):
         generate("a red fox")
 
     assert history.resume() == []
-    assert [row.request.prompt for row in history.unknown()] == ["a red fox"]
-    assert provider.posts == 1
+    assert [record.request.prompt for record in history.unknown()] == ["a red fox"]
+    assert queue.posts == 1
 
 
 @pytest.mark.parametrize(("billed", "left"), [(True, 0.04), (False, 0.0)])
 def test_an_uncertain_submit_is_settled_by_the_users_word(
-    provider: Provider, history: History, *, billed: bool, left: float
+    queue: FakeQueue, history: History, *, billed: bool, left: float
 ) -> None:
-    provider.submits.append(Break.LOST_ANSWER)
+    queue.script("submit", Break.LOST_ANSWER)
     with pytest.raises(errors.SubmitUncertain):
         generate("a red fox")
 
@@ -245,8 +391,6 @@ def test_an_uncertain_submit_is_settled_by_the_users_word(
 
 
 def test_resuming_sweeps_what_dead_processes_left_half_written(history: History) -> None:
-    import os
-
     made = generate("a red fox")
     part = made[0].path.with_name(made[0].path.name + ".part-0123")
     part.touch()
@@ -261,48 +405,30 @@ def test_resuming_sweeps_what_dead_processes_left_half_written(history: History)
 # ------------------------------------------------------------------------------------------- money
 
 
-def test_spending_is_told_by_session_day_month_and_model(history: History) -> None:
-    elsewhere = Journal(home_folder())
-    elsewhere.intend(
-        FOX, provider="kkiai", base_url="https://x.test", price=Decimal("0.50"), cap=None
-    )
-    elsewhere.close()
+def test_spending_is_told_by_process_day_month_and_model(history: History) -> None:
+    Studio().generate("by another process")
     generate("a red fox", num_images=2)
+    mine = Studio()
+    mine.generate("mine", model="fal-ai/flux/dev")
+    flux = mine.history.session_spend()
 
     spending = history.spending()
 
-    assert spending.session == Decimal("0.08")
-    assert spending.today == Decimal("0.58")
-    assert spending.month == Decimal("0.58")
-    assert spending.by_model == {"fal-ai/imagen4/preview": Decimal("0.58")}
-    assert history.spend() == pytest.approx(0.58)
+    assert mine.history.spending().session == flux > 0
+    assert spending.today == spending.month == Decimal("0.12") + flux
+    assert spending.by_model == {"fal-ai/imagen4/preview": Decimal("0.12"), "fal-ai/flux/dev": flux}
+    assert history.spend() == pytest.approx(float(spending.today))
     assert history.spend(since=datetime.now().astimezone() + timedelta(hours=1)) == 0
+    assert history.spend_by("provider") == {"kkiai": spending.month}
 
 
-def test_what_is_refused_or_answered_from_history_costs_the_session_nothing(
-    provider: Provider, history: History
-) -> None:
-    before = history.session_spend()
-    generate("a red fox")
-    generate("a red fox", reuse=True)
-    provider.submits.append(Reply(422, {"detail": "no"}))
+def test_what_is_refused_or_answered_from_history_costs_nothing(queue: FakeQueue) -> None:
+    studio = Studio()
+    studio.generate("a red fox")
+    studio.generate("a red fox", reuse=True)
+    queue.script("submit", Reply(422, {"detail": "no"}))
     with pytest.raises(errors.InvalidRequest):
-        generate("a red hen")
+        studio.generate("a red hen")
 
-    assert history.session_spend() - before == Decimal("0.04")
-
-
-# ------------------------------------------------------------------------------------------ recall
-
-
-def test_a_row_without_pictures_recalls_nothing(provider: Provider, history: History) -> None:
-    leave_behind(provider, "one")
-
-    assert recall(history.pending()[0], Store(home_folder())) is None
-
-
-def test_what_is_reused_costs_no_time_and_no_money() -> None:
-    again = as_reused(generate("a red fox"))
-
-    assert (again.reused, again.seconds, again.cost) == (True, 0, 0)
-    assert "from history" in again.summary
+    assert studio.history.session_spend() == Decimal("0.04")
+    assert studio.history.spend() == pytest.approx(0.04)

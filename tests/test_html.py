@@ -5,8 +5,7 @@ from __future__ import annotations
 import html.parser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from imagen_widget._html import attributes, data_uri, escape, figures, image, tag
 from tests.hostile import HOSTILE

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
-from imagen_widget import _magic
-from imagen_widget._catalog import MODELS
-from imagen_widget._display import formatter_of
-from imagen_widget._generate import Job
-from imagen_widget._history import History
-from imagen_widget._magic._options import IMAGEN
-from imagen_widget._magic._tables import DryRun, Table
-from imagen_widget._protocol._ticket import Ticket
-from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation
-from imagen_widget._snippets import as_magic
+import imagen_widget
+from imagen_widget import Field, Generation, ImageRequest, Job, Model
+from imagen_widget._request import as_magic
 from imagen_widget.errors import (
     BudgetExceeded,
     ContentRejected,
@@ -31,40 +24,42 @@ from imagen_widget.errors import (
     ImagenError,
     InvalidRequest,
 )
-from tests.magic_stage import Queue, Stage, new_shell, outputs_of, run_cell
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from IPython.core.interactiveshell import InteractiveShell
+from tests.fakequeue import FakeQueue, Reply, openapi
+from tests.magic_stage import Json, Stage, new_shell
 
 DEFAULT = "fal-ai/imagen4/preview"
-TRAITS = {"provider", "base_url", "model", "aspect_ratio", "num_images", "resolution", "quiet"}
-TRAITS |= {"output_format", "save_dir", "timeout", "max_spend", "price", "reuse"}
-Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def queue() -> Iterator[Queue]:
-    queue = Queue()
-    yield queue
-    queue.close()
+FLUX = "fal-ai/flux/dev"
+EXAMPLES = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # one shell serves all examples
+)
 
 
 @pytest.fixture
 def stage(
-    queue: Queue,
+    queue: FakeQueue,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Stage:
-    monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
-    monkeypatch.setenv("IMAGEN_API_KEY", "made-up-key")
-    monkeypatch.setenv("IMAGEN_BASE_URL", queue.url)
-    monkeypatch.setenv("IMAGEN_POLL_SECONDS", "0.01")
+    def refusal(received: Any) -> Reply | None:
+        job = queue.jobs[received.path.split("/requests/")[1]]
+        problem = {"type": "content_policy_violation", "msg": "No.", "loc": ["body", "prompt"]}
+        return Reply(422, {"detail": [problem]}) if "REFUSE" in job.wish else None
+
     monkeypatch.chdir(tmp_path)
+    queue.always("result", refusal)
     return Stage(queue, capsys)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    from tests.fakequeue import picture
+
+    path = tmp_path / "a fox.png"
+    path.write_bytes(picture("fox", 64, 48))
+    return path
 
 
 # ------------------------------------------------------------------------------------- the table
@@ -78,72 +73,99 @@ class Case:
         cell: What the user types.
         sent: The bodies that the queue gets, besides the default model.
         shown: A word of each thing that is shown, in order.
-        value: The type of what the cell's last expression returns.
+        value: The type of what the cell's last expression returns, or its name.
         says: What the one line of the error has in it; "" for no error.
     """
 
     cell: str
     sent: list[Json] = field(default_factory=list)
     shown: list[str] = field(default_factory=lambda: ["1 image"])
-    value: type = Generation
+    value: type | str = Generation
     says: str = ""
 
 
 def sends(cell: str, prompt: str, *, shown: str = "1 image", **parameters: object) -> Case:
-    """Say that a cell sends one request, and shows and returns its result."""
+    """Return the case of a cell that sends one request, and shows and returns its result."""
     return Case(cell, [{"prompt": prompt, **parameters}], [shown])
 
 
 def hides(cell: str, prompt: str, **parameters: object) -> Case:
-    """Say that a cell sends one request, returns its result and shows nothing."""
+    """Return the case of a cell that sends one request, returns its result and shows nothing."""
     return Case(cell, [{"prompt": prompt, **parameters}], [])
 
 
 def assigns(cell: str, prompt: str, **parameters: object) -> Case:
-    """Say that a cell sends one request and shows its result, but returns nothing itself."""
+    """Return the case of a cell that shows its result, but returns nothing itself."""
     return Case(cell, [{"prompt": prompt, **parameters}], value=type(None))
 
 
 def refuses(cell: str, says: str) -> Case:
-    """Say that a cell sends nothing, and ends in an error of one line."""
+    """Return the case of a cell that sends nothing, and ends in an error of one line."""
     return Case(cell, shown=[says], value=type(None), says=says)
 
 
-PROMPTS = [
-    sends("%imagen a red fox", "a red fox"),
+UNTOUCHED = [
+    "a red fox",
+    "a red   fox",
+    "costs $5 and $HOME",
+    "{red|blue} fox",
+    "{style} and {0} or {",
+    "the artist's studio",
+    "'tis a fox",
+    'a 6" fox',
+    '"an open end',
+    '"""three',
+    '"STOP" and "GO"',
+    "'a' or 'b'",
+    '"quoted" first',
+    'last "quoted"',
+    'the sign says "--ar 16:9"',
+    'press "-q"',
+    "a fox #1 # not a comment",
+    "#hashtag, 50% off",
+    "well--known fox, --inside--words, e-mail",
+    "rock -- roll band",
+    "-5 degrees",
+    "minus -5",
+    "a dash - between",
+    "a dash — between, a–b, 1–2",
+    "a fox —in the snow",
+    "a -",
+    "a pre -ish thing",
+    "a fox --ar 16:9 in the snow",
+    "a fox —ar 16:9 in the snow",
+    "🦊 Füchse, 雪の狐, ثعلب",
+    "what is this?",
+    "really?? yes??",
+    "a fox!",
+    "100% wool, 50 %d %s",
+    "<b>fox</b> & co",
+    "a (fox [in {a box",
+    "a }} b { b",
+    "x = y; print(z)",
+    "back\\slash \\n",
+    "50% {fox} %imagen",
+    "08 cats and 0x fish",
+    "models",
+    "help",
+]
+
+LINES = [
+    *(sends(f"%imagen {prompt}", prompt) for prompt in UNTOUCHED),
     sends("%imagen    a red   fox   ", "a red   fox"),
-    sends("%imagen costs $5 and $HOME", "costs $5 and $HOME"),
-    sends("%imagen {red|blue} fox", "{red|blue} fox"),
-    sends("%imagen {style} and {0}", "{style} and {0}"),
-    sends("%imagen the artist's studio", "the artist's studio"),
-    sends("%imagen 'tis a fox", "'tis a fox"),
-    sends('%imagen a 6" fox', 'a 6" fox'),
-    sends('%imagen "an open end', '"an open end'),
-    sends('%imagen """three', '"""three'),
     sends('%imagen "a red fox"', "a red fox"),
     sends("%imagen 'a red fox'", "a red fox"),
     sends('%imagen "  a red fox  "', "  a red fox  "),
-    sends('%imagen "STOP" and "GO"', '"STOP" and "GO"'),
-    sends("%imagen a fox #1 # not a comment", "a fox #1 # not a comment"),
-    sends("%imagen well--known e-mail fox", "well--known e-mail fox"),
-    sends("%imagen rock -- roll band", "rock -- roll band"),
-    sends("%imagen -5 degrees", "-5 degrees"),
-    sends("%imagen a fox --ar 16:9 in the snow", "a fox --ar 16:9 in the snow"),
-    sends("%imagen 🦊 Füchse, 雪の狐, ثعلب", "🦊 Füchse, 雪の狐, ثعلب"),
-    sends("%imagen what is this?", "what is this?"),
-    sends("%imagen really?? yes??", "really?? yes??"),
-    sends("%imagen a fox!", "a fox!"),
-    sends("%imagen 100% wool, 50 %d %s", "100% wool, 50 %d %s"),
-    sends("%imagen <b>fox</b> & co", "<b>fox</b> & co"),
-    sends("%imagen a (fox [in {a box", "a (fox [in {a box"),
-    sends("%imagen x = y; print(z)", "x = y; print(z)"),
-    sends("%imagen back\\slash \\n", "back\\slash \\n"),
+    sends("%imagen 'the artist's studio'", "the artist's studio"),
+    sends('%imagen "she said "hi" to me"', 'she said "hi" to me'),
+    sends("%imagen ''a fox''", "''a fox''"),
+    sends('%imagen "it\'s"', "it's"),
+    sends('%imagen "a poster that says --api-key"', "a poster that says --api-key"),
+    sends('%imagen "a fox —ar 16:9"', "a fox —ar 16:9"),
     sends("%imagen a fox \\\nin snow", "a fox  in snow"),
     sends("%imagen -- --weird -n 2", "--weird -n 2"),
     sends('%imagen -- "kept"', '"kept"'),
-    sends("%imagen 08 cats and 0x fish", "08 cats and 0x fish"),
-    sends("%imagen models", "models"),
-    sends("%imagen help", "help"),
+    sends("%imagen -n 2 -- 'a fox';", "'a fox';", shown="2 images", num_images=2),
 ]
 
 OPTIONS = [
@@ -154,24 +176,79 @@ OPTIONS = [
     sends("%imagen a fox --aspect_ratio 9:16", "a fox", aspect_ratio="9:16"),
     sends("%imagen a fox -n 2", "a fox", shown="2 images", num_images=2),
     sends("%imagen a fox -n2", "a fox", shown="2 images", num_images=2),
+    sends("%imagen a fox -n=2", "a fox", shown="2 images", num_images=2),
     sends("%imagen -n 3 a fox", "a fox", shown="3 images", num_images=3),
     sends("%imagen a fox --num-images 2", "a fox", shown="2 images", num_images=2),
     sends("%imagen a fox --num_images=2", "a fox", shown="2 images", num_images=2),
     sends("%imagen -n 2 a fox --ar 4:3", "a fox", shown="2 i", num_images=2, aspect_ratio="4:3"),
+    sends("%imagen a --ar 1:1 b -n 2", "a --ar 1:1 b", shown="2 i", num_images=2),
     sends("%imagen a fox --resolution 2K", "a fox", resolution="2K"),
     sends("%imagen a fox --resolution 2k", "a fox", resolution="2K"),
     sends("%imagen a fox --format webp", "a fox", output_format="webp"),
+    sends("%imagen a fox --safety-tolerance 5", "a fox", safety_tolerance="5"),
     sends("%imagen a fox -s 42", "a fox", seed=42),
+    sends("%imagen a fox -s42", "a fox", seed=42),
     sends("%imagen a fox --seed=0", "a fox", seed=0),
     sends("%imagen a fox -m imagen4-fast", "a fox", model=f"{DEFAULT}/fast"),
     sends("%imagen a fox --model imagen4-ultra", "a fox", model=f"{DEFAULT}/ultra"),
     sends("%imagen -m nano-banana a fox", "a fox", model="fal-ai/nano-banana"),
+    sends("%imagen -m 'nano-banana' a fox", "a fox", model="fal-ai/nano-banana"),
     sends("%imagen a fox -m some-lab/some-model", "a fox", model="some-lab/some-model"),
     sends("%imagen a fox -n 1 -n 2", "a fox", shown="2 images", num_images=2),
     sends("%imagen a fox --fresh", "a fox"),
     sends("%imagen a fox --timeout 20", "a fox"),
     sends('%imagen "a fox" -s 1', "a fox", seed=1),
     sends('%imagen "a fox --ar 1:1" -s 1', "a fox --ar 1:1", seed=1),
+    sends('%imagen "--bogus fox" -s 1', "--bogus fox", seed=1),
+]
+
+FIELDS = [
+    sends(f"%imagen -m {FLUX} -n 2 a red fox", "a red fox", shown="2 i", model=FLUX, num_images=2),
+    sends("%imagen a fox -m flux-dev --guidance-scale 3", "a fox", model=FLUX, guidance_scale=3),
+    sends(
+        "%imagen a fox --guidance_scale=3.5 -m flux-dev", "a fox", model=FLUX, guidance_scale=3.5
+    ),
+    sends(
+        "%imagen a fox --image-size 640x480 -m flux-dev",
+        "a fox",
+        model=FLUX,
+        image_size={"width": 640, "height": 480},
+    ),
+    sends(
+        "%imagen --image-size square_hd a fox -m flux-dev",
+        "a fox",
+        model=FLUX,
+        image_size="square_hd",
+    ),
+    sends("%imagen a fox --ar 16:9 -m flux-dev", "a fox", model=FLUX, image_size="landscape_16_9"),
+    *(
+        sends(
+            f"%imagen a fox -m flux-dev {switch}", "a fox", model=FLUX, enable_safety_checker=value
+        )
+        for switch, value in (
+            ("--enable-safety-checker", True),
+            ("--no-enable-safety-checker", False),
+            ("--no-enable_safety_checker", False),
+            ("--enable-safety-checker true", True),
+            ("--enable-safety-checker false", False),
+            ("--enable-safety-checker=no", False),
+        )
+    ),
+    sends("%imagen --no-sync-mode a fox", "a fox", sync_mode=False),
+    sends("%imagen --sync-mode true a fox", "a fox", sync_mode=True),
+    sends("m = 'flux-dev'\n%imagen a fox -m {{m}} --seed {{3 + 4}}", "a fox", model=FLUX, seed=7),
+    sends("%imagen a fox -m in the snow", "a fox -m in the snow"),
+    sends("%imagen a fox -m flux-dev or so", "a fox -m flux-dev or so"),
+    sends(
+        "%imagen -m some-lab/some-model a fox --strength=0.5 --tiling=true --look='so so' --n=2",
+        "a fox",
+        model="some-lab/some-model",
+        strength=0.5,
+        tiling=True,
+        look="so so",
+        n=2,
+        shown="2 i",
+    ),
 ]
 
 TEMPLATES = [
@@ -181,7 +258,12 @@ TEMPLATES = [
     sends("%imagen {{'a  fox'}} --ar {{'1'}}:1", "a  fox", aspect_ratio="1:1"),
     sends("%imagen {{'{{'}}x}}", "{{x}}"),
     sends("%imagen {{'--ar 16:9 fox'}}", "--ar 16:9 fox"),
+    sends("%imagen {{' -q'}}", " -q"),
+    sends("%imagen {{ {'a': {'b': 1}}['a']['b'] }} fox", "1 fox"),
+    sends("%imagen {{ [3 * i for i in (1, 2)] }}", "[3, 6]"),
+    sends("%imagen {{ 'oil'  # the look }} x", "oil x"),
     sends("d = {'a': 'cat'}\n%imagen one {{d['a']}}?", "one cat?"),
+    sends("names = iter('ab')\n%imagen {{next(names)}}{{next(names)}} -s {{1}}", "ab", seed=1),
     assigns(
         "def f(who):\n    return get_ipython().run_line_magic('imagen', 'a {{who}}')\nx = f('cat')",
         "a cat",
@@ -198,6 +280,7 @@ CELLS = [
     sends("%%imagen\n-n 2\n--ar 16:9", "-n 2\n--ar 16:9"),
     sends("%%imagen --ar 16:9\na fox --ar 1:1", "a fox --ar 1:1", aspect_ratio="16:9"),
     sends("%%imagen\n--bogus fox", "--bogus fox"),
+    sends("%%imagen\na fox —ar 16:9", "a fox —ar 16:9"),
     sends("%%imagen\nwhat is this?", "what is this?"),
     sends("%%imagen\n# a title\n$5 {a|b}", "# a title\n$5 {a|b}"),
     sends('%%imagen\n"a red fox"', "a red fox"),
@@ -211,6 +294,7 @@ CELLS = [
     sends(
         "%%imagen --model=imagen4-fast --seed 3\na fox", "a fox", model=f"{DEFAULT}/fast", seed=3
     ),
+    sends("%%imagen -m flux-dev --guidance-scale 3\na", "a", model=FLUX, guidance_scale=3),
     sends("\n\n%%imagen\na fox", "a fox"),
     sends("%%imagen\n%imagen a fox", "%imagen a fox"),
 ]
@@ -220,9 +304,11 @@ DISPLAY = [
     assigns("x = %imagen what is this?", "what is this?"),
     hides("%imagen a fox;", "a fox"),
     hides("%imagen a fox ;", "a fox"),
+    hides("%imagen a fox;;", "a fox;"),
     hides("%imagen a fox --ar 1:1;", "a fox", aspect_ratio="1:1"),
     hides("%imagen 'a fox;';", "a fox;"),
     sends("%imagen 'a fox;'", "a fox;"),
+    sends("%imagen a; b", "a; b"),
     hides("%imagen -q a fox", "a fox"),
     hides("%imagen a fox --quiet", "a fox"),
     hides("%%imagen -q\na fox", "a fox"),
@@ -236,22 +322,41 @@ DISPLAY = [
     Case("%imagen a\n%imagen b", [{"prompt": "a"}, {"prompt": "b"}], ["1 image", "1 image"]),
     Case("%imagen a fox\n%imagen a fox", [{"prompt": "a fox"}], ["1 image", "from history"]),
     Case("%time %imagen a fox", [{"prompt": "a fox"}], ["1 image", "Wall time"]),
-    Case("%imagen a fox --dry-run", [], ["nothing was sent"], DryRun),
+    Case("%imagen a fox --dry-run", [], ["nothing was sent"], "Table"),
     Case("x = %imagen a fox --dry_run", [], ["nothing was sent"], type(None)),
-    Case("%imagen a fox --dry-run;", [], [], DryRun),
-    Case("%imagen_models", [], ["nano-banana-2"], Table),
-    Case("%imagen_history", [], ["Nothing in the history"], Table),
-    Case("%imagen_spend", [], ["This month"], Table),
-    Case("%imagen_resume", [], ["Nothing is waiting"], Table),
+    Case("%imagen a fox --dry-run;", [], [], "Table"),
+    Case("%imagen_models", [], ["nano-banana-2"], "Table"),
+    Case("%imagen_models ;", [], [], "Table"),
+    Case("%imagen_models imagen4", [], ["safety_tolerance"], Model),
+    Case("%imagen_models imagen4 ;", [], [], Model),
+    Case("%imagen_history", [], ["Nothing in the history"], "Table"),
+    Case("%imagen_history ;", [], [], "Table"),
+    Case("%imagen_spend", [], ["This month"], "Table"),
+    Case("%imagen_resume", [], ["Nothing is waiting"], "Table"),
+    Case("%imagen_series", [], ["No series yet"], "Table"),
 ]
 
 REFUSALS = [
-    refuses("%imagen a fox --arr 16:9", "no option --arr. Did you mean --ar?"),
+    refuses("%imagen a fox --arr 16:9", "--arr is not an option. Did you mean --ar?"),
+    refuses("%imagen a fox --aspectratio 16:9", "Did you mean --aspect-ratio?"),
     refuses("%imagen --modle imagen4 a fox", "Did you mean --model?"),
-    refuses("%imagen a fox --bogus", "no option --bogus"),
-    refuses("%imagen a fox --negative-prompt x", "no option --negative-prompt"),
-    refuses("%imagen a fox -n", "-n needs a value"),
+    refuses("%imagen a fox -model imagen4", "-model is not an option. Did you mean --model?"),
+    refuses("%imagen a fox --num 2", "--num is not an option. Did you mean --num-images?"),
+    refuses("%imagen a fox --out_put x", "--out_put is not an option. Did you mean --out?"),
+    refuses("%imagen a fox --steps=30", "--steps is not an option. Did you mean"),
+    refuses("%imagen a fox -m flux-dev --steps 30", "Did you mean"),
+    refuses("%imagen a fox --bogus", "--bogus is not an option"),
+    refuses("%imagen a fox --bogus -n 2", "--bogus is not an option"),
+    refuses("%imagen a fox -z", "-z is not an option"),
+    refuses("%imagen a fox -x9", "-x9 is not an option"),
+    refuses("%imagen -ish fox", "-ish is not an option"),
+    refuses("%imagen a fox --negative-prompt x", "--negative-prompt is not an option"),
+    refuses("%imagen a fox -n", "-n needs a value, like -n COUNT"),
+    refuses("%imagen -o --fresh a fox", "-o needs a value, like -o NAME"),
+    refuses("%imagen a fox --seed=", "--seed needs a value"),
     refuses("%imagen a fox --fresh=1", "--fresh takes no value"),
+    refuses("%imagen a fox --fresh now", "--fresh stands inside the prompt"),
+    refuses("%imagen a --ar=1:1 b", "--ar stands inside the prompt"),
     refuses("%imagen a fox -n 9", "num_images: '9' is not allowed. Use a whole number from 1 to 4"),
     refuses("%imagen a fox -n two", "num_images: 'two' is not allowed"),
     refuses("%imagen a fox --ar 17:9", "aspect_ratio: '17:9' is not allowed. Use one of 1:1"),
@@ -259,12 +364,21 @@ REFUSALS = [
     refuses("%imagen a fox --resolution 2K -m imagen4-fast", "imagen4-fast takes no such field"),
     refuses("%imagen a fox --format gif", "output_format: 'gif' is not allowed"),
     refuses("%imagen a fox -s x", "seed: 'x' is not allowed"),
-    refuses("%imagen a fox -m bad", "there is no model 'bad'"),
-    refuses("%imagen a fox -m imagen5", "Did you mean 'imagen4'"),
-    refuses("%imagen a fox --timeout soon", "--timeout: 'soon' is no number of seconds"),
-    refuses("%imagen a fox --timeout 0", "--timeout: '0' is no number of seconds"),
-    refuses("%imagen a fox -o two-words", "--out: that is no name of a variable"),
-    refuses("%imagen a fox -o class", "--out: that is no name of a variable"),
+    refuses("%imagen a fox -m flux-dev --guidance-scale high", "guidance_scale: 'high' is not"),
+    refuses("%imagen a fox -m flux-dev --image-size big", "image_size: 'big' is not allowed"),
+    refuses("%imagen a fox -m 'b d'", "there is no model 'b d'"),
+    refuses("%imagen -m flux-deb! a fox", "there is no model 'flux-deb!' here. Did you mean"),
+    refuses(
+        "%imagen a fox -m some-lab/a --tiling", "fields of some-lab/a are not known; write --til"
+    ),
+    refuses("%imagen --tiling -m some-lab/a a fox", "write --tiling=VALUE"),
+    refuses("%imagen a fox -m some-lab/a --modle x", "--modle is not an option"),
+    refuses("%imagen a fox --timeout soon", "timeout: 'soon' is not a number of seconds"),
+    refuses("%imagen a fox --timeout 0", "is not a number of seconds"),
+    refuses("%imagen a fox --timeout=-1", "is not a number of seconds"),
+    refuses("%imagen a fox --timeout nan", "is not a number of seconds"),
+    refuses("%imagen a fox -o two-words", "--out: that is not a name for a variable"),
+    refuses("%imagen a fox -o class", "--out: that is not a name for a variable"),
     refuses("%imagen a fox -d /dev/null/x", "--save-dir: the folder cannot be made"),
     refuses("%imagen -n 2", "prompt: it is empty"),
     refuses("%imagen ''", "prompt: it is empty"),
@@ -277,69 +391,257 @@ REFUSALS = [
     refuses("%imagen a fox -n {{nowhere}}", "NameError: name 'nowhere' is not defined"),
     refuses("%imagen {{1/0}}", "ZeroDivisionError"),
     refuses("%imagen {{open", "it is never closed"),
+    refuses("%imagen {{}}", "not a Python expression"),
+    refuses("%imagen {{a b}}", "not a Python expression"),
+    refuses("%imagen {{import os}}", "not a Python expression"),
     refuses("%%imagen\n{{nowhere}}", "NameError"),
-    refuses("%imagen a fox --api-key sk-made-up", "keys are not taken here"),
-    refuses("%imagen --token=sk-made-up a fox", "keys are not taken here"),
-    refuses("%imagen_models now -n 2", "no option -n. It takes none."),
-    refuses("%imagen_history -n none", "--limit: 'none' is no number of rows"),
-    refuses("%imagen_spend --all", "no option --all"),
+    *(
+        refuses(f"%imagen {line}", "begins with a long dash")
+        for line in (
+            "a red fox —ar 16:9",
+            "a red fox –n 2",
+            "a red fox –n2",
+            "a red fox ―ar=16:9 -n 2",
+            "a red fox —fresh",
+            "—model imagen4 a fox",
+            "−n 2 a fox",
+            "a fox —-ar 16:9",
+            "a fox —guidance-scale 3 -m flux-dev",
+        )
+    ),
+    refuses("%%imagen —ar 16:9\na fox", "—ar begins with a long dash (—). Write --ar"),
+    *(
+        refuses(f"%imagen {line}", "keys are not taken here")
+        for line in (
+            "a fox --api-key sk-made-up",
+            "--api-key=sk-made-up a fox",
+            "a fox --api_key sk-made-up in snow",
+            "--APIKEY sk-made-up",
+            "a fox --key sk-made-up",
+            "--token=sk-made-up a fox",
+            "a fox -m some-lab/a --openai-api-key sk-made-up",
+        )
+    ),
+    *(
+        refuses(f"%imagen a fox --{name} x", f"--{name} is a setting and not an option")
+        for name in ("provider", "base-url", "home", "journal", "store")
+    ),
+    refuses("%imagen a fox -m some-lab/a --home /x", "--home is a setting and not an option"),
+    refuses("%imagen_models now -n 2", "-n is not an option"),
+    refuses("%imagen_history -n none", "limit: 'none' is not allowed. Use a whole"),
+    refuses("%imagen_spend --all", "--all is not an option"),
+    refuses("%imagen_spend --by colour", "by: 'colour' is not allowed. Use one of model"),
+    refuses("%imagen_series nowhere", "There is no series 'nowhere'"),
+    refuses("%imagen_resume --forget nowhere", "nowhere"),
 ]
 
-TABLE = [*PROMPTS, *OPTIONS, *TEMPLATES, *CELLS, *DISPLAY, *REFUSALS]
+GROUPS = {
+    "lines": LINES,
+    "options": OPTIONS,
+    "fields": FIELDS,
+    "templates": TEMPLATES,
+    "cells": CELLS,
+    "display": DISPLAY,
+    "refusals": REFUSALS,
+}
 
 
-def test_the_table_is_long_enough_to_mean_something() -> None:
-    assert len(TABLE) >= 120
-    assert len({case.cell for case in TABLE}) == len(TABLE)
-
-
-@pytest.mark.parametrize(
-    "case", TABLE, ids=lambda case: case.cell.encode("unicode_escape").decode()
-)
-def test_a_cell_sends_returns_and_shows_what_the_table_says(case: Case, stage: Stage) -> None:
+def difference(case: Case, stage: Stage) -> str:
+    """Run a case, and return what is not as it says."""
     ran = stage.run(case.cell)
+    sent = [{"model": DEFAULT, **body} for body in case.sent]
+    value = case.value if isinstance(case.value, str) else case.value.__name__
+    said = [word in text for word, text in zip(case.shown, ran.shown, strict=False)]
+    if ran.sent != sent:
+        return f"sent {ran.sent}"
+    if value not in {kind.__name__ for kind in type(ran.value).__mro__}:
+        return f"returned {ran.value!r} and raised {ran.error!r}"
+    if len(ran.shown) != len(case.shown) or not all(said):
+        return f"showed {ran.shown}"
+    if not case.says:
+        return f"raised {ran.error!r}" if ran.error else ""
+    one_line = f"{type(ran.error).__name__}: {ran.error}"
+    fine = isinstance(ran.error, ImagenError) and ran.printed == one_line and "\n" not in one_line
+    return "" if fine and "made-up" not in one_line else f"printed {ran.printed}"
 
-    assert ran.sent == [{"model": DEFAULT, **body} for body in case.sent]
-    assert type(ran.value) is case.value or isinstance(ran.value, case.value)
-    assert len(ran.shown) == len(case.shown), ran.shown
-    assert all(word in text for word, text in zip(case.shown, ran.shown, strict=True))
-    if case.says:
-        assert isinstance(ran.error, ImagenError)
-        assert ran.printed == f"{type(ran.error).__name__}: {ran.error}"
-        assert "\n" not in ran.printed
-    else:
-        assert ran.error is None
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_cells_send_return_and_show_what_the_table_says(
+    group: str, stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert sum(map(len, GROUPS.values())) >= 200
+    wrong = []
+
+    for number, case in enumerate(GROUPS[group]):
+        monkeypatch.setenv("IMAGEN_HOME", str(tmp_path / f"home-{number}"))
+        if said := difference(case, stage):
+            wrong.append(f"{case.cell!r}: {said}")
+
+    assert wrong == []
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # one shell serves all examples
-)
-@given(text=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"])))
-def test_whatever_is_typed_in_a_cell_is_what_is_sent(text: str, stage: Stage) -> None:
+# ------------------------------------------------------------------------------- any other text
+
+
+def sent_for(stage: Stage, line: str) -> Json:
+    """Return what a line would send."""
+    arguments: Json = stage.line("imagen", f"--dry-run {line}")[0].arguments()
+    return arguments
+
+
+def looks_like_an_option(word: str) -> bool:
+    return word[0] in "-‐‑‒–—―−"
+
+
+@EXAMPLES
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_line_without_options_is_sent_as_typed(stage: Stage, text: str) -> None:
     typed = text.strip()
-    assume(typed and "{{" not in typed and not typed.endswith(";"))
+    words = typed.split()
+    assume(words and "{{" not in typed and not typed.endswith(";"))
+    assume(not any(looks_like_an_option(word) for word in (words[0], *words[-2:])))
     assume(typed[0] not in "\"'" or typed[-1] not in "\"'")
 
-    ran = stage.run(f"%%imagen --fresh\n{text}")
+    assert sent_for(stage, text) == {"prompt": typed}
+
+
+@EXAMPLES
+@given(st.text(alphabet="ab-nq \"'=;{}\\é🦊\t—"))
+def test_a_line_is_read_or_refused_in_one_line_and_never_cut_inside(
+    stage: Stage, text: str
+) -> None:
+    try:
+        prompt, refusal = sent_for(stage, text)["prompt"], ""
+    except InvalidRequest as error:
+        prompt, refusal = "", str(error)
+
+    assert "\n" not in refusal
+    assert "{{" in text or prompt in text
+
+
+@EXAMPLES
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_text_arrives_to_the_letter_behind_a_bare_double_dash(stage: Stage, text: str) -> None:
+    assume(text.strip() and "{{" not in text)
+
+    dry = stage.cell("imagen", "--dry-run -n 2 --", f"{text}\n")
+
+    assert sent_for(stage, f"-n 2 -- {text}") == {"prompt": text, "num_images": 2}
+    assert dry[0].arguments() == {"prompt": text, "num_images": 2}
+
+
+@EXAMPLES
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_the_body_of_a_cell_is_what_is_sent(stage: Stage, text: str) -> None:
+    typed = text.strip()
+    assume(typed and "{{" not in text and not typed.endswith(";"))
+    assume(typed[0] not in "\"'" or typed[-1] not in "\"'")
+
+    dry = stage.cell("imagen", "--dry-run", f"{text}\n")
+
+    assert dry[0].arguments() == {"prompt": text}
+
+
+def test_the_magic_reads_what_the_package_writes_as_a_magic(stage: Stage) -> None:
+    prompts = [case.sent[0]["prompt"].rstrip("\n") for case in (*LINES, *CELLS) if case.sent]
+
+    for prompt in prompts:
+        request = ImageRequest.create(prompt, aspect_ratio="16:9", num_images=2)
+        written = as_magic(request).replace("%imagen ", "%imagen --dry-run ", 1)
+        assert stage.run(written).value[0] == request
+
+
+def test_the_magic_reads_every_field_that_the_package_writes(stage: Stage) -> None:
+    values: dict[str, Callable[[Field], object]] = {
+        "choice": lambda f: f.allowed[-1],
+        "whole": lambda f: int(f.low or 7),
+        "number": lambda f: f.high or 2.5,
+        "switch": lambda f: False,
+        "size": lambda f: {"width": 640, "height": 512} if f.custom_size else f.allowed[0],
+        "words": lambda f: ["abc", "d e"],
+        "json": lambda f: [{"a": 'it\'s "b"', "n": 1.5}],
+        "text": lambda f: "it's -n 2 $5 {x}",
+    }
+    for model in imagen_widget.models():
+        if "/" not in model.id:  # another route of the gateway
+            continue
+        fields = {f.name: values[f.kind](f) for f in model.fields if f.kind in values}
+        fields = {f.name: fields[f.name] for f in model.fields if f.name in fields and not f.role}
+        if any(f.required and f.kind in {"picture", "pictures"} for f in model.fields):
+            continue
+        request = ImageRequest.create("a fox", model=model.id, extra=fields)
+        written = as_magic(request).replace("%imagen ", "%imagen --dry-run ", 1)
+
+        assert written.startswith("%imagen")
+        assert stage.run(written).value[0] == request
+
+
+# ------------------------------------------------------------------------------------- any model
+
+
+def test_the_fields_of_a_model_that_nobody_bundled_are_read_from_its_schema(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = {
+        "prompt": {"type": "string"},
+        "turbo": {"type": "boolean"},
+        "strength": {"type": "number", "minimum": 0, "maximum": 1},
+    }
+    stage.queue.schemas["new-lab/model"] = openapi("new-lab/model", properties)
+    monkeypatch.setenv("IMAGEN_SCHEMAS", os.environ["IMAGEN_BASE_URL"] + "/schemas/{endpoint}")
+
+    ran = stage.run("%imagen a fox -m new-lab/model --turbo --strength 0.5")
+    wrong = stage.run("%imagen a fox -m new-lab/model --strenght 0.5")
+    late = stage.run("%imagen a fox -m new-lab/model --strength 2")
+
+    body = {"model": "new-lab/model", "prompt": "a fox", "turbo": True, "strength": 0.5}
+    assert ran.sent == [body]
+    assert "--strenght is not an option. Did you mean --strength?" in str(wrong.error)
+    assert "strength: '2' is not allowed. Use a number from 0 to 1" in str(late.error)
+    assert stage.queue.count("schema") == 1
+    assert "--turbo" in stage.tab("%imagen -m new-lab/model --tu")
+
+
+def test_pictures_go_in_from_a_file_an_address_and_an_expression(
+    stage: Stage, picture: Path
+) -> None:
+    stage.run("fox = %imagen a fox")
+    queue, model = stage.queue, "-m nano-banana-edit"
+
+    def sent(cell: str) -> list[bytes | str]:
+        before = len(queue.inputs)
+        ran = stage.run(cell)
+        assert ran.error is None, ran.error
+        return [given.data or given.url for given in queue.inputs[before:]]
+
+    fox = stage.run("fox[0].data").value
+    file = picture.read_bytes()
+    assert sent(f"%imagen make it snow {model} -i fox[0]") == [fox]
+    assert sent(f"%imagen make it rain {model} -i fox -i 'a fox.png'") == [fox, file]
+    assert sent(f"%imagen {model} --image=https://x.example/a.png storm") == [
+        "https://x.example/a.png"
+    ]
+    assert sent(f"%%imagen {model} -i {{{{fox[0]}}}}\nnight") == [fox]
+    assert sent(f"for one in [fox]:\n    %imagen again {model} -i one[0]") == [fox]
+
+
+def test_a_picture_that_is_not_there_is_one_line(stage: Stage) -> None:
+    ran = stage.run("%imagen make it snow -m nano-banana-edit -i nowhere[0]")
+    none = stage.run("%imagen make it snow -m imagen4 -i https://x.example/a.png")
+
+    assert "--image: 'nowhere[0]' is neither a file nor an expression (NameError" in str(ran.error)
+    assert "imagen4 takes no pictures" in str(none.error)
+    assert ran.sent == none.sent == []
+
+
+def test_a_mask_goes_in_with_its_picture(stage: Stage, picture: Path) -> None:
+    ran = stage.run(
+        "%imagen a hat -m ideogram-3-edit -i 'a fox.png' --mask 'a fox.png' --rendering-speed TURBO"
+    )
 
     assert ran.error is None
-    assert [body["prompt"] for body in ran.sent] == [text]
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    # IPython cannot tell a cell that ends in a line break from one that does not.
-    [c.sent[0]["prompt"].rstrip("\n") for c in [*PROMPTS, *CELLS, *DISPLAY] if c.sent],
-)
-def test_the_magic_reads_what_the_package_writes_as_a_magic(prompt: str, stage: Stage) -> None:
-    request = ImageRequest.create(prompt, aspect_ratio="16:9", num_images=2)
-
-    ran = stage.run(as_magic(request))
-
-    assert isinstance(ran.value, Generation)
-    assert ran.value.request == request
+    assert {given.name for given in stage.queue.inputs} == {"image_url", "mask_url"}
+    assert ran.sent[0]["rendering_speed"] == "TURBO"
 
 
 # ------------------------------------------------------------------------------ value and output
@@ -370,7 +672,7 @@ def test_a_hidden_value_is_still_there(stage: Stage) -> None:
 
 
 def test_display_shows_a_hidden_value_in_the_same_cell(stage: Stage) -> None:
-    ran = stage.run("from IPython.display import display\nx = %imagen -q a fox\nprint(x)")
+    ran = stage.run("x = %imagen -q a fox\nprint(x)")
 
     assert ran.printed == str(stage.shell.user_ns["x"])
 
@@ -390,6 +692,22 @@ def test_copies_are_saved_where_the_line_says(stage: Stage, tmp_path: Path) -> N
     assert len(list((tmp_path / "my foxes").glob("*.png"))) == 2
 
 
+def test_copies_that_cannot_be_saved_lose_no_picture(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Generation, "save", refuse)
+
+    ran = stage.run("%imagen a fox -o fox -d saved")
+
+    assert "cannot be saved (No space left on device)" in str(ran.error)
+    assert "%imagen_history" in str(ran.error)
+    assert "1 image" in ran.shown[0]
+    assert isinstance(stage.shell.user_ns["fox"], Generation)
+
+
 def test_a_job_that_is_not_waited_for_shows_its_result_when_it_comes(stage: Stage) -> None:
     ran = stage.run("job = %imagen a fox --no-wait -d saved -o again")
     job = stage.shell.user_ns["job"]
@@ -404,65 +722,64 @@ def test_a_job_that_is_not_waited_for_shows_its_result_when_it_comes(stage: Stag
 def test_a_job_can_be_awaited(stage: Stage) -> None:
     stage.run("%imagen a fox --no-wait -o job;")
 
-    ran = stage.run("await job")
-
-    assert isinstance(ran.value, Generation)
+    assert isinstance(stage.run("await job").value, Generation)
 
 
 def test_a_second_time_history_answers_and_says_so(stage: Stage) -> None:
     stage.run("%imagen a fox -n 2")
 
-    ran = stage.run("%imagen a fox -n 2")
+    ran, fresh = stage.run("%imagen a fox -n 2"), stage.run("%imagen a fox -n 2 --fresh")
 
     assert ran.sent == []
     assert "from history" in ran.shown[0]
     assert "--fresh" in ran.shown[0]
+    assert len(fresh.sent) == 1
 
 
-def test_fresh_pays_anew(stage: Stage) -> None:
-    stage.run("%imagen a fox")
-
-    assert len(stage.run("%imagen a fox --fresh").sent) == 1
-
-
-def test_a_dry_run_shows_the_request_and_its_price(stage: Stage) -> None:
-    ran = stage.run("%imagen a fox -n 2 --ar 16:9 --dry-run")
-
-    assert '"num_images": 2' in ran.shown[0]
-    assert "≈ $0.08" in ran.shown[0]
-    assert DEFAULT in ran.shown[0]
-
-
-def test_a_dry_run_needs_no_key(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_shows_the_request_and_its_price_and_needs_no_key(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("IMAGEN_API_KEY")
 
-    assert stage.run("%imagen a fox --dry-run").error is None
+    ran = stage.run("%imagen a fox -n 2 --ar 16:9 --dry-run")
+    sized = stage.run("%imagen a fox --ar 16:9 --dry-run -m flux-dev")
+
+    assert '"num_images": 2' in ran.shown[0]
+    assert "about $0.08 · nothing was sent" in ran.shown[0]
+    assert DEFAULT in ran.shown[0]
+    assert "aspect_ratio goes out as image_size landscape_16_9" in sized.shown[0]
     assert isinstance(stage.run("%imagen a fox").error, CredentialsError)
+
+
+def test_in_a_terminal_each_value_is_printed_once(
+    queue: FakeQueue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Stage(queue, capsys, rich=False)
+
+    last, assigned = terminal.run("%imagen a fox"), terminal.run("x = %imagen a fox")
+    table, form = terminal.run("%imagen_spend"), terminal.run("%imagen")
+
+    assert "".join(last.shown).count("1 image") == 1
+    assert "".join(assigned.shown).count("1 image") == 1
+    assert re.search(r"^Today +\$0\.04 +1$", table.shown[0], re.MULTILINE)
+    assert "the form needs a notebook" in str(form.error)
 
 
 # ---------------------------------------------------------------------------------------- errors
 
 
 def test_a_failure_is_one_line_and_raises(stage: Stage) -> None:
-    ran = stage.run("%imagen REFUSE")
+    stage.run("reached = False")
+
+    ran = stage.run("%imagen REFUSE\nreached = True")
 
     assert isinstance(ran.error, ContentRejected)
+    assert isinstance(ran.error, ImagenError)
     assert ran.printed.startswith("ContentRejected: ")
     assert "\n" not in ran.printed
     assert ran.outputs[0]["text/plain"].startswith("Failed · ")
     assert "request id" in ran.outputs[0]["text/plain"]
-
-
-def test_a_cell_stops_at_a_failure(stage: Stage) -> None:
-    stage.run("reached = False")
-    stage.run("%imagen REFUSE\nreached = True")
-
     assert stage.shell.user_ns["reached"] is False
-
-
-def test_tb_shows_the_whole_trace(stage: Stage) -> None:
-    stage.run("%imagen REFUSE")
-
     assert "Traceback" in stage.run("%tb").printed
 
 
@@ -471,6 +788,7 @@ def test_no_error_shows_the_prompt_or_a_key(stage: Stage) -> None:
         "%imagen REFUSE my-secret",
         "%imagen my-secret --bogus",
         "%imagen a --key my-secret",
+        "%imagen a --openai_api_key=my-secret",
     ):
         assert "my-secret" not in "".join(stage.run(cell).shown)
 
@@ -483,48 +801,371 @@ def test_a_job_that_fails_unwatched_says_so_in_its_output(stage: Stage) -> None:
         job.result(timeout=30)
 
 
+# ------------------------------------------------------------------------------------ interrupts
+
+
+def interrupt_at(queue: FakeQueue, route: str) -> None:
+    """Press Ctrl+C when the queue is asked for the first time."""
+
+    def interrupt(_: object) -> None:
+        del queue.before[route]
+        _thread.interrupt_main()
+
+    queue.before[route] = interrupt
+
+
+def test_an_interrupt_cancels_and_is_one_line_with_the_outcome_and_the_request_id(
+    stage: Stage,
+) -> None:
+    for flag in ("", " -q"):
+        stage.queue.polls = float("inf")
+        interrupt_at(stage.queue, "status")
+
+        ran = stage.run(f"%imagen a fox{flag}")
+
+        assert isinstance(ran.error, KeyboardInterrupt)
+        assert ran.error._render_traceback_() == ["KeyboardInterrupt"]  # type: ignore[attr-defined]
+        [line] = [o["text/plain"] for o in ran.outputs]
+        wanted = r"Cancelled, not billed \(request id req-\d\) · \d+\.\d s · kkiai imagen4"
+        assert re.fullmatch(wanted, line)
+    assert stage.queue.paid.total() == 0
+
+
+def test_pictures_that_came_too_late_to_cancel_are_shown(stage: Stage) -> None:
+    stage.queue.cancels, stage.queue.obeys = Reply(400, {"status": "ALREADY_COMPLETED"}), False
+    stage.queue.polls = 1
+    interrupt_at(stage.queue, "status")
+
+    ran = stage.run("%imagen a fox")
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert "1 image" in ran.outputs[0]["text/plain"]
+    assert ran.outputs[1]["text/plain"].startswith("Too late to cancel")
+
+
+def test_a_second_interrupt_says_how_to_fetch_the_job(stage: Stage) -> None:
+    stage.queue.polls, stage.queue.obeys = float("inf"), False
+    interrupt_at(stage.queue, "status")
+    interrupt_at(stage.queue, "cancel")
+
+    ran = stage.run("%imagen a fox")
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert "may go on; fetch it with %imagen_resume" in ran.outputs[0]["text/plain"]
+    assert "request id req-1" in ran.outputs[0]["text/plain"]
+
+
+def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: Stage) -> None:
+    stage.queue.polls = float("inf")
+    stage.queue.script("status", None, None)
+    interrupt_at(stage.queue, "status")
+
+    ran = stage.run("%%imagen_sweep --name nine --max-spend 1\nseed = 1..9\n---\na fox")
+    stage.queue.finish()
+    again = stage.run("%imagen_series nine --resume")
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert len(ran.sent) < 9
+    assert "No more rows are sent" in ran.outputs[-1]["text/plain"]
+    assert "%imagen_series nine --resume" in ran.outputs[-1]["text/plain"]
+    assert [row.state for row in again.value.rows] == ["done"] * 9
+    assert stage.queue.duplicates == 8  # one prompt, nine seeds: no row twice
+    assert stage.queue.posts == 9
+
+
+# ---------------------------------------------------------------------------------------- series
+
+AUTUMN = """%%imagen_sweep --name autumn {options}
+animal = fox || owl
+style  = oil || ink, two-tone
+seed   = 1..{last}
+---
+a {{animal}} in {{style}} {{{{mood}}}}, {{x}} $5
+"""
+
+
+def test_a_sweep_sends_each_combination_once_and_goes_on_where_it_was(stage: Stage) -> None:
+    stage.run("mood = 'calm'")
+
+    ran = stage.run(AUTUMN.format(options="-n 2 --ar 16:9 -o grown", last=2))
+    rows = ran.value.rows
+    more = stage.run(AUTUMN.format(options="-n 2 --ar 16:9", last=3))
+
+    prompts = {(body["prompt"], body["seed"]) for body in ran.sent}
+    styles, animals = ("oil", "ink, two-tone"), ("fox", "owl")
+    assert prompts == {
+        (f"a {a} in {s} calm, {{x}} $5", n) for a in animals for s in styles for n in (1, 2)
+    }
+    assert len(ran.sent) == 8
+    assert all(body["num_images"] == 2 and body["aspect_ratio"] == "16:9" for body in ran.sent)
+    assert [row.state for row in rows] == ["done"] * 8
+    assert rows[0].axes == {"animal": "fox", "style": "oil", "seed": "1"}
+    assert stage.shell.user_ns["grown"] is ran.value
+    assert len(ran.outputs) == 1
+    assert "8 done" in ran.shown[0]
+    assert [body["seed"] for body in more.sent] == [3] * 4
+
+
+def test_the_axes_of_a_sweep_may_come_from_the_notebook(stage: Stage, picture: Path) -> None:
+    stage.run("fox = %imagen a fox\nanimals = ['red fox', 'owl || bat']\nlast = 2")
+
+    ran = stage.run("%%imagen_sweep -q\nanimal = {{animals}}\nseed = 1..{{last}}\n---\na {animal}")
+    edits = stage.run(
+        "%%imagen_sweep -q -m nano-banana-edit\nimage = fox[0] || a fox.png\n---\nsnow"
+    )
+    same = stage.run(
+        "%%imagen_sweep -q -m nano-banana-edit -i fox\nlight = dawn || dusk\n---\n{light}"
+    )
+
+    assert {(b["prompt"], b["seed"]) for b in ran.sent} == {
+        (f"a {animal}", seed) for animal in ("red fox", "owl || bat") for seed in (1, 2)
+    }
+    assert len(edits.sent) == len(same.sent) == 2
+    given = [given.data for given in stage.queue.inputs]
+    first = stage.run("fox[0].data").value
+    assert given == [first, picture.read_bytes(), first, first]
+
+
+def test_a_sweep_over_models_takes_the_fields_of_all_of_them(stage: Stage) -> None:
+    ran = stage.run(
+        "%%imagen_sweep -n 2\nmodel = flux-dev || qwen-image\nguidance_scale = 2 || 3\n---\na fox"
+    )
+    header = stage.run("%%imagen_sweep --use-turbo\nmodel = qwen-image\nseed = 1 || 2\n---\na fox")
+
+    assert ran.error is None
+    assert len(ran.sent) == 4
+    assert {body["model"] for body in ran.sent} == {FLUX, "fal-ai/qwen-image"}
+    assert all(body["use_turbo"] is True for body in header.sent)
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (
+            "%%imagen_sweep\nseed = 1..21\n---\na fox",
+            "21 rows, 21 to send, $0.84. Nothing was sent: a series of more than 20 rows wants "
+            "--max-spend AMOUNT, or --yes.",
+        ),
+        (
+            "%%imagen_sweep -m lab/new\nseed = 1..2\n---\na fox",
+            "a series of unknown price wants --max-spend AMOUNT, or --yes.",
+        ),
+        (
+            "%%imagen_sweep --dry-run\nseed = 1..2\n---\na fox",
+            "2 rows, 2 to send, $0.08. Nothing was sent.",
+        ),
+    ],
+)
+def test_a_large_or_unpriced_series_shows_its_plan_first(
+    cell: str, says: str, stage: Stage
+) -> None:
+    ran = stage.run(cell)
+
+    assert ran.error is None
+    assert ran.sent == []
+    assert type(ran.value).__name__ == "Series"
+    assert len(ran.shown) == 1
+    assert says in ran.shown[0]
+
+
+def test_consent_is_an_amount_or_a_yes(stage: Stage) -> None:
+    capped = stage.run("%%imagen_sweep --max-spend 0.10\nseed = 1..21\n---\na fox")
+    yes = stage.run("%%imagen_sweep --yes --in-flight 4\nseed = 1..21\n---\na cat")
+
+    assert isinstance(capped.error, BudgetExceeded)
+    assert len(capped.sent) == 2
+    assert len(yes.sent) == 21
+
+
+def test_a_series_goes_on_in_the_background(stage: Stage) -> None:
+    ran = stage.run("%%imagen_sweep --no-wait -o two\nseed = 1..2\n---\na fox")
+
+    stage.run("await two")
+
+    assert len(ran.outputs) == 1
+    assert [row.state for row in stage.shell.user_ns["two"].rows] == ["done"] * 2
+
+
+def test_the_errors_of_a_series_stop_it_when_the_line_says_so(stage: Stage) -> None:
+    cell = "%%imagen_sweep --errors {}\nwhat = REFUSE me || a fox || an owl\n---\n{{what}}"
+
+    first, all_rows = stage.run(cell.format("raise")), stage.run(cell.format("2"))
+
+    assert first.error is not None
+    assert len(first.sent) == 1
+    assert all_rows.error is None
+    assert [row.state for row in all_rows.value.rows] == ["refused", "done", "done"]
+
+
+IMPOSSIBLE = [
+    ("%%imagen_sweep\nanimal = fox\na {animal}", "the line --- between"),
+    ("%%imagen_sweep\nanimal: fox\n---\na {animal}", "'animal: fox' is not an axis"),
+    ("%%imagen_sweep\na = x\na = y\n---\n{a}", "a: the axis stands twice"),
+    ("%%imagen_sweep\nanimal = fox || owl\n---\na fox", "animal"),
+    ("%%imagen_sweep a fox\nseed = 1..2\n---\na fox", "first line takes options only"),
+    ("%%imagen_sweep\nseed = 1..{{nowhere}}\n---\na", "NameError"),
+    ("%%imagen_sweep\nseed = 1..2\n---\n{{nowhere}}", "NameError"),
+    ("%%imagen_sweep\nseed = 1..2\n---\n  ", "prompt: it is empty"),
+    (
+        "%%imagen_sweep --in-flight many\nseed = 1..2\n---\na",
+        "in_flight: 'many' is not allowed",
+    ),
+    ("%%imagen_sweep --errors few\nseed = 1..2\n---\na", "errors: 'few' is not allowed"),
+    ("%%imagen_sweep --max-spend much\nseed = 1..2\n---\na", "max_spend: 'much' is not"),
+    ("%%imagen_sweep\nseed = 1..1000000\n---\na", "combinations"),
+    ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
+    ("%imagen_batch", "it needs a table and a prompt"),
+    ("%imagen_batch nowhere -p {a}", "'nowhere' is neither a file nor an expression"),
+    ("%imagen_batch [{'a':'x'}] -p '{b}'", "b: the table has no such column"),
+]
+
+
+def test_a_series_that_cannot_be_is_one_line_and_sends_nothing(stage: Stage) -> None:
+    for cell, says in IMPOSSIBLE:
+        ran = stage.run(cell)
+
+        assert says in str(ran.error), cell
+        assert ran.sent == []
+        assert "\n" not in ran.printed
+
+
+def test_a_batch_sends_a_row_of_a_table_each(stage: Stage, tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "products.csv").write_text("sku,name,ratio\n1,mug,1:1\n2,hat,16:9\n")
+    stage.run("rows = [{'name': 'cup', 'photo': 'a fox.png'}]")
+
+    ran = stage.run('%imagen_batch products.csv -p "a photo of {name}" --key sku --ar {ratio}')
+    edit = stage.run(
+        "%imagen_batch [r for r in rows] -p 'a {name}' -m nano-banana-edit -i {photo} --name cups"
+    )
+
+    assert [(b["prompt"], b["aspect_ratio"]) for b in ran.sent] == [
+        ("a photo of mug", "1:1"),
+        ("a photo of hat", "16:9"),
+    ]
+    assert [row.key for row in ran.value.rows] == ["1", "2"]
+    assert edit.error is None
+    assert [given.data for given in stage.queue.inputs] == [picture.read_bytes()]
+    assert "cups" in stage.run("%imagen_series").shown[0]
+
+
+def test_series_are_listed_looked_at_resumed_and_stopped(stage: Stage) -> None:
+    stage.run("%%imagen_sweep --name one -q\nseed = 1..2\n---\na fox")
+    stage.queue.polls = float("inf")
+    stage.run("%%imagen_sweep --name two -q --no-wait --in-flight 1\nseed = 1..3\n---\nan owl")
+    stage.queue.wait_for("submit", 3)
+
+    listed, seen = stage.run("%imagen_series"), stage.run("%imagen_series one")
+    stopped = stage.run("%imagen_series two --cancel")
+    stage.queue.finish()
+    stage.run("s = %imagen_series two --resume")
+    stage.run("%reload_ext imagen_widget")  # as in another notebook
+    elsewhere = stage.run("%imagen_series one --cancel;")
+
+    assert [one.name for one in listed.value] == ["two", "one"]
+    assert "2 done" in seen.shown[0]
+    assert "No more rows are sent" in stopped.shown[0]
+    assert "one does not run here; stop it in its own notebook" in elsewhere.shown[0]
+    assert [row.state for row in stage.shell.user_ns["s"].rows] == ["done"] * 3
+    assert stage.queue.posts == 5
+
+
 # ------------------------------------------------------------------------------- lists and money
 
 
-def test_the_history_lists_what_was_made_with_a_small_picture(stage: Stage) -> None:
-    stage.run("%imagen a red fox;")
-    stage.run("%imagen a <b>blue</b> cat;")
+def test_the_history_lists_what_was_made_with_a_small_picture_and_no_path(stage: Stage) -> None:
+    stage.run("%imagen a red fox -s 7;")
+    stage.run("cat = %imagen a <b>blue</b> cat -n 2;")
+    imagen_widget.History().rate(stage.shell.user_ns["cat"], 4)
 
     ran = stage.run("%imagen_history")
 
-    assert [g.request.prompt for g in ran.value] == ["a <b>blue</b> cat", "a red fox"]  # type: ignore[attr-defined]  # it is a Table
+    assert [g.request.prompt for g in ran.value] == ["a <b>blue</b> cat", "a red fox"]
     assert "a red fox" in ran.shown[0]
-    html = ran.value._repr_mimebundle_()["text/html"]  # type: ignore[attr-defined]  # it is a Table
+    html = ran.value._repr_mimebundle_()["text/html"]
     assert html.count("data:image/webp") == 2
     assert "&lt;b&gt;blue" in html
+    assert all(word in html for word in ("2 pictures", "imagen4", "$0.08", "just now", "★★★★☆"))
+    assert "sha256" not in html + ran.shown[0]
+    assert "mathjax_ignore" in html
 
 
-def test_the_history_is_filtered_by_words_and_cut_by_n(stage: Stage) -> None:
-    for prompt in ("red fox", "red cat", "blue fox"):
+def test_the_history_is_filtered_and_cut_by_n(stage: Stage) -> None:
+    for prompt in ("red fox", "red cat", "blue fox -m imagen4-fast"):
         stage.run(f"%imagen {prompt};")
+    imagen_widget.History().rate(stage.run("%imagen_history blue").value[0], 3)
 
-    assert len(stage.run("%imagen_history fox").value) == 2  # type: ignore[arg-type]  # a Table
-    assert len(stage.run("%imagen_history fox -n 1").value) == 1  # type: ignore[arg-type]  # a Table
-    assert len(stage.run("word = 'red'\n%imagen_history {{word}}").value) == 2  # type: ignore[arg-type]  # a Table
-
-
-def test_the_models_list_what_each_takes_costs_and_is_followed_by(stage: Stage) -> None:
-    text = stage.run("%imagen_models").shown[0]
-
-    assert all(model.alias in text and model.endpoint in text for model in MODELS)
-    assert "sunset" in text
-    assert "21:9" in text
+    assert len(stage.run("%imagen_history fox").value) == 2
+    assert len(stage.run("%imagen_history fox -n 1").value) == 1
+    assert len(stage.run("word = 'red'\n%imagen_history {{word}}").value) == 2
+    assert len(stage.run("%imagen_history -m imagen4-fast").value) == 1
+    assert len(stage.run("%imagen_history --stars 3").value) == 1
 
 
-def test_spend_sums_by_day_month_and_model(stage: Stage) -> None:
+def test_wide_and_long_texts_leave_a_terminals_columns_aligned(stage: Stage) -> None:
+    stage.run("%imagen 雪の中の赤い狐;")
+    stage.run(f"%imagen {'a long fox ' * 20};")
+
+    lines = stage.run("%imagen_history").value.__repr__().splitlines()[1:3]
+
+    def columns_before(line: str, word: str) -> int:
+        text = line[: line.index(word)]
+        return sum(2 if ord(c) > 0x2E7F else 1 for c in text)
+
+    assert len({columns_before(line, "imagen4") for line in lines}) == 1
+
+
+def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_PRICE", "imagen4=0.05")
+    monkeypatch.setenv("IMAGEN_RESOLUTION", "4K")
+
+    ran = stage.run("%imagen_models")
+    table = ran.shown[0]
+
+    assert all(m.alias in table and m.id in table for m in imagen_widget.models())
+    assert re.search(r"^imagen4 .*\$0\.05 .*retired; use nano-banana$", table, re.MULTILINE)
+    assert re.search(r"^nano-banana-2 +fal-ai/nano-banana-2 +\$0\.16 ", table, re.MULTILINE)
+    assert re.search(r"^flux-dev +fal-ai/flux/dev +\$0\.025 ", table, re.MULTILINE)
+    assert "sunset" not in table
+    found = stage.run("%imagen_models banana pro").value
+    assert [model.alias for model in found] == ["nano-banana-pro", "nano-banana-pro-edit"]
+
+
+def test_a_model_has_a_page_of_its_own(stage: Stage) -> None:
+    by_alias = stage.run("%imagen_models kontext")
+    by_id = stage.run("%imagen_models fal-ai/flux/dev")
+    unknown = stage.run("%imagen_models some-lab/model --refresh")
+
+    assert "guidance_scale" in by_alias.shown[0]
+    assert by_id.value.alias == "flux-dev"
+    assert unknown.value.source == "none"
+
+
+def test_spend_sums_by_period_model_and_what_the_line_says(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage.run("%imagen a fox -n 2;")
     stage.run("%imagen a fox -m imagen4-fast;")
+    stage.run("%%imagen_sweep --name autumn -q\nseed = 1..2\n---\na fox")
 
-    text = stage.run("%imagen_spend").shown[0]
+    ran = stage.run("%imagen_spend")
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "1/day, 10/month")
+    capped = stage.run("%imagen_spend --by series").shown[0]
+    days = stage.run("%imagen_spend --by day").value
 
-    assert re.search(r"Today +\$0\.10", text)
-    assert re.search(r"imagen4-fast +\$0\.02", text)
-    assert "no cap" in text
+    text, html = ran.shown[0], ran.outputs[0]["text/html"] if ran.outputs else ""
+    html = html or ran.value._repr_mimebundle_()["text/html"]
+    assert re.search(r"^Today +\$0\.18 +4$", text, re.MULTILINE)
+    assert re.search(r"^· imagen4-fast +\$0\.02 +1$", text, re.MULTILINE)
+    assert "No cap is set" in text
+    assert dict(ran.value)["This month"] == dict(ran.value)["Today"]
+    assert 'role="img"' in html
+    assert html.count("<i ") == 30
+    assert re.search(r"^Today +\$0\.18 +4 +\$1\.00 a day, \$0\.82 left$", capped, re.MULTILINE)
+    assert re.search(r"^This month .* \$10\.00 a month, \$9\.82 left$", capped, re.MULTILINE)
+    assert re.search(r"^· autumn +\$0\.08 +2$", capped, re.MULTILINE)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", days[3][0])
 
 
 def test_the_cap_is_a_trait_too(stage: Stage) -> None:
@@ -535,52 +1176,71 @@ def test_the_cap_is_a_trait_too(stage: Stage) -> None:
 
     assert isinstance(ran.error, BudgetExceeded)
     assert ran.sent == []
-    assert "$0.05 a day" in stage.run("%imagen_spend").shown[0]
+    assert "$0.05 a day, $0.01 left" in stage.run("%imagen_spend").shown[0]
 
 
-def test_resume_lists_what_nobody_can_fetch_and_forgets_it(stage: Stage, tmp_path: Path) -> None:
-    journal = History(tmp_path / "imagen")._journal  # noqa: SLF001 - a crash is what makes such a row
-    request = ImageRequest.create("a lost fox")
-    job = journal.intend(request, provider="kkiai", base_url="https://x", price=None, cap=None)
-    journal.submitting(job)
-    journal.unknown(job, "the connection broke")
-
-    ran = stage.run("%imagen_resume")
-    after = stage.run(f"%imagen_resume --forget {job}")
-
-    assert f"--forget {job}" in ran.shown[0]
-    assert "a lost fox" in ran.shown[0]
-    assert job not in after.shown[0]
+def left_alone(stage: Stage, prompt: str) -> None:
+    """Send a job that this process lets go of before its pictures are here."""
+    stage.queue.polls = float("inf")
+    stage.run(f"%imagen {prompt} --no-wait -q -o job --timeout 0.5")
+    with pytest.raises(ImagenError):
+        stage.shell.user_ns["job"].result(timeout=30)
+    stage.queue.finish()
 
 
-def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage, tmp_path: Path) -> None:
-    journal = History(tmp_path / "imagen")._journal  # noqa: SLF001 - a crash is what makes such a row
-    request = ImageRequest.create("a left fox", num_images=2)
-    answer = stage.queue.submit(DEFAULT, request.arguments())
-    ticket = Ticket(
-        provider="kkiai",
-        base_url=stage.queue.url,
-        endpoint=DEFAULT,
-        request_id=answer["request_id"],
-        status_path=urlsplit(answer["status_url"]).path,
-        response_path=urlsplit(answer["response_url"]).path,
-        cancel_path=urlsplit(answer["cancel_url"]).path,
-    )
-    job = journal.intend(
-        request, provider="kkiai", base_url=stage.queue.url, price=Decimal("0.08"), cap=None
-    )
-    journal.submitting(job)
-    journal.promise(job, ticket.to_json(), ticket.request_id)
-    journal.release(job)
+def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage) -> None:
+    left_alone(stage, "a left fox -n 2")
 
     ran = stage.run("%imagen_resume")
 
     assert ran.error is None
     assert ran.sent == []
-    assert "2 images" in ran.shown[0]
-    assert "1 fetched" in ran.shown[1]
-    assert [len(g) for g in ran.value] == [2]  # type: ignore[attr-defined]  # it is a Table
+    table, pictures = ran.shown
+    assert "a left fox" in table
+    assert "1 fetched" in table
+    assert "2 images" in pictures
+    assert [len(g) for g in ran.value] == [2]
     assert "Nothing is waiting" in stage.run("%imagen_resume").shown[0]
+
+
+def test_resume_says_what_it_is_doing_while_it_works(stage: Stage) -> None:
+    left_alone(stage, "a slow fox")
+    for job in stage.queue.jobs.values():
+        job.polls_left = 20  # more than the time between two updates
+
+    ran = stage.run("%imagen_resume")
+
+    first = stage.shell.display_pub.outputs[0]["data"]["text/plain"]
+    assert re.search(r"a slow fox .*…", first)
+    assert "0 fetched, 0 not fetched, 1 to go" in first
+    assert ran.updates >= 2
+    assert "1 fetched" in ran.shown[0]
+
+
+def test_resume_can_be_interrupted(stage: Stage) -> None:
+    left_alone(stage, "a fox")
+    for job in stage.queue.jobs.values():
+        job.polls_left = float("inf")
+    interrupt_at(stage.queue, "status")
+
+    ran = stage.run("%imagen_resume")
+    stage.queue.finish()
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert "interrupted" in ran.outputs[0]["text/plain"]
+    assert "1 fetched" in stage.run("%imagen_resume").shown[0]
+
+
+def test_resume_lists_what_nobody_can_fetch_and_forgets_it(stage: Stage) -> None:
+    stage.queue.always("submit", Reply(500, {"detail": "internal"}, accepts=True))
+    stage.run("%imagen a lost fox")
+
+    ran = stage.run("%imagen_resume")
+    [job] = re.findall(r"--forget (\S+)", ran.shown[0])
+    after = stage.run(f"%imagen_resume --forget {job}")
+
+    assert "a lost fox" in ran.shown[0]
+    assert job not in after.shown[0]
 
 
 # ------------------------------------------------------------------------------------- settings
@@ -589,27 +1249,40 @@ def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage, tmp_path: Path
 def test_a_bad_trait_is_refused_in_a_readable_line(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.run('%config ImagenMagics.model = "bad"')
-    stage.run('%config ImagenMagics.aspect_ratio = "17:9"')
-    stage.run("%config ImagenMagics.num_images = 9")
-    stage.run('%config ImagenMagics.base_url = "http://far.example"')
+    for line in (
+        'model = "no such model"',
+        'provider = "fall"',
+        'base_url = "http://far.example"',
+        'max_spend = "much"',
+        "timeout = -1",
+        'quiet = "perhaps"',
+    ):
+        stage.run(f"%config ImagenMagics.{line}")
 
-    said = [record.getMessage() for record in caplog.records]
+    said = [r.getMessage() for r in caplog.records if r.name != "httpx"]
 
-    assert "there is no model 'bad'. Use one of imagen4" in said[0]
-    assert "'16:9'" in said[1]
-    assert "17:9" in said[1]
-    assert "num_images" in said[2]
-    assert "only sent over https" in said[3]
+    assert "there is no model 'no such model'" in said[0]
+    assert "Did you mean fal?" in said[1]
+    assert "only sent over https" in said[2]
+    assert "ImagenMagics.max_spend: 'much' is not an amount" in said[3]
+    assert "not a number of seconds" in said[4]
+    assert "neither yes nor no" in said[5]
     assert stage.run("%imagen a fox").sent[0] == {"model": DEFAULT, "prompt": "a fox"}
 
 
-def test_config_lists_the_traits_with_help_and_choices(stage: Stage) -> None:
+def test_config_lists_a_trait_for_each_setting_with_help_and_source(stage: Stage) -> None:
+    stage.run("%config ImagenMagics.num_images = 2")
+
     text = stage.run("%config ImagenMagics").printed
 
-    assert set(re.findall(r"ImagenMagics\.(\w+)=", text)) == TRAITS
-    assert "'21:9'" in text
-    assert "imagen4-ultra" in text.replace("\n    ", "")
+    page = (Path(__file__).parents[1] / ".github/docs/settings.md").read_text(encoding="utf-8")
+    settings_of_page = {n.lower() for n in re.findall(r"\| `IMAGEN_(\w+)` \|", page)}
+    assert set(re.findall(r"ImagenMagics\.(\w+)=", text)) == settings_of_page - {
+        "journal",
+        "api_key",
+    }
+    assert re.search(r"num_images=.*?Current: 2\s+Found in: argument", text, re.DOTALL)
+    assert re.search(r"home=.*?IMAGEN_HOME.*?Found in: environment", text, re.DOTALL)
 
 
 def test_traits_are_the_defaults_of_a_line(stage: Stage) -> None:
@@ -620,25 +1293,34 @@ def test_traits_are_the_defaults_of_a_line(stage: Stage) -> None:
     stage.run('%config ImagenMagics.output_format = "webp"')
 
     ran = stage.run("%imagen a fox -n 1")
+    other = stage.run("%imagen a fox -m imagen4-fast --ar 1:1")
+    sized = stage.run("%imagen a fox -m flux-dev -n 1 --format png")
 
-    assert ran.sent == [
-        {
-            "model": "fal-ai/nano-banana-2",
-            "prompt": "a fox",
-            "aspect_ratio": "21:9",
-            "num_images": 1,
-            "resolution": "4K",
-            "output_format": "webp",
-        }
-    ]
+    asked = {"prompt": "a fox", "num_images": 1}
+    more = {"aspect_ratio": "21:9", "resolution": "4K", "output_format": "webp"}
+    assert ran.sent == [{"model": "fal-ai/nano-banana-2", **asked, **more}]
+    assert "resolution" not in other.sent[0]
+    assert sized.sent[0]["image_size"] == "landscape_16_9"
 
 
-def test_a_default_that_the_model_does_not_take_is_left_out(stage: Stage) -> None:
+def test_a_default_never_stands_beside_what_says_the_same(stage: Stage) -> None:
+    stage.run('%config ImagenMagics.aspect_ratio = "16:9"')
     stage.run('%config ImagenMagics.resolution = "2K"')
 
-    ran = stage.run("%imagen a fox -m imagen4-fast")
+    sized = stage.run("%imagen a fox -m flux-dev --image-size square_hd")
+    swept = stage.run(
+        "%%imagen_sweep -q --in-flight 1\nmodel = flux-dev || imagen4\nseed = 1\n---\na fox"
+    )
+    shaped = stage.run("%%imagen_sweep -q\naspect_ratio = 1:1\n---\na fox")
+    batch = stage.run("%imagen_batch [{'a': 'x'}] -p 'a {a}' -m flux-dev -q")
 
-    assert "resolution" not in ran.sent[0]
+    assert sized.sent == [{"model": FLUX, "prompt": "a fox", "image_size": "square_hd"}]
+    flux, imagen = swept.sent
+    assert "resolution" not in flux
+    assert flux["image_size"] == "landscape_16_9"
+    assert (imagen["aspect_ratio"], imagen["resolution"]) == ("16:9", "2K")
+    assert [body["aspect_ratio"] for body in shaped.sent] == ["1:1"]
+    assert batch.sent[0]["image_size"] == "landscape_16_9"
 
 
 def test_an_option_outranks_a_trait_and_so_on_down_to_the_default(
@@ -657,9 +1339,9 @@ def test_an_option_outranks_a_trait_and_so_on_down_to_the_default(
     asked += stage.run("%imagen a fox").sent
     monkeypatch.delenv("IMAGEN_MODEL")
     asked += stage.run("%imagen a fox").sent
-    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").write_text("\n")
     asked += stage.run("%imagen a fox").sent
-    (tmp_path / "pyproject.toml").unlink()
+    (tmp_path / "pyproject.toml").write_text("\n")
     asked += stage.run("%imagen a fox").sent
 
     assert [body["model"].removeprefix("fal-ai/") for body in asked] == [
@@ -688,24 +1370,14 @@ def test_pyproject_sets_what_a_line_does_not_say(stage: Stage, tmp_path: Path) -
     assert len(list((tmp_path / "kept").iterdir())) >= 2
 
 
-def test_the_environment_sets_what_a_line_does_not_say(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IMAGEN_ASPECT_RATIO", "16:9")
-    monkeypatch.setenv("IMAGEN_NUM_IMAGES", "2")
-
-    assert stage.run("%imagen a fox -n 1").sent == [
-        {"model": DEFAULT, "prompt": "a fox", "aspect_ratio": "16:9", "num_images": 1}
-    ]
-
-
 def test_the_environment_may_forbid_answers_from_history(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMAGEN_REUSE", "0")
+    monkeypatch.setenv("IMAGEN_NUM_IMAGES", "2")
     stage.run("%imagen a fox")
 
-    assert len(stage.run("%imagen a fox").sent) == 1
+    assert stage.run("%imagen a fox").sent[0]["num_images"] == 2
     stage.run("%config ImagenMagics.reuse = True")
     assert stage.run("%imagen a fox").sent == []
 
@@ -716,94 +1388,120 @@ def test_a_setting_that_means_nothing_is_refused(
     monkeypatch.setenv("IMAGEN_QUIET", "perhaps")
 
     assert "IMAGEN_QUIET: 'perhaps'" in str(stage.run("%imagen a fox").error)
+    assert stage.tab("%imagen a fox --ar 1") == []
 
 
 # -------------------------------------------------------------------------- help and completion
 
 
-def test_help_tells_every_option_and_the_traps() -> None:
-    text = _magic.ImagenMagics.imagen.__doc__ or ""
+def test_help_names_every_option_that_is_taken(stage: Stage) -> None:
+    stage.run("fox = %imagen a fox")
+    for magic in ("imagen", "imagen_history", "imagen_models", "imagen_series", "imagen_spend"):
+        text = stage.run(f"%{magic}?").printed
+        offered = [o for o in stage.tab(f"%{magic} -m imagen4 --") if o not in text]
 
-    assert all(name in text for name in IMAGEN.names)
+        assert set(offered) <= {"--sync-mode", "--no-sync-mode"}  # the model's own
+
+    text = stage.run("%imagen?").printed
     assert "{{'{{'}}" in text
     assert "\n    %imagen a red fox in fresh snow --ar 16:9 -n 2\n" in text
     assert "%config ImagenMagics" in text
 
 
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("%imagen --", ["--model", "--aspect-ratio", "--fresh", "--dry-run"]),
-        ("%imagen a fox --m", ["--model"]),
-        ("x = %imagen --m", ["--model"]),
-        ("x = %imagen a fox --num", ["--num-images"]),
-        ("%imagen --num_", ["--num-images"]),
-        ("%%imagen --a", ["--ar", "--aspect-ratio"]),
-        ("%imagen -m ", ["imagen4", "nano-banana"]),
-        ("%imagen --model=nano", ["nano-banana", "nano-banana-2", "nano-banana-pro"]),
-        ("%imagen -m fal-ai/nano", ["fal-ai/nano-banana"]),
-        ("%imagen --ar ", ["1:1", "16:9"]),
-        ("%imagen a fox --ar 16", ["16:9"]),
-        ("%imagen a fox --aspect-ratio=9", ["9:16"]),
-        ("%imagen --resolution ", ["1K", "2K", "4K"]),
-        ("%imagen -m imagen4 --resolution ", ["1K", "2K"]),
-        ("%imagen --format j", ["jpeg"]),
-        ("%imagen -n ", ["1", "2", "3", "4"]),
-        ("%imagen_history --l", ["--limit"]),
-        ("%imagen_resume --f", ["--forget"]),
-        ("y = 1\nx = %imagen --se", ["--seed"]),
-    ],
-)
-def test_tab_offers_options_and_their_values(typed: str, offered: list[str], stage: Stage) -> None:
-    found = completions(stage.shell, typed)
+OFFERED: list[tuple[str, list[str]]] = [
+    ("%imagen --", ["--model", "--aspect-ratio", "--fresh", "--dry-run", "--image", "--mask"]),
+    ("%imagen a fox --m", ["--model", "--mask"]),
+    ("x = %imagen --mo", ["--model"]),
+    ("x = %imagen a fox --num", ["--num-images"]),
+    ("%imagen --num_", ["--num-images"]),
+    ("%%imagen --a", ["--ar", "--aspect-ratio"]),
+    ("%imagen -m ", ["imagen4", "nano-banana"]),
+    ("%imagen --model=nano", ["nano-banana", "nano-banana-2", "nano-banana-pro"]),
+    ("%imagen -m fal-ai/nano", ["fal-ai/nano-banana"]),
+    ("%imagen --ar ", ["1:1", "16:9"]),
+    ("%imagen a fox --ar 16", ["16:9"]),
+    ("%imagen a fox --aspect-ratio=9", ["9:16"]),
+    ("%imagen --resolution ", ["1K", "2K"]),
+    ("%imagen -m nano-banana-2 --resolution ", ["0.5K", "1K", "2K", "4K"]),
+    ("%imagen --format j", ["jpeg"]),
+    ("%imagen -n ", ["1", "2", "3", "4"]),
+    ("%imagen -m flux-dev --gui", ["--guidance-scale"]),
+    ("%imagen -m flux-dev a fox --image-size port", ["portrait_4_3", "portrait_16_9"]),
+    ("%imagen -m flux-dev --image_s", ["--image-size"]),
+    ("%imagen -m flux-dev --no-en", ["--no-enable-safety-checker"]),
+    ("%imagen -m flux-dev --enable-safety-checker ", ["true", "false"]),
+    ("%%imagen -m flux-dev --acc", ["--acceleration"]),
+    ("%imagen_history --l", ["--limit"]),
+    ("%imagen_resume --f", ["--forget"]),
+    ("%imagen_spend --by m", ["model"]),
+    ("%imagen_models imag", ["imagen4", "imagen4-fast"]),
+    ("%imagen_models --r", ["--refresh"]),
+    ("%imagen_series ", ["autumn", "winter"]),
+    ("%imagen_series au", ["autumn"]),
+    ("%imagen_series autumn --res", ["--resume"]),
+    ("%imagen_batch rows --ke", ["--key"]),
+    ("%%imagen_sweep --max", ["--max-spend"]),
+    ("%%imagen_sweep -m flux-dev --acceleration ", ["none", "regular"]),
+    ("%%imagen_sweep\nmo", ["model = "]),
+    ("%%imagen_sweep -m flux-dev\nanimal = fox\nima", ["image_size = ", "image = "]),
+    ("%%imagen_sweep\naspect_ratio = 16", ["16:9"]),
+    ("%%imagen_sweep\naspect_ratio = 1:1 || 16", ["16:9"]),
+    ("%%imagen_sweep\nmodel = nano-banana || imagen4-", ["imagen4-fast"]),
+    ("y = 1\nx = %imagen --se", ["--seed"]),
+]
 
-    assert set(offered) <= set(found)
-    assert not any(text.startswith("%") or text.endswith("(") for text in found)
+NOTHING = [
+    "%imagen a red f",
+    "%imagen pri",
+    "%imagen a fox --out pri",
+    "%imagen a fox --seed 1",
+    "%imagen -m imagen4-fast --resolution ",
+    "%%imagen a red",
+    "%%imagen_sweep\nanimal = pri",
+    "%imagen_spend --f",
+]
+
+PYTHON = [
+    "%imagen a fox in {{some_st",
+    "%imagen a fox -i some_st",
+    "%imagen_batch some_st",
+    "%%imagen\na fox in {{some_st",
+    "%%imagen_sweep\nstyle = {{some_st",
+    "%%imagen_sweep\nseed = 1\n---\na {{some_st",
+    "%imagenx\nsome_st",
+    "some_st",
+]
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "%imagen a red f",
-        "%imagen pri",
-        "%imagen a fox --out pri",
-        "%imagen a fox --seed 1",
-        "%imagen -m imagen4-fast --resolution ",
-        "%%imagen a red",
-        "%imagen_models --",
-    ],
-)
-def test_tab_offers_nothing_else(typed: str, stage: Stage) -> None:
-    assert completions(stage.shell, typed) == []
+def test_tab_offers_options_and_their_values_without_asking_the_network(stage: Stage) -> None:
+    for name in ("winter", "autumn"):
+        stage.run(f"%%imagen_sweep --name {name} -q\nseed = 1\n---\na fox")
+    found = {typed: stage.tab(typed) for typed, _ in OFFERED}
+
+    assert {
+        t: set(offered) - set(found[t]) for t, offered in OFFERED if set(offered) - set(found[t])
+    } == {}
+    assert not [t for t in found if any(w.startswith("%") or w.endswith("(") for w in found[t])]
+    assert stage.queue.count("schema") == 0
 
 
-def test_tab_offers_python_inside_a_template(stage: Stage) -> None:
+def test_tab_offers_nothing_else(stage: Stage) -> None:
+    assert {typed: found for typed in NOTHING if (found := stage.tab(typed))} == {}
+
+
+def test_tab_offers_python_where_python_is_typed(stage: Stage) -> None:
     stage.run("some_style = 'oil'")
+    found = {typed: stage.tab(typed) for typed in PYTHON}
 
-    assert "some_style" in completions(stage.shell, "%imagen a fox in {{some_st")
-
-
-def test_tab_is_as_ever_on_other_lines(stage: Stage) -> None:
-    stage.run("imagen_notes = 1")
-
-    assert "imagen_notes" in completions(stage.shell, "imagen_no")
-    assert not any(text.startswith("--") for text in completions(stage.shell, "%imagenx --"))
-
-
-def completions(shell: InteractiveShell, typed: str) -> list[str]:
-    from IPython.core.completer import provisionalcompleter
-
-    with provisionalcompleter():
-        return [c.text for c in shell.Completer.completions(typed, len(typed))]
+    assert [typed for typed in PYTHON if "some_style" not in found[typed]] == []
+    assert [typed for typed in PYTHON if any(w.startswith("--") for w in found[typed])] == []
 
 
 # ------------------------------------------------------------------------------------- the shell
 
 
 def test_bare_imagen_opens_the_form(stage: Stage) -> None:
-    from imagen_widget._widget import ImagenWidget
-
-    assert isinstance(stage.run("%imagen").value, ImagenWidget)
+    assert isinstance(stage.run("%imagen").value, imagen_widget.ImagenWidget)
 
 
 def test_loading_prints_nothing_and_reloading_changes_nothing(stage: Stage) -> None:
@@ -823,46 +1521,40 @@ def test_unloading_leaves_nothing_behind(stage: Stage) -> None:
     assert not [n for names in shell.magics_manager.magics.values() for n in names if "imagen" in n]
     assert not [c for c in shell.configurables if type(c).__name__ == "ImagenMagics"]
     assert shell.Completer.custom_matchers == []
-    assert all(
-        "imagen" not in t.__module__ for t in shell.input_transformer_manager.token_transformers
-    )
-    assert formatter_of(shell).ipython_display_formatter.type_printers == {}
+    transformers = shell.input_transformer_manager.token_transformers
+    assert all("imagen" not in transformer.__module__ for transformer in transformers)
+    assert shell.display_formatter.ipython_display_formatter.type_printers == {}
 
 
 def test_what_the_configuration_cannot_be_is_left_out_and_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shell = new_shell(model="bad", aspect_ratio="16:9")
+    shell = new_shell(model="no such model", aspect_ratio="16:9")
 
     with caplog.at_level(logging.WARNING):
-        _magic.load(shell)
+        imagen_widget.load_ipython_extension(shell)
 
     magics = shell.magics_manager.registry["ImagenMagics"]
     assert magics.model is None
     assert magics.aspect_ratio == "16:9"
-    assert "there is no model 'bad'" in caplog.text
+    assert "there is no model 'no such model'" in caplog.text
     assert [c for c in shell.configurables if type(c).__name__ == "ImagenMagics"] == [magics]
 
 
-def test_shells_in_one_process_do_not_meet(stage: Stage, queue: Queue) -> None:
+def test_shells_in_one_process_do_not_meet(stage: Stage) -> None:
     other = new_shell()
-    _magic.load(other)
+    imagen_widget.load_ipython_extension(other)
     stage.run("%config ImagenMagics.num_images = 2")
     stage.run("style = 'oil'")
-    before = len(queue.sent)
 
-    run_cell(other, "%imagen a fox;")
-    run_cell(other, "%imagen a {{style}} fox;")
-    _magic.unload(other)
+    other.run_cell("%imagen a fox;")
+    other.run_cell("%imagen a {{style}} fox;")
+    other.run_cell("%%imagen_sweep\nseed = 1\n---\nan owl")
+    shown = [output["data"]["text/plain"] for output in other.display_pub.outputs]
+    imagen_widget.unload_ipython_extension(other)
     ran = stage.run("%imagen a {{style}} fox")
 
-    assert [body.get("num_images") for body in queue.sent[before:]] == [None, 2]
+    assert [job.arguments.get("num_images") for job in stage.queue.jobs.values()] == [None, None, 2]
     assert ran.error is None
-    assert outputs_of(other) == []
-
-
-def test_a_refusal_is_an_error_of_ours(stage: Stage) -> None:
-    error = stage.run("%imagen a fox --bogus").error
-
-    assert isinstance(error, InvalidRequest)
-    assert isinstance(error, ValueError)
+    assert "1 done" in shown[-1]
+    assert all("1 done" not in text for text in ran.shown)

@@ -6,17 +6,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from collections.abc import Sequence
 from email.parser import Parser
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.documents import ROOT, copy_project
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 pytestmark = pytest.mark.install
 
@@ -28,13 +26,17 @@ FOLDERS_OF_SDIST = {"binder", "imagen_widget", "notebooks", "tests"}
 USE = """
 import pathlib, sys
 import imagen_widget
-from imagen_widget import ImagenWidget, History, generate
+from imagen_widget import ImagenWidget, History, generate, models, sweep
 
 assert "site-packages" in imagen_widget.__file__, imagen_widget.__file__
 fox = generate("a red fox", num_images=2)
-assert [path.read_bytes()[:4] for path in fox.paths] == [b"\\x89PNG"] * 2
+assert [image.to_pil().size for image in fox] == [(fox[0].width, fox[0].height)] * 2
 assert len(History()) == 1
 assert ImagenWidget(prompt="a red fox").generate_button.description == "Generate"
+series = sweep("a {animal}", animal=["fox", "owl"])
+assert [row.state for row in series.run(quiet=True).rows] == ["done", "done"]
+assert '<img' in series.grid()._repr_mimebundle_()['text/html']
+assert models("flux")[0].price is not None
 """
 USE_THE_MAGIC = (
     "%load_ext imagen_widget",
@@ -112,7 +114,8 @@ def test_the_wheel_describes_itself(wheel: Path) -> None:
     assert told["License-Expression"] == "BSD-3-Clause"
     assert told["Requires-Python"] == ">=3.11"
     assert told["Description-Content-Type"] == "text/markdown"
-    assert told.get_all("Provides-Extra") == ["enhanced", "keyring", "serve"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert told.get_all("Provides-Extra") == sorted(extras["optional-dependencies"])
     assert "Typing :: Typed" in told.get_all("Classifier", [])
     assert "# imagen_widget" in told.get_payload()
 

@@ -1,30 +1,30 @@
-"""The public namespace is what it says: complete, documented, and light to import."""
+"""The public namespace is what it says: complete, documented, typed, and light to import."""
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib
 import inspect
 import pydoc
 import re
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 import imagen_widget
 from imagen_widget import errors
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 NAMES = [name for name in imagen_widget.__all__ if name != "__version__"]
-# What a session before this one has loaded says nothing: a fresh interpreter does.
+PAGE = Path(__file__).parents[1] / ".github" / "docs" / "errors.md"
+# Another test may have loaded what is looked for: a fresh interpreter has not.
 PUBLIC = "import imagen_widget; print(*sorted(n for n in dir(imagen_widget) if n[0] != '_'))"
-HEAVY = ("IPython", "PIL", "anyio", "asyncio", "httpx", "ipywidgets", "sqlite3", "starlette")
-WHAT_IS_HEAVY = (
-    f"import sys, imagen_widget; print(*(name for name in {HEAVY} if name in sys.modules))"
-)
 INERT = """
 import builtins, os, socket, sys, threading
 import asyncio
@@ -43,6 +43,7 @@ for name in imagen_widget.__all__:
 after = [asyncio.run, asyncio.get_event_loop, asyncio.Task, asyncio.BaseEventLoop.run_forever]
 print(done, threading.active_count(), before == after)
 """
+NO_PUBLIC_NAME = {"Session"}  # what the parts of a studio share; Studio is its public side
 
 
 def _fresh(code: str, folder: Path) -> str:
@@ -58,7 +59,7 @@ def _fresh(code: str, folder: Path) -> str:
 
 
 def _functions() -> Iterator[tuple[str, Any]]:
-    """Give every public function, method and property, with its dotted name."""
+    """Yield every public function, method and property, with its dotted name."""
     for name in NAMES:
         value = getattr(imagen_widget, name)
         if inspect.isfunction(value):
@@ -75,15 +76,29 @@ def _functions() -> Iterator[tuple[str, Any]]:
 FUNCTIONS = dict(_functions())
 
 
-def test_the_namespace_shows_exactly_what_is_public(tmp_path: Path) -> None:
-    shown = _fresh(PUBLIC, tmp_path).split()
+# ------------------------------------------------------------------------------------- the names
 
-    assert shown == sorted(NAMES)
+
+def test_the_namespace_shows_exactly_what_is_public(tmp_path: Path) -> None:
+    assert _fresh(PUBLIC, tmp_path).split() == sorted(NAMES)
 
 
 def test_every_public_name_can_be_had() -> None:
     for name in imagen_widget.__all__:
         assert getattr(imagen_widget, name) is not None
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """The names stand twice in the module: for mypy, and for those that are imported late."""
+    tree = ast.parse(Path(imagen_widget.__file__).read_text("utf-8"))
+    seen = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imagen_widget.")
+        for alias in node.names
+    }
+
+    assert {*NAMES} - {"errors"} <= seen
 
 
 def test_an_unknown_name_is_an_attribute_error_that_names_it() -> None:
@@ -99,12 +114,86 @@ def test_every_error_is_public_and_in_the_tree_of_the_docstring() -> None:
     assert ours <= set(re.findall(r"^ +(\w+) ", errors.__doc__ or "", re.MULTILINE))
 
 
-def test_help_begins_with_a_page_that_names_everything() -> None:
+def test_every_error_that_the_page_names_can_be_imported() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    named = {*re.findall(r"`(\w+): ", text), *re.findall(r"errors\.(\w+)", text)}
+
+    assert named
+    assert named <= set(errors.__all__)
+
+
+# ------------------------------------------------------------------- what public functions hand out
+
+
+def _named_types(annotation: Any) -> Iterator[type]:
+    """Yield the classes that an annotation names, inside of unions and containers too."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        for part in inner if isinstance(inner, list) else [inner]:
+            yield from _named_types(part)
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    """Return a function's annotations as types, by the names that its own module sees."""
+    inner = inspect.unwrap(getattr(function, "fget", function))
+    module = sys.modules[inner.__module__]
+    return typing.get_type_hints(inner, globalns={**_for_checkers(module), **vars(module)})
+
+
+@functools.cache
+def _for_checkers(module: ModuleType) -> dict[str, Any]:
+    """Return what a module imports for type checkers only."""
+    found: dict[str, Any] = {}
+    for block in ast.walk(ast.parse(Path(module.__file__ or "").read_text("utf-8"))):
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            for node in block.body:
+                assert isinstance(node, ast.ImportFrom)
+                source = importlib.import_module(node.module or "")
+                found |= {a.asname or a.name: getattr(source, a.name) for a in node.names}
+    return found
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return typing.get_type_hints(value) if hasattr(value, "__dataclass_fields__") else {}
+
+
+def _handed_out() -> Iterator[tuple[str, type]]:
+    """Yield where a public function, property or field names a type of ours, and that type."""
+    for name, function in FUNCTIONS.items():
+        for annotation in _annotations(function).values():
+            yield from ((name, kind) for kind in _named_types(annotation))
+    for name in NAMES:
+        for field, annotation in _fields(getattr(imagen_widget, name)).items():
+            if not field.startswith("_"):
+                yield from ((f"{name}.{field}", kind) for kind in _named_types(annotation))
+
+
+def test_every_type_that_is_handed_out_can_be_imported() -> None:
+    public = {getattr(imagen_widget, name) for name in NAMES if name != "errors"}
+    public |= {getattr(errors, name) for name in errors.__all__}
+
+    private = {
+        f"{where}: {kind.__module__}.{kind.__qualname__}"
+        for where, kind in _handed_out()
+        if kind.__module__.startswith("imagen_widget")
+        and kind not in public
+        and kind.__name__ not in NO_PUBLIC_NAME
+    }
+
+    assert private == set()
+
+
+# ------------------------------------------------------------------------------------- the words
+
+
+def test_help_begins_with_a_page_that_names_everything_a_user_begins_with() -> None:
     page = pydoc.plain(pydoc.render_doc(imagen_widget))
     described = page.partition("PACKAGE CONTENTS")[0]
 
-    for name in NAMES:
-        assert re.search(rf"^ +{name} ", described, re.MULTILINE), name
+    begun_with = [name for name in NAMES if inspect.isfunction(getattr(imagen_widget, name))]
+    for name in [*begun_with, "Studio", "Series", "ImagenWidget", "ImagenClient", "History"]:
+        assert re.search(rf"^ +(\w+, )*{name}\b", described, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,8 +213,9 @@ def test_each_function_says_what_it_does(name: str) -> None:
     "name", [n for n in NAMES if inspect.isfunction(getattr(imagen_widget, n))]
 )
 def test_each_call_describes_every_argument(name: str) -> None:
-    """`agenerate` refers to `generate`, whose arguments it has."""
-    called = getattr(imagen_widget, "generate" if name == "agenerate" else name)
+    """`agenerate` and `start` refer to `generate`, whose arguments they have."""
+    like = "generate" if name in {"agenerate", "start"} else name
+    called = getattr(imagen_widget, like)
 
     described = inspect.getdoc(called) or ""
 
@@ -133,18 +223,7 @@ def test_each_call_describes_every_argument(name: str) -> None:
         assert re.search(rf"^ +{parameter}: ", described, re.MULTILINE), parameter
 
 
-def test_generate_and_agenerate_take_the_same() -> None:
-    blocking, awaited = (
-        inspect.signature(function).parameters
-        for function in (imagen_widget.generate, imagen_widget.agenerate)
-    )
-
-    assert blocking == awaited
-    assert inspect.iscoroutinefunction(imagen_widget.agenerate)
-
-
-def test_the_import_loads_nothing_heavy(tmp_path: Path) -> None:
-    assert not _fresh(WHAT_IS_HEAVY, tmp_path)
+# ------------------------------------------------------------------------------------- the import
 
 
 def test_the_import_of_everything_is_inert(tmp_path: Path) -> None:

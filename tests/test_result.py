@@ -1,60 +1,72 @@
-"""GeneratedImage and Generation: what they hold, show and save."""
-
-from __future__ import annotations
+"""GeneratedImage and Generation: what they hold, show, save, and read back from what was saved."""
 
 import base64
+import copy
 import io
+import json
+import pickle
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
+from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter, SlidesExporter
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-from imagen_widget import _provenance
-from imagen_widget._provenance import Provenance
-from imagen_widget._request import ImageRequest
-from imagen_widget._result import GeneratedImage, Generation, age, cost_text
+from imagen_widget import GeneratedImage, Generation, ImageRequest, Input, Provenance
+from imagen_widget._result import age, cost_text, settings_from
 from imagen_widget.errors import InvalidRequest, QueueError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.pictures import PICTURES, SVG, encoded, noise, opened, png_with
 
 MADE = datetime(2026, 5, 11, 9, 14, tzinfo=UTC)
 PROMPT = 'a fox & <b>"snow"</b>, $5'
+SUFFIX = {"image/png": ".png", "image/jpeg": ".jpg", "image/svg+xml": ".svg", "image/gif": ".gif"}
 
 
-def picture(folder: Path, *, index: int = 0, colour: str = "orange") -> GeneratedImage:
-    path = folder / f"sha256-{index}.png"
-    Image.effect_noise((1200, 900), 80).convert("RGB").save(path) if colour == "noise" else (
-        Image.new("RGB", (1200, 900), colour).save(path)
-    )
-    request = ImageRequest.create(PROMPT, num_images=3)
+def picture(
+    folder: Path,
+    data: bytes = b"",
+    *,
+    index: int = 0,
+    colour: str = "orange",
+    media_type: str = "image/png",
+    prompt: str = PROMPT,
+) -> GeneratedImage:
+    path = folder / f"sha256-{index}{SUFFIX.get(media_type, '.bin')}"
+    path.write_bytes(data or encoded(Image.new("RGB", (1200, 900), colour)))
+    request = ImageRequest.create(prompt, num_images=3)
     return GeneratedImage(
         path=path,
-        media_type="image/png",
+        media_type=media_type,
         width=1200,
         height=900,
         url=f"https://v3.fal.media/{index}.png",
-        provenance=Provenance(request, "7b1e6d0e", "fal", MADE, index, 42),
+        provenance=Provenance(request, "7b1e6d0e", "fal", MADE, index, 42, "job-1"),
     )
 
 
-def generation(folder: Path, **changes: object) -> Generation:
-    images = (picture(folder), picture(folder, index=1, colour="navy"))
+def generation(folder: Path, *images: GeneratedImage, **changes: Any) -> Generation:
+    shown = images or (picture(folder), picture(folder, index=1, colour="navy"))
     whole = Generation(
-        images=images,
-        request=images[0].provenance.request,
+        images=shown,
+        request=shown[0].provenance.request,
         request_id="7b1e6d0e",
         provider="fal",
         seconds=6.24,
         cost=0.08,
         created=MADE,
         seed=42,
+        id="job-1",
     )
-    return replace(whole, **changes)  # type: ignore[arg-type]  # each test names a real field
+    return replace(whole, **changes)
+
+
+# -------------------------------------------------------------------------------- what they hold
 
 
 def test_a_generation_is_a_sequence_of_its_pictures(tmp_path: Path) -> None:
@@ -67,21 +79,55 @@ def test_a_generation_is_a_sequence_of_its_pictures(tmp_path: Path) -> None:
     assert both.urls == ["https://v3.fal.media/0.png", "https://v3.fal.media/1.png"]
     assert both.model == "fal-ai/imagen4/preview"
     assert both.request.prompt == PROMPT
-
-
-def test_the_summary_says_how_many_how_long_and_what_it_cost(tmp_path: Path) -> None:
-    both = generation(tmp_path)
-
-    assert both.summary == (
-        "2 images · 3 were asked for, the rest were filtered by the provider"
-        " · 6.2 s · $0.08 · seed 42 · fal imagen4"
+    assert (both.inputs, both.filtered, both.revised_prompt, both.cost_source) == (
+        (),
+        0,
+        None,
+        None,
     )
 
 
+def test_values_pickle_hash_and_copy(tmp_path: Path) -> None:
+    both = generation(tmp_path)
+    both._repr_mimebundle_()  # what is computed on the way must not stand in the way
+
+    for value in (both, both[0], both.request, both[0].provenance):
+        for twin in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value), copy.copy(value)):
+            assert twin == value
+            assert hash(twin) == hash(value)
+    assert pickle.loads(pickle.dumps(both))[0].data == both[0].data
+
+
+def test_the_summary_says_how_many_how_long_and_what_it_cost(tmp_path: Path) -> None:
+    assert generation(tmp_path).summary == (
+        "2 images · 1 of 3 withheld by the provider's filter · 6.2 s · $0.08 · seed 42"
+        " · fal imagen4"
+    )
+    billed = generation(tmp_path, filtered=3, cost_source="billed", cost=0.1)
+    assert "3 of 5 withheld" in billed.summary
+    assert "$0.10 billed" in billed.summary
+    assert " · free · " in generation(tmp_path, cost=0.0).summary
+    assert "price unknown" in generation(tmp_path, cost=None).summary
+
+
+def test_the_summary_says_from_what_it_was_made(tmp_path: Path) -> None:
+    both = generation(tmp_path)
+    inputs = (Input(digest="sha256:0", origin="fox.png"), Input(digest="sha256:1", origin="b.png"))
+
+    edited = replace(both, request=replace(both.request, inputs=inputs))
+
+    assert edited.inputs == inputs
+    assert "from fox.png and 1 more" in edited.summary
+
+
 def test_an_answer_from_history_says_so_and_names_fresh(tmp_path: Path) -> None:
-    old = generation(tmp_path, reused=True, created=datetime.now(UTC) - timedelta(days=2, hours=1))
+    made = datetime.now(UTC) - timedelta(days=2, hours=1)
+
+    old = generation(tmp_path, created=made, cost_source="billed").as_reused()
 
     assert "from history, 2 days ago, free; --fresh for a new one" in old.summary
+    assert (old.cost, old.seconds, old.cost_source) == (0, 0, None)
+    assert old.caption == f"{PROMPT} · 2 days ago · imagen4"
 
 
 def test_the_bytes_are_those_on_disk(tmp_path: Path) -> None:
@@ -101,16 +147,44 @@ def test_a_missing_file_is_one_line_with_a_remedy(tmp_path: Path) -> None:
     assert "%imagen_resume" in caught.value.remedy
 
 
-@pytest.mark.parametrize("colour", ["orange", "noise"])
-def test_what_the_notebook_holds_is_a_small_copy(tmp_path: Path, colour: str) -> None:
-    image = picture(tmp_path, colour=colour)
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "latin-1"])
+def test_they_print_on_streams_that_know_few_characters(tmp_path: Path, encoding: str) -> None:
+    edited = generation(tmp_path)
+    inputs = (Input(digest="sha256:0", origin="雪 — 狐.png"),)
+    edited = replace(edited, request=replace(edited.request, inputs=inputs))
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
 
-    html = image._repr_mimebundle_()["text/html"]
+    print(edited, edited[0], file=stream)
 
-    (held,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', html)
-    with Image.open(io.BytesIO(base64.b64decode(held))) as small:
-        assert max(small.size) <= 1024
-    assert len(html) <= 150_000
+    assert repr(edited).startswith("<Generation: 2 images, 1 of 3 withheld")
+
+
+# -------------------------------------------------------------------------------- what they show
+
+
+def held(html: str) -> list[bytes]:
+    """Return the pictures that a piece of HTML carries."""
+    return [base64.b64decode(d) for d in re.findall(r'src="data:image/webp;base64,([^"]+)"', html)]
+
+
+def size_of(bundle: dict[str, Any]) -> int:
+    return sum(len(json.dumps(value)) for value in bundle.values())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("prompt", ["a fox", "a fox in snow, " * 13_000])
+def test_a_notebook_holds_small_copies_only(tmp_path: Path, count: int, prompt: str) -> None:
+    data = encoded(noise(1200, 900))
+    images = [picture(tmp_path, data, index=index, prompt=prompt) for index in range(count)]
+
+    bundle = generation(tmp_path, *images)._repr_mimebundle_()
+
+    assert size_of(bundle) <= 150_000 * count
+    assert size_of(images[0]._repr_mimebundle_()) <= 150_000
+    assert len(held(bundle["text/html"])) == count
+    assert all(max(opened(d).size) <= 1024 for d in held(bundle["text/html"]))
+    assert re.findall(r'alt="([^"]*)"', bundle["text/html"])[0].startswith("a fox")
+    assert all(len(alt) <= 300 for alt in re.findall(r'alt="([^"]*)"', bundle["text/html"]))
 
 
 def test_the_prompt_stands_in_the_markup_as_text_only(tmp_path: Path) -> None:
@@ -123,7 +197,7 @@ def test_the_prompt_stands_in_the_markup_as_text_only(tmp_path: Path) -> None:
 def test_the_text_form_names_the_files(tmp_path: Path) -> None:
     bundle = generation(tmp_path)._repr_mimebundle_()
 
-    assert set(bundle) == {"text/plain", "text/html"}
+    assert set(bundle) == {"text/plain", "text/html", "image/jpeg"}
     assert str(tmp_path / "sha256-1.png") in bundle["text/plain"]
     assert "base64" not in bundle["text/plain"]
 
@@ -132,10 +206,81 @@ def test_a_picture_that_is_gone_leaves_the_others_to_be_shown(tmp_path: Path) ->
     both = generation(tmp_path)
     both[0].path.unlink()
 
-    html = both._repr_mimebundle_()["text/html"]
+    bundle = both._repr_mimebundle_()
 
-    assert html.count("<img ") == 1
-    assert "cannot be read" in html
+    assert bundle["text/html"].count("<img ") == 1
+    assert "cannot be read" in bundle["text/html"]
+    assert "image/jpeg" in bundle
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        (SVG.replace(b"<svg", b"<svg onload='alert(1)'"), "image/svg+xml"),
+        (b"whatever this is", "application/octet-stream"),
+    ],
+)
+def test_what_cannot_be_shown_is_a_line_with_its_path(
+    tmp_path: Path, data: bytes, media_type: str
+) -> None:
+    image = picture(tmp_path, data, media_type=media_type)
+
+    bundle = generation(tmp_path, image)._repr_mimebundle_()
+
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert f"{media_type}, kept as {image.path}" in bundle["text/html"]
+    assert "<svg" not in bundle["text/html"]
+    assert "alert" not in bundle["text/html"]
+    assert image.save(tmp_path / "copies").read_bytes() == data
+
+
+def notebook(*values: Any) -> Any:
+    outputs = [
+        new_output("display_data", data=value._repr_mimebundle_(), metadata={}) for value in values
+    ]
+    return new_notebook(cells=[new_code_cell("%imagen a fox", outputs=outputs)])
+
+
+COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250), "lime": (0, 250, 0)}
+
+
+def shows(data: bytes, colour: str) -> bool:
+    shown = opened(data).convert("RGB")
+    near = COLOURS[colour]
+    found = shown.resize((60, 60)).getcolors(3600) or []
+    alike = (n for n, c in found if all(abs(a - b) < 40 for a, b in zip(c, near, strict=True)))  # type: ignore[arg-type]
+    return sum(alike) > 200
+
+
+@pytest.mark.parametrize(
+    "exporter", [LatexExporter, MarkdownExporter, HTMLExporter, SlidesExporter]
+)
+def test_every_picture_is_in_a_converted_notebook(tmp_path: Path, exporter: Any) -> None:
+    images = [picture(tmp_path, index=i, colour=c) for i, c in enumerate(COLOURS)]
+    saved = notebook(generation(tmp_path, *images), images[0])
+    nbformat.validate(saved)
+
+    text, resources = exporter().from_notebook_node(saved)
+
+    if exporter is LatexExporter:  # one picture an output, in a format that TeX reads
+        files = resources["outputs"]
+        assert text.count("\\adjustimage") == len(files) == 2
+        assert all(name.endswith((".jpg", ".jpeg", ".png")) for name in files)
+        sheet, single = files.values()
+    else:
+        shown = held(text)
+        assert len(shown) == 4
+        sheet, single = b"", shown[3]
+        assert all(shows(data, colour) for data, colour in zip(shown, COLOURS, strict=False))
+    assert not sheet or all(shows(sheet, colour) for colour in COLOURS)
+    assert shows(single, "red")
+
+
+# -------------------------------------------------------------------------------- what they save
+
+
+def read_back(path: Path) -> Provenance[ImageRequest]:
+    return settings_from(path)
 
 
 def test_a_copy_in_a_folder_has_a_readable_name_and_carries_its_settings(tmp_path: Path) -> None:
@@ -144,11 +289,11 @@ def test_a_copy_in_a_folder_has_a_readable_name_and_carries_its_settings(tmp_pat
     saved = image.save(tmp_path / "exports")
 
     assert saved.parent == tmp_path / "exports"
-    assert saved.name.startswith("a-fox")
-    assert "sha256" not in saved.name
-    read = _provenance.read(saved.read_bytes())
-    assert read is not None
-    assert read.request.prompt == PROMPT
+    assert saved.name == image.file_name == "a-fox-b-snow-b-5-7b1e6d0e-1.png"
+    assert read_back(saved) == image.provenance
+    assert image.marked() == saved.read_bytes()
+    assert b"trainedAlgorithmicMedia" in saved.read_bytes()
+    assert list(saved.parent.iterdir()) == [saved]
 
 
 def test_a_copy_can_leave_the_settings_out(tmp_path: Path) -> None:
@@ -156,8 +301,9 @@ def test_a_copy_can_leave_the_settings_out(tmp_path: Path) -> None:
 
     saved = image.save(tmp_path / "fox.png", provenance=False)
 
-    assert saved.read_bytes() == image.data
-    assert _provenance.read(saved.read_bytes()) is None
+    assert saved.read_bytes() == image.data == image.marked(provenance=False)
+    with pytest.raises(InvalidRequest, match="carries no settings"):
+        read_back(saved)
 
 
 @pytest.mark.parametrize(
@@ -168,23 +314,39 @@ def test_the_suffix_chooses_the_format_and_the_settings_come_along(
 ) -> None:
     saved = picture(tmp_path).save(tmp_path / f"fox{suffix}")
 
-    with Image.open(saved) as copy:
-        assert (copy.format, copy.size) == (kind, (1200, 900))
-    read = _provenance.read(saved.read_bytes())
-    assert read is not None
-    assert read.seed == 42
+    with Image.open(saved) as copied:
+        assert (copied.format, copied.size) == (kind, (1200, 900))
+    assert read_back(saved).seed == 42
 
 
-def test_a_suffix_that_is_no_picture_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    image = picture(tmp_path)
+def test_transparency_is_white_in_a_jpeg(tmp_path: Path) -> None:
+    image = picture(tmp_path, encoded(Image.new("RGBA", (1200, 900), (255, 0, 0, 0))))
 
-    with pytest.raises(InvalidRequest, match=r"no picture format '\.pdf'"):
-        image.save(tmp_path / "new" / "fox.pdf")
+    saved = image.save(tmp_path / "fox.jpg")
+
+    assert opened(saved.read_bytes()).getpixel((5, 5)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "media_type", "words"),
+    [
+        (".pdf", "image/png", r"'\.pdf' is not a picture format"),
+        (".gif", "image/png", r"'\.gif' is not a picture format"),
+        (".png", "image/svg+xml", "SVG drawing"),
+    ],
+)
+def test_a_format_that_cannot_be_written_is_refused_before_anything_is(
+    tmp_path: Path, suffix: str, media_type: str, words: str
+) -> None:
+    image = picture(tmp_path, SVG if "svg" in media_type else b"", media_type=media_type)
+
+    with pytest.raises(InvalidRequest, match=words):
+        image.save(tmp_path / "new" / f"fox{suffix}")
 
     assert not (tmp_path / "new").exists()
 
 
-def test_saving_twice_makes_no_second_file_and_overwrites_no_stranger(tmp_path: Path) -> None:
+def test_saving_twice_makes_no_second_file_and_overwrites_nothing_else(tmp_path: Path) -> None:
     image, folder = picture(tmp_path), tmp_path / "exports"
     first = image.save(folder)
 
@@ -203,6 +365,143 @@ def test_all_pictures_are_saved_under_names_of_their_own(tmp_path: Path) -> None
     assert all(path.is_file() for path in saved)
 
 
+# --------------------------------------------------------------------------- settings beside them
+
+SIGNED = png_with((b"caBX", b"\0\0\0\x10jumbc2pa"))
+
+
+@pytest.mark.parametrize("name", ["fox.png", ""])
+def test_a_signed_picture_is_saved_as_it_is_with_its_settings_beside_it(
+    tmp_path: Path, name: str
+) -> None:
+    image = picture(tmp_path, SIGNED)
+
+    saved = image.save(tmp_path / "exports" / name)
+
+    assert saved.read_bytes() == SIGNED
+    beside = saved.with_suffix(".json")
+    assert sorted(saved.parent.iterdir()) == sorted([saved, beside])
+    assert read_back(saved) == read_back(beside) == image.provenance
+    assert image.save(tmp_path / "exports" / name) == saved
+    assert len(list(saved.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["gif", "avif"])
+def test_formats_without_a_place_for_settings_get_them_beside(tmp_path: Path, name: str) -> None:
+    image = picture(tmp_path, PICTURES[name], media_type=f"image/{name}")
+
+    saved = image.save(tmp_path / "exports" / f"fox.{name}")
+
+    assert saved.read_bytes() == PICTURES[name]
+    assert read_back(saved).request.prompt == PROMPT
+
+
+def test_a_prompt_too_long_for_a_jpeg_goes_beside_it(tmp_path: Path) -> None:
+    image = picture(tmp_path, prompt="fox " * 30_000)
+
+    assert read_back(image.save(tmp_path / "fox.jpg")).request == image.provenance.request
+
+
+def test_settings_beside_a_file_count_only_for_that_file(tmp_path: Path) -> None:
+    saved = picture(tmp_path, SIGNED).save(tmp_path / "fox.png")
+
+    saved.write_bytes(PICTURES["png"])
+
+    with pytest.raises(InvalidRequest, match="carries no settings"):
+        read_back(saved)
+
+
+def test_a_json_file_of_somebody_else_stays(tmp_path: Path) -> None:
+    (tmp_path / "fox.json").write_text('{"mine": 1}')
+
+    saved = picture(tmp_path, SIGNED).save(tmp_path / "fox.png")
+
+    assert (tmp_path / "fox.json").read_text() == '{"mine": 1}'
+    assert (tmp_path / "fox.png.json").exists()
+    assert read_back(saved).seed == 42
+
+
+def test_no_settings_beside_it_where_they_are_not_wanted(tmp_path: Path) -> None:
+    saved = picture(tmp_path, SIGNED).save(tmp_path / "fox.png", provenance=False)
+
+    assert not saved.with_suffix(".json").exists()
+
+
+# ----------------------------------------------------------------------------- read from a file
+
+
+def with_lines(text: str) -> bytes:
+    return png_with((b"tEXt", b"parameters\x00" + text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "seed"),
+    [
+        ("a fox\nSteps: 20, Seed: 7, Size: 1x1, Model: v1-5", "fal-ai/imagen4/preview", 7),
+        ("a fox\nSeed: 7, Size: 1x1, Model: imagen4-ultra", "fal-ai/imagen4/preview/ultra", 7),
+        ("a fox", "fal-ai/imagen4/preview", None),
+    ],
+)
+def test_settings_of_another_program_become_a_request(
+    text: str, model: str, seed: int | None
+) -> None:
+    found = settings_from(with_lines(text))
+
+    assert (found.request.prompt, found.request.model) == ("a fox", model)
+    assert found.request.seed == seed
+
+
+def test_inputs_come_back_as_digests_with_what_is_known_of_them(tmp_path: Path) -> None:
+    digest = "sha256:" + "a" * 64
+    request = ImageRequest.create(
+        "x", model="fal-ai/nano-banana/edit", extra={"image_urls": [digest]}
+    )
+    known = Input(digest=digest, width=40, height=30, origin="fox.png", source_id="job-0")
+    image = picture(tmp_path)
+    image = replace(
+        image, provenance=replace(image.provenance, request=replace(request, inputs=(known,)))
+    )
+
+    found = read_back(image.save(tmp_path / "edited.png")).request
+
+    assert found == replace(request, inputs=(known,))
+    assert found.inputs[0].to_dict() == known.to_dict()
+
+
+def with_json(image: GeneratedImage, **changes: object) -> bytes:
+    saved = opened(image.marked())
+    fields = {**json.loads(saved.info["imagen_widget"]), **changes}
+    return png_with((b"iTXt", b"imagen_widget\x00\x00\x00\x00\x00" + json.dumps(fields).encode()))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"aspect_ratio": "7:1"}, {"unheard_of": 1}, {"num_images": 10**9}, {"api_key": "x"}],
+)
+def test_fields_that_the_model_does_not_take_are_left_out(
+    tmp_path: Path, parameters: object
+) -> None:
+    found = settings_from(with_json(picture(tmp_path), parameters=parameters))
+
+    assert found.request == ImageRequest.create(PROMPT)
+
+
+@pytest.mark.parametrize("changes", [{"prompt": ""}, {"model": "no model"}, {"model": "../../etc"}])
+def test_a_request_that_no_model_takes_is_no_settings(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidRequest, match="carries no settings"):
+        settings_from(with_json(picture(tmp_path), **changes))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be read: No such file"):
+        settings_from(tmp_path / "fox.png")
+
+
+# ------------------------------------------------------------------------------------- in words
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
@@ -219,16 +518,16 @@ def test_an_age_is_said_in_words(seconds: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "provider", "words"),
+    ("cost", "free", "words"),
     [
-        (0.04, "fal", "$0.04"),
-        (Decimal("0.156"), "fal", "$0.156"),
-        (0.1, "kkiai", "$0.10"),
-        (2, "fal", "$2.00"),
-        (None, "fal", "price unknown"),
-        (0, "demo", "free (demo)"),
-        (0.0, "fal", "$0.00"),
+        (0.04, False, "$0.04"),
+        (Decimal("0.156"), False, "$0.156"),
+        (0.1, False, "$0.10"),
+        (2, False, "$2.00"),
+        (None, False, "price unknown"),
+        (0, True, "free"),
+        (0.0, False, "$0.00"),
     ],
 )
-def test_a_cost_is_said_in_words(cost: float | Decimal | None, provider: str, words: str) -> None:
-    assert cost_text(cost, provider=provider) == words
+def test_a_cost_is_said_in_words(cost: float | Decimal | None, free: bool, words: str) -> None:
+    assert cost_text(cost, free=free) == words

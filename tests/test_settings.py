@@ -1,107 +1,438 @@
-"""Which provider, which key, where files go: one precedence, and no value that means nothing."""
+"""Which account, which key, where files go, what may be spent: one table, one precedence."""
 
-from __future__ import annotations
-
+import copy
+import gc
+import getpass
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import tomllib
+import types
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keyring
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import imagen_widget
-from imagen_widget._client import ImagenClient
-from imagen_widget._settings import (
-    Settings,
-    check_base_url,
-    home_folder,
-    is_loopback,
-    load_settings,
-)
-from imagen_widget._settings._keys import Secret
-from imagen_widget.errors import CredentialsError, InvalidRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from imagen_widget import _settings
+from imagen_widget.errors import CredentialsError, ImagenError, InvalidRequest
+from tests.documents import ROOT, fences
 
 PACKAGE = Path(imagen_widget.__file__).parent
-KEYS = {"IMAGEN_API_KEY": "gateway-key", "FAL_KEY": "fal-key"}
+PAGE = ROOT / ".github" / "docs" / "settings.md"
+KEY = "made-up:Key/4f1c"
+KEYS = {"IMAGEN_API_KEY": "gateway-key", "FAL_KEY": "fal-key", "OPENAI_API_KEY": "openai-key"}
+OF_FAL = "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f:0123456789abcdef0123456789abcdef"
+BY_NAME = {setting.name: setting for setting in _settings.SETTINGS}
 
 
-def _load(environ: dict[str, str] | None = None, **given: Any) -> Settings:  # noqa: ANN401 - any setting
-    return load_settings(environ=environ or {}, folder=Path("/nowhere"), **given)
+@pytest.fixture(autouse=True)
+def in_a_new_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Begin in an empty folder, with nothing remembered, as a new kernel does."""
+    folder = tmp_path / "notebook"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    _settings.forget_settings()
+    yield folder
+    _settings.forget_settings()
 
 
-# ---------------------------------------------------------------------------------- the provider
+def load(environ: dict[str, str] | None = None, **settings: Any) -> _settings.Settings:
+    return _settings.load_settings(environ=environ or {}, folder=Path("/nowhere"), **settings)
+
+
+def in_files() -> _settings.Settings:
+    """Return the settings of the remembered folder, without the environment."""
+    return _settings.load_settings(environ={}, need_key=False)
+
+
+def found_key(environ: dict[str, str], provider: str) -> str | None:
+    key = load(environ, provider=provider, need_key=False).key
+    return key.reveal() if key is not None else None
+
+
+# -------------------------------------------------------------------------- the account and its key
 
 
 @pytest.mark.parametrize(
-    ("environ", "given", "provider", "key"),
+    ("environ", "settings", "provider", "key"),
     [
         ({}, {}, "demo", None),
         (KEYS, {}, "kkiai", "gateway-key"),
-        ({"FAL_KEY": "fal-key"}, {}, "fal", "fal-key"),
+        ({"FAL_KEY": "fal-key", "OPENAI_API_KEY": "k"}, {}, "fal", "fal-key"),
         ({"FAL_KEY_ID": "a", "FAL_KEY_SECRET": "b"}, {}, "fal", "a:b"),
+        ({"FAL_KEY_ID": "a"}, {}, "demo", None),
+        ({"OPENAI_API_KEY": "openai-key"}, {}, "openai", "openai-key"),
         (KEYS | {"IMAGEN_PROVIDER": "fal"}, {}, "fal", "fal-key"),
         (KEYS | {"IMAGEN_PROVIDER": "FAL"}, {"provider": "demo"}, "demo", None),
         ({}, {"api_key": "given"}, "kkiai", "given"),
         (KEYS, {"provider": "fal", "api_key": "given"}, "fal", "given"),
-        (KEYS, {"api_key": Secret("hidden")}, "kkiai", "hidden"),
+        (KEYS, {"api_key": _settings.Secret("hidden")}, "kkiai", "hidden"),
         (KEYS, {"provider": "demo", "api_key": "given"}, "demo", None),
+        ({}, {"api_key": OF_FAL}, "fal", OF_FAL),
     ],
 )
 def test_the_provider_follows_the_key_unless_it_is_named(
-    environ: dict[str, str], given: dict[str, Any], provider: str, key: str | None
+    environ: dict[str, str], settings: dict[str, Any], provider: str, key: str | None
 ) -> None:
-    settings = _load(environ, **given)
+    loaded = load(environ, **settings)
 
-    assert settings.provider.name == provider
-    assert settings.key == (None if key is None else Secret(key))
+    assert loaded.account.name == provider
+    assert loaded.key == (None if key is None else _settings.Secret(key))
 
 
-@pytest.mark.parametrize(
-    ("provider", "variable"), [("kkiai", "IMAGEN_API_KEY"), ("fal", "FAL_KEY")]
-)
-def test_a_missing_key_is_said_at_once(provider: str, variable: str) -> None:
+@pytest.mark.parametrize("account", [a for a in _settings.ACCOUNTS.values() if a.key_variables])
+def test_a_missing_key_is_reported_at_once(account: _settings.Account) -> None:
+    variable = account.key_variables[0]
     other = {name: key for name, key in KEYS.items() if name != variable}
 
     with pytest.raises(CredentialsError, match=variable):
-        _load(other, provider=provider)
+        load(other, provider=account.name)
+    with pytest.raises(CredentialsError, match="IMAGEN_PROVIDER=demo"):
+        _settings.check_key(load(other, provider=account.name, need_key=False))
 
-    assert _load(other, provider=provider, need_key=False).key is None
 
-
-def test_settings_never_show_the_key() -> None:
-    assert "gateway-key" not in repr(_load(KEYS))
+def test_one_providers_key_is_never_anothers() -> None:
+    for account in _settings.ACCOUNTS.values():
+        own = KEYS.get("".join(account.key_variables[:1]))
+        rest = {name: key for name, key in KEYS.items() if key != own}
+        assert found_key(KEYS, account.name) == own
+        assert found_key(rest, account.name) is None
 
 
 @pytest.mark.parametrize(
-    "refuse",
+    ("environ", "settings"),
     [
-        lambda: load_settings(max_spend="much", api_key="made-up-key"),
-        lambda: ImagenClient(base_url="nonsense", api_key="made-up-key"),
+        ({"IMAGEN_API_KEY": OF_FAL}, {}),
+        ({"OPENAI_API_KEY": OF_FAL}, {}),
+        ({}, {"api_key": OF_FAL, "provider": "kkiai"}),
+        ({"IMAGEN_PROVIDER": "openai"}, {"api_key": OF_FAL}),
+        ({}, {"api_key": OF_FAL, "base_url": "https://relay.example"}),
+        ({}, {"api_key": OF_FAL, "base_url": "http://127.0.0.1:8800"}),
+        ({"FAL_KEY": OF_FAL}, {"provider": "fal", "base_url": "https://fal.run.evil.example"}),
+        ({"FAL_KEY_ID": OF_FAL[:36], "FAL_KEY_SECRET": OF_FAL[37:]}, {"base_url": "https://x.y"}),
     ],
 )
-def test_a_key_that_was_passed_is_hidden_at_once(refuse: Callable[[], object]) -> None:
+def test_a_key_of_fals_form_goes_to_no_other_host(
+    environ: dict[str, str], settings: dict[str, str]
+) -> None:
+    with pytest.raises(CredentialsError, match="sent to fal only") as caught:
+        load(environ, **settings)
+
+    assert OF_FAL not in str(caught.value)
+
+
+def test_a_fal_key_may_go_to_fal_and_to_a_server_of_ones_own_that_is_called_fal() -> None:
+    assert load({"FAL_KEY": OF_FAL}).base_url == "https://queue.fal.run"
+    local = load({"FAL_KEY": OF_FAL}, provider="fal", base_url="http://127.0.0.1:8800")
+    assert local.base_url == "http://127.0.0.1:8800"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        *((text, "empty") for text in ("", "  ")),
+        *((text, "placeholder") for text in ("<your_api_key>", "YOUR_API_KEY", "your key here")),
+        *((text, "placeholder") for text in ("put-your-key-here", "${FAL_KEY}", "$KEY", "sk-...")),
+        *((text, "placeholder") for text in ("xxxxxxxx", "changeme", "{{ fal_key }}", "****")),
+        *((text, "quote") for text in ('"made-up"', "'made-up'", "`made-up`", '""', 'made-up"')),
+        *((text, "character") for text in ("made up", "made\nup", "„made-up“", "made\x00up")),
+    ],
+)
+def test_what_cannot_be_a_key_is_refused_before_sending_and_not_shown(text: str, what: str) -> None:
+    with pytest.raises(CredentialsError, match=f"api_key.*{what}.*nothing was sent") as caught:
+        load(api_key=text)
+    if what != "empty":
+        with pytest.raises(CredentialsError, match=f"FAL_KEY .*{what}"):
+            load({"FAL_KEY": text})
+
+    assert "made" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [" made-up\n", "made-up", "sk-proj-a_B-9", "key-of-mine", KEY])
+def test_blanks_around_a_key_are_not_part_of_it(text: str) -> None:
+    assert load(api_key=text).key == _settings.Secret(text.strip())
+
+
+def test_an_installed_package_can_bring_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = _settings.Account("mine", "Mine", "https://mine.example", "Token", ("MY_KEY",), "m/1")
+
+    class Entry:
+        name = "mine"
+
+        def load(self) -> object:
+            return types.SimpleNamespace(account=account)
+
+    class Broken(Entry):
+        name = "broken"
+
+        def load(self) -> object:
+            raise ImportError("no module")
+
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry(), Broken()])
+
+    environ = {"IMAGEN_PROVIDER": "mine", "MY_KEY": "k", "IMAGEN_BASE_URL": "https://relay.example"}
+    settings = load(environ)
+    assert (settings.account, settings.key) == (account, _settings.Secret("k"))
+    assert (settings.base_url, settings.default_model) == ("https://relay.example", "m/1")
+    with pytest.raises(InvalidRequest, match="broken cannot be loaded"):
+        load(provider="broken")
+
+
+@pytest.mark.parametrize("name", ["fa1", "nobody", "kkia"])
+def test_an_unknown_provider_is_refused_with_the_names_that_there_are(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"IMAGEN_PROVIDER.*(fal|kkiai)"):
+        load(provider=name)
+
+
+# ----------------------------------------------------------------------------- keys stay hidden
+
+
+def test_a_secret_shows_itself_in_no_form() -> None:
+    secret = _settings.Secret(KEY)
+    shown = [repr(secret), str(secret), f"{secret}", f"{secret!s:>40}", repr([secret]), dir(secret)]
+
+    assert KEY not in repr(shown)
+    assert not hasattr(secret, "__dict__")
+    assert KEY not in repr([getattr(secret, name) for name in dir(secret) if "reveal" in name])
+    assert KEY not in repr(load(api_key=KEY))
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_secret_cannot_be_copied_out(copied: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        copied(_settings.Secret(KEY))
+
+
+def test_secrets_are_equal_if_their_keys_are() -> None:
+    first, second, other = (_settings.Secret(text) for text in ("a", "a", "b"))
+
+    assert first == second != other
+    assert first != "a"
+    assert len({first, second}) == 1
+
+
+@pytest.mark.parametrize("echo", ["made-up:Key/4f1c", "made-up:Key\\/4f1c", "made-up%3AKey%2F4f1c"])
+def test_an_echo_is_blanked_out_however_it_is_escaped(echo: str) -> None:
+    blanked = _settings.Secret(KEY).blank_out(f'{{"bad": "{echo}"}}'.encode())
+
+    assert blanked == b'{"bad": "***"}'
+
+
+class _Lines(logging.Handler):
+    """Keeps messages itself: a report with half of a character cannot be sent to xdist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def test_logs_are_masked_while_a_key_is_in_use() -> None:
+    logger, lines = logging.getLogger("tests.keys"), _Lines()
+    logger.propagate = False
+    logger.addHandler(lines)
+    key = _settings.Secret(KEY)
+    for _ in range(3):
+        _settings.mask_logs(key, ["tests.keys"])
+    logger.warning("got %s \ud800", f"Bearer {KEY}")
+    logger.warning("got %s", "nothing")
+    del key
+    gc.collect()
+    logger.warning("got %s", KEY)
+
+    assert len(logger.filters) == 1
+    assert lines.messages == ["got Bearer *** \ud800", "got nothing", f"got {KEY}"]
+
+
+@pytest.mark.parametrize("settings", [{"max_spend": "much"}, {"base_url": "nonsense"}])
+def test_a_key_that_was_passed_is_hidden_at_once(settings: dict[str, Any]) -> None:
     """A traceback that shows variables must find no bare key in a frame of ours."""
     with pytest.raises(InvalidRequest) as caught:
-        refuse()
+        _settings.load_settings(api_key="made-up-key", **settings)
 
     ours = [e for e in caught.traceback if Path(e.path).is_relative_to(PACKAGE)]
     assert ours
     assert "made-up-key" not in repr([entry.frame.f_locals for entry in ours])
 
 
-def test_the_base_url_is_the_gateways_alone() -> None:
-    environ = KEYS | {"IMAGEN_BASE_URL": "https://relay.example/fal/"}
+@pytest.mark.parametrize("name", ["api_key", "API-KEY", "token", "home", "journal", "base_url"])
+def test_a_setting_given_as_a_field_of_a_model_is_refused_without_its_value(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="nothing was sent") as caught:
+        _settings.refuse_reserved({"guidance": 1, name: "made-up"})
 
-    assert _load(environ).base_url == "https://relay.example/fal"
-    assert _load(environ, provider="fal").base_url == "https://queue.fal.run"
-    assert _load(environ, provider="demo").base_url == "https://demo.invalid"
+    assert "made-up" not in str(caught.value)
 
 
-# ---------------------------------------------------------------------------------- the base url
+# ------------------------------------------------------------------------------- finding a key
+
+
+class Ring(keyring.backend.KeyringBackend):
+    """A keyring in memory."""
+
+    priority = 5
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.kept[service, username] = password
+
+
+class StdinNotImplementedError(RuntimeError):
+    """Named like what ipykernel raises where a front end cannot ask."""
+
+
+@pytest.fixture
+def ring() -> Iterator[Ring]:
+    before = keyring.get_keyring()
+    mine = Ring()
+    keyring.set_keyring(mine)
+    yield mine
+    keyring.set_keyring(before)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, typed: object, *, remember: str = "n") -> None:
+    def ask(_: str) -> str:
+        if isinstance(typed, BaseException):
+            raise typed
+        return str(typed)
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    monkeypatch.setattr("builtins.input", lambda _: remember)
+
+
+def test_the_keyring_is_asked_after_the_environment(ring: Ring) -> None:
+    ring.set_password("imagen_widget", "FAL_KEY", "from-ring")
+
+    assert found_key({"FAL_KEY": "from-environment"}, "fal") == "from-environment"
+    assert found_key({}, "fal") == "from-ring"
+    assert found_key({}, "kkiai") is None
+    assert load().sources["api_key"] == "system keyring"
+
+
+def test_a_broken_keyring_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(keyring, "get_keyring", broken)
+
+    assert load().account.name == "demo"
+
+
+def test_colabs_secrets_are_asked_last_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"FAL_KEY": "from-colab"}
+    userdata = types.ModuleType("google.colab.userdata")
+    userdata.get = secrets.get  # type: ignore[attr-defined]  # a stand-in
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setitem(sys.modules, "google.colab.userdata", userdata)
+
+    assert load().account.name == "fal"
+    secrets.clear()
+    assert found_key({}, "fal") == "from-colab"
+    assert found_key({"FAL_KEY": "later"}, "fal") == "later"
+
+
+def test_login_keeps_the_key_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes get the environment, and `%env` prints it."""
+    monkeypatch.setenv("IMAGEN_API_KEY", "old")
+    answer(monkeypatch, f" {KEY} ")
+
+    imagen_widget.login()
+
+    assert KEY not in repr(os.environ)
+    assert _settings.load_settings().key == _settings.Secret(KEY)
+    assert _settings.load_settings(api_key="given").key == _settings.Secret("given")
+
+
+def test_login_is_for_the_chosen_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "fal")
+    answer(monkeypatch, KEY)
+
+    imagen_widget.login()
+
+    assert _settings.load_settings().key == _settings.Secret(KEY)
+    assert found_key({}, "kkiai") is None
+
+
+@pytest.mark.parametrize(("said", "kept"), [("y", KEY), ("Yes", KEY), ("", None), ("n", None)])
+def test_the_keyring_remembers_only_on_a_yes(
+    monkeypatch: pytest.MonkeyPatch, ring: Ring, said: str, kept: str | None
+) -> None:
+    answer(monkeypatch, KEY, remember=said)
+
+    imagen_widget.login()
+
+    assert ring.get_password("imagen_widget", "IMAGEN_API_KEY") == kept
+
+
+@pytest.mark.parametrize("error", [EOFError(), NotImplementedError(), StdinNotImplementedError()])
+def test_login_says_what_to_do_if_nobody_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    answer(monkeypatch, error)
+
+    with pytest.raises(CredentialsError, match="IMAGEN_API_KEY in the environment"):
+        imagen_widget.login()
+
+
+def test_an_interrupt_at_the_prompt_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        imagen_widget.login()
+
+
+@pytest.mark.parametrize("typed", ["", "<your key>", OF_FAL])
+def test_login_refuses_what_cannot_be_the_key_that_it_asks_for(
+    monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    answer(monkeypatch, typed)
+
+    with pytest.raises(CredentialsError):
+        imagen_widget.login()
+    assert found_key({}, "kkiai") is None
+
+
+def test_the_demo_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    with pytest.raises(CredentialsError, match="needs no key"):
+        imagen_widget.login()
+
+
+# --------------------------------------------------------------------------------- the base url
+
+
+def test_a_base_url_belongs_to_the_provider_that_the_settings_name() -> None:
+    base = KEYS | {"IMAGEN_BASE_URL": "https://relay.example/fal/"}
+
+    assert load(base).base_url == "https://relay.example/fal"
+    assert load(base, provider="fal").base_url == "https://queue.fal.run"
+    assert load(base, provider="openai").base_url == "https://api.openai.com"
+    assert load(base, provider="demo").base_url == "https://demo.invalid"
+
+    base["IMAGEN_PROVIDER"] = "openai"
+    assert load(base).base_url == "https://relay.example/fal"
+    assert load(base, provider="kkiai").base_url == "https://www.kkiai.com"
+
+    base["IMAGEN_PROVIDER"] = "fal"
+    assert load(base).base_url == "https://queue.fal.run"
+    assert load(base, provider="kkiai").base_url == "https://relay.example/fal"
 
 
 @pytest.mark.parametrize(
@@ -115,137 +446,645 @@ def test_the_base_url_is_the_gateways_alone() -> None:
     ],
 )
 def test_a_base_is_https_or_this_machine(url: str, base: str) -> None:
-    assert check_base_url(url) == base
+    assert load(KEYS, base_url=url).base_url == base
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://relay.example",
-        "http://localhost.evil.example",
-        "http://127.0.0.1.evil.example",
-        "http://127.0.0.1@evil.example",
-        "http://localhost\\@evil.example",
-        "http://0.0.0.0",
-        "http://127.1",
-        "http://2130706433",
-        "http://10.0.0.1",
-        "ftp://relay.example",
-        "//relay.example",
-        "relay.example",
-        "",
-        "https://",
-        "https://[",
-        "https://relay.example:port",
-        "https://relay.example:0",
-        "https://user:word@relay.example",
-        "https://relay.example/?x=1",
-        "https://relay.example/#x",
-        "https://relay.example/a/../b",
-        "https://relay example",
-        "https://relay.example/\r\nX-Evil: 1",
-        "https://relay.example\x00",
+        *("http://relay.example", "http://localhost.evil.example", "http://127.0.0.1.evil.example"),
+        *("http://127.0.0.1@evil.example", "http://localhost\\@evil.example", "http://0.0.0.0"),
+        *("http://127.1", "http://2130706433", "http://10.0.0.1", "ftp://relay.example"),
+        *("//relay.example", "relay.example", "", "https://", "https://[", "https://a.example:b"),
+        *("https://relay.example:0", "https://user:word@relay.example", "https://a.example/?x=1"),
+        *("https://relay.example/#x", "https://relay.example/a/../b", "https://relay example"),
+        *("https://relay.example/\r\nX-Evil: 1", "https://relay.example\x00"),
     ],
 )
 def test_no_key_goes_in_cleartext_or_to_an_odd_address(url: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        check_base_url(url)
+        _settings.check_base_url(url)
 
     assert caught.value.field == "base_url"
 
 
 @given(st.text())
-def test_any_text_is_a_base_or_refused_in_our_words(url: str) -> None:
+def test_any_text_is_a_base_or_refused_in_one_line(url: str) -> None:
     try:
-        base = check_base_url(url)
+        base = _settings.check_base_url(url)
     except InvalidRequest:
         return
 
     assert base.startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]"))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.2", "localhost.localdomain", "0.0.0.0", "", "::"])  # noqa: S104 - hosts that are refused
-def test_only_names_that_surely_mean_this_machine_are_loopback(host: str) -> None:
-    assert not is_loopback(host)
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost.localdomain", "0.0.0.0", "", "::", None])
+def test_only_names_that_surely_mean_this_machine_are_loopback(host: str | None) -> None:
+    assert not _settings.is_loopback(host)
 
 
-# -------------------------------------------------------------------------------- the other ones
+# ------------------------------------------------------------------------------------ the values
 
 
 def test_the_defaults_need_no_setting_at_all() -> None:
-    settings = _load()
+    settings = load()
 
-    assert settings.model == "fal-ai/imagen4/preview"
-    assert (settings.max_spend, settings.price, settings.poll_seconds) == (None, None, None)
-    assert (settings.reuse, settings.provenance) == (True, True)
+    assert (settings.model, settings.default_model) == (None, "fal-ai/imagen4/preview")
+    assert (settings.budget, settings.price, settings.poll_seconds) == (
+        (),
+        _settings.Prices(),
+        None,
+    )
+    assert (settings.reuse, settings.provenance, settings.upload) == (True, True, False)
     assert (settings.timeout, settings.demo_seconds) == (300.0, 4.0)
+    assert (settings.schemas, settings.media_hosts) == ("auto", "public")
+    assert (settings.journal, settings.store, settings.presets) == (None, None, {})
+    assert set(settings.sources.values()) == {"default"}
+    assert settings.home.name == "imagen_widget"
+    assert load({"FAL_KEY": "k"}).default_model == "fal-ai/nano-banana-2"
+    assert load({"OPENAI_API_KEY": "k"}).default_model == "gpt-image-1.5"
 
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("max_spend", "2.50", Decimal("2.50")),
-        ("max_spend", "$2", Decimal(2)),
-        ("max_spend", "0", Decimal(0)),
-        ("price", "0.031", Decimal("0.031")),
         ("reuse", "no", False),
         ("reuse", "TRUE", True),
         ("provenance", "0", False),
         ("timeout", "12.5", 12.5),
         ("poll_seconds", "0.5", 0.5),
         ("demo_seconds", "0", 0.0),
-        ("model", "imagen4-fast", "fal-ai/imagen4/preview/fast"),
+        ("model", "imagen4-fast", "imagen4-fast"),
+        ("schemas", "OFF", "off"),
+        ("schemas", "https://x.y/{endpoint}.json", "https://x.y/{endpoint}.json"),
+        ("media_hosts", "private", "private"),
+        ("media_hosts", "cdn.example, 10.0.0.7,::1", ("cdn.example", "10.0.0.7", "::1")),
+        ("journal", "postgresql://me:word@db/x", "postgresql://me:word@db/x"),
+        ("store", "s3://bucket/x", "s3://bucket/x"),
+        ("store", "/data", "/data"),
+        ("upload", "1", True),
     ],
 )
 def test_each_setting_is_read_from_the_environment_and_from_the_argument(
     name: str, text: str, value: object
 ) -> None:
-    from_environment = _load({f"IMAGEN_{name.upper()}": text})
-    from_argument = _load({f"IMAGEN_{name.upper()}": "nonsense"}, **{name: text})
+    from_environment = load({f"IMAGEN_{name.upper()}": text})
+    from_argument = load({f"IMAGEN_{name.upper()}": "nonsense"}, **{name: text})
 
-    assert getattr(from_environment, name) == value
-    assert getattr(from_argument, name) == value
+    assert getattr(from_environment, name) == getattr(from_argument, name) == value
+    assert from_environment == from_argument
+    assert (from_environment.sources[name], from_argument.sources[name]) == (
+        "environment",
+        "argument",
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("MAX_SPEND", "much"),
-        ("MAX_SPEND", "-1"),
-        ("MAX_SPEND", "nan"),
-        ("MAX_SPEND", "inf"),
-        ("PRICE", "4 cents"),
-        ("REUSE", "maybe"),
-        ("PROVENANCE", "2"),
-        ("TIMEOUT", "0"),
-        ("TIMEOUT", "-5"),
-        ("TIMEOUT", "soon"),
-        ("TIMEOUT", "inf"),
-        ("POLL_SECONDS", "0"),
-        ("DEMO_SECONDS", "-1"),
+        *(("PRICE", text) for text in ("4 cents", "cheap", "imagen4=", "=0.05", "a=1,a=2", "0,05")),
+        *((name, "maybe") for name in ("REUSE", "PROVENANCE", "UPLOAD", "QUIET")),
+        *(("TIMEOUT", text) for text in ("0", "-5", "soon", "inf", "nan", "True")),
+        *(("POLL_SECONDS", "0"), ("DEMO_SECONDS", "-1"), ("POLL_SECONDS", "often")),
+        *(("SCHEMAS", text) for text in ("maybe", "https://x.y", "http://x.y/{endpoint}")),
+        *(("MEDIA_HOSTS", text) for text in ("https://cdn.example", "a,,b", "a, public", "*")),
+        *(
+            ("JOURNAL", "sqlite:///x"),
+            ("BASE_URL", "ftp://gateway.example"),
+            ("HOME", "~nobody-here/x"),
+        ),
     ],
 )
 def test_a_value_that_means_nothing_is_an_error_that_names_its_setting(
     name: str, text: str
 ) -> None:
-    """A cap that cannot be read must not become no cap."""
-    with pytest.raises(InvalidRequest, match=f"IMAGEN_{name}"):
-        _load({f"IMAGEN_{name}": text})
+    with pytest.raises(InvalidRequest, match=f"IMAGEN_{name}") as caught:
+        load({f"IMAGEN_{name}": text})
+
+    assert caught.value.field == name.lower()
+    assert caught.value.remedy
 
 
-def test_the_home_is_where_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("IMAGEN_HOME", str(tmp_path / "here"))
+def limits(*caps: tuple[str, str], scope: str = "all") -> _settings.Budget:
+    return tuple(_settings.Limit(Decimal(amount), period, scope) for amount, period in caps)  # type: ignore[arg-type]
 
-    assert home_folder() == tmp_path / "here"
-    assert home_folder("~/there") == Path.home() / "there"
-    assert home_folder(tmp_path) == tmp_path
+
+@pytest.mark.parametrize(
+    ("text", "caps"),
+    [
+        ("2.50", [("2.50", "day")]),
+        ("$2", [("2", "day")]),
+        ("0", [("0", "day")]),
+        (".5/day", [(".5", "day")]),
+        ("40 / Month", [("40", "month")]),
+        ("2.50/day, 40/month", [("2.50", "day"), ("40", "month")]),
+        (2.5, [("2.5", "day")]),
+        (1e-5, [("0.00001", "day")]),
+        (3, [("3", "day")]),
+        (Decimal(100).normalize(), [("100", "day")]),
+    ],
+)
+def test_a_cap_is_an_amount_a_day_or_month(text: object, caps: list[tuple[str, str]]) -> None:
+    assert load(max_spend=text).budget == limits(*caps)
+    assert load(max_spend_user=text).budget == limits(*caps, scope="user")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("much", "-1", "nan", "inf", "2,50", "1,000", "1e3", "2/week", "2/", "/day", "2/day/day"),
+        *("2,", "3/month,4/month", "2.50 EUR", "", " ", "٢", "1_0", "9" * 12),
+        *(True, float("nan"), float("inf"), -1.0, [2], Fraction(1, 3)),
+    ],
+)
+def test_a_cap_that_cannot_be_read_is_never_no_cap(text: object) -> None:
+    for name in ("max_spend", "max_spend_user"):
+        with pytest.raises(InvalidRequest, match=f"IMAGEN_{name.upper()}"):
+            load(None, **{name: text})
+
+
+@given(st.text())
+def test_any_text_is_a_cap_or_refused_in_one_line(text: str) -> None:
+    try:
+        understood = bool(load(max_spend=text).budget)
+    except InvalidRequest as error:
+        understood = str(error).isprintable()
+
+    assert understood
+
+
+def test_prices_are_by_model_or_for_all() -> None:
+    some = load({"IMAGEN_PRICE": "imagen4=0.05, fal-ai/flux/dev=0.03"}).price
+    both = load(price="0.1, imagen4=$0.05").price
+
+    assert load(price=0.05).price.for_model("any/model") == Decimal("0.05")
+    assert some.for_model("fal-ai/imagen4/preview", "imagen4") == Decimal("0.05")
+    assert some.for_model("fal-ai/flux/dev") == Decimal("0.03")
+    assert some.for_model("other", "o") is None
+    assert both.for_model("other") == Decimal("0.1")
+    assert both.for_model("imagen4") == Decimal("0.05")
+
+
+@pytest.mark.parametrize("value", [5, 0.25, Decimal("1.5"), Fraction(1, 2)])
+def test_a_timeout_is_a_finite_number_of_seconds(value: Any) -> None:
+    assert _settings.check_timeout(value) == float(value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, True, False, float("nan"), float("inf"), "60", "soon", None, [5], 1j, 10**400]
+)
+def test_any_other_timeout_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        _settings.check_timeout(value)
+
+    assert caught.value.field == "timeout"
+
+
+def test_an_argument_that_is_not_a_setting_is_an_error() -> None:
+    with pytest.raises(TypeError, match="max_spent"):
+        load(max_spent=2)
+
+
+def test_the_user_is_the_one_of_the_hub_else_the_login_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nameless() -> str:
+        raise OSError
+
+    assert load({"JUPYTERHUB_USER": "ada"}).user == "ada"
+    monkeypatch.setattr(getpass, "getuser", lambda: "grace")
+    assert load().user == "grace"
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert load().user
+
+
+# -------------------------------------------------------------------------------------- the home
+
+
+def test_the_home_is_where_it_is_set(in_a_new_kernel: Path, tmp_path: Path) -> None:
+    assert load({"IMAGEN_HOME": str(tmp_path / "here")}).home == tmp_path / "here"
+    assert load(home="~/there").home == Path.home() / "there"
+    assert load(home=tmp_path).home == tmp_path
+    assert load(home="given").home == in_a_new_kernel / "given"
     assert not (tmp_path / "here").exists()
 
 
-def test_a_home_of_nobody_is_refused() -> None:
+def test_a_relative_home_stays_where_it_is_when_the_working_folder_changes(
+    in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_HOME", "kept")
+    before = _settings.load_settings()
+    (in_a_new_kernel / "sub").mkdir()
+    monkeypatch.chdir("sub")
+
+    assert _settings.load_settings().home == before.home == in_a_new_kernel / "kept"
+
+
+@pytest.mark.parametrize("found", ["~/.local/share/imagen_widget", RuntimeError()])
+def test_a_user_without_a_home_folder_is_told_to_set_one(
+    monkeypatch: pytest.MonkeyPatch, found: object
+) -> None:
+    def user_data_dir(*_: object, **__: object) -> str:
+        if isinstance(found, Exception):
+            raise found
+        return str(found)
+
+    monkeypatch.setattr("platformdirs.user_data_dir", user_data_dir)
+
     with pytest.raises(InvalidRequest, match="IMAGEN_HOME"):
-        home_folder("~no-such-user-here/x")
+        load()
+    assert load({"IMAGEN_HOME": "/x"}).home == Path("/x")
 
 
-def test_without_a_word_the_home_is_the_users_data_folder() -> None:
-    assert _load().home.name == "imagen_widget"
+def test_a_working_folder_that_was_deleted_is_no_obstacle(tmp_path: Path) -> None:
+    code = """
+        import os, pathlib, sys
+        os.chdir(sys.argv[1])
+        pathlib.Path(sys.argv[1]).rmdir()
+        from imagen_widget import _settings, errors
+        print(_settings.load_settings().account.name)
+        os.environ["IMAGEN_HOME"] = "relative"
+        try:
+            _settings.load_settings()
+        except errors.InvalidRequest as error:
+            print(error)
+    """
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "gone")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.startswith("demo\nIMAGEN_HOME: 'relative' is not a folder.")
+
+
+# -------------------------------------------------------------------------------------- the files
+
+
+def test_the_environment_comes_first_then_the_file_beside_the_notebook_then_pyproject(
+    in_a_new_kernel: Path,
+) -> None:
+    (in_a_new_kernel / ".env").write_text("IMAGEN_MODEL=from-file\nIMAGEN_SCHEMAS=off\n")
+    (in_a_new_kernel / "pyproject.toml").write_text(
+        '[tool.imagen-widget]\nmodel = "from-table"\nschemas = "auto"\nmax-spend = 2.5\n'
+    )
+
+    settings = _settings.load_settings(environ={"IMAGEN_MODEL": "from-environment"})
+
+    assert (settings.model, settings.schemas) == ("from-environment", "off")
+    assert settings.budget == limits(("2.5", "day"))
+    assert {name: settings.sources[name] for name in ("model", "schemas", "max_spend")} == {
+        "model": "environment",
+        "schemas": str(in_a_new_kernel / ".env"),
+        "max_spend": str(in_a_new_kernel / "pyproject.toml"),
+    }
+
+
+@pytest.mark.parametrize(
+    "line", ["FAL_KEY=made-up", "export FAL_KEY='made-up'", 'FAL_KEY = "made-up" # mine']
+)
+def test_the_env_file_is_read_as_python_dotenv_reads_it(in_a_new_kernel: Path, line: str) -> None:
+    (in_a_new_kernel / ".env").write_text(f"# keys\n{line}\nOTHER=1\n")
+
+    assert in_files().key == _settings.Secret("made-up")
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_value_counts_as_not_set(in_a_new_kernel: Path, value: str) -> None:
+    (in_a_new_kernel / "pyproject.toml").write_text('[tool.imagen-widget]\nmodel = "from-table"\n')
+    settings = _settings.load_settings(environ={"IMAGEN_MODEL": value, "FAL_KEY": value})
+
+    assert (settings.model, settings.account.name) == ("from-table", "demo")
+
+
+@pytest.mark.parametrize("name", ["api-key", "fal-key", "FAL_KEY", "fal-key-secret"])
+def test_a_key_in_a_file_that_people_commit_is_refused(in_a_new_kernel: Path, name: str) -> None:
+    (in_a_new_kernel / "pyproject.toml").write_text(f'\n[tool.imagen-widget]\n{name} = "made-up"\n')
+
+    with pytest.raises(InvalidRequest, match=r"line 3, is a key.*people commit") as caught:
+        in_files()
+    assert "made-up" not in str(caught.value)
+
+
+def test_the_nearest_table_counts(in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (in_a_new_kernel / "pyproject.toml").write_text('[tool.imagen-widget]\nmodel = "outer"\n')
+    inner = in_a_new_kernel / "a" / "b"
+    inner.mkdir(parents=True)
+    (in_a_new_kernel / "a" / "pyproject.toml").write_text("[tool.other]\nx = 1\n")
+    monkeypatch.chdir(inner)
+
+    assert in_files().model == "outer"
+
+
+def test_underscores_and_hyphens_mean_the_same(in_a_new_kernel: Path) -> None:
+    (in_a_new_kernel / "pyproject.toml").write_text(
+        "[tool.imagen-widget]\nmax_spend = 3\nreuse = false\nnum-images = 2\n"
+        'media-hosts = ["a.example", "b.example"]\nprice = { imagen4 = 0.05 }\n'
+    )
+    settings = in_files()
+
+    assert (settings.budget, settings.reuse) == (limits(("3", "day")), False)
+    assert (settings.presets, settings.media_hosts) == (
+        {"num_images": "2"},
+        ("a.example", "b.example"),
+    )
+    assert settings.price.for_model("imagen4") == Decimal("0.05")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_are_read_with_any_byte_order_mark(in_a_new_kernel: Path, encoding: str) -> None:
+    (in_a_new_kernel / ".env").write_bytes("IMAGEN_MAX_SPEND=2 # größer\n".encode(encoding))
+    table = '[tool.imagen-widget]\nmodel = "größer"\n'
+    (in_a_new_kernel / "pyproject.toml").write_bytes(table.encode(encoding))
+
+    assert (in_files().budget, in_files().model) == (limits(("2", "day")), "größer")
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "line"),
+    [
+        (".env", b"A=1\nIMAGEN_MAX_SPEND=2\xff\n", 2),
+        (".env", b"A=1\n\n\nIMAGEN_MAX_SPEND: 2\n", 4),
+        (".env", b"A='1\n2'\nIMAGEN_MAX_SPEND 2\n", 3),
+        (".env", b"IMAGEN_MAX_SPEND\n", 1),
+        (".env", "IMAGEN_MAX_SPEND=2\n".encode("utf-16-le"), 1),
+        (".env", b"\n\nIMAGEN_MAXSPEND=2\n", 3),
+        (".env", b"A=1\nIMAGEN_SOMETHING=2\n", 2),
+        ("pyproject.toml", b"[tool.imagen-widget]\nmax-spend = 2,5\n", 2),
+        ("pyproject.toml", b"[tool.imagen-widget\n", 1),
+        ("pyproject.toml", b"x = 1\n[tool.imagen-widget]\nmax-spend = '\xff'\n", 3),
+        ("pyproject.toml", b"[tool.imagen-widget]\nmodel = 'm'\nmax-spent = 2\n", 3),
+        ("pyproject.toml", b"[tool]\nimagen-widget = 5\n", 2),
+        ("pyproject.toml", b"\n[tool]\nimagen-widget.nonsense = 1\n", 3),
+        ("pyproject.toml", b"[tool.imagen-widget]\nmax-spend = 1\nmax_spend = 2\n", 3),
+        ("pyproject.toml", b"a = " + b"[" * 5000, 1),
+        ("../pyproject.toml", b"somebody = else's\n", 1),
+    ],
+)
+def test_a_file_that_may_hold_a_cap_and_cannot_be_understood_is_an_error_with_its_line(
+    in_a_new_kernel: Path, file: str, data: bytes, line: int
+) -> None:
+    path = (in_a_new_kernel / file).resolve()
+    path.write_bytes(data)
+
+    with pytest.raises(InvalidRequest, match=rf"{path}, line {line}, ") as caught:
+        in_files()
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+@given(st.binary(max_size=60), st.sampled_from([".env", "pyproject.toml"]))
+def test_any_bytes_are_settings_or_refused_in_one_line(data: bytes, file: str) -> None:
+    _settings.forget_settings()
+    Path(file).write_bytes(data)
+    said = ""
+    try:
+        in_files()
+    except ImagenError as error:
+        said = str(error)
+    Path(file).unlink()
+
+    assert said.isprintable()
+
+
+def test_a_broken_file_above_a_table_of_ours_stops_nothing(in_a_new_kernel: Path) -> None:
+    (in_a_new_kernel.parent / "pyproject.toml").write_bytes(b"broken =")
+    (in_a_new_kernel / "pyproject.toml").write_text('[tool.imagen-widget]\nmodel = "near"\n')
+
+    assert in_files().model == "near"
+
+
+@pytest.mark.parametrize("text", ["tool = 5", "[tool]\nother = 1", ""])
+def test_a_pyproject_without_a_table_of_ours_says_nothing(in_a_new_kernel: Path, text: str) -> None:
+    (in_a_new_kernel / "pyproject.toml").write_text(text)
+    (in_a_new_kernel / ".env").mkdir()  # a virtual environment may be called so
+
+    assert set(in_files().sources.values()) == {"default"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("IMAGEN_MAXSPEND", "IMAGEN_MAX_SPEND"),
+        ("IMAGEN_MAX_SPENT", "IMAGEN_MAX_SPEND"),
+        ("imagen_max_spend", "IMAGEN_MAX_SPEND"),
+        ("IMAGEN_PRICES", "IMAGEN_PRICE"),
+        ("IMAGEN_APIKEY", "IMAGEN_API_KEY"),
+    ],
+)
+def test_a_near_miss_in_the_environment_is_an_error_that_names_the_right_one(
+    name: str, meant: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name}.*mean {meant}"):
+        load({name: "2"})
+
+
+@pytest.mark.parametrize("name", ["IMAGEN_PROJECT", "IMAGEN_STRICT", "IMAGEN_USER", "IMAGENET_DIR"])
+def test_other_programs_variables_are_left_alone(name: str) -> None:
+    assert load({name: "2"}).account.name == "demo"
+
+
+def test_a_file_is_read_again_when_it_has_changed(in_a_new_kernel: Path) -> None:
+    file = in_a_new_kernel / "pyproject.toml"
+    file.write_text('[tool.imagen-widget]\nmodel = "imagen4"\n', encoding="utf-8")
+    before = in_files().model
+    file.write_text('[tool.imagen-widget]\nmodel = "imagen4-fast"\n', encoding="utf-8")
+
+    assert (before, in_files().model) == ("imagen4", "imagen4-fast")
+
+
+# ----------------------------------------------------------------------- found once in a kernel
+
+
+def test_settings_stay_when_the_working_folder_changes(
+    in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_a_new_kernel / ".env").write_text("FAL_KEY=made-up\nIMAGEN_MAX_SPEND=2\n")
+    before = in_files()
+    (in_a_new_kernel / "sub").mkdir()
+    monkeypatch.chdir("sub")
+
+    assert in_files() == before
+    assert before.account.name == "fal"
+    assert _settings.notices() == []
+
+
+@pytest.mark.parametrize("file", [".env", "pyproject.toml"])
+def test_settings_whose_file_has_vanished_stay_in_force_and_it_is_said_once(
+    in_a_new_kernel: Path, file: str
+) -> None:
+    texts = {".env": "IMAGEN_MAX_SPEND=2\n", "pyproject.toml": "[tool.imagen-widget]\nmax-spend=2"}
+    (in_a_new_kernel / file).write_text(texts[file])
+    before = in_files()
+    (in_a_new_kernel / file).unlink()
+
+    assert in_files() == before
+    (line,) = _settings.notices()
+    assert line.startswith(f"{in_a_new_kernel / file} is gone; IMAGEN_MAX_SPEND from there stay")
+    assert in_files() == before
+    assert _settings.notices() == []
+
+    (in_a_new_kernel / file).write_text(texts[file].replace("2", "3"))
+    assert in_files().budget == limits(("3", "day"))
+    (in_a_new_kernel / file).unlink()
+    assert in_files().budget == limits(("3", "day"))
+    assert len(_settings.notices()) == 1
+
+
+@pytest.mark.parametrize("told", ["__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH", "JPY_SESSION_NAME"])
+def test_the_notebooks_folder_is_the_one_that_the_front_end_names(
+    in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    names: dict[str, object] = {}
+    monkeypatch.setattr("IPython.get_ipython", lambda: types.SimpleNamespace(user_ns=names))
+    (in_a_new_kernel / ".env").write_text("IMAGEN_MAX_SPEND=2\n")
+    elsewhere = in_a_new_kernel / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    if told.isupper() and told.startswith("JPY"):
+        monkeypatch.setenv(told, str(in_a_new_kernel / "fox.ipynb"))
+    else:
+        names[told] = str(in_a_new_kernel / "fox.ipynb")
+
+    assert in_files().budget == limits(("2", "day"))
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/fox.ipynb", "sub/fox.ipynb", "/no/such/x.ipynb", 5])
+def test_a_notebook_that_is_not_on_this_machine_leaves_the_working_folder(
+    in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch, name: object
+) -> None:
+    shell = types.SimpleNamespace(user_ns={"PAPERMILL_INPUT_PATH": name})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    (in_a_new_kernel / "sub").mkdir()
+    (in_a_new_kernel / ".env").write_text("IMAGEN_MAX_SPEND=2\n")
+
+    assert in_files().budget == limits(("2", "day"))
+
+
+def test_a_script_that_a_notebook_starts_has_settings_of_its_own(
+    in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_a_new_kernel / ".env").write_text("IMAGEN_MAX_SPEND=2\n")
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
+    monkeypatch.setenv("JPY_SESSION_NAME", "/tmp/fox.ipynb")
+
+    assert in_files().budget == limits(("2", "day"))
+
+
+# ------------------------------------------------------------------------------------ the network
+
+
+NO_PROXIES = {name: "" for name in os.environ if name.lower().endswith("_proxy")}
+FINE = [
+    {},
+    {"HTTPS_PROXY": "http://proxy.example:3128", "no_proxy": "localhost,::1,.example,10.0.0.0/8"},
+    {"ALL_PROXY": "proxy.example:3128", "NO_PROXY": "*.example:80, http://[::1], 127.0.0.1"},
+    {"ALL_PROXY": "socks5://proxy.example:1", "NO_PROXY": "*"},
+    {"ALL_PROXY": "nonsense://", "all_proxy": "http://proxy.example"},
+    {"HTTP_PROXY": "", "NO_PROXY": " ", "SSL_CERT_FILE": ""},
+]
+BROKEN = [
+    ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+    ("all_proxy", "socks4://127.0.0.1:1080"),
+    ("HTTPS_PROXY", "http://proxy.example:port"),
+    ("http_proxy", "ftp://proxy.example"),
+    ("NO_PROXY", "localhost,[::1]"),
+    ("NO_PROXY", "fd00::/8"),
+    ("no_proxy", "bücher.example"),
+    ("SSL_CERT_FILE", "/no/such/file.pem"),
+    ("SSL_CERT_FILE", __file__),
+    ("SSLKEYLOGFILE", "/no/such/folder/keys"),
+]
+
+
+def clients_can_be_made(environ: dict[str, str]) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-c", "import httpx; httpx.AsyncClient()"],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("environ", FINE)
+def test_an_environment_that_http_clients_understand_passes(environ: dict[str, str]) -> None:
+    _settings.check_network_environment(environ)
+
+    assert clients_can_be_made(environ)
+
+
+@pytest.mark.parametrize(("variable", "value"), BROKEN)
+def test_an_environment_that_breaks_http_clients_is_told_by_its_variable(
+    variable: str, value: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{variable}: "):
+        _settings.check_network_environment({variable: value})
+
+    assert not clients_can_be_made({variable: value})
+
+
+# --------------------------------------------------------------------------------- the docs page
+
+
+NONSENSE = {
+    "text": "",
+    "address": "ftp://x.example",
+    "budget": "a lot",
+    "budget of each user": "some",
+    "database": "mysql://x",
+    "folder": "~nobody-here/x",
+    "hosts": "http://x",
+    "prices": "cheap",
+    "schemas": "maybe",
+    "seconds": "soon",
+    "seconds or 0": "-1",
+    "switch": "maybe",
+}
+
+
+def test_the_tables_of_the_page_are_those_of_the_code() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    for table in _settings.settings_page().split("\n\n"):
+        assert table in page
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_example_has_an_effect_in_each_place(name: str, in_a_new_kernel: Path) -> None:
+    setting = BY_NAME[name]
+    environ = dict(KEYS)
+
+    def in_force() -> tuple[object, ...]:
+        settings = _settings.load_settings(environ=environ)
+        return settings, settings.presets, settings.save_dir, settings.quiet
+
+    unset = in_force()
+    (in_a_new_kernel / "pyproject.toml").write_text(
+        f'[tool.imagen-widget]\n{name.replace("_", "-")} = "{setting.example}"\n'
+    )
+    from_pyproject = in_force()
+    (in_a_new_kernel / ".env").write_text(f'{setting.variable}="{setting.example}"\n')
+    (in_a_new_kernel / "pyproject.toml").write_text("")
+    from_dotenv = in_force()
+    (in_a_new_kernel / ".env").write_text("")
+    environ[setting.variable] = setting.example
+
+    assert in_force() == from_dotenv == from_pyproject != unset
+
+
+@pytest.mark.parametrize("name", [s.name for s in BY_NAME.values() if s.kind in NONSENSE])
+def test_nonsense_is_an_error_that_names_the_setting(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=BY_NAME[name].variable):
+        load(None, **{name: NONSENSE[BY_NAME[name].kind]})
+
+
+def test_the_pyproject_example_of_the_page_is_read(in_a_new_kernel: Path) -> None:
+    example = next(fence.text for fence in fences(PAGE) if fence.language == "toml")
+    (in_a_new_kernel / "pyproject.toml").write_text(example)
+
+    assert set(tomllib.loads(example)["tool"]["imagen-widget"]) >= {"model", "max-spend"}
+    assert in_files().budget == limits(("2.50", "day"), ("40", "month"))

@@ -1,26 +1,21 @@
 """Two hundred generations through one widget leave nothing behind; the figures are printed."""
 
-from __future__ import annotations
-
 import gc
 import os
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-import ipywidgets
 import psutil  # type: ignore[import-untyped]  # psutil ships no types
 import pytest
 
-from imagen_widget._widget import ImagenWidget
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from imagen_widget import ImagenWidget
+from tests.widget_bench import count_widgets
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 GENERATIONS = int(os.environ.get("IMAGEN_SOAK_COUNT", "200"))
 WARM_UP = 20  # allocators, executors and caches settle first
-MOST_MEGABYTES = 20.0
+MAX_MEGABYTES = 20.0
 WAIT_SECONDS = 60.0
 
 
@@ -28,7 +23,7 @@ def figures() -> dict[str, float]:
     gc.collect()
     process = psutil.Process()
     return {
-        "widgets": len(ipywidgets.widgets.widget._instances),  # noqa: SLF001 - ipywidgets' own count
+        "widgets": count_widgets(),
         "rss_mb": process.memory_info().rss / 1e6,
         "threads": threading.active_count(),
         "files": process.num_fds(),
@@ -65,16 +60,12 @@ def test_two_hundred_generations_leave_nothing_behind(
     widget.close()
     closed = figures()
 
+    moments = {"before": before, "warm": warm, "worked": worked, "closed": closed}
     with capsys.disabled():
-        for name, found in (
-            ("before", before),
-            ("warm", warm),
-            ("worked", worked),
-            ("closed", closed),
-        ):
-            print(f"\n{name:>7}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()), end="")  # noqa: T201 - the figures
+        for name, found in moments.items():
+            print(f"\n{name:>7}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()), end="")
     assert closed["widgets"] == before["widgets"]
     assert worked["widgets"] == warm["widgets"]
-    assert closed["rss_mb"] - warm["rss_mb"] <= MOST_MEGABYTES
+    assert closed["rss_mb"] - warm["rss_mb"] <= MAX_MEGABYTES
     assert worked["threads"] <= warm["threads"] + 1
     assert worked["files"] <= warm["files"]

@@ -1,86 +1,82 @@
-"""%imagen: reads a line or cell, calls the use case, shows the result.
+"""%imagen and its companions: a line or cell becomes a call, and the outcome is shown once.
 
-What a line means is decided in `_magic_line`, how a job is shown in `_display`. A failure is
-raised, so that Run All stops.
+What a line means is decided in `line` by the table in `options`. A failure is raised, so that Run
+All stops.
 """
-
-from __future__ import annotations
 
 import inspect
 import keyword
 import logging
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
-from IPython.core.magic import (
-    line_cell_magic,
-    line_magic,
-    magics_class,
-    needs_local_scope,
-    no_var_expand,
-)
+from IPython.core import magic
 from traitlets import TraitError
 from traitlets.config import Config
 
-from imagen_widget._display import SilentSurface, formatter_of, is_rich, surface_of
-from imagen_widget._generate import Job, estimate, start
-from imagen_widget._history import History
-from imagen_widget._magic import _options as options
-from imagen_widget._magic._complete import make_matcher
-from imagen_widget._magic._config import ConfiguredMagics
-from imagen_widget._magic._line import Parsed, parse_cell, parse_line
-from imagen_widget._magic._run import Call, Run
-from imagen_widget._magic._shell import KeepsQuestionMark, ShownOnce, is_last_expression
-from imagen_widget._magic._tables import (
-    DryRun,
-    Table,
-    history_table,
-    models_table,
-    resume_table,
-    spend_table,
+from imagen_widget._display import JobView, SilentSurface, is_rich, surface_of
+from imagen_widget._magic import options, run, tables
+from imagen_widget._magic.ask import Ask, ConfiguredMagics, read_axes
+from imagen_widget._magic.complete import make_matcher
+from imagen_widget._magic.line import Text, object_of
+from imagen_widget._magic.shell import (
+    KeepsQuestionMark,
+    ShownOnce,
+    is_last_expression,
+    one_line_interrupt,
 )
+from imagen_widget._magic.tables import Table
+from imagen_widget._models import Model
 from imagen_widget._result import Generation
+from imagen_widget._runs import Job
+from imagen_widget._series import Plan, Series, make_sweep
 from imagen_widget.errors import InvalidRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from decimal import Decimal
-    from types import CodeType
-
-    from IPython.core.interactiveshell import InteractiveShell
-
-    from imagen_widget._catalog import Model
-    from imagen_widget._request import ImageRequest
-    from imagen_widget._settings import Settings
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _DEFAULT_ROWS = 10
+_MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
 
 
-@magics_class
+def _takes(grammar: options.Grammar) -> Callable[[F], F]:
+    """Return a decorator: the line comes as typed, and the help ends with the options."""
+
+    def decorate(function: F) -> F:
+        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{grammar.help()}\n"
+        taken: F = magic.no_var_expand(magic.needs_local_scope(function))
+        return taken
+
+    return decorate
+
+
+@magic.magics_class
 class ImagenMagics(ConfiguredMagics):
     """The magics of one shell, and what they add to it."""
 
-    shell: InteractiveShell
+    shell: Any
 
-    def __init__(self, shell: InteractiveShell, **settings: Any) -> None:  # noqa: ANN401 - traitlets'
+    def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell, **settings)
-        self._once = ShownOnce(shell, Generation, Job, DryRun)
-        self._matcher = make_matcher()
+        self._once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
+        self._matcher = make_matcher(shell, self.studio)
+        self._series: WeakValueDictionary[str, Series] = WeakValueDictionary()
 
-    # ---------------------------------------------------------------------------- the magics
+    # ---------------------------------------------------------------------------- pictures
 
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def imagen(
-        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
-    ) -> object:
-        """Make pictures from text.
+    @magic.line_cell_magic
+    @_takes(options.IMAGEN)
+    def imagen(self, line: str, cell: str | None = None, local_ns: Any = None) -> object:
+        """Make pictures from text, or from text and pictures.
 
             %imagen a red fox in fresh snow --ar 16:9 -n 2
             fox = %imagen a red fox
+            %imagen make it snow -i fox[0]
 
             %%imagen -n 4 --out foxes
             a red fox in fresh snow,
@@ -94,99 +90,182 @@ class ImagenMagics(ConfiguredMagics):
         by its value (a literal {{ is written {{'{{'}}). What follows a bare -- is sent to the
         letter. A ; at the end hides the output.
 
+        Every field of the chosen model is an option too, like --guidance-scale 3.5 or --turbo,
+        --no-turbo: %imagen_models NAME lists them, and Tab completes them.
+
         Defaults: %config ImagenMagics, else IMAGEN_… in the environment or a .env file, else
         [tool.imagen-widget] in a pyproject.toml beside or above the notebook.
         """
         if cell is None and not line.strip():
             return self._open_form()
-        evaluate = self._evaluator(local_ns)
-        if cell is None:
-            parsed = parse_line(line, evaluate=evaluate)
-        else:
-            parsed = parse_cell(line, cell, evaluate=evaluate)
-        return self._carry_out(parsed)
+        ask = Ask(self, options.IMAGEN, line, local_ns, cell)
+        values, studio = ask.values, ask.studio
+        call, request = self._call(ask), ask.request(ask.prompt)
+        if values.get("dry_run"):
+            return call.hand_over(tables.dry_run(request, studio))
+        settings = self.settings(save_dir=values.get("save_dir"))
+        save = run.saver(settings.save_dir, provenance=settings.provenance)
+        reuse = settings.reuse and not values.get("fresh")
+        with one_line_interrupt():
+            job = studio.start(request, reuse=reuse, timeout=values.get("timeout"))
+            return (run.leave if values.get("no_wait") else run.wait)(job, call, save)
 
-    imagen.__doc__ = (
-        f"{inspect.cleandoc(imagen.__doc__ or '')}\n\n{options.build_parser().format_help()}"
-    )
+    # ---------------------------------------------------------------------------- series
 
-    @no_var_expand
-    @needs_local_scope
-    @line_magic
-    def imagen_history(
-        self, line: str, local_ns: Mapping[str, Any] | None = None
-    ) -> Table[Generation]:
+    @magic.cell_magic
+    @_takes(options.SWEEP)
+    def imagen_sweep(self, line: str, cell: str, local_ns: Any = None) -> Series:
+        """Make a picture for every combination of some axes.
+
+            %%imagen_sweep --name autumn --max-spend 2
+            animal = fox || owl
+            style  = oil || ink, two-tone
+            seed   = 1..4
+            ---
+            a {animal} in {style}
+
+        An axis stands in the prompt in braces, or is a field of the model (seed, model, image,
+        aspect_ratio, …). Values are separated by ||; 1..4 stands for the numbers, and {{names}}
+        for the items of a list of the notebook. A name that exists is continued: what is done is
+        not paid again. More than 20 rows, or an unknown price, want --max-spend or --yes.
+        """
+        axes, template = read_axes(Text(cell, self.evaluator(local_ns)))
+        models = [name for name in axes.get("model", ()) if isinstance(name, str)]
+        ask = Ask(self, options.SWEEP, line, local_ns, "", models=models)
+        name, session = ask.values.get("name"), ask.studio.session
+        return self._run(make_sweep(session, ask, template, None, axes=axes, name=name), ask)
+
+    @magic.line_magic
+    @_takes(options.BATCH)
+    def imagen_batch(self, line: str, local_ns: Any = None) -> Series:
+        """Make a picture for each row of a table: a dataframe, a list of dicts, or a CSV file.
+
+            %imagen_batch products -p "a studio photo of {name}, {colour}" --key sku
+
+        Values of options may name columns too, like -i {photo}.
+        """
+        ask = Ask(self, options.BATCH, line, local_ns)
+        prompt = ask.values.get("prompt")
+        if not ask.prompt or prompt is None:
+            raise InvalidRequest(
+                "%imagen_batch: it needs a table and a prompt.",
+                remedy='Write it like %imagen_batch products -p "a photo of {name}".',
+                field="prompt" if ask.prompt else "table",
+            )
+        table, given = object_of(ask.prompt, ask.evaluate, "table"), dict(ask.given)
+        extra = given.pop("extra")
+        fields = {**given, **extra, **ask.presets(ask.model(), extra)}
+        names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
+        return self._run(ask.studio.batch(table, prompt, **names, **fields), ask)
+
+    @magic.line_magic
+    @_takes(options.SERIES)
+    def imagen_series(self, line: str, local_ns: Any = None) -> Series | Table[Series]:
+        """Show a series, or all there are; go on with one, or stop it.
+
+        %imagen_series autumn --resume
+        """
+        ask = Ask(self, options.SERIES, line, local_ns)
+        if not ask.prompt:
+            found = map(ask.studio.series, ask.studio.all_series())
+            return self._shown(tables.series_table(found), ask)
+        running = self._series.get(ask.prompt)
+        series = running or ask.studio.series(ask.prompt)
+        if ask.values.get("cancel"):
+            elsewhere = f"{series.name} does not run here; stop it in its own notebook."
+            self._call(ask).say(running.cancel() if running is not None else elsewhere)
+        return self._run(series, ask) if ask.values.get("resume") else self._shown(series, ask)
+
+    # ---------------------------------------------------------------------------- lists
+
+    @magic.line_magic
+    @_takes(options.HISTORY)
+    def imagen_history(self, line: str, local_ns: Any = None) -> Table[Generation]:
         """List what was generated, newest first, with small pictures; words filter by prompt.
 
         %imagen_history fox -n 20
         """
-        parsed = self._parse(line, options.HISTORY, local_ns)
-        settings = self.settings(parsed.values, need_key=False)
-        history = History(settings.home)
-        found = list(islice(history.search(parsed.prompt or ""), _count(parsed.values.limit)))
-        return history_table(found, total=len(history))
+        ask = Ask(self, options.HISTORY, line, local_ns)
+        history, values = ask.studio.history, ask.values
+        found = history.search(
+            ask.prompt or "",
+            model=values.get("model"),
+            rating=values.get("stars"),
+            limit=values.get("limit", _DEFAULT_ROWS),
+        )
+        return self._shown(tables.history_table(history, list(found)), ask)
 
-    @no_var_expand
-    @needs_local_scope
-    @line_magic
-    def imagen_models(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Table[Model]:
-        """List the models: what each takes and costs, whether it lives on, and its successor."""
-        self._parse(line, options.MODELS_LIST, local_ns)
-        return models_table()
+    @magic.line_magic
+    @_takes(options.MODEL_LIST)
+    def imagen_models(self, line: str, local_ns: Any = None) -> Model | Table[Model]:
+        """List the models and what a picture costs with the present settings; words filter.
 
-    @no_var_expand
-    @needs_local_scope
-    @line_magic
-    def imagen_spend(
-        self, line: str, local_ns: Mapping[str, Any] | None = None
-    ) -> Table[tuple[str, Decimal]]:
-        """Sum what was spent or is reserved: today, this month, and by model."""
-        parsed = self._parse(line, options.SPEND, local_ns)
-        settings = self.settings(parsed.values, need_key=False)
-        return spend_table(History(settings.home).spending(), cap=settings.max_spend)
-
-    @no_var_expand
-    @needs_local_scope
-    @line_magic
-    def imagen_resume(
-        self, line: str, local_ns: Mapping[str, Any] | None = None
-    ) -> Table[Generation]:
-        """Fetch and show what was paid for and not fetched; list what nobody can fetch.
-
-        %imagen_resume --forget ID strikes a job of unknown fate from the list.
+        %imagen_models NAME, an alias or an endpoint id, shows what that model takes.
         """
-        parsed = self._parse(line, options.RESUME, local_ns)
-        history = History(self.settings(parsed.values, need_key=False).home)
-        if parsed.values.forget:
-            history.forget(parsed.values.forget)
-        resumed = history.resume_all()
-        for outcome in resumed:
-            if outcome.generation is not None:
-                surface_of(self.shell).final(outcome.generation)
-        return resume_table(resumed, history.unknown())
+        ask = Ask(self, options.MODEL_LIST, line, local_ns)
+        query, studio = ask.prompt or "", ask.studio
+        if query and ask.values.get("refresh"):
+            return self._shown(studio.refresh(query), ask)
+        found = studio.models(query, live=bool(ask.values.get("live")))
+        with suppress(InvalidRequest):  # then it is not a name
+            named = studio.known(query) if query else None
+            if named is not None and (named in found or not found):
+                return self._shown(named, ask)
+        return self._shown(tables.models_table(found, ask.settings), ask)
 
-    # ---------------------------------------------------------------------------- a call
+    @magic.line_magic
+    @_takes(options.SPEND)
+    def imagen_spend(self, line: str, local_ns: Any = None) -> Table[tuple[str, Decimal]]:
+        """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
+        ask = Ask(self, options.SPEND, line, local_ns)
+        by = ask.values.get("by", "model")
+        return self._shown(tables.spend_table(ask.studio.history, ask.settings, by), ask)
 
-    def _carry_out(self, parsed: Parsed) -> Generation | Job | DryRun:
-        """Do what a line asks for; what can be refused is refused before anything is sent."""
-        values = parsed.values
-        settings = self.settings(values, need_key=not values.dry_run)
-        request = self.request(parsed.prompt or "", values, settings)
-        quiet = parsed.silent or self.is_quiet(values)
-        surface = SilentSurface() if quiet else surface_of(self.shell, hooked=is_last_expression())
-        call = Call(self.shell, self._once, surface, _variable(values.out))
-        if values.dry_run:
-            return call.hand_over(self._dry_run(request, settings), surface.final)
-        folder = self.folder(values)
-        job = start(request, settings=settings, reuse=settings.reuse)
-        run = Run(job, call, folder, provenance=settings.provenance)
-        return run.leave() if values.no_wait else run.wait()
-
-    def _dry_run(self, request: ImageRequest, settings: Settings) -> DryRun:
-        address = f"{settings.base_url}/{request.model}"
-        return DryRun(request, settings.provider.name, address, estimate(request, settings))
+    @magic.line_magic
+    @_takes(options.RESUME)
+    def imagen_resume(self, line: str, local_ns: Any = None) -> Table[Generation]:
+        """Fetch and show what was paid for and not fetched; list what nobody can fetch."""
+        ask = Ask(self, options.RESUME, line, local_ns)
+        history = ask.studio.history
+        if "forget" in ask.values:
+            history.forget(ask.values["forget"])
+        call, fetching = self._call(ask), run.Fetching(history)
+        rich = is_rich(self.shell)
+        view = JobView(
+            fetching,
+            call.surface,
+            render=lambda: fetching.table() if rich else fetching.status,
+        )
+        if fetching.records:
+            view.begin()
+        try:
+            with one_line_interrupt():
+                fetching.run()
+        except BaseException:
+            view.end(fetching.table())
+            raise
+        table = call.hand_over(fetching.table(), view.end)
+        for generation in table if len(table) <= _MAX_IN_FULL and not ask.is_quiet else ():
+            surface_of(self.shell).final(generation)
+        return table
 
     # --------------------------------------------------------------------------------- helpers
+
+    def _call(self, ask: Ask) -> run.Call:
+        hooked = is_last_expression()
+        surface = SilentSurface() if ask.is_quiet else surface_of(self.shell, hooked=hooked)
+        return run.Call(self.shell, self._once, surface, _variable(ask.values.get("out")))
+
+    def _run(self, series: Series, ask: Ask) -> Series:
+        self._series[series.name] = series
+        with one_line_interrupt():
+            return run.run_series(series, ask.values, self._call(ask))
+
+    def _shown(self, value: T, ask: Ask) -> T:
+        """Return a value for the displayhook to show, unless a `;` asks to hide it."""
+        if ask.is_silent:
+            self._once.note(value)
+        return value
 
     def _open_form(self) -> object:
         """Show the widget, and return it."""
@@ -197,20 +276,12 @@ class ImagenMagics(ConfiguredMagics):
             )
         from imagen_widget._widget import ImagenWidget
 
-        widget = ImagenWidget()
+        traits = self.trait_values(config=True)
+        own = any(value is not None for value in traits.values())  # else it follows the settings
+        widget = self.studio().widget() if own else ImagenWidget()
         if not is_last_expression():  # else the displayhook shows it
-            formatter_of(self.shell).ipython_display_formatter(widget)
+            self.shell.display_formatter.ipython_display_formatter(widget)
         return widget
-
-    def _parse(
-        self, line: str, grammar: options.Grammar, local_ns: Mapping[str, Any] | None
-    ) -> Parsed:
-        return parse_line(line, evaluate=self._evaluator(local_ns), grammar=grammar)
-
-    def _evaluator(self, local_ns: Mapping[str, Any] | None) -> Callable[[CodeType], object]:
-        """Return what evaluates an expression: in the caller's names, then the user's."""
-        names = {**self.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
-        return lambda code: eval(code, names)  # noqa: S307 - the user's own code, in their own cell
 
     # ------------------------------------------------------------------------------ the shell
 
@@ -235,7 +306,7 @@ class ImagenMagics(ConfiguredMagics):
         self._once.uninstall()
 
 
-def load(shell: InteractiveShell) -> None:
+def load(shell: Any) -> None:
     """Register the magics with a shell; again is as good as once."""
     unload(shell)
     try:
@@ -245,17 +316,17 @@ def load(shell: InteractiveShell) -> None:
     magics.install()
 
 
-def unload(shell: InteractiveShell) -> None:
+def unload(shell: Any) -> None:
     """Take the magics out of a shell, if they are there."""
     magics = shell.magics_manager.registry.get(ImagenMagics.__name__)
     if isinstance(magics, ImagenMagics):
         magics.uninstall()
 
 
-def _without_refused(shell: InteractiveShell) -> ImagenMagics:
+def _without_refused(shell: Any) -> ImagenMagics:
     """Return magics that keep what they can of IPython's configuration, and say what they cannot.
 
-    `%config` leaves a value in the shell's configuration even where it was refused.
+    `%config` leaves a value in the shell's configuration even if it was refused.
     """
     _drop(shell.configurables, shell.configurables[-1])  # the one that could not be made
     magics = ImagenMagics(shell, config=Config())
@@ -275,20 +346,8 @@ def _drop(things: list[Any], thing: object) -> None:
 def _variable(name: str | None) -> str | None:
     if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
         raise InvalidRequest(
-            "--out: that is no name of a variable.",
+            "--out: that is not a name for a variable.",
             remedy="Use letters, digits and _, like --out foxes. Nothing was sent.",
             field="out",
         )
     return name
-
-
-def _count(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_ROWS
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise InvalidRequest(
-            f"--limit: {text[:40]!r} is no number of rows.",
-            remedy="Give a whole number, like -n 20.",
-            field="limit",
-        )
-    return int(text)

@@ -1,29 +1,66 @@
-"""What picture bytes are: their type, pixel size and wholeness, and a small copy to show.
+"""What picture bytes are, and copies of them: previews, contact sheets, other formats.
 
-Nothing here does I/O. The bytes decide, never a header or a file name that a server sent.
+Nothing here does I/O. The bytes decide, never a header or a file name that a server sent. Copies
+are right to look at: upright, eight bits deep, in sRGB or with their own colour profile.
 """
 
-from __future__ import annotations
-
+import base64
+import binascii
+import importlib.util
 import io
+import re
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote_to_bytes
 
-from imagen_widget._picture._header import (
-    BrokenPictureError,
-    CutShortError,
-    PictureFacts,
-    read_facts,
-    sniff,
-)
-from imagen_widget.errors import QueueError
+from imagen_widget._picture.containers import png_chunks
+from imagen_widget._picture.header import SVG, UNREADABLE, PictureFacts, inspect, sniff
+from imagen_widget._picture.texts import Texts, is_signed, read_texts, write_texts
+from imagen_widget.errors import InvalidRequest, QueueError
 
-MOST_PIXELS = 64_000_000
-PREVIEW_BYTES = 110_000  # base64 adds a third: below 150 KB an image in the notebook
+if TYPE_CHECKING:  # Pillow takes 50 ms to import
+    from PIL.Image import Image as PILImage
+
+__all__ = ["SVG", "UNREADABLE", "PictureFacts", "Texts"]  # of what is imported
+__all__ += ["inspect", "is_signed", "read_texts", "sniff", "write_texts"]
+
+MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
+PREVIEW_BYTES = 70_000  # with the sheet's share below 150 kB a picture in the notebook, as base64
 PREVIEW_SIDE_PIXELS = 1024
-SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+SHEET_BYTES = 38_000  # for each picture on it
+SHEET_SIDE_PIXELS = 1400
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+    SVG: ".svg",
+    "image/bmp": ".bmp",
+    "image/tiff": ".tif",
+    "image/heic": ".heic",
+    UNREADABLE: ".bin",
+}
 
-_FETCH_AGAIN = "Fetch it again with %imagen_resume; the job itself is not lost."
-_FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+    "image/avif": "AVIF",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/heic": "HEIF",  # only if pillow-heif is installed
+}
+_NEEDED_PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"eXIf"}
+_MAX_WEBP_SIDE_PIXELS = 16_383
+_LARGE_PIXELS = 16_000_000
+_COPY_QUALITY = 92
+_one_large_at_a_time = threading.Lock()  # so that memory stays bounded, whatever the threads
+_DATA_ADDRESS = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,115 +73,277 @@ class Preview:
     height: int
 
 
-def inspect(data: bytes) -> PictureFacts:
-    """Return the facts of a whole PNG, JPEG or WebP picture.
-
-    Raises:
-        QueueError: The bytes are something else (HTML, SVG, …), are cut short, or would unpack to
-            more than 64 million pixels.
-    """
-    media_type = sniff(data)
-    if media_type is None:
-        raise QueueError(
-            f"The picture's address answered with something that is no picture{_guess(data)}.",
-            remedy=_FETCH_AGAIN,
-        )
-    try:
-        facts = read_facts(data, media_type)
-    except CutShortError:
-        raise QueueError(
-            f"The picture arrived cut short ({len(data)} bytes of {media_type}).",
-            remedy=_FETCH_AGAIN,
-        ) from None
-    except BrokenPictureError as error:
-        raise _unreadable(error) from None
-    if facts.width * facts.height > MOST_PIXELS:
-        raise QueueError(
-            f"The picture claims {facts.width} x {facts.height} pixels, "
-            f"over {MOST_PIXELS // 10**6} million.",
-            remedy="It was not opened; ask the provider what it sent.",
-        )
-    if _size(data) != (facts.width, facts.height):  # a second opinion, now that it is safe
-        raise _unreadable(BrokenPictureError())
-    return facts
-
-
 def preview(
-    data: bytes, *, side: int = PREVIEW_SIDE_PIXELS, most_bytes: int = PREVIEW_BYTES
+    data: bytes, *, side: int = PREVIEW_SIDE_PIXELS, max_bytes: int = PREVIEW_BYTES
 ) -> Preview:
-    """Return a WebP copy with its longer side at most `side` pixels and at most `most_bytes`.
+    """Return a WebP copy with its longer side at most `side` pixels and at most `max_bytes`.
 
     Raises:
         QueueError: The picture cannot be decoded.
     """
+    picture = open_picture(data, side=side)
+    try:
+        small = for_screen(resized(picture, side))
+        encoded, small = fit(small, max_bytes, lambda shown, q: saved(shown, "image/webp", q))
+    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
+        raise _unreadable(type(error).__name__) from None
+    return Preview(encoded, "image/webp", *small.size)
+
+
+def contact_sheet(pictures: Sequence[Preview]) -> bytes:
+    """Return a JPEG with all pictures in a grid, white where they are transparent.
+
+    Saved notebooks are turned into LaTeX by their one JPEG or PNG an output, so this has each.
+    """
     from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as source:
-            source.draft("RGB", (side, side))  # JPEG decodes straight to a smaller size
-            mode = "RGBA" if "A" in source.getbands() else "RGB"
-            small = source.convert(mode)
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(error) from None
-    # A gap of 1: whole factors are averaged first, ten times as fast as Lanczos over all of it.
-    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=1.0)
-    for quality in (80, 65, 50, 35, 20):
-        encoded = _webp(small, quality)
-        if len(encoded) <= most_bytes:
-            return Preview(encoded, "image/webp", *small.size)
-    return preview(data, side=side * 2 // 3, most_bytes=most_bytes)
+    columns = min(len(pictures), 2 if len(pictures) <= 4 else 3 if len(pictures) <= 9 else 4)
+    rows = -(-len(pictures) // columns)
+    gap = 12 if len(pictures) > 1 else 0
+    width = min(SHEET_SIDE_PIXELS // columns, max(p.width for p in pictures))
+    height = min(SHEET_SIDE_PIXELS // columns, max(p.height for p in pictures))
+    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
+    sheet = Image.new("RGB", size, "white")
+    for place, small in enumerate(pictures):
+        with Image.open(io.BytesIO(small.data), formats=("WEBP", "JPEG", "PNG")) as picture:
+            tile = on_white(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+        tile.thumbnail((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        row, column = divmod(place, columns)
+        left = column * (width + gap) + (width - tile.width) // 2
+        sheet.paste(tile, (left, row * (height + gap) + (height - tile.height) // 2))
+    limit = SHEET_BYTES * len(pictures)
+    return fit(sheet, limit, lambda shown, q: saved(shown, "image/jpeg", q))[0]
 
 
 def encode(data: bytes, media_type: str) -> bytes:
-    """Return the picture encoded anew as `media_type`, at its full size.
+    """Return the picture in another format, at its full size, with its colour profile.
 
     Raises:
         QueueError: The picture cannot be decoded.
+        InvalidRequest: The format does not hold so large a picture.
     """
+    picture = open_picture(data)
+    if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
+        raise InvalidRequest(
+            f"A WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side, and the picture "
+            f"has {picture.width} x {picture.height}.",
+            remedy="Save it as .png or .jpg.",
+            field="path",
+        )
+    profile = picture.info.get("icc_profile")
+    try:
+        if picture.mode in {"CMYK", "LAB", "YCbCr"}:
+            picture, profile = for_screen(picture), None
+        elif media_type != "image/png" or not picture.mode.startswith("I;16"):  # which PNG holds
+            picture = _eight_bits(picture)
+        if media_type == "image/jpeg":
+            picture = on_white(picture)
+        return saved(picture, media_type, _COPY_QUALITY, icc_profile=profile)
+    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
+        raise _unreadable(type(error).__name__) from None
+
+
+# ------------------------------------------------------------------------------- Pillow pictures
+
+
+def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
+    """Return the decoded picture, upright; with `side` perhaps smaller, but not below that.
+
+    Raises:
+        QueueError: It cannot be decoded, or has more than 89 million pixels.
+    """
+    facts = inspect(data, checksums=False)
+    name = _FORMATS.get(facts.media_type)
+    if name is None:
+        raise _unreadable("an SVG drawing" if facts.media_type == SVG else facts.problem)
+    pixels = facts.width * facts.height
+    if pixels > MAX_PIXELS:
+        raise _too_large(facts.width, facts.height)
+    try:
+        with _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
+            return _decoded(data, name, side)
+    except QueueError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
+        raise _unreadable(type(error).__name__) from None
+
+
+def upright(picture: "PILImage") -> "PILImage":
+    """Return the picture turned as its EXIF block says; a broken block says nothing."""
+    from PIL import ImageOps
+
+    try:
+        turned = picture.getexif().get(0x0112, 1) != 1
+        return ImageOps.exif_transpose(picture) if turned else picture
+    except Exception:  # noqa: BLE001 - hostile bytes
+        return picture
+
+
+def for_screen(picture: "PILImage") -> "PILImage":
+    """Return the picture as RGB or RGBA with eight bits a channel, in sRGB."""
+    from PIL import ImageCms
+
+    profile = picture.info.get("icc_profile")
+    plain = _eight_bits(picture)
+    mode = "RGBA" if plain.has_transparency_data else "RGB"
+    if profile and plain.mode in {"RGB", "RGBA", "CMYK"} and b"sRGB" not in profile[:1000]:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            found = ImageCms.profileToProfile(plain, source, target, outputMode=mode)
+            plain = found or plain
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a profile that says nothing useful
+    plain = plain if plain.mode == mode else plain.convert(mode)
+    plain.info.pop("icc_profile", None)
+    return plain
+
+
+def on_white(picture: "PILImage") -> "PILImage":
+    """Return the picture without transparency, on white."""
     from PIL import Image
 
-    name = next(name for name, kind in _FORMATS.items() if kind == media_type)
+    if not picture.has_transparency_data:
+        return picture if picture.mode in {"RGB", "L", "CMYK"} else picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    flat = Image.new("RGB", layer.size, "white")
+    flat.paste(layer, mask=layer.getchannel("A"))
+    return flat
+
+
+def resized(picture: "PILImage", side: int) -> "PILImage":
+    """Return the picture with its longer side at most `side` pixels."""
+    from PIL import Image
+
+    scale = side / max(picture.size)
+    if scale >= 1:
+        return picture
+    plain = picture if picture.mode == "CMYK" else _eight_bits(picture)
+    size = (max(1, round(plain.width * scale)), max(1, round(plain.height * scale)))
+    # A gap of 1: whole factors are averaged first, ten times as fast as Lanczos over all of it.
+    return plain.resize(size, Image.Resampling.LANCZOS, reducing_gap=1.0)
+
+
+def fit(
+    picture: "PILImage",
+    max_bytes: int,
+    save: Callable[["PILImage", int], bytes],
+    *,
+    qualities: Sequence[int] = (80, 60),
+) -> tuple[bytes, "PILImage"]:
+    """Return the encoded picture and what was encoded.
+
+    If the first quality takes too many bytes, the picture goes down to the last one, and becomes as
+    much smaller as it must.
+    """
+    quality, last = qualities[0], qualities[-1]
+    data = save(picture, quality)
+    while len(data) > max_bytes and max(picture.size) > 16:
+        share = max_bytes / len(data)
+        if quality != last:
+            quality, share = last, share / 0.75  # what the lower quality saves
+        if share < 1:
+            picture = resized(picture, int(max(picture.size) * 0.97 * max(share, 0.15) ** 0.5))
+        data = save(picture, quality)
+    return data, picture
+
+
+def saved(
+    picture: "PILImage", media_type: str, quality: int, *, icc_profile: bytes | None = None
+) -> bytes:
+    """Return the picture encoded as PNG, JPEG or WebP."""
     sink = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as source:
-            picture = source.convert("RGB") if name == "JPEG" else source
-            picture.save(sink, name, quality=92)
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(error) from None
+    picture.info.pop("icc_profile", None)  # PNG would take it from there
+    options = {"icc_profile": icc_profile} if icc_profile else {}
+    match media_type:
+        case "image/png":
+            picture.save(sink, "PNG", compress_level=4, **options)
+        case "image/jpeg":
+            picture.save(sink, "JPEG", quality=quality, **options)
+        case _:
+            picture.save(sink, "WEBP", quality=quality, method=2, **options)
     return sink.getvalue()
 
 
-def _webp(picture: object, quality: int) -> bytes:
-    sink = io.BytesIO()
-    picture.save(sink, "WEBP", quality=quality, method=2)  # type: ignore[attr-defined]  # lazy PIL
-    return sink.getvalue()
+def _decoded(data: bytes, name: str, side: int | None) -> "PILImage":
+    try:
+        return upright(_opened(data, name, side))
+    except ValueError:  # Pillow refuses more than a megabyte of text or profile, browsers do not
+        if name != "PNG":
+            raise
+        return upright(_opened(_without_notes(data), name, side))
 
 
-def _guess(data: bytes) -> str:
-    head = data[:300].lstrip().lower()
-    if not head:
-        return " (an empty answer)"
-    if head.startswith((b"<!doctype html", b"<html")):
-        return " (a page of HTML)"
-    if b"<svg" in head:
-        return " (SVG, which is not accepted)"
-    if head.startswith((b"{", b"[")):
-        return " (JSON)"
-    return ""
-
-
-def _size(data: bytes) -> tuple[int, int]:
+def _opened(data: bytes, name: str, side: int | None) -> "PILImage":
     from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
-            return picture.size
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(error) from None
+    if name == "HEIF":
+        if importlib.util.find_spec("pillow_heif") is None:
+            raise _unreadable("HEIC, which needs the package pillow-heif")
+        importlib.import_module("pillow_heif").register_heif_opener()
+    picture: PILImage = Image.open(io.BytesIO(data), formats=(name,))
+    if picture.width * picture.height > MAX_PIXELS:
+        raise _too_large(*picture.size)
+    if side is not None and max(picture.size) > side:
+        scale = side / max(picture.size)  # JPEG decodes straight to a smaller size
+        picture.draft(None, (int(picture.width * scale), int(picture.height * scale)))
+    picture.load()
+    return picture
 
 
-def _unreadable(error: Exception) -> QueueError:
+def _eight_bits(picture: "PILImage") -> "PILImage":
+    """Return the picture with eight bits a channel and no palette, so that it can be scaled."""
+    if picture.mode in {"P", "PA", "1", "LA", "La", "RGBa"}:
+        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    deep = picture.convert("F")
+    low, high = cast("tuple[float, float]", deep.getextrema())
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and low >= 0 and high <= 0xFFFF):
+        low, high = 0.0, float(0xFFFF)  # all of sixteen bits, as PNG says
+    scale = 255 / (high - low) if high > low else 0.0
+    return deep.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+
+
+def _without_notes(data: bytes) -> bytes:
+    """Return a PNG with the chunks that are needed to show it, and no others."""
+    needed = ((a, b) for kind, a, b in png_chunks(data) if kind in _NEEDED_PNG_CHUNKS)
+    return data[:8] + b"".join(data[start - 8 : end + 4] for start, end in needed)
+
+
+def _unreadable(trouble: str) -> QueueError:
     return QueueError(
-        f"The picture cannot be read ({type(error).__name__}).",
-        remedy=_FETCH_AGAIN,
+        f"The picture cannot be read ({trouble}).",
+        remedy="Its bytes are kept as they came; another program may read them.",
     )
+
+
+def _too_large(width: int, height: int) -> QueueError:
+    return QueueError(
+        f"The picture claims {width} x {height} pixels, over {MAX_PIXELS // 10**6} million.",
+        remedy="It was not opened; its bytes are kept as they came.",
+    )
+
+
+# ------------------------------------------------------------------------------------- addresses
+
+
+def from_data_address(text: str) -> bytes | None:
+    """Return the bytes of a `data:` address; None if it is not one, or broken."""
+    head = _DATA_ADDRESS.match(text)
+    if head is None:
+        return None
+    body = text[head.end() :]
+    if head[0].rstrip().lower().endswith(";base64,"):
+        return from_base64(body)
+    return unquote_to_bytes(body)
+
+
+def from_base64(text: str) -> bytes | None:
+    """Return the bytes of base64, url-safe or not, with or without padding and line ends."""
+    packed = "".join(unquote_to_bytes(text).decode("ascii", "replace").split()).rstrip("=")
+    packed = packed.replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True) or None
+    except (binascii.Error, ValueError):
+        return None

@@ -1,248 +1,327 @@
-"""Settings: which provider, which key, where files go, what may be spent.
+"""Settings: which account, which key, where files go, what may be spent.
 
-One precedence for everything: explicit argument, environment, `.env` file, `[tool.imagen-widget]`
-in a pyproject.toml beside or above the notebook, default. Keys have an order of
-their own (`_keys`).
+The first source that names a setting wins: argument, environment, `.env` file,
+`[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A key is sent to
+its own provider only.
 """
 
-from __future__ import annotations
-
+import getpass
 import os
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from imagen_widget._catalog import DEFAULT_MODEL, Provider, find_provider, resolve_endpoint
-from imagen_widget._settings._keys import Secret, find_key, login, no_key, usable_key
-from imagen_widget._settings._sources import Lookup
+from imagen_widget._settings import accounts, sources
+from imagen_widget._settings.accounts import (
+    ACCOUNTS,
+    GATEWAY,
+    Account,
+    Secret,
+    find_account,
+    is_loopback,
+    mask_logs,
+    usable_key,
+)
+from imagen_widget._settings.sources import Lookup, notices, remember_folder
+from imagen_widget._settings.table import (
+    READERS,
+    SETTINGS,
+    Budget,
+    Limit,
+    Prices,
+    Setting,
+    check_base_url,
+    check_network_environment,
+    check_timeout,
+    read_folder,
+    read_place,
+    settings_page,
+)
 from imagen_widget.errors import InvalidRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 __all__ = [
+    "ACCOUNTS",
+    "READERS",
+    "RESERVED",
+    "SETTINGS",
+    "Account",
+    "Budget",
+    "Limit",
+    "Prices",
     "Secret",
+    "Setting",
     "Settings",
     "check_base_url",
-    "home_folder",
+    "check_key",
+    "check_network_environment",
+    "check_timeout",
+    "find_account",
+    "forget_settings",
     "is_loopback",
     "load_settings",
     "login",
+    "mask_logs",
+    "notices",
+    "refuse_reserved",
+    "remember_folder",
+    "settings_page",
+    "usable_key",
 ]
 
-DEFAULT_TIMEOUT_SECONDS = 300.0
-DEFAULT_DEMO_SECONDS = 4.0
+RESERVED = frozenset(
+    {"api_key", "key", "token", "authorization", "provider", "base_url", "home", "journal", "store"}
+)  # never fields of a model: a key would be sent, kept and shown with them
 
-_YES = {"1": True, "true": True, "yes": True, "on": True}
-_NO = {"0": False, "false": False, "no": False, "off": False}
+_SECRET_WORDS = frozenset({"secret", "password", "passwd", "bearer", "authorization", "auth"})
+_SECRET_WORDS |= {"credential", "credentials"}
+_NEVER_FIELDS = frozenset(s.name for s in SETTINGS if s.kind != "preset")
+_NEVER_FIELDS -= {"model", "quiet", "reuse", "timeout", "upload"}  # of models that nobody knows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
-    """Everything that a job needs to know besides its request.
+    """Everything that a studio needs to know, found and checked; two are equal if they act alike.
 
     Attributes:
-        provider: The way to the queue.
-        base_url: Where the queue answers, without a trailing slash; may carry a path.
-        key: The key for that host and no other; None for the demo.
-        model: The default endpoint id.
-        home: Where history and pictures live.
-        max_spend: Cap in US dollars a calendar day, or None.
-        reuse: Whether the magic may answer from history.
-        price: US dollars a picture, in place of the list price; or None.
-        timeout: Seconds to wait for a job.
-        poll_seconds: Status is never asked for more often than this; None for the provider's own.
-        demo_seconds: How long the demo takes for a job.
-        provenance: Whether saved copies carry the settings.
+        account: The provider's account.
+        base_url: Where it answers, without a trailing slash; may carry a path.
+        key: The key for that host and no other; None if there is none, or none is needed.
+        model: The model that was set, as it was written; see `default_model`.
+        home: The folder of history and pictures.
+        journal: The address of a PostgreSQL journal; None for the file in the home.
+        store: A folder or fsspec address for pictures; None for the one in the home.
+        budget: The caps.
+        price: What pictures cost you.
+        poll_seconds: The status is never asked for more often; None for the provider's own pace.
+        user: Who works here, as a label.
+        presets: Defaults of the magic, by field.
+        sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
     """
 
-    provider: Provider
+    account: Account
     base_url: str
     key: Secret | None
-    model: str
+    model: str | None
     home: Path
-    max_spend: Decimal | None
+    journal: str | None = field(repr=False)  # may hold a password
+    store: str | None
+    budget: Budget
+    price: Prices
     reuse: bool
-    price: Decimal | None
     timeout: float
     poll_seconds: float | None
     demo_seconds: float
     provenance: bool
+    schemas: str
+    media_hosts: str | tuple[str, ...]
+    upload: bool
+    user: str
+    quiet: bool = field(compare=False)
+    save_dir: Path | None = field(compare=False)
+    presets: Mapping[str, str] = field(compare=False)
+    sources: Mapping[str, str] = field(compare=False, repr=False)
+
+    @property
+    def default_model(self) -> str:
+        """The model of a call that names none: what was set, else the account's."""
+        return self.model or self.account.default_model
 
 
 def load_settings(
     *,
-    provider: str | None = None,
-    base_url: str | None = None,
-    api_key: str | Secret | None = None,
-    model: str | None = None,
-    home: str | Path | None = None,
-    max_spend: Decimal | float | str | None = None,
-    reuse: bool | str | None = None,
-    price: Decimal | float | str | None = None,
-    timeout: float | str | None = None,
-    poll_seconds: float | str | None = None,
-    demo_seconds: float | str | None = None,
-    provenance: bool | str | None = None,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
     need_key: bool = True,
+    **given: Any,
 ) -> Settings:
-    """Return the settings in force now; what is None is looked up.
+    """Return the settings in force now; what is not given, or None, is looked up.
 
-    The keywords are the fields of `Settings`. Besides these, `environ` stands in for the process's
-    environment, `folder` for the current folder, where `.env` and pyproject.toml are looked for,
-    and `need_key=False` is for a look at settings only, where a missing key is no error.
+    Args:
+        environ: Stands in for the process's environment.
+        folder: Stands in for the notebook's folder, where `.env` and pyproject.toml are looked for.
+        need_key: False if a missing key is not an error.
+        given: Settings by the names in `SETTINGS`, and `api_key`.
 
     Raises:
-        CredentialsError: The provider needs a key and none was found.
-        InvalidRequest: A setting has a value that it cannot have; the message names it.
+        CredentialsError: The provider needs a key and none was found, or it is not a usable one.
+        InvalidRequest: A setting has a value that is not valid, or a file cannot be read.
     """
-    if isinstance(api_key, str):  # at once: tracebacks that show variables must not have it
-        api_key = usable_key(api_key, "api_key")
-    look = Lookup(os.environ if environ is None else environ, folder or Path.cwd())
-    chosen = _provider(provider or look("IMAGEN_PROVIDER"), look, api_key)
-    origin = base_url or (look("IMAGEN_BASE_URL") if chosen.name == "kkiai" else None)
-    key = api_key if api_key is not None else find_key(chosen, look)
-    if key is None and chosen.key_variable and need_key:
-        raise no_key(chosen)
-    return Settings(
-        provider=chosen,
-        base_url=check_base_url(origin or chosen.base_url),
-        key=key if chosen.key_variable else None,
-        model=resolve_endpoint(model or look("IMAGEN_MODEL") or DEFAULT_MODEL),
-        home=home_folder(home, look),
-        max_spend=_amount("IMAGEN_MAX_SPEND", _first(max_spend, look("IMAGEN_MAX_SPEND"))),
-        reuse=_flag("IMAGEN_REUSE", _first(reuse, look("IMAGEN_REUSE"), default=True)),
-        price=_amount("IMAGEN_PRICE", _first(price, look("IMAGEN_PRICE"))),
-        timeout=_seconds(
-            "IMAGEN_TIMEOUT", _first(timeout, look("IMAGEN_TIMEOUT"), DEFAULT_TIMEOUT_SECONDS)
-        ),
-        poll_seconds=_optional_seconds(
-            "IMAGEN_POLL_SECONDS", _first(poll_seconds, look("IMAGEN_POLL_SECONDS"))
-        ),
-        demo_seconds=_seconds(
-            "IMAGEN_DEMO_SECONDS",
-            _first(demo_seconds, look("IMAGEN_DEMO_SECONDS"), DEFAULT_DEMO_SECONDS),
-            zero=True,
-        ),
-        provenance=_flag(
-            "IMAGEN_PROVENANCE", _first(provenance, look("IMAGEN_PROVENANCE"), default=True)
-        ),
+    key = None  # hidden at once: tracebacks that show variables must not have it
+    if given.get("api_key") is not None:
+        key = usable_key(given.pop("api_key"), "api_key")
+    given.pop("api_key", None)
+    if unknown := given.keys() - {setting.name for setting in SETTINGS}:
+        raise TypeError(f"{min(unknown)!r} is not the name of a setting")
+    environ = os.environ if environ is None else environ
+    folder = folder or sources.settings_folder()
+    look = Lookup(environ, folder)
+    read: dict[str, Any] = {}
+    found: dict[str, str] = {}
+    for setting in SETTINGS:
+        read[setting.name], found[setting.name] = _read(setting, given, look, folder)
+    presets = {s.name: read.pop(s.name) for s in SETTINGS if s.kind == "preset"}
+    account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
+    base_url = read.pop("base_url")
+    if found["base_url"] != "argument" and account is not _owner_of_base_url(look):
+        base_url, found["base_url"] = None, "default"
+    settings = Settings(
+        account=account,
+        base_url=base_url or account.base_url,
+        key=key,
+        home=read.pop("home") or _default_home(),
+        budget=read.pop("max_spend") + read.pop("max_spend_user"),
+        user=environ.get("JUPYTERHUB_USER") or _login_name(),
+        presets={name: value for name, value in presets.items() if value is not None},
+        sources=found,
+        **read,
     )
+    if key is not None:
+        accounts.check_place(key, account, settings.base_url, named=found["provider"] != "default")
+    if need_key:
+        check_key(settings)
+    return settings
 
 
-def home_folder(
-    home: str | Path | None = None, look: Callable[[str], str | None] | None = None
-) -> Path:
-    """Return the folder of history and pictures; nothing is made.
+def check_key(settings: Settings) -> None:
+    """Refuse to go on without a key.
 
     Raises:
-        InvalidRequest: IMAGEN_HOME begins with the ~ of an unknown user.
+        CredentialsError: The account needs a key and none was found.
     """
-    look = look or Lookup(os.environ, Path.cwd())
-    chosen = home or look("IMAGEN_HOME")
-    if chosen:
-        try:
-            return Path(chosen).expanduser().absolute()
-        except RuntimeError:  # ~ of a user that there is not
+    if settings.key is None and settings.account.key_variables:
+        raise accounts.missing_key(settings.account)
+
+
+def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
+    """Refuse the names of settings and of secrets as fields, before anything is written down.
+
+    Args:
+        names: What is given; of a mapping, the names inside its values are looked at too.
+        taken: The model's own fields; if they are known, one of them may be called like a secret.
+
+    Raises:
+        InvalidRequest: One of them is reserved.
+    """
+    for name in _names_in(names):
+        plain = name.lower().replace("-", "_")
+        reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
+        if reserved or (taken is not None and name not in taken and _is_private(plain)):
             raise InvalidRequest(
-                f"IMAGEN_HOME: {str(chosen)[:80]!r} is no folder.",
-                remedy="Give a folder that can be written.",
-                field="home",
-            ) from None
+                f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
+                remedy="Set it in the environment, or give it to Studio, by its own name.",
+                field=name,
+            )
+
+
+def _names_in(names: Iterable[str]) -> Iterator[str]:
+    """Yield names, and below a mapping's names those of keys for headers and accounts."""
+    yield from names
+    for value in names.values() if isinstance(names, Mapping) else ():
+        inner = value if isinstance(value, Mapping) else {}
+        yield from (name for name in inner if isinstance(name, str) and _is_secret(name.lower()))
+
+
+def _is_secret(name: str) -> bool:
+    """Return True if a name is one that keys, tokens and passwords have."""
+    words = set(re.split(r"[_\W]+", name))
+    return bool(words & _SECRET_WORDS) or name.endswith(("_key", "-key", "token", "apikey"))
+
+
+def _is_private(name: str) -> bool:
+    """Return True for the name of a secret, and of a setting that no model has as a field."""
+    return _is_secret(name) or name in _NEVER_FIELDS or name.startswith(("imagen_", "fal_key"))
+
+
+def login() -> None:
+    """Ask for a key without showing it, use it in this process, and offer to remember it.
+
+    The key is kept in this process's memory, out of the environment that child processes get, and
+    in the system keyring if you say so and the `keyring` package is installed. It is never written
+    into the notebook.
+
+    Raises:
+        CredentialsError: Nobody can be asked here, or what was typed is not a key.
+    """
+    named = Lookup(os.environ, sources.settings_folder())("IMAGEN_PROVIDER")
+    accounts.ask_key(find_account(str(named[0])) if named else GATEWAY)
+
+
+def forget_settings() -> None:
+    """Find folder, files and keys again at the next call, as a new kernel would."""
+    sources.forget_files()
+    accounts.forget_keys()
+
+
+# --------------------------------------------------------------------------------------- helpers
+
+
+def _read(
+    setting: Setting, given: Mapping[str, Any], look: Lookup, folder: Path | None
+) -> tuple[Any, str]:
+    """Return a setting's value and where it was found."""
+    value, source = given.get(setting.name), "argument"
+    if value is None:
+        value, source = look(setting.variable) or (None, "default")
+    if value is None:
+        return setting.default, source
+    named = source in {"argument", "environment"}
+    label = setting.variable if named else f"{setting.variable} ({source})"
+    if setting.kind == "folder":
+        beside = None if source == "argument" else folder  # a file or variable outlives %cd
+        read = read_place if setting.name == "store" else read_folder
+        return read(label, value, beside), source
+    return READERS[setting.kind](label, value), source
+
+
+def _find_account(
+    name: str | None, key: Secret | None, look: Lookup
+) -> tuple[Account, Secret | None, str]:
+    """Return the account that is named, or the first that has a key; its key; where that was."""
+    if name is not None:
+        candidates = [find_account(name)]
+    elif key is not None:
+        candidates = [accounts.FAL if accounts.is_of_fal(key) else GATEWAY]
+    else:
+        candidates = list(ACCOUNTS.values())
+    for account in candidates:
+        if key is not None and account.key_variables:
+            return account, key, "argument"
+        if found := accounts.find_key(account, look):
+            return account, *found
+    return candidates[-1], None, "default"  # the last of all is the demo
+
+
+def _owner_of_base_url(look: Lookup) -> Account:
+    """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
+
+    It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside their
+    names the variable is left from, or meant for, the gateway.
+    """
+    named = look("IMAGEN_PROVIDER")
+    account = find_account(str(named[0])) if named else GATEWAY
+    return GATEWAY if account in {accounts.FAL, ACCOUNTS["demo"]} else account
+
+
+def _default_home() -> Path:
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("imagen_widget", appauthor=False))
-
-
-def check_base_url(url: str) -> str:
-    """Return a base address without its trailing slash.
-
-    Raises:
-        InvalidRequest: It is no plain https address, or carries a user, a query or a fragment;
-            http is accepted for this machine only.
-    """
-    url = url.strip()
     try:
-        parts = urlsplit(url)
-        usable_port = parts.port is None or parts.port > 0
-    except ValueError:
-        parts, usable_port = urlsplit(""), False
-    plain = not any(c in url for c in "@?#\\ ") and url.isprintable()
-    if not (parts.hostname and usable_port and plain) or ".." in parts.path.split("/"):
+        home = Path(platformdirs.user_data_dir("imagen_widget", appauthor=False))
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():  # without HOME, for a user without a name, it begins with ~
         raise InvalidRequest(
-            "IMAGEN_BASE_URL: that is no address of a gateway.",
-            remedy="Give it like https://host or https://host/prefix.",
-            field="base_url",
+            "IMAGEN_HOME: this user has no home folder for history and pictures.",
+            remedy="Set IMAGEN_HOME to a folder that can be written.",
+            field="home",
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise InvalidRequest(
-            "IMAGEN_BASE_URL: a key is only sent over https (http to this machine excepted).",
-            remedy="Write https:// in front.",
-            field="base_url",
-        )
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    return home
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address surely means this machine."""
-    return host in {"localhost", "127.0.0.1", "::1"}
-
-
-def _provider(name: str | None, look: Lookup, api_key: Secret | None) -> Provider:
-    if name:
-        return find_provider(name)
-    gateway, fal, demo = (find_provider(n) for n in ("kkiai", "fal", "demo"))
-    if api_key is not None or find_key(gateway, look) is not None:
-        return gateway
-    return fal if find_key(fal, look) is not None else demo
-
-
-def _first(*values: Any, default: Any = None) -> Any:  # noqa: ANN401 - settings of any type
-    return next((v for v in values if v is not None), default)
-
-
-def _amount(name: str, value: object) -> Decimal | None:
-    if value is None:
-        return None
+def _login_name() -> str:
     try:
-        amount = Decimal(str(value).strip().removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise InvalidRequest(
-            f"{name}: {str(value)[:40]!r} is no amount.",
-            remedy="Give US dollars, like 2.50.",
-            field=name,
-        )
-    return amount
-
-
-def _flag(name: str, value: object) -> bool:
-    word = {**_YES, **_NO}.get(str(value).strip().lower())
-    if word is None:
-        raise InvalidRequest(
-            f"{name}: {str(value)[:40]!r} is neither yes nor no.", remedy="Use 1 or 0.", field=name
-        )
-    return word
-
-
-def _optional_seconds(name: str, value: object) -> float | None:
-    return None if value is None else _seconds(name, value)
-
-
-def _seconds(name: str, value: object, *, zero: bool = False) -> float:
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = float("nan")
-    if not (0 < seconds < float("inf") or (zero and seconds == 0)):
-        raise InvalidRequest(
-            f"{name}: {str(value)[:40]!r} is no number of seconds.",
-            remedy="Give seconds, like 300.",
-            field=name,
-        )
-    return seconds
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

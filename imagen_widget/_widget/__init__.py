@@ -1,70 +1,66 @@
 """ImagenWidget: the form, the status and the pictures as one ipywidget.
 
-It is a view: it draws a `PanelState` and passes clicks to the `PanelController`; what they mean is
-decided there. Only stock controls, besides an optional script layer.
+It is a view: it draws a `State` and passes clicks to the `Controller`; what they mean is decided
+there.
 """
 
-from __future__ import annotations
-
-from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import ipywidgets as w
 import traitlets
 
-from imagen_widget._catalog import MODELS, Choice
-from imagen_widget._html import escape
-from imagen_widget._panel import PanelController
-from imagen_widget._panel._state import Pictures, Tab, Trouble
-from imagen_widget._widget import _html as markup
-from imagen_widget._widget import _live as live
-from imagen_widget._widget._defaults import opening_form, settings_reader
-from imagen_widget._widget._form import FormView, take
-from imagen_widget._widget._history import HistoryView
-from imagen_widget._widget._jobs import JobActions, JobsView
-from imagen_widget._widget._kept import KeptOutput
-from imagen_widget._widget._parts import (
+from imagen_widget._html import escape, tag
+from imagen_widget._models import COMMON_NAMES
+from imagen_widget._picture import preview
+from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._settings import SETTINGS
+from imagen_widget._studio import Studio, default_studio
+from imagen_widget._widget import words
+from imagen_widget._widget.controller import Controller, Export, filled
+from imagen_widget._widget.controls import Controls, ratio_icons, take
+from imagen_widget._widget.core import Timer
+from imagen_widget._widget.form import Form
+from imagen_widget._widget.gallery import HEADER, Gallery, differences
+from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
+from imagen_widget._widget.parts import (
     Kit,
+    Layer,
     assign,
-    classed,
-    close,
+    css,
     mark,
     on_change,
     rendering,
     show,
+    style_sheet,
 )
+from imagen_widget._widget.past import PastView
+from imagen_widget._widget.state import Pictures, State, Tab, Trouble
+from imagen_widget.errors import ImagenError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+__all__ = ["ImagenWidget", "Timer"]
 
-    from imagen_widget._panel._state import PanelState
-
-_ICON_SIDE_PIXELS = 14
+RESTARTED = "The kernel was restarted: run the cell again"
+_MAX_FILE_BYTES = 300_000_000
+_MASK_SIDE_PIXELS = 1024
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """A form that makes pictures.
 
     Args:
-        controller: Decides what the controls mean; by default one that works with the settings.
-        defaults: What the form holds at first (`prompt`, `model`, `aspect_ratio`, `num_images`,
-            `resolution`, `output_format`, `seed`, `safety_tolerance`), and settings for this
-            widget (`provider`, `home`, `price`, …).
+        studio: The account and home to work with; by default those of the settings in force.
+        defaults: What the form holds at first (`prompt`, `model`, `image`, `aspect_ratio` and any
+            other field of the model), or settings for this widget (`provider`, `home`, …).
 
     Attributes:
-        value: The last `Generation`, None before the first; observable.
+        value: The last `Generation`; None before the first. Observable.
         prompt: The text area; `.value` is what is typed.
-        model: The dropdown; `.value` is an endpoint id, and takes an alias too.
-        aspect_ratio: The shapes.
-        num_images: How many.
-        resolution: `1K`, `2K` …
-        output_format: The file format.
-        seed: A whole number as text, "" for a random one.
-        safety_tolerance: `1` (strict) to `6`.
+        model: The chooser; `.value` is an endpoint id, and takes an alias or any endpoint id.
+        fields: The controls of the model by field name. The six common names are attributes too.
+            The value of a control is what is in force; set to None it is left to the model.
         generate_button: Starts a job.
         cancel_button: Cancels the newest running job.
         status: `.value` is the text shown.
@@ -76,34 +72,58 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     value = traitlets.Any(None, allow_none=True, help="The last Generation")
     _open = False
 
-    def __init__(self, *, controller: PanelController | None = None, **defaults: Any) -> None:  # noqa: ANN401 - checked by the form
-        if controller is None:
-            settings = settings_reader(defaults)
-            controller = PanelController(opening_form(defaults, settings), settings=settings)
+    def __init__(
+        self, *, studio: Studio | None = None, timer: Timer | None = None, **defaults: Any
+    ) -> None:
+        names = {s.name for s in SETTINGS if s.kind != "preset"} - {"model"} | {"api_key"}
+        chosen = {name: defaults.pop(name) for name in list(defaults) if name in names}
+        if studio is None and chosen:
+            studio = Studio(**chosen)
+        find: Callable[[], Studio] = default_studio if studio is None else lambda: studio
+        first = find()
+        opening = filled(Form(first.known(defaults.pop("model", None))), first, defaults)
         super().__init__()
         self._open = True
-        self._controller = controller
+        self._controller = Controller(find, opening, timer=timer)
         self._token = f"imagen-{uuid4().hex[:10]}"
         self._kept = KeptOutput(self._token)
-        self._drawn: PanelState | None = None
+        self._drawn: State | None = None
+        self._files: dict[str, list[bytes]] = {}
         self._build()
-        controller.listen(self._render, self._resend)
-        self._render(controller.state)
-        controller.open()
+        self._controller.listen(self._render, self._resend)
+        self._render(self._controller.state)
+        self._controller.open()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the control of one of the six common names, whatever the model calls it."""
+        if name not in COMMON_NAMES or not self._open:
+            raise AttributeError(name)
+        return self.fields.named(name)
+
+    async def generate(self, **changes: Any) -> Generation:
+        """Put values into the form, start a job, and return its pictures.
+
+        Raises:
+            ImagenError: As the function `generate` raises it.
+        """
+        return await self._controller.generated(changes)
 
     def close(self) -> None:
         """Free everything that the widget made; running jobs go on and land in history."""
-        if self._open:
-            self._open = False
-            self._controller.close()
-            self.unobserve_all()
-            for page in (self._create, self._history.box):
-                close(page, keep=self._kit.shared)
-            self._jobs.close()
-            close(self, keep=self._kit.shared)
-            self._kit.close()
+        if not self._open:
+            super().close()
             return
-        super().close()
+        self._open = False
+        self._controller.close()
+        self.unobserve_all()
+        for page in (self._create, self._past.box):
+            self._kit.free(page)
+        self.fields.close()
+        self._gallery.close()
+        self._kit.free(self)
+        for part in self._kit.shared:
+            part.close()
+        self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets puts None there
 
     def load_settings(self, picture: str | Path | bytes) -> None:
         """Fill the form with the settings that a saved picture carries.
@@ -111,110 +131,174 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Raises:
             InvalidRequest: The file cannot be read, or carries no settings.
         """
-        from imagen_widget._history import History
-
-        self._controller.reuse(History.settings_from(picture).request)
+        found = self._controller.studio.history.settings_from(picture)
+        self._controller.reuse(found.request, seed=found.seed)
 
     # ----------------------------------------------------------------------------- construction
 
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self._form = FormView(kit, controller, enhanced=live.is_available())
-        for name, control in self._form.controls.items():
-            setattr(self, name, control)
+        self.fields = Controls(kit, self._give, lambda v: controller.set_pictures(_several(v)))
+        self.prompt = self.fields.prompt
+        self.model = w.Combobox(
+            description="Model", continuous_update=False, _dom_classes=css("f", "f-model")
+        )
+        on_change(self.model, controller.choose_model)
         self.generate_button = kit.button(
             "Generate", "generate", icon="magic", does=controller.generate
         )
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
-        self._price = kit.html("", "price")
         self.status = kit.html("", "status")
-        self._bar = kit.html("", "bar-box")
-        actions = JobActions(controller.cancel, self._save, controller.use_settings)
-        self._jobs = JobsView(kit, actions, token=self._token)
-        self._history = HistoryView(kit, controller)
+        self._gallery = Gallery(kit, token=self._token)
+        self._past = PastView(kit, controller)
+        self._past.zip.on_click(lambda _: self._download(controller.export_zip()))
         self._create = self._create_page()
-        self._layer = live.make_layer(self._form.bindings(), self._on_layer)
-        style = kit.html(f"<style>{_style_sheet()}{self._kept.hiding_css}</style>", "sheet")
-        parts = (style, self._header(), self._create, self._history.box)
-        self.children = parts if self._layer is None else (*parts, self._layer)
+        self._layer = Layer(token=self._token, tags=list(words.TAGS))
+        self._layer.on_msg(self._on_message)
+        self._sheet = kit.html("", "sheet")
+        restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
+        pages = (self._create, self._past.box)
+        self.children = (self._sheet, restarted, self._header(), *pages, self._layer)
         self.add_class("imagen")
 
     def _header(self) -> w.Box:
         self._chip = self._kit.html("", "chip-box")
-        self._tabs = classed(
-            w.ToggleButtons(
-                options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)), description="View"
-            ),
-            "tabs",
+        self._tabs = w.ToggleButtons(
+            options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
+            description="View",
+            _dom_classes=css("tabs"),
         )
         on_change(self._tabs, self._controller.open_tab)
-        brand = self._kit.html(markup.HEADER, "brand-box")
+        brand = self._kit.html(HEADER, "brand-box")
         return self._kit.box(brand, self._chip, self._tabs, classes=("header",))
 
     def _create_page(self) -> w.Box:
-        kit, past = self._kit, self._controller.past
+        kit, controller = self._kit, self._controller
         self._pending_text = kit.html("", "stretch")
-        self._fetch = kit.button("Fetch", "quiet", icon="download", does=past.resume)
-        self._pending = classed(w.Box([self._pending_text, self._fetch]), "pending")
+        self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
+        self._pending = w.Box([self._pending_text, self._fetch], _dom_classes=css("pending"))
         self._trouble_text = kit.html("", "stretch")
-        self._retry = classed(w.Button(description="Retry", icon="repeat"), "quiet")
-        self._retry.on_click(lambda _: self._controller.retry())
-        self._trouble = classed(w.Box([self._trouble_text, self._retry]), "trouble")
-        buttons = (self.generate_button, self.cancel_button, self._price)
-        return classed(
-            w.Box(
-                [
-                    self._pending,
-                    *self._form.rows,
-                    kit.box(*buttons, classes=("actions",)),
-                    self.status,
-                    self._bar,
-                    self._trouble,
-                    self._jobs.box,
-                ]
-            ),
-            "page",
-            "create",
+        self._retry = w.Button(icon="repeat", _dom_classes=css("quiet"))
+        self._retry.on_click(lambda _: controller.retry())
+        self._trouble = w.Box([self._trouble_text, self._retry], _dom_classes=css("trouble"))
+        self._switch = w.Button(icon="arrow-right", _dom_classes=css("quiet"))
+        self._switch.on_click(lambda _: controller.choose_model(self._switch.tooltip))
+        self._fold = w.ToggleButton(
+            description="Advanced", icon="chevron-right", _dom_classes=css("fold")
         )
+        self._fold.observe(lambda _: self._fold_away(), "value")
+        self._main = kit.box(classes=("row",))
+        self._advanced = w.Box(_dom_classes=css("row", "advanced"))
+        self._about = kit.html("", "about")
+        self._note = kit.html("", "note")
+        self._price = kit.html("", "price")
+        self._bar = kit.html("", "bar-box")
+        model_row = kit.box(self.model, self._switch, classes=("model-row",))
+        buttons = (self.generate_button, self.cancel_button, self._price)
+        rows = [
+            self._pending,
+            self.fields.strip,
+            self.prompt,
+            model_row,
+            self._main,
+            self._fold,
+            self._advanced,
+            self._about,
+            self._note,
+            kit.box(*buttons, classes=("actions",)),
+            self.status,
+            self._bar,
+            self._trouble,
+            self._gallery.box,
+        ]
+        return w.Box(rows, _dom_classes=css("page", "create"))
+
+    def _fold_away(self) -> None:
+        opened = self._fold.value
+        assign(self._fold, icon="chevron-down" if opened else "chevron-right")
+        show(self._advanced, when=opened)
 
     # ---------------------------------------------------------------------------------- drawing
 
-    def _render(self, state: PanelState) -> None:
+    def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
         with rendering():
-            self._form.render(state, before)
+            self._render_form(state, before)
             self._render_status(state)
-            self._jobs.render(state, before)
-            self._history.render(state, before)
+            self._gallery.render(state, before)
+            self._past.render(state, before)
             assign(self._tabs, value=state.tab)
+            self._render_layer(state, before)
         show(self._create, when=state.tab is Tab.CREATE)
-        show(self._history.box, when=state.tab is Tab.HISTORY)
+        show(self._past.box, when=state.tab is Tab.HISTORY)
         if state.latest is not self.value:
             self.value = state.latest
         self._kept.render(state, before)
 
-    def _render_status(self, state: PanelState) -> None:
-        headline = state.headline
+    def _render_form(self, state: State, before: State | None) -> None:
+        form = state.form
+        held = before.form if before is not None else None
+        if held is None or form.model != held.model:
+            main, advanced = self.fields.build(form)
+            assign(self._main, children=tuple(main))
+            assign(self._advanced, children=tuple(advanced))
+            assign(
+                self._sheet,
+                value=f"<style>{style_sheet()}{ratio_icons(form)}{self._kept.hiding_css}</style>",
+            )
+            show(self.prompt, when=form.takes_prompt)
+            show(self._fold, when=bool(advanced))
+            self._fold_away()
+            held = None
+        self.fields.render(form, held)
+        assign(self.fields.strip.markup, value=words.strip(state))
+        show(self.fields.strip, when=form.max_pictures > 0)
+        if not form.takes_mask or form.mask is None:
+            assign(self.fields.strip.mask, value="")
+        ids = tuple(model.id for model in state.models)
+        assign(self.model, options=ids, value=form.model.id)
+        successor = words.successor(state)
+        show(self._switch, when=bool(successor))
+        if successor:
+            assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
+        assign(self._about, value=words.about_model(state))
+        assign(self._note, value=escape(state.note))
+
+    def _render_status(self, state: State) -> None:
+        headline, trouble = state.headline, state.trouble
         ending = headline.ending if headline is not None else None
-        assign(self._chip, value=markup.chip(state))
-        assign(self._price, value=markup.price(state))
+        idle = not state.running
+        assign(self._chip, value=words.chip(state))
+        assign(self._price, value=words.price(state))
         assign(self.generate_button, disabled=not state.can_generate)
         assign(self.cancel_button, disabled=state.cancellable is None)
         assign(self.status, value=escape(state.status))
-        mark(self.status, "busy", when=bool(state.active))
-        mark(self.status, "done", when=isinstance(ending, Pictures))
+        mark(self.status, "busy", when=not idle)
+        mark(self.status, "done", when=isinstance(ending, Pictures) and trouble is None)
         mark(self.status, "failed", when=isinstance(ending, Trouble))
-        assign(self._bar, value=markup.progress_bar(headline))
-        assign(self._trouble_text, value=markup.trouble(state.trouble))
-        show(self._trouble, when=state.trouble is not None)
-        show(self._retry, when=state.trouble is not None and state.trouble.again is not None)
-        assign(self._pending_text, value=markup.pending(state.pending))
+        assign(self._bar, value=words.progress_bar(headline))
+        assign(self._trouble_text, value=words.trouble(trouble))
+        show(self._trouble, when=trouble is not None)
+        again = "" if trouble is None else words.again(trouble)
+        assign(self._retry, description=again)
+        show(self._retry, when=bool(again))
+        assign(self._pending_text, value=words.pending(state))
         assign(self._fetch, disabled=state.resuming)
         show(self._pending, when=state.pending > 0)
-        if self._layer is not None:
-            assign(self._layer, announcement=state.announcement)
+
+    def _render_layer(self, state: State, before: State | None) -> None:
+        layer = self._layer
+        if before is None or (before.models, before.account) != (state.models, state.account):
+            rows = [words.model_row(model, state) for model in state.models]
+            assign(layer, models=rows, as_of=words.prices_as_of(state))
+        bindings = {key: trait for key, (_, trait) in self.fields.bindings().items()}
+        assign(layer, form=bindings, chosen=state.form.model.id, announcement=state.announcement)
+        for job in before.running if before is not None else ():
+            now = state.job(job.number)
+            if now is not None and not now.active:
+                layer.send({"kind": "ended", "text": now.status, "seconds": now.elapsed})
 
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""
@@ -222,57 +306,144 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._bar.send_state("value")
         self.generate_button.send_state("disabled")
         self.cancel_button.send_state("disabled")
-        self._jobs.resend()
+        self._gallery.resend()
         self._kept.resend()
 
-    # --------------------------------------------------------------------------------- clicks
+    # ----------------------------------------------------------------------------------- clicks
 
-    def _save(self, number: int, index: int) -> None:
-        """Hand a picture to the browser where the script layer runs, else save it to a file."""
-        if self._layer is None or not self._controller.state.enhanced:
-            self._controller.save(number, index)
-            return
-        export = self._controller.export(number, index)
-        if export is not None:
-            live.download(self._layer, export)
+    def _give(self, name: str, value: object) -> None:
+        if name == "roll":
+            self._controller.roll_seed()
+        else:
+            self._controller.set_field(name, value)
 
-    def _on_layer(self, message: Mapping[str, Any]) -> None:
+    def _on_message(self, _: object, message: Any, buffers: Any) -> None:
+        """Take what the script layer says; nonsense changes nothing."""
         match message:
-            case {"kind": "ready"}:
-                self._controller.enhance()
             case {"kind": "generate", "values": {**seen}}:
-                for name, (control, trait) in self._form.bindings().items():
-                    if name in seen:
-                        take(control, trait, seen[name])
+                for key, (control, trait) in self.fields.bindings().items():
+                    if key in seen:
+                        take(control, trait, seen[key])
                 self._controller.generate()
+            case {"kind": "file", "purpose": str(purpose), "key": str(key), "parts": int(parts)}:
+                name = str(message.get("name", ""))[:100]
+                self._take_part(purpose, name, key, parts, bytes(buffers[0]))
+            case {"kind": "do", "act": str(act)} if act in _ACTS:
+                try:
+                    _ACTS[act](self, message)
+                except (ImagenError, IndexError, ValueError, TypeError, KeyError):
+                    return
 
-    # -------------------------------------------------------------------------------- display
+    def _take_part(self, purpose: str, name: str, key: str, parts: int, data: bytes) -> None:
+        """Put a file together that comes in parts, since a message has a bound."""
+        pieces = self._files.setdefault(key, [])
+        pieces.append(data)
+        if sum(map(len, pieces)) > _MAX_FILE_BYTES or len(self._files) > 16:
+            self._files.clear()
+            return
+        if len(pieces) < parts:
+            return
+        whole = b"".join(self._files.pop(key))
+        if purpose == "picture":
+            self._controller.add_pictures([whole], name=name)
+        elif purpose == "mask":
+            self._controller.set_mask(whole)
+        elif purpose == "settings":
+            self._controller.reuse_from(whole)
+
+    def _download(self, export: Export | None) -> None:
+        """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
+        if export is not None:
+            message = {"kind": "download", "name": export.name, "type": export.media_type}
+            self._layer.send(message, buffers=[export.data])
+
+    def _send_original(self, generation_id: str, index: int) -> None:
+        image = self._controller.state.image(generation_id, index)
+        if image is not None:
+            message = {"kind": "original", "id": generation_id, "index": index}
+            self._layer.send({**message, "type": image.media_type}, buffers=[image.data])
+
+    def _compare(self, generation_id: str, index: int) -> None:
+        state, keys = self._controller.state, self._controller.mark(generation_id, index)
+        images = [image for key in keys if (image := state.image(*key)) is not None]
+        if len(images) == 2:
+            facts = [_facts(image, key) for image, key in zip(images, keys, strict=True)]
+            message = {"kind": "compare", "pictures": facts, "text": differences(*images)}
+            self._layer.send(message, buffers=[image.preview.data for image in images])
+
+    def _edit(self, generation_id: str, index: int) -> None:
+        self._controller.edit(generation_id, index)
+        self._layer.send({"kind": "focus", "to": ".imagen-f-prompt textarea"})
+
+    def _open_mask(self) -> None:
+        form = self._controller.state.form
+        if not form.pictures or not form.takes_mask:
+            return
+        first = form.pictures[0]
+        self._controller.ring_picture(0)
+        small = preview(first.data(), side=_MASK_SIDE_PIXELS).data if first.digest else b""
+        buffers = [small] + (
+            [form.mask.data()] if form.mask is not None and form.mask.digest else []
+        )
+        size = {"width": first.width, "height": first.height, "title": "Mask on picture 1"}
+        self._layer.send({"kind": "mask", **size}, buffers=buffers)
+
+    # ---------------------------------------------------------------------------------- display
 
     def __repr__(self) -> str:
         return f"<ImagenWidget: {self.status.value}>" if self._open else "<ImagenWidget: closed>"
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
+        if not self._open:
+            return {"text/plain": repr(self)}
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
-        return {**bundle, "text/plain": repr(self), "text/html": markup.NO_KERNEL}
+        return {**bundle, "text/plain": repr(self), "text/html": NO_KERNEL}
 
     def _ipython_display_(self) -> None:
-        self._kept.display(self._repr_mimebundle_())
+        self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
-@cache
-def _style_sheet() -> str:
-    sheet = files("imagen_widget._widget").joinpath("_style.css").read_text("utf-8")
-    return sheet + "".join(_ratio_icon(ratio) for ratio in sorted(_ratios()))
+def _several(value: object) -> list[object]:
+    """Return one or several pictures as a list."""
+    if value is None:
+        return []
+    single = isinstance(value, str | bytes | Path | Generation | GeneratedImage)
+    return [value] if single or not isinstance(value, list | tuple) else list(value)
 
 
-def _ratios() -> set[str]:
-    offered = (model.parameter("aspect_ratio") for model in MODELS)
-    return {ratio for choice in offered if isinstance(choice, Choice) for ratio in choice.allowed}
+def _facts(image: GeneratedImage, key: tuple[str, int]) -> dict[str, Any]:
+    size = {"width": image.width, "height": image.height}
+    seed = image.provenance.seed
+    return {"id": key[0], "index": key[1], "alt": image.alt, "seed": seed, **size}
 
 
-def _ratio_icon(ratio: str) -> str:
-    """Return the rule that draws the shape of a ratio, each with the same area."""
-    width, height = map(int, ratio.split(":"))
-    scale = _ICON_SIDE_PIXELS / (width * height) ** 0.5
-    size = f"--w:{width * scale:.0f}px;--h:{height * scale:.0f}px"
-    return f'.imagen [data-value="{quote(ratio, safe="")}"]{{{size}}}'
+Message = Mapping[str, Any]
+
+
+def _key(message: Message) -> tuple[str, int]:
+    return str(message["id"]), int(message["index"])
+
+
+_ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
+    "again": lambda self, m: self._controller.same_again(m["id"]),
+    "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
+    "compare": lambda self, m: self._compare(*_key(m)),
+    "edit": lambda self, m: self._edit(*_key(m)),
+    "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
+    "go": lambda self, m: self._controller.show(m["arg"]),
+    "history": lambda self, m: self._controller.open_tab(Tab.HISTORY),
+    "mask": lambda self, m: self._open_mask(),
+    "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
+    "original": lambda self, m: self._send_original(*_key(m)),
+    "rate": lambda self, m: self._controller.rate(m["id"], int(m["arg"])),
+    "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
+    "reset": lambda self, m: self._give(m["arg"], None),
+    "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
+    "save": lambda self, m: self._download(self._controller.export(*_key(m))),
+    "show": lambda self, m: self._controller.show(m["id"]),
+    "tick": lambda self, m: self._controller.tick(m["id"]),
+    "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
+    "unmask": lambda self, m: self._controller.set_mask(None),
+    "use": lambda self, m: self._controller.use_settings(m["id"]),
+    "vary": lambda self, m: self._controller.vary(m["id"]),
+}

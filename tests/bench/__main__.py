@@ -1,6 +1,7 @@
-"""`make bench`: measure everything in one run, in turns, and print one table.
+"""`make bench`: measure everything in one run, in turns, print the tables, and keep them.
 
-Nothing here passes or fails: a busy machine is no defect. Whoever reads it judges the ratios.
+Nothing here passes or fails: a busy machine is no defect. A reader judges by the ratios, and by how
+busy the machine was.
 """
 
 from __future__ import annotations
@@ -8,62 +9,68 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
 
-from tests.bench.local import Comparison, compare_all
+from tests.bench import local, series
+from tests.bench.lines import HEAD, Line
 from tests.bench.trial import BENCH_PYTHON, Trial, run_trial
 from tests.bench.workloads import Goal, Workload, delay, quantile, smoke, workloads
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-LOCAL_NAME = "local"
+RESULTS = Path(__file__).with_name("RESULTS.md")
+KEPT = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
+PARTS = ("local", "series")
 WORK_HEAD = """\
-| who | known, ms, p50 / p95 | picture saved, ms | requests | CPU ms | connections | MB | errors |
-|---|--:|--:|--:|--:|--:|--:|--:|"""
-GOAL_HEAD = """
-| goal | ours | against | ratio | to reach | |
-|---|--:|--:|--:|--:|---|"""
+| who | known, ms, p50 / p95 | on disk, ms | requests | CPU ms | connections | MB | s | errors |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="a minute that proves that it runs")
+    parser.add_argument("--smoke", action="store_true", help="half a minute: only see it run")
     parser.add_argument("--without", action="append", default=[], help="leave a contender out")
-    parser.add_argument("--only", default="", help="only works whose name has this in it")
+    parser.add_argument("--only", default="", help="only works, or parts, with this in their name")
     options = parser.parse_args(arguments)
-    if "fal-client" not in options.without and not BENCH_PYTHON.exists():
+    with_rivals = "fal-client" not in options.without
+    if with_rivals and not BENCH_PYTHON.exists():
         sys.exit("fal-client is not installed beside us. Run it by `make bench`.")
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}\n")
-    goals: list[str] = []
+    lines = [_machine()]
+    print(lines[0])
+    found: list[Line] = []
     for workload in smoke() if options.smoke else workloads():
         if options.only in workload.work.name:
-            goals.extend(measure(workload, without=options.without))
-    if options.only in LOCAL_NAME:
-        goals.extend(map(local_line, compare_all(turns=2 if options.smoke else 9)))
-    print(GOAL_HEAD)
+            table, measured = measure(workload, without=options.without)
+            lines += table
+            found += measured
+    if options.only in PARTS[0]:
+        found += local.measured(smoke=options.smoke)
+    if options.only in PARTS[1]:
+        found += series.measured(smoke=options.smoke, with_rivals=with_rivals)
+    goals = [HEAD, *map(str, found)]
     print("\n".join(goals))
+    if not (options.smoke or options.only or options.without):
+        keep([*goals, "", *lines])
 
 
-def measure(workload: Workload, *, without: Iterable[str]) -> list[str]:
-    """Run a workload's trials in turns, print what each contender came to, return its goals."""
+def measure(workload: Workload, *, without: Iterable[str]) -> tuple[list[str], list[Line]]:
+    """Run a workload's trials in turns; return what each contender came to, and its goals."""
     names = [name for name in workload.contenders if name not in set(without)]
     trials: dict[str, list[Trial]] = {name: [] for name in names}
-    print(f"{workload.work.name}, {workload.trials} trials")
-    print(WORK_HEAD)
     for _ in range(workload.trials):
         for name in names:
             trials[name].append(run_trial(name, workload.work))
-    for name in names:
-        print(work_line(name, trials[name]), flush=True)
-    print()
-    return [
-        goal_line(goal, trials[goal.ours], trials[goal.rival])
-        for goal in workload.goals
-        if {goal.ours, goal.rival} <= set(names)
+    table = [
+        f"\n{workload.work.name}, {workload.trials} trial{'s' * (workload.trials > 1)}\n",
+        WORK_HEAD,
     ]
+    table += [work_line(name, trials[name]) for name in names]
+    print("\n".join(table), flush=True)
+    goals = [goal for goal in workload.goals if {goal.ours, goal.rival or goal.ours} <= set(names)]
+    return table, [goal_line(goal, trials) for goal in goals]
 
 
 def work_line(name: str, trials: Sequence[Trial]) -> str:
@@ -78,35 +85,39 @@ def work_line(name: str, trials: Sequence[Trial]) -> str:
         f"{mean(trial.cpu_seconds for trial in trials) * 1e3:.1f}",
         f"{mean(trial.connections for trial in trials):.0f}",
         f"{mean(trial.peak_bytes for trial in trials) / 1e6:.0f}",
+        f"{mean(trial.took for trial in trials):.1f}",
         f"{len(errors)} {errors[0] if errors else ''}".strip(),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def goal_line(goal: Goal, ours: Sequence[Trial], rival: Sequence[Trial]) -> str:
-    """Return the line of one goal."""
-    unit, factor = goal.unit
-    a, b = goal.figure(ours), goal.figure(rival)
-    against = f"{goal.rival}: {b * factor:,.1f} {unit}"
-    return ratio_line(goal.what, f"{a * factor:,.1f} {unit}", against, a / b, goal.most)
+def goal_line(goal: Goal, trials: dict[str, list[Trial]]) -> Line:
+    """Return the line of one goal: a figure for each trial, and beside it the rival's."""
+    ours = [goal.figure([trial]) for trial in trials[goal.ours]]
+    theirs = [goal.figure([trial]) for trial in trials[goal.rival]] if goal.rival else []
+    return Line(goal.what, ours, goal.unit, goal.limit, goal.rival, theirs)
 
 
-def local_line(found: Comparison) -> str:
-    """Return the line of a comparison without a server."""
-    ours, floor = (quantile(values, 0.5) * 1e3 for values in (found.ours, found.floor))
-    return ratio_line(found.what, f"{ours:,.1f} ms", f"{floor:,.1f} ms", found.ratio, found.most)
-
-
-def ratio_line(what: str, ours: str, against: str, ratio: float, most: float) -> str:
-    """Return one line of the last table."""
-    reached = "reached" if ratio <= most else "not reached"
-    return f"| {what} | {ours} | {against} | {ratio:.3f} | <= {most:.3g} | {reached} |"
+def keep(lines: Sequence[str]) -> None:
+    """Write what was measured into RESULTS.md, between its marks."""
+    text = RESULTS.read_text("utf-8")
+    RESULTS.write_text(
+        KEPT.sub(lambda m: f"{m[1]}\n{chr(10).join(lines).strip()}\n\n{m[2]}", text), "utf-8"
+    )
 
 
 def mean(values: Iterable[float]) -> float:
     """Return the mean."""
     found = list(values)
     return sum(found) / len(found)
+
+
+def _machine() -> str:
+    load = " ".join(f"{number:.1f}" for number in os.getloadavg())
+    return (
+        f"{datetime.now().astimezone():%Y-%m-%d}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores, {platform.system()}, load at the start {load}"
+    )
 
 
 if __name__ == "__main__":

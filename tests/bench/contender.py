@@ -1,4 +1,4 @@
-"""What all who are measured have in common: how they are told what to do, and how they report.
+"""What all that are measured have in common: how they are told what to do, and how they report.
 
 It needs no package, so that it runs in any environment.
 """
@@ -47,6 +47,7 @@ class Report:
         known: For each job, the moment at which its result was in the client's hands.
         saved: For each job, the moment at which its picture was on disk.
         errors: What went wrong, by its first line.
+        took: Seconds from the first job's start to the last one's end.
         cpu_seconds: Processor time of the client's process, without start and warm-up.
         peak_bytes: The most memory that the process had.
     """
@@ -54,6 +55,7 @@ class Report:
     known: dict[str, float] = field(default_factory=dict)
     saved: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    took: float = 0.0
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
 
@@ -69,11 +71,11 @@ async def take_part(plan: Plan, one_job: OneJob) -> None:
     async def guarded(prompt: str) -> None:
         try:
             await one_job(prompt, report)
-        except Exception as error:  # noqa: BLE001 - an error is a finding here
+        except Exception as error:  # an error is a finding here
             report.errors.append(f"{type(error).__name__}: {error}"[:200])
 
     prompts = [f"job {number} {seconds} s" for number, seconds in enumerate(plan.seconds)]
-    before = time.process_time()
+    began, before = time.monotonic(), time.process_time()
     if plan.together:
         async with asyncio.TaskGroup() as group:
             for prompt in prompts:
@@ -82,9 +84,24 @@ async def take_part(plan: Plan, one_job: OneJob) -> None:
         for prompt in prompts:
             await guarded(prompt)
     report.cpu_seconds = time.process_time() - before
+    report.took = time.monotonic() - began
+    report.peak_bytes = peak_bytes()
+    print(json.dumps(asdict(report)))
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process had."""
     unit = 1 if sys.platform == "darwin" else 1024
-    report.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps(asdict(report)))  # noqa: T201 - how it is told
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has now; the most that it had if nobody says."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak_bytes()
+    return pages * resource.getpagesize()
 
 
 def read_plan() -> Plan:

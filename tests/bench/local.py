@@ -1,31 +1,35 @@
-"""What needs no server: loading the extension, showing a picture, writing the journal.
+"""What needs no queue: loading, showing, writing the journal, and looking into a long history.
 
-Each comparison is made in turns, so that what else the machine does hits both sides.
+Comparisons are made in turns, so that what else the machine does hits both sides.
 """
 
 from __future__ import annotations
 
 import io
-import json
+import itertools
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from imagen_widget import ImageRequest
-from imagen_widget._journal import ImageRow, Journal, State
-from imagen_widget._picture import PREVIEW_SIDE_PIXELS, preview
+from imagen_widget import GeneratedImage, Generation, History, Studio
+from tests.bench.lines import Line, alone, in_turns
+from tests.books import FILE_NAME
+from tests.fakequeue import FakeQueue
+from tests.jobs import draft, job_in, journal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+SIDE_PIXELS = 1024  # of the copy that a notebook shows
+WORDS = ("red", "blue", "fox", "owl", "snow", "oil", "ink", "night", "sea", "moss", "tin", "hen")
+CHUNK_ROWS = 5_000
+STEPS = 6  # states of a job that are written
 
 _KERNEL = """\
 import time
@@ -39,137 +43,30 @@ print(time.perf_counter() - start)
 _FLOOR = "import ipywidgets, httpx, IPython"
 _LOADED = "shell.run_line_magic('load_ext', 'imagen_widget')"
 _IMPORTED = "import imagen_widget"
-_STATES = (
-    State.INTENT,
-    State.SUBMITTING,
-    State.SUBMITTED,
-    State.COMPLETED,
-    State.DOWNLOADED,
-    State.DONE,
-)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Seconds of ours and of the floor it is held against."""
-
-    what: str
-    ours: list[float]
-    floor: list[float]
-    most: float
-
-    @property
-    def ratio(self) -> float:
-        """The median of the turns' own ratios."""
-        return statistics.median(a / b for a, b in zip(self.ours, self.floor, strict=True))
-
-
-def compare_all(*, turns: int) -> list[Comparison]:
-    """Return all comparisons."""
-    return [
-        loading(turns=turns),
-        importing(turns=turns),
-        showing(turns=turns),
-        journalling(turns=turns),
-    ]
-
-
-def loading(*, turns: int) -> Comparison:
-    """Compare `%load_ext` in a fresh kernel with the imports that such a widget cannot do without.
-
-    Only the statement itself is timed: what a kernel has already is nobody's cost.
-    """
-    what = "%load_ext in a fresh kernel / import ipywidgets, httpx, IPython"
-    return _in_turns(what, lambda: _python(_LOADED), lambda: _python(_FLOOR), 1.05, turns)
-
-
-def importing(*, turns: int) -> Comparison:
-    """Compare `import imagen_widget` in a fresh kernel with the same imports."""
-    what = "import imagen_widget / the same imports"
-    return _in_turns(what, lambda: _python(_IMPORTED), lambda: _python(_FLOOR), 0.1, turns)
-
-
-def showing(*, turns: int) -> Comparison:
-    """Compare our preview with Pillow's decoding, shrinking and WebP at the same size."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "2k.png"
-        _picture_of_2k().save(path)
-
-        def ours() -> float:
-            start = time.perf_counter()
-            preview(path.read_bytes())
-            return time.perf_counter() - start
-
-        def floor() -> float:
-            start = time.perf_counter()
-            with Image.open(path) as source:
-                small = source.convert("RGB")
-            small.thumbnail((PREVIEW_SIDE_PIXELS, PREVIEW_SIDE_PIXELS))
-            small.save(io.BytesIO(), "WEBP", quality=80, method=2)
-            return time.perf_counter() - start
-
-        return _in_turns("preview of a 2K PNG / Pillow's own work", ours, floor, 1.3, turns)
-
-
-def journalling(*, turns: int) -> Comparison:
-    """Compare one job's journal writes with as many bare commits as it has states."""
-    jobs = 50
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder))
-        bare = _bare_database(Path(folder) / "bare.sqlite3")
-        _one_job(journal, 0)  # opens the file
-
-        def ours() -> float:
-            start = time.perf_counter()
-            for number in range(jobs):
-                _one_job(journal, number)
-            return time.perf_counter() - start
-
-        def floor() -> float:
-            start = time.perf_counter()
-            for number in range(jobs * len(_STATES)):
-                bare.execute("BEGIN IMMEDIATE")
-                bare.execute("INSERT INTO rows VALUES (?)", (f"{number} {'x' * 300}",))
-                bare.execute("COMMIT")
-            return time.perf_counter() - start
-
-        found = _in_turns("one job's journal / bare commits", ours, floor, 1.5, turns)
-        bare.close()
-        journal.close()
-        return found
-
-
-def _one_job(journal: Journal, number: int) -> None:
-    request = ImageRequest.create(f"a fox, number {number}")
-    job = journal.intend(
-        request,
-        provider="fal",
-        base_url="https://queue.fal.run",
-        price=Decimal("0.04"),
-        cap=Decimal(10**6),
+def measured(*, smoke: bool) -> Iterator[Line]:
+    """Yield the lines, one after the other."""
+    turns = 1 if smoke else 9
+    yield in_turns(
+        "%load_ext in a fresh kernel / import ipywidgets, httpx, IPython",
+        lambda: _python(_LOADED),
+        lambda: _python(_FLOOR),
+        1.05,
+        turns=turns,
     )
-    journal.submitting(job)
-    journal.promise(job, json.dumps({"request_id": "r" * 36}), "r" * 36)
-    journal.completed(job, seconds=5.0, seed=1, description="", urls=["https://a.example/b.png"])
-    image = ImageRow(0, f"sha256:{number:064x}", "image/png", 1024, 1024, 10**6, None)
-    journal.downloaded(job, [image])
-    journal.done(job, Decimal("0.04"))
-
-
-def _bare_database(path: Path) -> sqlite3.Connection:
-    bare = sqlite3.connect(path, isolation_level=None)
-    bare.execute("PRAGMA journal_mode = WAL")
-    bare.execute("PRAGMA synchronous = FULL")
-    bare.execute("CREATE TABLE rows (text TEXT)")
-    return bare
-
-
-def _picture_of_2k() -> Image.Image:
-    """Return a picture with soft shapes and some grain, about as hard to pack as a photo."""
-    noise = Image.effect_noise((2048, 2048), 12).convert("L")
-    slope = Image.linear_gradient("L").resize((2048, 2048))
-    disc = Image.radial_gradient("L").resize((2048, 2048))
-    return Image.merge("RGB", (Image.blend(slope, noise, 0.2), Image.blend(disc, noise, 0.2), disc))
+    yield in_turns(
+        "import imagen_widget / the same imports",
+        lambda: _python(_IMPORTED),
+        lambda: _python(_FLOOR),
+        0.1,
+        turns=turns,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        yield _showing(Path(folder), turns=turns)
+        yield _journalling(Path(folder) / "journal", turns=turns)
+        yield _whole_job(Path(folder) / "job", turns=turns)
+    yield from _looking(few=200 if smoke else 2_000, many=1_000 if smoke else 200_000, turns=turns)
 
 
 def _python(statement: str) -> float:
@@ -179,10 +76,195 @@ def _python(statement: str) -> float:
     return float(done.stdout)
 
 
-def _in_turns(
-    what: str, ours: Callable[[], float], floor: Callable[[], float], most: float, turns: int
-) -> Comparison:
-    ours()
-    floor()  # both once before it counts: caches are warm then
-    pairs = [(ours(), floor()) for _ in range(turns)]
-    return Comparison(what, [a for a, _ in pairs], [b for _, b in pairs], most)
+def _timed(function: Callable[[], object]) -> Callable[[], float]:
+    """Return a function that returns how many seconds a call takes."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        function()
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def _showing(folder: Path, *, turns: int) -> Line:
+    """Compare our preview with Pillow's decoding, shrinking and WebP at the same size."""
+    path = folder / "2k.png"
+    noise = Image.effect_noise((2048, 2048), 12).convert("L")
+    slope = Image.linear_gradient("L").resize((2048, 2048))
+    disc = Image.radial_gradient("L").resize((2048, 2048))
+    layers = (Image.blend(slope, noise, 0.2), Image.blend(disc, noise, 0.2), disc)
+    Image.merge("RGB", layers).save(path)
+    studio = Studio("demo", home=folder / "shown", demo_seconds=0)
+    made: GeneratedImage = studio.generate("a fox", quiet=True)[0]
+    made.path.write_bytes(path.read_bytes())
+
+    def ours() -> None:
+        vars(made).pop("preview", None)
+        vars(made).pop("data", None)
+        assert made.preview.data
+
+    def floor() -> None:
+        with Image.open(path) as source:
+            small = source.convert("RGB")
+        small.thumbnail((SIDE_PIXELS, SIDE_PIXELS))
+        small.save(io.BytesIO(), "WEBP", quality=80, method=2)
+
+    what = "preview of a 2K PNG / Pillow's own work"
+    return in_turns(what, _timed(ours), _timed(floor), 1.3, turns=turns)
+
+
+def _journalling(folder: Path, *, turns: int) -> Line:
+    """Compare one job's journal writes with as many bare commits as it has states."""
+    jobs = 50
+    verbs = journal.open_journal(folder)
+    numbers = itertools.count()
+    verbs.count()
+    bare = sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)
+    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"):
+        bare.execute(statement)
+    bare.execute("CREATE TABLE rows (text TEXT)")
+
+    def ours() -> None:
+        for _ in range(jobs):
+            job_in(verbs, journal.State.DONE, f"a fox, number {next(numbers)}")
+
+    def floor() -> None:
+        for number in range(jobs * STEPS):
+            bare.execute("BEGIN IMMEDIATE")
+            bare.execute("INSERT INTO rows VALUES (?)", (f"{number} {'x' * 300}",))
+            bare.execute("COMMIT")
+
+    with closing(bare), closing(verbs):
+        what = "one job's journal / bare commits"
+        return in_turns(what, _timed(ours), _timed(floor), 1.5, turns=turns)
+
+
+def _whole_job(folder: Path, *, turns: int) -> Line:
+    """Measure a whole job at a queue that answers at once."""
+    with FakeQueue().serve() as url:
+        studio = Studio("kkiai", base_url=url, api_key="made-up", home=folder, schemas="off")
+        ours = _timed(lambda: studio.generate("a fox", quiet=True))
+        return alone("a whole job at a queue that answers at once", ours, 0.15, turns=turns)
+
+
+# -------------------------------------------------------------------------------- a long history
+
+
+def _looking(*, few: int, many: int, turns: int) -> Iterator[Line]:
+    """Compare what history answers at many jobs with the same at few, and with bare FTS5."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = _home(Path(folder) / "few", few), _home(Path(folder) / "many", many)
+        one, other = small.history, large.history
+
+        def counted() -> int:
+            return len(other)
+
+        at = f"{many:,} / {few:,} jobs"
+        yield in_turns(f"len(History()), {at}", _timed(counted), _timed(lambda: len(one)), 1.5,
+                       turns=turns)  # fmt: skip
+        yield alone(f"len(History()), {many:,} jobs", _timed(counted), 0.01, turns=turns)
+        ten = _timed(lambda: list(other.search(limit=10)))
+        yield in_turns(f"its first ten, {at}", ten, _timed(lambda: list(one.search(limit=10))),
+                       1.5, turns=turns)  # fmt: skip
+        yield alone(f"its first ten, {many:,} jobs", ten, 0.01, turns=turns)
+        index = _bare_index(Path(folder) / "many" / FILE_NAME)
+        for what, words in (("hit", "fox moss"), ("miss", "zebra")):
+            search = _timed(partial(_found, other, words))
+            bare = _timed(partial(index, words))
+            yield in_turns(f"search of 24 among {many:,}, {what} / bare FTS5", search, bare, 3.0,
+                           turns=turns)  # fmt: skip
+        yield _pending(Path(folder) / "pending", min(many, 2_500), turns=turns)
+        yield _page(Path(folder) / "page", 24 if many < 2_000 else 300, turns=turns)
+        yield alone(
+            f"spend this month by model, {many:,} jobs",
+            _timed(lambda: other.spend_by("model")),
+            0.01,
+            turns=turns,
+        )
+
+
+def _found(history: History, words: str) -> list[Generation]:
+    return list(history.search(words, limit=24))
+
+
+def _home(folder: Path, count: int) -> Studio:
+    """Return a studio whose home has so many generations, all with the same small picture."""
+    studio = Studio("demo", home=folder, demo_seconds=0)
+    kept = studio.generate("a fox", quiet=True)[0].path
+    verbs = journal.open_journal(folder)
+    for first in range(0, count - 1, CHUNK_ROWS):
+        numbers = range(first, min(first + CHUNK_ROWS, count - 1))
+        verbs.intend(*(draft(_prompt(number), provider="demo", price="0.04") for number in numbers))
+    verbs.close()
+    digest = f"sha256:{kept.stem.partition('-')[2]}"
+    with closing(sqlite3.connect(folder / FILE_NAME)) as db, db:
+        db.execute(
+            "INSERT INTO images (job, place, digest, media_type, width, height, size, filtered)"
+            " SELECT id, 0, ?, 'image/png', 8, 6, 100, 0 FROM jobs WHERE state = 'intent'",
+            (digest,),
+        )
+        db.execute(
+            "UPDATE jobs SET state = 'done', pictures = 1, cost = price, request_id = id,"
+            " seconds = 5, lease_until = 0, created_at = created_at - (? - seq) * 7"
+            " WHERE state = 'intent'",
+            (count,),
+        )
+        db.execute("ANALYZE")
+    return studio
+
+
+def _prompt(number: int) -> str:
+    chosen = (WORDS[number // len(WORDS) ** place % len(WORDS)] for place in range(4))
+    return f"{' '.join(chosen)}, number {number}"
+
+
+def _bare_index(path: Path) -> Callable[[str], list[object]]:
+    """Return a search of an FTS5 table of the same prompts, and of nothing else."""
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE VIRTUAL TABLE bare USING fts5(words, tokenize='trigram')")
+    with closing(sqlite3.connect(path)) as source:
+        rows = source.execute("SELECT seq, words FROM jobs").fetchall()
+    db.executemany("INSERT INTO bare (rowid, words) VALUES (?, ?)", rows)
+
+    def search(words: str) -> list[object]:
+        quoted = " ".join(f'"{word}"' for word in words.split())
+        found = "SELECT rowid FROM bare WHERE bare MATCH ? ORDER BY rowid DESC LIMIT 24"
+        return db.execute(found, (quoted,)).fetchall()
+
+    return search
+
+
+def _pending(folder: Path, count: int, *, turns: int) -> Line:
+    """Measure the look-up for reuse while many paid jobs are out."""
+    verbs = journal.open_journal(folder)
+    ids = verbs.intend(*(draft(_prompt(number), price="0.04") for number in range(count)))
+    verbs.together(*(partial(verbs.apply, job, journal.Submitting()) for job in ids))
+    verbs.together(*(partial(verbs.apply, job, journal.Submitted("{}", job)) for job in ids))
+    wanted = draft("a prompt that nobody has asked for", price=str(Decimal("0.04"))).request
+
+    def look() -> None:
+        assert verbs.find(wanted.fingerprint, "fal") is None
+        assert verbs.find_pending(wanted.fingerprint, "fal", "https://queue.test") == []
+
+    with closing(verbs):
+        return alone(f"look-up for reuse, {count:,} jobs pending", _timed(look), 0.003, turns=turns)
+
+
+def _page(folder: Path, count: int, *, turns: int) -> Line:
+    """Measure a page of twelve of the History tab: records, values and small copies."""
+    queue = FakeQueue(picture_bytes=1_500_000)
+    with queue.serve() as url:
+        studio = Studio("kkiai", base_url=url, api_key="made-up", home=folder, schemas="off")
+        for job in [studio.start(f"fox {number}") for number in range(count)]:
+            job.result(60)
+    history = studio.history
+
+    def page() -> None:
+        for record in history.page(limit=13):
+            made = history.recall(record)
+            assert made is not None
+            history.thumbnail(made)
+
+    what = f"History tab: a page of twelve of {count:,}, small copies made"
+    return alone(what, _timed(page), 0.2, turns=turns)

@@ -1,4 +1,4 @@
-"""One trial: a fresh server, a fresh process that is measured, and what both of them say."""
+"""One trial: a fresh queue, a fresh process that is measured, and what both of them say."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.bench.contender import WARM_UP_PROMPT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.fakequeue import queue_process
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
-LONGEST_TRIAL_SECONDS = 400.0
+MAX_TRIAL_SECONDS = 400.0
+OWN_TICKETS = ("--ticket-base", "")  # fal-client follows the addresses of its tickets
 
 CONTENDERS = {
     "fal-client": [str(BENCH_PYTHON), "-m", "tests.bench.contender_fal"],
@@ -63,6 +61,7 @@ class Trial:
         requests: Requests to the queue a job; pictures are not counted.
         polls: Status requests a job.
         connections: Connections in all.
+        took: Seconds for all jobs.
         cpu_seconds: The client's processor time a job.
         peak_bytes: The most memory that the client's process had.
         errors: What went wrong; a job that is not known counts.
@@ -73,47 +72,39 @@ class Trial:
     requests: float
     polls: float
     connections: int
+    took: float
     cpu_seconds: float
     peak_bytes: int
     errors: list[str]
 
 
 def run_trial(name: str, work: Work) -> Trial:
-    """Let a contender do the work, alone on a server of its own.
+    """Let a contender do the work, alone on a queue of its own.
 
     Raises:
         RuntimeError: Its process failed.
     """
-    with server(work.picture_bytes) as base_url, tempfile.TemporaryDirectory() as folder:
+    options = ("--seconds", "prompt", "--picture-bytes", str(work.picture_bytes), *OWN_TICKETS)
+    with queue_process(*options) as queue, tempfile.TemporaryDirectory() as folder:
         plan = {
-            "base_url": base_url,
+            "base_url": queue.url,
             "seconds": work.seconds,
             "together": work.together,
             "save": work.save,
             "known": work.known,
             "folder": folder,
         }
-        report = _run(CONTENDERS[name], plan)
-        with urllib.request.urlopen(f"{base_url}/facts", timeout=30) as answer:  # noqa: S310 - ours
-            facts = json.load(answer)
+        report = run_process(CONTENDERS[name], plan)
+        facts = queue.facts()
     return _judge(work, report, facts)
 
 
-@contextmanager
-def server(picture_bytes: int) -> Iterator[str]:
-    """Run the queue in a process of its own and give its address."""
-    command = [sys.executable, "-m", "tests.bench.server", str(picture_bytes)]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.terminate()
+def run_process(command: Sequence[str], plan: dict[str, Any]) -> dict[str, Any]:
+    """Run a process with a plan on its input, and return what it reports as JSON.
 
-
-def _run(command: list[str], plan: dict[str, Any]) -> dict[str, Any]:
+    Raises:
+        RuntimeError: It failed.
+    """
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -121,7 +112,7 @@ def _run(command: list[str], plan: dict[str, Any]) -> dict[str, Any]:
         input=json.dumps(plan),
         capture_output=True,
         text=True,
-        timeout=LONGEST_TRIAL_SECONDS,
+        timeout=MAX_TRIAL_SECONDS,
         check=False,
     )
     if done.returncode:
@@ -133,15 +124,16 @@ def _run(command: list[str], plan: dict[str, Any]) -> dict[str, Any]:
 
 def _judge(work: Work, report: dict[str, Any], facts: dict[str, Any]) -> Trial:
     jobs = {name: job for name, job in facts["jobs"].items() if job["prompt"] != WARM_UP_PROMPT}
-    asked = sum((Counter(job["asked"]) for job in jobs.values()), Counter())
+    asked: Counter[str] = sum((Counter(job["asked"]) for job in jobs.values()), Counter())
     count = len(work.seconds)
     missing = count - len(report["known"])
     return Trial(
         delays=[moment - jobs[name]["ready"] for name, moment in report["known"].items()],
         saved=[moment - jobs[name]["ready"] for name, moment in report["saved"].items()],
-        requests=asked.total() / count,
+        requests=1 + (asked.total() - asked["media"]) / count,  # the submit is not one of a job
         polls=asked["status"] / count,
         connections=facts["connections"],
+        took=report["took"],
         cpu_seconds=report["cpu_seconds"] / count,
         peak_bytes=report["peak_bytes"],
         errors=report["errors"] or ["a result is missing"] * missing,

@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.jupyter_server import FrontEnd, JupyterServer, running_server
 from tests.browser.notebook_page import screenshot
+from tests.browser.widget_page import WidgetPage, open_widget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -69,6 +70,51 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     if request.node.stash.get(FAILED, False):
         screenshot(page, f"failed-{request.node.name}")
     context.close()
+
+
+@pytest.fixture(scope="session")
+def pages(browser: Browser) -> Iterator[Callable[[JupyterServer], Page]]:
+    """Return a function that gives the page of a server, which many tests share in turn."""
+    shared: dict[str, Page] = {}
+
+    def get(server: JupyterServer) -> Page:
+        if server.url not in shared:
+            window = {"width": WINDOW["width"], "height": WINDOW["height"]}
+            context = browser.new_context(viewport=window)  # type: ignore[arg-type]
+            context.set_default_timeout(EXPECT_MS)
+            context.grant_permissions(["clipboard-read", "clipboard-write"])
+            shared[server.url] = context.new_page()
+        return shared[server.url]
+
+    yield get
+    for page in shared.values():
+        page.context.close()
+
+
+@pytest.fixture
+def form(
+    pages: Callable[[JupyterServer], Page],
+    server: JupyterServer,
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., WidgetPage]]:
+    """Return a function that shows a new widget in each front end; a failure is photographed."""
+    page = pages(server)
+    yield lambda arguments="": open_widget(page, server, arguments)
+    if request.node.stash.get(FAILED, False):
+        screenshot(page, f"failed-{request.node.name}")
+        page.goto("about:blank")  # whatever is wrong with it, the next test gets another
+
+
+@pytest.fixture
+def lab_form(
+    pages: Callable[[JupyterServer], Page], lab: JupyterServer, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., WidgetPage]]:
+    """Return the same for JupyterLab alone."""
+    page = pages(lab)
+    yield lambda arguments="": open_widget(page, lab, arguments)
+    if request.node.stash.get(FAILED, False):
+        screenshot(page, f"failed-{request.node.name}")
+        page.goto("about:blank")
 
 
 @pytest.fixture(scope="session")

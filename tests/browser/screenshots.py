@@ -1,112 +1,176 @@
-"""Photographs every state of the widget: `python -m tests.browser.screenshots`.
+"""Photographs every state of the widget: `python -m tests.browser.screenshots [light|dark ...]`.
 
-Light and dark in JupyterLab, and 420 pixels wide in Voila; the files are in build/screenshots.
+JupyterLab at 768, 1280 and 1920 pixels, Voila at 360, light and dark; the files are in
+build/screenshots.
 """
 
-from __future__ import annotations
-
+import re
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUMS, FLAGS
-from tests.browser.jupyter_server import running_server
+from tests.browser.jupyter_server import FrontEnd, JupyterServer, running_server
 from tests.browser.notebook_page import SHOTS
+from tests.browser.test_widget_kept import RESTART
 from tests.browser.widget_page import WidgetPage, open_widget
-
-if TYPE_CHECKING:
-    from tests.browser.jupyter_server import FrontEnd, JupyterServer
 
 Theme = Literal["light", "dark"]
 
-SCENES: tuple[tuple[FrontEnd, Theme, int], ...] = (
-    ("lab", "light", 1280),
-    ("lab", "dark", 1280),
-    ("voila", "light", 420),
+WIDTHS: tuple[tuple[FrontEnd, int], ...] = (
+    ("lab", 768),
+    ("lab", 1280),
+    ("lab", 1920),
+    ("voila", 360),
 )
 MOUNTAINS = "Layered mountains at dusk, soft fog, pale sun, screen print"
 LIGHTHOUSE = "A lighthouse at dusk, soft fog, long exposure"
-DEMO_SECONDS = "6"
-HEIGHT = 2200  # what overflows JupyterLab's scroller would be cut off
+DEMO_SECONDS = "3"
+HEIGHT = 2400  # what overflows JupyterLab's scroller would be cut off
 FADE_MS = 400.0  # so that no picture catches a transition half-way
 
 
-def main() -> None:
+def main(themes: Sequence[str]) -> int:
     """Photograph all scenes."""
     path = next(filter(None, map(shutil.which, CHROMIUMS)))
     SHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        for front_end, theme, width in SCENES:
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                running_server(
-                    front_end,
-                    Path(folder),
-                    theme=theme,
-                    settings={"IMAGEN_DEMO_SECONDS": DEMO_SECONDS},
-                ) as server,
-            ):
-                _photograph(browser, server, theme, width)
+        for theme in ("light", "dark"):
+            for front_end in ("lab", "voila"):
+                if themes and theme not in themes:
+                    continue
+                with (
+                    tempfile.TemporaryDirectory() as folder,
+                    running_server(
+                        front_end,
+                        Path(folder),
+                        theme=theme,
+                        settings={"IMAGEN_DEMO_SECONDS": DEMO_SECONDS},
+                    ) as server,
+                ):
+                    for width in (w for f, w in WIDTHS if f == front_end):
+                        _photograph(browser, server, theme, width)
         browser.close()
+    return 0
 
 
 def _photograph(browser: Browser, server: JupyterServer, theme: Theme, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, device_scale_factor=1.5)
-    widget = open_widget(page, server, "pictures.ipynb", "num_images=4, aspect_ratio='16:9'")
-    stem = f"widget-{theme}-{width}"
-    _shoot(widget, f"{stem}-1-idle")
-
-    widget.generate.click()
-    expect(widget.trouble).to_be_visible()
-    _shoot(widget, f"{stem}-2-no-prompt")
-
-    widget.make(MOUNTAINS)
-    expect(widget.status).to_contain_text("In the queue")
-    _shoot(widget, f"{stem}-3-queue")
-    expect(widget.status).to_contain_text("Image ")
-    _shoot(widget, f"{stem}-4-running")
-    expect(widget.cards).to_have_count(4)
-    _shoot(widget, f"{stem}-5-done")
-
-    widget.cards.first.get_by_role("button", name="Open large").click()
-    _shoot_page(widget, f"{stem}-6-large")
-    page.keyboard.press("Escape")
-    widget.button("Copy as code").first.click()
-    _shoot_page(widget, f"{stem}-7-code")
-    page.keyboard.press("Escape")
-
-    widget.make(LIGHTHOUSE)
-    expect(widget.generate).to_be_enabled()
-    widget.make(f"{MOUNTAINS}, seen from the sea")
-    expect(widget.root.locator(".imagen-job")).to_have_count(3)
-    expect(widget.generate).to_be_enabled()
-    _shoot(widget, f"{stem}-8-several")
-    expect(widget.cards).to_have_count(12)
-
-    widget.button("Advanced").click()
-    widget.make(f"{LIGHTHOUSE} [demo:fail]")
-    expect(widget.trouble).to_be_visible()
-    _shoot(widget, f"{stem}-9-error")
-
-    widget.button("History").click()
-    expect(widget.entries).to_have_count(3)
-    _shoot(widget, f"{stem}-10-history")
+    defaults = "num_images=4, aspect_ratio='16:9', model='nano-banana-2'"
+    camera = Camera(open_widget(page, server, defaults), f"widget-{theme}-{width}")
+    _make(camera)
+    _look(camera)
+    _edit(camera)
+    _history(camera)
+    if server.front_end == "lab":
+        camera.widget.button("Create").click()
+        camera.widget.make(f"{LIGHTHOUSE} [demo:slow=60]")
+        expect(camera.widget.status).to_contain_text(" s · demo")
+        page.evaluate(RESTART)
+        expect(page.get_by_text("The kernel was restarted")).to_be_visible()
+        camera.whole("restarted")
     page.close()
 
 
-def _shoot(widget: WidgetPage, name: str) -> None:
-    widget.page.wait_for_timeout(FADE_MS)
-    widget.root.screenshot(path=SHOTS / f"{name}.png")
+class Camera:
+    """Takes numbered pictures of one widget."""
+
+    def __init__(self, widget: WidgetPage, stem: str) -> None:
+        self.widget, self._stem, self._number = widget, stem, 0
+
+    def form(self, name: str) -> None:
+        """Photograph the widget."""
+        self.widget.page.wait_for_timeout(FADE_MS)
+        self.widget.root.screenshot(path=self._path(name))
+
+    def whole(self, name: str) -> None:
+        """Photograph the whole page."""
+        self.widget.page.wait_for_timeout(FADE_MS)
+        self.widget.page.screenshot(path=self._path(name))
+
+    def _path(self, name: str) -> Path:
+        self._number += 1
+        return SHOTS / f"{self._stem}-{self._number:02}-{name}.png"
 
 
-def _shoot_page(widget: WidgetPage, name: str) -> None:
-    widget.page.wait_for_timeout(FADE_MS)
-    widget.page.screenshot(path=SHOTS / f"{name}.png")
+def _make(camera: Camera) -> None:
+    widget = camera.widget
+    camera.form("idle")
+    widget.generate.click()
+    expect(widget.trouble).to_be_visible()
+    camera.form("no-prompt")
+    widget.root.locator(".imagen-pick").click()
+    camera.whole("chooser")
+    widget.page.keyboard.press("Escape")
+    widget.make(f"{MOUNTAINS} [demo:queue=2]")
+    expect(widget.status).to_contain_text("In the queue")
+    camera.form("queue")
+    expect(widget.status).to_contain_text(re.compile("Image |Drawing"))
+    camera.form("running")
+    expect(widget.cards).to_have_count(4)
+    camera.form("done")
+
+
+def _look(camera: Camera) -> None:
+    widget, press = camera.widget, camera.widget.page.keyboard.press
+    widget.cards.first.get_by_role("button", name="Open large").click()
+    camera.whole("large")
+    press("Escape")
+    widget.button("Copy as code").first.click()
+    camera.whole("code")
+    press("Escape")
+    for card in (widget.cards.first, widget.cards.last):
+        card.get_by_role("button", name="Compare").click()
+    camera.whole("compare")
+    press("Escape")
+
+
+def _edit(camera: Camera) -> None:
+    widget = camera.widget
+    widget.cards.first.get_by_role("button", name="Edit", exact=True).click()
+    expect(widget.inputs).to_have_count(1)
+    camera.form("edit")
+    widget.choose("fal-ai/gpt-image-1.5/edit")
+    widget.button("Paint a mask").click()
+    widget.paint((0.1, 0.2), (0.9, 0.25), (0.3, 0.4))
+    camera.form("mask")
+    widget.button("Done").click()
+    widget.make("make it night")
+    expect(widget.generate).to_be_enabled()
+    widget.make("make it snow")
+    expect(widget.root.locator(".imagen-job")).to_have_count(3)
+    camera.form("several")
+    expect(widget.cards).to_have_count(12)
+    widget.choose("qwen image")
+    widget.button("Advanced").click()
+    widget.root.get_by_role("textbox", name="LoRAs").fill('[{"path": "harbour.safetensors"]')
+    widget.page.keyboard.press("Tab")
+    camera.form("bad-value")
+    widget.root.get_by_role("button", name="LoRAs: leave it").click()
+    widget.make(f"{LIGHTHOUSE} [demo:fail]")
+    expect(widget.trouble).to_be_visible()
+    camera.form("error")
+
+
+def _history(camera: Camera) -> None:
+    widget = camera.widget
+    widget.button("History").click()
+    expect(widget.entries.first).to_be_visible()
+    widget.button("4 stars").first.click()
+    camera.form("history")
+    widget.root.get_by_role("checkbox").first.click()
+    camera.form("ticked")
+    widget.button("Delete").click()
+    expect(widget.button("Undo")).to_be_visible()
+    camera.form("deleted")
+    widget.button("Undo").click()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

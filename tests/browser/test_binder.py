@@ -226,7 +226,7 @@ def test_the_first_link_opens_the_quickstart_and_all_its_cells_run(
     assert str(binder.home / "imagen") in shown  # these are not the committed outputs
     assert shown.count("<img") >= 3
     assert "Traceback" not in shown
-    pictures = page.get_by_alt_text("a forest in mist").filter(visible=True)
+    pictures = page.get_by_alt_text("a snowy night").filter(visible=True)
     expect(pictures.first).to_be_in_viewport()  # where the cells have scrolled to
 
 

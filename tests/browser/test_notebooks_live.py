@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-APP = "04_studio.ipynb"
+APP = "05_studio.ipynb"
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != APP])

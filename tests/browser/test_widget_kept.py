@@ -1,26 +1,33 @@
 """What stays: pictures in the saved notebook, history over kernels, a live status meanwhile."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 
+from tests.browser.jupyter_server import JupyterServer
 from tests.browser.notebook_page import open_notebook, run_all, save_notebook, start_cell
-from tests.browser.widget_page import find_widget, open_widget
-
-if TYPE_CHECKING:
-    from tests.browser.jupyter_server import JupyterServer
+from tests.browser.widget_page import CELL, WidgetPage, find_widget, open_cells
 
 pytestmark = pytest.mark.browser
 
-MOST_BYTES_AN_IMAGE = 150_000
+MAX_BYTES_A_PICTURE = 150_000
+MAX_KEPT_BYTES = 2_100_000
 RESTART = "() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
 SHUT_DOWN = "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
+THIRTY = """
+for number in range(30):
+    await widget.generate(prompt=f"fox number {number}", num_images=4)
+"""
+MOVING = """(root) => root.getAnimations({ subtree: true })
+    .filter((one) => one.playState === "running").length"""
+
+
+def open_widget(page: Page, server: JupyterServer, name: str, arguments: str = "") -> WidgetPage:
+    return open_cells(page, server, name, [CELL.format(arguments)])
 
 
 @pytest.mark.parametrize("front_end", ["lab", "notebook7"])  # Voila shows no later updates
@@ -47,10 +54,33 @@ def test_four_2k_pictures_are_in_the_saved_notebook_for_150_kb_each(
     save_notebook(page)
 
     saved = lab.root / "saved.ipynb"
-    assert saved.stat().st_size - before <= 4 * MOST_BYTES_AN_IMAGE
-    exported, _ = HTMLExporter().from_filename(str(saved))  # type: ignore[no-untyped-call]  # nbconvert is untyped
+    assert saved.stat().st_size - before <= 4 * MAX_BYTES_A_PICTURE
+    exported, _ = HTMLExporter().from_filename(str(saved))  # type: ignore[no-untyped-call]
     assert exported.count('alt="four large foxes"') == 4
     assert "widgets" not in json.loads(saved.read_text())["metadata"]
+
+
+@pytest.mark.timeout(600)
+def test_thirty_jobs_leave_all_pictures_in_the_notebook_and_the_form_out_of_any_box(
+    page: Page, notebook7: JupyterServer
+) -> None:
+    widget = open_cells(page, notebook7, "thirty.ipynb", [CELL.format(""), THIRTY])
+    expect(widget.root.get_by_text("of 24 earlier jobs are in History")).to_be_visible()
+    box = widget.root.evaluate("""(root) => {
+        const area = root.closest(".jp-Cell-outputArea");
+        return [area.clientHeight, area.scrollHeight, root.offsetHeight];
+    }""")
+    assert box[0] >= box[2]  # the form is seen whole
+    assert abs(box[0] - box[1]) <= 2
+
+    save_notebook(page)
+    page.evaluate(SHUT_DOWN)
+    saved = notebook7.root / "thirty.ipynb"
+    assert saved.stat().st_size <= MAX_KEPT_BYTES
+    open_notebook(page, notebook7, "thirty.ipynb")
+
+    expect(page.locator(".imagen-kept img")).to_have_count(120)
+    expect(page.get_by_role("img", name="fox number 0").first).to_be_visible()
 
 
 def test_a_notebook_opened_without_its_kernel_shows_the_pictures_and_a_note(
@@ -71,6 +101,34 @@ def test_a_notebook_opened_without_its_kernel_shows_the_pictures_and_a_note(
     assert picture.evaluate("image => image.naturalWidth") > 500
 
 
+@pytest.mark.parametrize("front_end", ["lab", "notebook7"])
+def test_a_restarted_kernel_is_said_in_one_line_and_its_job_can_be_fetched(
+    page: Page, front_end: str, request: pytest.FixtureRequest
+) -> None:
+    server: JupyterServer = request.getfixturevalue(front_end)
+    widget = open_widget(page, server, "restarted.ipynb")
+    widget.make(f"a fox of a dead kernel in {front_end} [demo:slow=8]")
+    expect(widget.status).to_contain_text(re.compile(r"\d s · demo"))
+    page.evaluate(RESTART)
+
+    dead = page.locator(".imagen.jupyter-widgets-disconnected")
+    expect(dead.get_by_text("The kernel was restarted: run the cell again")).to_be_visible()
+    assert dead.evaluate(MOVING) == 0
+    icons = "e => getComputedStyle(e, '::before').content === 'none'"
+    loose = dead.locator(".jupyter-widgets-disconnected")
+    assert all(node.evaluate(icons) for node in loose.all()[:20])
+    run_all(page)
+    widget = find_widget(page)
+
+    expect(
+        widget.root.get_by_text("1 job of an earlier kernel can still be fetched.")
+    ).to_be_visible()
+    assert "paid" not in widget.root.inner_text()
+    widget.button("Fetch").click()
+    expect(widget.cards).to_have_count(1)
+    expect(widget.button("Fetch")).to_be_hidden()
+
+
 def test_the_history_survives_the_kernel_and_brings_settings_back(
     page: Page, lab: JupyterServer
 ) -> None:
@@ -85,30 +143,17 @@ def test_the_history_survives_the_kernel_and_brings_settings_back(
     search.fill("first kernel")
     search.press("Enter")
     expect(widget.entries).to_have_count(1)
-    widget.button("Use settings").click()
+    widget.entries.get_by_role("button", name="Show these pictures").click()
+    expect(widget.cards).to_have_count(1)
+    widget.button("History").click()
+    widget.entries.get_by_role("button", name="Use settings").click()
 
     expect(widget.prompt).to_have_value("a fox of the first kernel")
     expect(widget.button("9:16")).to_have_attribute("aria-pressed", "true")
 
 
-def test_earlier_pictures_can_be_shown_again(page: Page, lab: JupyterServer) -> None:
-    widget = open_widget(page, lab, "again.ipynb")
-    widget.make_and_wait("a fox to show again")
-    page.evaluate(RESTART)
-    run_all(page)
-    widget = find_widget(page)
-    widget.button("History").click()
-
-    widget.entries.first.get_by_role("button", name="Show these pictures again").click()
-
-    expect(widget.cards).to_have_count(1)
-
-
 def test_the_status_goes_on_while_another_cell_sleeps(page: Page, lab: JupyterServer) -> None:
-    cells = (
-        "from imagen_widget._widget import ImagenWidget\nwidget = ImagenWidget()\nwidget",
-        "import time\nprint('asleep')\ntime.sleep(8)\nprint('awake')",
-    )
+    cells = (CELL.format(""), "import time\nprint('asleep')\ntime.sleep(8)\nprint('awake')")
     lab.write_notebook("busy.ipynb", cells)
     open_notebook(page, lab, "busy.ipynb")
     start_cell(page, 0)
@@ -126,3 +171,19 @@ def test_the_status_goes_on_while_another_cell_sleeps(page: Page, lab: JupyterSe
     expect(page.get_by_text("awake", exact=True)).to_have_count(0)
     widget.button("Cancel").click()
     expect(widget.status).to_have_text("Cancelled, not billed.", timeout=15_000)
+
+
+def test_a_job_of_more_than_twenty_seconds_that_ends_in_a_hidden_tab_is_told(
+    lab_form: Callable[..., WidgetPage],
+) -> None:
+    widget = lab_form()
+    page = widget.page
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
+    )
+
+    widget.make_and_wait("a patient fox [demo:slow=21]")
+
+    page.wait_for_function("document.title.startsWith('✓ 1 image')")
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_function("!document.title.startsWith('✓')")

@@ -1,39 +1,43 @@
-"""The widget in each front end: type, choose, generate, see, cancel, err, retry, save."""
+"""The widget in each front end: type, choose, generate, see, edit, compare, cancel, err, save."""
 
-from __future__ import annotations
-
+import io
 import re
-from typing import TYPE_CHECKING
+import zipfile
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, expect
 
-from tests.browser.widget_page import MEAN_COLOUR, open_widget
-
-if TYPE_CHECKING:
-    from tests.browser.jupyter_server import JupyterServer
+from tests.browser.jupyter_server import JupyterServer
+from tests.browser.widget_page import MEAN_COLOUR, WidgetPage, kept_pictures
 
 pytestmark = pytest.mark.browser
+
+Form = Callable[..., WidgetPage]
 
 FOCUSED = """() => {
     const node = document.activeElement;
     if (!node?.closest(".imagen")) return "";
     return node.innerText || node.ariaLabel || node.title || node.tagName;
 }"""
-MOST_COLOUR_DIFFERENCE = 12  # of 255: the picture on the page is a small WebP copy
+MAX_COLOUR_DIFFERENCE = 12  # of 255: the picture on the page is a small WebP copy
+MASKED = "model='fal-ai/gpt-image-1.5/edit'"
 
 
-def kept_pictures(server: JupyterServer) -> set[str]:
-    """Return the paths of all pictures that the server's kernels have kept."""
-    folder = server.home / "imagen" / "images"
-    return {str(path) for path in folder.rglob("sha256-*") if ".part" not in path.name}
+def png(colour: str = "teal", size: tuple[int, int] = (80, 60)) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", size, colour).save(sink, "PNG")
+    return sink.getvalue()
+
+
+# ------------------------------------------------------------------------------ from text
 
 
 def test_the_colours_on_the_page_are_those_of_the_picture_on_disk(
-    page: Page, server: JupyterServer
+    form: Form, server: JupyterServer
 ) -> None:
-    widget = open_widget(page, server, "colours.ipynb")
+    widget = form()
     before = kept_pictures(server)
     widget.button("16:9").click()
 
@@ -45,7 +49,7 @@ def test_the_colours_on_the_page_are_those_of_the_picture_on_disk(
         true = kept.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     shown = widget.cards.locator("img").first.evaluate(MEAN_COLOUR)
     assert isinstance(true, tuple)
-    assert all(abs(a - b) <= MOST_COLOUR_DIFFERENCE for a, b in zip(true, shown, strict=True)), (
+    assert all(abs(a - b) <= MAX_COLOUR_DIFFERENCE for a, b in zip(true, shown, strict=True)), (
         true,
         shown,
     )
@@ -55,8 +59,8 @@ def test_the_colours_on_the_page_are_those_of_the_picture_on_disk(
     )
 
 
-def test_a_double_click_is_one_job(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "double.ipynb")
+def test_a_double_click_is_one_job(form: Form, server: JupyterServer) -> None:
+    widget = form()
     before = kept_pictures(server)
     widget.prompt.fill(f"a double fox in {server.front_end}")
 
@@ -67,8 +71,8 @@ def test_a_double_click_is_one_job(page: Page, server: JupyterServer) -> None:
     assert len(kept_pictures(server) - before) == 1
 
 
-def test_a_cancelled_job_says_so_and_shows_no_picture(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "cancel.ipynb")
+def test_a_cancelled_job_says_so_and_shows_no_picture(form: Form) -> None:
+    widget = form()
     widget.make("a slow fox [demo:slow=60]")
     expect(widget.status).to_contain_text(re.compile(r"\d s · demo"))
 
@@ -79,11 +83,13 @@ def test_a_cancelled_job_says_so_and_shows_no_picture(page: Page, server: Jupyte
     expect(widget.button("Cancel")).to_be_disabled()
 
 
-def test_an_error_says_what_to_do_and_retry_starts_again(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "error.ipynb")
+def test_an_error_is_said_once_and_retry_starts_again(form: Form) -> None:
+    widget = form()
     widget.make("a lost fox [demo:fail] [demo:slow=2]")
     expect(widget.trouble).to_contain_text("run it again")
     expect(widget.status).to_contain_text("Failed after")
+    said = widget.trouble.locator("strong").inner_text()
+    assert widget.root.inner_text().count(said) == 1
 
     widget.button("Retry").click()
 
@@ -93,74 +99,262 @@ def test_an_error_says_what_to_do_and_retry_starts_again(page: Page, server: Jup
     expect(widget.cards).to_have_count(0)
 
 
-def test_the_form_follows_the_model(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "model.ipynb")
-    model = widget.root.get_by_role("combobox", name="Model")
+def test_the_form_follows_the_model_and_any_endpoint_can_be_typed(form: Form) -> None:
+    widget = form()
+    expect(widget.button("2K")).to_be_visible()
 
-    model.select_option("Imagen 4 Fast")
+    widget.choose("flux dev")
     expect(widget.button("2K")).to_be_hidden()
-    model.select_option("Nano Banana 2")
-
+    expect(widget.button("custom")).to_be_visible()
+    widget.choose("nano banana 2")
     expect(widget.button("4K")).to_be_visible()
     expect(widget.button("21:9")).to_be_visible()
+    widget.choose("someone/some-new-model")
+
+    expect(widget.root.locator(".imagen-pick")).to_contain_text("someone/some-new-model")
+    expect(widget.root.get_by_role("textbox", name="Other fields")).to_be_visible()
 
 
-def test_save_downloads_the_original_file(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "save.ipynb")
+def test_the_chooser_is_searched_and_narrowed(form: Form) -> None:
+    widget = form()
+    widget.root.locator(".imagen-pick").click()
+    options = widget.root.get_by_role("option")
+    everything = options.count()
+
+    widget.button("mask").click()
+    assert 0 < options.count() < everything
+    widget.chooser.fill("gpt 1.5")
+    expect(options.first).to_contain_text("GPT Image 1.5")
+    widget.page.keyboard.press("Escape")
+
+    expect(widget.chooser).to_be_hidden()
+    assert widget.page.evaluate(FOCUSED).startswith("Imagen 4")
+
+
+def test_json_that_does_not_parse_greys_generate_and_says_where(lab_form: Form) -> None:
+    widget = lab_form("model='qwen-image', prompt='a fox'")
+    widget.button("Advanced").click()
+
+    widget.root.get_by_role("textbox", name="LoRAs").fill('[{"path": "x"]')
+    widget.page.keyboard.press("Tab")
+
+    expect(widget.root.get_by_text("line 1, column 14")).to_be_visible()
+    expect(widget.generate).to_be_disabled()
+    expect(widget.root.locator(".imagen-stop")).to_contain_text("first")
+
+
+def test_a_field_is_given_and_left_to_the_model_again(form: Form) -> None:
+    widget = form()
+    widget.button("16:9").click()
+    leave = widget.button("Aspect ratio: leave it to the model")
+
+    leave.click()
+
+    expect(leave).to_be_hidden()
+    expect(widget.button("1:1")).to_have_attribute("aria-pressed", "true")
+
+
+# -------------------------------------------------------------------------------- pictures
+
+
+def test_save_downloads_the_original_file(form: Form, server: JupyterServer) -> None:
+    widget = form()
     before = kept_pictures(server)
     widget.make_and_wait("a fox to keep")
     (path,) = kept_pictures(server) - before
 
-    with page.expect_download() as download:
+    with widget.page.expect_download() as download:
         widget.button("Save").click()
 
-    saved = download.value.path()
-    with Image.open(saved) as copy, Image.open(path) as kept:
+    with Image.open(download.value.path()) as copy, Image.open(path) as kept:
         assert copy.tobytes() == kept.tobytes()
         assert "a fox to keep" in str(copy.info)
     expect(widget.root.get_by_text(download.value.suggested_filename)).to_be_visible()
 
 
-def test_a_picture_opens_large_and_escape_closes_it(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "large.ipynb", "num_images=2")
+def test_a_picture_opens_large_as_the_original_with_arrows_zoom_and_escape(form: Form) -> None:
+    widget = form("num_images=2, resolution='2K'")
     widget.make_and_wait("a large fox", pictures=2)
-    first, second = (widget.root.get_by_role("dialog", name=f"Image {n} of 2") for n in (1, 2))
+    picture = widget.dialog.get_by_role("img")
 
     widget.cards.first.get_by_role("button", name="Open large").click()
-    expect(first).to_be_visible()
-    page.keyboard.press("ArrowRight")
-    expect(second).to_be_visible()
-    expect(first).to_be_hidden()
-    page.keyboard.press("Escape")
+    expect(widget.dialog).to_contain_text("a large fox")
+    widget.page.wait_for_function(
+        "document.querySelector('dialog.imagen-view img').naturalWidth > 1500"
+    )
+    expect(widget.button("Previous")).to_be_disabled()
+    widget.page.keyboard.press("ArrowRight")
+    expect(widget.button("Next")).to_be_disabled()
+    before = picture.bounding_box()
+    widget.page.keyboard.press("+")
+    after = picture.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] > before["width"]
+    widget.page.keyboard.press("Escape")
 
-    expect(second).to_be_hidden()
+    expect(widget.dialog).to_be_hidden()
 
 
-def test_the_settings_can_be_copied_as_code(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "code.ipynb", "aspect_ratio='3:4'")
+def test_two_cards_are_compared_with_a_slider(form: Form) -> None:
+    widget = form("num_images=2")
+    widget.make_and_wait("a fox beside a fox", pictures=2)
+
+    for card in (widget.cards.first, widget.cards.last):
+        card.get_by_role("button", name="Compare").click()
+
+    expect(widget.dialog).to_contain_text("The same: model, prompt")
+    expect(widget.dialog.get_by_role("img")).to_have_count(2)
+    slider = widget.dialog.get_by_role("slider", name="From A to B")
+    slider.fill("20")
+    assert "20%" in str(widget.dialog.locator(".imagen-stage").get_attribute("style"))
+    widget.page.keyboard.press("Escape")
+
+
+def test_the_settings_can_be_copied_as_code(form: Form) -> None:
+    widget = form("aspect_ratio='3:4', model='nano-banana-2'")
     widget.make_and_wait("a fox as code")
 
     widget.button("Copy as code").click()
 
     dialog = widget.root.get_by_role("dialog", name="These settings as code")
-    expect(dialog.get_by_text("%imagen a fox as code --ar 3:4")).to_be_visible()
-    expect(dialog.get_by_text("generate('a fox as code', aspect_ratio='3:4')")).to_be_visible()
+    magic = re.compile(r"%imagen a fox as code -m nano-banana-2 --ar 3:4 -s \d+")
+    expect(dialog.get_by_text(magic)).to_be_visible()
+    python = "generate('a fox as code', model='nano-banana-2', aspect_ratio='3:4', seed="
+    expect(dialog.get_by_text(python)).to_be_visible()
+    widget.page.keyboard.press("Escape")
 
 
-def test_all_of_it_works_by_keyboard_alone(page: Page, server: JupyterServer) -> None:
-    widget = open_widget(page, server, "keyboard.ipynb")
+def test_same_again_keeps_the_seed_and_vary_makes_four(form: Form) -> None:
+    widget = form("model='nano-banana-2'")
+    widget.make_and_wait("a fox to repeat")
+    seed = re.search(r"seed (\d+)", widget.status.inner_text())
+    assert seed is not None
+
+    widget.button("Same again").click()
+    expect(widget.cards).to_have_count(2)
+    expect(widget.status).to_contain_text(f"seed {seed[1]}")
+    widget.button("Vary").first.click()
+
+    expect(widget.cards).to_have_count(6)
+
+
+# ------------------------------------------------------------------------------ pictures in
+
+
+def test_pictures_are_uploaded_dropped_and_pasted_ordered_and_removed(form: Form) -> None:
+    widget = form("model='nano-banana-2-edit'")
+
+    with widget.page.expect_file_chooser() as chooser:
+        widget.button("Drop, paste or choose").click()
+    file: FilePayload = {"name": "red.png", "mimeType": "image/png", "buffer": png("red")}
+    chooser.value.set_files([file])
+    expect(widget.inputs).to_have_count(1)
+    widget.give_file("drop", png("blue"), "blue.png")
+    expect(widget.inputs).to_have_count(2)
+    widget.give_file("paste", png("lime"), "lime.png")
+    expect(widget.inputs).to_have_count(3)
+
+    widget.inputs.last.click()
+    widget.button("Move left").click()
+    expect(widget.inputs.nth(1)).to_have_attribute("aria-label", "Picture 2: lime.png")
+    widget.inputs.first.drag_to(widget.inputs.last)
+    expect(widget.inputs.last).to_have_attribute("aria-label", "Picture 3: red.png")
+    widget.button("Remove").click()
+
+    expect(widget.inputs).to_have_count(2)
+
+
+def test_a_card_is_edited_twice_and_says_where_it_came_from(form: Form) -> None:
+    widget = form("model='nano-banana-2'")
+    widget.make_and_wait("a fox to edit")
+
+    widget.button("Edit").click()
+    expect(widget.inputs).to_have_count(1)
+    expect(widget.root.locator(".imagen-pick")).to_contain_text("Edit")
+    widget.make_and_wait("make it night")
+    widget.cards.first.get_by_role("button", name="Edit", exact=True).click()
+    expect(widget.prompt).to_have_value("")
+    widget.make_and_wait("make it snow")
+
+    origin = widget.cards.first.get_by_role("button", name="of make it night")
+    expect(origin).to_be_visible()
+    origin.click()
+    expect(widget.root.locator(".imagen-job")).to_have_count(3)
+
+
+def test_a_mask_is_painted_erased_and_sent(form: Form) -> None:
+    widget = form(MASKED)
+    widget.give_file("drop", png("teal", (640, 480)))
+    expect(widget.inputs).to_have_count(1)
+
+    widget.button("Paint a mask").click()
+    painted = widget.root.locator(".imagen-mask-editor [role=status]")
+    expect(painted).to_have_text("0 % painted")
+    widget.paint((0.1, 0.2), (0.9, 0.2))
+    expect(painted).not_to_have_text("0 % painted")
+    more = painted.inner_text()
+    widget.button("Eraser").click()
+    widget.paint((0.6, 0.2), (0.9, 0.2))
+    expect(painted).not_to_have_text(more)
+    widget.button("Undo").click()
+    expect(painted).to_have_text(more)
+    widget.button("Done").click()
+
+    expect(widget.inputs.first.get_by_text("mask", exact=True)).to_be_visible()
+    widget.make_and_wait("a lake in the sky")
+    widget.button("Change the mask").click()
+    expect(painted).to_have_text(more)
+    widget.button("Remove mask").click()
+    expect(widget.inputs.first.get_by_text("mask", exact=True)).to_be_hidden()
+
+
+# ---------------------------------------------------------------------------------- history
+
+
+def test_the_history_is_searched_starred_saved_deleted_and_brought_back(form: Form) -> None:
+    widget = form("num_images=2")
+    name = "an unmistakable fox"
+    widget.make_and_wait(name, pictures=2)
+    widget.button("History").click()
+    search = widget.root.get_by_role("textbox", name="Search")
+    search.fill(name)
+    search.press("Enter")
+    expect(widget.entries).to_have_count(1)
+
+    widget.button("4 stars").click()
+    expect(widget.root.get_by_role("group", name="Rating: 4 of 5")).to_be_visible()
+    widget.root.get_by_role("checkbox", name=f"Select: {name}").click()
+    with widget.page.expect_download() as download:
+        widget.button("Save 1 as zip").click()
+    assert len(zipfile.ZipFile(download.value.path()).namelist()) == 2
+    widget.button("Delete").click()
+    expect(widget.entries).to_have_count(0)
+    expect(widget.root.get_by_text("the bill stays")).to_be_visible()
+    widget.button("Undo").click()
+    expect(widget.entries).to_have_count(1)
+    widget.root.get_by_role("checkbox", name=f"Select: {name}").click()
+    widget.button("Delete").click()
+    widget.root.get_by_role("button", name="Remove:").click()
+
+    expect(widget.root.get_by_role("button", name="Remove:")).to_have_count(0)
+
+
+def test_all_of_it_works_by_keyboard_alone(form: Form) -> None:
+    widget = form("model='nano-banana-2'")
+    keyboard = widget.page.keyboard
     widget.prompt.focus()
-    page.keyboard.type("a fox by keyboard")
-    page.keyboard.press("Shift+Enter")
-    page.keyboard.type("on two lines")
+    keyboard.type("a fox by keyboard")
+    keyboard.press("Shift+Enter")
+    keyboard.type("on two lines")
 
-    page.keyboard.press("ControlOrMeta+Enter")
+    keyboard.press("ControlOrMeta+Enter")
 
     expect(widget.cards).to_have_count(1)
     assert widget.prompt.input_value() == "a fox by keyboard\non two lines"
     reached = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate(FOCUSED).strip())
-    for stop in ("16:9", "Images", "2K", "Advanced", "Generate", "Save"):
+    for _ in range(50):
+        keyboard.press("Tab")
+        reached.append(widget.page.evaluate(FOCUSED).strip())
+    for stop in ("16:9", "Images", "2K", "Advanced", "Generate", "Edit", "Vary", "Save"):
         assert stop in reached, (stop, reached)

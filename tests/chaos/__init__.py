@@ -1,1 +1,1 @@
-"""Promises about money, kept while processes are killed and fight for the same files."""
+"""What holds about money while processes are killed, lines break and gateways answer oddly."""

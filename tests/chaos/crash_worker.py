@@ -1,37 +1,37 @@
-"""A process that dies at a named point: `… -m tests.chaos.crash_worker URL HOME POINT PROMPT`.
+"""A process that dies at a named point: `python -m tests.chaos.crash_worker POINT PROMPT`.
 
-Dying means SIGKILL: nothing is flushed, closed or cleaned up. Without such a point, or at one that
-the provider knows ("-"), it does its work to the end.
+Dying means SIGKILL: nothing is flushed, closed or cleaned up. At a point that only the provider
+sees it does its work to the end, or until somebody else kills it. Settings come from the
+environment, as a user's do.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
-from imagen_widget import ImageRequest, _bridge, _store
-from imagen_widget._generate._engine import engine_for
-from imagen_widget._generate._work import Work
-from imagen_widget._journal import _table as _journal_table
-from imagen_widget._settings import load_settings
+from imagen_widget import Job, Submitted, start
+from tests.jobs import journal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-STEPS = (
-    *("start", "intent", "submitting", "answered", "promised", "watching", "watched", "result"),
-    *("completed", "fetched", "kept", "downloaded", "done"),
-)
-CANCELLING = "cancel asked"
-INSIDE: dict[str, tuple[object, str]] = {
-    "in the ticket's transaction": (_journal_table, "keep_ticket"),
-    "picture written, not named": (Path, "replace"),
-    "picture named, not synced": (_store, "sync_folder"),
-    "in the pictures' transaction": (_journal_table, "keep_images"),
+STATES = {
+    "Submitting": "submitting",
+    "Submitted": "submitted",
+    "Completed": "completed",
+    "Kept": "done",
 }
+PICTURE = "the picture's file is named"
+CANCELLING = "the provider has the cancellation"
+POINTS = (
+    *("before the intent", "after the intent"),
+    *(f"{moment} {event}" for event in STATES for moment in ("before", "while", "after")),
+    *(f"before {PICTURE}", f"after {PICTURE}"),
+)
 
 
 def die(*_: object, **__: object) -> NoReturn:
@@ -40,41 +40,62 @@ def die(*_: object, **__: object) -> NoReturn:
     raise AssertionError
 
 
-async def work(url: str, home: Path, point: str, prompt: str) -> None:
-    """Do one job, and die at the point."""
-    settings = load_settings(
-        provider="kkiai",
-        api_key="made-up",
-        base_url=url,
-        home=home,
-        poll_seconds=0.02,
-        environ={},
-    )
-    job: Work
+def dying(function: Callable[..., Any], when: str, wanted: Callable[..., bool]) -> Any:
+    """Return a function that dies before or after its work if its arguments are the wanted ones."""
 
-    def step(name: str) -> None:
-        if name == point:
+    def instead(*args: Any, **kwargs: Any) -> Any:
+        if when == "before" and wanted(*args):
             die()
-        if point == CANCELLING and name == "promised":
-            job.cancel()
+        found = function(*args, **kwargs)
+        if when == "after" and wanted(*args):
+            die()
+        return found
 
-    job = Work(
-        ImageRequest.create(prompt, num_images=2),
-        settings,
-        engine_for(settings),
-        report=lambda _: None,
-        step=step,
-    )
-    await job.run(reuse=False)
+    return instead
 
 
-def main(url: str, home: str, point: str, prompt: str) -> None:
-    """Do one job on the package's own loop thread."""
-    if point in INSIDE:
-        place, name = INSIDE[point]
-        deadly: Callable[..., NoReturn] = die
-        setattr(place, name, deadly)
-    _bridge.run(work, url, Path(home), point, prompt)
+class Uncommitted(sqlite3.Connection):
+    """A connection whose process dies when a state is written and not yet committed."""
+
+    state = ""
+    written = False
+
+    def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
+        if statement == "COMMIT" and self.written:
+            die()
+        self.written = self.written or (
+            statement.startswith("UPDATE jobs") and self.state in map(str, values)
+        )
+        return super().execute(statement, values)
+
+
+def prepare(point: str) -> None:
+    """Have this process die at a point of its work."""
+    when, _, what = point.partition(" ")
+    verbs: Any = journal.Journal
+    if what == "the intent":
+        verbs.intend = dying(verbs.intend, when, lambda *_: True)
+    elif what == PICTURE:
+        Path.replace = dying(Path.replace, when, lambda *_: True)  # type: ignore[method-assign]
+    elif when == "while":
+        Uncommitted.state = STATES[what]
+        sqlite3.connect = functools.partial(sqlite3.connect, factory=Uncommitted)  # type: ignore[assignment]
+    else:
+        verbs.apply = dying(verbs.apply, when, lambda *args: type(args[2]).__name__ == what)
+
+
+def main(point: str, prompt: str) -> None:
+    """Do one job."""
+    if point in POINTS:
+        prepare(point)
+    handle: list[Job] = []
+
+    def on_event(event: object) -> None:
+        if point == CANCELLING and isinstance(event, Submitted):
+            handle[0].request_cancel()
+
+    handle.append(start(prompt, num_images=2, on_event=on_event))
+    handle[0].result()
 
 
 if __name__ == "__main__":

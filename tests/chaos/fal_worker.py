@@ -1,7 +1,7 @@
-"""The official client against a queue whose lines break: `python -m tests.chaos.fal_worker URL N`.
+"""The official client at a queue whose lines break: `python -m tests.chaos.fal_worker URL N`.
 
-Its queue's address is turned to the loopback server; nothing else is changed. It reports how many
-submits ended in an exception.
+The address of its queue is that of the loopback server; nothing else is changed. It reports how
+many submits ended in an exception.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The journal comes before money: no POST without its row, and none where no row can be written."""
+"""The journal comes before money: no POST without its row, and none if no row can be written."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget import ImageRequest, _bridge, generate, start
-from imagen_widget.errors import JournalError
-from tests.billing import Fault, Provider
+from imagen_widget import errors, generate, start
+from tests import books
 from tests.chaos.counts import POSTS, show
-from tests.chaos.server import Server, serving
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from tests.fakequeue import FakeQueue, Received
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -28,57 +24,29 @@ AT_ONCE = 50
 FULL_DISK_BYTES = 8 * 1024
 
 
-class Auditor(Provider):
-    """A provider that reads the client's journal, file and all, when the first byte arrives."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(polls=0)
-        self.written_down: set[str] = set()
-        self.found = 0
-        self._file = home / "journal.sqlite3"
-
-    def first_byte(self) -> None:
-        uri = f"file:{self._file}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
-            rows = db.execute("SELECT prompt FROM jobs WHERE state = 'submitting'").fetchall()
-        self.written_down = {prompt for (prompt,) in rows}
-
-    def handle(self, method: str, path: str, body: bytes = b"") -> Fault:
-        if method == "POST":
-            self.found += any(f'"{prompt}"'.encode() in body for prompt in self.written_down)
-        return super().handle(method, path, body)
-
-
-@pytest.fixture
-def auditor() -> Auditor:
-    return Auditor(Path(os.environ["IMAGEN_HOME"]))
-
-
-@pytest.fixture(autouse=True)
-def server(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serving(auditor, at_first_byte=auditor.first_byte) as server:
-        monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
-        monkeypatch.setenv("IMAGEN_API_KEY", "made-up")
-        monkeypatch.setenv("IMAGEN_BASE_URL", server.url)
-        monkeypatch.setenv("IMAGEN_POLL_SECONDS", "0.02")
-        yield server
-        _bridge.close()
-
-
 def test_the_row_is_on_disk_when_the_first_byte_of_its_post_arrives(
-    auditor: Auditor, capsys: pytest.CaptureFixture[str]
+    queue: FakeQueue, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    written_down: set[str] = set()
+    found: list[bool] = []
+
+    def look() -> None:
+        written_down.update(row.prompt for row in books.rows() if row.state == "submitting")
+
+    def compare(request: Received) -> None:
+        found.append(request.arguments["prompt"] in written_down)
+
+    queue.first_byte, queue.before["submit"] = look, compare
     for first in range(0, POSTS, AT_ONCE):
-        numbers = range(first, min(first + AT_ONCE, POSTS))
-        for job in [start(ImageRequest.create(f"fox {number}")) for number in numbers]:
+        for job in [start(f"fox {n}") for n in range(first, min(first + AT_ONCE, POSTS))]:
             job.result(120)
 
-    show(capsys, f"journal before money: {auditor.found} of {auditor.posts} rows were on disk")
-    assert (auditor.found, auditor.posts) == (POSTS, POSTS)
+    show(capsys, f"journal before money: {sum(found)} of {queue.posts} rows were on disk")
+    assert found == [True] * POSTS
 
 
 def no_file(home: Path) -> None:
-    (home / "journal.sqlite3").mkdir(parents=True)
+    (home / books.FILE_NAME).mkdir(parents=True)
 
 
 def no_folder(home: Path) -> None:
@@ -87,50 +55,58 @@ def no_folder(home: Path) -> None:
 
 def no_database(home: Path) -> None:
     home.mkdir()
-    (home / "journal.sqlite3").write_bytes(b"something else altogether " * 100)
+    (home / books.FILE_NAME).write_bytes(b"something else altogether " * 100)
 
 
 def newer_database(home: Path) -> None:
     home.mkdir()
-    with closing(sqlite3.connect(home / "journal.sqlite3")) as db:
+    with closing(sqlite3.connect(home / books.FILE_NAME)) as db:
         db.execute("PRAGMA user_version = 99")
 
 
-def no_table(home: Path) -> None:
-    generate("a first fox")
-    _bridge.close()
-    with closing(sqlite3.connect(home / "journal.sqlite3")) as db:
-        db.execute("DROP TABLE images")
-        db.execute("DROP TABLE jobs")
+@pytest.mark.parametrize("spoil", [no_file, no_folder, no_database, newer_database])
+def test_without_a_journal_nothing_is_sent(queue: FakeQueue, spoil: Callable[[Path], None]) -> None:
+    spoil(books.home())
 
-
-@pytest.mark.parametrize("spoil", [no_file, no_folder, no_database, newer_database, no_table])
-def test_without_a_journal_nothing_is_sent(auditor: Auditor, spoil: Callable[[Path], None]) -> None:
-    spoil(Path(os.environ["IMAGEN_HOME"]))
-    before = auditor.posts
-
-    with pytest.raises(JournalError):
+    with pytest.raises(errors.JournalError, match=r"Nothing was sent|newer"):
         generate("a red fox")
 
-    assert auditor.posts == before
+    assert queue.posts == 0
+
+
+def test_a_journal_whose_tables_are_gone_sends_nothing(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    generate("a first fox")
+    end_loop()
+    for table in ("images", "jobs"):
+        books.write(f"DROP TABLE {table}")
+
+    with pytest.raises(errors.JournalError):
+        generate("a red fox")
+
+    assert queue.posts == 1
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep the file locked, as another program may."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 def test_a_journal_that_another_program_keeps_locked_sends_nothing(
-    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagen_widget._journal import _file as _journal_file
-
     generate("a first fox")
-    _bridge.close()
-    monkeypatch.setattr(_journal_file, "BUSY_SECONDS", 0.2)
-    home = Path(os.environ["IMAGEN_HOME"])
-    with closing(sqlite3.connect(home / "journal.sqlite3", isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    end_loop()
+    monkeypatch.setattr("imagen_widget._journal.sqlite.BUSY_SECONDS", 0.2)
 
-        with pytest.raises(JournalError, match="locked"):
-            generate("a red fox")
+    with locked(books.home() / books.FILE_NAME), pytest.raises(errors.JournalError, match="locked"):
+        generate("a red fox")
 
-    assert auditor.posts == 1
+    assert queue.posts == 1
 
 
 ON_A_FULL_DISK = f"""
@@ -146,11 +122,12 @@ except JournalError as error:
 """
 
 
-def test_on_a_full_disk_nothing_is_sent(auditor: Auditor) -> None:
+def test_on_a_full_disk_nothing_is_sent(queue: FakeQueue) -> None:
     assert hasattr(resource, "RLIMIT_FSIZE")
 
     done = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK],
+        env=os.environ,
         capture_output=True,
         text=True,
         check=False,
@@ -158,4 +135,4 @@ def test_on_a_full_disk_nothing_is_sent(auditor: Auditor) -> None:
     )
 
     assert "Nothing was sent" in done.stdout, done.stderr
-    assert auditor.posts == 0
+    assert queue.posts == 0

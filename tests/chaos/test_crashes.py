@@ -2,150 +2,212 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from imagen_widget import History, _bridge, generate
-from imagen_widget._journal import Journal, State
-from imagen_widget._picture import inspect
-from imagen_widget._store import Store
-from imagen_widget.errors import JobCancelled, SubmitUncertain
-from tests.billing import Fault, Provider
-from tests.chaos.counts import CRASHES, show
-from tests.chaos.crash_worker import CANCELLING, INSIDE, STEPS
-from tests.chaos.server import Server, serving
+from imagen_widget import History, errors, generate, sweep
+from tests import books
+from tests.chaos.counts import CRASHES, SERIES_KILLS, SERIES_ROWS, show
+from tests.chaos.crash_worker import CANCELLING, PICTURE, POINTS
+from tests.fakequeue import FakeQueue
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600), pytest.mark.usefixtures("quick")]
 
 ROOT = Path(__file__).parents[2]
 WORK_SECONDS = 60
-FIRST_BYTE, ACCEPTED = "the provider has the first byte", "the provider has accepted"
-POINTS = (*STEPS, CANCELLING, *INSIDE, FIRST_BYTE, ACCEPTED)
+IN_FLIGHT = 5  # rows of a series
+FIRST_BYTE = "the provider has the first byte"
+SEEN = {  # by the provider: the route, and whether before or after it has decided its answer
+    "the provider has the request": ("submit", "before"),
+    "the provider has accepted": ("submit", "after"),
+    "the provider is asked for the status": ("status", "before"),
+    "the provider has told the status": ("status", "after"),
+    "the provider is asked for the result": ("result", "before"),
+    "the provider has told the result": ("result", "after"),
+    "the provider is asked for a picture": ("media", "before"),
+    "the provider has sent a picture": ("media", "after"),
+    CANCELLING: ("cancel", "after"),
+}
+WITHOUT_TICKET = {  # the POST may be out, and no answer is on disk
+    *("after Submitting", "before Submitted", "while Submitted"),
+    *(FIRST_BYTE, "the provider has the request", "the provider has accepted"),
+}
 
 
-class Killer(Provider):
-    """A provider that can kill its client at a moment that only a provider sees."""
+class Victim:
+    """A process that is killed at a moment that the provider sees."""
 
-    point = ""
-    victim: subprocess.Popen[bytes] | None = None
+    def __init__(self, queue: FakeQueue) -> None:
+        self._queue = queue
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def kill(self) -> None:
-        if self.victim is not None:
-            self.victim.kill()
-            self.victim.wait(WORK_SECONDS)
-            self.victim = None
+    def kill(self, *_: object) -> None:
+        """Kill it once; it is dead when this returns."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(WORK_SECONDS)
 
-    def first_byte(self) -> None:
-        if self.point == FIRST_BYTE:
-            self.kill()
+    @contextmanager
+    def at(self, point: str) -> Iterator[None]:
+        """Kill it at a point, if that is one that the provider sees."""
+        if point == FIRST_BYTE:
+            self._queue.first_byte = self.kill
+        elif point in SEEN:
+            route, when = SEEN[point]
+            getattr(self._queue, when)[route] = self.kill
+        yield
+        self._queue.first_byte = lambda: None
+        self._queue.before.clear()
+        self._queue.after.clear()
 
-    def handle(self, method: str, path: str, body: bytes = b"") -> Fault:
-        reply = super().handle(method, path, body)
-        if method == "POST" and self.point == ACCEPTED:
-            self.kill()
-        return reply
+    def run(self, module: str, *arguments: str) -> int:
+        """Run a module until it ends or is killed, and return how it ended."""
+        command = [sys.executable, "-m", module, *arguments]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            self._process = process
+            try:
+                ended = process.wait(WORK_SECONDS)
+            finally:
+                self._process = None
+                process.kill()
+        with urllib.request.urlopen(f"{os.environ['IMAGEN_BASE_URL']}/facts"):
+            return ended  # the queue has dealt with what the dead one had asked
 
 
 @pytest.fixture
-def killer() -> Killer:
-    return Killer()
+def victim(queue: FakeQueue) -> Victim:
+    return Victim(queue)
 
 
-@pytest.fixture
-def server(killer: Killer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serving(killer, at_first_byte=killer.first_byte) as server:
-        monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
-        monkeypatch.setenv("IMAGEN_API_KEY", "made-up")
-        monkeypatch.setenv("IMAGEN_BASE_URL", server.url)
-        monkeypatch.setenv("IMAGEN_POLL_SECONDS", "0.02")
-        monkeypatch.setenv("IMAGEN_TIMEOUT", "30")
-        yield server
-        _bridge.close()
-
-
-def crash(killer: Killer, url: str, home: Path, point: str, prompt: str) -> None:
-    """Have a process die at a point of its work."""
-    killer.point = ""
-    killer.polls = float("inf") if point == CANCELLING else 1
-    arguments = [url, str(home), "-" if point in {FIRST_BYTE, ACCEPTED} else point, prompt]
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.crash_worker", *arguments], cwd=ROOT
-    )
-    killer.victim, killer.point = worker, point
-    try:
-        assert worker.wait(WORK_SECONDS) == -signal.SIGKILL, f"it did not die at: {point}"
-    finally:
-        killer.victim, killer.point = None, ""
-        worker.kill()
-        worker.wait(WORK_SECONDS)
-
-
-def whole_pictures(home: Path) -> int:
-    """Count the visible pictures, each of which must be whole and what its name says."""
-    store = Store(home)
-    files = [path for path in (home / "images").rglob("sha256-*") if ".part-" not in path.name]
+def whole_pictures() -> int:
+    """Count the visible pictures, each of which must be what its name says."""
+    folder = books.home() / "images"
+    files = [path for path in folder.rglob("sha256-*") if ".part-" not in path.name]
     for path in files:
-        inspect(path.read_bytes())
-        assert store.verify(path.stem.replace("-", ":", 1))
+        assert path.stem == f"sha256-{sha256(path.read_bytes()).hexdigest()}"
     return len(files)
 
 
 def test_at_no_point_does_a_crash_lose_or_double_a_paid_picture(
-    killer: Killer, server: Server, capsys: pytest.CaptureFixture[str]
+    queue: FakeQueue, victim: Victim, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = Path(os.environ["IMAGEN_HOME"])
+    points = (*POINTS, FIRST_BYTE, *SEEN)
     unknown: Counter[str] = Counter()
-    parts = 0
-    for point in POINTS:
+    for index, point in enumerate(points):
         for number in range(CRASHES):
             prompt = f"{point} {number}"
-            crash(killer, server.url, home, point, prompt)
-            whole_pictures(home)
-            posts = killer.posts
-            killer.finish()
-            killer.polls = 1
+            queue.polls = math.inf if point == CANCELLING else 0
+            with victim.at(point):
+                ended = victim.run("tests.chaos.crash_worker", point, prompt)
+            assert ended == -signal.SIGKILL, f"it did not die: {point}"
+            whole_pictures()
+            posts = queue.posts
+            queue.finish()
 
-            if number % 2 == 0:  # the next process begins, and either resumes
+            if (index + number) % 2 == 0:  # the next process begins, and either resumes
                 resumed = History().resume_all()
                 assert [type(r.error) for r in resumed if r.error] == (
-                    [JobCancelled] if point == CANCELLING else []
+                    [errors.JobCancelled] if point == CANCELLING else []
                 )
-            assert killer.posts == posts, f"resuming sent something for money: {point}"
+            assert queue.posts == posts, f"resuming sent something for money: {point}"
             try:
                 generate(prompt, num_images=2, reuse=True)  # or just runs the cell again
-            except SubmitUncertain:
+            except errors.SubmitUncertain:
                 unknown[point] += 1
 
-            assert killer.paid[prompt] <= 1, f"paid twice: {point}"
-            state = next(r.state for r in Journal(home).rows() if r.request.prompt == prompt)
-            assert state is (State.UNKNOWN if unknown[point] > number else State.DONE), point
-            parts += Store(home).sweep_parts(older_than_seconds=-1)
+            assert queue.paid[prompt] <= 1, f"paid twice: {point}"
+            ends = {row.state for row in books.rows() if row.prompt == prompt} - {"failed"}
+            wanted = {"unknown"} if unknown[point] > number else {"done"}
+            assert ends - {"cancelled"} == wanted, point
 
-    done = {row.request.prompt for row in Journal(home).rows(state=State.DONE)}
-    known = done | {row.request.prompt for row in Journal(home).unknown()}
-    lost = [prompt for prompt in killer.paid if prompt not in known]
+    done = [row.prompt for row in books.rows() if row.state == "done"]
+    known = {row.prompt for row in books.rows() if row.state in {"done", "unknown"}}
+    lost = [prompt for prompt in queue.paid if prompt not in known]
     show(
         capsys,
-        f"SIGKILL at {len(POINTS)} points, {CRASHES} times each: {len(lost)} of "
-        f"{killer.paid.total()} paid jobs lost, {killer.duplicates} paid twice, 0 partial pictures "
-        f"visible; {unknown.total()} without a ticket stand as unknown and were not sent again, "
-        f"{parts} .part files swept",
+        f"SIGKILL at {len(points)} points, {CRASHES} times each: {len(lost)} of "
+        f"{queue.paid.total()} paid jobs lost, {queue.duplicates} paid twice, 0 partial pictures "
+        f"visible; {unknown.total()} without a ticket are unknown and were not sent again",
     )
-    assert not lost
-    assert killer.duplicates == 0
-    assert whole_pictures(home) >= 2 * len(done) - len(done)
-    assert set(unknown) <= {
-        *("submitting", "answered", "in the ticket's transaction"),
-        *(FIRST_BYTE, ACCEPTED),
-    }
+    assert lost == []
+    assert queue.duplicates == 0
+    assert set(unknown) == WITHOUT_TICKET
+    assert len(done) == len(set(done))
+    assert whole_pictures() == 2 * len(done)
     assert History().verify() == []
+
+
+def test_what_a_dead_process_left_half_written_is_swept(queue: FakeQueue, victim: Victim) -> None:
+    victim.run("tests.chaos.crash_worker", f"before {PICTURE}", "a red fox")
+    parts = list((books.home() / "images").rglob("*.part-*"))
+    for part in parts:
+        os.utime(part, (0, 0))  # an hour has passed
+
+    History().resume()
+
+    assert len(parts) >= 1
+    assert not any(part.exists() for part in parts)
+    assert books.states() == ["done"]
+
+
+# ----------------------------------------------------------------------------------- whole series
+
+MOMENTS = (
+    *(("submit", "before"), ("submit", "after"), ("status", "before"), ("status", "after")),
+    *(("result", "before"), ("result", "after"), ("media", "before"), ("media", "after")),
+    *(("submit", "after"), ("result", "before")),
+)
+
+
+def test_a_series_killed_at_many_moments_is_finished_by_another_process_and_no_row_is_paid_twice(
+    queue: FakeQueue, victim: Victim, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("tests.chaos.series_worker", str(SERIES_ROWS), str(IN_FLIGHT))
+    for number, (route, when) in enumerate(MOMENTS[:SERIES_KILLS]):
+        done = SERIES_ROWS * (number + 1) // (2 * SERIES_KILLS)
+
+        def hook(_: object, done: int = done) -> None:
+            if queue.count("media") >= done:
+                victim.kill()
+
+        getattr(queue, when)[route] = hook
+        assert victim.run(*arguments) == -signal.SIGKILL, (route, when)
+        queue.before.clear()
+        queue.after.clear()
+    by_the_dead = {row.owner for row in books.rows() if row.state != "waiting"}
+
+    numbers = range(SERIES_ROWS)
+    series = sweep("fox {number}", number=numbers, name="chaos").run(
+        quiet=True, max_in_flight=IN_FLIGHT
+    )
+
+    states = series.status_counts
+    rows = books.rows()
+    remembered = {row.prompt for row in rows if row.state in {"done", "unknown"}}
+    lost = set(queue.paid) - remembered
+    show(
+        capsys,
+        f"a series of {SERIES_ROWS} rows killed {SERIES_KILLS} times: {queue.duplicates} rows paid "
+        f"twice, {len(lost)} lost; {states['done']} done, {states['unknown']} unknown",
+    )
+    assert queue.duplicates == 0
+    assert lost == set()
+    assert len(rows) == SERIES_ROWS == states["done"] + states["unknown"]
+    assert states["unknown"] <= IN_FLIGHT * SERIES_KILLS  # the rows that were out without a ticket
+    assert len(by_the_dead) >= SERIES_KILLS
+    assert len(series.generations) == states["done"]
+    posts = queue.posts
+    series.run(quiet=True)
+    assert queue.posts == posts

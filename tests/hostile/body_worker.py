@@ -11,16 +11,12 @@ import gc
 import json
 import resource
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 
-from imagen_widget._client import ImagenClient, _collect
-from imagen_widget._protocol._ticket import make_ticket
-from imagen_widget._request import ImageRequest
-from imagen_widget._settings import load_settings
+from imagen_widget import ImagenClient, ImageRequest, Ticket
 from imagen_widget.errors import ImagenError
 
 ENDPOINT = "fal-ai/imagen4/preview"
@@ -40,26 +36,25 @@ def peak_bytes() -> int:
 
 async def meet(url: str, what: str, seconds: float) -> dict[str, object]:
     """Ask for one thing; return the line that the user would see, and the growth in MB."""
-    _collect.RESULT_SECONDS = seconds
-    settings = load_settings(provider="kkiai", base_url=url, api_key="made-up", timeout=seconds)
-    if what == "stream":
-        settings = replace(settings, provider=replace(settings.provider, streams=True))
-    ticket = make_ticket(ENDPOINT, what, provider="kkiai", base_url=url)
+    path = f"/fal-ai/imagen4/requests/{what}"
+    extra = ("status_path", f"{path}/status"), ("response_path", path), ("cancel_path", path)
+    ticket = Ticket("fal", url, ENDPOINT, what, extra=extra)
+    name = "fal" if what == "stream" else "kkiai"
     impatient = (lambda _: anyio.lowlevel.checkpoint()) if what == "picture" else anyio.sleep
-    async with ImagenClient(settings=settings, sleep=impatient) as client:
+    async with ImagenClient(name, base_url=url, api_key="made-up", sleep=impatient) as client:
         await client.request_cancel(ticket)  # everything is imported and warm now
         gc.collect()
         before = peak_bytes()
         try:
             match what:
                 case "submit":
-                    await client.submit(ImageRequest.create("a fox"))
+                    await client.submit(ImageRequest.create("a fox"), timeout=seconds)
                 case "result":
-                    await client.result(ticket)
+                    await client.result(ticket, timeout=seconds)
                 case "picture":
-                    await client.fetch(f"{url}/one.png")
+                    await client.fetch(f"{url}/one.png", timeout=seconds)
                 case _:
-                    await client.watch(ticket)
+                    await client.watch(ticket, timeout=seconds)
             line = "done"
         except ImagenError as error:
             line = f"{type(error).__name__}: {error}"

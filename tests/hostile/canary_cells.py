@@ -3,10 +3,8 @@
 The kernel's working folder takes the pickles, so that they are searched as well.
 """
 
-from __future__ import annotations
-
 SETUP = """
-import asyncio, contextlib, copy, itertools, logging, pathlib, pickle, sys, traceback
+import asyncio, contextlib, copy, itertools, logging, os, pathlib, pickle, sys, traceback
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, force=True)
 logging.getLogger('asyncio').setLevel(logging.DEBUG)
 %load_ext imagen_widget
@@ -14,6 +12,12 @@ import imagen_widget as iw
 from imagen_widget import *
 from imagen_widget import errors
 numbers = itertools.count()
+
+def the_key():
+    'Return the key from where the user has put it, without a variable that holds it.'
+    typed = pathlib.Path('typed.txt')
+    found = os.environ.get('IMAGEN_API_KEY') or (typed.read_text() if typed.exists() else 'none')
+    return found
 
 def bare(thing, depth=0):
     'Print all that can be seen of a thing, and of what it is made of.'
@@ -55,8 +59,15 @@ print(ticket, outcome, ticket.to_json())
     """
 job = iw.start(ImageRequest.create('a white fox'))
 await job
-for thing in (fox, fox[0], made, made.request, client, client.settings, History(), job,
-              job.progress, ticket, outcome, iw, iw.login):
+studio = Studio()
+series = studio.sweep('a {animal}', animal=['fox', 'owl'], name='animals').run()
+series
+""",
+    "series.grid(); series.plan; series.to_pandas(); models('imagen'); History()",
+    """
+for thing in (fox, fox[0], made, made.request, client, client.settings, client.provider, History(),
+              History().page()[0], job, job.progress, ticket, outcome, studio, studio.settings,
+              series, series.rows[0], iw, iw.login):
     bare(thing)
 """,
     """
@@ -93,6 +104,12 @@ async with ImagenClient(transport=Broken()) as broken:
     "ImagenClient(base_url='nonsense')",
     "generate('a fox', on_event=lambda event: 1 / 0)",
     "generate(5)",
+    # A key where no key belongs: it is refused, and told by its name only.
+    "generate('a fox', model='fal-ai/flux/dev', api_key=the_key())",
+    "start('a fox', model='fal-ai/flux/dev', extra={'key': the_key()})",
+    "sweep('a fox', authorization=[the_key()])",
+    "Studio('kkiai', base_url='http://relay.example', api_key=the_key())",
+    "ImagenClient('fal', api_key=the_key() + ' with more')",
 ]
 
 LAST = """

@@ -10,12 +10,30 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from imagen_widget._protocol._wire import Answer
-from tests.answers import ID, PAGE, RESULT, TICKET
+import httpx
 
 if TYPE_CHECKING:
     import random
 
+ID = "7b1e6d0e-3d9c-4c0f-9a63-0d7a7f3c2d11"
+PATH = f"https://queue.fal.run/fal-ai/imagen4/requests/{ID}"
+PAGE = b"<!DOCTYPE html><html><head><title>Welcome</title></head></html>"
+TICKET: dict[str, Any] = {
+    "status": "IN_QUEUE",
+    "request_id": ID,
+    "response_url": PATH,
+    "status_url": f"{PATH}/status",
+    "cancel_url": f"{PATH}/cancel",
+    "logs": None,
+    "metrics": {},
+    "queue_position": 0,
+}
+RESULT: dict[str, Any] = {
+    "images": [{"url": "https://v3b.fal.media/one.png", "content_type": "image/png"}],
+    "has_nsfw_concepts": [False],
+    "seed": 1234567,
+    "description": "",
+}
 HONEST: list[dict[str, Any]] = [
     TICKET,
     RESULT,
@@ -35,6 +53,9 @@ HONEST: list[dict[str, Any]] = [
     {"status": "CANCELLATION_REQUESTED"},
     {"status": "NOT_FOUND"},
     {"success": True},
+    {"code": 0, "msg": "success", "data": {"task_id": 12345, "status": "success"}},
+    {"created": 1, "data": [{"url": "", "b64_json": "iVBORw0KGgo=", "revised_prompt": "p"}]},
+    {"success": False, "message": "no"},
 ]
 STATUSES = [100, 200, 200, 200, 202, 204, 206, 301, 307, 400, 401, 403, 404, 405, 408, 409, 410]
 STATUSES += [413, 418, 422, 425, 429, 451, 499, 500, 502, 503, 504, 599, 600, 0]
@@ -45,6 +66,7 @@ HEADERS = {
     "x-fal-billable-units": ["0", "1", "-", "NaN"],
     "retry-after": ["0", "-1", "1e400", "soon", "Mon, 01 Jan 0001 00:00:00 GMT"],
     "location": ["https://evil.example", "\x00", "//["],
+    "content-encoding": ["gzip", "deflate", "br", "identity", "", "\x00", "gzip, gzip"],
 }
 NASTY: list[Any] = [
     None, True, False, 0, -1, 10**18, 10**400, 1e308, float("inf"), float("nan"),
@@ -58,11 +80,17 @@ KEYS = ["status", "images", "image", "url", "request_id", "detail", "error", "lo
 KEYS += ["message", "code", "seed", "description", "response", "output", "queue_position", ""]
 
 
-def answer(chance: random.Random) -> Answer:
+def answer(chance: random.Random) -> httpx.Response:
     """Return one hostile answer."""
     names = chance.sample(sorted(HEADERS), chance.randint(0, 3))
     headers = {name: chance.choice(HEADERS[name]) for name in names}
-    return Answer(chance.choice(STATUSES), headers, body(chance))
+    return response(chance.choice(STATUSES), headers, body(chance))
+
+
+def response(status: int, headers: dict[str, str], content: bytes) -> httpx.Response:
+    """Return an answer as a transport gives it."""
+    raw = [(name.encode(), value.encode("utf-8", "replace")) for name, value in headers.items()]
+    return httpx.Response(status, headers=raw, stream=httpx.ByteStream(content))
 
 
 def body(chance: random.Random) -> bytes:
@@ -75,7 +103,7 @@ def body(chance: random.Random) -> bytes:
     return raw if kind < 0.7 else mangle(raw, chance)
 
 
-def value(chance: random.Random) -> Any:  # noqa: ANN401 - JSON
+def value(chance: random.Random) -> Any:
     """Return an honest object with some of its values replaced."""
     found: Any = copy.deepcopy(chance.choice(HONEST))
     for _ in range(chance.randint(0, 4)):
@@ -103,7 +131,7 @@ def mangle(data: bytes, chance: random.Random) -> bytes:
     return bytes(mangled)
 
 
-def _replace(node: Any, chance: random.Random) -> Any:  # noqa: ANN401 - JSON
+def _replace(node: Any, chance: random.Random) -> Any:
     """Replace one value somewhere below a node, or the node itself."""
     if chance.random() < 0.2 or not isinstance(node, dict | list) or not node:
         return copy.deepcopy(chance.choice(NASTY))

@@ -6,25 +6,22 @@ that echoes the key wherever it can. Then everything that was written or sent is
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
+from tests.fakequeue import FakeQueue, Received, Reply
 from tests.hostile.canary import KEY, files_below, forms, leaks
 from tests.hostile.canary_cells import cells
-from tests.hostile.server import Received, Server, response
-from tests.test_header import PICTURES
 
-if TYPE_CHECKING:
-    import asyncio
-    from pathlib import Path
-
-pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
+pytestmark = pytest.mark.kernel
 
 ON_PURPOSE = (".env", "typed.txt")  # where the user put the key
 CELL_SECONDS = 60
@@ -34,68 +31,75 @@ MODES = {
     ".env": ("Verbose",),
     "login": ("Verbose",),
 }
-FEWEST_BYTES = 300_000
+MIN_BYTES = 300_000
 
 
 class Recording(NotebookClient):
     """Runs a notebook and keeps every message of the kernel."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - nbclient's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.messages: list[bytes] = []
 
-    def process_message(self, msg: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401 - nbclient's own
+    def process_message(self, msg: dict[str, Any], *args: Any) -> Any:
         """Keep a message, with its buffers, before it is dealt with."""
         self.messages.append(json.dumps(msg["content"], default=str).encode())
         self.messages += [bytes(buffer) for buffer in msg.get("buffers", ())]
         return super().process_message(msg, *args)
 
 
-class EchoingGateway:
+class EchoingGateway(FakeQueue):
     """A gateway that says the key wherever a gateway can say anything."""
 
     def __init__(self) -> None:
-        self.prompts: dict[str, str] = {}
-        self.asked: dict[str, int] = {}
-        self.stranger = ""
+        super().__init__()
+        self._names = (f"job-{number}" for number in itertools.count(1))
+        self._next = ""
+        self.ids = iter(lambda: self._next, None)
+        for route in ("submit", "status", "result", "cancel"):
+            self.always(route, getattr(self, f"_echo_{route}"))
 
-    async def answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
-        """Answer, and echo the key in the header and the body."""
-        echo = request.headers.get("authorization", "nobody")
-        status, body = self._reply(request, echo)
-        writer.write(response(status, json.dumps(body).encode(), x_echo=echo, set_cookie=echo))
+    def _echo_submit(self, request: Received) -> Reply:
+        echo = self._said(request)
+        if request.arguments["prompt"] == "refuse me":
+            return self._reply(request, 401, {"error": {"message": f"bad token {echo}"}})
+        self._next = next(self._names)
+        body = {"status": "IN_QUEUE", "request_id": self._next, "echo": echo}
+        return self._reply(request, 200, body, accepts=True)
 
-    def _reply(self, request: Received, echo: str) -> tuple[int, dict[str, Any]]:
-        if request.method == "POST":
-            return self._submit(json.loads(request.body)["prompt"], echo)
-        parts = request.target.partition("?")[0].split("/")
-        name = parts[parts.index("requests") + 1]
-        self.asked[name] = self.asked.get(name, 0) + 1
-        broken = self.prompts.get(name) == "break me"
-        if parts[-1] == "status":
-            return self._status(name, echo, broken=broken)
-        if broken:
-            error = {"detail": f"failed for {echo}", "error_type": "internal_error"}
-            return 500, error
-        pictures = [{"url": f"{self.stranger}/one.png?from={name}"}]
-        return 200, {"images": pictures, "description": f"made for {echo}", "seed": 5}
-
-    def _submit(self, prompt: str, echo: str) -> tuple[int, dict[str, Any]]:
-        if prompt == "refuse me":
-            return 401, {"error": {"message": f"bad token {echo}", "code": echo}}
-        name = f"job-{len(self.prompts)}"
-        self.prompts[name] = prompt
-        return 200, {"status": "IN_QUEUE", "request_id": name, "echo": echo}
-
-    def _status(self, name: str, echo: str, *, broken: bool) -> tuple[int, dict[str, Any]]:
-        if self.asked[name] == 1:
+    def _echo_status(self, request: Received) -> Reply:
+        echo, job = self._said(request), self.jobs[request.path.split("/")[-2]]
+        if job.asked["status"] == 1:
             line = {"message": f"worker has {echo}", "level": echo, "timestamp": echo}
-            return 202, {"status": "IN_PROGRESS", "logs": [line]}
-        failure = {"error": f"failed for {echo}", "error_type": echo} if broken else {}
-        return 200, {"status": "COMPLETED", **failure}
+            return self._reply(request, 202, {"status": "IN_PROGRESS", "logs": [line]})
+        broken = {"error": f"failed for {echo}", "error_type": echo}
+        more = broken if job.wish == "break me" else {}
+        return self._reply(request, 200, {"status": "COMPLETED", **more})
+
+    def _echo_result(self, request: Received) -> Reply:
+        echo, name = self._said(request), request.path.split("/")[-1]
+        if self.jobs[name].wish == "break me":
+            error = {"detail": f"failed for {echo}", "error_type": "internal_error"}
+            return self._reply(request, 500, error)
+        pictures = [{"url": f"{self.media_base}/files/{name}/0.png"}]
+        told = {"images": pictures, "description": f"made for {echo}", "seed": 5}
+        return self._reply(request, 200, told)
+
+    def _echo_cancel(self, request: Received) -> Reply:
+        return self._reply(request, 200, {"status": self._said(request)})
+
+    @staticmethod
+    def _said(request: Received) -> str:
+        return request.headers.get("authorization", "nobody")
+
+    def _reply(
+        self, request: Received, status: int, body: dict[str, Any], *, accepts: bool = False
+    ) -> Reply:
+        echo = self._said(request)
+        return Reply(status, body, {"x-echo": echo, "set-cookie": echo}, accepts=accepts)
 
 
-async def _run(folder: Path, source: str, gateway_url: str) -> Recording:
+def _run(folder: Path, source: str, gateway_url: str) -> Recording:
     """Run the notebook in a kernel that finds the key in one place."""
     ours = {
         "HOME": str(folder / "home"),
@@ -130,9 +134,7 @@ async def _run(folder: Path, source: str, gateway_url: str) -> Recording:
         ipython_hist_file=str(folder / "history.sqlite"),
     )
     with (folder / "kernel.log").open("wb") as log:
-        await client.async_execute(
-            env={**os.environ, **ours}, cwd=str(work), stdout=log, stderr=log
-        )
+        client.execute(env={**os.environ, **ours}, cwd=str(work), stdout=log, stderr=log)
     return client
 
 
@@ -145,17 +147,12 @@ def _texts(client: Recording) -> str:
 
 
 @pytest.mark.parametrize("source", MODES)
-async def test_the_key_reaches_its_gateway_and_nothing_else(
+def test_the_key_reaches_its_gateway_and_nothing_else(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gateway = EchoingGateway()
-
-    async def serve_picture(_: Received, writer: asyncio.StreamWriter) -> None:
-        writer.write(response(200, PICTURES["png"], kind="image/png"))
-
-    async with Server(gateway.answer) as own, Server(serve_picture) as stranger:
-        gateway.stranger = stranger.url
-        client = await _run(tmp_path, source, own.url)
+    gateway, stranger = EchoingGateway(), FakeQueue()
+    with gateway.serve() as url, stranger.serve() as gateway.media_base:
+        client = _run(tmp_path, source, url)
 
     notebook = tmp_path / "work" / "saved.ipynb"
     nbformat.write(client.nb, notebook)
@@ -163,37 +160,41 @@ async def test_the_key_reaches_its_gateway_and_nothing_else(
     found = files_below(tmp_path, besides=ON_PURPOSE)
     found[tmp_path / "iopub"] = b"\n".join(client.messages)
     found[tmp_path / "html"] = html.encode()
-    found[tmp_path / "stranger"] = b"".join(request.raw for request in stranger.requests)
+    found[tmp_path / "stranger"] = repr(
+        [(request.url, request.headers, request.body) for request in stranger.requests]
+    ).encode()
     leaking = {str(path.relative_to(tmp_path)): leaks(data) for path, data in found.items()}
     leaking = {path: kinds for path, kinds in leaking.items() if kinds}
     size = sum(map(len, found.values()))
     with capsys.disabled():
-        print(  # noqa: T201 - the figure that is promised
+        print(
             f"\nCanary ({source}): {len(found)} places, {size} bytes, {len(client.messages)} "
             f"messages of the kernel, {len(stranger.requests)} requests elsewhere: "
             f"{len(leaking)} with the key"
         )
     assert leaking == {}
-    _check_that_it_was_all_done(client, own, found, size)
+    _check_that_it_was_all_done(client, gateway, found, size)
 
 
 def _check_that_it_was_all_done(
-    client: Recording, own: Server, found: dict[Path, bytes], size: int
+    client: Recording, gateway: FakeQueue, found: dict[Path, bytes], size: int
 ) -> None:
     """Check that the search saw what it is for; an empty notebook would hold no key either."""
     texts = _texts(client)
     kinds = {path.suffix or path.name for path in found}
 
-    assert [r for r in own.requests if r.headers.get("authorization") == f"Bearer {KEY}"]
+    assert [r for r in gateway.requests if r.headers.get("authorization") == f"Bearer {KEY}"]
     assert {".sqlite", ".png", ".sqlite3", ".ipynb", ".bin", "iopub", "html", "stranger"} <= kinds
     assert "worker has Bearer ***" in texts
     assert "CredentialsError: kkiai refused the key: bad token Bearer ***" in texts
     assert "broken transport" in texts
+    assert "InvalidRequest: api_key is a setting" in texts
+    assert "InvalidRequest: authorization" in texts
     assert "receive_response_headers.complete" in texts  # httpcore's DEBUG
     assert "Using selector" in texts or "asyncio" in texts
     assert "Secret('***')" in texts
     assert client.nb.metadata.widgets  # the state of the widgets is saved
-    assert size > FEWEST_BYTES
+    assert size > MIN_BYTES
 
 
 def test_the_search_finds_the_key_in_each_form() -> None:

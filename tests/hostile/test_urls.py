@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagen_widget._client import ImagenClient
-from imagen_widget._request import ImageRequest
+from imagen_widget import ImagenClient, ImageRequest
 from imagen_widget.errors import ImagenError
 from tests.clock import Clock
 from tests.hostile.server import Received, Server, response
@@ -52,7 +51,7 @@ def every_name_leads_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resolve every name to this machine, so that whatever is sent to a stranger is seen."""
     look_up = socket.getaddrinfo
 
-    def resolve(_: object, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the resolver's own
+    def resolve(_: object, *args: Any, **kwargs: Any) -> Any:
         return look_up("127.0.0.1", *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
@@ -143,7 +142,7 @@ async def test_key_and_prompt_stay_at_the_gateway(capsys: pytest.CaptureFixture[
     betrayed = [request for request in elsewhere if _betrays(request)]
     honest = len(own.requests) - len(outside)
     with capsys.disabled():
-        print(  # noqa: T201 - the figure that is promised
+        print(
             f"\nURL matrix: {gateway.count} cases, {honest} requests at the gateway, "
             f"{len(elsewhere)} elsewhere, {len(betrayed)} of these with key or prompt"
         )

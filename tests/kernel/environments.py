@@ -23,6 +23,7 @@ IPYKERNELS = {
     "7.1.0": "ipykernel==7.1.0",  # clicks arrive on a subshell's thread
     "latest": "ipykernel>=7.4",  # clicks are routed back to the main thread
 }
+ALSO = "nest_asyncio==1.6.0"  # archived, and still in many notebooks' first cells
 
 
 def python_with(version: str) -> Path:
@@ -44,13 +45,13 @@ def python_with(version: str) -> Path:
 def _recipe(version: str) -> str:
     """Name what the environment is made from; it changes when the environment has to be rebuilt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return "\n".join([sys.version, *project["dependencies"], IPYKERNELS[version]])
+    return "\n".join([sys.version, *project["dependencies"], IPYKERNELS[version], ALSO])
 
 
 def _install(python: Path, ipykernel: str) -> None:
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run(
-        [*pip, "install", "-qq", "--editable", str(ROOT), ipykernel],
+        [*pip, "install", "-qq", "--editable", str(ROOT), ipykernel, ALSO],
         check=True,
         timeout=INSTALL_SECONDS,
     )

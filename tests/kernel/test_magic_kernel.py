@@ -59,15 +59,31 @@ TELLING = [
     Telling("%time %imagen a fox", ("from history", "Wall time"), ("display_data", "stream")),
     Telling("%imagen a fox --dry-run", ("nothing was sent",)),
     Telling("%imagen_models", ("nano-banana-2",), ("execute_result",)),
+    Telling("%imagen_models imagen4", ("safety_tolerance",), ("execute_result",)),
     Telling("%imagen_history fox -n 1", ("1 of ",), ("execute_result",), "len(_) == 1"),
     Telling("%imagen_spend", ("This month",), ("execute_result",)),
     Telling("%imagen a fox --arr 16:9", ("Did you mean --ar?",), ("error",)),
     Telling("%imagen a {{nowhere}} fox", ("'nowhere' is not defined",), ("error",)),
     Telling("%imagen a fox --api-key sk-made-up", ("keys are not taken here",), ("error",)),
     Telling("%imagen [demo:reject]", ("Failed", "ContentRejected"), ("display_data", "error")),
+    Telling("%imagen a fox —ar 16:9", ("begins with a long dash",), ("error",)),
     Telling(
-        "%reload_ext imagen_widget\n%imagen -n 2 a fox [demo:few]", ("1 image · 2 were asked for",)
+        "%reload_ext imagen_widget\n%imagen -n 2 a fox [demo:few]",
+        ("1 of 2 withheld",),
     ),
+    Telling("%imagen make it snow -m nano-banana-edit -i fox[0]", ("from picture 1 of a red fox",)),
+    Telling(
+        "%%imagen_sweep --name four -o four\nanimal = fox || owl\nseed = 1..2\n---\na {animal}\n",
+        ("4 done",),
+        then="[row.state for row in four.rows] == ['done'] * 4",
+    ),
+    Telling(
+        "%imagen_batch [{'name': 'mug'}] -p 'a {name}'", ("1 done",), then="len(_.generations) == 1"
+    ),
+    Telling("%imagen_series", ("four",), ("execute_result",)),
+    Telling("%imagen_series four;", NOTHING, NOTHING, "_.name == 'four'"),
+    Telling("%%imagen_sweep\nseed = 1..21\n---\na fox\n", ("21 to send", "--max-spend AMOUNT")),
+    Telling("%imagen_resume", ("Nothing is waiting",)),
     Telling("%config ImagenMagics.price = -1", ("price",), ("stream",)),
 ]
 
@@ -99,7 +115,7 @@ def test_the_status_is_updated_in_place_until_the_pictures_take_its_place(
     outcome = kernel.run("%imagen a fox -n 2")
 
     lines = [update["text/plain"] for update in outcome.updates]
-    assert any("demo imagen4" in line and "free (demo)" in line for line in lines)
+    assert any("demo imagen4 · free" in line for line in lines)
     assert len({line for line in lines if " s · " in line}) >= 3
     assert outcome.data("text/html")[0].count("data:image/webp;base64,") == 2
     assert len(outcome.outputs) == 1
@@ -135,6 +151,58 @@ def test_an_interrupt_cancels_the_job_and_says_what_came_of_it(start_kernel: Sta
     assert kernel.run("from imagen_widget import History; History().pending()").value == "[]"
 
 
+INTO_OUTPUT = """
+import ipywidgets
+out, captured = ipywidgets.Output(), ipywidgets.Output()
+
+def texts(output):
+    return [shown["data"]["text/plain"] for shown in output.outputs]
+
+with out:
+    fox = %imagen a fox
+
+@captured.capture()
+def clicked(button):
+    get_ipython().run_line_magic("imagen", "a captured owl")
+    get_ipython().run_cell_magic("imagen_sweep", "", "seed = 1..2\\n---\\na captured cat")
+
+button = ipywidgets.Button()
+button.on_click(clicked)
+button.click()
+"""
+
+
+def test_status_and_pictures_stand_inside_an_output_widget(kernel: Kernel) -> None:
+    kernel.run(LOAD)
+
+    outcome = kernel.run(INTO_OUTPUT)
+
+    assert outcome.error is None
+    assert outcome.outputs == ()
+    assert kernel.run("[text[:21] for text in texts(out)]").value == "['<Generation: 1 image,']"
+    assert kernel.run("'data:image/webp' in out.outputs[0]['data']['text/html']").value == "True"
+    said = kernel.run("' '.join(texts(captured))").value
+    assert said is not None
+    assert "1 image" in said
+    assert "2 done" in said
+    assert "Preparing" not in said
+
+
+def test_an_interrupted_series_says_how_to_go_on(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(IMAGEN_DEMO_SECONDS="30")
+    kernel.run(LOAD)
+    cell = kernel.start("%%imagen_sweep --name nine\nseed = 1..9\n---\na fox\n")
+    kernel.wait_for_text(cell, "waiting")
+
+    kernel.interrupt()
+    outcome = kernel.finish(cell)
+
+    assert outcome.error is not None
+    assert outcome.error.traceback == "KeyboardInterrupt"
+    assert "%imagen_series nine --resume" in outcome.text
+    assert kernel.run("1 + 1").value == "2"
+
+
 def test_run_all_stops_at_a_failure(kernel: Kernel) -> None:
     outcomes = kernel.queue([LOAD, "%imagen [demo:fail]", "print('reached')"])
 
@@ -145,12 +213,14 @@ def test_the_tab_key_offers_options_their_values_and_nothing_else(kernel: Kernel
     kernel.run(LOAD)
 
     assert "--model" in tab(kernel, "%imagen --")
-    assert tab(kernel, "%imagen a fox --m") == ["--model"]
-    assert tab(kernel, "x = %imagen --m") == ["--model"]
+    assert tab(kernel, "%imagen a fox --mo") == ["--model"]
+    assert tab(kernel, "x = %imagen --mo") == ["--model"]
     assert tab(kernel, "%%imagen --se") == ["--seed"]
     assert tab(kernel, "%imagen --ar 16") == ["16:9"]
     assert tab(kernel, "%imagen -m imagen4-f") == ["imagen4-fast"]
     assert tab(kernel, "%imagen a red f") == []
+    assert tab(kernel, "%imagen -m flux-dev --gui") == ["--guidance-scale"]
+    assert tab(kernel, "%%imagen_sweep\naspect_ratio = 1:1 || 16") == ["16:9"]
     assert "%imagen_history" in tab(kernel, "%imagen_h")
 
 
@@ -165,9 +235,9 @@ def test_help_tells_the_options(kernel: Kernel) -> None:
 
 def tab(kernel: Kernel, typed: str) -> list[str]:
     """Press Tab behind what is typed."""
-    client = kernel._client  # noqa: SLF001 - the harness sends cells only
+    client = kernel._client
     request = client.complete(typed, len(typed))
-    replies = kernel._replies  # noqa: SLF001 - as above
+    replies = kernel._replies
     kernel.wait_until(lambda: request in replies)
     matches: list[str] = replies[request]["matches"]
     return matches

@@ -3,61 +3,188 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from imagen_widget._journal import Journal, State
-from tests.billing import Provider
-from tests.chaos.server import Server, serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.kernel.conftest import StartKernel
-    from tests.kernel.harness import Kernel
+from tests import books
+from tests.fakequeue import FakeQueue
+from tests.kernel.conftest import StartKernel
+from tests.kernel.environments import IPYKERNELS, python_with
+from tests.kernel.harness import Kernel, running_kernel
 
 pytestmark = pytest.mark.kernel
 
 END_SECONDS = 20.0
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider(polls=0)
-
-
-@pytest.fixture
-def server(provider: Provider) -> Iterator[Server]:
-    with serving(provider) as server:
-        yield server
-
-
-@pytest.fixture
-def paying(server: Server, start_kernel: StartKernel) -> Kernel:
-    """Run a kernel whose pictures cost money, as far as it knows."""
-    kernel = start_kernel(**account(server.url))
-    kernel.run("%load_ext imagen_widget")
-    return kernel
+LOAD = "%load_ext imagen_widget\nfrom imagen_widget import generate, sweep\nimport asyncio"
+TICKER = """
+ticks = 0
+async def tick():
+    global ticks
+    while True:
+        await asyncio.sleep(0.05)
+        ticks += 1
+ticker = asyncio.create_task(tick())
+"""
+CALLS = {
+    "magic": "%imagen --fresh a red fox",
+    "call": "generate('a red fox')",
+    "call in an async cell": "await asyncio.sleep(0); generate('a red fox')",
+}
 
 
 def account(url: str) -> dict[str, str]:
+    """Return the settings of an account whose pictures cost money, as far as a kernel knows."""
     return {
         "IMAGEN_PROVIDER": "kkiai",
         "IMAGEN_API_KEY": "made-up",
         "IMAGEN_BASE_URL": url,
         "IMAGEN_POLL_SECONDS": "0.05",
+        "IMAGEN_SCHEMAS": "off",
     }
 
 
-def states(folder: Path) -> list[State]:
-    """Return what the journal of the test's kernels says of each job."""
-    with contextlib.closing(Journal(folder / "imagen")) as journal:
-        return [row.state for row in journal.rows()]
+@pytest.fixture
+def served() -> Iterator[tuple[FakeQueue, dict[str, str]]]:
+    """Serve a queue; returns it with the settings of a kernel that asks it."""
+    queue = FakeQueue()
+    with queue.serve() as url:
+        yield queue, account(url)
+
+
+# -------------------------------------------------------------------- one kernel for many cases
+
+
+@pytest.fixture(scope="module", params=list(IPYKERNELS))
+def working(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Kernel, FakeQueue, Path]]:
+    """Run a kernel of each version for all cases that leave it working; its loop has a task."""
+    folder = tmp_path_factory.mktemp("kernel")
+    queue = FakeQueue()
+    with queue.serve() as url:
+        given = {
+            **account(url),
+            "IMAGEN_HOME": str(folder / "imagen"),
+            "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+        }
+        with running_kernel(python_with(request.param), folder / "files", given) as kernel:
+            kernel.run(LOAD)
+            kernel.run(TICKER)
+            yield kernel, queue, folder / "imagen"
+
+
+@pytest.fixture
+def kernel(working: tuple[Kernel, FakeQueue, Path]) -> Iterator[Kernel]:
+    """Return the kernel; its queue has no job that still runs."""
+    yield working[0]
+    queue = working[1]
+    queue.heal()
+    queue.finish()
+    queue.obeys = True
+
+
+@pytest.fixture
+def queue(working: tuple[Kernel, FakeQueue, Path]) -> FakeQueue:
+    return working[1]
+
+
+@pytest.mark.parametrize("code", CALLS.values(), ids=CALLS)
+def test_an_interrupt_cancels_remotely_names_the_job_and_gives_the_prompt_back(
+    kernel: Kernel, queue: FakeQueue, code: str
+) -> None:
+    queue.polls = math.inf
+    posts, cancels, asked = queue.posts, queue.count("cancel"), queue.count("status")
+    cell = kernel.start(code)
+    queue.wait_for("status", asked + 1)
+
+    kernel.interrupt()
+    outcome = kernel.finish(cell, seconds=END_SECONDS)
+
+    assert outcome.error is not None
+    assert outcome.error.name == "KeyboardInterrupt"
+    assert f"req-{len(queue.jobs)}" in outcome.text
+    assert "not billed" in outcome.text
+    assert (queue.posts - posts, queue.count("cancel") - cancels) == (1, 1)
+    assert kernel.run("1 + 1").value == "2"
+
+
+def test_two_interrupts_leave_a_kernel_that_works_and_a_job_that_is_known(
+    kernel: Kernel, queue: FakeQueue, working: tuple[Kernel, FakeQueue, Path]
+) -> None:
+    queue.polls, queue.obeys = math.inf, False
+    posts, asked = queue.posts, queue.count("status")
+    cell = kernel.start("%imagen --fresh a red fox")
+    queue.wait_for("status", asked + 1)
+
+    kernel.interrupt()
+    kernel.interrupt()
+    outcome = kernel.finish(cell, seconds=END_SECONDS)
+
+    assert outcome.error is not None
+    assert outcome.error.name == "KeyboardInterrupt"
+    assert kernel.run("1 + 1").value == "2"
+    assert queue.posts - posts == 1
+    assert books.rows(working[2])[-1].request_id == f"req-{len(queue.jobs)}"
+
+
+def test_an_interrupt_stops_a_series_and_what_is_out_is_fetched(
+    kernel: Kernel, queue: FakeQueue
+) -> None:
+    queue.polls = math.inf
+    asked = queue.count("status")
+    kernel.run("series = sweep('a {animal}', animal=map(str, range(9)), name='animals')")
+    cell = kernel.start("series.run(max_in_flight=3)")
+    queue.wait_for("status", asked + 1)
+
+    kernel.interrupt()
+    outcome = kernel.finish(cell, seconds=END_SECONDS)
+    posts = queue.posts
+    queue.finish()
+    fetched = kernel.run("await series; series.status_counts['done']")
+    posts_after = queue.posts
+    resumed = kernel.run("series.run(quiet=True).status_counts['done']")
+
+    assert outcome.error is not None
+    assert outcome.error.name == "KeyboardInterrupt"
+    assert posts_after == posts
+    assert 1 <= int(fetched.value or 0) < 9
+    assert resumed.value == "9"
+    assert {queue.paid[f"a {number}"] for number in range(9)} == {1}
+
+
+def test_the_users_own_loop_goes_on_during_a_blocking_call(
+    kernel: Kernel, queue: FakeQueue
+) -> None:
+    queue.polls = math.inf
+    asked = queue.count("status")
+    cell = kernel.start("before = ticks; generate('a red fox'); ticks - before")
+    queue.wait_for("status", asked + 2)
+    queue.finish()
+
+    outcome = kernel.finish(cell)
+
+    assert int(outcome.value or 0) >= 10  # of 20 a second; a busy machine may lose some
+
+
+@pytest.mark.parametrize("call", ["generate('a red fox')", "%imagen --fresh a red fox"])
+def test_every_cell_queued_behind_a_blocking_one_runs(
+    kernel: Kernel, queue: FakeQueue, call: str
+) -> None:
+    queue.polls = 1
+    kernel.run("ran = []")
+
+    outcomes = kernel.queue([call, *(f"ran.append({number})" for number in range(4)), "ran"])
+
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 6
+    assert outcomes[-1].value == "[0, 1, 2, 3]"
+
+
+# ------------------------------------------------------------------------------- killed, run again
 
 
 @contextlib.contextmanager
@@ -73,22 +200,20 @@ def demo_queue(*, seconds: float) -> Iterator[str]:
             queue.wait(END_SECONDS)
 
 
-# ------------------------------------------------------------------------------- killed, run again
-
-
 def test_a_kernel_killed_while_it_waits_loses_no_picture(
     start_kernel: StartKernel, tmp_path: Path
 ) -> None:
+    home = tmp_path / "imagen"
     with demo_queue(seconds=3) as url:
         first = start_kernel(**account(url))
-        first.run("%load_ext imagen_widget")
+        first.run(LOAD)
         cell = first.start("%imagen a red fox -n 2")
-        first.wait_until(lambda: states(tmp_path) == [State.SUBMITTED])
+        first.wait_until(lambda: books.states(home) == ["submitted"])
         assert first.outcome(cell).status == "running"
         first.kill()
 
         second = start_kernel(**account(url))
-        second.run("%load_ext imagen_widget")
+        second.run(LOAD)
         listed = second.run("%imagen_resume")
         shown = second.run("_[0]")
         again = second.run("%imagen a red fox -n 2")
@@ -96,132 +221,43 @@ def test_a_kernel_killed_while_it_waits_loses_no_picture(
     assert "a red fox" in listed.text
     assert shown.data("text/html")[0].count("data:image/webp;base64,") == 2
     assert "from history" in again.text
-    assert states(tmp_path) == [State.DONE]
+    assert books.states(home) == ["done"]
 
 
 def test_running_all_again_after_a_crash_pays_nothing_again(
-    provider: Provider, server: Server, start_kernel: StartKernel
+    served: tuple[FakeQueue, dict[str, str]], start_kernel: StartKernel
 ) -> None:
-    cells = ["%load_ext imagen_widget", "%imagen a red fox", "x = %imagen a blue fox -n 2"]
-    provider.polls = float("inf")
-    first = start_kernel(**account(server.url))
+    queue, settings = served
+    cells = [LOAD, "%imagen a red fox", "x = %imagen a blue fox -n 2"]
+    queue.polls = math.inf
+    first = start_kernel(**settings)
     first.run(cells[0])
-    waiting = first.start(cells[1])
-    first.wait_for_text(waiting, "drawing")
+    first.start(cells[1])
+    queue.wait_for("status")
     first.kill()
-    provider.finish()
-    provider.polls = 0
+    queue.finish()
 
+    again = start_kernel(**settings)
     for _ in range(2):
-        kernel = start_kernel(**account(server.url))
-        assert [outcome.status for outcome in kernel.queue(cells)] == ["ok"] * 3
+        assert [outcome.status for outcome in again.queue(cells)] == ["ok"] * 3
 
-    assert provider.posts == 2
-    assert provider.duplicates == 0
+    assert (queue.posts, queue.duplicates) == (2, 0)
 
 
-# ------------------------------------------------------------------------------------- interrupted
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "%imagen a red fox",
-        "generate('a red fox')",
-        "import asyncio; await asyncio.sleep(0); generate('a red fox')",
-    ],
-    ids=["magic", "call", "call in an async cell"],
-)
-def test_an_interrupt_cancels_remotely_names_the_job_and_gives_the_prompt_back(
-    provider: Provider, paying: Kernel, code: str
+def test_a_kernel_that_is_shut_down_while_it_waits_leaves_a_job_to_be_fetched(
+    served: tuple[FakeQueue, dict[str, str]], start_kernel: StartKernel
 ) -> None:
-    provider.polls = float("inf")
-    paying.run("from imagen_widget import generate")
-    cell = paying.start(code)
-    assert provider.submitted.wait(END_SECONDS)
+    queue, settings = served
+    queue.polls = math.inf
+    first = start_kernel(**settings)
+    first.run(LOAD)
+    first.run("%imagen a red fox --no-wait")
+    queue.wait_for("status")
+    first.start("exit()")
+    queue.finish()
 
-    paying.interrupt()
-    outcome = paying.finish(cell, seconds=END_SECONDS)
+    other = start_kernel(**settings)
+    other.run(LOAD)
 
-    assert outcome.error is not None
-    assert outcome.error.name == "KeyboardInterrupt"
-    assert "req-1" in outcome.text
-    assert "not billed" in outcome.text
-    assert (provider.posts, provider.cancellations) == (1, 1)
-    assert paying.run("1 + 1").value == "2"
-
-
-def test_two_interrupts_leave_a_kernel_that_works_and_a_job_that_is_known(
-    provider: Provider, paying: Kernel
-) -> None:
-    provider.polls = float("inf")
-    provider.obeys = False
-    cell = paying.start("%imagen a red fox")
-    assert provider.submitted.wait(END_SECONDS)
-
-    paying.interrupt()
-    paying.interrupt()
-    outcome = paying.finish(cell, seconds=END_SECONDS)
-
-    assert outcome.error is not None
-    assert outcome.error.name == "KeyboardInterrupt"
-    assert paying.run("1 + 1").value == "2"
-    assert provider.posts == 1
-
-
-# --------------------------------------------------------------------- what goes on while one waits
-
-TICKER = """
-import asyncio
-ticks = 0
-async def tick():
-    global ticks
-    while True:
-        await asyncio.sleep(0.05)
-        ticks += 1
-ticker = asyncio.create_task(tick())
-"""
-
-
-def test_the_users_own_loop_goes_on_during_a_blocking_call(start_kernel: StartKernel) -> None:
-    kernel = start_kernel(IMAGEN_DEMO_SECONDS="1")
-    kernel.run("from imagen_widget import generate")
-    kernel.run(TICKER)
-
-    outcome = kernel.run("before = ticks; generate('a red fox'); ticks - before")
-
-    assert int(outcome.value or 0) >= 10  # of 20 a second; a busy machine may lose some
-
-
-@pytest.mark.parametrize("call", ["generate('a red fox')", "%imagen a red fox"])
-def test_every_cell_queued_behind_a_blocking_one_runs(start_kernel: StartKernel, call: str) -> None:
-    kernel = start_kernel(IMAGEN_DEMO_SECONDS="1")
-    kernel.run("%load_ext imagen_widget\nfrom imagen_widget import generate\nran = []")
-    kernel.run(TICKER)
-
-    outcomes = kernel.queue([call, *(f"ran.append({number})" for number in range(4)), "ran"])
-
-    assert [outcome.status for outcome in outcomes] == ["ok"] * 6
-    assert outcomes[-1].value == "[0, 1, 2, 3]"
-
-
-def test_a_kernel_that_is_shut_down_while_it_waits_leaves_a_job_to_be_taken_up(
-    provider: Provider, paying: Kernel, start_kernel: StartKernel, server: Server
-) -> None:
-    provider.polls = float("inf")
-    paying.run("%imagen a red fox --no-wait")
-    assert provider.submitted.wait(END_SECONDS)
-    paying.start("exit()")
-    provider.finish()
-    provider.polls = 0
-
-    other = start_kernel(**account(server.url))
-    other.run("%load_ext imagen_widget")
-    outcome = other.run("%imagen a red fox")
-
-    assert outcome.status == "ok"
-    assert provider.posts == 1
-
-
-def test_the_tests_use_no_key_from_outside() -> None:
-    assert not [name for name in os.environ if name in {"FAL_KEY", "IMAGEN_API_KEY"}]
+    assert other.run("%imagen a red fox").status == "ok"
+    assert queue.posts == 1

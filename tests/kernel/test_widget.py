@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 OPEN = """
-from imagen_widget._widget import ImagenWidget
+from imagen_widget import ImagenWidget
 widget = ImagenWidget(prompt="a red fox", num_images=2)
 widget
 """
@@ -93,5 +93,5 @@ def test_a_double_click_in_the_kernel_is_one_job(kernel: Kernel) -> None:
     kernel.run("widget.generate_button.click(); widget.generate_button.click()")
     wait_for_pictures(kernel, cell, 2)
 
-    count = "from imagen_widget._history import History; print(len(History()))"
+    count = "from imagen_widget import History; print(len(History()))"
     assert kernel.run(count).text == "1\n"

@@ -1,0 +1,392 @@
+"""The package's event loop on a thread of its own: the only module that knows loops and threads.
+
+All network work runs on that loop, never on the kernel's: a poller there would freeze while any
+cell runs, and callbacks arrive on different threads with different loops. A blocking call from a
+cell waits here while the kernel's own loop keeps turning. That takes nest_asyncio2, applied to the
+calling thread's running loop, if there is one, and never at import. A loop that something else has
+patched is not entered again: with the archived nest_asyncio, current kernels lose the cells that
+are queued behind a blocking one.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar, TypeVarTuple
+
+import anyio
+import sniffio
+
+from imagen_widget.errors import ImagenError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+CLOSE_SECONDS = 5.0  # for running work to clean up; then the interpreter may end without it
+INTERRUPTED_SECONDS = 5.0
+SLICE_SECONDS = 0.25
+
+
+def spawn(
+    function: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, future: Future[T] | None = None
+) -> Future[T]:
+    """Start a coroutine function on the loop thread, from any thread, and return its future.
+
+    Cancelling the future cancels the coroutine, which may shield its clean-up. A caller that passes
+    a future can cancel it even if an interrupt arrives before this returns. At the interpreter's
+    exit nothing starts any more, and the future is cancelled.
+    """
+    future = Future() if future is None else future
+    thread = _started()
+    if thread is None:
+        future.cancel()
+    else:
+        thread.call_soon(thread.begin, future, function, *args)
+    return future
+
+
+def call_soon(function: Callable[[*Ts], object], /, *args: *Ts) -> None:
+    """Run a plain function on the loop thread soon, from any thread, the loop's own included."""
+    thread = _started()
+    if thread is not None:
+        thread.call_soon(function, *args)
+
+
+def wait(future: Future[T], *, timeout: float | None = None) -> T:
+    """Block until a future of the loop thread is done, and return its result.
+
+    A loop that runs in the calling thread (a notebook's) keeps turning meanwhile. Kernel >
+    Interrupt raises KeyboardInterrupt here; the work itself goes on until it is cancelled.
+
+    Args:
+        future: What `spawn` returned.
+        timeout: Seconds; None for no limit.
+
+    Raises:
+        TimeoutError: The future is not done after `timeout`.
+        asyncio.CancelledError: The calling task was cancelled meanwhile.
+    """
+    if future.done():
+        return future.result()
+    if _current is not None and threading.get_ident() == _current.ident:
+        message = "the loop thread cannot wait for itself; await the job instead"
+        raise RuntimeError(message)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _block(future, timeout)
+    with interruptible():
+        return _nest(loop, future, timeout) if _can_nest(loop) else _block(future, timeout)
+
+
+async def wait_async(future: Future[T]) -> T:
+    """Await a future of the loop thread in asyncio or trio; giving up leaves the work alone."""
+    done = anyio.Event()
+    call_there: Callable[[Callable[[], None]], object]
+    if check_async_library() == "trio":
+        import trio
+
+        call_there = trio.lowlevel.current_trio_token().run_sync_soon
+    else:
+        call_there = asyncio.get_running_loop().call_soon_threadsafe
+
+    def wake(_: Future[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # that loop ended meanwhile: nothing waits there
+            call_there(done.set)
+
+    future.add_done_callback(wake)
+    await done.wait()
+    return future.result()
+
+
+def check_async_library() -> str:
+    """Return "asyncio" or "trio"; call it before anything is sent whose end is to be awaited.
+
+    Raises:
+        ImagenError: Neither of them runs the calling task.
+    """
+    with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
+        library = sniffio.current_async_library()
+        if library in {"asyncio", "trio"}:
+            return library
+    raise ImagenError(
+        "This can be awaited in asyncio and trio only; nothing was sent.",
+        remedy="Call generate(), which blocks, instead of agenerate().",
+    )
+
+
+def run(function: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T:
+    """Run a coroutine function on the loop thread and block for its result.
+
+    Raises:
+        KeyboardInterrupt: The wait was interrupted; the coroutine was cancelled and had up to
+            five seconds to clean up.
+    """
+    begun, ended = threading.Event(), threading.Event()
+    future: Future[T] = Future()
+
+    async def call() -> T:
+        begun.set()
+        try:
+            return await function(*args)
+        finally:
+            ended.set()
+
+    try:
+        with interruptible():
+            return wait(spawn(call, future=future))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        future.cancel()
+        if begun.is_set():
+            ended.wait(INTERRUPTED_SECONDS)
+        raise
+
+
+def on_close(closer: Callable[[], Awaitable[None]]) -> None:
+    """Have a coroutine function run on the loop thread before it ends, once."""
+    thread = _started()
+    if thread is not None:
+        thread.closers[closer] = None
+
+
+def close() -> None:
+    """End the loop thread: cancel what runs there, run the closers; later calls start another."""
+    global _current
+    with _lock:
+        ending, _current = _current, None
+    if ending is not None:
+        ending.close()
+
+
+class _LoopThread:
+    """An event loop on a daemon thread, and the coroutines that run on it."""
+
+    def __init__(self) -> None:
+        self.closers: dict[Callable[[], Awaitable[None]], None] = {}
+        self.ident = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scopes: set[anyio.CancelScope] = set()
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._serve, args=(ready,), name="imagen_widget", daemon=True
+        )
+        self._thread.start()
+        ready.result()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def call_soon(self, function: Callable[[*Ts], object], /, *args: *Ts) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def close(self) -> None:
+        if threading.get_ident() == self.ident:
+            message = "the loop thread cannot end itself"
+            raise RuntimeError(message)
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self.call_soon(self._stop.set)
+        self._thread.join(CLOSE_SECONDS)
+
+    def _serve(self, ready: Future[None]) -> None:
+        try:
+            anyio.run(self._main, ready, backend="asyncio")
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    async def _main(self, ready: Future[None]) -> None:
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_report)
+        self.ident = threading.get_ident()
+        ready.set_result(None)
+        await self._stop.wait()
+        for scope in self._scopes:
+            scope.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        for closer in self.closers:  # only now: nothing that it closes is still in use
+            with contextlib.suppress(Exception):  # nobody is left to be told
+                await closer()
+
+    def begin(self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> None:
+        """Make the task: by asyncio, since anyio does not know its loop inside a callback."""
+        sniffio.current_async_library_cvar.set("asyncio")  # the caller's may be trio
+        task = self._loop.create_task(self._host(future, function, *args))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _host(
+        self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts
+    ) -> None:
+        """Run a coroutine function for a future, which gets whatever it raises."""
+        if future.cancelled():
+            return
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        if self._stop.is_set():
+            scope.cancel()
+        future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
+        try:
+            with scope:
+                result = await function(*args)
+                if future.set_running_or_notify_cancel():
+                    future.set_result(result)
+        except BaseException as error:  # noqa: BLE001 - even SystemExit must not end the other jobs
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+        finally:
+            self._scopes.discard(scope)
+            future.cancel()  # if the thread is ending; nothing if it has a result
+
+    def _cancel(self, scope: anyio.CancelScope) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self.call_soon(scope.cancel)
+
+
+_lock = threading.Lock()
+_current: _LoopThread | None = None
+_inherited: list[_LoopThread] = []  # after a fork: collecting one would touch the parent's loop
+_hooked = False
+_exited = False  # set when the interpreter ends: no thread can be started any more
+
+
+def _started() -> _LoopThread | None:
+    """Return the loop thread, started if need be; None if the interpreter is ending."""
+    global _current, _hooked
+    with _lock:
+        if _current is not None and _current.is_alive():
+            return _current
+        if _exited:
+            return None
+        if sys.platform == "emscripten":
+            raise ImagenError(
+                "imagen_widget needs threads, and this kernel runs in the browser without any.",
+                remedy="Use a kernel that runs on a server: JupyterLab, Colab or Binder.",
+            )
+        if not _hooked:
+            _hooked = True
+            atexit.register(_exit)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_forget)
+        _current = _LoopThread()
+        return _current
+
+
+def _forget() -> None:
+    """Start over in a forked child: the thread does not exist there, the lock may be held."""
+    global _current, _lock
+    _lock = threading.Lock()
+    if _current is not None:
+        _inherited.append(_current)
+        _current = None
+
+
+def _exit() -> None:
+    global _exited
+    _exited = True
+    close()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a callback raised, as asyncio does, but not while the interpreter is ending.
+
+    Then no thread can be started, and whatever wants one fails. Python runs exit handlers only
+    after that, so this loop still turns.
+    """
+    if threading.main_thread().is_alive():
+        loop.default_exception_handler(context)
+
+
+def _block(future: Future[T], timeout: float | None) -> T:
+    """Wait in slices, because on Windows a wait without a limit cannot be interrupted."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while not future.done():
+        left = SLICE_SECONDS if end is None else min(end - time.monotonic(), SLICE_SECONDS)
+        if left <= 0:
+            raise TimeoutError
+        with contextlib.suppress(TimeoutError):  # also the job's own, which is raised below
+            return future.result(left)
+    return future.result()
+
+
+def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | None) -> T:
+    """Turn a running loop until the future is done or the task that waits here is cancelled."""
+    caller = asyncio.current_task()
+    waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
+    waiter.add_done_callback(_mark_retrieved)
+
+    def look() -> None:
+        if caller is not None and caller.cancelling():
+            waiter.cancel()
+        timer[0] = loop.call_later(SLICE_SECONDS, look)
+
+    timer = [loop.call_later(SLICE_SECONDS, look)]
+    ready: Any = getattr(loop, "_ready", ())
+    due = len(ready)
+    try:
+        return loop.run_until_complete(waiter)
+    except KeyboardInterrupt:
+        waiter.cancel()
+        raise
+    finally:
+        timer[0].cancel()
+        # A loop that was not patched when this turn of it began has counted its callbacks, and
+        # fails if there are fewer now: the kernel would die.
+        for _ in range(due - len(ready)):
+            loop.call_soon(_nothing)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl+C raise KeyboardInterrupt, as in any blocking call.
+
+    asyncio and ipykernel (in cells that await) make it a cancellation of the task instead. A call
+    that blocks inside the task would not notice, and the kernel would never see the cell's end.
+    """
+    replaced = False
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+        module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
+        replaced = module.partition(".")[0] in {"asyncio", "ipykernel"}
+    if not replaced:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:
+    """Keep asyncio from complaining that nobody looked at an interrupted wait's outcome."""
+    if not waiter.cancelled():
+        waiter.exception()
+
+
+def _can_nest(loop: asyncio.AbstractEventLoop) -> bool:
+    """Let a running loop be entered again; return False if it cannot be, or not safely."""
+    method = getattr(type(loop), "run_until_complete", None)
+    origin = str(getattr(method, "__module__", "")).partition(".")[0]
+    foreign = hasattr(asyncio, "_nest_patched") and not hasattr(asyncio, "_nest_asyncio2")
+    if foreign or origin not in {"asyncio", "nest_asyncio2"}:
+        return False
+    import nest_asyncio2
+
+    try:
+        nest_asyncio2.apply(loop, run_close_loop=True)  # asyncio.run keeps closing its loops
+    except ValueError:  # not a loop of asyncio's own
+        return False
+    return True

@@ -1,0 +1,452 @@
+"""Splits a magic's line or cell into the prompt, exactly as typed, and its options.
+
+Options are a run of words at the start or at the end of a line. The middle is the prompt, cut out
+of the raw text: never split into words, never joined again. In it only `{{expression}}` means
+anything: `$5`, `{a|b}` and single braces stay as they are, a literal `{{` is written `{{'{{'}}`.
+
+What looks like an option (`-x`, `--word`) and stands first, last, or last but one has to be one:
+a mistyped option is an error, not a prompt that costs money. A prompt that needs such a word
+goes in quotes, or after a bare `--`, behind which everything is the prompt to the letter.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any, NoReturn
+
+from imagen_widget._magic.options import Grammar, Option
+from imagen_widget._models import Field
+from imagen_widget._settings import RESERVED
+from imagen_widget.errors import InvalidRequest
+
+Evaluate = Callable[[CodeType], object]
+_Template = tuple[int, int, CodeType]  # where it begins and ends, and its expression
+
+_MAX_CLOSINGS_TRIED = 16
+_COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
+_REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
+_BLANKS = re.compile(r"\s*")
+_WORD = re.compile(r"\S+")
+_NAME = re.compile(r"(--?[A-Za-z][\w-]*)(?:(=)|(?=\s|\Z))")
+_DASHES = re.compile(r"--(?=\s|\Z)")
+_LONG_DASH = re.compile(r"([-‐-―−]*[‐-―−][-‐-―−]*)([A-Za-z][\w-]*)(?=[\s=]|\Z)")
+_QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
+_SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
+_SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
+_MODEL = re.compile(r"(?<!\S)(?:-m|--model)(?:=|(?=\s))")
+_SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
+_KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
+_SETTINGS = {name.replace("_", "-") for name in RESERVED}
+_NEAR = 0.75  # how like an option of the magic's a word is that cannot be a field of the model
+Span = tuple[int, int]
+
+
+class Text:
+    """What a user typed, with the templates in it; each is evaluated once, when it is needed.
+
+    Attributes:
+        raw: The text as typed.
+        masked: The same with templates that hold no blank, quote or dash; positions agree.
+        evaluate: Returns the value of an expression.
+    """
+
+    def __init__(self, raw: str, evaluate: Evaluate) -> None:
+        self.raw, self.evaluate = raw, evaluate
+        self._templates = list(_find(raw))
+        self._values: dict[int, object] = {}
+        self.masked = raw
+        for start, end, _ in self._templates:
+            self.masked = self.masked[:start] + "x" * (end - start) + self.masked[end:]
+
+    def cut(self, start: int, end: int) -> str:
+        """Return a part of the text with each template replaced by its value as text."""
+        parts, position = [], start
+        for first, last, code in self._templates:
+            if start <= first and last <= end:
+                parts += [self.raw[position:first], str(self._value(first, code))]
+                position = last
+        return "".join([*parts, self.raw[position:end]])
+
+    def value(self, start: int, end: int) -> object:
+        """Return the value of a part that is one template and nothing else; else its text."""
+        whole = [code for first, last, code in self._templates if (first, last) == (start, end)]
+        return self._value(start, whole[0]) if whole else self.cut(start, end)
+
+    def _value(self, start: int, code: CodeType) -> object:
+        if start not in self._values:
+            try:
+                self._values[start] = self.evaluate(code)
+            except Exception as error:
+                said = f"{{{{…}}}}: {type(error).__name__}: {error}."
+                raise InvalidRequest(said, remedy=_REMEDY, field="prompt") from error
+        return self._values[start]
+
+
+def compiled(source: str) -> CodeType | None:
+    """Return the code of an expression; None if it is not one."""
+    if not source:
+        return None
+    try:
+        # In parentheses it may go over several lines, and end in a comment, as in an f-string.
+        return compile(f"({source}\n)", "<{{…}}>", "eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def object_of(value: object, evaluate: Evaluate, option: str) -> object:
+    """Return what a value means: a file, an https address, or an expression of the notebook."""
+    if not isinstance(value, str) or "://" in value or _COLUMN.fullmatch(value):
+        return value
+    try:
+        if Path(value).expanduser().is_file():
+            return Path(value).expanduser()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of an unknown user
+        pass
+    code, trouble = compiled(value.strip()), "not Python"
+    if code is not None:
+        try:
+            return evaluate(code)
+        except Exception as error:  # noqa: BLE001 - the user's own code
+            trouble = f"{type(error).__name__}: {error}"
+    raise InvalidRequest(
+        f"{option}: {value[:60]!r} is neither a file nor an expression ({trouble}).",
+        remedy="Give a file, an https address, or an expression like fox[0]. Nothing was sent.",
+        field=option.lstrip("-"),
+    )
+
+
+def _find(text: str) -> Iterator[_Template]:
+    position = 0
+    while (start := text.find("{{", position)) >= 0:
+        template = _read(text, start)
+        yield template
+        position = template[1]
+
+
+def _read(text: str, start: int) -> _Template:
+    """Read one template; the first `}}` after which the expression is whole is its end."""
+    close = text.find("}}", start + 2)
+    trouble = "what it holds is not a Python expression" if close >= 0 else "it is never closed"
+    for _ in range(_MAX_CLOSINGS_TRIED):
+        if close < 0:
+            break
+        code = compiled(text[start + 2 : close].strip())
+        if code is not None:
+            return start, close + 2, code
+        close = text.find("}}", close + 1)
+    raise InvalidRequest(f"{{{{…}}}}: {trouble}.", remedy=_REMEDY, field="prompt")
+
+
+# ---------------------------------------------------------------------------------------- the line
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a line or a cell asks for.
+
+    Attributes:
+        prompt: The prompt with its templates filled in; None if there is none.
+        values: The options of the magic's own, by name; a picture option has a list.
+        fields: The fields of the model, by name.
+        silent: Whether a trailing `;` asks to hide the output.
+    """
+
+    prompt: str | None
+    values: dict[str, Any]
+    fields: dict[str, Any]
+    silent: bool
+
+
+def parse_line(text: Text, grammar: Grammar) -> Parsed:
+    """Read what follows `%imagen` on its line."""
+    end, silent = _without_semicolon(text.raw, len(text.raw))
+    scan = _Scan(text, grammar, end)
+    leading, start, verbatim = scan.leading()
+    if verbatim:
+        blank = not text.raw[start:].strip()
+        prompt = None if blank else text.cut(start, len(text.raw))
+        return scan.parsed(prompt, leading, silent=False)
+    trailing, stop = scan.trailing(start)
+    start, stop = _trimmed(text.masked, start, stop)
+    scan.check_ends(start, stop)
+    prompt = text.cut(*_unquoted(text.masked, start, stop)) if stop > start else None
+    return scan.parsed(prompt, [*leading, *trailing], silent=silent)
+
+
+def parse_cell(text: Text, body: Text, grammar: Grammar) -> Parsed:
+    """Read a cell: options on its first line, below it the prompt and nothing else."""
+    end, silent = _without_semicolon(text.raw, len(text.raw))
+    scan = _Scan(text, grammar, end)
+    options, start, verbatim = scan.leading()
+    if text.raw[start:end].strip():
+        scan.check_dashes(start, end)
+        raise InvalidRequest(
+            f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
+            remedy="Write the prompt in the lines below. Nothing was sent.",
+            field="prompt",
+        )
+    stop = len(body.raw.removesuffix("\n"))  # IPython ends every cell in one
+    if verbatim:
+        return scan.parsed(body.cut(0, stop), options, silent=silent)
+    stop, silent_body = _without_semicolon(body.raw, stop)
+    prompt = body.cut(*_unquoted(body.masked, 0, stop))
+    return scan.parsed(prompt, options, silent=silent or silent_body)
+
+
+def model_named(text: Text) -> str | None:
+    """Return the model that an option on the line seems to name: its fields are options too."""
+    scan = _Scan(text, Grammar("", ()), _without_semicolon(text.raw, len(text.raw))[0])
+    found = None
+    for match in _MODEL.finditer(text.masked):
+        value = scan.value_at(match.end(), assigned=match[0].endswith("="))
+        found = found if value is None else text.cut(*value[0])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One word that looks like an option: what it says, or what is wrong with it."""
+
+    name: str
+    option: Option | None
+    end: int
+    span: Span | None = None
+    fault: str = ""
+
+
+class _Scan:
+    """Finds options in a text up to `end`; positions are those of the raw text."""
+
+    def __init__(self, text: Text, grammar: Grammar, end: int) -> None:
+        self._source = text
+        self._text = text.masked[:end]
+        self._grammar = grammar
+
+    def leading(self) -> tuple[list[_Reading], int, bool]:
+        """Return the options at the start, where the prompt starts, and whether `--` ended them."""
+        found: list[_Reading] = []
+        position = self._skip_blanks(0)
+        while (reading := self._read(position)) is not None:
+            if reading.fault:
+                self._refuse(reading)
+            found.append(reading)
+            position = self._skip_blanks(reading.end)
+        dashes = _DASHES.match(self._text, position)
+        if dashes is None:
+            return found, position, False
+        return found, dashes.end() + len(" "), True
+
+    def trailing(self, start: int) -> tuple[list[_Reading], int]:
+        """Return the longest run of options that reaches the end, and where it begins."""
+        chains: dict[int, _Reading | None] = {len(self._text): None}
+        words = [m.start() for m in _WORD.finditer(self._text, start) if m[0].startswith("-")]
+        for position in reversed(words):
+            reading = self._read(position)
+            if reading and not reading.fault and self._skip_blanks(reading.end) in chains:
+                chains[position] = reading
+        stop = position = min(chains)
+        run: list[_Reading] = []
+        while (link := chains[position]) is not None:
+            run.append(link)
+            position = self._skip_blanks(link.end)
+        return run, stop
+
+    def check_ends(self, start: int, stop: int) -> None:
+        """Refuse a prompt whose last words look like an option, and a key on the line."""
+        if is_quoted(self._text[start:stop]):
+            return
+        readings = [self._read(m.start()) for m in _WORD.finditer(self._text[:stop], start)]
+        quoted = self._text[:stop].endswith(("'", '"'))
+        for place, reading in enumerate(reversed(readings)):
+            if reading is None:
+                continue
+            at_end = not place or (place == 1 and not quoted and self._is_meant(reading.name))
+            if at_end or _SURELY_KEY.fullmatch(_bare(reading.name)):
+                self._refuse(reading)
+        self.check_dashes(start, stop)
+
+    def check_dashes(self, start: int, stop: int) -> None:
+        """Refuse an option whose hyphens an editor has joined to a long dash."""
+        words = [m[0] for m in _WORD.finditer(self._text[:stop], start)]
+        for word in (*words[:1], *words[-2:]):
+            found = _LONG_DASH.match(word)
+            if found is None:
+                continue
+            short = found[2][:1] if found[2][1:].isdecimal() else found[2]
+            name = next((n for n in (f"--{found[2]}", f"-{short}") if self._grammar.find(n)), None)
+            if name is not None:
+                raise InvalidRequest(
+                    f"{self._grammar.magic}: {found[0]} begins with a long dash ({found[1]}).",
+                    remedy=f"Write {name}; editors join two hyphens to one dash. A prompt with "
+                    "such a word goes in quotes. Nothing was sent.",
+                )
+
+    def parsed(self, prompt: str | None, found: Iterable[_Reading], *, silent: bool) -> Parsed:
+        """Return what the options say; the last one of a kind counts, pictures add up."""
+        values: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
+        for reading in found:
+            option = reading.option
+            assert option is not None
+            into, what = fields if option.is_models else values, option.field
+            value: Any = not (option.metavar and reading.name.startswith("--no-"))
+            if reading.span is not None and what.kind in {"picture", "pictures"}:
+                value = [*into.get(what.name, ()), self._source.value(*reading.span)]
+            elif reading.span is not None:
+                value = self._source.cut(*reading.span)
+                if self._grammar.find(reading.name) is None:
+                    value = json.loads(value) if _SCALAR.fullmatch(value) else value
+                elif not option.is_models:  # a number may be a word too, as in --errors raise
+                    value = what.check(value, strict=what.kind != "number")
+            into[what.name] = value
+        return Parsed(prompt, values, fields, silent)
+
+    def value_at(self, position: int, *, assigned: bool) -> tuple[Span, int] | None:
+        """Return where a value stands, without its quotes, and where the text goes on."""
+        start = position if assigned else self._skip_blanks(position)
+        quoted = _QUOTED.match(self._text, start)
+        if quoted is not None:
+            return quoted.span(2), quoted.end()
+        word = _WORD.match(self._text, start)
+        if word is None or word[0].endswith(("'", '"')):
+            return None
+        if not assigned and (_NAME.match(self._text, start) or _DASHES.match(self._text, start)):
+            return None
+        return word.span(), word.end()
+
+    def _is_meant(self, name: str) -> bool:
+        """Return True if a word with another behind it is an option, not a suffix like `-ish`."""
+        return (
+            name.startswith("--") or len(name) == len("-x") or bool(self._grammar.find(f"-{name}"))
+        )
+
+    def _read(self, position: int) -> _Reading | None:
+        """Read the option at a position; None if the word does not look like one."""
+        match = _NAME.match(self._text, position)
+        if match is None:
+            return None
+        name, assigned, end = match[1], bool(match[2]), match.end()
+        option = self._grammar.find(name)
+        if option is None and name[2:].isdecimal() and not assigned:
+            short = self._grammar.find(name[:2])
+            if short is not None and short.field.kind == "whole":
+                return _Reading(name[:2], short, end, (position + 2, end))
+        if option is None and assigned and self._may_be_field(name):
+            option = Option((name,), Field(name[2:].replace("-", "_"), "json"), "VALUE", True)
+        if option is None:
+            return _Reading(name, None, end, fault="unknown")
+        if not option.metavar:
+            return _Reading(name, option, end, fault="takes no value" if assigned else "")
+        if option.field.kind == "switch" and not assigned:
+            word = _SWITCH.match(self._text, self._skip_blanks(end))
+            if word is None or name.startswith("--no-"):
+                return _Reading(name, option, end)
+        value = self.value_at(end, assigned=assigned)
+        if value is None:
+            return _Reading(name, option, end, fault="needs a value")
+        return _Reading(name, option, value[1], value[0])
+
+    def _may_be_field(self, name: str) -> bool:
+        """Return True if a word may be a field of the model because nothing is known of it."""
+        bare = _bare(name)
+        names = [known for known in self._grammar.names if known.startswith("--")]
+        near = difflib.get_close_matches(f"--{bare}", names, n=1, cutoff=_NEAR)
+        taken = _KEY.fullmatch(bare) or bare in _SETTINGS
+        return self._grammar.is_open and name.startswith("--") and not near and not taken
+
+    def _skip_blanks(self, position: int) -> int:
+        match = _BLANKS.match(self._text, position)
+        return match.end() if match else position
+
+    def _refuse(self, reading: _Reading) -> NoReturn:
+        """Raise the one line about a faulty option; it never shows what was given to it."""
+        magic, bare = self._grammar.magic, _bare(reading.name)
+        if reading.option is None and _KEY.fullmatch(bare):
+            raise InvalidRequest(
+                f"{magic}: keys are not taken here, and this one may now be stored in the "
+                "notebook and in IPython's history. Nothing was sent.",
+                remedy="Delete it from the cell, delete the history with `ipython history clear` "
+                "in a terminal, ask the provider for a new key, and give that one to "
+                "imagen_widget.login() or the environment (IMAGEN_API_KEY, FAL_KEY).",
+                field="api_key",
+            )
+        if reading.option is None and bare in _SETTINGS:
+            raise InvalidRequest(
+                f"{magic}: --{bare} is a setting and not an option. Nothing was sent.",
+                remedy="Set it with %config ImagenMagics or in the environment.",
+                field=bare.replace("-", "_"),
+            )
+        raise InvalidRequest(
+            f"{magic}: {self._what_is_wrong(reading)}",
+            remedy=f"{magic}? lists the options; a prompt with such a word goes in quotes or "
+            "after --. Nothing was sent.",
+        )
+
+    def _what_is_wrong(self, reading: _Reading) -> str:
+        name, option = reading.name[:40], reading.option
+        match reading.fault, option:
+            case "needs a value", Option(metavar=metavar):
+                return f"{name} needs a value, like {name} {metavar}."
+            case "takes no value", _:
+                return f"{name} takes no value."
+            case _, None if self._may_be_field(name):
+                return f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
+            case _, None:
+                return f"{name} is not an option.{self._nearest(name)}"
+            case _:
+                return f"{name} stands inside the prompt; options go before or after it."
+
+    def _nearest(self, name: str) -> str:
+        names = self._grammar.names
+        bare = _bare(name)
+        begun = [n for n in names if len(bare) > 1 and _bare(n).startswith(bare)]
+        near = begun or difflib.get_close_matches(f"--{bare}", names, n=1, cutoff=0)
+        return f" Did you mean {near[0]}?"
+
+
+def is_quoted(text: str) -> bool:
+    """Return True if the quotes at both ends are a pair: `"a" and "b"` is not one."""
+    quote = text[:1]
+    if len(text) < len("''") or quote not in {"'", '"'} or text[-1] != quote:
+        return False
+    depth = 1
+    for position in range(1, len(text) - 1):
+        if text[position] != quote:
+            continue
+        before, after = text[position - 1], text[position + 1]
+        if (before.isspace() or before in "([{") and not after.isspace():
+            depth += 1
+        elif not before.isspace() and not (after.isalnum() or after == "_"):
+            depth -= 1
+        if depth == 0:
+            return False
+    return True
+
+
+def _bare(name: str) -> str:
+    return name.lstrip("-").replace("_", "-").lower()
+
+
+def _trimmed(text: str, start: int, end: int) -> Span:
+    """Return a span without the blanks at its ends."""
+    part = text[start:end]
+    left = len(part) - len(part.lstrip())
+    return start + left, max(start + left, start + len(part.rstrip()))
+
+
+def _unquoted(text: str, start: int, end: int) -> Span:
+    """Return a span without its one pair of outer quotes; blanks inside them stay."""
+    inner = _trimmed(text, start, end)
+    return (inner[0] + 1, inner[1] - 1) if is_quoted(text[slice(*inner)]) else (start, end)
+
+
+def _without_semicolon(text: str, end: int) -> tuple[int, bool]:
+    """Return where the text ends without a `;` at its end, and whether there was one."""
+    stripped = text[:end].rstrip()
+    if not stripped.endswith(";"):
+        return end, False
+    return len(stripped[:-1].rstrip()), True

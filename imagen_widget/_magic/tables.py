@@ -1,0 +1,330 @@
+"""The lists that the magics show: history, models, series, money, and what can still be fetched.
+
+Each is static HTML for light and dark notebooks, and aligned text in a terminal.
+"""
+
+import contextlib
+import json
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from imagen_widget._history import History, Resumed
+from imagen_widget._html import escape, tag
+from imagen_widget._journal import Filter, Record
+from imagen_widget._models import Model, short_name
+from imagen_widget._request import ImageRequest
+from imagen_widget._result import Generation, age, cost_text
+from imagen_widget._runs import price_text
+from imagen_widget._series import Series
+from imagen_widget._settings import Settings
+from imagen_widget._studio import Studio
+from imagen_widget.errors import InvalidRequest, one_line
+
+T = TypeVar("T")
+
+CHART_DAYS = 30
+
+_MAX_PROMPT = 160
+_MAX_CELL = 60  # columns of a terminal
+_THUMBNAIL_PIXELS = 192
+_LEVELS = " ▁▂▃▄▅▆▇█"
+_ROOT = (
+    "font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);overflow-x:auto;"
+    "color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums"
+)
+_MUTED = "color:var(--jp-ui-font-color2,inherit);font-size:12px"
+_CAPTION, _ALONE = f"{_MUTED};margin:8px 0", "white-space:pre-wrap"
+_TABLE = "border-collapse:collapse;border:none;margin:0"
+_HEAD = (
+    "padding:6px 18px 6px 0;font-weight:600;background:none;"
+    "border-bottom:1px solid var(--jp-border-color1,#8888)"
+)
+_CELL = (
+    "padding:8px 18px 8px 0;vertical-align:top;max-width:36em;overflow-wrap:break-word;"
+    "border-bottom:1px solid var(--jp-border-color2,#8884)"
+)
+_SHORT_CELL, _SHORT = 40, ";white-space:nowrap"
+_BARS = (
+    "display:flex;align-items:flex-end;gap:2px;height:64px;max-width:480px;margin-top:12px;"
+    "border-bottom:1px solid var(--jp-border-color1,#8888)"
+)
+_BAR = "flex:1;border-radius:2px 2px 0 0;background:var(--jp-brand-color1,#4f43d6);height:"
+
+
+class Markup(str):
+    """A text for terminals, with the markup that stands in its place where HTML is shown."""
+
+    html: str
+
+    def __new__(cls, text: str, html: str) -> "Markup":
+        """Return the text with its markup."""
+        made = super().__new__(cls, text)
+        made.html = html
+        return made
+
+
+class Table(list[T]):
+    """A list that displays itself as a table, with a caption and perhaps a chart below.
+
+    A heading that ends in `$` heads numbers, which stand at the right.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[T],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        caption: str,
+        chart: str = "",
+    ) -> None:
+        super().__init__(items)
+        self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
+
+    def __repr__(self) -> str:
+        return "\n".join(part for part in (*self._lines(), self.chart, self.caption) if part)
+
+    def _lines(self) -> list[str]:
+        if not self.rows:
+            return []
+        cut = [
+            [*(one_line(cell, limit=_MAX_CELL) for cell in row[:-1]), one_line(row[-1])]
+            for row in ([name.rstrip("$") for name in self.columns], *self.rows)
+        ]
+        columns = [
+            _aligned(texts, right=name.endswith("$"))
+            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=True)
+            if any(texts)  # pictures leave a column of nothing
+        ]
+        return ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        sides = [f"text-align:{'right' if n.endswith('$') else 'left'};" for n in self.columns]
+
+        def line(kind: str, cells: Sequence[str], style: str) -> str:
+            marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
+            pairs = zip(marked, sides, strict=True)
+            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked}
+            return tag("tr", *(tag(kind, c, style=side + style + short[c]) for c, side in pairs))
+
+        head = line("th", [name.rstrip("$") for name in self.columns], _HEAD)
+        body = (line("td", row, _CELL) for row in self.rows)
+        table = tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
+        caption = tag(
+            "div", escape(self.caption), style=f"{_MUTED};margin:8px 0;white-space:pre-wrap"
+        )
+        parts = (table if self.rows else "", getattr(self.chart, "html", ""), caption)
+        # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
+        html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
+        return {"text/plain": repr(self), "text/html": html}
+
+
+def dry_run(request: ImageRequest, studio: Studio) -> Table[ImageRequest]:
+    """Return what would be sent, and what it would cost; nothing was."""
+    settings, price = studio.settings, studio.price(request)
+    head = f"{settings.account.name} {request.model} at {settings.base_url}"
+    body = json.dumps(request.arguments(), indent=2, ensure_ascii=False)
+    end = (price_text(price, free=settings.account.free), *request.notes, "nothing was sent")
+    return Table([request], (), (), f"{head}\n{body}\n{' · '.join(end)}")
+
+
+def history_table(history: History, generations: Sequence[Generation]) -> Table[Generation]:
+    """Return a table of generations with a small picture each."""
+    rows = [
+        (
+            Markup("", history.thumbnail(g, width=_THUMBNAIL_PIXELS)),
+            _two_lines(g.request.prompt or "", f"{len(g)} picture{'' if len(g) == 1 else 's'}"),
+            short_name(g.model),
+            "" if g.seed is None else str(g.seed),
+            cost_text(g.cost, free=not g.cost and g.cost_source is None),
+            age(g.created),
+            _stars(history.rating(g)),
+        )
+        for g in generations
+    ]
+    shown = f"{len(rows)} of {len(history)} in the history" if rows else "Nothing in the history"
+    return Table(
+        generations,
+        ("", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
+        rows,
+        f"{shown}. Filter: %imagen_history WORDS -n COUNT. Each is a Generation: _[0].save(…).",
+    )
+
+
+def models_table(models: Sequence[Model], settings: Settings) -> Table[Model]:
+    """Return a table of models, with what a picture costs with the present settings."""
+    account = settings.account
+    rows = []
+    for model in models:
+        successor, takes = model.successor_at(account.name), model.role("picture")
+        status = "" if model.status == "active" else model.status
+        rows.append(
+            (
+                model.name,
+                model.id,
+                _price(model, settings),
+                model.price_text,
+                "" if takes is None else "one" if takes.kind == "picture" else "several",
+                f"{status}; use {successor}" if status and successor else status,
+            )
+        )
+    dates = sorted({model.as_of for model in models if model.as_of})
+    return Table(
+        models,
+        ("Model", "Endpoint", "A picture$", "List price", "Pictures in", "Status"),
+        rows,
+        f"Fields and prices as of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}. "
+        "%imagen_models NAME shows what one "
+        "takes; any other owner/name works too.",
+    )
+
+
+def _price(model: Model, settings: Settings) -> str:
+    """Return what one picture costs with the present settings."""
+    price = settings.price.for_model(model.id, model.alias)
+    if price is None and model.price is not None:
+        presets: dict[str, object] = {}
+        for name, value in settings.presets.items():
+            with contextlib.suppress(InvalidRequest, AttributeError):  # what it does not take
+                presets[name] = model.field(name).check(value)  # type: ignore[union-attr]
+        price = model.price.of(presets)
+        if price is None and not settings.account.free:
+            return "by its size"
+    return cost_text(price, free=settings.account.free)
+
+
+def series_table(series: Iterable[Series]) -> Table[Series]:
+    """Return a table of series with how far each is."""
+    items = tuple(series)
+    rows = [(one.name, f"{len(one):,}", one.status) for one in items]
+    caption = (
+        "Go on with one: %imagen_series NAME --resume."
+        if rows
+        else "No series yet; %%imagen_sweep makes one."
+    )
+    return Table(items, ("Series", "Rows$", "Status"), rows, caption)
+
+
+def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[str, Decimal]]:
+    """Return the table of what was spent or is reserved: by period, by one more thing, by day."""
+    today = datetime.now().astimezone().date()
+    month = today.replace(day=1)
+    spending = history.spending()
+    items = [("This session", spending.session)]
+    rows = [("This session", cost_text(spending.session), "", "")]
+    for name, period, since, spent in (
+        ("Today", "day", today, spending.today),
+        ("This month", "month", month, spending.month),
+    ):
+        cap = _caps(history, settings, period, since, spent)
+        items.append((name, spent))
+        rows.append((name, cost_text(spent), _count(history, since), cap))
+    for name, spent in history.spend_by(by).items():
+        label = short_name(name) if by == "model" else name or "-"
+        count = "" if by == "day" else _count(history, month, **{by: name})
+        items.append((name, spent))
+        rows.append((f"· {label}", cost_text(spent), count, ""))
+    capped = "" if settings.budget else "No cap is set; IMAGEN_MAX_SPEND=2/day sets one. "
+    days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
+    return Table(
+        items,
+        ("", "Spent$", "Generations$", "Cap"),
+        rows,
+        f"{capped}Below the periods: this month by {by}. Amounts are as billed, or by IMAGEN_PRICE "
+        "or the list price; jobs under way count in full.",
+        _chart(days, today) if days else "",
+    )
+
+
+def _count(history: History, since: date, **group: Any) -> str:
+    midnight = datetime.combine(since, time()).astimezone()
+    return f"{history.count(Filter(has_pictures=True, since=midnight, **group)):,}"
+
+
+def _caps(history: History, settings: Settings, period: str, since: date, spent: Decimal) -> str:
+    """Return the caps of a period and what is left of each."""
+    parts = []
+    for limit in settings.budget:
+        if limit.period == period:
+            mine = limit.scope == "user"
+            used = history.spend_by("user", since).get(settings.user, 0) if mine else spent
+            left = cost_text(max(limit.amount - used, Decimal(0)))
+            whose = " for you" if mine else ""
+            parts.append(f"{cost_text(limit.amount)} a {period}{whose}, {left} left")
+    return "; ".join(parts)
+
+
+def _chart(days: Mapping[str, Decimal], today: date) -> Markup:
+    """Return what was spent on each of the last days, as bars."""
+    shown = [today - timedelta(days=ago) for ago in reversed(range(CHART_DAYS))]
+    amounts = [days.get(day.isoformat(), Decimal()) for day in shown]
+    shares = [amount / (max(amounts) or 1) for amount in amounts]
+    about = f"the last {CHART_DAYS} days, at most {cost_text(max(amounts))} a day"
+    bars = (
+        tag("i", title=f"{day}: {cost_text(amount)}", style=f"{_BAR}{share:.0%}")
+        for day, amount, share in zip(shown, amounts, shares, strict=True)
+    )
+    drawn = tag("div", *bars, style=_BARS, role="img", aria_label=f"US dollars a day, {about}")
+    signs = "".join(_LEVELS[math.ceil(share * 8)] for share in shares)
+    return Markup(f"|{signs}|  {about}", drawn + tag("div", escape(about), style=_MUTED))
+
+
+def resume_table(
+    records: Sequence[Record],
+    outcomes: Mapping[str, Resumed],
+    unknown: Sequence[Record],
+    picture: Callable[[Generation], str],
+    caption: str,
+) -> Table[Generation]:
+    """Return the table of what came of the pending jobs, and of those nobody can fetch."""
+    fetched, rows = [], []
+    for record in records:
+        outcome = outcomes.get(record.id)
+        state, remedy = "…" if caption else "interrupted", ""
+        if outcome is not None and outcome.generation is not None:
+            fetched.append(outcome.generation)
+            remedy = Markup(outcome.generation.summary, picture(outcome.generation))
+            state = "fetched"
+        elif outcome is not None and outcome.error is not None:
+            state, remedy = "not fetched", str(outcome.error)
+        elif outcome is not None:
+            state, remedy = "elsewhere", "Another notebook fetches it; look again in a minute."
+        rows.append((_job(record), state, remedy))
+    remedy = (
+        "It may have been accepted and billed, and its id is not known. Look it up at the "
+        "provider, then: %imagen_resume --forget "
+    )
+    rows += [(_job(record), "unknown", remedy + record.id) for record in unknown]
+    count = f"{len(fetched)} fetched." if records else "Nothing is waiting to be fetched."
+    return Table(fetched, ("Job", "State", "What to do"), rows, caption or count)
+
+
+def _job(record: Record) -> Markup:
+    about = f"{age(record.created)}, {record.provider} {short_name(record.model)}"
+    short = one_line(record.request.prompt or "", limit=28)
+    return Markup(f"{short} ({about})", _two_lines(record.request.prompt or "", about).html)
+
+
+def _two_lines(text: str, about: str) -> Markup:
+    line = one_line(text, limit=_MAX_PROMPT)
+    return Markup(line, escape(line) + tag("div", escape(about), style=_MUTED))
+
+
+def _stars(rating: int) -> str:
+    return "★" * rating + "☆" * (5 - rating) if rating > 0 else ""
+
+
+def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
+    """Return texts with blanks up to the width that the widest takes in a terminal."""
+    widths = [
+        sum(
+            0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+            for c in text
+        )
+        for text in texts
+    ]
+    blanks = [" " * (max(widths) - width) for width in widths]
+    return [b + t if right else t + b for t, b in zip(texts, blanks, strict=True)]

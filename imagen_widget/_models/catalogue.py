@@ -1,0 +1,226 @@
+"""Catalogue: the models that are bundled with the package, and the schemas kept in a folder.
+
+A schema in the folder is newer than what is bundled only if it was asked for again; it then goes
+before it. A file that cannot be read or written is never a reason to fail.
+"""
+
+import contextlib
+import difflib
+import functools
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from imagen_widget._models.field import Field, PictureLimits
+from imagen_widget._models.model import Model
+from imagen_widget._models.openapi import MAX_DOCUMENT_BYTES, read_schema
+from imagen_widget._models.price import Price
+from imagen_widget.errors import InvalidRequest
+
+DEFAULT_MODEL = "fal-ai/imagen4/preview"
+
+_ENDPOINT = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,6}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)
+_MAX_ID = 200
+_MAX_NAMED = 9
+
+
+class Catalogue:
+    """What is known of models without asking the network.
+
+    Args:
+        folder: Where schemas are kept; None keeps them in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._learned: dict[str, Model | None] = {}
+
+    def resolve(self, name: object, account: str = "") -> str:
+        """Return the id for an alias or an id, as this account's provider has it.
+
+        Raises:
+            InvalidRequest: It is not a text, or neither a known name nor of the form of an id.
+        """
+        if not isinstance(name, str):
+            raise InvalidRequest(
+                f"model: it is a {type(name).__name__}, not a text.",
+                remedy="Give an alias or an endpoint id; None means the default.",
+                field="model",
+            )
+        wanted = name.strip().strip("/")
+        served = [model for model in bundled().values() if _is_possible(model, account)]
+        plain = account != "" and any("/" not in model.id for model in served)
+        lowered = wanted.lower()
+        for model in served:
+            if lowered == model.id.lower():
+                return model.id
+        for model in served:
+            if lowered == model.alias:
+                return model.id
+        if len(wanted) <= _MAX_ID:
+            if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
+                return wanted
+            if plain and _NAME.fullmatch(wanted) and not _is_alias(lowered):
+                return wanted
+        near = difflib.get_close_matches(lowered[:60], [m.alias for m in served], n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        living = dict.fromkeys(m.alias for m in served if m.status == "active")
+        listed = ", ".join([*living][:_MAX_NAMED])
+        form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
+        raise InvalidRequest(
+            f"model: there is no model {name[:60]!r} here.",
+            remedy=f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them.",
+            field="model",
+        )
+
+    def known(self, model_id: str) -> Model | None:
+        """Return what is bundled or kept of a model; None if nothing is."""
+        shipped = bundled().get(model_id)
+        if model_id not in self._learned:
+            self._learned[model_id] = self._read(model_id)
+        kept = self._learned[model_id]
+        if shipped is None or kept is None or kept.as_of < shipped.as_of:
+            return shipped or kept
+        return kept
+
+    def learn(self, model_id: str, document: bytes) -> Model:
+        """Read a model's schema, keep it, and return the model; without fields if it has none."""
+        today = datetime.now().astimezone().date().isoformat()
+        model = _learned(read_schema(document, model_id), today)
+        if model.source == "fetched":
+            self._learned[model_id] = model
+            self._write(model_id, document, today)
+            return model
+        return bundled().get(model_id) or self.unknown(model_id)
+
+    def forget(self, model_id: str) -> None:
+        """Drop what is kept of a model, so that its schema is read again."""
+        self._learned.pop(model_id, None)
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                self._path(model_id).unlink(missing_ok=True)
+
+    def search(self, query: str = "", *, account: str = "") -> list[Model]:
+        """Return the models with all words of the query that an account may serve, living first."""
+        words = query.lower().split()
+        models = {**bundled(), **{m.id: m for m in self._kept()}}
+        found = []
+        for model in models.values():
+            text = " ".join((model.id, model.alias, model.title, *model.tags)).lower()
+            if all(word in text for word in words) and _is_possible(model, account):
+                found.append(model)
+        return sorted(found, key=lambda model: model.status != "active")
+
+    def unknown(self, model_id: str) -> Model:
+        """Return a model of which nothing is known: any field passes."""
+        return Model(model_id, title=model_id, provider="")
+
+    def _kept(self) -> Iterator[Model]:
+        """Yield the models whose schemas are in the folder."""
+        files = sorted(self._folder.glob("*.json")) if self._folder is not None else []
+        ids = [file.stem.replace("~", "/") for file in files]
+        for model_id in dict.fromkeys((*ids, *self._learned)):
+            model = self.known(model_id)
+            if model is not None and model.source == "fetched":
+                yield model
+
+    def _path(self, model_id: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{model_id.replace('/', '~')}.json"
+
+    def _read(self, model_id: str) -> Model | None:
+        if self._folder is None or len(model_id) > _MAX_ID:
+            return None
+        try:
+            data = self._path(model_id).read_bytes()
+            if len(data) > 2 * MAX_DOCUMENT_BYTES:
+                return None
+            kept = json.loads(data)
+            if kept["id"] != model_id:
+                return None
+            model = _learned(read_schema(kept["schema"], model_id), str(kept["as_of"])[:10])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return model if model.source == "fetched" else None
+
+    def _write(self, model_id: str, document: bytes, today: str) -> None:
+        if self._folder is None:
+            return
+        head = json.dumps({"id": model_id, "as_of": today})[:-1].encode()
+        path = self._path(model_id)
+        part = path.with_suffix(f".{os.getpid()}.part")  # another kernel may write the same
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(head + b', "schema": ' + document + b"}")
+            part.replace(path)
+
+
+@functools.cache
+def bundled() -> dict[str, Model]:
+    """Return the models that come with the package, by id."""
+    text = Path(__file__).with_name("bundled.json").read_text("utf-8")
+    return {entry["id"]: _model(entry) for entry in json.loads(text)["models"]}
+
+
+def short_name(model_id: str) -> str:
+    """Return the alias of a model if it means nothing else, or its id."""
+    model = bundled().get(model_id)
+    if model is None or model.alias in bundled():
+        return model_id
+    return model.alias
+
+
+def _model(entry: dict[str, Any]) -> Model:
+    fields = tuple(_field(data) for data in entry.pop("fields"))
+    price = entry.pop("price", None)
+    entry["successors"] = tuple(map(tuple, entry.get("successors", ())))
+    entry["providers"] = tuple(entry["providers"])
+    entry["tags"] = tuple(entry.get("tags", ()))
+    return Model(
+        **entry,
+        fields=fields,
+        price=Price.read(price, fields) if price else None,
+        source="bundled",
+    )
+
+
+def _field(data: dict[str, Any]) -> Field:
+    if "limits" in data:
+        data["limits"] = PictureLimits(**data["limits"])
+    return Field(**data | {"allowed": tuple(data.get("allowed", ()))})
+
+
+def _learned(read: Model, as_of: str) -> Model:
+    """Return a model read from a schema, with what its schema does not say but we know."""
+    shipped = bundled().get(read.id)
+    if shipped is None:
+        return replace(read, as_of=as_of)
+    price = replace(shipped.price, defaults=_defaults(read)) if shipped.price else None
+    return replace(shipped, fields=read.fields, source=read.source, as_of=as_of, price=price)
+
+
+def _defaults(model: Model) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default) for f in model.fields if f.default is not None)
+
+
+def _is_possible(model: Model, account: str) -> bool:
+    """Return True if an account may serve a model: it is known to, or takes ids of this form."""
+    known, slashes = _habits(account)
+    return not known or account in model.providers or (slashes and "/" in model.id)
+
+
+@functools.cache
+def _habits(account: str) -> tuple[bool, bool]:
+    """Return whether an account is known to serve anything, and whether by ids with a slash."""
+    ids = [model.id for model in bundled().values() if account in model.providers]
+    return bool(ids), any("/" in model_id for model_id in ids)
+
+
+def _is_alias(name: str) -> bool:
+    return any(name == model.alias != model.id for model in bundled().values())

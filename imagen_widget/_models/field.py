@@ -1,0 +1,389 @@
+"""Field: one input of a model, and the check that turns a notebook's value into what is sent.
+
+A refusal names the field, the value and what is allowed. The value of a text is never repeated:
+it may be a prompt.
+"""
+
+import difflib
+import json
+import math
+import operator
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+from imagen_widget.errors import InvalidRequest, shown
+
+Kind = Literal[
+    "text", "choice", "whole", "number", "switch", "size", "picture", "pictures", "words", "json"
+]
+Role = Literal["", "prompt", "count", "seed", "size", "picture", "mask"]
+
+PRESET_SIZES = {  # fal's names for sizes, as width and height in pixels
+    "square_hd": (1024, 1024),
+    "square": (512, 512),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+    "auto_1K": (1024, 1024),
+    "auto_2K": (2048, 2048),
+    "auto_3K": (3072, 3072),
+    "auto_4K": (4096, 4096),
+}
+
+_MAX_DEPTH = 32
+_MAX_SHOWN = 20
+_MAX_EXACT_FLOAT = 2**53
+_MAX_INTEGER = 10**300  # no server takes one of more digits, and Python does not write it
+_NUMBER = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})(e[+-]?\d{1,3})?", re.ASCII | re.I)
+_SIZE = re.compile(r"(\d{1,5})\s*[x×*]\s*(\d{1,5})", re.ASCII | re.I)
+_ORIENTED = re.compile(r"(portrait|landscape)_(\d{1,2})_(\d{1,2})")
+_ADDRESS = re.compile(r"https://\S+|sha256:[0-9a-f]{64}|http://(localhost|127\.|\[::1\])\S*")
+_SWITCH = {"true": True, "yes": True, "on": True, "1": True}
+_SWITCH |= {"false": False, "no": False, "off": False, "0": False}
+_SAME_WORD = {"jpg": "jpeg", "jpeg": "jpg"}
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """What a model asks of a picture that it is given; None and () if it says nothing."""
+
+    min_width: int | None = None
+    max_width: int | None = None
+    min_height: int | None = None
+    max_height: int | None = None
+    min_area: int | None = None
+    max_area: int | None = None
+    max_bytes: int | None = None
+    formats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One input of a model.
+
+    Attributes:
+        name: The name on the wire.
+        kind: What sort of value it takes.
+        title: The name that people read.
+        help: What it does, in the model's words.
+        required: Whether a request without it is refused.
+        default: What the server assumes if nothing is given; it is never sent by itself.
+        allowed: The values of a choice, the preset sizes of a size, the words of a list.
+        low: The smallest number, included.
+        high: The largest number, included.
+        role: What the rest of the program may know about it.
+        step: The distance between two numbers.
+        important: Whether forms show it although it is optional.
+        hidden: Whether forms leave it out.
+        max_items: How many pictures or words it takes at most.
+        custom_size: Whether a size may be an object of width and height.
+        text_size: Whether a size may be a text like `1280x720`.
+        limits: What a picture must be like.
+    """
+
+    name: str
+    kind: Kind
+    title: str = ""
+    help: str = ""
+    required: bool = False
+    default: Any = field(default=None, hash=False)
+    allowed: tuple[str | int | float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    role: Role = ""
+    step: float | None = None
+    important: bool = False
+    hidden: bool = False
+    max_items: int | None = None
+    custom_size: bool = False
+    text_size: bool = False
+    limits: PictureLimits | None = None
+
+    def check(self, value: object, *, strict: bool = True) -> Any:
+        """Return the value as JSON has it, in the model's own spelling.
+
+        With `strict=False` a value that the field excludes is returned as it is.
+
+        Raises:
+            InvalidRequest: The field excludes the value, or JSON cannot hold it.
+        """
+        try:
+            return self._read(value)
+        except InvalidRequest:
+            if strict:
+                raise
+        number = as_number(value) if self.kind in {"whole", "number"} else None
+        return as_json(self.name, value if number is None else number)
+
+    def takes(self) -> str:
+        """Return what the field takes, as a phrase: "one of 1:1, 16:9"."""
+        match self.kind:
+            case "choice":
+                return f"one of {_listed(self.allowed)}"
+            case "whole" | "number":
+                word = "a whole number" if self.kind == "whole" else "a number"
+                low, high = (None if n is None else f"{n:g}" for n in (self.low, self.high))
+                if low is not None and high is not None:
+                    return f"{word} from {low} to {high}"
+                return word + (f" from {low}" if low else f" up to {high}" if high else "")
+            case "switch":
+                return "True or False"
+            case "size":
+                custom = self.custom_size or self.text_size
+                parts = [f"one of {_listed(self.allowed)}"] if self.allowed else []
+                return " or ".join([*parts, *(["a size like 1280x720"] if custom else [])])
+            case "picture":
+                return "a picture"
+            case "pictures":
+                return f"up to {self.max_items} pictures" if self.max_items else "pictures"
+            case "words":
+                words = f"a list of {_listed(self.allowed)}" if self.allowed else "a list of texts"
+                return f"{words}, at most {self.max_items}" if self.max_items else words
+            case "json":
+                return "a JSON value"
+            case _:
+                return "a text"
+
+    def _read(self, value: object) -> Any:
+        match self.kind:
+            case "text":
+                return self._text(value)
+            case "choice":
+                return self._choice(value)
+            case "whole" | "number":
+                return self._number(value)
+            case "switch":
+                return self._switch(value)
+            case "size":
+                return self._size(value)
+            case "picture":
+                return self._address(value)
+            case "pictures" | "words":
+                return self._items(value)
+            case _:
+                return self._json(value)
+
+    def _text(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise InvalidRequest(
+                f"{self.name}: it is a {type(value).__name__}, not a text.",
+                remedy="Give a str.",
+                field=self.name,
+            )
+        return plain(value)
+
+    def _choice(self, value: object) -> str | int | float:
+        text = _words(value)
+        number = as_number(value)
+        for word in (text, str(number), _SAME_WORD.get(text)):
+            for allowed in self.allowed:
+                if str(allowed).lower() == word:
+                    return allowed
+        raise self._refused(value)
+
+    def _number(self, value: object) -> int | float:
+        number = as_number(value)
+        if (
+            number is None
+            or (self.kind == "whole" and not isinstance(number, int))
+            or (self.low is not None and number < self.low)
+            or (self.high is not None and number > self.high)
+        ):
+            raise self._refused(value)
+        return number
+
+    def _switch(self, value: object) -> bool:
+        if is_bool(value):
+            return bool(value)
+        found = _SWITCH.get(_words(value))
+        if found is None:
+            raise self._refused(value)
+        return found
+
+    def _size(self, value: object) -> Any:
+        if isinstance(value, str):
+            text = value.strip().lower()
+            preset = next((a for a in self.allowed if str(a).lower() == text), None)
+            if preset is not None:
+                return preset
+        pixels = size_pixels(value)
+        if pixels is None or 0 in pixels:
+            raise self._refused(value)
+        width, height = pixels
+        text = f"{width}x{height}"
+        if self.text_size or text in self.allowed:
+            return text
+        if not self.custom_size:
+            raise self._refused(value)
+        return {"width": width, "height": height}
+
+    def _address(self, value: object) -> str:
+        text = value.strip() if isinstance(value, str) else ""
+        if not _ADDRESS.fullmatch(text):
+            raise InvalidRequest(
+                f"{self.name}: a {type(value).__name__} that is not an https address was given.",
+                remedy="Give a file, bytes, a PIL image, an https address or a generated picture.",
+                field=self.name,
+            )
+        return text
+
+    def _items(self, value: object) -> list[Any]:
+        if isinstance(value, str):
+            value = _parsed(value) or [value]
+        if not isinstance(value, Collection) or isinstance(value, Mapping | bytes):
+            raise self._refused(value)
+        items = list(value)
+        if self.max_items is not None and len(items) > self.max_items:
+            raise InvalidRequest(
+                f"{self.name}: {len(items)} are too many.",
+                remedy=f"It takes at most {self.max_items}.",
+                field=self.name,
+            )
+        one = self._address if self.kind == "pictures" else self._choice
+        if self.kind == "words" and not self.allowed:
+            one = self._text
+        return [one(item) for item in items]
+
+    def _json(self, value: object) -> Any:
+        if isinstance(value, str) and value.strip()[:1] in ("{", "["):
+            try:
+                return json.loads(value)
+            except (ValueError, RecursionError) as error:
+                raise InvalidRequest(
+                    f"{self.name}: it starts like JSON and is not: {error}.",
+                    remedy="Mend the JSON, or give a Python value.",
+                    field=self.name,
+                ) from None
+        return as_json(self.name, value)
+
+    def _refused(self, value: object) -> InvalidRequest:
+        words = [str(word) for word in self.allowed]
+        near = difflib.get_close_matches(_words(value)[:60], words, n=1) if words else []
+        hint = f"Did you mean {near[0]}? " if near and len(words) > _MAX_SHOWN else ""
+        return refused(self.name, value, f"{hint}Use {self.takes()}.")
+
+
+def refused(name: str, value: object, remedy: str) -> InvalidRequest:
+    """Return the error for a value that a field excludes."""
+    return InvalidRequest(f"{name}: {shown(value)} is not allowed.", remedy=remedy, field=name)
+
+
+def as_number(value: object) -> int | float | None:
+    """Return the number that a value means; None if it is not a finite number.
+
+    Numbers that are whole are ints: 2.0, "2", numpy's and pandas' own kinds.
+    """
+    if is_bool(value):
+        return None
+    try:
+        if isinstance(value, str):
+            if not _NUMBER.fullmatch(value.strip()):
+                return None
+            value = int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+        if hasattr(value, "__index__"):
+            whole = operator.index(value)
+            return whole if abs(whole) < _MAX_INTEGER else None
+        if not (isinstance(value, float | Decimal | Fraction) or hasattr(value, "is_integer")):
+            return None
+        number = float(value)  # type: ignore[arg-type]  # numpy's floats have is_integer
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < _MAX_EXACT_FLOAT else number
+
+
+def plain(text: str) -> str:
+    """Return a text of Python's own kind: an enum's member has its value, not its name."""
+    return str.__str__(text)
+
+
+def _words(value: object) -> str:
+    """Return a value as a word to compare; "" if it has none."""
+    try:
+        return (plain(value) if isinstance(value, str) else str(value)).strip().lower()
+    except Exception:  # noqa: BLE001 - an integer of too many digits, or a str of somebody else's
+        return ""
+
+
+def is_bool(value: object) -> bool:
+    """Return True for Python's and numpy's booleans."""
+    return type(value).__name__ in {"bool", "bool_"}
+
+
+def as_json(name: str, value: object) -> Any:
+    """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists.
+
+    Raises:
+        InvalidRequest: JSON cannot hold it.
+    """
+    try:
+        return _as_json(value, 0)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise refused(name, kind, "Use a value that JSON can hold.") from None
+
+
+def _as_json(value: object, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ValueError("too deep")
+    if value is None or isinstance(value, str):
+        return value if value is None else plain(value)
+    if is_bool(value):
+        return bool(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("keys")
+        return {plain(key): _as_json(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item, depth + 1) for item in value]
+    number = as_number(value)
+    if number is None:
+        raise TypeError("not JSON")
+    return float(number) if isinstance(value, float) else number
+
+
+def size_pixels(value: object) -> tuple[int, int] | None:
+    """Return width and height of a preset, `640x480`, a pair or an object; None if unknown."""
+    if isinstance(value, str):
+        if (text := value.strip()) in PRESET_SIZES:
+            return PRESET_SIZES[text]
+        if oriented := _ORIENTED.fullmatch(text):
+            long, short = sorted((int(oriented[2]), int(oriented[3])), reverse=True)
+            if not short:
+                return None
+            pixels = (1024, round(1024 * short / long))
+            return pixels if oriented[1] == "landscape" else pixels[::-1]
+        match = _SIZE.fullmatch(text)
+        sides: Collection[object] = match.groups() if match else _parsed(text) or ()
+    elif isinstance(value, Mapping):
+        sides = (value.get("width"), value.get("height")) if len(value) == 2 else ()
+    else:
+        sides = value if isinstance(value, list | tuple) else ()
+    if isinstance(sides, Mapping):
+        return size_pixels(sides)
+    numbers = [as_number(side) for side in sides]
+    if len(numbers) != 2 or not all(isinstance(n, int) and 0 <= n < 10**6 for n in numbers):
+        return None
+    return int(numbers[0] or 0), int(numbers[1] or 0)
+
+
+def _parsed(text: str) -> Any:
+    """Return the list or object that a text holds as JSON; None if it holds neither."""
+    if text.strip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _listed(values: tuple[object, ...]) -> str:
+    if len(values) <= _MAX_SHOWN:
+        return ", ".join(map(str, values))
+    return f"{', '.join(map(str, values[: _MAX_SHOWN // 2]))}, … ({len(values)} in all)"

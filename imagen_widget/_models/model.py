@@ -1,0 +1,430 @@
+"""Model: an ordered tuple of fields, the check of a request by them, and a readable page.
+
+Only what is given is sent. The six common names go to whatever field of the model means the same,
+which is said in a note; where nothing means the same, the name is refused.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+from imagen_widget._models.field import Field, Role, as_json, as_number, refused, size_pixels
+from imagen_widget._models.price import MEGAPIXEL, Price
+from imagen_widget.errors import InvalidRequest
+
+COMMON_NAMES = (
+    "aspect_ratio",
+    "num_images",
+    "resolution",
+    "output_format",
+    "seed",
+    "safety_tolerance",
+)
+MAX_COUNT = 1000  # pictures of one request
+COUNT_NAMES = ("num_images", "num_samples", "n", "num_results", "number_of_images", "num_outputs")
+FORMAT_NAMES = ("format", "image_format")
+
+_MAIN_NAMES = ("aspect_ratio", "resolution", "quality")
+_RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)\s*[:/x]\s*(\d{1,5}(?:\.\d{1,3})?)", re.ASCII)
+_COUNT = Field("num_images", "whole", low=1, high=MAX_COUNT)  # of a model that nobody knows
+_SEED = Field("seed", "whole")
+_FREE_NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
+_PICTURES = "a file, bytes, a PIL image, an https address or a generated picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A request that passed: what is sent, and what the rest of the program asks of it."""
+
+    arguments: dict[str, Any]
+    prompt: str | None
+    count: int
+    seed: int | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One image model and what it takes.
+
+    Attributes:
+        id: The endpoint id on the wire, `owner/name[/route]`, or a name without a slash.
+        alias: The short name that people type; "" if there is none.
+        title: The name that people read.
+        provider: The service whose model it is.
+        providers: The accounts that are known to serve it.
+        fields: What it takes, in the model's own order.
+        price: The list price; None if unknown.
+        status: `retired` if the maker or the provider has ended it, `deprecated` if that is near.
+        note: One line about the status.
+        successors: What to use instead: (account, alias), "" for any other account.
+        edits_with: The id of the model that edits this one's pictures; "" if there is none.
+        source: Where the fields are from; `none` means that any field passes.
+        as_of: The date at which the fields were read.
+        typical_seconds: A guess of the service time until the journal knows better.
+        tags: Words to find it by.
+    """
+
+    id: str
+    alias: str = ""
+    title: str = ""
+    provider: str = "fal"
+    providers: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    price: Price | None = None
+    status: Literal["active", "deprecated", "retired"] = "active"
+    note: str = ""
+    successors: tuple[tuple[str, str], ...] = ()
+    edits_with: str = ""
+    source: Literal["bundled", "fetched", "none"] = "none"
+    as_of: str = ""
+    typical_seconds: float = 10.0
+    tags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The shortest name that means this model."""
+        return self.alias or self.id
+
+    @property
+    def successor(self) -> str:
+        """The alias of the model to use instead; "" if there is none."""
+        return self.successor_at("")
+
+    def successor_at(self, account: str) -> str:
+        """Return the alias of the successor that this account's provider serves, or ""."""
+        found = dict(self.successors)
+        return found.get(account) or found.get("", "")
+
+    def field(self, name: str) -> Field | None:
+        """Return the field of this name; None if the model has none."""
+        return next((f for f in self.fields if f.name == name), None)
+
+    def role(self, role: Role) -> Field | None:
+        """Return the first field with this role; None if the model has none."""
+        return next((f for f in self.fields if f.role == role), None)
+
+    def main_fields(self) -> tuple[Field, ...]:
+        """Return the fields that a form shows at once: required, important, shape and count."""
+        return tuple(f for f in self.fields if not f.hidden and self._is_main(f))
+
+    def advanced_fields(self) -> tuple[Field, ...]:
+        """Return the fields that a form shows under Advanced."""
+        return tuple(f for f in self.fields if not f.hidden and not self._is_main(f))
+
+    def _is_main(self, field: Field) -> bool:
+        main = field.role in {"prompt", "picture", "mask", "size", "count"}
+        return main or field.required or field.important or field.name in _MAIN_NAMES
+
+    def check(self, given: Mapping[str, object], *, strict: bool = True) -> Checked:
+        """Return what to send for what was given; values that are None count as not given.
+
+        With `strict=False` unknown fields and excluded values pass.
+
+        Raises:
+            InvalidRequest: A field is unknown, missing or given twice, or its value is excluded.
+        """
+        if self.source == "none":
+            return self._check_freely(given)
+        sent: dict[str, Any] = {}
+        notes: list[str] = []
+        for name, each in given.items():
+            if each is None or (name == "prompt" and _is_blank(each)):
+                continue
+            target, value, note = self._place(name, each)
+            notes += [note] if note else []
+            if target is None:
+                if not note and strict:
+                    raise self._unknown(name)
+                sent |= {} if note else {name: as_json(name, value)}
+            elif target.name in sent:
+                raise self._twice(name, target.name)
+            else:
+                sent[target.name] = target.check(value, strict=strict)
+        for field in self.fields:
+            if field.required and field.name not in sent:
+                raise self._missing(field)
+        return self._checked(sent, notes)
+
+    def _place(self, name: str, value: object) -> tuple[Field | None, object, str]:
+        """Return the field that a given name means, the value in its terms, and a note."""
+        field = self.field(name)
+        if field is not None:
+            return field, value, ""
+        if name == "prompt":
+            return self.role("prompt"), value, ""
+        if name not in COMMON_NAMES:
+            return None, value, ""
+        target: Field | None = None
+        match name:
+            case "num_images":
+                target = self.role("count")
+                if target is None and as_number(value) == 1:
+                    return None, None, f"num_images 1 is not sent: {self.name} makes one picture"
+            case "seed":
+                target = self.role("seed")
+            case "output_format":
+                target = next((f for n in FORMAT_NAMES if (f := self.field(n))), None)
+            case "aspect_ratio":
+                target = self.role("size")
+                size = nearest_size(value, target) if target else None
+                value, target = (size, target) if size else (value, None)
+            case "resolution":
+                size_field = self.role("size")
+                preset = f"auto_{value}".lower()
+                allowed = size_field.allowed if size_field else ()
+                found = next((a for a in allowed if str(a).lower() == preset), None)
+                value, target = (found, size_field) if found else (value, None)
+        if target is None:
+            return None, value, ""
+        said = f"{name} goes out as {target.name}"
+        return target, value, f"{said} {value}" if target.role == "size" else said
+
+    def _checked(self, sent: dict[str, Any], notes: Iterable[str] = ()) -> Checked:
+        prompt, count, seed = (self.role(role) for role in ("prompt", "count", "seed"))
+        ordered = {f.name: sent[f.name] for f in self.fields if f.name in sent}
+        number = as_number(sent.get(count.name, count.default)) if count else 1
+        text = sent.get(prompt.name) if prompt else None
+        return Checked(
+            arguments={**ordered, **sent},
+            prompt=text if isinstance(text, str) else None,
+            count=_count(number),
+            seed=as_number(sent.get(seed.name)) if seed else None,  # type: ignore[arg-type]
+            notes=tuple(notes),
+        )
+
+    def _check_freely(self, given: Mapping[str, object]) -> Checked:
+        """Check a request for a model of which nothing is known: the common names alone."""
+        sent: dict[str, Any] = {}
+        for name, value in given.items():
+            if value is None or (name == "prompt" and _is_blank(value)):
+                continue
+            if name == "prompt":
+                sent[name] = Field("prompt", "text").check(value)
+            elif name in {"num_images", "seed"}:
+                sent[name] = (_COUNT if name == "num_images" else _SEED).check(value)
+            elif name in COMMON_NAMES:
+                sent[name] = _word(name, value)
+            elif _FREE_NAME.fullmatch(name):
+                sent[name] = as_json(name, value)
+            else:
+                raise refused(name[:40], value, "Use field names of letters, digits and _.")
+        if not sent:
+            raise self._missing(Field("prompt", "text", role="prompt"))
+        count = next((as_number(sent[name]) for name in COUNT_NAMES if name in sent), 1)
+        return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())
+
+    def _unknown(self, name: str) -> InvalidRequest:
+        names = [f.name for f in self.fields if not f.hidden]
+        near = difflib.get_close_matches(name.lower()[:60], names, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        return InvalidRequest(
+            f"{name[:60]}: {self.name} takes no such field.",
+            remedy=f"{hint}It takes {', '.join(names)}.",
+            field=name,
+        )
+
+    def _twice(self, name: str, target: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"{name}: {self.name} takes one {target}, and it was given twice.",
+            remedy=f"Give either {name} or {target}." if name != target else f"Give {target} once.",
+            field=name,
+        )
+
+    def _missing(self, field: Field) -> InvalidRequest:
+        if field.role == "prompt":
+            return InvalidRequest(
+                f"{field.name}: it is empty.",
+                remedy="Say what the picture should show.",
+                field=field.name,
+            )
+        given = {
+            "picture": "image=…" if field.kind == "picture" else "images=[…]",
+            "mask": "mask=…",
+        }
+        if field.kind in {"picture", "pictures"}:
+            how = f"Give {given.get(field.role, f'{field.name}=…')}: {_PICTURES}."
+        else:
+            how = f"Give {field.takes()}."
+        return InvalidRequest(f"{field.name}: {self.name} needs it.", remedy=how, field=field.name)
+
+    # --------------------------------------------------------------------------------- display
+
+    def __repr__(self) -> str:
+        """Return the model in one line."""
+        known = f"{len(self.fields)} fields" if self.fields else "fields not known"
+        return f"<Model {self.name}: {self.id}, {known}, {self.price_text}>"
+
+    @property
+    def price_text(self) -> str:
+        """The list price as people read it, or that it is unknown."""
+        return self.price.text if self.price else "price unknown"
+
+    @property
+    def status_text(self) -> str:
+        """One line on whether it can still be used, and what to use instead."""
+        if self.status == "active":
+            return ""
+        instead = f"use {self.successor} instead" if self.successor else ""
+        return ": ".join(filter(None, (self.status, self.note.rstrip(".")))) + (
+            f"; {instead}" if instead else ""
+        )
+
+    def _facts(self) -> list[tuple[str, str]]:
+        read = f"as read on {self.as_of}" + (" from its schema" if self.source == "fetched" else "")
+        facts = [
+            ("id", self.id),
+            ("price", self.price_text),
+            ("status", self.status_text),
+            ("edits with", self.edits_with),
+            ("fields", read if self.fields else "not known"),
+        ]
+        return [(name, text) for name, text in facts if text]
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                f.name + ("*" if f.required else ""),
+                f.takes(),
+                "" if f.default is None else str(f.default),
+                first_sentence(f.help),
+            )
+            for f in (*self.main_fields(), *self.advanced_fields())
+        ]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from imagen_widget._html import escape, tag
+
+        head = f"{self.title or self.name} ({self.name})"
+        lines = [head, *(f"  {name}: {text}" for name, text in self._facts()), ""]
+        names = ("field", "takes", "default", "what it does")
+        facts = "".join(
+            tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
+            for name, text in self._facts()
+        )
+        page = tag("div", tag("strong", escape(head)), facts, html_table(names, self._rows()))
+        return {
+            "text/plain": "\n".join([*lines, text_table(names, self._rows())]),
+            "text/html": page,
+        }
+
+
+class Models(Sequence[Model]):
+    """Models as a sequence that displays as a table."""
+
+    _HEADS = ("model", "id", "price", "pictures in", "status")
+
+    def __init__(self, models: Iterable[Model], *, account: str = "") -> None:
+        self._models = tuple(models)
+        self._account = account
+
+    @overload
+    def __getitem__(self, index: int) -> Model: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Models": ...
+    def __getitem__(self, index: int | slice) -> "Model | Models":
+        if isinstance(index, slice):
+            return Models(self._models[index], account=self._account)
+        return self._models[index]
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models)
+
+    def __repr__(self) -> str:
+        return text_table(self._HEADS, self._rows()) if self._models else "no model"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
+        for model in self._models:
+            successor = model.successor_at(self._account)
+            status = model.status if model.status != "active" else ""
+            takes = model.role("picture")
+            pictures = "" if takes is None else "one" if takes.kind == "picture" else "several"
+            instead = f"{status}, use {successor}" if status and successor else status
+            rows.append((model.name, model.id, model.price_text, pictures, instead))
+        return rows
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        html = html_table(self._HEADS, self._rows()) if self._models else "no model"
+        return {"text/plain": repr(self), "text/html": html}
+
+
+def nearest_size(ratio: object, field: Field) -> str | None:
+    """Return the size of the field that is nearest to a ratio like `16:9`; None if there is none.
+
+    Of several with the same shape it is the one nearest to a megapixel.
+    """
+    text = str(ratio).strip().lower()
+    if text in field.allowed:
+        return text
+    match = _RATIO.fullmatch(text)
+    if match is None or not (float(match[1]) and float(match[2])):
+        return None
+    wanted = math.log(float(match[1]) / float(match[2]))
+
+    def distance(size: str) -> tuple[float, float]:
+        width, height = size_pixels(size) or (1, 1)
+        shape = abs(math.log(width / height) - wanted)
+        return round(shape, 3), abs(math.log(width * height / MEGAPIXEL))
+
+    sizes = [s for a in field.allowed if not (s := str(a)).startswith("auto") and size_pixels(s)]
+    if not sizes and field.custom_size:
+        return _exact_size(math.exp(wanted))
+    return min(sizes, key=distance, default=None)
+
+
+def _exact_size(ratio: float) -> str:
+    """Return a size of about a megapixel with this ratio, in steps of 16 pixels."""
+    sides = math.sqrt(MEGAPIXEL * ratio), math.sqrt(MEGAPIXEL / ratio)
+    width, height = (max(16, round(side / 16) * 16) for side in sides)
+    return f"{width}x{height}"
+
+
+def _count(number: object) -> int:
+    """Return how many pictures a number means, as far as anybody serves so many."""
+    return min(max(1, number), MAX_COUNT) if isinstance(number, int) else 1
+
+
+def _word(name: str, value: object) -> str:
+    """Return the value of a common name for a model of which nothing is known: one word of text."""
+    found = as_json(name, value)
+    if not isinstance(found, str | int | float) or isinstance(found, bool):
+        raise refused(name, value, "Give a text.")
+    return str(found)
+
+
+def _is_blank(prompt: object) -> bool:
+    return isinstance(prompt, str) and not prompt.strip()
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a help text."""
+    return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
+
+
+def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 48) -> str:
+    """Return rows as columns of text."""
+    cut = [
+        [c if len(c) <= widest else c[: widest - 1] + "…" for c in row] for row in (heads, *rows)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cut]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as an HTML table; the cells are texts, and are escaped."""
+    from imagen_widget._html import escape, tag
+
+    left = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
+    head = tag("tr", *(tag("th", escape(name), scope="col", style=left) for name in heads))
+    body = "".join(
+        tag("tr", *(tag("td", escape(cell), style=left) for cell in row)) for row in rows
+    )
+    return tag("table", tag("thead", head), tag("tbody", body), style="border-collapse:collapse")

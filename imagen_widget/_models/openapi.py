@@ -1,0 +1,375 @@
+"""Reads a model's fields from its OpenAPI document.
+
+The document is hostile input: depth, size and numbers are bounded, references may run in circles,
+and nothing in it makes this module raise. What is not understood becomes a `json` field, so that
+no required field is lost.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from imagen_widget._models.field import Field, Kind, PictureLimits, Role, as_number, size_pixels
+from imagen_widget._models.model import COUNT_NAMES, Model
+
+MAX_DOCUMENT_BYTES = 1 << 20
+
+_MAX_DEPTH = 12
+_MAX_KEYS = 200_000
+_MAX_NAME = 100
+_MAX_OPTIONAL = 200
+_MAX_REQUIRED = 1_000
+_MAX_BRANCHES = 30
+_MAX_WORDS = 400
+_MAX_TEXT = 1_000
+_MAX_DEFAULT = 4_000
+_SCALARS: dict[str, Kind] = {"integer": "whole", "number": "number", "boolean": "switch"}
+_PICTURE_NAME = re.compile(r"(^|.*_)(image|images|mask|photo)(_(data_)?(url|uri|base64)s?)?")
+_MAIN_PICTURES = (
+    *("image_url", "image_urls", "image", "images", "image_data_url", "base_image_url"),
+    *("input_image_url", "input_image_urls", "input_image", "input_images"),
+)
+_PROMPT_NAMES = ("prompt", "text_prompt", "text")
+
+_ORDER = "x-fal-order-properties"
+
+Schema = Mapping[str, Any]
+Words = tuple[str | int | float, ...]
+
+
+def read_schema(document: object, model_id: str) -> Model:
+    """Return the model that a document describes; one without fields if it describes none.
+
+    The document is an OpenAPI document as bytes, text or JSON values, or a record of fal's model
+    search that holds one. It never raises.
+    """
+    try:
+        return _read(document, model_id)
+    except Exception:  # noqa: BLE001 - hostile input: a schema is never a reason to fail
+        return Model(model_id, title=model_id)
+
+
+def _read(document: object, model_id: str) -> Model:
+    if isinstance(document, bytes | str):
+        if len(document) > MAX_DOCUMENT_BYTES:
+            return Model(model_id, title=model_id)
+        document = json.loads(document)
+    record = _record(document, model_id)
+    metadata = _object(record.get("metadata"))
+    fields = _with_roles(list(_Document(_object(record.get("openapi")) or record).fields(model_id)))
+    deprecated = metadata.get("status") == "deprecated"
+    return Model(
+        model_id,
+        title=_text(metadata.get("display_name"), 100) or model_id,
+        fields=tuple(fields),
+        status="deprecated" if deprecated else "active",
+        note="The provider will end it" if deprecated else "",
+        source="fetched" if fields else "none",
+        tags=tuple(_text(tag, 40) for tag in _list(metadata.get("tags"))[:10]),
+    )
+
+
+def _record(document: object, model_id: str) -> Schema:
+    """Return the record of this model, out of a page of fal's search if it is one."""
+    page = _object(document)
+    for record in _list(page.get("models")):
+        if _object(record).get("endpoint_id") == model_id:
+            return _object(record)
+    return page
+
+
+class _Document:
+    """A document with a limit to how much of it is looked at: references can multiply."""
+
+    def __init__(self, spec: Schema) -> None:
+        self._spec = spec
+        self._keys_left = _MAX_KEYS
+
+    def fields(self, model_id: str) -> Iterator[Field]:
+        """Yield the fields in the document's order; required ones are never left out."""
+        body = self._input(model_id)
+        properties = _object(body.get("properties"))
+        required = dict.fromkeys(_names(body.get("required"))[:_MAX_REQUIRED])
+        ordered = dict.fromkeys((*_names(body.get(_ORDER)), *_names([*properties]), *required))
+        optional_left = _MAX_OPTIONAL
+        for name in ordered:
+            if name not in required:
+                optional_left -= 1
+                if optional_left < 0 or name not in properties:
+                    continue
+            yield self._field(name, properties.get(name), required=name in required)
+
+    def _input(self, model_id: str) -> Schema:
+        """Return the schema of the request's body: by its path, else by the looks of it."""
+        paths = _object(self._spec.get("paths"))
+        others = sorted((p for p in paths if "requests" not in p), key=len)
+        for path in [f"/{model_id}", *others[:_MAX_BRANCHES]]:
+            post = _object(_object(paths.get(path)).get("post"))
+            content = _object(self._resolved(post.get("requestBody")).get("content"))
+            for media in (content.get("application/json"), *content.values()):
+                body = self._resolved(_object(media).get("schema"))
+                if body.get("properties") or body.get("required"):
+                    return body
+        schemas = _object(_object(self._spec.get("components")).get("schemas"))
+        inputs = [schema for name, schema in schemas.items() if str(name).endswith("Input")]
+        return self._resolved(inputs[0] if inputs else self._spec)
+
+    def _resolved(self, schema: object, depth: int = 0) -> dict[str, Any]:
+        """Return a schema with its references and `allOf` merged in; keys beside them win."""
+        found = dict(_object(schema))
+        self._keys_left -= 1 + len(found) + len(_object(found.get("properties")))
+        if depth > _MAX_DEPTH or self._keys_left < 0:
+            return {}
+        parts: list[object] = []
+        if isinstance(reference := found.pop("$ref", None), str):
+            parts.append(self._target(reference))
+        parts += _list(found.pop("allOf", None))[:_MAX_BRANCHES]
+        merged: dict[str, Any] = {}
+        for part in [*(self._resolved(part, depth + 1) for part in parts), found]:
+            joined: dict[str, Any] = {
+                name: [*_list(merged.get(name)), *_list(part.get(name))]
+                for name in ("required", _ORDER)
+                if name in merged and name in part
+            }
+            if "properties" in merged and "properties" in part:
+                both = {**_object(merged["properties"]), **_object(part["properties"])}
+                joined["properties"] = both
+            merged |= {**part, **joined}
+        return merged
+
+    def _target(self, reference: str) -> object:
+        """Return what `#/a/b` points to in this document; nothing else is followed."""
+        found: object = self._spec
+        for part in reference.split("/")[1:_MAX_DEPTH]:
+            found = _object(found).get(part.replace("~1", "/").replace("~0", "~"))
+        return found if reference.startswith("#/") else None
+
+    def _with_items(self, schema: object) -> dict[str, Any]:
+        found = self._resolved(schema)
+        return {**found, "items": self._resolved(found["items"])} if "items" in found else found
+
+    def _branches(self, schema: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return a schema without null, and what it is any of; one branch alone is merged in."""
+        merged = self._with_items(schema)
+        branches: list[dict[str, Any]] = []
+        for part in _any_of(merged):
+            branch = self._with_items(part)
+            branches += [self._with_items(p) for p in _any_of(branch)] or [branch]
+        branches = [b for b in branches if b.get("type") != "null"]
+        for key in ("anyOf", "oneOf"):
+            merged.pop(key, None)
+        if len(branches) == 1:
+            merged, branches = {**branches[0], **merged}, []
+        kinds = [kind for kind in _list(merged.get("type")) if kind != "null"]
+        if len(kinds) == 1:
+            merged["type"] = kinds[0]
+        elif kinds:
+            branches += [{**merged, "type": kind} for kind in kinds[:_MAX_BRANCHES]]
+        return merged, branches
+
+    def _field(self, name: str, schema: object, *, required: bool) -> Field:
+        try:
+            return _understood(name, *self._branches(schema), required=required)
+        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+            return Field(name, "json", _title(name, {}), required=required)
+
+
+def _understood(
+    name: str, merged: Schema, branches: list[dict[str, Any]], *, required: bool
+) -> Field:
+    kind, allowed = _kind(name, merged, branches)
+    items = _object(merged.get("items"))
+    ui = {**_ui(items), **_ui(merged)}
+    if kind in {"text", "words"} and (ui.get("field") == "image" or _is_picture(name, merged)):
+        kind, allowed = ("picture" if kind == "text" else "pictures"), ()
+    if kind == "json" and name == "prompt" and not merged.get("type") and not branches:
+        kind = "text"  # a dangling reference where every other model has a text
+    numbers = kind in {"whole", "number"}
+    low, high = _bounds(merged, whole=kind == "whole") if numbers else (None, None)
+    most = as_number(merged.get("maxItems"))
+    return Field(
+        name,
+        kind,
+        title=_title(name, merged),
+        help=_text(merged.get("description"), _MAX_TEXT),
+        required=required,
+        default=_default(merged.get("default")),
+        allowed=allowed,
+        low=low,
+        high=high,
+        step=_number(merged.get("multipleOf")) if numbers else None,
+        important=ui.get("important") is True,
+        hidden=not required
+        and (name == "sync_mode" or True in (ui.get("hidden"), ui.get("frozen"))),
+        max_items=most if isinstance(most, int) and 0 < most < 10_000 else None,
+        custom_size=kind == "size" and _takes_object(merged, branches),
+        limits=_limits({**items, **merged}) if kind in {"picture", "pictures"} else None,
+    )
+
+
+def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Kind, Words]:
+    if not branches:
+        return _single(name, merged)
+    found = [_single(name, branch) for branch in branches]
+    kinds = {kind for kind, _ in found}
+    words = tuple(dict.fromkeys(word for _, allowed in found for word in allowed))
+    if kinds <= {"size", "choice"} and "size" in kinds:
+        return "size", words
+    if kinds == {"choice"} and len(words) <= _MAX_WORDS:
+        return "choice", words
+    if kinds <= {"whole", "number"}:
+        return "number" if "number" in kinds else "whole", ()
+    if kinds <= {"text", "choice"}:
+        return "text", ()
+    if kinds == {"text", "words"} and not words:
+        return "words", ()
+    if kinds <= {"text", "json"} and "text" in kinds and _is_picture(name, merged):
+        return "text", ()  # an address or an object around one
+    return "json", ()
+
+
+def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
+    """Return the kind of a schema that is not any of several, and the values it allows."""
+    if "enum" in schema or "const" in schema:
+        values = [v for v in (_list(schema.get("enum")) or [schema.get("const")]) if v is not None]
+        if not _are_words(values):
+            return ("text" if all(isinstance(v, str) for v in values) else "json"), ()
+        return "choice", tuple(values)
+    match schema.get("type"):
+        case "string":
+            return "text", ()
+        case "integer" | "number" | "boolean" as word:
+            return _SCALARS[word], ()
+        case "array":
+            items = _object(schema.get("items"))
+            words = items.get("enum")
+            if items.get("type") != "string" and not _are_words(_list(words)):
+                return "json", ()
+            return "words", tuple(_list(words)) if _are_words(_list(words)) else ()
+        case _:
+            sides = _object(schema.get("properties"))
+            return ("size" if "size" in name and {"width", "height"} <= set(sides) else "json"), ()
+
+
+def _are_words(values: list[Any]) -> bool:
+    """Return True if all values can stand in a list of choices."""
+    return 0 < len(values) <= _MAX_WORDS and all(
+        (isinstance(v, str) and len(v) <= 200)
+        or (not isinstance(v, str) and _number(v) is not None)
+        for v in values
+    )
+
+
+def _takes_object(merged: Schema, branches: list[dict[str, Any]]) -> bool:
+    return any("width" in _object(part.get("properties")) for part in (merged, *branches))
+
+
+def _is_picture(name: str, schema: Schema) -> bool:
+    return _PICTURE_NAME.fullmatch(name) is not None and "enum" not in schema
+
+
+def _bounds(schema: Schema, *, whole: bool) -> tuple[float | None, float | None]:
+    """Return the smallest and the largest number; exclusive bounds move a whole number by one."""
+    low, high = _number(schema.get("minimum")), _number(schema.get("maximum"))
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    beyond_low = low if above is True else _number(above)
+    beyond_high = high if below is True else _number(below)
+    if beyond_low is not None:
+        low = math.floor(beyond_low) + 1 if whole else beyond_low
+    if beyond_high is not None:
+        high = math.ceil(beyond_high) - 1 if whole else beyond_high
+    return (None, None) if low is not None and high is not None and low > high else (low, high)
+
+
+def _limits(schema: Schema) -> PictureLimits | None:
+    asked = {**_object(schema.get("x-fal")), **schema}
+    names = [n for n in PictureLimits.__slots__ if n not in {"max_bytes", "formats"}]
+    numbers = {n: as_number(asked.get(n)) for n in names}
+    numbers["max_bytes"] = as_number(asked.get("max_file_size"))
+    sound = {n: int(v) for n, v in numbers.items() if v is not None and 0 < v < 10**12}
+    return PictureLimits(**sound) if sound else None  # type: ignore[arg-type]  # whole numbers
+
+
+def _with_roles(fields: list[Field]) -> list[Field]:
+    """Give each role to the one field that plays it."""
+    roles: dict[str, Role] = {}
+
+    def give(role: Role, *names: str) -> bool:
+        name = next((n for n in names if n and n not in roles), None)
+        if name is not None:
+            roles[name] = role
+        return name is not None
+
+    def named(kinds: set[str], *names: str) -> list[str]:
+        there = {f.name for f in fields if f.kind in kinds}
+        return [n for n in names if n in there]
+
+    texts = [f.name for f in fields if f.kind == "text" and f.required and "prompt" in f.name]
+    give("prompt", *named({"text"}, *_PROMPT_NAMES[:2]), *texts, *named({"text"}, _PROMPT_NAMES[2]))
+    give("count", *named({"whole", "choice"}, *COUNT_NAMES, "max_images"))
+    give("seed", *named({"whole", "number", "json"}, "seed"))
+    give("size", *[f.name for f in fields if _is_size(f)])
+    pictures = [f for f in fields if f.kind in {"picture", "pictures"}]
+    give("mask", *[f.name for f in pictures if "mask" in f.name])
+    others = [f for f in pictures if "mask" not in f.name]
+    needed = [f.name for f in others if f.required] or [f.name for f in others if len(others) == 1]
+    give("picture", *named({"picture", "pictures"}, *_MAIN_PICTURES), *needed)
+    return [replace(f, role=roles[f.name]) if f.name in roles else f for f in fields]
+
+
+def _is_size(field: Field) -> bool:
+    if field.kind == "size":
+        return True
+    sizes = [a for a in field.allowed if str(a) != "auto"]
+    return field.kind == "choice" and bool(sizes) and all(size_pixels(a) for a in sizes)
+
+
+def _default(value: object) -> Any:
+    """Return a default as it stands, or None if it is too large to show."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return value if len(text) <= _MAX_DEFAULT else None
+
+
+def _any_of(schema: Schema) -> list[Any]:
+    return [*_list(schema.get("anyOf")), *_list(schema.get("oneOf"))][:_MAX_BRANCHES]
+
+
+def _names(values: object) -> list[str]:
+    """Return the names in a list that can be those of fields."""
+    names = (n for n in _list(values) if isinstance(n, str))
+    return [n for n in names if n and n.isprintable() and len(n) <= _MAX_NAME]
+
+
+def _ui(schema: Schema) -> dict[str, Any]:
+    older = {"field": schema["_fal_ui_field"]} if "_fal_ui_field" in schema else {}
+    return {**older, **_object(schema.get("ui"))}
+
+
+def _title(name: str, schema: Schema) -> str:
+    title = _text(schema.get("title"), 80)
+    return title or name.replace("_", " ").strip().capitalize()
+
+
+def _text(value: object, limit: int) -> str:
+    """Return a text in one line: descriptions come with line ends and indentation."""
+    text = value[: 4 * limit] if isinstance(value, str) else ""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _number(value: object) -> float | None:
+    return None if isinstance(value, str) else as_number(value)
+
+
+def _object(value: object) -> Schema:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

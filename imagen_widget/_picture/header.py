@@ -1,0 +1,200 @@
+"""A picture's type, pixel size and wholeness, read from its bytes without a decoder.
+
+Nothing here does I/O and nothing raises. Decoders trust what a header claims and take memory for
+it; this does not. Bytes behind a picture's end are no fault: servers append newlines and trailers.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from imagen_widget._picture.containers import (
+    EXIF_START,
+    PNG_START,
+    CutShortError,
+    MalformedError,
+    jpeg_segments,
+    orientation,
+    png_chunks,
+    riff_chunks,
+)
+
+UNREADABLE = "application/octet-stream"  # kept, but nothing here can say what it is
+SVG = "image/svg+xml"
+
+_JPEG_APP1 = 0xE1
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables
+_WEBP_IMAGES = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
+_SIDEWAYS = range(5, 9)  # orientations that swap width and height
+_MAX_AVIF_HEADER_BYTES = 65_536
+_MAX_SVG_HEADER_BYTES = 16_384  # licences stand there
+_STARTS = {
+    PNG_START: "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+}
+_BRANDS = {
+    "image/avif": {b"avif", b"avis"},
+    "image/heic": {b"heic", b"heix", b"hevc", b"mif1", b"msf1"},
+}
+
+
+@dataclass(slots=True)
+class PictureFacts:
+    """What a picture's bytes say of it.
+
+    Attributes:
+        media_type: By the first bytes; `application/octet-stream` if they are of no known type.
+        width: Pixels, as it is shown; 0 if unknown.
+        height: Pixels, as it is shown; 0 if unknown.
+        problem: Why it cannot be shown, like `cut short` or `a page of HTML`; empty if it can.
+        turned: Whether it is shown otherwise than its pixels lie, as its EXIF block says.
+    """
+
+    media_type: str
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+    turned: bool = False
+
+
+def sniff(data: bytes) -> str:
+    """Return the media type by the first bytes."""
+    for start, media_type in _STARTS.items():
+        if data.startswith(start):
+            return media_type
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp":
+        brands = {data[at : at + 4] for at in (8, *range(16, min(data[3], 64), 4))}
+        return next((name for name, known in _BRANDS.items() if brands & known), UNREADABLE)
+    if data[:2] == b"BM" and data[6:10] == bytes(4):
+        return "image/bmp"
+    head = data[:_MAX_SVG_HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head.startswith((b"\xff\xfe<\x00", b"\xfe\xff\x00<")):
+        head = head.replace(b"\x00", b"")[2:]
+    markup = head.startswith(b"<") and not head.startswith((b"<!doctype html", b"<html"))
+    return SVG if markup and b"<svg" in head else UNREADABLE
+
+
+def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
+    """Return what the bytes say; `checksums` also finds changed bytes inside a PNG."""
+    facts = PictureFacts(sniff(data))
+    exif = b""
+    try:
+        match facts.media_type:
+            case "image/png":
+                exif = _read_png(data, facts, checksums=checksums)
+            case "image/jpeg":
+                exif = _read_jpeg(data, facts)
+            case "image/webp":
+                exif = _read_webp(data, facts)
+            case "image/gif":
+                facts.width, facts.height = struct.unpack_from("<HH", data, 6)
+                if data.find(b"\x00;", 13) < 0:  # the last block's length, and the end
+                    raise CutShortError("gif")
+            case "image/avif":
+                _read_avif(data, facts)
+            case "image/bmp":
+                facts.width, facts.height = map(abs, struct.unpack_from("<ii", data, 18))
+            case "application/octet-stream":
+                facts.problem = _guess(data)
+            case _:  # no need to know more: it is shown as a line, or decoded in full
+                return facts
+        if not (facts.problem or (facts.width and facts.height)):
+            raise MalformedError(facts.media_type)
+    except (CutShortError, struct.error, IndexError):
+        facts.problem = "cut short"
+    except MalformedError:
+        facts.problem = "damaged"
+    turn = orientation(exif)
+    facts.turned = turn != 1
+    if turn in _SIDEWAYS:
+        facts.width, facts.height = facts.height, facts.width
+    return facts
+
+
+def _guess(data: bytes) -> str:
+    head = data[:300].lstrip().lower()
+    if not head:
+        return "an empty answer"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "a page of HTML"
+    return "JSON" if head.startswith((b"{", b"[")) else "of an unknown type"
+
+
+def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
+    if data[12:16] != b"IHDR":
+        raise MalformedError("png")
+    facts.width, facts.height = struct.unpack_from(">II", data, 16)
+    view, exif, pixels = memoryview(data), b"", False
+    for kind, start, end in png_chunks(data):
+        pixels |= kind == b"IDAT"
+        if kind == b"eXIf":
+            exif = data[start:end]
+        needed = not kind[0] & 0x20  # by decoders
+        if checksums and needed and zlib.crc32(view[start - 4 : end]) != _crc(data, end):
+            raise MalformedError("png")
+    if not pixels:
+        raise MalformedError("png")
+    return exif
+
+
+def _crc(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def _read_jpeg(data: bytes, facts: PictureFacts) -> bytes:
+    exif, end = b"", 0
+    for marker, start, end in jpeg_segments(data):
+        if marker in _JPEG_FRAMES:
+            facts.height, facts.width = struct.unpack_from(">HH", data, start + 5)
+        if marker == _JPEG_APP1 and data.startswith(EXIF_START, start + 4):
+            exif = data[start + 4 : end]
+    if data.find(b"\xff\xd9", end) < 0:  # inside the pixels 0xFF is followed by 0 or a restart
+        raise CutShortError("jpeg")
+    return exif
+
+
+def _read_webp(data: bytes, facts: PictureFacts) -> bytes:
+    facts.width, facts.height = _webp_size(data, data[12:16])
+    chunks = {kind: (start, end) for kind, start, end in riff_chunks(data)}
+    if not _WEBP_IMAGES & chunks.keys():
+        raise MalformedError("webp")
+    return data[slice(*chunks.get(b"EXIF", (0, 0)))]
+
+
+def _webp_size(data: bytes, kind: bytes) -> tuple[int, int]:
+    match kind:
+        case b"VP8X":
+            width = int.from_bytes(data[24:27], "little") + 1
+            return width, int.from_bytes(data[27:30], "little") + 1
+        case b"VP8L" if data[20] == 0x2F:
+            (bits,) = struct.unpack_from("<I", data, 21)
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 " if data[23:26] == b"\x9d\x01\x2a":
+            width, height = struct.unpack_from("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+        case _:
+            raise MalformedError("webp")
+
+
+def _read_avif(data: bytes, facts: PictureFacts) -> None:
+    """Take the largest size of the header: a picture made of tiles tells the tiles' too."""
+    head = data[:_MAX_AVIF_HEADER_BYTES].split(b"ispe")[1:]
+    sizes = [struct.unpack_from(">II", part, 4) for part in head if len(part) >= 12]
+    facts.width, facts.height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    position, pixels = 0, False
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        pixels |= kind == b"mdat"
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, position + 8)
+        if length < 8 or not kind.isalnum():  # the last box, or what follows it
+            break
+        position += length
+    if position > len(data) or not pixels:
+        raise CutShortError("avif")

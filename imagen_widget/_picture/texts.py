@@ -1,0 +1,325 @@
+"""Text fields inside PNG, JPEG and WebP files, written and read without touching a pixel.
+
+Only the container is taken apart; whatever else it holds stays. What is malformed has no text, and
+nothing is unpacked beyond a bound. Besides the texts each file gets IPTC's mark for pictures made
+by a trained model, unless it says itself of what source it is.
+"""
+
+import html
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imagen_widget._picture.containers import (
+    EXIF_START,
+    JPEG_SCAN,
+    PNG_START,
+    MalformedError,
+    jpeg_segments,
+    png_chunks,
+    riff_chunks,
+    tiff_header,
+    tiff_table,
+)
+from imagen_widget._picture.header import sniff
+
+_MAX_TEXT_BYTES = 2_000_000
+_PARAMETERS, _SETTINGS = b"parameters", b"imagen_widget"
+_PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_PNG_XMP, _PNG_MANIFEST = b"XML:com.adobe.xmp", b"caBX"
+
+_APP0, _APP1, _APP11 = 0xE0, 0xE1, 0xEB
+_XMP_START = b"http://ns.adobe.com/xap/1.0/\x00"
+_MAX_SEGMENT_BYTES = 0xFFFF - 2
+
+_WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA = 0x08, 0x04, 0x10
+
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_TIFF_LONG, _TIFF_UNDEFINED = 4, 7
+_TIFF_EMPTY = b"MM\x00*" + struct.pack(">IHI", 8, 0, 0)
+_UTF16_COMMENT = b"UNICODE\x00"
+
+_XMP_OURS = re.compile(
+    rb'<rdf:Description rdf:about="" xmlns:imagen="urn:imagen-widget:1">'
+    rb"<imagen:settings>([^<]*)</imagen:settings></rdf:Description>"
+)
+_XMP_END = b"</rdf:RDF>"
+_XMP_SOURCE = b"DigitalSourceType"
+_XMP_REMOTE_MANIFEST = b"dcterms:provenance"  # the manifest is on a server, the hash is of the file
+_XMP_EMPTY = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta>'
+    '<?xpacket end="w"?>'
+).encode()
+_MADE_BY_A_MODEL = (
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+    ' Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/'
+    'trainedAlgorithmicMedia"/>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a picture says of itself: the lines other programs read, and our own JSON; or ""."""
+
+    parameters: str = ""
+    settings: str = ""
+
+
+def is_signed(data: bytes) -> bool:
+    """Return True if the file carries a C2PA manifest, which a change of any byte would break."""
+    match sniff(data):
+        case "image/png":
+            manifest = any(kind == _PNG_MANIFEST for kind, _, _ in png_chunks(data))
+            xmp = _png_xmp(data)
+        case "image/jpeg":
+            boxes = [data[a + 4 : b] for marker, a, b in jpeg_segments(data) if marker == _APP11]
+            manifest = any(box.startswith(b"JP") and b"jumb" in box[:32] for box in boxes)
+            xmp = _jpeg_block(data, _XMP_START)
+        case "image/webp":
+            chunks = _webp_chunks(data)
+            manifest, xmp = b"C2PA" in chunks, chunks.get(b"XMP ", b"")
+        case _:
+            return False
+    return manifest or _XMP_REMOTE_MANIFEST in xmp
+
+
+def write_texts(data: bytes, texts: Texts) -> tuple[bytes, bool]:
+    """Return the file with these texts in place of any earlier ones, and True if it holds them.
+
+    A file that its maker signed, one of another format, and one that is not understood come back
+    as they are. In a JPEG a text that is too long for a segment of 64 KB is left out.
+    """
+    writers = {"image/png": _png_with, "image/jpeg": _jpeg_with, "image/webp": _webp_with}
+    write = writers.get(sniff(data))
+    try:
+        if write is None or is_signed(data):
+            return data, False
+        written = b"".join(write(data, texts))
+    except (MalformedError, IndexError, struct.error):
+        return data, False
+    return written, read_texts(written).settings == texts.settings
+
+
+def read_texts(data: bytes) -> Texts:
+    """Return the texts that a picture holds; empty if it has none, or is malformed."""
+    try:
+        match sniff(data):
+            case "image/png":
+                return _png_texts(data)
+            case "image/jpeg":
+                exif, xmp = (_jpeg_block(data, start) for start in (EXIF_START, _XMP_START))
+            case "image/webp":
+                chunks = _webp_chunks(data)
+                exif, xmp = chunks.get(b"EXIF", b""), chunks.get(b"XMP ", b"")
+            case _:
+                return Texts()
+    except (MalformedError, IndexError, struct.error):
+        return Texts()
+    found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
+    settings = html.unescape(found[1].decode("utf-8", "replace")) if found else ""
+    return Texts(_comment_of(exif), settings)
+
+
+# ----------------------------------------------------------------------------------------- PNG
+
+
+def _png_with(data: bytes, texts: Texts) -> Iterator[bytes]:
+    ours = {_PARAMETERS, _SETTINGS, _PNG_XMP}
+    xmp = _xmp_with(_png_xmp(data), "").decode("utf-8", "replace")
+    end = len(PNG_START)
+    yield PNG_START
+    for kind, start, end in png_chunks(data):
+        if kind in _PNG_TEXTS and _keyword(data[start:end]) in ours:
+            continue
+        yield data[start - 8 : end + 4]
+        if kind == b"IHDR":
+            yield _itxt(_PARAMETERS, texts.parameters)
+            yield _itxt(_SETTINGS, texts.settings)
+            yield _itxt(_PNG_XMP, xmp)
+    yield data[end + 4 :]
+
+
+def _itxt(keyword: bytes, text: str) -> bytes:
+    plain_and_no_language = b"\x00\x00\x00\x00\x00"
+    body = keyword + plain_and_no_language + text.encode("utf-8", "replace")
+    checksum = zlib.crc32(body, zlib.crc32(b"iTXt"))
+    return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", checksum)
+
+
+def _png_texts(data: bytes) -> Texts:
+    found: dict[bytes, str] = {}
+    for kind, start, end in png_chunks(data):
+        if kind in _PNG_TEXTS and end - start <= _MAX_TEXT_BYTES:
+            body = data[start:end]
+            if (keyword := _keyword(body)) in {_PARAMETERS, _SETTINGS} - found.keys():
+                found[keyword] = _png_text(kind, body)
+    return Texts(found.get(_PARAMETERS, ""), found.get(_SETTINGS, ""))
+
+
+def _png_xmp(data: bytes) -> bytes:
+    for kind, start, end in png_chunks(data):
+        if kind == b"iTXt" and _keyword(data[start:end]) == _PNG_XMP:
+            return _png_text(kind, data[start:end]).encode()
+    return b""
+
+
+def _keyword(body: bytes) -> bytes:
+    return body[:80].partition(b"\x00")[0]
+
+
+def _png_text(kind: bytes, body: bytes) -> str:
+    _, _, rest = body.partition(b"\x00")
+    if kind == b"tEXt":
+        return rest.decode("latin-1")
+    if kind == b"zTXt":
+        return _unpacked(rest[1:]).decode("latin-1")
+    text = rest[2:].split(b"\x00", 2)[2]
+    return (_unpacked(text) if rest[0] else text).decode("utf-8", "replace")
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """Return the unpacked bytes; nothing if they pass the bound."""
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(packed, _MAX_TEXT_BYTES)
+    except zlib.error:
+        return b""
+    return b"" if unpacker.unconsumed_tail else plain
+
+
+# ------------------------------------------------------------------------------- JPEG and WebP
+
+
+def _jpeg_with(data: bytes, texts: Texts) -> Iterator[bytes]:
+    exif, xmp = (_jpeg_block(data, start) for start in (EXIF_START, _XMP_START))
+    ours = [
+        [_with_comment(exif, texts.parameters), exif],
+        [_XMP_START + _xmp_with(xmp, text) for text in (texts.settings, "")] + [_XMP_START + xmp],
+    ]
+    kept = [next(p for p in [*new, b""] if len(p) <= _MAX_SEGMENT_BYTES) for new in ours]
+    blocks = [struct.pack(">BBH", 0xFF, _APP1, len(p) + 2) + p for p in kept if p]
+    yield data[:2]
+    for marker, start, end in jpeg_segments(data):
+        if marker != _APP0:  # JFIF's own header stays first
+            yield from blocks
+            blocks = []
+        if marker == JPEG_SCAN:
+            yield data[start:]
+        elif not (marker == _APP1 and data.startswith((EXIF_START, _XMP_START), start + 4)):
+            yield data[start:end]
+
+
+def _jpeg_block(data: bytes, start: bytes) -> bytes:
+    """Return the payload of the first APP1 segment that begins so: EXIF with its start, XMP not."""
+    for marker, at, end in jpeg_segments(data):
+        if marker == _APP1 and data.startswith(start, at + 4):
+            return data[at + 4 : end].removeprefix(_XMP_START)
+    return b""
+
+
+def _webp_chunks(data: bytes) -> dict[bytes, bytes]:
+    return {kind: data[start:end] for kind, start, end in riff_chunks(data)}
+
+
+def _webp_with(data: bytes, texts: Texts) -> Iterator[bytes]:
+    chunks = [(kind, data[start:end]) for kind, start, end in riff_chunks(data)]
+    old = dict(chunks)
+    header = old.get(b"VP8X") or _vp8x(*chunks[0])
+    header = bytes([header[0] | _WEBP_EXIF | _WEBP_XMP]) + header[1:]
+    exif = _with_comment(old.get(b"EXIF", b""), texts.parameters).removeprefix(EXIF_START)
+    xmp = _xmp_with(old.get(b"XMP ", b""), texts.settings)
+    others = [(k, b) for k, b in chunks if k not in {b"VP8X", b"EXIF", b"XMP "}]
+    body = b"WEBP" + b"".join(
+        struct.pack("<4sI", kind, len(payload)) + payload + b"\x00" * (len(payload) % 2)
+        for kind, payload in [(b"VP8X", header), *others, (b"EXIF", exif), (b"XMP ", xmp)]
+    )
+    yield struct.pack("<4sI", b"RIFF", len(body)) + body
+    yield data[struct.unpack_from("<I", data, 4)[0] + 8 :]
+
+
+def _vp8x(kind: bytes, body: bytes) -> bytes:
+    """Return the header that a plain WebP file lacks: flags, then the size less one."""
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", body, 1)
+        width, height, flags = bits & 0x3FFF, bits >> 14 & 0x3FFF, bits >> 28 & 1 and _WEBP_ALPHA
+    elif kind == b"VP8 ":
+        wide, high = struct.unpack_from("<HH", body, 6)
+        width, height, flags = (wide & 0x3FFF) - 1, (high & 0x3FFF) - 1, 0
+    else:
+        raise MalformedError("webp")
+    return struct.pack("<IHBHB", flags, width, 0, height, 0)  # 14 bits of 24 suffice for both
+
+
+# ------------------------------------------------------------------------------- XMP and EXIF
+
+
+def _xmp_with(old: bytes, settings: str) -> bytes:
+    """Return an XMP packet with our settings; one that cannot be added to is left as it is."""
+    packet = _XMP_OURS.sub(b"", old) or _XMP_EMPTY
+    before, end, after = packet.rpartition(_XMP_END)
+    ours = "" if _XMP_SOURCE in packet else _MADE_BY_A_MODEL
+    if settings:
+        ours += (
+            '<rdf:Description rdf:about="" xmlns:imagen="urn:imagen-widget:1"><imagen:settings>'
+            f"{html.escape(settings, quote=False)}</imagen:settings></rdf:Description>"
+        )
+    return before + ours.encode() + end + after if end else packet
+
+
+def _with_comment(old: bytes, text: str) -> bytes:
+    """Return an EXIF block with the text as its comment; all else in it stays where it is."""
+    # Readers take UTF-16 with the higher byte first, whatever the byte order around it.
+    comment = _UTF16_COMMENT + text.encode("utf-16-be", "replace")
+    try:
+        return EXIF_START + _tiff_with(old.removeprefix(EXIF_START), comment)
+    except MalformedError:
+        return EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
+
+
+def _comment_of(exif: bytes) -> str:
+    """Return the comment of an EXIF block; "" if there is none or the block is broken."""
+    tiff = exif.removeprefix(EXIF_START)
+    if len(tiff) > _MAX_TEXT_BYTES:
+        return ""
+    try:
+        order, main_at = tiff_header(tiff)
+        entry = _inner_table(tiff, order, tiff_table(tiff, order, main_at)[0])[_USER_COMMENT]
+    except (MalformedError, KeyError):
+        return ""
+    length, offset = struct.unpack_from(order + "II", entry, 4)
+    comment = tiff[offset : offset + length]
+    if comment.startswith(_UTF16_COMMENT):
+        return comment.removeprefix(_UTF16_COMMENT).decode("utf-16-be", "replace")
+    return comment.removeprefix(b"ASCII\x00\x00\x00").decode("utf-8", "replace").strip("\x00 ")
+
+
+def _tiff_with(tiff: bytes, comment: bytes) -> bytes:
+    """Append the comment with new tables that point to it: nothing that was there is moved."""
+    order, main_at = tiff_header(tiff)
+    main, following = tiff_table(tiff, order, main_at)
+    inner = _inner_table(tiff, order, main)
+    grown = bytearray(tiff + b"\x00" * (len(tiff) % 2))
+    inner[_USER_COMMENT] = struct.pack(
+        order + "HHII", _USER_COMMENT, _TIFF_UNDEFINED, len(comment), len(grown)
+    )
+    grown += comment + b"\x00" * (len(comment) % 2)
+    main[_EXIF_IFD] = struct.pack(order + "HHII", _EXIF_IFD, _TIFF_LONG, 1, len(grown))
+    grown += _table_bytes(inner, order, 0)
+    struct.pack_into(order + "I", grown, 4, len(grown))
+    grown += _table_bytes(main, order, following)
+    return bytes(grown)
+
+
+def _inner_table(tiff: bytes, order: str, main: dict[int, bytes]) -> dict[int, bytes]:
+    if _EXIF_IFD not in main:
+        return {}
+    return tiff_table(tiff, order, struct.unpack_from(order + "I", main[_EXIF_IFD], 8)[0])[0]
+
+
+def _table_bytes(entries: dict[int, bytes], order: str, following: int) -> bytes:
+    count = struct.pack(order + "H", len(entries))
+    in_order = b"".join(entry for _, entry in sorted(entries.items()))
+    return count + in_order + struct.pack(order + "I", following)

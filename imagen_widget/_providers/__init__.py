@@ -1,0 +1,41 @@
+"""Providers: the interface (provider.py), the values it hands out, and those that are built in.
+
+A provider makes pictures of requests: fal and its gateways by fal's queue, OpenAI and its relays by
+its image routes, the demo in this process; others come by the entry point group
+`imagen_widget.providers`. httpx is imported when the first connection is made.
+"""
+
+from imagen_widget._providers.answers import Answer, Call
+from imagen_widget._providers.client import ImagenClient
+from imagen_widget._providers.provider import ENTRY_POINTS, Provider, make_provider
+from imagen_widget._providers.values import (
+    CancelAnswer,
+    Capabilities,
+    Done,
+    Finished,
+    LogLine,
+    Queued,
+    Running,
+    Served,
+    Ticket,
+    WireEvent,
+)
+
+__all__ = [
+    "ENTRY_POINTS",
+    "Answer",
+    "Call",
+    "CancelAnswer",
+    "Capabilities",
+    "Done",
+    "Finished",
+    "ImagenClient",
+    "LogLine",
+    "Provider",
+    "Queued",
+    "Running",
+    "Served",
+    "Ticket",
+    "WireEvent",
+    "make_provider",
+]

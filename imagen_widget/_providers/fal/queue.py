@@ -1,0 +1,511 @@
+"""Fal: drives fal's queue over HTTP; gateways and the demo are the same with other capabilities.
+
+A job is followed by its event stream if there is one, else by polling. A stream that breaks off,
+falls silent or only pings costs nothing: polling goes on where it left off. Where the status says
+nothing of use, the result is asked. A job that nobody knows in its first hour may still turn up: it
+is asked for until the deadline, and stays resumable.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import anyio
+
+from imagen_widget._inputs import Input
+from imagen_widget._models import Catalogue, Model
+from imagen_widget._providers import failures
+from imagen_widget._providers.answers import (
+    MAX_RESULT_BYTES,
+    Answer,
+    Call,
+    Lost,
+    NotSent,
+    read_json,
+)
+from imagen_widget._providers.fal import wire
+from imagen_widget._providers.fal.storage import upload
+from imagen_widget._providers.lanes import Full
+from imagen_widget._providers.openai import OpenAI
+from imagen_widget._providers.pacing import PollPace
+from imagen_widget._providers.provider import Provider
+from imagen_widget._providers.values import (
+    CancelAnswer,
+    Capabilities,
+    Done,
+    Finished,
+    Queued,
+    Running,
+    Ticket,
+    WireEvent,
+)
+from imagen_widget._request import ImageRequest
+from imagen_widget._settings import Settings
+from imagen_widget.errors import CancelledAtProvider, ImagenError, QueueError, QueueTimeout
+
+_SUBMIT_SECONDS = 120.0
+_CANCEL_SECONDS = 5.0
+_CALL_SECONDS = 30.0
+_SUBMIT_SILENCE_SECONDS = 60.0  # some gateways answer with the pictures, and draw meanwhile
+_MAX_SILENCE_SECONDS = 20.0
+_MIN_SILENCE_SECONDS = 1.0
+_LEAVE_SECONDS = 0.25  # for a stream to end by itself, so that its connection is kept
+_MAX_CANCELS = 3
+_AGAIN = frozenset({408, 409, 429, *range(500, 600)})
+_MAX_MISSES = 4  # at one address, before another is tried
+_MIN_MISSES = 2  # where "not found" is to be expected
+_MAX_LASTING = 3
+_ASK_ANYWAY_SECONDS = 30.0
+_ASK_ANYWAY_EACH_SECONDS = 5.0
+_KEPT_SECONDS = 3600.0  # results are readable for an hour
+_DESCRIBE_SECONDS = 2.0
+_MAX_DOCUMENT_BYTES = 1024 * 1024
+_USUAL_SECONDS = 8.0
+
+_SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
+_SEARCH = "https://api.fal.ai/v1/models"
+
+
+class Fal(Provider):
+    """fal's queue, at fal itself."""
+
+    can = Capabilities(streams=True)
+    shortest_poll_seconds = 0.1
+    knows_auto = False  # whether any request is found under the app `auto`
+    has_storage = True  # whether the key is one of fal's, and so opens its storage
+    watching = 0  # jobs
+
+    def usual_seconds(self, model_id: str) -> float:
+        """Return a guess of the service time."""
+        known = Catalogue(None).known(model_id)
+        return _USUAL_SECONDS if known is None else known.typical_seconds
+
+    def schema_address(self) -> str:
+        """Return where a model's schema is, with `{endpoint}` for its id."""
+        return _SCHEMAS
+
+    # ---------------------------------------------------------------------------------- submit
+
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
+        """Send the request once and return its ticket, or at once what it brought."""
+        end, model = self.clock() + seconds, request.model
+        place = wire.Place(model, self.settings.account, self.settings.base_url, self.now())
+        try:
+            with anyio.fail_after(seconds):  # uploads take their time
+                body = await self.body(request)
+        except TimeoutError:
+            raise failures.unreachable(place.base_url, "the pictures took all the time") from None
+        call = Call("POST", f"{place.base_url}/{model}", body)
+        try:
+            answer = await self.send(
+                call,
+                seconds=end - self.clock(),
+                max_seconds=_SUBMIT_SECONDS,
+                silence_seconds=_SUBMIT_SILENCE_SECONDS,
+            )
+        except Lost as error:
+            named = None if error.part is None else wire.read_broken_submit(error.part, place)
+            raise failures.uncertain(place.account, str(error), named) from None
+        self.accepted(answer, model=model, ticket=wire.read_broken_submit(answer, place))
+        return wire.read_submit(answer, place)
+
+    # ------------------------------------------------------------------------- watch and result
+
+    async def watch(
+        self,
+        ticket: Ticket,
+        *,
+        seconds: float,
+        service_times: Sequence[float] = (),
+        expired: bool = False,
+    ) -> AsyncGenerator[WireEvent, None]:
+        """Yield each change of the job until it has ended; the last event is `Done`."""
+        if ticket.finished is not None:
+            yield Done(finished=ticket.finished)
+            return
+        job = _Job(self, ticket, seconds, service_times, expired=expired)
+        self.watching += 1
+        try:
+            async with aclosing(job.events()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.watching -= 1
+
+    async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
+        """Return what a finished job brought."""
+        known = (None if done is None else done.finished) or ticket.finished
+        return known or await _Job(self, ticket, seconds).result(done)
+
+    async def cancel(self, ticket: Ticket) -> CancelAnswer:
+        """Ask to cancel the job and return what the provider said."""
+        for attempt in range(_MAX_CANCELS):
+            try:
+                answer = await self.http.call(wire.cancel_call(ticket), seconds=_CANCEL_SECONDS)
+            except (NotSent, Lost):
+                answer = Answer(503)
+            if answer.status not in _AGAIN:
+                return wire.read_cancel(answer)
+            await self.sleep(self.budget.delay(attempt, chance=self.chance()))
+        return CancelAnswer.UNKNOWN
+
+    # ------------------------------------------------------------------------------- the models
+
+    async def describe(self, model_id: str) -> bytes | None:
+        """Return the OpenAPI document of a model; None without one."""
+        address = self.settings.schemas
+        if address == "off" or "/" not in model_id:
+            return None
+        address = self.schema_address() if address == "auto" else address
+        answer = await self._read(address.replace("{endpoint}", quote(model_id, safe="/")))
+        return None if answer is None or answer.mapping is None else answer.body
+
+    async def search(self, query: str) -> list[Model]:
+        """Return the models that fal's public search finds; it sends no key."""
+        answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
+        found = (answer.mapping or {}).get("models") if answer is not None else None
+        records = [r for r in found if isinstance(r, dict)] if isinstance(found, list) else []
+        return [model for record in records if (model := _listed(record)) is not None]
+
+    async def _read(self, url: str) -> Answer | None:
+        """Read a public document; None if it cannot be had in time."""
+        try:
+            answer = await self.http.read(
+                url, seconds=_DESCRIBE_SECONDS, max_bytes=_MAX_DOCUMENT_BYTES
+            )
+        except (NotSent, Lost, ImagenError):
+            return None
+        return answer if answer.ok else None
+
+    # ------------------------------------------------------------------------------- the inputs
+
+    async def encode(self, picture: Input) -> str:
+        """Return a `data:` address, or if that is allowed the address of an upload to fal."""
+        settings = self.settings
+        direct = self.has_storage and settings.base_url == settings.account.base_url
+        if settings.upload and direct:
+            with suppress(NotSent, Lost, ImagenError):
+                return await upload(picture, settings, transport=self.transport)
+        return await super().encode(picture)
+
+
+class Gateway(Fal):
+    """A gateway that passes fal's queue on, and has OpenAI's image routes for other models."""
+
+    can = Capabilities()
+    shortest_poll_seconds = 1.0  # metered gateways count calls
+    knows_auto = True
+    has_storage = False
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(settings, **options)
+        self._images = OpenAI(settings, **options)
+
+    def for_model(self, model_id: str) -> Provider:
+        """Return this queue for fal's ids, which have a slash, and OpenAI's routes for others."""
+        return self if "/" in model_id else self._images
+
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
+        """Send the request once, to the routes that have its model."""
+        if self.for_model(request.model) is self:
+            return await super().submit(request, seconds=seconds)
+        return await self._images.submit(request, seconds=seconds)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await super().aclose()
+        await self._images.aclose()
+
+
+class Demo(Fal):
+    """The built-in queue, which runs in this process: no account, no network."""
+
+    can = Capabilities(free=True)
+    shortest_poll_seconds = 0.05
+    has_storage = False
+
+    def usual_seconds(self, model_id: str) -> float:
+        """Return the service time that the demo was told to take."""
+        return self.settings.demo_seconds
+
+    def make_transport(self) -> Any:
+        """Return what calls the demo's application."""
+        if self.transport is None:
+            from imagen_widget._providers.demo.app import create_app
+            from imagen_widget._providers.http import app_transport
+
+            self.transport = app_transport(create_app(seconds=self.settings.demo_seconds))
+        return self.transport
+
+    def schema_address(self) -> str:
+        """Return where the demo's application describes a model."""
+        return self.settings.base_url + urlsplit(_SCHEMAS)._replace(scheme="", netloc="").geturl()
+
+
+# ---------------------------------------------------------------------------------------- one job
+
+
+class _Job:
+    """One job that is asked about, until its end or the deadline."""
+
+    def __init__(
+        self,
+        queue: Fal,
+        ticket: Ticket,
+        seconds: float,
+        service_times: Sequence[float] = (),
+        *,
+        expired: bool = False,
+    ) -> None:
+        self._queue, self._ticket, self._seconds = queue, ticket, seconds
+        self._account = queue.settings.account
+        self._began = queue.clock()
+        self._end = self._began + seconds
+        self._pace = PollPace.learn(
+            service_times,
+            guess=queue.usual_seconds(ticket.endpoint),
+            shortest=queue.settings.poll_seconds or queue.shortest_poll_seconds,
+        )
+        is_old = ticket.created > 0 and queue.now() - ticket.created > _KEPT_SECONDS
+        self._forgotten = expired or is_old  # proof that "not found" is final
+        self._ran_since: float | None = None
+        self._last: WireEvent | None = None
+        self._lines = self._hiccups = self._misses = 0
+        self._streams, self._with_logs, self._missing = queue.can.streams, True, False
+        self._by_result = self._result_next = False
+        usual = 2 * self._pace.usual
+        self._silence = min(max(usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
+        self._ask_anyway_at = self._began + min(self._pace.usual, _ASK_ANYWAY_SECONDS)
+        self._app: str | None = None
+        self._apps = [wire.auto_app(ticket)] if queue.knows_auto else []
+
+    async def events(self) -> AsyncGenerator[WireEvent, None]:
+        """Yield each change of the job until it has ended; the last event is `Done`."""
+        while True:
+            if self._streams:
+                async with aclosing(self._streamed()) as events:
+                    async for event in events:
+                        yield event
+                        if isinstance(event, Done):
+                            return
+            asked = self._queue.clock()
+            found = await self._ask()
+            if isinstance(found, Done):
+                yield found
+                return
+            if isinstance(found, Queued | Running):
+                self._hiccups = 0
+                self._queue.budget.succeeded()
+                if (news := self._news(found, whole=True)) is not None:
+                    yield news
+            await self._pause(found, took=self._queue.clock() - asked)
+
+    # ------------------------------------------------------------------------------- the stream
+
+    async def _streamed(self) -> AsyncGenerator[WireEvent, None]:
+        call, seconds = wire.stream_call(self._ticket), min(self._silence, self._left())
+        try:
+            async with self._queue.http.stream(call, seconds=seconds) as chunks:
+                self._streams = False  # tried once: if it ends early, polling goes on
+                async with aclosing(self._read_stream(chunks)) as events:
+                    async for event in events:
+                        yield event
+        except Full:  # until one is free, polling goes on
+            return
+        except (NotSent, Lost, ValueError):
+            self._streams = False
+
+    async def _read_stream(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[WireEvent, None]:
+        clock, decoder, silence = self._queue.clock, wire.EventDecoder(), self._silence
+        done: Done | None = None
+        heard = clock()
+        while (left := self._end - clock()) > 0:
+            try:
+                with anyio.fail_after(_LEAVE_SECONDS if done else min(silence, left)):
+                    chunk = await anext(chunks)
+            except (StopAsyncIteration, TimeoutError):
+                break
+            for data in decoder.feed(chunk):
+                body = read_json(self._queue.http.without_key(data))
+                event = wire.read_event(body, self._ticket.base_url) if body else None
+                if isinstance(event, Done):
+                    done = event
+                    continue
+                if not isinstance(event, Queued | Running):
+                    continue
+                if (news := self._news(event, whole=False)) is not None:
+                    heard = clock()
+                    yield news
+            if done is None and clock() - heard >= silence:  # only news count, not keep-alives
+                heard, found = clock(), await self._ask()
+                if isinstance(found, Done):
+                    done = found
+                    break
+        if done is not None:  # read to its end, a stream leaves its connection to the next job
+            yield done
+
+    # -------------------------------------------------------------------------------- the polls
+
+    async def _ask(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
+        """Ask for the status, or for the result if the status is of no use."""
+        if self._by_result or self._result_next:
+            self._result_next = False
+            return await self._ask_result()
+        call = wire.status_call(self._ticket, logs=self._with_logs)
+        seconds = min(_CALL_SECONDS, self._left())
+        try:
+            answer = await self._queue.http.call(call, seconds=seconds)
+        except Lost as error:
+            self._with_logs = self._with_logs and "larger" not in str(error)
+            self._result_next = True
+            return wire.Hiccup(str(error))
+        except NotSent as error:
+            return wire.Hiccup(str(error))
+        found = wire.read_status(answer, self._ticket, self._account)
+        if isinstance(found, wire.NoRoute):
+            asked = await self._ask_result()
+            self._by_result = isinstance(asked, Queued | Running)
+            return asked
+        if isinstance(found, wire.Odd):
+            return await self._ask_anyway()
+        if not isinstance(found, wire.Hiccup):
+            return found
+        self._result_next = True  # the status says nothing of use
+        if found.error is None and not found.lasting:
+            return found
+        return await self._ask_result()  # not even a refused key there says anything of the job
+
+    async def _ask_anyway(self) -> WireEvent:
+        """Ask for the result now and then while the status has a word that is not known."""
+        if self._queue.clock() < self._ask_anyway_at:
+            return Running()
+        self._ask_anyway_at = self._queue.clock() + _ASK_ANYWAY_EACH_SECONDS
+        asked = await self._ask_result()
+        return asked if isinstance(asked, Queued | Running | Done) else Running()
+
+    async def _ask_result(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
+        """Ask for the result once; errors that are raised here are the job's end."""
+        call = wire.result_call(self._ticket, app=self._app)
+        seconds = min(_CALL_SECONDS, self._left())
+        try:
+            answer = await self._queue.http.call(call, seconds=seconds, max_bytes=MAX_RESULT_BYTES)
+        except (NotSent, Lost) as error:
+            return wire.Hiccup(str(error))
+        found = wire.read_result(answer, self._ticket, self._account)
+        if isinstance(found, Finished):
+            return Done(found.seconds, finished=found)
+        if isinstance(found, wire.NoRoute):
+            self._miss(found)
+        return found
+
+    def _miss(self, found: wire.NoRoute) -> None:
+        """Count that the result was not found, and look under another name in the end."""
+        self._misses += 1
+        if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
+            return
+        if self._apps:  # each once
+            self._misses, self._app = 0, self._apps.pop()
+        elif found.page:
+            raise failures.not_proxied(self._account, self._ticket)
+        elif self._forgotten:
+            raise failures.expired(self._account, self._ticket)
+        else:
+            self._app = None  # it may still turn up under its own name
+
+    async def _pause(self, found: object, *, took: float) -> None:
+        queue = self._queue
+        if isinstance(found, wire.Hiccup):
+            seconds = queue.budget.delay(self._hiccups, chance=queue.chance())
+            seconds = max(seconds, self._pace.shortest)
+            self._hiccups += 1
+        else:
+            since = None if isinstance(found, wire.NoRoute) else self._ran_since
+            running = None if since is None else queue.clock() - since
+            seconds = self._pace.next_seconds(running, chance=queue.chance(), jobs=queue.watching)
+            seconds = max(seconds, took)  # who answers slowly is asked less often
+        self._missing = isinstance(found, wire.NoRoute)
+        await queue.sleep(min(seconds, max(self._end - queue.clock(), 0.0)))
+        self._left()
+
+    # ------------------------------------------------------------------------------ the result
+
+    async def result(self, done: Done | None) -> Finished:
+        """Return what the finished job brought, as `Provider.result` does."""
+        queue, said = self._queue, None if done is None else done.trouble
+        reason, attempt, lasting = "no answer", 0, 0
+        while queue.clock() < self._end:
+            match await self._ask_result():
+                case Done(finished=Finished() as finished):
+                    queue.budget.succeeded()
+                    return finished
+                case wire.NoRoute():
+                    reason = "it knows no such request"
+                case wire.Hiccup() as hiccup:
+                    reason, lasting = hiccup.reason, lasting + hiccup.lasting
+                case _:
+                    reason = "it says that the job still runs"
+            if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
+                break  # the status has said enough, or the same comes each time
+            left = max(self._end - queue.clock(), 0.0)
+            await queue.sleep(min(queue.budget.delay(attempt, chance=queue.chance()), left))
+            attempt += 1
+        raise self._given_up(said, reason)
+
+    def _given_up(self, said: str | None, reason: str) -> ImagenError:
+        if said in {"CANCELLED", "CANCELED"}:
+            return CancelledAtProvider(
+                "The job was cancelled at the provider.", ticket=self._ticket
+            )
+        if said is not None:
+            return failures.service_failed(failures.Trouble(said), self._ticket)
+        return QueueError(
+            f"The result could not be fetched from {self._account.title}: {reason}",
+            remedy="Fetch it later with %imagen_resume; nothing is paid again.",
+            ticket=self._ticket,
+        )
+
+    # ------------------------------------------------------------------------------ small parts
+
+    def _news(self, event: Queued | Running, *, whole: bool) -> WireEvent | None:
+        """Return the event if it says something new; `whole` if it repeats all log lines."""
+        if isinstance(event, Running):
+            if self._ran_since is None:
+                self._ran_since = self._queue.clock()
+            fresh = max(event.count - self._lines if whole else event.count, 0)
+            self._lines += fresh
+            event = Running(event.logs[-fresh:] if fresh else (), fresh)
+            repeated = isinstance(self._last, Running) and not event.logs
+        else:
+            repeated = event == self._last
+        self._last = event
+        return None if repeated else event
+
+    def _left(self) -> float:
+        left = self._end - self._queue.clock()
+        if left > 0:
+            return left
+        title = self._account.title
+        state = f"not known at {title} yet" if self._missing else f"still running at {title}"
+        raise QueueTimeout(
+            f"The job is {state} after {self._seconds:.0f} s "
+            f"(request id {self._ticket.request_id}).",
+            remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
+            ticket=self._ticket,
+        )
+
+
+def _listed(record: dict[str, Any]) -> Model | None:
+    """Return the model that an entry of fal's list means."""
+    model_id, data = record.get("endpoint_id"), record.get("metadata")
+    if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:
+        return None
+    catalogue, data = Catalogue(None), data if isinstance(data, dict) else {}
+    title, ended = data.get("display_name"), data.get("status") == "deprecated"
+    return catalogue.known(model_id) or replace(
+        catalogue.unknown(model_id),
+        title=title[:100] if isinstance(title, str) and title else model_id,
+        provider="fal",
+        status="deprecated" if ended else "active",
+    )

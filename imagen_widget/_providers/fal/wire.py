@@ -1,0 +1,511 @@
+"""fal's queue as pure functions: requests become calls, answers become ticket, events and result.
+
+Nothing here does I/O. The rules, from fal's queue reference and from gateways seen in public code:
+
+* Requests belong to the app `owner/alias`, not to the route that was submitted to.
+* A ticket's addresses are only ever used as paths on the configured base: gateways answer with
+  fal's own host, and a key must never follow it there.
+* COMPLETED means finished, not succeeded: the result decides.
+* Trouble on the status route says nothing about the job; a stored error on the result route does.
+* A status answer of 404, 405 or a web page means that the route is not proxied.
+* A pending result is 200 with a status word, or 400 "still in progress".
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from imagen_widget._providers import failures
+from imagen_widget._providers.answers import Answer, Call
+from imagen_widget._providers.pictures import (
+    Found,
+    find_pictures,
+    inference_seconds,
+    made_id,
+    read_finished,
+    search_pictures,
+)
+from imagen_widget._providers.values import (
+    CancelAnswer,
+    Done,
+    Finished,
+    LogLine,
+    Queued,
+    Running,
+    Ticket,
+    WireEvent,
+)
+from imagen_widget._settings import Account
+from imagen_widget.errors import CancelledAtProvider, ImagenError, one_line
+
+MAX_LOG_LINES = 200
+
+REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
+
+_WAITING = frozenset(
+    {"IN_QUEUE", "QUEUED", "PENDING", "SUBMITTED", "NOT_START", "WAITING", "CREATED", "SCHEDULED"}
+)
+_WORKING = frozenset({"IN_PROGRESS", "PROCESSING", "RUNNING", "GENERATING", "STARTED", "STARTING"})
+_FINISHED = frozenset(
+    {"COMPLETED", "COMPLETE", "SUCCESS", "SUCCEEDED", "SUCCEED", "OK", "DONE", "FINISHED", "READY"}
+    | {"成功", "完成", "已完成"}
+)
+_CANCELLED = frozenset({"CANCELLED", "CANCELED"})
+_FAILED = _CANCELLED | frozenset(
+    {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
+)
+_UNKNOWN_JOB = frozenset({"NOT_FOUND"})
+
+_WRAPPERS = ("data", "response", "result", "output", "payload", "detail", "job", "task", "body")
+_IDS = (
+    *("request_id", "requestId", "task_id", "taskId", "job_id", "jobId", "prediction_id"),
+    *("generation_id", "generationId", "uuid"),
+)
+_STATES = ("status", "task_status", "taskStatus", "job_status", "state", "phase", "Status")
+_SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_REQUEST_PATH = re.compile(
+    rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
+)
+_IN_TEXT = re.compile(rb'"(?:request_id|task_id)"\s*:\s*"([^"\\]{1,300})"')
+_LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
+_QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
+_QUERY = re.compile(r"[\w=&.%~+-]{0,200}", re.ASCII)
+_MAX_ADDRESS = 2000
+_MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server's
+_MAX_EVENT_BYTES = 4 * 1024 * 1024
+_STILL = re.compile(
+    r"still in progress|in[ _]progress|not (?:yet )?(?:completed|ready|finished)|in[ _]queue",
+    re.IGNORECASE,
+)
+_ENVELOPE = frozenset({"code", "success", "msg", "message"})
+_TAKEN = re.compile(
+    r"\b(success(ful(ly)?)?|succeeded|accepted|queued|submitted|ok)\b|成功|已提交|排队",
+    re.IGNORECASE,
+)
+_NOT_TAKEN = re.compile(r"\b(not|no|fail\w*|error|reject\w*|denied|invalid)\b|未|不|失败", re.I)
+_NO_JOB = re.compile(
+    r"\b(request|task|job|id)s?\b.{0,60}(not[ _-]?(found|exist)|n[o']t exist|unknown|is invalid)"
+    r"|(no such|not[ _-]?found|unknown).{0,20}\b(request|task|job|id)\b"
+    r"|(task|request|job)_(not_exist|not_found)\w*|(任务|请求).{0,20}(不存在|未找到)",
+    re.IGNORECASE,
+)
+_AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """The provider knows nothing at this address; `page` if it answered with a web page."""
+
+    page: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A status word that is not known; the job may run, or be done."""
+
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hiccup:
+    """An answer that says nothing about the job, and what it means if nothing else does.
+
+    `lasting` if the same is to be expected again.
+    """
+
+    reason: str
+    error: ImagenError | None = None
+    lasting: bool = False
+
+
+# -------------------------------------------------------------------------------------- the calls
+
+
+def status_call(ticket: Ticket, *, logs: bool = True) -> Call:
+    """Return the question how the job is."""
+    address = ticket.base_url + ticket.get("status_path")
+    return Call("GET", with_query(address, "logs=1" if logs else ""))
+
+
+def stream_call(ticket: Ticket) -> Call:
+    """Return the call that opens the event stream of the status."""
+    path, _, query = ticket.get("status_path").partition("?")
+    url = with_query(f"{ticket.base_url}{path}/stream", query)
+    return Call("GET", with_query(url, "logs=1"), accept="text/event-stream")
+
+
+def result_call(ticket: Ticket, *, app: str | None = None) -> Call:
+    """Return the call for the result; `app` stands in for the ticket's own `owner/alias`."""
+    path = f"/{app}/requests/{ticket.request_id}" if app else ticket.get("response_path")
+    return Call("GET", ticket.base_url + path)
+
+
+def cancel_call(ticket: Ticket) -> Call:
+    """Return the request to cancel."""
+    return Call("PUT", ticket.base_url + ticket.get("cancel_path"))
+
+
+def app_path(model: str) -> str:
+    """Return `owner/alias` of a model's id; `workflows/` and `comfy/` put one more in front."""
+    parts = model.split("/")
+    return "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
+
+
+def auto_app(ticket: Ticket) -> str:
+    """Return the app under which some gateways find any request."""
+    return f"{ticket.endpoint.split('/', 1)[0]}/auto"
+
+
+# ------------------------------------------------------------------------------------- the ticket
+
+
+class Place(NamedTuple):
+    """Where and when a submit is made."""
+
+    model: str
+    account: Account
+    base_url: str
+    now: float
+
+
+def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
+    """Return the ticket that a 2xx answer to a submit holds, or the pictures.
+
+    Raises:
+        SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
+        ImagenError: The answer reports an error.
+    """
+    listed = answer.json if isinstance(answer.json, list) else []
+    body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
+    found, word = find_pictures(answer.value, place.base_url), status_word(body)
+    request_id, holder = _request_id(body, answer)
+    if found is not None and found.pictures:
+        return read_finished(answer, found, request_id or made_id())
+    if request_id and not failures.says_no(body.get("success")) and word not in _FAILED:
+        return _ticket(place, request_id, holder)
+    if _brought_none(found, body) and word not in _WAITING | _WORKING:
+        raise failures.all_filtered(None, billed=False)
+    says = failures.read_trouble(answer)
+    taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
+    if (failures.reports_failure(body) or word in _FAILED) and not taken:
+        failing = failures.as_failing(answer, otherwise=500 if word in _FAILED else 400)
+        raise failures.failure(failing, model=place.model, account=place.account)
+    found = search_pictures(answer, place.base_url)
+    if found is not None:
+        return read_finished(answer, found, made_id())
+    raise failures.uncertain(place.account, f"no ticket in it: {says.text or 'an empty answer'}")
+
+
+def read_broken_submit(answer: Answer, place: Place) -> Ticket | None:
+    """Return the ticket that an answer names although it failed or broke off; None without one."""
+    inside = _IN_TEXT.search(answer.body) if answer.ok else None
+    named = "" if inside is None else inside[1].decode("ascii", "replace")
+    names = (answer.headers.get("x-fal-request-id", ""), named)
+    found = next((name for name in names if REQUEST_ID.fullmatch(name)), None)
+    return None if found is None else _ticket(place, found, {})
+
+
+def _ticket(place: Place, request_id: str, addresses: dict[str, Any]) -> Ticket:
+    """Return the ticket for a request id; addresses that are missing or odd are built."""
+    root = f"/{app_path(place.model)}/requests/{request_id}"
+    names = {"status": "/status", "response": "", "cancel": "/cancel"}
+    extra = []
+    for name, suffix in names.items():
+        given = rebase(addresses.get(f"{name}_url"), place.base_url, request_id, suffix)
+        extra.append((f"{name}_path", given or root + suffix))
+    return Ticket(
+        place.account.name, place.base_url, place.model, request_id, place.now, tuple(extra)
+    )
+
+
+def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | None:
+    """Return the path of a server's address, to be used on our base; None if it is odd.
+
+    Only the path counts: host, user, port and scheme are the server's to say and ours to ignore.
+    """
+    if not isinstance(url, str) or len(url) > _MAX_ADDRESS or "\\" in url:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    path, prefix = parts.path, urlsplit(base_url).path
+    if path.startswith(f"{prefix}/"):  # whole segments: /fal does not begin /fal-ai
+        path = path.removeprefix(prefix)
+    found = _REQUEST_PATH.fullmatch(path)
+    if found is None or found[1] != request_id or not _QUERY.fullmatch(parts.query):
+        return None
+    if any(set(segment) <= {"."} for segment in path.split("/")[1:]):
+        return None
+    if found[2] not in {suffix, "/response" if suffix == "" else suffix}:
+        return None
+    return with_query(path, parts.query)
+
+
+def with_query(url: str, query: str) -> str:
+    """Return the address with a query added to what it has."""
+    if not query:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
+def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
+    """Return the job's id and the object that holds it; the id is "" without one."""
+    holders = list(_holders(body))
+    candidates = [(holder.get(name), holder) for holder in holders for name in _IDS]
+    candidates += [(_id_in(holder.get("response_url")), holder) for holder in holders]
+    candidates += [(holder.get("id"), holder) for holder in reversed(holders)]
+    candidates.append((answer.headers.get("x-fal-request-id"), body))
+    code = str(body.get("code"))
+    if "code" in body or "success" in body:
+        candidates.append((body.get("data"), body))
+    if code in _QUEUED_CODES or body.get("success") is True or not failures.reports_failure(body):
+        told = body.get("result")  # words may stand there too
+        candidates.append((told if _LIKE_AN_ID.fullmatch(str(told)) else None, body))
+    for value, holder in candidates:
+        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        text = text.strip()
+        if REQUEST_ID.fullmatch(text):
+            return text, holder
+    return "", body
+
+
+def _id_in(address: object) -> str:
+    inside = address.partition("/requests/")[2] if isinstance(address, str) else ""
+    return re.split(r"[/?#]", inside, maxsplit=1)[0]
+
+
+def _holders(body: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
+    """Yield an object and what is wrapped in it in the usual ways, the outermost first."""
+    yield body
+    for name in _WRAPPERS if depth else ():
+        inner = body.get(name)
+        if isinstance(inner, list) and name != "detail":  # which lists what is wrong
+            inner = next((item for item in inner if isinstance(item, dict)), None)
+        if isinstance(inner, dict):
+            yield from _holders(inner, depth - 1)
+
+
+# ------------------------------------------------------------------------------------- the status
+
+
+def read_status(
+    answer: Answer, ticket: Ticket, account: Account
+) -> WireEvent | Odd | NoRoute | Hiccup:
+    """Return what a status answer means; it never raises, since only the result decides."""
+    if answer.status in {404, 405, 410}:
+        return NoRoute()
+    if not answer.ok:
+        return _pending_or_failing(answer, ticket, account, stored=False)
+    body = answer.mapping
+    if body is None:
+        return NoRoute(page=True) if answer.is_page else Hiccup("it is not JSON", lasting=True)
+    return read_event(body, ticket.base_url) or Hiccup("it has no status", lasting=True)
+
+
+def read_event(body: Any, base_url: str) -> WireEvent | Odd | None:
+    """Return the event that a status object means; None if it has no status."""
+    if not isinstance(body, dict):
+        return None
+    word = status_word(body)
+    found = find_pictures(body, base_url)
+    brought = found is not None and (bool(found.pictures) or not (found.odd or word))
+    if brought or word in _FINISHED or word in _FAILED:
+        return Done(inference_seconds(_value_of(body, "metrics")), _said_trouble(body, word))
+    if word in _WAITING:
+        return Queued(_position(body))
+    if word in _WORKING:
+        lines = _value_of(body, "logs")
+        return Running(_logs(lines), len(lines)) if isinstance(lines, list) else Running()
+    return Odd(word) if word and word not in _UNKNOWN_JOB else None
+
+
+def status_word(body: dict[str, Any]) -> str:
+    """Return an object's status in upper case, or "".
+
+    Of several, as an envelope has them, what is pending counts first, then what has failed.
+    """
+    values = (next((h[n] for n in _STATES if n in h), None) for h in _holders(body))
+    words = [
+        re.sub(r"[\s-]+", "_", value.strip().upper()) for value in values if isinstance(value, str)
+    ]
+    for kind in (_WAITING | _WORKING, _FAILED, _FINISHED):
+        known = next((word for word in words if word in kind), None)
+        if known is not None:
+            return known
+    return one_line(words[0], limit=40) if words else ""
+
+
+def _pending_or_failing(
+    answer: Answer, ticket: Ticket, account: Account, *, stored: bool
+) -> Running | NoRoute | Hiccup:
+    """Return that the job goes on, or that the answer says nothing, with what it may mean.
+
+    `stored` if the route gives back errors that the job ended with: only results do.
+    """
+    trouble = failures.read_trouble(answer)
+    if answer.status in {400, 425} and _STILL.search(trouble.text):
+        return Running()
+    if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
+        return NoRoute()
+    reason = trouble.text or f"HTTP {answer.status}"
+    failing = answer.status >= 500 and not (stored and _is_stored(answer, trouble))
+    if failing or answer.status in _AGAIN:
+        return Hiccup(reason)
+    error = failures.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
+    return Hiccup(reason, error)
+
+
+def _is_stored(answer: Answer, trouble: failures.Trouble) -> bool:
+    """Return True if a 5xx is the job's own end, given back by the queue, not a gateway's."""
+    traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
+    return traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
+
+
+def _said_trouble(body: dict[str, Any], word: str) -> str | None:
+    kind = body.get("error_type")
+    if not (body.get("error") or kind) and word not in _FAILED:
+        return None
+    trouble = failures.trouble_in(body)
+    said = trouble.text or trouble.kind if trouble else kind
+    return one_line(said, limit=300) if isinstance(said, str) and said else word or "an error"
+
+
+def _value_of(body: dict[str, Any], name: str) -> Any:
+    return next((holder[name] for holder in _holders(body) if name in holder), None)
+
+
+def _position(body: dict[str, Any]) -> int | None:
+    position = _value_of(body, "queue_position")
+    return position if type(position) is int and 0 <= position < _MAX_COUNT else None
+
+
+def _logs(lines: list[Any]) -> tuple[LogLine, ...]:
+    return tuple(_log_line(line) for line in lines[-MAX_LOG_LINES:] if isinstance(line, dict))
+
+
+def _log_line(line: dict[str, Any]) -> LogLine:
+    def text(name: str) -> str:
+        value = line.get(name)
+        return one_line(value, limit=300) if isinstance(value, str) else ""
+
+    return LogLine(text("message"), text("level"), text("timestamp"))
+
+
+class EventDecoder:
+    """The event stream, decoded: bytes in, the data of whole events out.
+
+    Only `data:` lines matter to a queue; comments are keep-alives. The format is the HTML
+    standard's server-sent events.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take in bytes and return the data of each event that is now whole, in order.
+
+        Raises:
+            ValueError: An event grew past 4 MiB.
+        """
+        self._rest += chunk
+        events = []
+        if b"\n" in chunk:  # else a line without end would be copied again and again
+            *lines, self._rest = self._rest.split(b"\n")
+            whole = (self._line(bytes(line).removesuffix(b"\r")) for line in lines)
+            events = [event for event in whole if event is not None]
+        if self._size + len(self._rest) > _MAX_EVENT_BYTES:
+            raise ValueError("an event of the stream is too large")
+        return events
+
+    def _line(self, line: bytes) -> bytes | None:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._size += len(line)
+        elif not line and self._data:
+            event = b"\n".join(self._data)
+            self._data, self._size = [], 0
+            return event
+        return None
+
+
+# ------------------------------------------------------------------------------------- the result
+
+
+def read_result(
+    answer: Answer, ticket: Ticket, account: Account
+) -> Finished | Queued | Running | NoRoute | Hiccup:
+    """Return what the job brought, or that it is still pending.
+
+    Raises:
+        ImagenError: The job is over without a picture; with the ticket.
+    """
+    gone = answer.status == 410 and failures.read_trouble(answer).kind not in failures.RETIRED
+    if answer.status in {404, 405} or gone:
+        return NoRoute()
+    if not answer.ok:
+        pending = _pending_or_failing(answer, ticket, account, stored=True)
+        if isinstance(pending, Hiccup) and pending.error is not None:
+            raise pending.error
+        return pending
+    found = find_pictures(answer.value, ticket.base_url)
+    if found is not None and found.pictures:
+        return read_finished(answer, found, ticket.request_id)
+    if answer.json is None and answer.is_page:
+        return NoRoute(page=True)
+    body = answer.mapping or {}
+    event, word = read_event(body, ticket.base_url), status_word(body)
+    if isinstance(event, Odd):
+        return Running()
+    if isinstance(event, Queued | Running):
+        return event
+    if word in _CANCELLED:
+        raise CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
+    if word in _FAILED or failures.reports_failure(body):
+        failing, own = failures.as_failing(answer, otherwise=500), failures.own_status(answer)
+        says = failures.read_trouble(answer).text
+        if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says)):
+            return NoRoute()
+        if own is not None and (own >= 500 or own in _AGAIN) and word not in _FAILED:
+            return Hiccup(says or f"HTTP {own}", lasting=True)  # as with that status outside
+        raise failures.failure(failing, model=ticket.endpoint, account=account, ticket=ticket)
+    if _brought_none(found, body):
+        raise failures.all_filtered(ticket, billed=True)
+    found = search_pictures(answer, ticket.base_url)
+    if found is not None:
+        return read_finished(answer, found, ticket.request_id)
+    if word in _FINISHED and found is None:
+        return Hiccup("finished, but without its pictures")
+    what = "an answer that is not JSON" if answer.json is None else failures.field_names(body)
+    return Hiccup(f"it is not understood: {what}", lasting=True)
+
+
+def _brought_none(found: Found | None, body: dict[str, Any]) -> bool:
+    """Return True if an answer lists its pictures, and there are none.
+
+    An envelope's empty `data` is what PHP makes of an empty object: it says nothing.
+    """
+    if found is None or found.odd or not body:
+        return False
+    return _ENVELOPE.isdisjoint(body) or any("images" in holder for holder in _holders(body))
+
+
+# ------------------------------------------------------------------------------------- the cancel
+
+
+def read_cancel(answer: Answer) -> CancelAnswer:
+    """Return what the answer to a cancellation means.
+
+    An unknown id and a route that is not proxied confirm nothing.
+    """
+    body = answer.mapping or {}
+    word = status_word(body)
+    if word in {"ALREADY_COMPLETED", "COMPLETED"}:
+        return CancelAnswer.TOO_LATE
+    if answer.ok and (word in {"OK", *_CANCELLED} or body.get("success") is True):
+        return CancelAnswer.CONFIRMED
+    return CancelAnswer.REQUESTED if answer.ok else CancelAnswer.UNKNOWN

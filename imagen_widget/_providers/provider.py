@@ -1,0 +1,434 @@
+"""Provider: the interface to one way of making pictures, and what all of them share.
+
+A submit is the one call that costs money: it is sent once, and again only if it surely never
+arrived or was refused for now. Everything else may be asked as often as the deadline allows.
+"""
+
+import importlib
+import math
+import random
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import anyio
+import anyio.lowlevel
+from anyio import to_thread
+
+from imagen_widget._inputs import Input
+from imagen_widget._models import Model
+from imagen_widget._providers import answers, failures, pictures
+from imagen_widget._providers.answers import Answer, Call, Lost, NotSent
+from imagen_widget._providers.pacing import RetryBudget, retry_after
+from imagen_widget._providers.values import (
+    CancelAnswer,
+    Capabilities,
+    Done,
+    Finished,
+    Ticket,
+    WireEvent,
+)
+from imagen_widget._request import ImageRequest
+from imagen_widget._settings import Account, Settings
+from imagen_widget.errors import CredentialsError, InvalidRequest, ModelRetired, QueueError
+
+if TYPE_CHECKING:  # httpx is heavy, and a provider is often made without being used
+    from imagen_widget._providers.http import Http
+
+ENTRY_POINTS = "imagen_widget.providers"
+
+_BUILT_IN = {
+    "kkiai": "fal:Gateway",
+    "fal": "fal:Fal",
+    "demo": "fal:Demo",
+    "openai": "openai:OpenAI",
+}
+_MAX_SUBMITS = 20  # at a time
+_MAX_CONNECTS = 3
+_MAX_REFUSALS = 5
+_MAX_FETCHES = 4
+_FIRST_FETCH_WAIT_SECONDS = 0.3
+_TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
+_AMBIGUOUS = frozenset({408, 409, *range(500, 600)})  # to a submit: perhaps accepted
+_MAX_PLACED = 32 * 1024 * 1024  # characters of encoded pictures that are kept
+
+
+class Provider(ABC):
+    """One way of making pictures, made from the settings of one account.
+
+    A provider of yours sets `account` and `can` and implements `submit`; if it has a queue, also
+    `watch`, `result` and `cancel`. Calls with the key, fetching the pictures and encoding the
+    inputs are here.
+
+    Args:
+        settings: The account, address and key.
+        transport: An `httpx.AsyncBaseTransport` in place of the network.
+        clock: Seconds that only go forward.
+        sleep: Waits for seconds.
+        chance: A random number from 0 to 1, for jitter.
+        now: Unix seconds.
+    """
+
+    account: ClassVar[Account]
+    can: ClassVar[Capabilities] = Capabilities()
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        chance: Callable[[], float] = random.random,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.transport = transport
+        self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
+        self.budget = RetryBudget()
+        self._submits = anyio.Semaphore(_MAX_SUBMITS, fast_acquire=True)
+        self._placed: OrderedDict[str, str] = OrderedDict()
+        self._encoding = anyio.Lock()
+
+    # ------------------------------------------------------------------------------ the interface
+
+    def for_model(self, model_id: str) -> "Provider":
+        """Return the provider that serves this model for the same account."""
+        return self
+
+    @abstractmethod
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
+        """Send the request once and return its ticket, or at once what it brought.
+
+        A cancellation that arrives while the request is under way waits for the answer, so that the
+        ticket of a job that exists is never lost.
+
+        Args:
+            request: What is asked, with the bytes of its input pictures.
+            seconds: The deadline for everything, also for waiting until the provider accepts it.
+
+        Raises:
+            SubmitUncertain: The request may have been accepted and billed.
+            ImagenError: It was refused, or never arrived; nothing is billed.
+        """
+
+    async def watch(
+        self,
+        ticket: Ticket,
+        *,
+        seconds: float,
+        service_times: Sequence[float] = (),
+        expired: bool = False,
+    ) -> AsyncGenerator[WireEvent, None]:
+        """Yield each change of the job until it has ended; the last event is `Done`.
+
+        Args:
+            ticket: The job.
+            seconds: How long to wait at the most.
+            service_times: Seconds that earlier jobs of this model took.
+            expired: Whether it is known that the provider no longer has jobs of that age; a job
+                that it does not know is then given up at once.
+
+        Raises:
+            QueueTimeout: The job goes on at the provider; the error has the ticket.
+            ResultExpired: The provider no longer has the job.
+            ImagenError: The key is refused, or the job is over with an error.
+        """
+        yield Done(finished=await self.result(ticket, seconds=seconds))
+
+    async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
+        """Return what a finished job brought; `done` is how its `watch` ended.
+
+        Raises:
+            QueueError: The network or the service failed; the error has the ticket.
+            ImagenError: The job is over without a picture.
+        """
+        finished = (None if done is None else done.finished) or ticket.finished
+        if finished is None:
+            raise QueueError(
+                f"{self.settings.account.title} cannot be asked again for a job.",
+                remedy="Look at your usage there; then run it again.",
+                ticket=ticket,
+            )
+        return finished
+
+    async def cancel(self, ticket: Ticket) -> CancelAnswer:
+        """Ask to cancel the job and return what the provider said."""
+        return CancelAnswer.UNKNOWN
+
+    async def describe(self, model_id: str) -> bytes | None:
+        """Return the OpenAPI document of a model, read without key in 2 s; None without one.
+
+        It never raises: a job never fails for want of a schema.
+        """
+        return None
+
+    async def search(self, query: str) -> list[Model]:
+        """Return the models that the provider's public search finds; it sends no key."""
+        return []
+
+    # ---------------------------------------------------------------------------- the connections
+
+    @cached_property
+    def http(self) -> "Http":
+        """Calls to the account's address, with its key."""
+        from imagen_widget._providers.http import Http
+        from imagen_widget._providers.peers import PeerRule
+
+        settings, transport = self.settings, self.make_transport()
+        return Http(
+            settings.base_url,
+            scheme=settings.account.scheme,
+            key=settings.key,
+            transport=transport,
+            peers=PeerRule(settings.base_url, hosts=settings.media_hosts, checks=transport is None),
+        )
+
+    def make_transport(self) -> Any:
+        """Return what stands in for the network; None for the network itself."""
+        return self.transport
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if "http" in self.__dict__:
+            await self.http.close()
+
+    # ----------------------------------------------------------- the one call that costs money
+
+    async def post(
+        self,
+        path: str,
+        body: Any,
+        *,
+        model: str,
+        seconds: float,
+        content_type: str = "application/json",
+    ) -> Answer:
+        """Send a paid request below the account's address once and return its 2xx answer.
+
+        `body` is bytes, or else sent as JSON.
+
+        Raises:
+            SubmitUncertain: The request may have been accepted and billed.
+            ImagenError: It was refused, or never arrived; nothing is billed.
+        """
+        if not isinstance(body, bytes):
+            body = await to_thread.run_sync(answers.write_json, body)
+        call = Call("POST", self.settings.base_url + path, body, content_type=content_type)
+        try:
+            answer = await self.send(call, seconds=seconds)
+        except Lost as error:
+            raise failures.uncertain(self.settings.account, str(error)) from None
+        return self.accepted(answer, model=model)
+
+    async def send(
+        self,
+        call: Call,
+        *,
+        seconds: float,
+        max_seconds: float = math.inf,
+        silence_seconds: float = math.inf,
+    ) -> Answer:
+        """Send a paid request once, and again only if it surely never arrived or for a 429.
+
+        Args:
+            call: The request.
+            seconds: The deadline for everything.
+            max_seconds: How long one attempt may take.
+            silence_seconds: How long the server may say nothing.
+
+        Raises:
+            Lost: It may have arrived, and no whole answer came back.
+            QueueError: It never arrived.
+        """
+        end, connects, refusals = self.clock() + seconds, 0, 0
+        while True:
+            left = min(max(end - self.clock(), 0.0), max_seconds)
+            try:
+                answer = await self._send_once(call, left, min(silence_seconds, left))
+            except NotSent as error:
+                connects += 1
+                wait = self.budget.delay(connects, chance=self.chance())
+                if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
+                    raise failures.unreachable(self.settings.base_url, str(error)) from None
+            else:
+                refusals += 1
+                wait = retry_after(answer.headers, now=self.now()) or 2.0**refusals
+                over = refusals >= _MAX_REFUSALS or self.clock() + wait >= end
+                if over or not self._is_refused_for_now(answer):
+                    return answer
+            await self.sleep(wait)
+
+    async def _send_once(self, call: Call, seconds: float, silence_seconds: float) -> Answer:
+        end = self.clock() + seconds
+        try:
+            with anyio.fail_after(seconds):
+                await self._submits.acquire()
+        except TimeoutError:
+            raise NotSent("other requests took all the time") from None
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # before the POST it is not too late
+            left = end - self.clock()
+            if left <= 0:
+                raise NotSent("no time was left for it")
+            with anyio.CancelScope(shield=True):
+                answer = await self.http.call(
+                    call,
+                    seconds=left,
+                    max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
+                    silence_seconds=silence_seconds,
+                )
+        finally:
+            self._submits.release()
+        return answer
+
+    def _is_refused_for_now(self, answer: Answer) -> bool:
+        """Return True if a rate limit refused a submit, so that it may be sent again."""
+        if answer.status != 429 or "x-fal-request-id" in answer.headers:
+            return False
+        error = failures.failure(answer, model="", account=self.settings.account)
+        return type(error) is QueueError
+
+    def accepted(self, answer: Answer, *, model: str, ticket: Ticket | None = None) -> Answer:
+        """Return the answer to a submit if it is 2xx.
+
+        Raises:
+            SubmitUncertain: It may have been accepted all the same; with `ticket`, if it names one.
+            ImagenError: It was refused; nothing is billed.
+        """
+        if answer.ok:
+            return answer
+        account = self.settings.account
+        error = failures.failure(answer, model=model, account=account)
+        clear = isinstance(error, ModelRetired | CredentialsError)  # also as 503 or 429
+        if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
+            said = failures.read_trouble(answer).text
+            reason = f"HTTP {answer.status}{said and f': {said}'}"
+            raise failures.uncertain(account, reason, ticket)
+        raise error
+
+    def finished(self, answer: Answer, *, model: str) -> Finished:
+        """Return the pictures of an answer that came at once, in any of the usual shapes.
+
+        Raises:
+            ContentRejected: The list of pictures is empty.
+            SubmitUncertain: No picture is understood; it may be billed.
+            ImagenError: The answer reports a refusal.
+        """
+        account = self.settings.account
+        found = pictures.find_pictures(answer.value, self.settings.base_url)
+        if found is not None and found.pictures:
+            return pictures.read_finished(answer, found, pictures.made_id())
+        if failures.reports_failure(answer.mapping or {}):
+            failing = failures.as_failing(answer, otherwise=400)
+            raise failures.failure(failing, model=model, account=account)
+        if found is not None and not found.odd:
+            raise failures.all_filtered(None, billed=True)
+        found = pictures.search_pictures(answer, self.settings.base_url)
+        if found is not None:
+            return pictures.read_finished(answer, found, pictures.made_id())
+        said = failures.read_trouble(answer).text or "an empty answer"
+        raise failures.uncertain(account, f"no picture in it: {said}")
+
+    # -------------------------------------------------------------------------------- the pictures
+
+    async def fetch(self, url: str, *, seconds: float) -> bytes:
+        """Fetch a picture's bytes as they are served, without any key.
+
+        Raises:
+            QueueError: The address is not allowed, does not answer in time, or gives no picture.
+        """
+        if url[:5].lower() == "data:":
+            return await to_thread.run_sync(answers.read_data_address, url)
+        end, wait = self.clock() + seconds, _FIRST_FETCH_WAIT_SECONDS
+        reason, before = f"no whole picture within {seconds:.3g} s", b""
+        for attempt in range(_MAX_FETCHES):
+            if attempt:
+                if self.clock() + wait >= end:
+                    break
+                await self.sleep(wait)
+                wait *= 3
+            try:
+                answer = await self.http.fetch(url, seconds=max(end - self.clock(), 0.0))
+            except (NotSent, Lost) as error:
+                reason = str(error)
+                continue
+            if not answer.ok:
+                reason = f"HTTP {answer.status}"
+                if answer.status in _TRANSIENT:
+                    continue
+                break
+            answer = replace(answer, body=answers.picture_bytes(answer.body))
+            odd = answers.odd_picture(answer)
+            if not odd or (answer.body == before and odd.startswith(("cut", "a text"))):
+                return answer.body  # what comes so twice is served so
+            reason, before = f"it is {odd}", answer.body
+        raise QueueError(
+            f"The finished picture could not be fetched: {reason}",
+            remedy="Fetch it again with %imagen_resume; nothing is paid again.",
+        )
+
+    async def place(self, picture: Input) -> str:
+        """Return what goes out for an input picture: its https address, or a `data:` address.
+
+        Each picture is encoded once; the last few are kept.
+        """
+        if picture.url:
+            return picture.url
+        if picture.digest not in self._placed:
+            async with self._encoding:
+                if picture.digest not in self._placed:
+                    self._placed[picture.digest] = await self.encode(picture)
+        self._placed.move_to_end(picture.digest)
+        while len(self._placed) > 1 and sum(map(len, self._placed.values())) > _MAX_PLACED:
+            self._placed.popitem(last=False)
+        return self._placed[picture.digest]
+
+    async def encode(self, picture: Input) -> str:
+        """Return the `data:` address of an input picture."""
+        data = await to_thread.run_sync(picture.data)
+        return await to_thread.run_sync(answers.data_address, data, picture.media_type)
+
+    async def body(self, request: ImageRequest) -> bytes:
+        """Return the request as JSON, with each input picture as it goes out."""
+        placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
+        found = _replaced(request.arguments(), placed)
+        return await to_thread.run_sync(answers.write_json, found)
+
+
+def _replaced(value: Any, placed: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        return placed.get(value, value)
+    if isinstance(value, list):
+        return [_replaced(item, placed) for item in value]
+    if isinstance(value, dict):
+        return {name: _replaced(item, placed) for name, item in value.items()}
+    return value
+
+
+def make_provider(settings: Settings, **options: Any) -> Provider:
+    """Return the provider of the settings' account; `options` are those of `Provider`.
+
+    Raises:
+        InvalidRequest: No installed package has a usable provider of that name.
+    """
+    name = settings.account.name
+    if name in _BUILT_IN:
+        module, class_name = _BUILT_IN[name].split(":")
+        package = importlib.import_module(f"imagen_widget._providers.{module}")
+        built_in: Provider = getattr(package, class_name)(settings, **options)
+        return built_in
+    for point in metadata.entry_points(group=ENTRY_POINTS, name=name):
+        found = point.load()
+        if isinstance(found, type) and issubclass(found, Provider):
+            return found(settings, **options)
+    raise InvalidRequest(
+        f"IMAGEN_PROVIDER: {name[:40]!r} is not a provider that can be used.",
+        remedy=f"Use one of {', '.join(_BUILT_IN)}, or install the package that brings it.",
+        field="provider",
+    )

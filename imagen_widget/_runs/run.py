@@ -1,0 +1,547 @@
+"""One request on its way from intent to pictures on disk, told in the order of time.
+
+The bill comes first: the journal has the job before the POST and the ticket before the first poll,
+and the pictures are on disk before they are shown. A failure after the ticket leaves the job
+resumable; only what the provider said of it closes it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from decimal import Decimal
+
+import anyio
+from anyio import to_thread
+
+from imagen_widget import _journal as journal
+from imagen_widget._providers import (
+    CancelAnswer,
+    Done,
+    Finished,
+    Running,
+    Served,
+    Ticket,
+)
+from imagen_widget._request import ImageRequest
+from imagen_widget._result import Generation, age
+from imagen_widget._runs.progress import (
+    NOT_BILLED,
+    TOO_LATE,
+    Event,
+    Fetching,
+    Submitted,
+    Submitting,
+)
+from imagen_widget._runs.session import LEASE_SECONDS, Session
+from imagen_widget.errors import (
+    CancelledAtProvider,
+    ContentRejected,
+    CredentialsError,
+    ImagenError,
+    JobCancelled,
+    JournalError,
+    QueueError,
+    QueueTimeout,
+    ResultExpired,
+    SubmitUncertain,
+)
+
+NOTHING_SENT = "Cancelled before anything was sent; not billed."
+
+_LEAVE_SECONDS = 4.0
+_SETTLE_SECONDS = 3.0
+_FETCH_SECONDS = 60.0
+_SUBMIT_MARGIN_SECONDS = 60.0  # a POST that is out is waited for past the deadline
+
+log = logging.getLogger("imagen_widget")
+
+
+class Run:
+    """One job, driven on the loop thread.
+
+    Args:
+        session: Where the job is sent, written down and kept.
+        request: What is asked.
+        report: Called with each event.
+        timeout: Seconds for everything from `started` on.
+        started: When the call was made, on `clock`; now by default.
+        clock: Seconds that only go forward.
+
+    Attributes:
+        id: The journal's id of the job, once it is written down.
+        note: How a cancellation ended, in one line; empty if there was none.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        request: ImageRequest,
+        *,
+        report: Callable[[Event], None],
+        timeout: float,
+        started: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.id = ""
+        self.note = ""
+        self._session, self._request, self._report = session, request, report
+        self._clock, self._timeout = clock, timeout
+        self._started = clock() if started is None else started
+        self._deadline = self._started + timeout
+        self._ran_since: float | None = None
+        self._ticket: Ticket | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._cancel_wanted = False
+        self._resumed = self._collecting = self._expired = False
+
+    def cancel(self) -> None:
+        """Give the job up; on the loop thread. What comes of it is in `note`."""
+        self._cancel_wanted = True
+        if self._scope is not None and not self._collecting:
+            self._scope.cancel()
+
+    # --------------------------------------------------------------- three ways to begin
+
+    async def run(self, *, reuse: bool = False) -> Generation:
+        """Return the pictures: from history if that is allowed and has them, else paid for.
+
+        Raises:
+            JobCancelled: It was cancelled; the message says whether in time.
+            ImagenError: There is no picture.
+        """
+        if reuse and (known := await self._from_history()) is not None:
+            return known
+        session = self._session
+        await to_thread.run_sync(session.store.ready)
+        ids = await session.record(
+            session.journal.intend,
+            session.draft(self._request),
+            budget=session.settings.budget,
+            user=session.settings.user,
+        )
+        session.written += ids
+        return await self.send(ids[0])
+
+    async def send(self, job_id: str) -> Generation:
+        """Send a job that this process has in the journal as an intent."""
+        self.id = job_id
+        session = self._session
+        session.hold(job_id)
+        try:
+            answer = await self._submit()
+            if isinstance(answer, Finished):
+                return await self._direct(answer)
+            self._report(Submitted(answer))
+            return await self._finish(answer)
+        finally:
+            session.let_go(job_id)
+
+    async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
+        """Return the pictures of a job that was submitted before, leased to this process.
+
+        Args:
+            record: The job.
+            expired: Whether there is evidence that the provider no longer has it.
+        """
+        self.id, self._resumed, self._expired = record.id, True, expired
+        self._session.hold(self.id)
+        try:
+            if record.ticket is None:  # answered directly; the addresses are all there is
+                served = tuple(Served(url) for url in record.urls)
+                return await self._direct(Finished(served, seed=record.seed))
+            ticket = Ticket.from_json(record.ticket, created=record.created.timestamp())
+            self._report(Submitted(ticket))
+            return await self._finish(ticket)
+        finally:
+            self._session.let_go(self.id)
+
+    # --------------------------------------------------------------- history answers
+
+    async def _from_history(self) -> Generation | None:
+        """Return kept pictures of an equal request, or those of a paid job that is still out.
+
+        A demo picture never answers a real request, nor the reverse.
+
+        Raises:
+            SubmitUncertain: An earlier submit of it may have been accepted: the user decides.
+        """
+        session, settings = self._session, self._session.settings
+        verbs, place = session.journal, settings.account.name
+        fingerprint = self._request.fingerprint
+        record = await session.record(verbs.find, fingerprint, place)
+        if record is None:
+            await session.record(verbs.recover)
+            record = await session.record(verbs.find, fingerprint, place)
+        if record is not None:
+            known = await to_thread.run_sync(session.recall, record)
+            if known is not None:
+                return known.as_reused()
+        for record in await session.record(
+            verbs.find_pending, fingerprint, place, settings.base_url
+        ):
+            if record.state is journal.State.UNKNOWN:
+                raise SubmitUncertain(
+                    f"The same request went out {age(record.created)} without a clear answer: a "
+                    "job may exist and be billed. It is not sent again by itself.",
+                    remedy=f"Look at your usage at {settings.account.title}; --fresh (reuse=False) "
+                    "sends it again.",
+                )
+            if not await session.record(verbs.lease, record.id, LEASE_SECONDS):
+                continue
+            try:
+                return await self.resume(record)
+            except (ResultExpired, JobCancelled):
+                if self._cancel_wanted:
+                    raise
+            self._ticket, self._resumed = None, False
+        return None
+
+    # --------------------------------------------------------------- the one step that costs money
+
+    async def _submit(self) -> Ticket | Finished:
+        """Send the request once; what the provider answered is in the journal on return.
+
+        Raises:
+            SubmitUncertain: It may have been accepted; the journal has it as unknown.
+            ImagenError: It was refused or never arrived; the journal has it as failed.
+        """
+        session, verbs = self._session, self._session.journal
+        answer = None
+        try:
+            with self._new_scope():
+                request = await to_thread.run_sync(session.with_bytes, self._request)
+                async with session.submits:
+                    lease = self._left() + _SUBMIT_MARGIN_SECONDS
+                    await session.record(
+                        verbs.apply, self.id, journal.Submitting(), lease_seconds=lease
+                    )
+                    self._report(Submitting())
+                    answer = await session.provider.submit(request, seconds=self._left())
+        except SubmitUncertain as error:
+            await self._note(journal.Uncertain(str(error)))
+            if error.ticket is not None:  # the failure named the job
+                await self._keep_ticket(error.ticket)
+                await session.note(verbs.release, self.id)
+            raise
+        except ImagenError as error:
+            if error.billed:  # answered at once, and nothing came of it
+                await self._fail(error)
+            else:
+                await self._note(journal.Refused(str(error), type(error).__name__))
+            raise
+        except anyio.get_cancelled_exc_class():  # the loop is ending; a POST that was out is over
+            await self._note(journal.Cancelled())
+            raise
+        except BaseException as error:
+            await self._note(journal.Uncertain(type(error).__name__))
+            raise
+        if answer is None:
+            await self._note(journal.Cancelled())
+            raise self._cancelled(NOTHING_SENT)
+        if isinstance(answer, Ticket):
+            await self._keep_ticket(answer)
+        return answer
+
+    async def _keep_ticket(self, ticket: Ticket) -> None:
+        """Write the ticket down: from here on any process can fetch the pictures."""
+        self._ticket = ticket
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._apply(journal.Submitted(ticket.to_json(), ticket.request_id))
+            except JournalError as error:
+                raise JournalError(
+                    f"The provider accepted the job (request id {ticket.request_id}), and it may "
+                    f"be billed; but it could not be written down: {error.message}",
+                    remedy=error.remedy,
+                    ticket=ticket,
+                    billed=True,
+                ) from None
+
+    # --------------------------------------------------------------- waiting for it
+
+    async def _finish(self, ticket: Ticket) -> Generation:
+        """Watch, collect and keep; on failure, write down whether the job is resumable."""
+        self._ticket = ticket
+        try:
+            done = await self._watched(ticket)
+            if done is None:
+                return await self._after_cancel(ticket)
+            return await self._collected(ticket, done)
+        except journal.IllegalStep:
+            record = await self._session.record(self._session.journal.get, self.id)
+            if not record.images:
+                raise
+            return self._generation(record)  # another process was quicker: they are the same
+        except ImagenError as error:
+            await self._settle(error)
+            if isinstance(error, CancelledAtProvider):
+                raise self._cancelled(
+                    "The job was cancelled at the provider; not billed."
+                ) from None
+            raise
+        except BaseException:  # the loop is ending: the next process may fetch it
+            with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
+                if self._cancel_wanted and not self._collecting:
+                    await self._ask_cancel(ticket)
+            await self._session.note(self._session.journal.release, self.id)
+            raise
+
+    async def _watched(self, ticket: Ticket) -> Done | None:
+        """Return the job's end; None if it was cancelled here."""
+        session = self._session
+        times: list[float] = []
+        if not session.provider.can.streams:
+            with suppress(JournalError):  # they only say when to ask
+                times = await session.record(
+                    session.journal.service_times, ticket.endpoint, ticket.provider
+                )
+        done = None
+        with self._new_scope():
+            events = session.provider.watch(
+                ticket, seconds=self._left(), service_times=times, expired=self._expired
+            )
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Running) and self._ran_since is None:
+                        self._ran_since = self._clock()
+                    if isinstance(event, Done):
+                        done = event
+                    self._report(event)
+        return done
+
+    # --------------------------------------------------------------- fetching what was paid for
+
+    async def _collected(self, ticket: Ticket, done: Done) -> Generation:
+        self._collecting = True  # from here on the job is paid for: a cancellation is too late
+        finished = await self._session.provider.result(ticket, done, seconds=self._left())
+        if finished.seconds is None:
+            finished = replace(finished, seconds=done.seconds)
+        return await self._collect(ticket, finished)
+
+    async def _direct(self, finished: Finished) -> Generation:
+        """Keep the pictures of an answer that came without a queue and without a ticket."""
+        try:
+            generation = await self._collect(None, finished)
+        except ImagenError as error:
+            lost = not any(url.startswith("http") for url in finished.urls)
+            if isinstance(error, QueueError | JournalError) and lost:
+                error.billed = True
+                await self._fail(error)
+            else:
+                await self._settle(error)
+            raise
+        if self._cancel_wanted:
+            self.note = TOO_LATE
+        return generation
+
+    async def _collect(self, ticket: Ticket | None, finished: Finished) -> Generation:
+        """Put the pictures on disk and write each step down."""
+        self._collecting = True
+        flagged = sum(served.filtered for served in finished.pictures)
+        missing = max(self._request.count - len(finished.pictures), 0)
+        try:
+            await self._apply(
+                journal.Completed(
+                    request_id=finished.request_id or None,
+                    seconds=self._service_seconds(finished.seconds),
+                    seed=finished.seed,
+                    description=finished.description,
+                    revised_prompt=finished.revised_prompt,
+                    urls=tuple(url for url in finished.urls if url.startswith("http")),
+                    units=finished.units,
+                    filtered=flagged + missing,
+                )
+            )
+            self._report(Fetching(len(finished.pictures)))
+            kept = await self._download(finished.pictures)
+        except ImagenError as error:
+            error.ticket = error.ticket or ticket
+            raise
+        if flagged == len(kept):
+            raise ContentRejected(
+                f"The provider withheld every picture ({len(kept) or 'none'} came).",
+                remedy="Change the prompt; the provider may have billed the attempt.",
+                ticket=ticket,
+                billed=True,
+            )
+        closed = journal.Closed(*self._cost(finished), self._clock() - self._started)
+        return self._generation(await self._apply(journal.Kept(tuple(kept)), closed))
+
+    async def _download(self, pictures: tuple[Served, ...]) -> list[journal.KeptImage]:
+        """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
+        rows: dict[int, journal.KeptImage] = {}
+        failures: list[Exception] = []
+
+        async def fetch(index: int, served: Served) -> None:
+            try:
+                rows[index] = await self._fetch(index, served)
+            except Exception as error:  # noqa: BLE001 - raised below, without a group around it
+                failures.append(error)
+
+        async with anyio.create_task_group() as group:
+            for index, served in enumerate(pictures):
+                group.start_soon(fetch, index, served)
+        if failures:
+            raise next((f for f in failures if isinstance(f, ImagenError)), failures[0])
+        return [rows[index] for index in sorted(rows)]
+
+    async def _fetch(self, index: int, served: Served) -> journal.KeptImage:
+        session = self._session
+        async with session.downloads:
+            data = await session.provider.fetch(served.url, seconds=self._left())
+            kept = await to_thread.run_sync(session.store.keep, data)
+            if kept.problem:  # kept all the same; once more, in case only the transfer was cut
+                data = await session.provider.fetch(served.url, seconds=self._left())
+                kept = await to_thread.run_sync(session.store.keep, data)
+        url = served.url if served.url.startswith("http") else None
+        return journal.KeptImage(
+            index=index,
+            digest=kept.digest,
+            media_type=kept.media_type,
+            width=kept.width,
+            height=kept.height,
+            size=kept.size,
+            url=url,
+            filtered=served.filtered,
+        )
+
+    def _service_seconds(self, told: float | None) -> float | None:
+        """Return how long the provider worked, as told or as seen; None if neither is known."""
+        if told is not None or self._resumed:
+            return told
+        return self._clock() - (self._started if self._ran_since is None else self._ran_since)
+
+    def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
+        """Return what the job came to, and where the figure is from."""
+        session = self._session
+        expected = session.price(self._request)
+        if session.settings.account.free:
+            return Decimal(0), None
+        name = self._request.model
+        yours = session.settings.price.for_model(name, session.known(name).alias) is not None
+        price = session.known(name).price
+        if not yours and price is not None and price.unit_price and finished.units is not None:
+            return price.unit_price * finished.units, "billed"
+        if expected is None:
+            return None, None
+        share = Decimal(min(len(finished.pictures), self._request.count)) / self._request.count
+        return expected * share, "yours" if yours else "list"
+
+    def _generation(self, record: journal.Record) -> Generation:
+        generation = self._session.recall(record)
+        if generation is None:
+            raise QueueError(
+                "The pictures vanished from the disk as soon as they were kept.",
+                remedy="Check the folder of IMAGEN_HOME.",
+            )
+        return generation
+
+    # --------------------------------------------------------------- how else a job ends
+
+    async def _after_cancel(self, ticket: Ticket) -> Generation:
+        """Ask the provider to cancel, and find out what came of it."""
+        match await self._ask_cancel(ticket):
+            case CancelAnswer.CONFIRMED:
+                raise self._cancelled(NOT_BILLED)
+            case CancelAnswer.TOO_LATE:
+                return await self._settled(ticket, seconds=self._timeout)
+            case CancelAnswer.REQUESTED:
+                return await self._settled(ticket, seconds=_SETTLE_SECONDS)
+            case CancelAnswer.UNKNOWN:
+                await self._session.note(self._session.journal.release, self.id)
+                unconfirmed = _unconfirmed("Cancelling was not confirmed", ticket)
+                raise self._cancelled(unconfirmed, billed=True)
+
+    async def _ask_cancel(self, ticket: Ticket) -> CancelAnswer:
+        with anyio.CancelScope(shield=True):
+            answer = await self._session.provider.cancel(ticket)
+            if answer is CancelAnswer.CONFIRMED:
+                await self._note(journal.Cancelled())
+        return answer
+
+    async def _settled(self, ticket: Ticket, *, seconds: float) -> Generation:
+        """Return the pictures of a job that finished in spite of the cancellation."""
+        self._deadline, self._cancel_wanted = self._clock() + seconds, False
+        try:
+            done = await self._watched(ticket)
+            self._deadline += _FETCH_SECONDS
+            generation = await self._collected(ticket, done or Done())
+        except QueueTimeout:
+            await self._session.note(self._session.journal.release, self.id)
+            unconfirmed = _unconfirmed("Cancel requested", ticket)
+            raise self._cancelled(unconfirmed, billed=True) from None
+        except CancelledAtProvider:
+            await self._note(journal.Cancelled())
+            raise self._cancelled(NOT_BILLED) from None
+        self.note = TOO_LATE
+        return generation
+
+    async def _settle(self, error: ImagenError) -> None:
+        """Write down what an error means for the job: over, or resumable."""
+        match error:
+            case JobCancelled():  # written down where it was raised
+                return
+            case CancelledAtProvider():
+                await self._note(journal.Cancelled())
+            case ResultExpired():
+                await self._note(journal.Expired())
+            case QueueError() | CredentialsError() | JournalError():
+                error.billed = True  # it is paid for, once: its price stays reserved
+                await self._session.note(self._session.journal.release, self.id)
+            case _:
+                await self._fail(error)
+
+    async def _fail(self, error: ImagenError) -> None:
+        kind = type(error).__name__
+        await self._note(journal.Failed(str(error), billed=error.billed, trouble=kind))
+
+    # --------------------------------------------------------------- small parts
+
+    async def _apply(self, *events: journal.Event) -> journal.Record:
+        apply = self._session.journal.apply
+        return await self._session.record(apply, self.id, *events, lease_seconds=LEASE_SECONDS)
+
+    async def _note(self, event: journal.Event) -> None:
+        await self._session.note(self._session.journal.apply, self.id, event)
+
+    def _new_scope(self) -> anyio.CancelScope:
+        """Return a scope that `cancel` ends; it is ended already if that was called before."""
+        self._scope = anyio.CancelScope()
+        if self._cancel_wanted:
+            self._scope.cancel()
+        return self._scope
+
+    def _left(self) -> float:
+        """Return the seconds until the deadline.
+
+        Raises:
+            QueueTimeout: It has passed.
+        """
+        left = self._deadline - self._clock()
+        if left > 0:
+            return left
+        if self._ticket is None:
+            raise QueueError(
+                f"The request was not sent within {self._timeout:.0f} s; nothing is billed.",
+                remedy="Run it again, with a longer --timeout (timeout=) if the machine is busy.",
+            )
+        raise QueueTimeout(
+            f"The job is not finished after {self._timeout:.0f} s "
+            f"(request id {self._ticket.request_id}).",
+            remedy="It goes on at the provider and may be billed; fetch it with %imagen_resume.",
+            ticket=self._ticket,
+        )
+
+    def _cancelled(self, note: str, *, billed: bool = False) -> JobCancelled:
+        self.note = note
+        return JobCancelled(note, ticket=self._ticket, billed=billed)
+
+
+def _unconfirmed(what: str, ticket: Ticket) -> str:
+    """Return the line for a cancellation of which nobody knows whether it came in time."""
+    return (
+        f"{what}; the job (request id {ticket.request_id}) may still finish and be billed. "
+        "Fetch it with %imagen_resume."
+    )

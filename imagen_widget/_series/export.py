@@ -1,0 +1,344 @@
+"""A series taken away: pictures with what is known of them, in the formats that others read.
+
+Nothing is overwritten but what an earlier export of the series wrote: each folder has a list of
+that. Rows are read twice, one after the other: first to settle the columns, then to write.
+"""
+
+import contextlib
+import io
+import json
+import operator
+import re
+import tarfile
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from imagen_widget._html import escape, tag
+from imagen_widget._picture import SUFFIXES
+from imagen_widget._result import GeneratedImage
+from imagen_widget._series.layout import Row
+from imagen_widget._series.parts import cannot_write, card, head, plural, stars
+from imagen_widget.errors import InvalidRequest, one_line
+
+Where = str | Callable[[Row], object] | None
+
+SHARD_BYTES = 1_000_000_000
+GROUP_BYTES, GROUP_ROWS = 16_000_000, 100  # of parquet, which are in memory together
+LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
+
+_CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|=|>|<)\s*([0-5])\s*")
+_COMPARE = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+}
+_NO_PICTURES = {"image/svg+xml", "application/octet-stream"}  # no library decodes these
+
+
+def write(
+    rows: Iterable[Row], folder: Path, format: str, name: str, *, where: Where = None
+) -> Path:
+    """Write the rows that have pictures, and return the path of what was written.
+
+    Args:
+        rows: Can be iterated over more than once.
+        folder: Where to; made if missing.
+        format: `imagefolder`, `parquet`, `webdataset`, `zip` or `html`.
+        name: The series; names the files.
+        where: `rating>=3` and its like, or a function of a row.
+
+    Raises:
+        InvalidRequest: An argument is not valid, nothing is left to write, the folder cannot be
+            written, or a file of that name is not one of an earlier export.
+    """
+    if format not in _WRITERS:
+        raise InvalidRequest(
+            f"format: {str(format)[:40]!r} is not known.",
+            remedy=f"Use {', '.join(_WRITERS)}.",
+            field="format",
+        )
+    items = _Items(rows, _condition(where), any_type=format in {"zip", "html"})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _Target(folder, f"{format} {name}") as target:
+            return _WRITERS[format](items, target, safe_name(name) or "series")
+    except OSError as error:
+        raise cannot_write(error, folder) from None
+
+
+def safe_name(text: str) -> str:
+    """Return a text as a file name that every system takes: letters, digits, `-` and `_`."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_]+", "-", plain)[:60].strip("-")
+
+
+def _condition(where: Where) -> Callable[[Row], object]:
+    if where is None:
+        return lambda _: True
+    if callable(where):
+        return where
+    found = _CONDITION.fullmatch(str(where))
+    if found is None:
+        raise InvalidRequest(
+            f"where: {one_line(str(where), limit=60)!r} is not a condition.",
+            remedy='Write "rating>=3", or give a function of a row.',
+            field="where",
+        )
+    compare, limit = _COMPARE[found[1]], int(found[2])
+    return lambda row: compare(max(row.rating, 0), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One picture to write: its file name, the picture, and what is known of it."""
+
+    name: str
+    image: GeneratedImage
+    facts: dict[str, Any]
+
+    def line(self) -> bytes:
+        facts = {"file_name": self.name, **self.facts}
+        return json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+class _Items:
+    """The pictures to write; the values of a column, `columns`, are of one type each."""
+
+    def __init__(
+        self, rows: Iterable[Row], keep: Callable[[Row], object], *, any_type: bool
+    ) -> None:
+        self._rows, self._keep, self._any_type = rows, keep, any_type
+        self.columns: dict[str, type] = {}
+        for _, _, facts in self._found():
+            for column, value in facts.items():
+                kinds = {self.columns.get(column, type(None)), type(value)} - {type(None)}
+                numbers = float if kinds == {int, float} else str
+                self.columns[column] = numbers if len(kinds) > 1 else (*kinds, type(None))[0]
+        if not self.columns:
+            raise InvalidRequest(
+                "No picture is left to export.", remedy="Loosen where=, or run the series first."
+            )
+
+    def __iter__(self) -> Iterator[_Item]:
+        for name, image, facts in self._found():
+            typed = {
+                column: None if facts.get(column) is None else kind(facts[column])
+                for column, kind in self.columns.items()
+            }
+            yield _Item(name, image, typed)
+
+    def _found(self) -> Iterator[tuple[str, GeneratedImage, dict[str, Any]]]:
+        for number, row in enumerate(self._rows, 1):
+            if row.generation is None or not self._keep(row):
+                continue
+            words = safe_name(row.request.prompt or row.key)[:40].strip("-")
+            for place, image in enumerate(row.generation, 1):
+                if self._any_type or image.media_type not in _NO_PICTURES:
+                    stem = "-".join(filter(None, (f"{number:05d}", str(place), words)))
+                    yield stem + SUFFIXES[image.media_type], image, _facts(row, image)
+
+
+def _facts(row: Row, image: GeneratedImage) -> dict[str, Any]:
+    """Return what is known of a picture; axes keep their names unless those are taken."""
+    made = row.generation
+    assert made is not None
+    facts: dict[str, Any] = {
+        "prompt": row.request.prompt or "",
+        "key": row.key,
+        "model": row.request.model,
+        "provider": made.provider,
+        "seed": image.provenance.seed,
+        "rating": max(row.rating, 0),
+        "cost": made.cost,
+        "width": image.width,
+        "height": image.height,
+        "created": made.created.isoformat(timespec="seconds"),
+        "id": made.id,
+    }
+    taken = {*facts, "file_name", "image"}
+    axes = {f"axis_{name}" if name in taken else name: value for name, value in row.axes.items()}
+    for name in ("model", "seed"):
+        if axes.get(f"axis_{name}") == facts[name]:
+            del axes[f"axis_{name}"]
+    return facts | axes
+
+
+class _Target:
+    """A folder in which an export writes; knows which files it wrote there before."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self._key, self._list = folder, key, folder / LIST_NAME
+        self._known: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._known = dict(json.loads(self._list.read_text(encoding="utf-8")))
+        self._before, self._written = set(self._known.get(key, ())), list[str]()
+
+    def __enter__(self) -> "_Target":
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        """Delete what is not written any more, unless it failed, and note what is there."""
+        stale = self._before.difference(self._written)
+        for name in () if failed else stale:
+            (self.folder / name).unlink(missing_ok=True)
+        self._known[self._key] = [*self._written, *(stale if failed else ())]
+        self._list.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file to write; it appears under its name only when it is whole.
+
+        Raises:
+            InvalidRequest: There is one that no export wrote.
+        """
+        path = self.folder / name
+        if path.exists() and name not in self._before:
+            raise InvalidRequest(
+                f"{path} exists, and no export of this series wrote it.",
+                remedy="Choose another folder, or move the file away.",
+                field="folder",
+            )
+        part = path.with_name(f"{path.name}.part")
+        part.parent.mkdir(exist_ok=True)
+        try:
+            with part.open("wb") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        self._written.append(name)
+
+    def put(self, name: str, data: bytes) -> Path:
+        """Write a whole file and return its path."""
+        with self.open(name) as file:
+            file.write(data)
+        return self.folder / name
+
+
+# ------------------------------------------------------------------------------------- the formats
+
+
+def _imagefolder(items: _Items, target: _Target, _: str) -> Path:
+    lines = []
+    for item in items:
+        target.put(item.name, item.image.marked())
+        lines.append(item.line())
+    target.put("metadata.jsonl", b"".join(lines))
+    return target.folder
+
+
+def _webdataset(items: _Items, target: _Target, stem: str) -> Path:
+    left = iter(items)
+    item, shard = next(left, None), 0
+    while item is not None:
+        name, size = f"{stem}-{shard:06d}.tar", 0
+        with (
+            target.open(name) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
+            while item is not None and size < SHARD_BYTES:
+                key, _, suffix = item.name.rpartition(".")
+                parts = {
+                    suffix: item.image.marked(),
+                    "json": json.dumps(item.facts).encode(),
+                    "txt": item.facts["prompt"].encode("utf-8", "replace"),
+                }
+                for kind, data in parts.items():
+                    info = tarfile.TarInfo(f"{key}.{kind}")
+                    info.size = len(data)
+                    size += len(data)
+                    tar.addfile(info, io.BytesIO(data))
+                item = next(left, None)
+        shard += 1
+    return target.folder / f"{stem}-000000.tar"
+
+
+def _zip(items: _Items, target: _Target, stem: str) -> Path:
+    lines, figures = [], []
+    with (
+        target.open(f"{stem}.zip") as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for item in items:
+            archive.writestr(item.name, item.image.marked())
+            lines.append(item.line())
+            figures.append(_figure(item, ""))
+        archive.writestr("metadata.jsonl", b"".join(lines))
+        archive.writestr("index.html", _page(stem, figures))
+    return target.folder / f"{stem}.zip"
+
+
+def _html(items: _Items, target: _Target, stem: str) -> Path:
+    figures = []
+    for item in items:
+        target.put(f"pictures/{item.name}", item.image.marked())
+        figures.append(_figure(item, "pictures/"))
+    return target.put("index.html", _page(stem, figures))
+
+
+def _parquet(items: _Items, target: _Target, stem: str) -> Path:
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise InvalidRequest(
+            "Writing parquet needs pyarrow.",
+            remedy="pip install 'imagen-widget[frames]', or choose another format.",
+            field="format",
+        ) from None
+    names = {int: "int64", float: "float64", bool: "bool"}
+    columns = {column: names.get(kind, "string") for column, kind in items.columns.items()}
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    fields = [pa.field("image", image)]
+    fields += [pa.field(column, pa.type_for_alias(name)) for column, name in columns.items()]
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    features |= {column: {"dtype": name, "_type": "Value"} for column, name in columns.items()}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pa.schema(fields, metadata=about)
+    rows: list[dict[str, Any]] = []
+    with target.open(f"{stem}.parquet") as file, parquet.ParquetWriter(file, schema) as writer:
+        for item in items:
+            data = item.image.marked()
+            rows.append({"image": {"bytes": data, "path": item.name}, **item.facts})
+            size = sum(len(row["image"]["bytes"]) for row in rows)
+            if size >= GROUP_BYTES or len(rows) >= GROUP_ROWS:
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return target.folder / f"{stem}.parquet"
+
+
+_WRITERS: dict[str, Callable[[_Items, _Target, str], Path]] = {
+    "imagefolder": _imagefolder,
+    "parquet": _parquet,
+    "webdataset": _webdataset,
+    "zip": _zip,
+    "html": _html,
+}
+
+
+def _figure(item: _Item, folder: str) -> str:
+    address, prompt = quote(f"{folder}{item.name}"), one_line(item.facts["prompt"], limit=200)
+    seed = "" if item.facts["seed"] is None else f"seed {item.facts['seed']}"
+    image = f'<img src="{address}" alt="{escape(prompt or "picture")}" loading="lazy">'
+    rating = stars(item.facts["rating"]) if item.facts["rating"] else ""
+    words = f"<figcaption><span>{escape(prompt)}</span> <span>{seed}</span> {rating}</figcaption>"
+    return f'<figure><a href="{address}">{image}</a>{words}</figure>'
+
+
+def _page(title: str, figures: list[str]) -> bytes:
+    flow = tag("div", *figures, class_="ims-flow")
+    top = head(title, plural(len(figures), "picture"))
+    body = card(top, flow, parts=("grid",), kind="page", style="--tile:240px")
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    start = f'<!doctype html><html lang="en"><head>{meta}<title>{escape(title)}</title></head>'
+    return f"{start}<body>{body}</body></html>".encode("utf-8", "replace")

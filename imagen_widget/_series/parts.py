@@ -1,0 +1,199 @@
+"""What the views of a series share: style, header, stars and small copies of pictures.
+
+Foreign text becomes markup through `_html.escape` only. No view needs a script or a kernel, so that
+a saved notebook shows what it showed when it was run.
+"""
+
+import contextlib
+import functools
+import json
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from imagen_widget import _picture
+from imagen_widget._html import escape, tag
+from imagen_widget._models import short_name
+from imagen_widget._picture import Preview
+from imagen_widget._result import GeneratedImage
+from imagen_widget._store import Store
+from imagen_widget.errors import ImagenError, InvalidRequest, one_line
+
+MAX_KEPT_BYTES = 16_000_000
+TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB
+REJECTED = -1  # the rating of a row that was looked at and not wanted
+
+# On everything that can have the focus, else JupyterLab takes its keys: X would cut the cell.
+OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
+
+_QUALITIES = (78, 60, 45, 30, 18)
+_TINY_BYTES = 3_000  # a tile this small is better coarse than smaller still
+_THUMBNAIL_PIXELS = 384  # of the store's own small copies
+_SIDES = (  # pixels by bytes
+    *((36_000, 1024), (20_000, 640), (11_000, 384), (6_000, 256)),
+    *((3_200, 192), (1_900, 128), (0, 96)),
+)
+_ICONS = {
+    "series": '<path d="m12 3 9 5-9 5-9-5z"/><path d="m3 13 9 5 9-5"/>',
+    "compare": '<rect x="3" y="5" width="18" height="14" rx="2"/><path d="M12 2v20"/>',
+}
+
+
+@functools.cache
+def style(*parts: str) -> str:
+    """Return the style sheet of some parts of `style.css`, without comments and line ends."""
+    text = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    named = dict(re.findall(r"/\* @(\w+) \*/(.*?)(?=/\* @|\Z)", text, re.DOTALL))
+    chosen = "".join(named[part] for part in ("base", *parts))
+    return re.sub(r"\s*([{};,])\s+", r"\1", re.sub(r"/\*.*?\*/", "", chosen)).strip()
+
+
+def card(*children: str, parts: tuple[str, ...], kind: str, **values: object) -> str:
+    """Return the frame of a view with its style."""
+    # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
+    names = f"ims ims-{kind} mathjax_ignore tex2jax_ignore"
+    return tag("div", f"<style>{style(*parts)}</style>", *children, class_=names, **values)
+
+
+def head(title: str, about: str, *more: str, icon: str = "series") -> str:
+    """Return the head of a card; `more` is markup at its right."""
+    logo = (
+        '<span class="ims-logo" aria-hidden="true"><svg viewBox="0 0 24 24" width="24" height="24" '
+        f'fill="none" stroke="currentColor" stroke-width="1.800" stroke-linejoin="round">'
+        f"{_ICONS[icon]}</svg></span>"
+    )
+    words = (
+        f'<div><div class="ims-title">{escape(title)}</div>'
+        f'<div class="ims-about">{escape(about)}</div></div>'
+    )
+    return tag("div", logo, words, *more, class_="ims-head")
+
+
+def stars(rating: int) -> str:
+    """Return a rating as stars; words if there are none."""
+    if rating == REJECTED:
+        return "rejected"
+    if not rating:
+        return "not rated"
+    text = "★" * rating + "☆" * (5 - rating)
+    name = f"{rating} of 5 stars"
+    return tag("span", text, class_="ims-stars", role="img", aria_label=name, style=f"--n:{rating}")
+
+
+def plural(count: int, word: str) -> str:
+    """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`."""
+    if count != 1 and not word.endswith("s"):
+        word = re.sub(r"(?<=[^aeiou])y$", "ie", word) + "s"
+    return f"{count:,} {word}"
+
+
+def axes_text(axes: dict[str, Any], *without: str | None) -> str:
+    """Return the values of a row's axes in one short line."""
+    shown = []
+    for name, value in axes.items():
+        if name not in without:
+            text = short_name(value) if name == "model" else value
+            shown.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
+    return ", ".join(shown)
+
+
+def key_text(key: str) -> str:
+    """Return a row's key for people: the values in it if it is made of axes."""
+    text, _, number = key.partition(" #")
+    try:
+        axes = json.loads(text)
+    except ValueError:
+        axes = None
+    shown = axes_text(axes) if isinstance(axes, dict) else text
+    return one_line(f"{shown} #{number}" if number else shown, limit=80)
+
+
+def reason(error: str | None) -> str:
+    """Return why a row failed, without the name of the error's class."""
+    return re.sub(r"^\w+: ", "", error or "no reason is known")
+
+
+def cannot_write(error: OSError, path: object) -> InvalidRequest:
+    """Return the error for a file or folder that cannot be written."""
+    return InvalidRequest(
+        f"It cannot be written ({error.strerror or type(error).__name__}): {path}",
+        remedy="Choose another folder; the pictures themselves are kept.",
+        field="folder",
+    )
+
+
+class Tiles:
+    """Small copies of pictures, each made once for its size; from any thread.
+
+    Args:
+        store: Has small copies already, and keeps those that are made.
+    """
+
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self._made: dict[tuple[str, int, int], Preview | None] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[GeneratedImage, Callable[[], None]]] = deque()
+        self._thread: threading.Thread | None = None
+
+    def ready(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
+        """Return the copy if it was made already."""
+        return self._made.get((image.path.name, side, max_bytes))
+
+    def make(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
+        """Return a copy of at most so many pixels and bytes; None if it cannot be shown."""
+        key = (image.path.name, side, max_bytes)
+        if key in self._made:
+            return self._made.get(key)
+        made, picture = None, self.picture(image, side)
+        if picture is not None:
+            qualities = _QUALITIES[max_bytes < _TINY_BYTES :]
+            data, small = _picture.fit(picture, max_bytes, _as_webp, qualities=qualities)
+            made = Preview(data, "image/webp", *small.size)
+        with self._lock:
+            self._bytes += _size(made) - _size(self._made.get(key))
+            self._made[key] = made
+            while self._bytes > MAX_KEPT_BYTES:
+                self._bytes -= _size(self._made.pop(next(iter(self._made))))
+        return made
+
+    def later(self, image: GeneratedImage, then: Callable[[], None]) -> None:
+        """Have a tile made by a thread, one after the other, and `then` called."""
+        self._waiting.append((image, then))
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        while self._waiting:
+            image, then = self._waiting.popleft()
+            self.make(image, *TILE)
+            with contextlib.suppress(Exception):  # the view's trouble is not that of the next tile
+                then()
+
+    def picture(self, image: GeneratedImage, side: int) -> Any:
+        """Return the decoded picture, at most `side` pixels; None if it cannot be decoded."""
+        digest = image.path.stem.replace("sha256-", "sha256:")
+        try:
+            kept = self._store and side <= _THUMBNAIL_PIXELS and self._store.thumbnail(digest)
+            opened = _picture.open_picture(kept.data if kept else image.data, side=side)
+            return _picture.for_screen(_picture.resized(opened, side))
+        except (ImagenError, OSError):
+            return None
+
+
+def side_for(max_bytes: int) -> int:
+    """Return how many pixels a picture of so many bytes should have at its longer side."""
+    return next(side for least, side in _SIDES if max_bytes >= least)
+
+
+def _size(made: Preview | None) -> int:
+    return 0 if made is None else len(made.data)
+
+
+def _as_webp(picture: Any, quality: int) -> bytes:
+    return _picture.saved(picture, "image/webp", quality)

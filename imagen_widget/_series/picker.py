@@ -1,0 +1,442 @@
+"""Choosing from a series by keyboard; each key is written to the journal at once.
+
+The live view is a widget of a layer above, found by name when it is displayed. What it shows is
+made here, so that a saved notebook shows the ranked result without it.
+"""
+
+import importlib
+import io
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
+from imagen_widget._html import attributes, escape, tag
+from imagen_widget._models import short_name
+from imagen_widget._result import GeneratedImage, cost_text
+from imagen_widget._series.compare import stage
+from imagen_widget._series.layout import Layout, Row
+from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Tiles, head, key_text, plural
+from imagen_widget._series.views import Grid
+from imagen_widget.errors import ImagenError, InvalidRequest, one_line
+
+if TYPE_CHECKING:  # it imports this module
+    from imagen_widget._series.series import Series
+
+LARGE = (1024, 110_000)  # pixels and bytes of the picture that is looked at
+FILM = 11  # pictures in the strip below it
+MAX_DISTANCE_BITS = 3  # of 64: more are two pictures, not one made twice
+
+_ONE_OF_TWO = (  # a live view hides the result; without one, its "model not found" is hidden
+    ".jp-OutputArea-child:has(.ims-pick)+.jp-OutputArea-child:has(.ims-result),"
+    ".jp-OutputArea-child:not(:has(.ims-pick)):has(+.jp-OutputArea-child .ims-result)"
+    "{display:none}"
+)
+_KEYS = {
+    "← →": "back, next",
+    "1–5": "stars, then next",
+    "0": "no stars",
+    "X": "reject, then next",
+    "C": "compare with the best so far",
+    "Z": "undo",
+    "Esc": "leave the keys to the notebook",
+}
+
+
+def make(series: "Series", *, best: Any, by: str | None, tiles: Tiles | None = None) -> "Pick":
+    """Return a picker for a series.
+
+    Raises:
+        InvalidRequest: `best` is not a number from 1, or `by` is not an axis.
+    """
+    if isinstance(best, bool) or not isinstance(best, int) or best < 1:
+        raise InvalidRequest(
+            f"best: {str(best)[:40]} is not allowed.", remedy="Use a whole number from 1."
+        )
+    return Pick(series, best=best, by=by, tiles=tiles or Tiles())
+
+
+class Pick:
+    """Chooses from a series' pictures, group by group.
+
+    Attributes:
+        position: Which of the candidates is looked at, from 0.
+        note: What the last key did, if that is worth a word.
+        is_over: Whether the user has finished.
+    """
+
+    def __init__(self, series: "Series", *, best: int, by: str | None, tiles: Tiles) -> None:
+        layout = Layout.of((row for row in series.rows if row.generation), row=by)
+        order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
+        self._series, self._best, self._by, self._tiles = series, best, by, tiles
+        self._rows = sorted(layout.rows, key=lambda row: order[self._group(row)])
+        self._ratings = [row.rating for row in self._rows]
+        self._folded: dict[int, int] = {}
+        self._open: set[int] = set()
+        self._undo: list[tuple[int, int]] = []
+        self._lock = threading.RLock()
+        self._listeners: list[Callable[[], None]] = []
+        self._comparing = self._is_stale = False
+        self._kept: Any = None
+        self.position = next((n for n, stars in enumerate(self._ratings) if not stars), 0)
+        self.note, self.is_over = "", False
+
+    # ----------------------------------------------------------------------------- what is chosen
+
+    @property
+    def best(self) -> list[Row]:
+        """The best rows of each group, most stars first; none of those without stars."""
+        chosen: list[Row] = []
+        for group in dict.fromkeys(map(self._group, self._rows)):
+            chosen += [row for row in self.kept if self._group(row) == group][: self._best]
+        return chosen
+
+    @property
+    def kept(self) -> list[Row]:
+        """The rows with stars, most stars first."""
+        return sorted((row for row in self._rated() if row.rating > 0), key=lambda r: -r.rating)
+
+    @property
+    def rejected(self) -> list[Row]:
+        """The rows that were rejected."""
+        return [row for row in self._rated() if row.rating == REJECTED]
+
+    @property
+    def folded(self) -> dict[int, int]:
+        """Candidates that look like an earlier one of their group, by that one's number."""
+        with self._lock:
+            return dict(self._folded)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {word}" for word, count in self._counts().items())
+        return f"<Pick {self._series.name}: {counts}>"
+
+    def _rated(self) -> Iterator[Row]:
+        rated = zip(self._rows, self._ratings, strict=True)
+        return (replace(row, rating=stars) for row, stars in rated)
+
+    def _counts(self) -> dict[str, int]:
+        kept, rejected = sum(n > 0 for n in self._ratings), self._ratings.count(REJECTED)
+        return {"kept": kept, "rejected": rejected, "to go": len(self._rows) - kept - rejected}
+
+    # ---------------------------------------------------------------------------------- the keys
+
+    def press(self, key: str) -> None:
+        """Do what a key means: `1` to `5`, `0`, `x`, `c`, `z`, `left`, `right`, `alike`, `end`.
+
+        `go 12` looks at a candidate by its number from 0. Others do nothing.
+        """
+        with self._lock:
+            self.note = ""
+            name, _, number = key.lower().partition(" ")
+            match name:
+                case "go" if number.isdigit():
+                    self.position = min(int(number), len(self._rows) - 1)
+                case "0" | "1" | "2" | "3" | "4" | "5" | "x" if self._rows:
+                    self._undo.append((self.position, self._ratings[self.position]))
+                    self._rate(REJECTED if name == "x" else int(name))
+                    if name != "0" and not self.note:
+                        self._move(1)
+                case "z" if self._undo:
+                    self.position, stars = self._undo.pop()
+                    self._rate(stars)
+                case "left" | "right":
+                    self._move(1 if name == "right" else -1)
+                case "c" if self._rival() is None:
+                    self.note = "Nothing to compare with yet: give another one stars first."
+                case "c":
+                    self._comparing = not self._comparing
+                case "alike":
+                    self._open ^= {self.position}
+                case "end":
+                    self.is_over = self._is_stale = True
+        for listener in list(self._listeners):
+            listener()
+
+    def _rate(self, stars: int) -> None:
+        try:
+            self._series.rate(self._rows[self.position], stars)
+        except ImagenError as error:
+            self.note = f"Not written down: {error.message}"
+            return
+        self._ratings[self.position] = stars
+        self._is_stale = True
+
+    def _move(self, step: int) -> None:
+        self._comparing = False
+        found = next(self._shown(step), None)
+        if found is None:
+            self.note = "That was the last one." if step > 0 else "This is the first one."
+        else:
+            self.position = found
+
+    def _shown(self, step: int) -> Iterator[int]:
+        """Iterate over the candidates after or before the current one that are not folded."""
+        for index in range(self.position + step, len(self._rows) if step > 0 else -1, step):
+            front = self._folded.get(index)
+            if front is None or front in self._open or self._ratings[index]:
+                yield index
+
+    def _rival(self) -> int | None:
+        """Return the best other one of the group so far; None if no other has stars."""
+        group = self._group(self._rows[self.position]) if self._rows else ""
+        others = (n for n, row in enumerate(self._rows) if self._group(row) == group)
+        rated = [n for n in others if self._ratings[n] > 0 and n != self.position]
+        return max(rated, key=lambda n: self._ratings[n], default=None)
+
+    def _group(self, row: Row) -> str:
+        return str(row.axes.get(self._by, "")) if self._by else ""
+
+    # ---------------------------------------------------------------------------- its pictures
+
+    def fold(self) -> None:
+        """Find the candidates that look like an earlier one of their group."""
+        seen: dict[str, Alike] = {}
+        for index, row in enumerate(self._rows):
+            found = self._tiles.make(self._images(index)[0], *TILE)
+            if found is None or self.is_over:
+                continue
+            group = seen.setdefault(self._group(row), Alike())
+            front = group.add(index, difference_hash(found.data))
+            if front is not None:
+                with self._lock:
+                    self._folded[index] = front
+
+    def picture(self, name: str) -> bytes:
+        """Return the picture that the markup names: `s12-0` is small, `l12-0` large."""
+        index, _, number = name[1:].partition("-")
+        image = self._images(int(index))[int(number)]
+        found = self._tiles.make(image, *(LARGE if name[0] == "l" else TILE))
+        return b"" if found is None else found.data
+
+    def names(self) -> list[str]:
+        """Return the pictures that the markup names, then those that it will name next."""
+        film, rival = self.window(), self._rival()
+        here = film.index(self.position) if film else 0
+        looked_at = [*film[here : here + 1], *([] if rival is None else [rival])]
+        large = [*looked_at, *film[here + 1 : here + 3]]
+        named = [f"l{i}-{n}" for i in large for n in range(len(self._images(i)))]
+        return [*named[:1], *(f"s{i}-0" for i in film), *named[1:]]
+
+    def window(self) -> list[int]:
+        """Return the candidates of the strip, with the current one in its middle."""
+        if not self._rows:
+            return []
+        after = list(itertools.islice(self._shown(1), FILM - 1))
+        room = max(FILM // 2, FILM - 1 - len(after))
+        before = list(itertools.islice(self._shown(-1), room))
+        return [*reversed(before), self.position, *after][:FILM]
+
+    def _images(self, index: int) -> tuple[GeneratedImage, ...]:
+        generation = self._rows[index].generation
+        return () if generation is None else generation.images
+
+    # ------------------------------------------------------------------------------ displayed
+
+    def _ipython_display_(self) -> None:
+        shell = running_shell()
+        if shell is None or not is_rich(shell):
+            raise NotImplementedError  # IPython then shows the text
+        if self._kept is None:
+            threading.Thread(target=self.fold, daemon=True).start()
+        # By name: the widget is in a layer above, and all but the keys works without it.
+        live = importlib.import_module("imagen_widget._widget.picker").PickerView(self)
+        surface_of(shell).status(_Shown({"text/plain": repr(self), **live.bundle()}))
+        self._kept = surface_of(shell)
+        self._show()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a function called after each key."""
+        self._listeners.append(listener)
+
+    def left(self) -> None:
+        """Bring what is saved with the notebook up to date; the keys are elsewhere now."""
+        if self._kept is not None and self._is_stale:
+            self._show()
+
+    def _show(self) -> None:
+        """Keep the result under the live view: only one of the two outputs is seen."""
+        self._is_stale = False
+        bundle = self._repr_mimebundle_()
+        html = f'<div class="ims-result"><style>{_ONE_OF_TWO}</style>{bundle["text/html"]}</div>'
+        self._kept.status(_Shown({**bundle, "text/html": html}))
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        kept = self.kept
+        if not kept:
+            text = f"{self._series.name}: nothing is chosen yet."
+            return StatusLine(text)._repr_mimebundle_()
+        layout = replace(Layout.of(kept, row=self._by), row=self._by, col=None)
+        shown = Grid(layout, f"{self._series.name}, chosen", self._tiles)._repr_mimebundle_()
+        lines = (f"{row.rating} stars: {key_text(row.key)}" for row in self.best)
+        return {**shown, "text/plain": "\n".join([repr(self), *lines])}
+
+    @property
+    def said(self) -> str:
+        """What a screen reader says after a key."""
+        stars = self._ratings[self.position] if self._rows else 0
+        now = "rejected" if stars == REJECTED else plural(stars, "star")
+        return f"{self.position + 1} of {len(self._rows)}, {now}. {self.note}"
+
+    def html(self) -> str:
+        """Return the live view as it is now; its pictures are named, not in it."""
+        if not self._rows:
+            return head(self._series.name, "No row has a picture yet.")
+        counts = self._counts()
+        numbers = "".join(f"<span><b>{n:,}</b> {word}</span>" for word, n in counts.items())
+        what = "the best one" if self._best == 1 else f"the best {self._best}"
+        shares = zip(("done", "refused", "rest"), counts.values(), strict=True)
+        bar = "".join(f'<i class="ims-{name}" style="flex:{count}"></i>' for name, count in shares)
+        return "".join(
+            (
+                head(
+                    self._series.name,
+                    f"Pick {what}{f' of each {self._by}' if self._by else ''}",
+                    f'<div class="ims-counts">{numbers}{_button("end", "✓ Finish")}</div>',
+                ),
+                f'<div class="ims-way"><b>{self.position + 1:,} of {len(self._rows):,}</b>',
+                f'<div class="ims-bar" aria-hidden="true">{bar}</div>',
+                f"<span>{escape(self.note or 'all saved as you go')}</span></div>",
+                f'<div class="ims-two">{self._seat()}',
+                f'<div class="ims-said">{self._said()}</div></div>',
+                f'<div class="ims-film">{self._film()}</div>',
+            )
+        )
+
+    def _seat(self) -> str:
+        """Return the place of the picture that is looked at, or of two that are compared."""
+        images, rival = self._images(self.position), self._rival()
+        if self._comparing and rival is not None:
+            shape = images[0].width / (images[0].height or 1) or 1.0
+            view = stage(_img(f"l{self.position}-0", "This one"), _img(f"l{rival}-0", "The best"))
+            return f'<div class="ims-seat ims-compare" style="--shape:{shape:.4f}">{view}</div>'
+        alt = one_line(images[0].alt, limit=120) or "picture"
+        drawn = "".join(_img(f"l{self.position}-{n}", alt) for n in range(len(images)))
+        columns = f"grid-template-columns:repeat({min(2, len(images))},minmax(0,1fr))"
+        ways = _button("left", "‹", aria_label="Back") + _button("right", "›", aria_label="Next")
+        return f'<div class="ims-seat" style="{columns}">{drawn}{ways}</div>'
+
+    def _said(self) -> str:
+        """Return what is known of the candidate, and the keys as buttons."""
+        row, stars = self._rows[self.position], self._ratings[self.position]
+        group = [n for n, other in enumerate(self._rows) if self._group(other) == self._group(row)]
+        where = f"{self._by}: {self._group(row)} · " if self._by else ""
+        rated = "".join(
+            _button(
+                str(n),
+                f'<i class="ims-stars" aria-hidden="true" style="--n:{int(n <= stars)}"></i>{n}',
+                aria_label=plural(n, "star"),
+                class_=f"ims-star{' ims-on' if n <= stars else ''}",
+                aria_pressed=str(n == stars).lower(),
+            )
+            for n in range(1, 6)
+        )
+        alike = sum(front == self.position for front in self._folded.values())
+        fold = f"{plural(alike, 'picture')} like this one: " + (
+            "hide" if self.position in self._open else "show"
+        )
+        others = (
+            _button("x", "✕ Reject", aria_pressed=str(stars == REJECTED).lower()),
+            _button("c", "Compare", aria_pressed=str(self._comparing).lower()),
+            _button("alike", fold) if alike else "",
+        )
+        keys = {
+            " ".join(f"<kbd>{one}</kbd>" for one in key.split()): text
+            for key, text in _KEYS.items()
+        }
+        prompt = escape(one_line(row.request.prompt or row.key, limit=300))
+        place = f"{escape(where)}{group.index(self.position) + 1} of {len(group)}"
+        return "".join(
+            (
+                f'<span class="ims-muted">{place}</span><div class="ims-what">{prompt}</div>',
+                _pairs({escape(name): escape(text) for name, text in self._facts(row).items()}),
+                f"<b>Your rating{': rejected' if stars == REJECTED else ''}</b>",
+                f'<div class="ims-keys">{rated}</div><b></b>',
+                f'<div class="ims-keys">{"".join(others)}</div>',
+                f'<div class="ims-how"><b>Keys</b>{_pairs(keys)}</div>',
+            )
+        )
+
+    def _facts(self, row: Row) -> dict[str, str]:
+        made = row.generation
+        assert made is not None
+        apart = {self._by, "model", "seed"}
+        facts: dict[str, Any] = {n: v for n, v in row.axes.items() if n not in apart}
+        facts |= {"model": short_name(row.request.model), "seed": made.seed}
+        facts["size"] = f"{made[0].width} × {made[0].height}"
+        facts["cost"] = cost_text(made.cost) if made.cost else None
+        return {n: one_line(str(v), limit=90) for n, v in facts.items() if v is not None}
+
+    def _film(self) -> str:
+        """Return the strip of small pictures; a line stands before a new group."""
+        shown, group = "", None
+        for index in self.window():
+            stars, name = self._ratings[index], self._group(self._rows[index])
+            mark = "✕" if stars == REJECTED else f"★ {stars}" if stars else ""
+            first = " ims-first" if group not in {None, name} else ""
+            group = name
+            shown += _button(
+                f"go {index}",
+                f"{_img(f's{index}-0', '')}{tag('span', mark) if mark else ''}{index + 1}",
+                class_=f"ims-tile{first}{' ims-no' if stars == REJECTED else ''}",
+                aria_current="true" if index == self.position else None,
+            )
+        return shown
+
+
+class Alike:
+    """Pictures by their difference hashes; finds those that differ in a few bits.
+
+    Hashes that differ in at most seven bits have one byte of eight in common, so only those with
+    a common byte are compared.
+    """
+
+    def __init__(self) -> None:
+        self._by_byte: dict[tuple[int, int], list[tuple[int, int]]] = {}
+
+    def add(self, number: int, hashed: int) -> int | None:
+        """Return an earlier picture that this one looks like; else remember it, and return None."""
+        keys = list(enumerate(hashed.to_bytes(8)))
+        for key in keys:
+            for earlier, other in self._by_byte.get(key, ()):
+                if (hashed ^ other).bit_count() <= MAX_DISTANCE_BITS:
+                    return earlier
+        for key in keys:
+            self._by_byte.setdefault(key, []).append((number, hashed))
+        return None
+
+
+def difference_hash(data: bytes) -> int:
+    """Return 64 bits: whether each of 8 x 8 places is darker than the one at its right."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
+        small = picture.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
+    bits = (small[9 * y + x] < small[9 * y + x + 1] for y in range(8) for x in range(8))
+    return sum(bit << place for place, bit in enumerate(bits))
+
+
+class _Shown:
+    """A bundle that displays itself."""
+
+    def __init__(self, bundle: dict[str, Any]) -> None:
+        self._bundle = bundle
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return self._bundle
+
+
+def _button(press: str, markup: str, **values: object) -> str:
+    named = attributes(data_press=press, **values)
+    return f'<button type="button" {OWN_KEYS}{named}>{markup}</button>'
+
+
+def _img(name: str, alt: str) -> str:
+    return f'<img data-pic="{name}" alt="{escape(alt)}">'
+
+
+def _pairs(markup: dict[str, str]) -> str:
+    cells = (f"<span>{name}</span><span>{text}</span>" for name, text in markup.items())
+    return f'<div class="ims-dl">{"".join(cells)}</div>'

@@ -1,0 +1,509 @@
+"""Studio: one account with one home. The module's functions are those of a default studio.
+
+Two studios in one notebook do not see each other's keys. The default one is made from the settings
+in force; when these change, the next call makes another, and jobs of the one before go on.
+"""
+
+import functools
+import importlib
+import inspect
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from imagen_widget import _loop
+from imagen_widget._display import JobView, StatusLine, surface_of_call
+from imagen_widget._history import History
+from imagen_widget._models import Model, Models, short_name
+from imagen_widget._request import ImageRequest, read_extra
+from imagen_widget._result import Generation
+from imagen_widget._runs import Event, Job, Session
+from imagen_widget._series import Series, make_batch, make_sweep
+from imagen_widget._settings import (
+    Settings,
+    check_key,
+    check_timeout,
+    load_settings,
+    notices,
+    refuse_reserved,
+    usable_key,
+)
+from imagen_widget.errors import InvalidRequest
+
+log = logging.getLogger("imagen_widget")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Listener = Callable[[Event], None]
+
+
+def _like(shape: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Give a function the arguments of another one, for readers, completion and type checkers."""
+
+    def decorate(function: Callable[..., T]) -> Callable[P, T]:
+        signature = inspect.signature(shape)
+        returned = inspect.signature(function).return_annotation
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            return_annotation=returned
+        )
+        return cast("Callable[P, T]", function)
+
+    return decorate
+
+
+class Studio:
+    """One account with one home: a provider, a key, a journal, a store and a cap.
+
+    Args:
+        provider: `kkiai`, `fal`, `openai`, `demo`, or another that is installed.
+        base_url: Another address with the provider's routes; https, or http to this machine.
+        api_key: The key for that address and no other.
+        home: The folder of history and pictures.
+        settings: Any other setting by its name: `journal`, `store`, `max_spend`, `price`,
+            `model`, `timeout`, `reuse`, …; what is not given is found as the environment says.
+
+    Raises:
+        InvalidRequest: A setting has a value that is not valid.
+    """
+
+    def __init__(
+        self,
+        provider: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        home: str | Path | None = None,
+        journal: str | None = None,
+        store: str | None = None,
+        max_spend: str | float | Decimal | None = None,
+        **settings: Any,
+    ) -> None:
+        key = api_key if api_key is None else usable_key(api_key, "api_key")
+        del api_key  # at once: tracebacks that show variables must not have it
+        self.settings: Settings = load_settings(
+            provider=provider,
+            base_url=base_url,
+            api_key=key,
+            home=home,
+            journal=journal,
+            store=store,
+            max_spend=max_spend,
+            need_key=False,
+            **settings,
+        )
+        self._open()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Studio":
+        """Return a studio for settings that are loaded already."""
+        studio = cls.__new__(cls)
+        studio.settings = settings
+        studio._open()
+        return studio
+
+    def _open(self) -> None:
+        self._session = Session(self.settings)
+        self._pid = os.getpid()
+
+    # ---------------------------------------------------------------------------------- pictures
+
+    def generate(
+        self,
+        /,
+        prompt: str | ImageRequest | None = None,
+        *,
+        model: str | None = None,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        mask: Any = None,
+        aspect_ratio: str | None = None,
+        num_images: int | None = None,
+        resolution: str | None = None,
+        output_format: str | None = None,
+        seed: int | None = None,
+        safety_tolerance: str | None = None,
+        reuse: bool = False,
+        timeout: float | None = None,
+        on_event: Listener | None = None,
+        strict: bool = True,
+        quiet: bool = False,
+        extra: Mapping[str, object] | None = None,
+        **fields: Any,
+    ) -> Generation:
+        """Generate pictures and return them, kept on disk; blocks, in scripts, cells and threads.
+
+        In a notebook the kernel's loop goes on turning meanwhile. An interrupt cancels the job at
+        the provider before KeyboardInterrupt is raised, with the outcome as its note.
+
+        Args:
+            prompt: What the pictures should show; may be missing only if the model needs none. Or
+                an `ImageRequest`, which is sent as it is.
+            model: An alias (`nano-banana-2`, `imagen4`, …) or an endpoint id; IMAGEN_MODEL or the
+                provider's default if None.
+            image: A picture as input: a path, bytes, a Pillow image, an https address, a
+                `GeneratedImage` or a `Generation`.
+            images: Several of them, for models that take several.
+            mask: A picture that is white where `image` is to be changed.
+            aspect_ratio: Width to height, like `16:9`; a model that takes sizes gets the nearest.
+            num_images: How many pictures.
+            resolution: `1K`, `2K` or `4K`, where the model takes it.
+            output_format: `png`, `jpeg` or `webp`.
+            seed: A whole number; the same seed tries to give the same picture.
+            safety_tolerance: `1` (strict) to `6`, where the model takes it.
+            reuse: Whether history may answer: an equal request then costs nothing.
+            timeout: Seconds for everything; IMAGEN_TIMEOUT or 300 by default.
+            on_event: Called on another thread with `Submitting`, `Submitted`, `Queued`, `Running`,
+                `Done` and `Fetching`.
+            strict: Whether fields and values that the model's schema excludes are refused.
+            quiet: Whether to show no status line.
+            extra: Fields whose names are taken, such as an input called `model`.
+            fields: The model's other fields; `models("NAME")` lists them.
+
+        Raises:
+            InvalidRequest: A field or value that the model does not take; nothing was sent.
+            CredentialsError: No key, a refused key, or an empty balance.
+            BudgetExceeded: IMAGEN_MAX_SPEND would be passed; nothing was sent.
+            ContentRejected: The content checker refused.
+            SubmitUncertain: The request may have been accepted; it is not sent again.
+            QueueTimeout: The job goes on at the provider; `History().resume()` fetches it later.
+            ImagenError: Anything else that went wrong, in one line.
+        """
+        asked: dict[str, Any] = {
+            name: value for name, value in locals().items() if name not in _NO_FIELDS
+        }
+        request = self.request(prompt, **asked, **fields)
+        with _loop.interruptible():
+            job = self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
+            view = JobView(job, surface_of_call(quiet=quiet))
+            view.begin()
+            try:
+                generation = job.result_or_cancel()
+            except BaseException:
+                view.end(StatusLine(job.status))
+                raise
+        view.end(StatusLine(generation.summary))
+        return generation
+
+    @_like(generate)
+    async def agenerate(
+        self,
+        /,
+        prompt: str | ImageRequest | None = None,
+        *,
+        reuse: bool = False,
+        timeout: float | None = None,
+        on_event: Listener | None = None,
+        quiet: bool = False,
+        **asked: Any,
+    ) -> Generation:
+        """Generate pictures and return them: `generate`, awaited.
+
+        Cancelling the task that awaits it cancels the job at the provider. Arguments and errors
+        are those of `generate`.
+        """
+        _loop.check_async_library()
+        surface = surface_of_call(quiet=quiet)  # before the first wait: the cell is running now
+        model_id = self._resolve(asked.get("model"))
+        if not self._session.described(model_id):
+            await _loop.wait_async(_loop.spawn(self._session.describe, model_id))
+        request = self.request(prompt, **asked)
+        job = self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
+        view = JobView(job, surface)
+        view.begin()
+        try:
+            generation = await job
+        except Exception:
+            view.end(StatusLine(job.status))
+            raise
+        except BaseException:  # cancelled, in the words of the caller's async library
+            job.request_cancel()
+            view.end(StatusLine("Cancel requested"))
+            raise
+        view.end(StatusLine(generation.summary))
+        return generation
+
+    @_like(generate)
+    def start(
+        self,
+        /,
+        prompt: str | ImageRequest | None = None,
+        *,
+        reuse: bool = False,
+        timeout: float | None = None,
+        on_event: Listener | None = None,
+        quiet: bool = False,
+        **asked: Any,
+    ) -> Job:
+        """Start a job and return its handle at once; from any thread.
+
+        Arguments and the errors of a bad request are those of `generate`; what goes wrong later is
+        raised by `Job.result()`.
+        """
+        request = self.request(prompt, **asked)
+        return self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
+
+    def request(
+        self, prompt: str | ImageRequest | None = None, *, model: str | None = None, **asked: Any
+    ) -> ImageRequest:
+        """Return a checked request; its input pictures are in the store. Nothing is sent.
+
+        The model's schema is read once if nothing is known of it, in at most two seconds.
+
+        Raises:
+            InvalidRequest: A field or value that the model does not take.
+        """
+        extra = dict(read_extra(asked.get("extra")))
+        refuse_reserved([*asked, *extra])
+        if isinstance(prompt, ImageRequest):
+            return _complete(prompt, model=model, **asked)
+        if "known" in asked:  # a field that is called as an argument of `create`
+            asked["extra"] = extra | {"known": asked.pop("known")}
+        known = self.model(model)
+        notes: tuple[str, ...] = ()
+        gives = any(asked.get(name) is not None for name in ("image", "images", "mask"))
+        if model is None and gives and known.fields and not known.role("picture"):
+            known, notes = self._editor_of(known)
+        request = ImageRequest.create(
+            prompt, model=known.id, known=known, base_url=self.settings.base_url, **asked
+        )
+        request = replace(request, notes=(*notes, *request.notes)) if notes else request
+        return self._session.with_bytes(request)
+
+    def _editor_of(self, known: Model) -> tuple[Model, tuple[str, ...]]:
+        """Return the model that edits the pictures of one that takes none, and a note about it."""
+        if not known.edits_with:
+            return known, ()
+        editor = self.model(known.edits_with)
+        return editor, (f"{known.name} takes no pictures, so {editor.name} edits it",)
+
+    def price(self, request: ImageRequest) -> Decimal | None:
+        """Return what a request is expected to cost in US dollars; None if unknown."""
+        return self._session.price(request)
+
+    def _start(
+        self,
+        request: ImageRequest,
+        *,
+        reuse: bool,
+        timeout: float | None,
+        on_event: Listener | None,
+    ) -> Job:
+        seconds = None if timeout is None else check_timeout(timeout)
+        check_key(self.settings)
+        for notice in notices():
+            log.warning("%s", notice)
+        return Job(self._session, request, reuse=reuse, on_event=on_event, timeout=seconds)
+
+    # ---------------------------------------------------------------------------------- series
+
+    def sweep(
+        self,
+        template: str,
+        rows: Iterable[Mapping[str, object]] | None = None,
+        /,
+        *,
+        axes: Mapping[str, Iterable[object]] | None = None,
+        where: Any = None,
+        sample: int | None = None,
+        name: str | None = None,
+        **more_axes: Any,
+    ) -> Series:
+        """Return a series over every combination of the axes, or over rows; nothing is sent.
+
+        Args:
+            template: The prompt; `{name}` stands for the value of a declared axis.
+            rows: Dicts of values, in place of axes.
+            axes: Axes whose names are taken by other arguments.
+            where: A function of a combination that returns True to keep it, or partial dicts of
+                which one must match.
+            sample: How many combinations to take at random; the same ones each time.
+            name: The series' name; one that exists is continued.
+            more_axes: An iterable of values each: named in the template, or a field of the model.
+
+        Raises:
+            InvalidRequest: An axis is not used, or a combination is not a valid request.
+        """
+        return make_sweep(
+            self._session,
+            self,
+            template,
+            rows,
+            axes={**(axes or {}), **more_axes},
+            where=where,
+            sample=sample,
+            name=name,
+        )
+
+    def batch(
+        self,
+        table: Any,
+        /,
+        prompt: str,
+        *,
+        key: str | None = None,
+        name: str | None = None,
+        **fields: object,
+    ) -> Series:
+        """Return a series with a row for each row of a table; nothing is sent.
+
+        Args:
+            table: A pandas, polars or pyarrow table, a list of dicts, or the path of a CSV file.
+            prompt: The prompt; `{column}` stands for the row's value.
+            key: The column that identifies a row.
+            name: The series' name; one that exists is continued.
+            fields: Fields of the model; texts may name columns too.
+
+        Raises:
+            InvalidRequest: A column is missing, a value is empty, or a row is not valid.
+        """
+        return make_batch(self._session, self, table, prompt, key=key, name=name, fields=fields)
+
+    def series(self, name: str) -> Series:
+        """Return a series that was begun before."""
+        return Series.reopen(self._session, name)
+
+    def all_series(self) -> list[str]:
+        """Return the names of all series of this journal, newest first."""
+        return self._session.journal.all_series()
+
+    # ---------------------------------------------------------------------------------- looking
+
+    @property
+    def session(self) -> Session:
+        """What its jobs share: provider, journal, store and models."""
+        return self._session
+
+    @property
+    def history(self) -> History:
+        """The generations of this home."""
+        return History(session=self._session)
+
+    def models(self, /, query: str = "", *, live: bool = False) -> Models:
+        """Return the models that match a query; they display as a table.
+
+        Args:
+            query: Words, or a whole endpoint id, whose schema is then read as a use of it would.
+            live: Whether to ask fal's public search too; no key is sent.
+        """
+        if not isinstance(query, str):
+            raise InvalidRequest(
+                f"query: it is a {type(query).__name__}, not a text.",
+                remedy="Give words, or an endpoint id.",
+                field="query",
+            )
+        catalogue = self._session.models
+        text = query.strip()
+        if "/" in text and " " not in text:
+            return Models((self.model(text),), account=self.settings.account.name)
+        found = list(catalogue.search(text, account=self.settings.account.name))
+        if live:
+            known = {model.id for model in found}
+            extra = _loop.run(self._search, text)
+            found += [model for model in extra if model.id not in known]
+        return Models(tuple(found), account=self.settings.account.name)
+
+    async def _search(self, query: str) -> Sequence[Model]:
+        return await self._session.provider.search(query)
+
+    def model(self, name: str | None = None) -> Model:
+        """Return what is known of a model; its schema is read once, in at most two seconds."""
+        model_id = self._resolve(name)
+        if self._session.described(model_id):
+            return self._session.known(model_id)
+        return _loop.run(self._session.describe, model_id)
+
+    def known(self, name: str | None = None) -> Model:
+        """Return what is known of a model without asking the network."""
+        return self._session.known(self._resolve(name))
+
+    def refresh(self, name: str) -> Model:
+        """Read a model's schema again and return what it says."""
+        model_id = self._resolve(name)
+        return _loop.run(functools.partial(self._session.describe, refresh=True), model_id)
+
+    def _resolve(self, name: str | None) -> str:
+        wanted = self.settings.default_model if name is None else name
+        return self._session.models.resolve(wanted, self.settings.account.name)
+
+    def widget(self, **defaults: Any) -> Any:
+        """Return an `ImagenWidget` that works with this studio."""
+        widgets = importlib.import_module("imagen_widget._widget")  # made above this layer
+        return widgets.ImagenWidget(studio=self, **defaults)
+
+    def close(self) -> None:
+        """Close the connections and the journal; the next call opens them again."""
+        _loop.run(self._session.aclose)
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        model = short_name(self._resolve(None))
+        return f"<Studio: {settings.account.name} {model}, home {settings.home}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        found = (f"  {name}: {source}" for name, source in self.settings.sources.items())
+        return {"text/plain": "\n".join([repr(self), *found])}
+
+
+def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
+    """Return a request that was made before, if nothing else is asked."""
+    for name, value in sorted(asked.items()):
+        if value is not None and not (name == "strict" and value is True):
+            raise InvalidRequest(
+                f"{name}: the request is complete, so it takes no more fields.",
+                remedy="Make another with ImageRequest.create, or pass a prompt.",
+                field=name,
+            )
+    return request
+
+
+_NO_FIELDS = frozenset({"self", "prompt", "reuse", "timeout", "on_event", "quiet", "fields"})
+
+# ------------------------------------------------------------------------------ the default studio
+
+_default: Studio | None = None
+
+
+def default_studio() -> Studio:
+    """Return the studio of the settings in force now."""
+    return studio_for(load_settings(need_key=False))
+
+
+def studio_for(settings: Settings) -> Studio:
+    """Return the default studio if it has these settings, else make it one that has."""
+    global _default
+    if _default is None or _default.settings != settings:
+        _default = Studio.of(settings)
+    return _default
+
+
+def close_default() -> None:
+    """Forget the default studio; the next call makes another."""
+    global _default
+    _default = None
+
+
+def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
+    """Return a method of Studio as a function that works with the default studio."""
+
+    @functools.wraps(method)
+    def function(*args: P.args, **kwargs: P.kwargs) -> T:
+        return method(default_studio(), *args, **kwargs)
+
+    signature = inspect.signature(method)
+    kept = list(signature.parameters.values())[1:]
+    function.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    function.__qualname__ = method.__name__
+    return function
+
+
+generate = _of_default(Studio.generate)
+agenerate = _of_default(Studio.agenerate)
+start = _of_default(Studio.start)
+sweep = _of_default(Studio.sweep)
+batch = _of_default(Studio.batch)
+models = _of_default(Studio.models)

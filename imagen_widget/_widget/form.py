@@ -1,0 +1,361 @@
+"""Form: what the controls of a model hold, as a frozen value whose methods return the next one.
+
+Pure: no ipywidgets, no I/O. A field that is not in `given` is left to the model's default, and is
+not sent.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from imagen_widget._inputs import Input
+from imagen_widget._models import Field, Model
+from imagen_widget._request import ImageRequest
+from imagen_widget.errors import InvalidRequest
+
+GENERIC_FIELDS = (  # what the form offers while nothing is known of a model
+    Field("aspect_ratio", "text", "Aspect ratio", help="like 16:9"),
+    Field("num_images", "whole", "Images", role="count", low=1),
+    Field("seed", "whole", "Seed", role="seed"),
+    Field("output_format", "text", "Format", help="png, jpeg or webp"),
+    Field("other_fields", "json", "Other fields", help="an object, as JSON", default=None),
+)
+MAX_PICTURES = 16  # where the model names no bound
+OTHER_FIELDS = GENERIC_FIELDS[-1].name
+_SAME_SHAPE = 0.03  # in the logarithm of width to height
+_ADDRESS = "https://example.com/picture.png"
+_SHAPE = re.compile(r"(portrait_|landscape_)?(\d{1,5}(?:\.\d)?)[:/x×_](\d{1,5}(?:\.\d)?)", re.ASCII)
+_SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event", "strict", "quiet"}
+_MISSING = {
+    "Expecting ',' delimiter": "a comma is missing",
+    "Expecting ':' delimiter": "a colon is missing",
+    "Expecting value": "a value is missing",
+    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
+    "Extra data": "nothing may follow here",
+    "Unterminated string starting at": "a closing quote is missing",
+    "Invalid control character at": "a text ends with its line",
+    "Illegal trailing comma before end of object": "one comma too many",
+    "Illegal trailing comma before end of array": "one comma too many",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A text that is not a value of its field, and why."""
+
+    text: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the controls hold.
+
+    Attributes:
+        model: Which controls there are.
+        prompt: As typed.
+        given: The values that will be sent, by field name.
+        problems: The texts that are not valid, by field name; while there is one nothing is sent.
+        pictures: The input pictures in their order.
+        mask: White where the first picture may change.
+    """
+
+    model: Model
+    prompt: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    problems: Mapping[str, Problem] = field(default_factory=dict)
+    pictures: tuple[Input, ...] = ()
+    mask: Input | None = None
+
+    # ------------------------------------------------------------------------- what there is
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields that have a control, besides prompt and mask, in the model's order."""
+        shown = (f for f in _all(self.model) if not f.hidden)
+        return tuple(f for f in shown if f.role not in ("prompt", "picture", "mask"))
+
+    @property
+    def main(self) -> tuple[Field, ...]:
+        """The fields that are always in sight: required and important ones first."""
+        known = self.model.main_fields() or _all(self.model)
+        shown = [f for f in self.fields if f in known or f.role == "seed"]
+        first = [f for f in shown if f.required or f.important]
+        return tuple(first + [f for f in shown if f not in first])
+
+    @property
+    def advanced(self) -> tuple[Field, ...]:
+        """The fields that fold away."""
+        main = self.main
+        return tuple(f for f in self.fields if f not in main)
+
+    def field(self, name: str) -> Field | None:
+        """Return the field with this name; None if it has no control."""
+        return next((f for f in self.fields if f.name == name), None)
+
+    @property
+    def takes_prompt(self) -> bool:
+        """Whether the model has a prompt."""
+        return self.model.role("prompt") is not None or not self.model.fields
+
+    @property
+    def picture_field(self) -> Field | None:
+        """The field that the input pictures go into; None if the model takes none."""
+        return self.model.role("picture")
+
+    @property
+    def max_pictures(self) -> int:
+        """How many input pictures the model takes; 0 if none."""
+        into = [f for f in self.model.fields if f.role == "picture"]
+        many = [1 if f.kind == "picture" else f.max_items or MAX_PICTURES for f in into]
+        return max(many, default=0 if self.model.fields else MAX_PICTURES)
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the model takes a mask."""
+        return self.model.role("mask") is not None
+
+    @property
+    def count(self) -> int:
+        """How many pictures Generate asks for."""
+        count = self.model.role("count") or self.field("num_images")
+        value = None if count is None else self.given.get(count.name, count.default)
+        return value if isinstance(value, int) else 1
+
+    @property
+    def blocked(self) -> str:
+        """What has to be mended before anything can be sent; empty if nothing."""
+        for name in self.problems:
+            shown = self.field(name)
+            return f"Mend {shown.title if shown is not None else name} first"
+        return ""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `Studio.request`, without the prompt.
+
+        Raises:
+            InvalidRequest: A text does not parse.
+        """
+        for name, problem in self.problems.items():
+            raise InvalidRequest(f"{name}: {problem.why}", field=name)
+        given = dict(self.given)
+        other = given.pop(OTHER_FIELDS, None)
+        extra = {n: given.pop(n) for n in list(given) if n in _SIGNATURE}
+        extra |= other if isinstance(other, dict) else {}
+        asked = {"model": self.model.id, **given, "extra": extra or None}
+        if self.pictures and self.max_pictures:
+            one = len(self.pictures) == 1
+            asked |= {"image": self.pictures[0]} if one else {"images": self.pictures}
+        if self.mask is not None and self.takes_mask and self.pictures:
+            asked["mask"] = self.mask
+        return asked
+
+    # ------------------------------------------------------------------------- what changes it
+
+    def with_value(self, name: str, value: object) -> "Form":
+        """Return the form with one field set; None or "" leaves it to the model's default.
+
+        A name that the model knows under another one is translated, as `generate` does.
+        """
+        if name == "prompt":
+            return replace(self, prompt=str(value or ""))
+        known = self.field(name)
+        if known is None:
+            return self._translated(name, value)
+        given = {n: v for n, v in self.given.items() if n != name}
+        problems = {n: p for n, p in self.problems.items() if n != name}
+        if value is not None and value != "":
+            try:
+                parsed = _parsed(known, value)
+                is_picture = known.kind in ("picture", "pictures")  # read when it is sent
+                given[name] = parsed if is_picture else known.check(parsed)
+            except InvalidRequest as error:
+                problems[name] = Problem(str(value), error.message)
+        return replace(self, given=given, problems=problems)
+
+    def with_model(self, model: Model) -> tuple["Form", str]:
+        """Return the form of another model, which keeps what that one also takes.
+
+        The text says if the shape had to be left out, since that changes every picture.
+        """
+        form = replace(self, model=model, given={}, problems={})
+        lost = ""
+        for name, value in self.given.items():
+            old = self.field(name)
+            into = form.field(name) or next(
+                (f for f in form.fields if old is not None and f.role and f.role == old.role), None
+            )
+            carried = form if into is None else form.with_value(into.name, value)
+            if into is None or carried.problems:
+                shaped = _as_shape(form, old, name, value)
+                if shaped is None and (name == "aspect_ratio" or (old and old.role == "size")):
+                    lost = _shape_words(value)
+                carried = shaped or form
+            form = carried
+        if not lost:
+            return form, ""
+        return form, f"{model.title} does not take {lost}: the shape is left to the model."
+
+    def with_pictures(self, pictures: Iterable[Input]) -> "Form":
+        """Return the form with these input pictures; a mask goes with its picture."""
+        kept = tuple(pictures)
+        same = bool(kept and self.pictures and kept[0] == self.pictures[0])
+        return replace(self, pictures=kept, mask=self.mask if same else None)
+
+    @classmethod
+    def of(cls, request: ImageRequest, model: Model, *, seed: bool = True) -> "Form":
+        """Return the form that would send this request, with its seed or without.
+
+        Arguments that have no control are left out.
+        """
+        arguments = request.arguments()
+        taken = {role: model.role(role) for role in ("prompt", "mask", "picture", "seed")}
+        names = {role: found.name for role, found in taken.items() if found is not None}
+        mask_key = arguments.get(names.get("mask", ""))
+        mask = next((i for i in request.inputs if i.key == mask_key), None)
+        form = cls(
+            model,
+            prompt=request.prompt or "",
+            pictures=tuple(i for i in request.inputs if i is not mask),
+            mask=mask,
+        )
+        given: dict[str, Any] = {}
+        other: dict[str, Any] = {}
+        for name, value in arguments.items():
+            if name in names.values() and (name != names.get("seed") or not seed):
+                continue
+            (given if form.field(name) is not None else other)[name] = value
+        if not model.fields:
+            other.pop("prompt", None)
+            given |= {OTHER_FIELDS: other} if other else {}
+        return replace(form, given=given)
+
+    def without_control(self, request: ImageRequest) -> list[str]:
+        """Return the names of a request's arguments that this form cannot send."""
+        if not self.model.fields:
+            return []
+        known = {f.name for f in self.model.fields if not f.hidden}
+        return [name for name in request.arguments() if name not in known]
+
+    def _translated(self, name: str, value: object) -> "Form":
+        """Set whatever field means the same; what only says how it is by default sets nothing."""
+        sample = stand_ins(self.model)
+        checked = self.model.check({**sample, name: value})
+        form = self
+        for into, translated in checked.arguments.items():
+            if into not in sample:
+                form = form.with_value(into, translated)
+        return form
+
+
+def stand_ins(model: Model) -> dict[str, object]:
+    """Return a value for each required field, so that a part of a form can be checked alone."""
+    kinds: dict[str, object] = {"picture": _ADDRESS, "pictures": [_ADDRESS], "words": ["-"]}
+    return {
+        f.name: next(iter(f.allowed), kinds.get(f.kind, f.low or 1 if f.low is not None else "-"))
+        for f in model.fields
+        if f.required and f.role not in ("size", "count", "seed")
+    }
+
+
+def shape_of(value: object) -> tuple[float, float] | None:
+    """Return the width and height, or their ratio, that a value names; None for other values."""
+    sides: tuple[Any, ...]
+    if isinstance(value, Mapping):
+        sides = value.get("width"), value.get("height")
+    else:
+        found = _SHAPE.fullmatch(str(value).strip())
+        if found is None:
+            return (1, 1) if str(value) in ("square", "square_hd") else None
+        turned, *numbers = found.groups()
+        sides = tuple(map(float, numbers[::-1] if turned == "portrait_" else numbers))
+    width, height = sides
+    return (width, height) if width and height else None
+
+
+def request_shape(request: ImageRequest) -> tuple[float, float]:
+    """Return the shape that a request's pictures are expected to have."""
+    for value in request.arguments().values():
+        if isinstance(value, (str, Mapping)) and (shape := shape_of(value)) is not None:
+            return shape
+    first = next(iter(request.inputs), None)
+    return (first.width, first.height) if first is not None and first.width else (1, 1)
+
+
+def _all(model: Model) -> tuple[Field, ...]:
+    return model.fields or GENERIC_FIELDS
+
+
+def _as_shape(form: Form, old: Field | None, name: str, value: object) -> Form | None:
+    """Return the form with the shape nearest to that of another model's field; None if far off."""
+    shape = shape_of(value) if name == "aspect_ratio" or (old and old.role == "size") else None
+    if shape is None:
+        return None
+    wanted, into = math.log(shape[0] / shape[1]), form.field("aspect_ratio")
+    if into is None:
+        try:
+            return form.with_value("aspect_ratio", f"{shape[0]:g}:{shape[1]:g}")
+        except InvalidRequest:
+            return None
+    shapes = {ratio: pair for ratio in into.allowed if (pair := shape_of(ratio)) is not None}
+    distances = {r: abs(math.log(w / h) - wanted) for r, (w, h) in shapes.items()}
+    nearest = min(distances, key=distances.__getitem__, default=None)
+    if nearest is None or distances[nearest] > _SAME_SHAPE:
+        return None
+    return form.with_value("aspect_ratio", nearest)
+
+
+def _shape_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{value.get('width')} x {value.get('height')}"
+    return str(value)
+
+
+def _parsed(known: Field, value: object) -> object:
+    """Return what a text box holds as the value it stands for."""
+    if not isinstance(value, str):
+        return value
+    if known.kind == "json":
+        return _from_json(value)
+    if known.kind in ("words", "pictures"):
+        return [word for line in value.splitlines() if (word := line.strip())]
+    return value.strip() if known.kind in ("whole", "number") else value
+
+
+def _from_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        why = f"a {_closing(text[: error.pos])} is missing" if _closes(text, error) else None
+        why = why or _MISSING.get(error.msg.removesuffix(" (char"), error.msg.lower())
+        raise InvalidRequest(
+            f"This does not parse: line {error.lineno}, column {error.colno}, {why}."
+        ) from None
+    except RecursionError:
+        raise InvalidRequest("This does not parse: it is nested too deep.") from None
+
+
+def _closes(text: str, error: json.JSONDecodeError) -> bool:
+    """Return True if a bracket is missing where the parser stopped."""
+    follows = text[error.pos : error.pos + 1]
+    expects_more = error.msg == "Expecting ',' delimiter" and follows in ("", "]", "}")
+    return expects_more and bool(_closing(text[: error.pos]))
+
+
+def _closing(text: str) -> str:
+    """Return the bracket that would close the innermost one still open."""
+    still_open: list[str] = []
+    for bracket in _brackets(text):
+        if bracket in "[{":
+            still_open.append(bracket)
+        elif still_open:
+            still_open.pop()
+    return {"[": "]", "{": "}"}[still_open[-1]] if still_open else ""
+
+
+def _brackets(text: str) -> Iterator[str]:
+    without_strings = re.sub(r'"(?:\\.|[^"\\])*"?', "", text)
+    return (c for c in without_strings if c in "[]{}")

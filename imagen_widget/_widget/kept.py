@@ -1,0 +1,144 @@
+"""KeptOutput: the widget's pictures as ordinary display data, which the saved notebook keeps.
+
+While the widget is on the page its style sheet hides them, since it shows them itself. Reopened,
+on GitHub or exported, they are what is there to see; then their own style sheet puts a note in the
+place of the front end's "model not found". The display is made while the cell runs, and afterwards
+only updated: that works from any thread. All of it stays within a bound: the newest job's pictures
+are large, earlier ones are tiles, and a line counts those that only History has.
+"""
+
+from base64 import b64encode
+from contextlib import suppress
+from typing import Any
+
+from imagen_widget._html import escape, image, tag
+from imagen_widget._picture import Preview, contact_sheet, preview
+from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._widget.gallery import excerpt
+from imagen_widget._widget.state import State
+from imagen_widget.errors import ImagenError
+
+MAX_KEPT_BYTES = 2_000_000
+MAX_SHEET_BYTES = 600_000  # of the one JPEG, as base64
+MAX_SHEET_PICTURES = 24
+TILE_SIDE_PIXELS = 256
+TILE_BYTES = 8_000
+_BASE64 = 4 / 3
+_MARKUP_BYTES = 600  # around a picture, its alternative text included
+_FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;"
+_NOTE = (
+    f'<div style="{_FONT}padding:10px 14px;border:1px solid rgba(128,128,128,.4);'
+    'border-radius:8px"><strong>Imagen</strong> · This form needs a running kernel: run the cell '
+    "again to use it."
+)
+NO_KERNEL = f"{_NOTE}</div>"
+
+
+class KeptOutput:
+    """One display under an id of its own, however often the widget is shown."""
+
+    def __init__(self, token: str) -> None:
+        self._id = f"{token}-kept"
+        self._shown = False
+        self._tiles: dict[str, list[Preview]] = {}
+        self._bundle: dict[str, Any] = self._made(())
+
+    @property
+    def hiding_css(self) -> str:
+        """The rules that hide the display on a page where the widget lives."""
+        return f".jp-OutputArea-child:has(.{self._id}),.{self._id}{{display:none!important}}"
+
+    def display(self, widget_bundle: dict[str, Any], *, alone: bool = False) -> None:
+        """Show the widget, with its kept pictures after it, in the running cell."""
+        from IPython.display import display
+
+        display(widget_bundle, raw=True)  # type: ignore[no-untyped-call]
+        if not alone:
+            display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+            self._shown = True
+
+    def render(self, state: State, before: State | None) -> None:
+        """Keep the pictures of a state if they changed."""
+        if before is not None and state.made == before.made:
+            return
+        self._bundle = self._made(state.made)
+        if self._shown:
+            self.resend()
+
+    def resend(self) -> None:
+        """Send the pictures again."""
+        from IPython.display import update_display
+
+        if self._shown:
+            update_display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+
+    def _made(self, made: tuple[Generation, ...]) -> dict[str, Any]:
+        """Return the bundle of what was made, newest first."""
+        if not made:
+            return {"text/plain": "", "text/html": self._html(NO_KERNEL, "")}
+        newest: dict[str, Any] = made[0]._repr_mimebundle_()
+        rows, texts, count, hidden = [newest["text/html"]], [newest["text/plain"]], len(made[0]), 0
+        left, shown = float(MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0])), _previews(made[0])
+        for generation in made[1:]:
+            tiles = self._tiles_of(generation)
+            size = sum(len(tile.data) * _BASE64 + _MARKUP_BYTES for tile in tiles)
+            if hidden or size > left:
+                hidden += len(generation)
+                continue
+            left, count, shown = left - size, count + len(tiles), [*shown, *tiles]
+            rows.append(_row(generation, tiles))
+            texts.append(repr(generation))
+        if hidden:
+            line = f"{count} pictures are kept here, {hidden} earlier ones only in History."
+            rows.append(tag("div", line, style=_FONT))
+            texts.append(line)
+        note = f"{_NOTE} Its pictures stand below.</div>"
+        bundle = {"text/plain": "\n".join(texts), "text/html": self._html(note, "".join(rows))}
+        if shown:  # what LaTeX and Word are made from
+            bundle["image/jpeg"] = b64encode(contact_sheet(shown[:MAX_SHEET_PICTURES])).decode()
+        return bundle
+
+    def _html(self, note: str, pictures: str) -> str:
+        hidden = f'<div class="{self._id}-note" style="display:none">{note}</div>'
+        inside = f'<div class="imagen-kept {self._id}" style="display:grid;gap:16px">'
+        return f"<style>{_reopened_css(self._id)}</style>{inside}{hidden}{pictures}</div>"
+
+    def _tiles_of(self, generation: Generation) -> list[Preview]:
+        if generation.id not in self._tiles:
+            tiles = [_tile(each) for each in generation]
+            self._tiles[generation.id] = [tile for tile in tiles if tile is not None]
+        return self._tiles[generation.id]
+
+
+def _previews(generation: Generation) -> list[Preview]:
+    found = []
+    for each in generation:
+        with suppress(ImagenError):
+            found.append(each.preview)
+    return found
+
+
+def _tile(each: GeneratedImage) -> Preview | None:
+    try:
+        return preview(each.preview.data, side=TILE_SIDE_PIXELS, max_bytes=TILE_BYTES)
+    except ImagenError:
+        return None
+
+
+def _row(generation: Generation, tiles: list[Preview]) -> str:
+    alt = excerpt(generation.request.prompt or generation.model)
+    looks = "height:auto;max-width:160px;border-radius:6px"
+    shown = [image(t.data, t.media_type, alt=alt, width=t.width, style=looks) for t in tiles]
+    row = tag("div", *shown, style="display:flex;flex-wrap:wrap;gap:8px")
+    caption = f"{alt} · {generation.summary}"
+    return tag("div", row, tag("div", escape(caption), style=f"{_FONT}opacity:.8"))
+
+
+def _reopened_css(name: str) -> str:
+    """Return rules for an output that follows a view without a widget: hide that, show the note."""
+    output = ".jp-OutputArea-child"
+    dead = f"{output}:not(:has(.imagen))"
+    return (
+        f"{dead}:has(+ {output} .{name}){{display:none}}"
+        f"{dead} + {output} .{name}-note{{display:block!important}}"
+    )

@@ -1,0 +1,81 @@
+// The picker in the browser: keys and clicks go to the kernel, which answers with markup; pictures
+// come as bytes, each once. Esc gives the keys back to the notebook.
+
+const KEYS = { ArrowLeft: "left", ArrowRight: "right" };
+
+function render({ model, el }) {
+  const root = document.createElement("div");
+  root.className = "ims ims-pick mathjax_ignore tex2jax_ignore";
+  root.tabIndex = 0;
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", "Picker: 1 to 5 stars, 0 none, X reject, arrows, C compare, Z undo, Escape leaves");
+  root.dataset.lmSuppressShortcuts = "true"; // else the notebook takes the keys for its own
+  const shown = document.createElement("div");
+  const said = document.createElement("div");
+  said.className = "ims-unseen";
+  said.setAttribute("role", "status");
+  root.append(shown, said);
+  el.append(root);
+  const addresses = new Map();
+
+  const press = (key) => model.send({ press: key });
+
+  function fill() {
+    for (const image of shown.querySelectorAll("img[data-pic]")) {
+      const address = addresses.get(image.dataset.pic);
+      if (address && image.src !== address) image.src = address;
+    }
+  }
+
+  function draw(html) {
+    const focused = root.contains(document.activeElement) && document.activeElement !== root;
+    const name = focused ? document.activeElement.dataset.press : null;
+    shown.innerHTML = html;
+    fill();
+    if (focused) (name && shown.querySelector(`[data-press="${name}"]`) || root).focus({ preventScroll: true });
+  }
+
+  function onMessage(message, buffers) {
+    if (message.html !== undefined) {
+      draw(message.html);
+      said.textContent = message.said;
+    } else if (message.picture) {
+      URL.revokeObjectURL(addresses.get(message.picture) || "");
+      addresses.set(message.picture, URL.createObjectURL(new Blob([buffers[0]], { type: "image/webp" })));
+      fill();
+    }
+  }
+
+  root.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const isRange = event.target.type === "range";
+    if (event.key === "Escape") {
+      document.activeElement.blur();
+    } else if (/^[0-5xXcCzZ]$/.test(event.key) || (KEYS[event.key] && !isRange)) {
+      press(KEYS[event.key] || event.key.toLowerCase());
+      event.preventDefault();
+    }
+  });
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-press]");
+    if (button) press(button.dataset.press);
+  });
+  root.addEventListener("focusout", (event) => {
+    if (!root.contains(event.relatedTarget)) setTimeout(() => root.contains(document.activeElement) || press("leave"), 300);
+  });
+
+  model.on("msg:custom", onMessage);
+  press("look");
+  // The keys come here after Ctrl+Enter in its own cell; elsewhere the user may be typing.
+  const cell = el.closest(".jp-Cell");
+  const mine = () => (cell ? cell.contains(document.activeElement) : document.activeElement === document.body);
+  if (!model.imagenSeen) setTimeout(() => mine() && root.focus({ preventScroll: true }), 0);
+  model.imagenSeen = true;
+  return () => {
+    model.off("msg:custom", onMessage);
+    addresses.forEach((address) => URL.revokeObjectURL(address));
+  };
+}
+
+export default { render };

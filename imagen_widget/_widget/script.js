@@ -1,0 +1,636 @@
+// What stock controls cannot do; one layer for each form. Clicks go to the kernel as `do`.
+
+const CHUNK_BYTES = 2_000_000; // a websocket message has a bound
+const LONG_JOB_SECONDS = 20;
+const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
+
+// h("b.struck"): an element with the class imagen-struck; attributes that are functions listen.
+function h(what, attributes = {}, ...children) {
+	const [tag, ...classes] = what.split(".");
+	const node = document.createElement(tag);
+	node.classList.add(...classes.map((name) => `imagen-${name}`));
+	for (const [name, value] of Object.entries(attributes)) {
+		if (typeof value === "function") node.addEventListener(name, value);
+		else if (value != null) node.setAttribute(name, value);
+	}
+	node.append(...children);
+	return node;
+}
+
+const button = (text, click, more = {}, what = "button") => h(what, { type: "button", click, ...more }, text);
+const named = (name) => ({ "aria-label": name, title: name });
+const png = (canvas) => new Promise((done) => canvas.toBlob(done));
+const address = (data, type) => URL.createObjectURL(new Blob([data], { type }));
+
+const $ = (node, selector) => node.querySelector(selector);
+const $$ = (node, selector) => [...node.querySelectorAll(selector)];
+const isShown = (node) => node.checkVisibility();
+
+const act = (model, name, more) => model.send({ kind: "do", act: name, ...more });
+
+function set(node, name, value) {
+	if (node && node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+// ---- names for screen readers
+
+function nameControls(root) {
+	const each = (selector, does) => $$(root, selector).forEach(does);
+	const isOn = ({ classList }) => classList.contains("mod-active");
+	const label = (node) => $(node, ".widget-label")?.textContent || "";
+	each(".widget-slider", (slider) => {
+		const text = $(slider, ".widget-readout");
+		const handle = $(slider, ".noUi-handle");
+		set(handle, "aria-label", label(slider));
+		set(handle, "aria-valuetext", text?.textContent || "");
+		set(text, "aria-label", `${label(slider)}, as a number`);
+		if (text?.isContentEditable) set(text, "role", "textbox");
+	});
+	each(".widget-toggle-buttons", (group) => {
+		set(group, "role", "group");
+		set(group, "aria-label", label(group));
+	});
+	each(".widget-toggle-buttons button", (one) => set(one, "aria-pressed", isOn(one)));
+	each("button > i", (icon) => set(icon, "aria-hidden", "true"));
+	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", isOn(fold)));
+	each(".imagen-f", (field) => {
+		const old = $(field, ":scope > .imagen-reset");
+		if (!field.classList.contains("imagen-given")) old?.remove();
+		else if (!old) {
+			const style = `left:${$(field, ".widget-label")?.offsetWidth + 4}px`;
+			field.append(button("×", null, { style, "data-do": "reset", "data-arg": fieldOf(field), ...named(`${label(field)}: leave it to the model`) }, "button.reset"));
+		}
+	});
+}
+
+const fieldOf = (node) => [...node.classList].find((name) => name.startsWith("imagen-n-"))?.slice(9);
+
+// ---- files and the clipboard
+
+function download(name, type, bytes) {
+	const href = address(bytes, type);
+	const link = h("a", { href, download: name });
+	document.body.append(link);
+	link.click();
+	link.remove();
+	setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+async function upload(model, purpose, files) {
+	for (const file of files) {
+		const key = crypto.getRandomValues(new Uint32Array(2)).join("-");
+		const parts = Math.max(1, Math.ceil(file.size / CHUNK_BYTES));
+		for (let part = 0; part < parts; part++) {
+			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
+			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts }, undefined, [piece]);
+		}
+	}
+}
+
+function pick(model, purpose) {
+	const input = h("input", { type: "file", accept: "image/*", change: () => upload(model, purpose, input.files) });
+	input.multiple = purpose === "picture";
+	input.click();
+}
+
+async function copied(trigger, work) {
+	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
+}
+
+function copyCode(trigger) {
+	const code = trigger.parentElement.nextElementSibling;
+	getSelection().selectAllChildren(code); // for Ctrl+C, where the clipboard is not ours
+	copied(trigger, async () => navigator.clipboard.writeText(code.textContent));
+}
+
+async function copyPicture(image) {
+	const canvas = h("canvas", { width: image.naturalWidth, height: image.naturalHeight });
+	canvas.getContext("2d").drawImage(image, 0, 0);
+	await navigator.clipboard.write([new ClipboardItem({ "image/png": await png(canvas) })]);
+}
+
+// ---- the chooser of models
+
+function chooser(root, model, signal) {
+	const input = $(root, ".imagen-f-model input");
+	if (!input || $(root, ".imagen-pick")) return;
+	const id = `pick-${model.get("token")}`;
+	const search = h("input", {
+		type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": id,
+		"aria-label": "Search models", placeholder: "name, or owner/model of any endpoint", input: fill,
+		keydown: (e) => {
+			const step = { ArrowDown: 1, ArrowUp: -1 }[e.key];
+			if (step) move(at + step);
+			else if (e.key === "Enter") options()[at]?.click();
+			else return;
+			e.preventDefault();
+			e.stopPropagation();
+			seeChosen();
+		},
+	});
+	const chips = h("div.tags", { role: "group", "aria-label": "Filters" });
+	const list = h("div.options", { id, role: "listbox", "aria-label": "Models" });
+	const foot = h("div.pick-foot");
+	const box = h("div.picker", {
+		popover: "auto",
+		toggle: () => set(face, "aria-expanded", isOpen()),
+	}, search, chips, list, foot);
+	const isOpen = () => box.matches(":popover-open");
+	const face = button("", () => (isOpen() ? box.hidePopover() : open()), { "aria-haspopup": "listbox" }, "button.pick");
+	input.after(face, box);
+	const wanted = new Set();
+	let at = 0;
+
+	const rows = () => model.get("models");
+	const options = () => $$(list, "[role=option]");
+	const title = (row) => h(row.status ? "b.struck" : "b", {}, row.name);
+
+	function show() {
+		const key = model.get("chosen");
+		const row = rows().find((one) => one.id === key) ?? { name: key, price: "", unit: "" };
+		face.replaceChildren(title(row), " ", h("span", {}, `${row.price} ${row.unit}`));
+		set(face, "aria-label", `Model: ${face.textContent}`);
+	}
+
+	function choose(key) {
+		box.hidePopover(); // gives the focus back
+		input.value = key;
+		for (const type of ["input", "change"]) input.dispatchEvent(new Event(type, { bubbles: true }));
+	}
+
+	function option(key, ...children) {
+		const number = list.children.length;
+		const chosen = String(key === model.get("chosen"));
+		const more = { click: () => choose(key), pointermove: () => move(number), "aria-selected": chosen };
+		list.append(h("div.option", { role: "option", id: `${id}-${number}`, ...more }, ...children));
+	}
+
+	function fill() {
+		const typed = search.value.trim();
+		const words = typed.toLowerCase().split(/\s+/);
+		const found = rows().filter((row) => {
+			const text = [row.id, row.name, row.alias, ...row.tags].join(" ").toLowerCase();
+			return words.every((word) => text.includes(word)) && [...wanted].every((tag) => row.tags.includes(tag));
+		});
+		list.replaceChildren();
+		for (const row of found) {
+			const tags = row.tags.filter((tag) => !tag.startsWith("under")).map((tag) => h("small", {}, tag));
+			if (row.status) tags.unshift(h("small.retired", {}, row.status));
+			const first = h("div", {}, title(row), ...tags);
+			const second = row.status ? h("span", {}, row.note) : h("code", {}, row.id);
+			option(row.id, h("div", {}, first, second), h("div.cost", {}, h("b", {}, row.price), h("span", {}, row.unit)));
+			if (row.successor) option(row.successor.id, h("div.instead", {}, `Use ${row.successor.name} instead`));
+		}
+		if (ENDPOINT.test(typed) && !rows().some((row) => row.id === typed)) {
+			option(typed, h("div", {}, h("b", {}, `Use ${typed}`), h("span", {}, "its fields are read when chosen")));
+		}
+		foot.textContent = `↑ ↓ move · Enter choose · ${found.length} of ${rows().length} models · ${model.get("as_of")}`;
+		if (!list.firstChild) list.append(h("p", {}, "None like that; any owner/model works."));
+		move(Math.max(0, [...options()].findIndex((one) => one.ariaSelected === "true")));
+	}
+
+	function move(to) {
+		const all = options();
+		all[at]?.classList.remove("imagen-at");
+		at = Math.min(Math.max(0, to), all.length - 1);
+		all[at]?.classList.add("imagen-at");
+		set(search, "aria-activedescendant", all[at]?.id ?? "");
+	}
+
+	function place() {
+		const { left, width, bottom } = face.getBoundingClientRect();
+		const wide = Math.min(Math.max(width, 460), innerWidth - 16);
+		const high = Math.min(560, innerHeight - 16);
+		Object.assign(box.style, {
+			left: `${Math.max(8, Math.min(left, innerWidth - wide - 8))}px`, width: `${wide}px`, maxHeight: `${high}px`,
+			top: `${Math.max(8, Math.min(bottom + 6, innerHeight - high - 8))}px`,
+		});
+	}
+
+	const seeChosen = () => $(list, ".imagen-at")?.scrollIntoView({ block: "nearest" });
+
+	function open() {
+		const tags = model.get("tags").filter((tag) => rows().some((row) => row.tags.includes(tag)));
+		chips.replaceChildren(...tags.map((tag) => button(tag, (e) => {
+			wanted.delete(tag) || wanted.add(tag);
+			set(e.target, "aria-pressed", wanted.has(tag));
+			fill();
+		}, { "aria-pressed": String(wanted.has(tag)) })));
+		search.value = "";
+		place();
+		box.showPopover();
+		fill();
+		search.focus();
+		seeChosen();
+	}
+
+	addEventListener("scroll", () => isOpen() && place(), { capture: true, signal });
+	model.on("change:chosen change:models", show);
+	show();
+}
+
+// ---- one picture large, or two to compare
+
+function largeView(root, model, signal) {
+	let shown = []; // { id, index, image, width, height, seed }
+	let zoom = null; // { scale, x, y }; null: fitted
+	const stage = h("div.stage", {
+		wheel: (e) => {
+			e.preventDefault();
+			const { left, top, width, height } = stage.getBoundingClientRect();
+			scale(e.deltaY < 0 ? 1.15 : 0.87, e.x - left - width / 2, e.y - top - height / 2);
+		},
+		pointermove: ({ buttons, movementX, movementY }) => {
+			if (!buttons) return;
+			const { scale: factor, x, y } = zoom ?? draw();
+			zoom = { scale: factor, x: x + movementX, y: y + movementY };
+			draw();
+		},
+	});
+	const words = h("div.words");
+	const percent = h("output");
+	const split = h("input.split", { type: "range", value: 50, "aria-label": "From A to B", input: () => draw() });
+	const send = (name, { id, index } = shown[0]) => act(model, name, { id, index });
+	const copy = (text, work, what) => button(text, (e) => copied(e.currentTarget, work), {}, what);
+	const back = button("‹", () => turn(-1), named("Previous"), "button.turn");
+	const next = button("›", () => turn(1), named("Next"), "button.turn.next");
+	const bar = h("div.view-bar", {}, words,
+		button("Save", () => send("save"), {}, "button.single"),
+		copy("Copy", () => copyPicture(shown[0].image), "button.single"),
+		copy("Copy seed", async () => navigator.clipboard.writeText(shown[0].seed), "button.single.seed-copy"),
+		button("−", () => scale(0.8), named("Smaller")), percent, button("+", () => scale(1.25), named("Larger")),
+		button("Fit", () => fit()), button("Close", () => dialog.close()),
+	);
+	const dialog = h("dialog.view", { tabindex: -1, close: clear }, back, stage, split, next, bar);
+	root.append(dialog);
+	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
+	addEventListener("keydown", (e) => {
+		if (!dialog.open) return;
+		e.stopPropagation(); // the notebook would select another cell
+		if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
+		e.preventDefault();
+		keys[e.key]();
+	}, { capture: true, signal });
+
+	function draw() {
+		const first = shown[0] ?? { width: 1, height: 1 };
+		const fitted = Math.min(stage.clientWidth / first.width, stage.clientHeight / first.height, 1) || 1;
+		const { scale: factor, x, y } = zoom ?? { scale: fitted, x: 0, y: 0 };
+		for (const { image } of shown) {
+			const transform = `translate(-50%, -50%) translate(${x}px, ${y}px) scale(${factor})`;
+			Object.assign(image.style, { width: `${first.width}px`, height: `${first.height}px`, transform });
+		}
+		stage.style.setProperty("--at", `${split.value}%`);
+		percent.textContent = zoom ? `${Math.round(factor * 100)} %` : "fit";
+		return { scale: fitted, x: 0, y: 0 };
+	}
+
+	function fit() {
+		zoom = null;
+		draw();
+	}
+
+	function scale(by, px = 0, py = 0) {
+		const fitted = draw();
+		const from = zoom ?? fitted;
+		const to = Math.min(Math.max(from.scale * by, fitted.scale / 4), 8);
+		const grown = to / from.scale;
+		zoom = { scale: to, x: px - (px - from.x) * grown, y: py - (py - from.y) * grown };
+		draw();
+	}
+
+	function clear() {
+		for (const { image } of shown) URL.revokeObjectURL(image.src);
+		shown = [];
+		stage.replaceChildren();
+	}
+
+	function open(pictures, text) {
+		clear();
+		const two = pictures.length > 1;
+		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: "false" }) }));
+		for (const [place, { image }] of shown.entries()) {
+			const side = place ? ".b" : "";
+			stage.append(h(`div.half${side}`, {}, image));
+			if (two) stage.append(h(`b.letter${side}`, {}, "AB"[place]));
+			send("original", shown[place]);
+		}
+		words.textContent = text;
+		dialog.classList.toggle("imagen-two", two);
+		dialog.classList.toggle("imagen-no-seed", !shown[0].seed);
+		set(dialog, "aria-label", two ? "Compare two pictures" : text);
+		if (!dialog.open) dialog.showModal();
+		setTimeout(() => dialog.focus());
+		fit();
+	}
+
+	const all = () => $$(root, ".imagen-open[data-id]").filter(isShown);
+	const placeOf = (id, index) => all().findIndex(({ dataset }) => dataset.id === id && Number(dataset.index) === index);
+
+	function large(node) {
+		const { id, facts, seed, ...numbers } = node.dataset;
+		const [index, width, height] = [numbers.index, numbers.width, numbers.height].map(Number);
+		const { alt, src } = $(node, "img");
+		open([{ id, index, seed, width, height, alt, src }], facts);
+		back.disabled = placeOf(id, index) <= 0;
+		next.disabled = placeOf(id, index) >= all().length - 1;
+	}
+
+	function turn(by) {
+		const node = shown[1] ? null : all()[placeOf(shown[0].id, shown[0].index) + by];
+		if (node) large(node);
+	}
+
+	function arrived({ id, index, type }, bytes) {
+		for (const one of shown) if (one.id === id && one.index === index) one.image.src = address(bytes, type);
+	}
+
+	return { large, arrived, open };
+}
+
+// ---- a mask, painted over the first picture
+
+function maskEditor(place, model, { width, height, title }, [picture, old]) {
+	const factor = Math.min(1, 1024 / Math.max(width, height));
+	const [w, t] = [Math.round(width * factor), Math.round(height * factor)];
+	const layer = (acts) => h("canvas", { width: w, height: t, ...acts });
+	const pen = layer().getContext("2d", { willReadFrequently: true });
+	const view = layer({
+		pointerdown: (e) => {
+			screen.setPointerCapture(e.pointerId);
+			remember();
+			line(e);
+		},
+		pointermove: (e) => last && line(e),
+		pointerup: () => {
+			last = null;
+			changed();
+		},
+	}).getContext("2d");
+	const stripes = layer().getContext("2d");
+	const [mask, screen] = [pen.canvas, view.canvas];
+	let erasing = false;
+	let past = [];
+	let last = null;
+	stripes.fillStyle = "rgb(99 91 235 / 78%)";
+	stripes.fillRect(0, 0, w, t);
+	stripes.strokeStyle = "rgb(206 202 255 / 90%)";
+	stripes.lineWidth = 3;
+	for (let x = -t; x < w; x += 14) stripes.stroke(new Path2D(`M${x} ${t}L${x + t} 0`));
+
+	function draw() {
+		view.clearRect(0, 0, w, t);
+		for (const x of [-3, 0, 3]) for (const y of [-3, 0, 3]) view.drawImage(mask, x, y);
+		view.globalCompositeOperation = "destination-out"; // all but an edge
+		view.drawImage(mask, 0, 0);
+		const inside = layer().getContext("2d");
+		inside.drawImage(mask, 0, 0);
+		inside.globalCompositeOperation = "source-in";
+		inside.drawImage(stripes.canvas, 0, 0);
+		view.globalCompositeOperation = "source-over";
+		view.drawImage(inside.canvas, 0, 0);
+	}
+
+	function changed() {
+		draw();
+		const { data } = pen.getImageData(0, 0, w, t);
+		let full = 0;
+		for (let i = 3; i < data.length; i += 4) full += data[i] > 127;
+		painted.textContent = `${Math.round((full / (w * t)) * 100)} % painted`;
+	}
+
+	function put(operation, source) {
+		pen.globalCompositeOperation = operation;
+		pen.fillStyle = "#fff";
+		if (source) pen.drawImage(source, 0, 0, w, t);
+		else pen.fillRect(0, 0, w, t);
+		changed();
+	}
+
+	function remember() {
+		const copy = layer();
+		copy.getContext("2d").drawImage(mask, 0, 0);
+		past = [...past.slice(-11), copy];
+	}
+
+	function line(e) {
+		const ratio = w / screen.clientWidth;
+		const to = [e.offsetX * ratio, e.offsetY * ratio];
+		Object.assign(pen, { globalCompositeOperation: erasing ? "destination-out" : "source-over", strokeStyle: "#fff", lineCap: "round", lineWidth: size.value * ratio });
+		pen.beginPath();
+		pen.moveTo(...(last ?? to));
+		pen.lineTo(...to);
+		pen.stroke();
+		last = to;
+		draw();
+	}
+
+	async function done() {
+		const out = h("canvas", { width, height });
+		const to = out.getContext("2d");
+		to.fillRect(0, 0, width, height);
+		to.drawImage(mask, 0, 0, width, height);
+		upload(model, "mask", [await png(out)]);
+		place.replaceChildren();
+	}
+
+	function tool(eraser) {
+		erasing = eraser;
+		set(brush, "aria-pressed", !eraser);
+		set(rubber, "aria-pressed", eraser);
+	}
+
+	const change = (operation) => () => {
+		remember();
+		put(operation);
+	};
+	const undo = () => past.length && put("copy", past.pop());
+	const brush = button("Brush", () => tool(false));
+	const rubber = button("Eraser", () => tool(true));
+	const size = h("input", { type: "range", min: 4, max: 200, value: 58 });
+	const painted = h("span", { role: "status" });
+	const keys = { b: () => tool(false), e: () => tool(true), "[": () => size.stepDown(8), "]": () => size.stepUp(8) };
+	place.replaceChildren(h("div.mask-editor", {
+		role: "group", "aria-label": title,
+		keydown: (e) => {
+			const does = e.ctrlKey || e.metaKey ? e.key === "z" && undo : keys[e.key];
+			if (!does) return;
+			e.preventDefault();
+			does();
+		},
+	},
+	h("div.canvas", { style: `aspect-ratio:${w}/${t}` }, h("img", { alt: "", src: address(picture) }), screen),
+	h("div", {}, h("b", {}, title), h("p", {}, "Paint what may change; the rest stays."),
+		h("div.segments", {}, brush, rubber),
+		h("label", {}, "Brush size", size),
+		h("div", {}, button("Undo", undo), button("Invert", change("xor")), button("Clear", change("destination-out")), painted),
+		h("p", {}, "B brush · E eraser · [ ] size · Ctrl+Z undo"),
+		h("div", {}, button("Done", done, {}, "button.main"), button("Remove mask", () => (act(model, "unmask"), place.replaceChildren()))),
+	)));
+	tool(false);
+	changed();
+	brush.focus();
+	if (!old) return;
+	const before = h("img", { src: address(old), load: () => {
+		put("source-over", before);
+		const pixels = pen.getImageData(0, 0, w, t);
+		for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i + 3] = pixels.data[i];
+		pen.putImageData(pixels, 0, 0);
+		changed();
+	} });
+}
+
+// ---- the form as a whole
+
+// State messages may wait behind a busy kernel, and what is paid for has to be what is seen.
+async function seenValues(model) {
+	document.activeElement?.dispatchEvent(new Event("change", { bubbles: true }));
+	const values = {};
+	for (const [id, trait] of Object.entries(model.get("form"))) {
+		values[id] = (await model.widget_manager.get_model(id)).get(trait);
+	}
+	return values;
+}
+
+function tellEnd({ text, seconds }) {
+	if (!document.hidden || seconds < LONG_JOB_SECONDS) return;
+	const title = document.title;
+	document.title = `✓ ${text}`;
+	document.addEventListener("visibilitychange", () => (document.title = title), { once: true });
+	if (window.Notification?.permission === "granted") new Notification("Imagen", { body: text });
+}
+
+function attach(root, model) {
+	const ending = new AbortController();
+	const on = (type, does, capture = false) => root.addEventListener(type, does, { capture, signal: ending.signal });
+	const view = largeView(root, model, ending.signal);
+	const send = (name, more) => act(model, name, more);
+	let asked = false;
+	root.classList.add("imagen-live");
+	root.dataset.lmSuppressShortcuts = "true"; // Notebook 7: Shift+Enter re-runs the cell otherwise
+
+	async function generate() {
+		if (asked) window.Notification?.requestPermission();
+		model.send({ kind: "generate", values: await seenValues(model) });
+	}
+
+	const here = { large: view.large, copy: copyCode, upload: (node) => pick(model, node.dataset.arg) };
+	on("click", (e) => {
+		const acts = e.target.closest("[data-do]");
+		if (acts) {
+			e.stopPropagation(); // or ToggleButtons takes it for one of its own
+			const { do: name, id, index, arg } = acts.dataset;
+			here[name] ? here[name](acts) : send(name, { id, index: Number(index ?? -1), arg });
+		}
+		const segment = e.target.closest(".imagen-left .mod-active");
+		if (segment) send("give", { arg: fieldOf(segment.closest(".imagen-f")) });
+		if (!e.target.closest("button.imagen-generate")) return;
+		e.stopPropagation();
+		generate();
+	}, true);
+	on("keydown", (e) => {
+		const control = e.ctrlKey || e.metaKey;
+		if (e.key !== "Enter" || !control || !e.target.closest(".imagen-create")) return;
+		e.preventDefault();
+		e.stopPropagation();
+		$(root, "button.imagen-generate:not(:disabled)")?.click();
+	}, true);
+
+	// pictures dropped, pasted, and dragged to another place
+	const strip = () => $$(root, ".imagen-strip").find(isShown);
+	const dragOver = (is) => strip()?.classList.toggle("imagen-over", is);
+	let dragged = null;
+	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index ?? null));
+	on("dragover", (e) => {
+		if (!strip() || (dragged === null && !e.dataTransfer.types.includes("Files"))) return;
+		e.preventDefault();
+		dragOver(true);
+	});
+	on("dragleave", () => dragOver(false));
+	on("drop", (e) => {
+		const onto = e.target.closest(".imagen-in")?.dataset.index;
+		dragOver(false);
+		if (!strip() || (dragged === null && !e.dataTransfer.files.length)) return;
+		e.preventDefault();
+		e.stopPropagation();
+		if (dragged === null) upload(model, "picture", e.dataTransfer.files);
+		else if (onto !== undefined) send("move", { index: Number(dragged), arg: onto });
+		dragged = null;
+	});
+	on("paste", (e) => {
+		const files = [...e.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+		if (!files.length || !strip()) return;
+		e.preventDefault();
+		upload(model, "picture", files);
+	});
+
+	// after each change of the page
+	const keyOf = ({ dataset: { do: name, id, index, arg } }) => [name, id, index, arg].join();
+	let focused = "";
+	on("focusin", ({ target }) => (focused = target.dataset.do ? keyOf(target) : ""));
+	const more = new IntersectionObserver((seen) => {
+		if (seen.some((one) => one.isIntersecting)) $(root, ".imagen-older:not(:disabled)")?.click();
+	});
+	let due = 0;
+	function look() {
+		due = 0;
+		nameControls(root);
+		chooser(root, model, ending.signal);
+		const dead = root.classList.contains("jupyter-widgets-disconnected");
+		for (const part of root.children) part.inert = dead && !part.classList.contains("imagen-restarted");
+		more.disconnect();
+		$$(root, ".imagen-older").forEach((older) => more.observe(older));
+		if (focused && document.activeElement === document.body) {
+			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
+		}
+	}
+	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
+	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });
+
+	const kinds = {
+		original: view.arrived,
+		compare: ({ pictures, text }, ...small) => view.open(pictures.map((one, i) => ({ ...one, src: address(small[i]) })), text),
+		mask: (message, ...pictures) => maskEditor($(root, ".imagen-mask .widget-html-content"), model, message, pictures),
+		focus: ({ to }) => $(root, to)?.focus(),
+		ended: ({ seconds }) => (asked ||= seconds >= LONG_JOB_SECONDS),
+	};
+	const onMessage = (message, buffers) => kinds[message.kind]?.(message, ...buffers);
+	model.on("msg:custom", onMessage);
+	look();
+	return () => {
+		ending.abort();
+		watcher.disconnect();
+		more.disconnect();
+		model.off("msg:custom", onMessage);
+		cancelAnimationFrame(due);
+	};
+}
+
+function initialize({ model }) {
+	model.on("msg:custom", (message, buffers) => {
+		if (message.kind === "download") download(message.name, message.type, buffers[0]);
+		if (message.kind === "ended") tellEnd(message);
+	});
+}
+
+function render({ model, el }) {
+	const region = h("div.unseen", { role: "status" });
+	el.append(region);
+	const announce = () => (region.textContent = model.get("announcement"));
+	model.on("change:announcement", announce);
+	let detach;
+	const find = (frames = 0) => {
+		const root = el.closest(".imagen");
+		if (root) {
+			detach = attach(root, model);
+			model.send({ kind: "ready" });
+		} else if (frames < 120) requestAnimationFrame(() => find(frames + 1));
+	};
+	find();
+	return () => {
+		model.off("change:announcement", announce);
+		detach?.();
+	};
+}
+
+export default { initialize, render };

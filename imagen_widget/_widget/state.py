@@ -1,0 +1,472 @@
+"""State: everything that the widget shows, as frozen values whose methods return the next state.
+
+Pure: no ipywidgets, no I/O, no clock. Whatever the order of calls: one press of Generate is one
+job; what arrives for a job that has ended changes nothing; elapsed time never runs backwards; a
+job is done when its pictures are there; the number of jobs in sight has a bound.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+
+from imagen_widget._models import Model, dollars
+from imagen_widget._picture import Preview
+from imagen_widget._request import ImageRequest
+from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._settings import Account, Budget
+from imagen_widget._widget.form import Form
+
+DOUBLE_PRESS_SECONDS = 0.3
+MAX_ACTIVE = 8
+MAX_ENDED = 6
+PAGE_ENTRIES = 12
+TOO_LATE = "Too late to cancel: the picture is here"
+SUBMITTING = frozenset({"preparing", "submitting"})
+DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
+SORTS = ("newest", "oldest", "rating")
+
+
+class Snapshot(Protocol):
+    """What the state reads of a job's progress."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def elapsed(self) -> float: ...
+    @property
+    def position(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What went wrong: what happened, what to do, and what one click can do about it."""
+
+    happened: str  # one sentence
+    remedy: str = ""  # another; may be empty
+    # The request to send again; None if that could be paid twice, or would not help
+    again: ImageRequest | None = None
+    switch_to: str = ""  # the model to change to; empty if that would not help
+
+
+NO_PROMPT = Trouble(
+    "Write a prompt first.", "Say what the picture should show, then press Generate."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One picture to show: a small copy for the grid, and a word on what was done with it."""
+
+    image: GeneratedImage
+    small: Preview | None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A job that ended well."""
+
+    generation: Generation  # what it brought
+    cards: tuple[Card, ...]  # its pictures, ready to show
+    too_late: bool = False  # whether a cancel came after the picture was made
+    earlier: bool = False  # whether it was not made here but found in history
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """A job that was given up, and what that means for the bill, in one sentence."""
+
+    said: str
+
+
+Ending = Pictures | Cancellation | Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """One press of Generate."""
+
+    number: int  # counts up from 1 in each widget
+    request: ImageRequest  # what was asked
+    typical_seconds: float = 10.0  # how long the model takes as a rule
+    progress: Snapshot | None = None  # the last snapshot; None until the job has said anything
+    status: str = "Preparing"  # the one-line status text
+    cancelling: bool = False  # whether Cancel was pressed
+    ending: Ending | None = None  # how it ended; None while it runs
+
+    @property
+    def active(self) -> bool:
+        """Whether it still runs."""
+        return self.ending is None
+
+    @property
+    def phase(self) -> str:
+        """The phase by name."""
+        return str(self.progress.phase) if self.progress is not None else "preparing"
+
+    @property
+    def submitting(self) -> bool:
+        """Whether it may still be on its way out, so that another press could be a double one."""
+        return self.active and self.phase in SUBMITTING
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it started, by the last snapshot."""
+        return self.progress.elapsed if self.progress is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An earlier generation: its record's stars, and its first picture as small markup."""
+
+    generation: Generation
+    thumbnail: str
+    rating: int = 0
+    size: int = 0
+
+    @property
+    def id(self) -> str:
+        """The journal's id."""
+        return self.generation.id
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What History is asked for; each part that is set narrows it."""
+
+    text: str = ""
+    model: str = ""
+    provider: str = ""
+    days: str = "any time"
+    rating: int = 0
+    sort: str = "newest"
+
+    @property
+    def since(self) -> datetime | None:
+        """The moment from which on, in local time; None for any."""
+        days = DAYS[self.days]
+        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight - timedelta(days=days - 1) if days else None
+
+    def chips(self) -> dict[str, str]:
+        """Return what is set, in words, by the attribute that clears it."""
+        words = {
+            "text": f"“{self.text}”" if self.text else "",
+            "model": self.model,
+            "provider": self.provider,
+            "days": self.days if DAYS[self.days] else "",
+            "rating": f"{self.rating} stars or more" if self.rating > 1 else "",
+        }
+        words["rating"] = words["rating"] or ("rated" if self.rating else "")
+        return {name: text for name, text in words.items() if text}
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The History page."""
+
+    look: Look = field(default_factory=Look)  # what is asked for
+    entries: tuple[Entry, ...] = ()  # what was found so far
+    cursor: object = None  # where the next page begins, as History understands it
+    more: bool = False  # whether there are further ones
+    matched: int = 0  # how many match in all
+    total: int = 0  # how many there are in all
+    loading: bool = False  # whether an answer is awaited
+    loaded: bool = False  # whether there has been an answer
+    models: tuple[str, ...] = ()  # the models to choose from
+    selected: frozenset[str] = frozenset()  # the ids of those that are ticked
+    deleted: tuple[str, ...] = ()  # the ids of those that were just deleted, for the undo
+    said: str = ""  # what the last action came to, in one sentence
+
+    def asked(self, look: Look) -> "Past":
+        """Return the page while an answer to another question is awaited."""
+        return replace(self, look=look, loading=True, said="")
+
+    def found(
+        self,
+        look: Look,
+        entries: tuple[Entry, ...],
+        *,
+        cursor: object,
+        more: bool,
+        after: object = None,
+        **counts: Any,
+    ) -> "Past":
+        """Return the page with an answer; one to an earlier question changes nothing."""
+        if look != self.look or (after is not None and after is not self.cursor):
+            return self
+        shown = entries if after is None else (*self.entries, *entries)
+        kept = self.selected & {entry.id for entry in shown}
+        return replace(
+            self,
+            entries=shown,
+            cursor=cursor,
+            more=more,
+            loading=False,
+            loaded=True,
+            selected=frozenset(kept),
+            **counts,
+        )
+
+    def changed(self, entry_id: str, **changes: Any) -> "Past":
+        """Return the page with an entry changed: its stars, or its thumbnail that came later."""
+        entries = (replace(e, **changes) if e.id == entry_id else e for e in self.entries)
+        return replace(self, entries=tuple(entries))
+
+    def with_newest(self, entry: Entry) -> "Past":
+        """Return the page with what was just made before all else."""
+        entries = (entry, *(e for e in self.entries if e.id != entry.id))
+        more = len(entries) - len(self.entries)
+        return replace(self, entries=entries, matched=self.matched + more, total=self.total + more)
+
+    def ticked(self, entry_id: str) -> "Past":
+        """Return the page with an entry's tick put or taken away."""
+        return replace(self, selected=self.selected ^ {entry_id}, deleted=(), said="")
+
+    def without(self, ids: tuple[str, ...]) -> "Past":
+        """Return the page after entries were deleted."""
+        kept = tuple(entry for entry in self.entries if entry.id not in ids)
+        gone = len(self.entries) - len(kept)
+        return replace(
+            self,
+            entries=kept,
+            matched=self.matched - gone,
+            total=self.total - gone,
+            selected=frozenset(),
+            deleted=ids,
+            said="",
+        )
+
+
+class Tab(StrEnum):
+    """Which page of the widget is open."""
+
+    CREATE = "create"
+    HISTORY = "history"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that the widget shows."""
+
+    form: Form  # what the controls hold
+    account: Account | None = None  # where jobs go; None if the settings cannot be read
+    has_key: bool = True  # whether there is a key for it, or none is needed
+    budget: Budget = ()  # the caps
+    price: Decimal | None = None  # estimated US dollars for pressing Generate now; None if unknown
+    today: Decimal = Decimal(0)  # US dollars spent today
+    month: Decimal = Decimal(0)  # US dollars spent this month
+    models: tuple[Model, ...] = ()  # what the chooser lists
+    jobs: tuple[JobState, ...] = ()  # newest first; a bounded number
+    made: tuple[Generation, ...] = ()  # all that was made here, newest first
+    last_number: int = 0  # the number of the newest job
+    # When Generate was last accepted, in seconds of the controller's clock
+    clicked_at: float = float("-inf")
+    trouble: Trouble | None = None  # what the error box says; None if nothing
+    note: str = ""  # what was changed in the form without being asked; empty if nothing
+    tab: Tab = Tab.CREATE  # which page is open
+    past: Past = field(default_factory=Past)  # the History page
+    pending: int = 0  # how many jobs of earlier kernels wait to be fetched
+    resuming: bool = False  # whether they are being fetched
+    latest: Generation | None = None  # the newest generation
+    # The first of two pictures to compare: generation id and index
+    marked: tuple[str, int] | None = None
+    active: int = 0  # which input picture is ringed, from 0
+
+    # ---------------------------------------------------------------------------------- looking
+
+    def job(self, number: int) -> JobState | None:
+        """Return the job with this number; None if it is not in sight."""
+        return next((job for job in self.jobs if job.number == number), None)
+
+    @property
+    def running(self) -> tuple[JobState, ...]:
+        """The jobs that run, newest first."""
+        return tuple(job for job in self.jobs if job.active)
+
+    @property
+    def rows(self) -> tuple[JobState, ...]:
+        """The jobs that have something to show: they run, or they brought pictures."""
+        return tuple(job for job in self.jobs if job.active or isinstance(job.ending, Pictures))
+
+    @property
+    def headline(self) -> JobState | None:
+        """The job that the status line speaks of: the newest that runs, else the newest."""
+        return next(iter(self.running), next(iter(self.jobs), None))
+
+    @property
+    def cancellable(self) -> JobState | None:
+        """The job that the main Cancel button means: the newest that runs."""
+        return next((job for job in self.running if not job.cancelling), None)
+
+    @property
+    def status(self) -> str:
+        """The status line."""
+        return self.headline.status if self.headline is not None else "Ready"
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether Generate is enabled: not while a job is on its way out, nor with a bad value."""
+        return not self.form.blocked and not any(job.submitting for job in self.jobs)
+
+    def accepts(self, at: float) -> bool:
+        """Return True if a press of Generate at this time is a press of its own."""
+        same_press = at - self.clicked_at < DOUBLE_PRESS_SECONDS and bool(self.running)
+        return self.can_generate and not same_press
+
+    @property
+    def warning(self) -> str:
+        """What would stop the next job, said before the click; empty if nothing would."""
+        account = self.account
+        if account is None or account.free:
+            return ""
+        if not self.has_key:
+            names = " or ".join(account.key_variables[:1]) or "a key"
+            return f"No key yet: set {names}, or run imagen_widget.login()."
+        if self.budget and self.price is None:
+            return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
+        for limit in self.budget:
+            spent = self.today if limit.period == "day" else self.month
+            if spent + (self.price or 0) > limit.amount:
+                cap = f"{dollars(limit.amount)} a {limit.period}"
+                left = dollars(max(Decimal(0), limit.amount - spent))
+                return f"This would pass your cap of {cap}: {left} is left."
+        return ""
+
+    @property
+    def announcement(self) -> str:
+        """What a screen reader is told: phases and endings, not each tenth of a second.
+
+        Trouble is left out: the error box is an alert, which is read by itself.
+        """
+        headline = self.headline
+        if headline is None:
+            return self.note
+        if not headline.active:
+            return headline.status
+        ahead = headline.progress.position if headline.progress is not None else None
+        place = f", {ahead} ahead" if ahead and headline.phase == "queued" else ""
+        return f"{headline.phase.capitalize()}{place}"
+
+    def image(self, generation_id: str, index: int) -> GeneratedImage | None:
+        """Return a picture that is in sight; None if it is not."""
+        found = self.generation(generation_id)
+        return found[index] if found is not None and 0 <= index < len(found) else None
+
+    def generation(self, generation_id: str) -> Generation | None:
+        """Return a generation that is in sight or was made here; None if it is neither."""
+        endings = (job.ending for job in self.jobs)
+        shown = [e.generation for e in endings if isinstance(e, Pictures)]
+        earlier = [entry.generation for entry in self.past.entries]
+        known = (*shown, *self.made, *earlier)
+        return next((g for g in known if g.id == generation_id), None)
+
+    # ---------------------------------------------------------------------------------- the form
+
+    def with_form(self, form: Form, *, note: str = "") -> "State":
+        """Return the state with another form."""
+        active = min(self.active, max(0, len(form.pictures) - 1))
+        return replace(self, form=form, note=note, active=active)
+
+    def reused(self, form: Form, left_out: list[str]) -> "State":
+        """Return the state with the settings of an earlier request in the form."""
+        trouble = None
+        if left_out:
+            trouble = Trouble(
+                f"The form has no control for {', '.join(left_out)}: left out.",
+                "Use generate() to send it too.",
+            )
+        return replace(self.with_form(form), tab=Tab.CREATE, trouble=trouble)
+
+    # ---------------------------------------------------------------------------------- the jobs
+
+    def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
+        """Return the state after Generate or Retry; unchanged if the press is a double one.
+
+        A deliberate one comes from a program, which does not press twice by mistake.
+        """
+        if not deliberate and not self.accepts(at):
+            return self
+        if len(self.running) >= MAX_ACTIVE:
+            full = Trouble(f"{MAX_ACTIVE} jobs are running.", "Wait for one, or cancel one.")
+            return replace(self, trouble=full)
+        seconds = self.form.model.typical_seconds
+        started = self._with(JobState(self.last_number + 1, request, seconds))
+        return replace(started, clicked_at=at, trouble=None, note="", tab=Tab.CREATE)
+
+    def progressed(self, number: int, progress: Snapshot, status: str) -> "State":
+        """Return the state after a job said how far it is.
+
+        Its last word is left to `ended`, which comes when the pictures can be shown.
+        """
+        job = self.job(number)
+        if job is None or not job.active or progress.elapsed < job.elapsed:
+            return self
+        if str(progress.phase) in {"done", "failed", "cancelled"}:
+            return self
+        return self._changed(replace(job, progress=progress, status=status))
+
+    def cancelling(self, number: int) -> "State":
+        """Return the state after Cancel was pressed for a job."""
+        job = self.job(number)
+        if job is None or not job.active:
+            return self
+        return self._changed(replace(job, cancelling=True))
+
+    def ended(self, number: int, ending: Ending, status: str) -> "State":
+        """Return the state after a job ended; `status` is its last status text."""
+        job = self.job(number)
+        if job is None or not job.active:
+            return self
+        if isinstance(ending, Pictures) and job.cancelling:
+            ending, status = replace(ending, too_late=True), f"{TOO_LATE} · {status}"
+        after = self._changed(replace(job, ending=ending, status=status))._bounded()
+        if isinstance(ending, Pictures):
+            return after._kept(ending.generation)
+        return replace(after, trouble=ending) if isinstance(ending, Trouble) else after
+
+    def arrived(self, pictures: Pictures) -> "State":
+        """Return the state after pictures came without a press of Generate."""
+        generation = pictures.generation
+        shown = [j for j in self.jobs if isinstance(j.ending, Pictures)]
+        if any(job.ending.generation.id == generation.id for job in shown):  # type: ignore[union-attr]
+            return replace(self, tab=Tab.CREATE)
+        number = self.last_number + 1
+        job = JobState(number, generation.request, status=generation.summary, ending=pictures)
+        after = replace(self._with(job)._bounded(), tab=Tab.CREATE)
+        return after if pictures.earlier else after._kept(generation)
+
+    def said(self, generation_id: str, index: int, words: str) -> "State":
+        """Return the state after something was done with a picture, in words."""
+        state = self
+        for job in self.jobs:
+            ending = job.ending
+            if isinstance(ending, Pictures) and ending.generation.id == generation_id:
+                cards = (
+                    replace(card, said=words if place == index else card.said)
+                    for place, card in enumerate(ending.cards)
+                )
+                state = state._changed(replace(job, ending=replace(ending, cards=tuple(cards))))
+        return state
+
+    def _kept(self, generation: Generation) -> "State":
+        return replace(self, latest=generation, made=(generation, *self.made))
+
+    def _with(self, job: JobState) -> "State":
+        """Put a job on top; those that brought nothing go, and so do the oldest."""
+        running = [j for j in self.jobs if j.active]
+        ended = [j for j in self.jobs if isinstance(j.ending, Pictures)]
+        kept = {j.number for j in [*running, *ended[: MAX_ENDED - 1]]}
+        jobs = (job, *(j for j in self.jobs if j.number in kept))
+        return replace(self, jobs=jobs, last_number=job.number)
+
+    def _bounded(self) -> "State":
+        ended = [job.number for job in self.jobs if not job.active]
+        dropped = set(ended[MAX_ENDED:])
+        return replace(self, jobs=tuple(job for job in self.jobs if job.number not in dropped))
+
+    def _changed(self, job: JobState) -> "State":
+        jobs = tuple(job if j.number == job.number else j for j in self.jobs)
+        return replace(self, jobs=jobs)

@@ -1,0 +1,1026 @@
+"""One job's way: written down before it is sent, kept before it is shown, never paid twice."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+
+from imagen_widget import (
+    Done,
+    Fetching,
+    History,
+    ImageRequest,
+    Job,
+    Phase,
+    Progress,
+    Running,
+    Studio,
+    Submitted,
+    Submitting,
+    errors,
+    generate,
+    start,
+)
+from tests import books
+from tests.conftest import LeaveBehind
+from tests.fakequeue import Break, FakeQueue, Received, Reply, Scripted, page, picture
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+WAIT_SECONDS = 30.0
+LONG_SECONDS = 3600.0
+REJECTED = Reply(
+    422, {"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]}
+)
+REQUESTED = Reply(202, {"status": "CANCELLATION_REQUESTED"})
+TRACED = {"x-fal-request-id": "to be made by the queue"}
+DIRECT = "gpt-image-1.5"
+
+
+def begin(
+    prompt: str = "a red fox",
+    *,
+    at: type | None = None,
+    then: Callable[[Job], object] = lambda _: None,
+    **options: Any,
+) -> Job:
+    """Start a job; when it comes to an event of this type, call something with its handle."""
+    handle: Future[Job] = Future()
+
+    def on_event(event: object) -> None:
+        if at is not None and isinstance(event, at):
+            then(handle.result(WAIT_SECONDS))
+
+    job = start(prompt, on_event=on_event, **options)
+    handle.set_result(job)
+    return job
+
+
+# ------------------------------------------------------------------------------- the order of steps
+
+
+def test_a_request_becomes_pictures_on_disk(queue: FakeQueue) -> None:
+    queue.polls = 2
+
+    generation = generate("two red foxes", num_images=2)
+
+    assert [image.path.exists() for image in generation] == [True, True]
+    assert [image.data for image in generation] == [
+        picture(f"/files/req-1/{number}.png") for number in range(2)
+    ]
+    assert (generation.request_id, generation.seed) == ("req-1", 7)
+    assert generation.cost == pytest.approx(0.08)
+    assert generation.cost_source == "list"
+    assert books.states() == ["done"]
+    assert queue.log == [
+        *("POST submit", "GET status", "GET status", "GET status", "GET result"),
+        *("GET media", "GET media"),
+    ]
+
+
+def test_each_step_is_reported_in_its_order(queue: FakeQueue) -> None:
+    queue.polls = 1
+    events: list[object] = []
+
+    generate("a red fox", on_event=events.append)
+
+    kinds = [type(event) for event in events]
+    assert kinds == [Submitting, Submitted, Running, Done, Fetching]
+
+
+def test_the_job_is_on_disk_with_its_price_when_the_first_byte_of_the_post_arrives(
+    queue: FakeQueue,
+) -> None:
+    seen: list[books.Row] = []
+    queue.first_byte = lambda: seen.extend(books.rows())
+
+    generate("a red fox")
+
+    assert [(row.state, row.prompt, row.price) for row in seen] == [
+        ("submitting", "a red fox", 0.04)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("route", "state"), [("status", "submitted"), ("result", "submitted"), ("media", "completed")]
+)
+def test_the_ticket_is_on_disk_before_anything_is_asked_about_the_job(
+    queue: FakeQueue, route: str, state: str
+) -> None:
+    seen: list[books.Row] = []
+    queue.before[route] = lambda _: seen.append(books.rows()[0])
+
+    generate("a red fox")
+
+    assert [(row.state, row.request_id, "req-1" in row.ticket) for row in seen] == [
+        (state, "req-1", True)
+    ]
+
+
+def test_the_pictures_are_on_disk_and_the_job_is_closed_before_anybody_is_told(
+    queue: FakeQueue,
+) -> None:
+    seen: list[tuple[list[str], int]] = []
+
+    def look(progress: Progress) -> None:
+        if progress.phase is Phase.DONE:
+            seen.append((books.states(), books.pictures()))
+
+    job = begin(at=Submitted, then=lambda job: job.listen(look), num_images=2)
+    job.result(WAIT_SECONDS)
+
+    assert seen == [(["done"], 2)]
+    assert queue.posts == 1
+
+
+def test_pictures_that_did_not_come_are_not_charged(queue: FakeQueue) -> None:
+    url = f"{_origin(queue)}/files/req-1/0.png"
+    queue.script("result", Reply(200, {"images": [{"url": url}]}))
+
+    generation = generate("two red foxes", num_images=2)
+
+    assert (len(generation), generation.filtered) == (1, 1)
+    assert generation.cost == pytest.approx(0.04)
+    assert books.rows()[0].cost == 0.04
+
+
+def _origin(queue: FakeQueue) -> str:
+    """Return the queue's address, as its fixture has set it."""
+    return Studio().settings.base_url
+
+
+def test_a_picture_inside_the_answer_is_kept_in_the_store_only(queue: FakeQueue) -> None:
+    data = "data:image/png;base64," + base64.b64encode(picture("x")).decode()
+    queue.script("result", Reply(200, {"images": [{"url": data}]}))
+
+    generation = generate("a red fox")
+
+    assert generation[0].data == picture("x")
+    assert (generation.urls, generation[0].url) == ([], None)
+    assert data.encode() not in (books.home() / books.FILE_NAME).read_bytes()
+
+
+def test_billed_units_replace_the_estimate_unless_a_price_of_your_own_is_set(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.units = "2"
+    told = generate("a red fox", model="fal-ai/flux/dev")
+    monkeypatch.setenv("IMAGEN_PRICE", "0.50")
+    yours = generate("a red fox", model="fal-ai/flux/dev")
+
+    assert told.cost == pytest.approx(0.05)
+    assert told.cost_source == "billed"
+    assert (yours.cost, yours.cost_source) == (0.50, "yours")
+    assert History().spend() == pytest.approx(0.55)
+
+
+# ---------------------------------------------------------------------------------- before the bill
+
+
+def test_the_cap_is_never_passed_and_nothing_is_sent(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.06")
+    generate("a red fox")
+
+    with pytest.raises(errors.BudgetExceeded, match=r"\$0\.06"):
+        generate("a red fox")
+
+    assert queue.posts == 1
+
+
+def test_the_cap_counts_what_is_under_way(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.10")
+    queue.polls = math.inf
+
+    jobs = [start(f"fox {number}") for number in range(5)]
+    refused = [job for job in jobs if _is_refused(job, queue)]
+    queue.finish()
+
+    assert len(refused) == 3
+    assert queue.posts == 2
+    assert sum(len(job.result(WAIT_SECONDS)) for job in jobs if job not in refused) == 2
+    assert History().spend() == pytest.approx(0.08)
+
+
+def _is_refused(job: Job, queue: FakeQueue) -> bool:
+    """Wait until a job is refused by the cap, or is at the provider."""
+    known = Event()
+    job.listen(lambda progress: known.set() if progress.request_id else None)
+    job.add_done_callback(lambda _: known.set())
+    assert known.wait(WAIT_SECONDS), queue.log
+    if not job.done():
+        return False
+    with pytest.raises(errors.BudgetExceeded):
+        job.result()
+    return True
+
+
+def test_a_refused_submit_does_not_count_for_the_cap(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.04")
+    queue.script("submit", Reply(422, {"detail": "no"}))
+    with pytest.raises(errors.InvalidRequest):
+        generate("a red fox")
+
+    generate("a red fox")
+
+    assert books.states() == ["failed", "done"]
+
+
+def test_an_unknown_price_under_a_cap_is_refused_and_the_line_says_how_to_set_it(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "1")
+    with pytest.raises(errors.BudgetExceeded, match="IMAGEN_PRICE"):
+        generate("a red fox", model="somebody/some-model")
+    assert (queue.posts, books.rows()) == (0, [])
+
+    monkeypatch.setenv("IMAGEN_PRICE", "0.25")
+    assert generate("a red fox", model="somebody/some-model").cost == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("what", ["journal.sqlite3", "images"])
+def test_nothing_is_sent_if_the_journal_or_the_pictures_cannot_be_written(
+    queue: FakeQueue, what: str
+) -> None:
+    books.home().mkdir()
+    if what == "images":
+        (books.home() / what).touch()
+    else:
+        (books.home() / what).mkdir()
+
+    with pytest.raises(errors.JournalError) as caught:
+        generate("a red fox")
+
+    assert (queue.posts, caught.value.billed) == (0, False)
+    assert "sent" in str(caught.value) or books.rows() == []
+
+
+@pytest.mark.parametrize("timeout", [-1, 0, math.nan, math.inf, True, "soon", "", [5]])
+def test_a_timeout_that_is_no_time_is_refused_before_anything_is_written(
+    queue: FakeQueue, timeout: Any
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match="timeout"):
+        generate("a red fox", timeout=timeout)
+
+    assert (queue.log, books.rows()) == ([], [])
+
+
+# ------------------------------------------------------------------------------------ the one POST
+
+
+@pytest.mark.parametrize(
+    "answer", [Reply(422, {"detail": "no"}), Reply(401, {}), Reply(410, {}), REJECTED]
+)
+def test_a_refusal_is_written_down_as_failed_and_free(queue: FakeQueue, answer: Reply) -> None:
+    queue.script("submit", answer)
+
+    with pytest.raises(errors.ImagenError) as caught:
+        generate("a red fox")
+
+    row = books.rows()[0]
+    assert (row.state, row.cost, caught.value.billed) == ("failed", 0, False)
+    assert (queue.posts, History().spend()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(Break.LOST_REQUEST, Break.LOST_ANSWER, Break.SILENCE, Break.CUT_SHORT),
+        *(Reply(status, {}, accepts=True) for status in (500, 502, 503)),
+        page(),
+    ],
+    ids=lambda answer: answer.name if isinstance(answer, Break) else f"HTTP {answer.status}",
+)
+def test_a_lost_answer_is_written_down_as_unknown_with_its_price_and_never_sent_again(
+    queue: FakeQueue, answer: Reply | Break
+) -> None:
+    queue.script("submit", answer)
+
+    with pytest.raises(errors.SubmitUncertain) as caught:
+        generate("a red fox")
+
+    row = books.rows()[0]
+    assert (row.state, row.cost, row.price) == ("unknown", None, 0.04)
+    assert (queue.posts, caught.value.billed) == (1, True)
+    assert History().spend() == pytest.approx(0.04)
+
+
+def test_a_submit_that_surely_never_arrived_is_sent_again(queue: FakeQueue) -> None:
+    queue.script("submit", Reply(429, {"detail": "slow down"}, {"retry-after-ms": "1"}))
+
+    generation = generate("a red fox")
+
+    assert generation.request_id == "req-1"
+    assert (queue.posts, queue.paid.total()) == (2, 1)
+
+
+def test_a_rate_limit_is_waited_for_by_the_deadline_and_no_longer(queue: FakeQueue) -> None:
+    queue.always("submit", Reply(429, {"detail": "slow down"}, {"retry-after": "86400"}))
+    began = time.monotonic()
+
+    with pytest.raises(errors.QueueError) as caught:
+        generate("a red fox", timeout=5)
+
+    assert time.monotonic() - began < 4
+    assert (queue.posts, caught.value.billed, books.rows()[0].cost) == (1, False, 0)
+
+
+def test_an_uncertain_submit_that_names_its_job_can_be_fetched(queue: FakeQueue) -> None:
+    queue.script("submit", Reply(503, {}, TRACED, accepts=True))
+    with pytest.raises(errors.SubmitUncertain) as caught:
+        generate("a red fox")
+
+    fetched = History().resume()
+
+    assert [generation.request_id for generation in fetched] == ["req-1"]
+    assert (caught.value.request_id, queue.posts) == ("req-1", 1)
+
+
+def test_an_error_of_our_own_during_the_post_counts_as_unknown(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._providers.fal.wire.read_submit", lambda *_, **__: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        generate("a red fox")
+
+    assert (queue.paid.total(), books.states()) == (1, ["unknown"])
+
+
+# -------------------------------------------------------------------------- after it is paid for
+
+RECOVERABLE: dict[str, tuple[str, Scripted]] = {
+    "the key is refused while it runs": ("status result", Reply(401, {"detail": "no"})),
+    "the account is locked meanwhile": ("status result", Reply(403, {"detail": "User is locked"})),
+    "a redirect leads elsewhere": ("status result", Reply(307, b"", {"location": "http://a.test"})),
+    "the gateway is down": ("status result", Reply(502, "<html>nginx</html>")),
+    "the result is refused": ("result", Reply(401, {"detail": "no"})),
+    "the result is not understood": ("result", Reply(200, {"hello": 1})),
+    "the result hangs": ("result", Break.SILENCE),
+    "the result drips": ("result", Reply(200, b" ", every=0.02)),
+    "the result is a web page": ("result", page()),
+    "the picture is forbidden": ("media", Reply(403, b"")),
+    "the picture is a web page": ("media", page()),
+    "the picture is cut short": ("media", Break.CUT_SHORT),
+    "the picture hangs": ("media", Break.SILENCE),
+    "the picture drips": ("media", Reply(200, b"\x89PNG", every=0.02)),
+}
+
+
+@pytest.mark.parametrize("what", RECOVERABLE)
+def test_a_paid_job_that_fails_on_the_way_ends_by_the_deadline_and_is_fetched_later(
+    queue: FakeQueue, what: str
+) -> None:
+    routes, answer = RECOVERABLE[what]
+    queue.silence_seconds = LONG_SECONDS
+    for route in routes.split():
+        queue.always(route, answer)
+    began = time.monotonic()
+    with pytest.raises((errors.QueueError, errors.CredentialsError)) as caught:
+        generate("a red fox", timeout=1.0)
+    seconds = time.monotonic() - began
+    queue.heal()
+
+    pending = History().pending()
+    fetched = History().resume()
+
+    assert seconds < 10
+    assert caught.value.request_id == "req-1"
+    assert "\n" not in str(caught.value)
+    assert [record.request_id for record in pending] == ["req-1"]
+    assert [generation.request_id for generation in fetched] == ["req-1"]
+    assert (books.states(), queue.posts) == (["done"], 1)
+
+
+@pytest.mark.parametrize("answer", [Break.SILENCE, Reply(200, b" ", every=0.02, accepts=True)])
+def test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline(
+    queue: FakeQueue, answer: Reply | Break
+) -> None:
+    queue.silence_seconds = LONG_SECONDS
+    queue.script("submit", answer)
+    began = time.monotonic()
+
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox", timeout=1.0)
+
+    assert time.monotonic() - began < 10
+    assert (books.states(), queue.posts) == (["unknown"], 1)
+
+
+def test_a_job_that_outlasts_the_deadline_is_fetched_later(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    with pytest.raises(errors.QueueTimeout, match="imagen_resume") as caught:
+        generate("a red fox", timeout=1.0)
+    queue.finish()
+
+    fetched = History().resume()
+
+    assert caught.value.request_id == "req-1"
+    assert [generation.request_id for generation in fetched] == ["req-1"]
+    assert queue.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "billed"),
+    [
+        (REJECTED, errors.ContentRejected, True),
+        (
+            Reply(503, {"detail": "x", "error_type": "runner_disconnected"}),
+            errors.GenerationFailed,
+            False,
+        ),
+    ],
+)
+def test_a_job_that_is_over_is_written_down_as_failed_and_bills_what_the_error_says(
+    queue: FakeQueue, answer: Reply, kind: type[errors.ImagenError], billed: bool
+) -> None:
+    headers = {"x-fal-error-type": "any", "x-fal-request-id": "req-1"}
+    queue.always("result", Reply(answer.status, answer.body, headers))
+
+    with pytest.raises(kind) as caught:
+        generate("a red fox")
+
+    assert caught.value.billed == billed
+    assert books.states() == ["failed"]
+    assert History().spend() == pytest.approx(0.04 if billed else 0)
+    assert History().pending() == []
+
+
+@pytest.mark.parametrize(
+    "answer", [Reply(400, {"detail": "bad request"}), Reply(422, {"detail": "?"}), Reply(410, {})]
+)
+def test_a_status_that_says_the_job_is_over_does_not_decide_it(
+    queue: FakeQueue, answer: Reply
+) -> None:
+    queue.script("status", answer)
+
+    assert generate("a red fox").request_id == "req-1"
+    assert books.states() == ["done"]
+
+
+def test_a_withheld_picture_is_kept_and_named_and_not_shown(queue: FakeQueue) -> None:
+    queue.filtered = (True, False)
+
+    generation = generate("two red foxes", num_images=2)
+
+    assert (len(generation), generation.filtered) == (1, 1)
+    assert books.pictures() == 2
+    assert generation[0].data == picture("/files/req-1/1.png")
+
+
+def test_a_job_of_which_all_is_withheld_is_rejected_billed_and_answers_nothing_later(
+    queue: FakeQueue,
+) -> None:
+    queue.filtered = (True,)
+    with pytest.raises(errors.ContentRejected) as caught:
+        generate("a red fox")
+    spent = History().spend()
+    queue.filtered = ()
+
+    again = generate("a red fox", reuse=True)
+
+    assert spent == pytest.approx(0.04)
+    assert (caught.value.billed, books.pictures()) == (True, 2)
+    assert (again.reused, queue.posts) == (False, 2)
+
+
+# ------------------------------------------------------------------------------------- a full disk
+
+
+def test_a_disk_that_is_full_just_before_the_post_sends_nothing(queue: FakeQueue) -> None:
+    generate("make the journal")
+    books.fail_at("submitting")
+
+    with pytest.raises(errors.JournalError):
+        generate("a red fox")
+
+    assert (queue.posts, books.states()) == (1, ["done", "failed"])
+    assert books.rows()[1].cost == 0
+
+
+def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
+    queue: FakeQueue,
+) -> None:
+    generate("make the journal")
+    books.fail_at("submitted")
+
+    with pytest.raises(errors.JournalError, match="request id req-2") as caught:
+        generate("a red fox")
+    books.heal()
+    books.bury()
+
+    assert caught.value.request_id == "req-2"
+    assert [record.prompt for record in books.rows() if record.state == "submitting"]
+    assert [record.request.prompt for record in History().unknown()] == ["a red fox"]
+    assert History().spend() == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("state", ["completed", "done"])
+def test_a_disk_that_is_full_after_the_bill_leaves_the_job_to_be_fetched(
+    queue: FakeQueue, state: str
+) -> None:
+    generate("make the journal")
+    books.fail_at(state)
+    with pytest.raises(errors.JournalError, match="disk is full"):
+        generate("a red fox")
+    books.heal()
+    books.bury()
+
+    History().resume()
+
+    assert books.states() == ["done", "done"]
+    assert next(iter(History())).request.prompt == "a red fox"
+    assert queue.posts == 2
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_job_to_be_fetched(queue: FakeQueue) -> None:
+    images = books.home() / "images"
+
+    def block(_: Received) -> None:
+        images.rmdir()
+        images.touch()
+
+    queue.before["result"] = block
+    with pytest.raises(errors.JournalError, match="imagen_resume"):
+        generate("two red foxes", num_images=2)
+    queue.before.clear()
+    images.unlink()
+
+    [generation] = History().resume()
+
+    assert (len(generation), queue.posts) == (2, 1)
+
+
+def test_one_lost_picture_takes_no_other_with_it(queue: FakeQueue) -> None:
+    queue.script("media", Reply(403, b""))
+
+    with pytest.raises(errors.QueueError, match="could not be fetched"):
+        generate("two red foxes", num_images=2)
+
+    assert books.pictures() == 1
+    assert [len(generation) for generation in History().resume()] == [2]
+
+
+# ---------------------------------------------------------------------------------- two processes
+
+
+def test_two_processes_that_fetch_the_same_job_both_have_its_pictures(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    job = begin()
+    queue.wait_for("status")
+    books.bury()  # as far as the other knows, our process is dead
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(Studio().history.resume)
+        queue.wait_for("status", queue.count("status") + 4)
+        queue.finish()
+
+        assert [made.request_id for made in other.result(WAIT_SECONDS)] == ["req-1"]
+    assert job.result(WAIT_SECONDS).request_id == "req-1"
+    assert (books.states(), queue.posts) == (["done"], 1)
+
+
+def test_a_job_that_another_process_is_fetching_is_not_taken_over(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    job = begin()
+    queue.wait_for("status")
+    other = Studio().start("a red fox", reuse=True)
+    queue.wait_for("submit", 2)
+    queue.finish()
+
+    ids = {job.result(WAIT_SECONDS).request_id, other.result(WAIT_SECONDS).request_id}
+
+    assert ids == {"req-1", "req-2"}
+
+
+def test_the_lease_of_a_job_is_renewed_as_long_as_somebody_works_on_it(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._runs.session._HEARTBEAT_SECONDS", 0.02)
+    queue.polls = math.inf
+    job = begin()
+    queue.wait_for("status")
+    books.write("UPDATE jobs SET lease_until = lease_until - 1000 WHERE lease_until > 0")
+    ended = books.rows()[0].lease_until
+
+    for asked in range(2, 200):
+        queue.wait_for("status", asked)
+        if books.rows()[0].lease_until > ended:
+            break
+    pending = Studio().history.pending()
+    queue.finish()
+
+    assert pending == []
+    assert job.result(WAIT_SECONDS).request_id == "req-1"
+    assert books.rows()[0].lease_until == 0
+
+
+# -------------------------------------------------------------------------------------- cancelling
+
+
+def cancelled(job: Job) -> errors.JobCancelled:
+    with pytest.raises(errors.JobCancelled) as caught:
+        job.result(WAIT_SECONDS)
+    assert job.progress.phase is Phase.CANCELLED
+    assert job.status == str(caught.value)
+    return caught.value
+
+
+def test_a_cancel_before_the_post_sends_nothing(queue: FakeQueue) -> None:
+    error = cancelled(begin(at=Submitting, then=Job.request_cancel))
+
+    assert str(error) == "Cancelled before anything was sent; not billed."
+    assert (queue.log, books.states(), books.rows()[0].cost) == ([], ["cancelled"], 0)
+
+
+@pytest.mark.parametrize("event", [Submitted, Running])
+def test_a_cancel_after_the_post_is_one_put(queue: FakeQueue, event: type) -> None:
+    queue.polls = math.inf
+
+    error = cancelled(begin(at=event, then=Job.request_cancel))
+
+    assert (str(error), error.request_id) == ("Cancelled, not billed.", "req-1")
+    assert queue.count("cancel") == 1
+    assert (books.states(), books.rows()[0].cost) == (["cancelled"], 0)
+
+
+def test_a_cancel_during_the_post_waits_for_its_ticket_and_cancels_that(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    handle: Future[Job] = Future()
+    queue.before["submit"] = lambda _: handle.result(WAIT_SECONDS).request_cancel()
+    job = begin()
+    handle.set_result(job)
+
+    error = cancelled(job)
+
+    assert (error.request_id, queue.posts, queue.count("cancel")) == ("req-1", 1, 1)
+    assert (books.states(), queue.paid.total()) == (["cancelled"], 0)
+
+
+def test_a_cancel_while_a_rate_limit_is_waited_for_is_free(queue: FakeQueue) -> None:
+    queue.always("submit", Reply(429, {"detail": "slow down"}))
+    job = begin(at=Submitting)
+    queue.wait_for("submit")
+
+    job.request_cancel()
+
+    assert "not billed" in str(cancelled(job))
+    assert (queue.jobs, books.states(), books.rows()[0].cost) == ({}, ["cancelled"], 0)
+
+
+@pytest.mark.parametrize("event", [Done, Fetching])
+def test_a_cancel_after_the_end_changes_nothing(queue: FakeQueue, event: type) -> None:
+    job = begin(at=event, then=Job.request_cancel)
+
+    assert job.result(WAIT_SECONDS).request_id == "req-1"
+    assert (queue.count("cancel"), books.states()) == (0, ["done"])
+
+
+def test_a_job_that_finished_meanwhile_is_fetched_and_says_that_it_was_too_late(
+    queue: FakeQueue,
+) -> None:
+    queue.polls = math.inf
+    job = begin()
+    queue.wait_for("status")
+    queue.before["cancel"] = lambda _: queue.finish()
+
+    outcome = job.cancel()
+
+    assert outcome.startswith("Too late to cancel: the pictures are here, and paid for")
+    assert len(job.result(WAIT_SECONDS)) == 1
+    assert job.status.startswith("Too late to cancel")
+    assert (queue.count("cancel"), books.states()) == (1, ["done"])
+
+
+def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    queue.cancels = REQUESTED
+
+    error = cancelled(begin(at=Submitted, then=Job.request_cancel))
+
+    assert str(error) == "Cancelled, not billed."
+    assert books.states() == ["cancelled"]
+
+
+def test_a_requested_cancel_that_is_not_obeyed_is_not_called_cancelled(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = REQUESTED, False
+
+    error = cancelled(begin(at=Submitted, then=Job.request_cancel))
+
+    assert str(error).startswith("Cancel requested; the job (request id req-1) may still finish")
+    assert books.states() == ["submitted"]
+    assert History().spend() == pytest.approx(0.04)
+    assert [record.request_id for record in History().pending()] == ["req-1"]
+
+
+@pytest.mark.parametrize("answer", [Reply(404, {"status": "NOT_FOUND"}), Reply(503, {})])
+def test_a_cancel_without_a_clear_answer_leaves_the_job_to_be_fetched(
+    queue: FakeQueue, answer: Reply
+) -> None:
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = answer, False
+
+    error = cancelled(begin(at=Submitted, then=Job.request_cancel))
+    queue.finish()
+
+    assert "not confirmed" in str(error)
+    assert [len(generation) for generation in History().resume()] == [1]
+    assert books.states() == ["done"]
+
+
+def test_a_job_cancelled_elsewhere_is_cancelled_here_and_free(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    job = begin()
+    queue.wait_for("status")
+    queue.jobs["req-1"].cancelled = True
+
+    assert "at the provider; not billed" in str(cancelled(job))
+    assert (books.states(), books.rows()[0].cost) == (["cancelled"], 0)
+
+
+# ------------------------------------------------------------------------- the process is ending
+
+
+@pytest.mark.parametrize("route", ["status", "result", "media"])
+def test_the_end_of_the_process_leaves_a_paid_job_to_be_fetched(
+    queue: FakeQueue, end_loop: Callable[[], None], route: str
+) -> None:
+    queue.silence_seconds = LONG_SECONDS
+    queue.always(route, Break.SILENCE)
+    job = begin()
+    queue.wait_for(route)
+    before = books.states()
+
+    end_loop()
+    queue.heal()
+    fetched = History().resume()
+
+    assert (job.done(), "imagen_resume" in job.status) == (True, True)
+    assert before == ["completed" if route == "media" else "submitted"]
+    assert [generation.request_id for generation in fetched] == ["req-1"]
+    assert (queue.posts, queue.count("cancel")) == (1, 0)
+
+
+def test_the_end_of_the_process_waits_for_the_answer_to_a_post_that_is_out(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    def take_some_time(_: Received) -> None:
+        time.sleep(0.2)
+
+    queue.before["submit"] = take_some_time
+    begin()
+    queue.wait_for("submit")
+
+    end_loop()
+
+    assert books.states() == ["submitted"]
+    assert [record.request_id for record in History().pending()] == ["req-1"]
+
+
+def test_the_end_of_the_process_before_the_post_leaves_nothing_unknown(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.always("submit", Reply(429, {"detail": "slow down"}))
+    begin()
+    queue.wait_for("submit")
+
+    end_loop()
+
+    assert (queue.jobs, books.states(), books.rows()[0].cost) == ({}, ["cancelled"], 0)
+
+
+def test_the_end_of_the_process_still_sends_the_cancel_that_was_asked_for(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.polls = math.inf
+    job = begin()
+    queue.wait_for("status")
+
+    job.request_cancel()
+    end_loop()
+
+    assert queue.count("cancel") == 1
+    assert (books.states(), queue.paid.total()) == (["cancelled"], 0)
+
+
+# ------------------------------------------------------------------------------------------- reuse
+
+
+def test_an_equal_request_is_answered_from_history_and_costs_nothing(queue: FakeQueue) -> None:
+    first = generate("a red fox")
+
+    again = generate("a red fox", reuse=True)
+
+    assert again.reused
+    assert (again.cost, again.paths, again.id) == (0, first.paths, first.id)
+    assert queue.posts == 1
+
+
+@pytest.mark.parametrize("more", [{"num_images": 1}, {"aspect_ratio": "1:1"}, {"seed": 7}])
+def test_a_default_that_is_given_is_another_request(queue: FakeQueue, more: Any) -> None:
+    """What is sent decides: the server's defaults may change."""
+    generate("a red fox")
+
+    assert not generate("a red fox", reuse=True, **more).reused
+    assert queue.posts == 2
+
+
+def test_a_fresh_request_is_sent_again(queue: FakeQueue) -> None:
+    generate("a red fox")
+    generate("a red fox")
+
+    assert queue.posts == 2
+
+
+def test_a_picture_that_is_gone_answers_nothing(queue: FakeQueue) -> None:
+    generate("a red fox")[0].path.unlink()
+
+    assert not generate("a red fox", reuse=True).reused
+    assert queue.posts == 2
+
+
+def test_a_demo_picture_never_answers_a_real_request(queue: FakeQueue) -> None:
+    drawn = Studio("demo", demo_seconds=0).generate("a red fox")
+
+    made = generate("a red fox", reuse=True)
+
+    assert (drawn.provider, made.provider, made.reused) == ("demo", "kkiai", False)
+
+
+def test_a_paid_job_that_is_still_out_is_fetched_in_place_of_a_second_one(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a red fox")
+
+    generation = generate("a red fox", reuse=True)
+
+    assert generation.request_id == "req-1"
+    assert (queue.posts, books.states()) == (1, ["done"])
+
+
+def test_pictures_that_a_dead_process_had_on_disk_answer_the_request(queue: FakeQueue) -> None:
+    generate("a red fox")
+    books.write("UPDATE jobs SET state = 'downloaded', cost = NULL")
+    books.bury()
+
+    again = generate("a red fox", reuse=True)
+
+    assert (again.reused, again.request_id, queue.posts) == (True, "req-1", 1)
+
+
+@pytest.mark.parametrize("what", ["forgotten", "cancelled"])
+def test_a_job_that_is_gone_at_the_provider_makes_way_for_another(
+    queue: FakeQueue, leave_behind: LeaveBehind, what: str
+) -> None:
+    leave_behind("a red fox")
+    books.write("UPDATE jobs SET ticket = json_set(ticket, '$.created', 1000000000.0)")
+    setattr(queue.jobs["req-1"], what, True)
+
+    generation = generate("a red fox", reuse=True)
+
+    assert generation.request_id == "req-2"
+    assert books.states() == ["expired" if what == "forgotten" else "cancelled", "done"]
+
+
+def test_a_job_that_nobody_knows_in_its_first_hour_stays_to_be_fetched(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a red fox")
+    queue.jobs["req-1"].forgotten = True
+
+    with pytest.raises(errors.QueueTimeout):
+        generate("a red fox", reuse=True, timeout=1.0)
+    queue.jobs["req-1"].forgotten = False
+
+    assert generate("a red fox", reuse=True).request_id == "req-1"
+    assert queue.posts == 1
+
+
+def test_a_cancel_while_an_earlier_job_is_fetched_sends_nothing_new(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a red fox")
+    queue.jobs["req-1"].polls_left = math.inf
+
+    cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))
+
+    assert (queue.posts, queue.count("cancel")) == (1, 1)
+
+
+def test_an_uncertain_submit_is_repeated_only_if_the_user_says_so(queue: FakeQueue) -> None:
+    queue.script("submit", Break.LOST_ANSWER)
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox", reuse=True)
+
+    with pytest.raises(errors.SubmitUncertain, match="--fresh"):
+        generate("a red fox", reuse=True)
+    assert queue.posts == 1
+
+    generate("a red fox", reuse=False)
+    assert queue.posts == 2
+
+
+def test_an_uncertain_submit_that_the_user_settled_stands_in_no_way(queue: FakeQueue) -> None:
+    queue.script("submit", Break.LOST_ANSWER)
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox", reuse=True)
+    History().forget(History().unknown()[0].id, billed=False)
+
+    assert generate("a red fox", reuse=True).request_id == "req-2"
+
+
+# ----------------------------------------------------------------------------------- direct answers
+
+
+def test_jobs_answered_directly_have_ids_of_their_own_and_are_told_apart(queue: FakeQueue) -> None:
+    made = [generate(prompt, model=DIRECT) for prompt in ("a red fox", "a blue fox")]
+
+    kept = {generation.id: generation for generation in History()}
+
+    assert len({generation.id for generation in made}) == 2
+    for generation in made:
+        assert kept[generation.id].request.prompt == generation.request.prompt
+        assert kept[generation.id][0].data == generation[0].data
+    assert made[0].revised_prompt == "a red fox, revised"
+    assert queue.log == ["POST generations"] * 2
+
+
+def test_a_direct_answer_that_is_lost_is_unknown_and_never_sent_again(queue: FakeQueue) -> None:
+    queue.script("generations", Break.LOST_ANSWER)
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox", model=DIRECT)
+
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox", model=DIRECT, reuse=True)
+
+    assert (queue.posts, books.states()) == (1, ["unknown"])
+
+
+def test_a_direct_answer_that_is_cancelled_meanwhile_gives_the_pictures_all_the_same(
+    queue: FakeQueue,
+) -> None:
+    handle: Future[Job] = Future()
+    queue.before["generations"] = lambda _: handle.result(WAIT_SECONDS).request_cancel()
+    job = begin(model=DIRECT)
+    handle.set_result(job)
+
+    assert len(job.result(WAIT_SECONDS)) == 1
+    assert job.status.startswith("Too late to cancel")
+    assert (books.states(), queue.posts) == (["done"], 1)
+
+
+def test_a_direct_answer_whose_bytes_cannot_be_kept_is_failed_and_billed(queue: FakeQueue) -> None:
+    images = books.home() / "images"
+
+    def block(_: Received) -> None:
+        images.rmdir()
+        images.touch()
+
+    queue.before["generations"] = block
+    with pytest.raises(errors.JournalError):
+        generate("a red fox", model=DIRECT)
+
+    assert books.states() == ["failed"]
+    assert books.rows()[0].cost is None  # the reserved price stays
+    assert History().pending() == []
+
+
+def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -> None:
+    queue.script("media", Reply(403, b""))
+    with pytest.raises(errors.QueueError):
+        generate("a red fox", model="dall-e-3")
+
+    [generation] = History().resume()
+
+    assert generation.request.prompt == "a red fox"
+    assert (books.states(), queue.posts) == (["done"], 1)
+
+
+# ------------------------------------------------------------------------------------- small parts
+
+
+def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
+    generate("a red fox")
+
+    assert [record.seconds for record in History().page()] == [2.5]
+
+
+def test_a_request_is_started_as_it_is_and_takes_no_more_fields(queue: FakeQueue) -> None:
+    request = ImageRequest.create("a red fox", num_images=2)
+
+    with pytest.raises(errors.InvalidRequest, match="seed"):
+        start(request, seed=1)
+
+    assert len(start(request).result(WAIT_SECONDS)) == 2
