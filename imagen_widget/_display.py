@@ -6,6 +6,7 @@ flood it, the last one included, so the final state is sent once more.
 """
 
 import contextlib
+import logging
 import shutil
 import sys
 import threading
@@ -21,6 +22,8 @@ from anyio import to_thread
 
 from imagen_widget import _html, _loop, _picture
 from imagen_widget._result import Generation
+
+log = logging.getLogger("imagen_widget")
 
 MIN_UPDATE_SECONDS = 0.1
 RESEND_SECONDS = 1.0
@@ -229,7 +232,8 @@ class JobView:
         with self._lock:
             if not self._ended:
                 self._ended = True
-                self._surface.final(value)
+                with _harmless():
+                    self._surface.final(value)
 
     def follow(self, then: Callable[[Any], object] | None = None) -> None:
         """Have the end shown when it comes, though nobody waits; `then` gets the result before."""
@@ -251,7 +255,17 @@ class JobView:
             if self._ended or now < self._next_update:
                 return
             self._next_update = now + self._interval
-            self._surface.status(self._render())
+            with _harmless():
+                self._surface.status(self._render())
+
+
+@contextlib.contextmanager
+def _harmless() -> Iterator[None]:
+    """Let what cannot be shown, on a stream that broke or was closed, cost no paid picture."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - streams and front ends raise what they like
+        log.warning("This cannot be shown (%s: %s).", type(error).__name__, error)
 
 
 def surface_of(shell: Any, *, hooked: bool = False) -> Surface:
@@ -274,8 +288,9 @@ def surface_of_call(*, quiet: bool) -> Surface:
     shell = running_shell()
     if shell is not None and is_rich(shell):
         return surface_of(shell)
-    if sys.stderr is not None and sys.stderr.isatty():
-        return StderrSurface()
+    with contextlib.suppress(ValueError):  # it may be closed
+        if sys.stderr is not None and sys.stderr.isatty():
+            return StderrSurface()
     return SilentSurface()
 
 

@@ -4,18 +4,19 @@ Every answer costs what it returns, not what there is.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import anyio
 
 from imagen_widget import _html, _loop
-from imagen_widget._journal import Filter, Record
+from imagen_widget._journal import Filter, IllegalStep, Record
 from imagen_widget._provenance import Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, settings_from
@@ -31,6 +32,8 @@ _SAME_TIME_SECONDS = 60.0
 _SHOWN = 10
 _PICTURES = Filter(has_pictures=True)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 By = Literal["model", "user", "series", "provider", "day"]
 
 
@@ -231,7 +234,7 @@ class History:
             raise InvalidRequest(
                 f"rating: {str(stars)[:40]} is not allowed.", remedy="Use 0 to 5.", field="rating"
             )
-        self._journal.rate(generation.id, int(stars))
+        _told(self._journal.rate, generation.id, int(stars))
 
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
@@ -239,13 +242,13 @@ class History:
 
     def delete(self, generation: Generation) -> None:
         """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
-        self._journal.delete(generation.id)
+        _told(self._journal.delete, generation.id)
         for digest in self._own_digests(generation.id):
             self._store.trash(digest)
 
     def undelete(self, generation_id: str) -> None:
         """Bring a deleted generation and its files back."""
-        for kept in self._journal.get(generation_id).images:
+        for kept in _told(self._journal.get, generation_id).images:
             self._store.restore(kept.digest)
         self._journal.undelete(generation_id)
 
@@ -268,7 +271,7 @@ class History:
 
     def forget(self, job_id: str, *, billed: bool = True) -> None:
         """Settle an unknown job by your word; `billed=False` gives its price back to the cap."""
-        self._journal.forget(job_id, billed=billed)
+        _told(self._journal.forget, job_id, billed=billed)
 
     def resume(self) -> list[Generation]:
         """Fetch what was submitted and not fetched, oldest first; nothing is sent for money.
@@ -309,9 +312,11 @@ class History:
         async with anyio.create_task_group() as group:
             for record in records:
                 group.start_soon(resume, record)
-        for record in records:
-            if outcomes[record.id].error is _NOT_KNOWN and _is_expired(record, outcomes.values()):
-                await resume(record, expired=True)
+        async with anyio.create_task_group() as group:
+            for record in records:
+                doubted = outcomes[record.id].error is _NOT_KNOWN
+                if doubted and _is_expired(record, outcomes.values()):
+                    group.start_soon(functools.partial(resume, expired=True), record)
         return [outcomes[record.id] for record in records]
 
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
@@ -402,6 +407,14 @@ def _is_expired(record: Record, outcomes: Iterable[Resumed]) -> bool:
         and abs(other.record.created_at - record.created_at) < _SAME_TIME_SECONDS
         for other in outcomes
     )
+
+
+def _told(verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a verb of the journal; what it does not allow is a request that is not valid."""
+    try:
+        return verb(*args, **kwargs)
+    except IllegalStep as error:
+        raise InvalidRequest(error.message, remedy=error.remedy, field="id") from None
 
 
 def _today() -> date:

@@ -147,6 +147,11 @@ class ImageRequest:
                 return None
         raise AttributeError(f"the request has no field {name!r}")
 
+    def __repr__(self) -> str:
+        """Return what is asked, in ASCII: some streams know no other characters."""
+        shown = ", ".join(f"{n}={ascii(v)[:200]}" for n, v in self.arguments().items())
+        return f"<ImageRequest {self.model}: {shown}>"
+
     @property
     def fingerprint(self) -> str:
         """A hash that is equal for requests of which the same is sent."""

@@ -177,9 +177,10 @@ class Studio:
             name: value for name, value in locals().items() if name not in _NO_FIELDS
         }
         request = self.request(prompt, **asked, **fields)
+        surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
             job = self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
-            view = JobView(job, surface_of_call(quiet=quiet))
+            view = JobView(job, surface)
             view.begin()
             try:
                 generation = job.result_or_cancel()

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("queue", "quick")
 
 FOX = ImageRequest.create("a red fox")
 GONE_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -248,6 +249,29 @@ def test_what_another_process_fetched_meanwhile_is_not_fetched_again(
 
     assert [generation.request_id for generation in fetched] == ["req-1"]
     assert queue.count("result") == 1
+
+
+def test_what_another_process_took_meanwhile_is_left_to_it(
+    queue: FakeQueue,
+    history: History,
+    leave_behind: LeaveBehind,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leave_behind("one")
+    queue.jobs["req-1"].polls_left = math.inf
+    seen_before, asked = history.pending(), queue.count("status")
+    monkeypatch.setattr(history, "pending", lambda: seen_before)
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(Studio().history.resume)
+        queue.wait_for("status", asked + 1)
+        try:
+            mine = threads.submit(history.resume).result(WAIT_SECONDS)
+        finally:
+            queue.finish()
+        fetched = other.result(WAIT_SECONDS)
+
+    assert mine == []
+    assert [generation.request_id for generation in fetched] == ["req-1"]
 
 
 def test_one_that_fails_does_not_stop_the_others(

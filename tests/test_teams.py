@@ -506,8 +506,9 @@ def test_when_a_pool_breaks_what_is_out_is_fetched_here_and_the_rest_can_be_resu
         with pytest.raises(errors.ImagenError, match=r"workers cannot work \(BrokenProcessPool"):
             wait_for(series)
 
-    posts = team.posts
-    assert series.status_counts["done"] + series.status_counts["unknown"] == posts
+    counts = series.status_counts
+    assert counts["sent"] == 0
+    assert counts["done"] + counts["unknown"] >= team.posts  # one may have died before its POST
     series.resume()
     assert series.status_counts["waiting"] == 0
     assert team.duplicates == 0

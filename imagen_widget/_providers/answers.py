@@ -83,11 +83,15 @@ class Answer:
 
         What has too many parts to be held is not read: each costs many times its bytes.
         """
-        large = len(self.body) > MAX_ANSWER_BYTES  # so are pictures in it, which have no commas
-        if self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS):
+        if self._has_too_many_parts:
             return None
         value = read_json(self.body)
         return _json_behind_text(self.body) if value is None and not self.is_page else value
+
+    @cached_property
+    def _has_too_many_parts(self) -> bool:
+        large = len(self.body) > MAX_ANSWER_BYTES  # so are pictures in it, which have no commas
+        return self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS)
 
     @property
     def mapping(self) -> dict[str, Any] | None:
@@ -97,7 +101,7 @@ class Answer:
     @property
     def value(self) -> Any:
         """What the body holds: its JSON value, or else its text; None for a web page."""
-        if self.json is not None or self.is_page:
+        if self.json is not None or self.is_page or self._has_too_many_parts:
             return self.json
         return self.body.decode("utf-8", "replace")
 

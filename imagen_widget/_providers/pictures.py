@@ -35,6 +35,7 @@ _MAX_TEXT = 20_000
 _MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
 _MIN_BASE64 = 256
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
+_FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
 _SEARCH_DEPTH = 10
 _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
@@ -144,14 +145,14 @@ def _entries(
 ) -> Found | None:
     """Read a list of pictures, with the flags that stand beside it."""
     read = [_read(entry, base_url) for entry in entries[:MAX_PICTURES]]
-    flags: Any = next((a["has_nsfw_concepts"] for a in around if "has_nsfw_concepts" in a), [])
+    flags: Any = next((a[n] for a in around for n in a if _FLAG.fullmatch(n)), [])
     flags = flags if isinstance(flags, list) else [flags] * len(read)
     groups = [
         list(_search(entry, base_url, "image")) if found == "odd" else [found]
         for found, entry in zip(read, entries, strict=False)
     ]
     pictures = tuple(
-        Served(served.url, served.filtered or flag is True, served.media_type)
+        Served(served.url, served.filtered or _is_set(flag), served.media_type)
         for group, flag in zip(groups, [*flags, *[False] * len(read)], strict=False)
         for served in group
         if isinstance(served, Served)
@@ -227,12 +228,16 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
     for name in named:
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            flagged = entry.get("has_nsfw_concept") is True or entry.get("nsfw") is True
+            flagged = any(_FLAG.fullmatch(n) and _is_set(value) for n, value in entry.items())
             kinds = (entry.get(key) for key in ("content_type", "mime_type"))
             kind = next((k for k in kinds if isinstance(k, str)), found.media_type)
             return Served(found.url, flagged or found.filtered, one_line(kind, limit=60))
         result = found or result
     return result
+
+
+def _is_set(flag: object) -> bool:
+    return flag is True or (type(flag) is int and flag == 1) or str(flag).lower() == "true"
 
 
 def _address(text: str, base_url: str, *, encoded: bool) -> str:

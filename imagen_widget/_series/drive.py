@@ -173,7 +173,7 @@ class Drive:
         self._session, self.name, self.tally = session, name, tally
         self.changed, self._clock = changed, clock
         self.max_in_flight, self.max_spend, self.errors = max_in_flight, max_spend, errors
-        self._part, self._alone = part, alone
+        self._part, self._proven, self._tried = part, not alone, 0
         self._rows_left = sys.maxsize if part is None else part.max_rows
         self._out: set[str] = set()
         self._failures = 0
@@ -202,9 +202,6 @@ class Drive:
             ImagenError: The first row showed that none can succeed, or `errors="raise"`.
         """
         await self.begin()
-        if self._alone:
-            for record in await self._claim(1):
-                await self._row(record)
         async with anyio.create_task_group() as group:
             try:
                 while await self._step(group):
@@ -241,11 +238,14 @@ class Drive:
 
     async def _step(self, group: anyio.abc.TaskGroup) -> bool:
         """Begin what can be begun, wait for a change, and return False when all is over."""
-        free = self.max_in_flight - len(self._out)
-        found = await self._claim(free)
-        if free > 0 and not found and (not self._out or self._clock() >= self._look_at):
+        free, found = self.max_in_flight - len(self._out), list[Record]()
+        if free > 0 and (not self._out or self._clock() >= self._look_at):
             self._look_at = self._clock() + _TAKE_OVER_SECONDS
             found = await self._abandoned(free)
+            free -= len(found)
+        claimed = await self._claim(free if self._proven else min(free, 1 - self._tried))
+        self._tried += len(claimed)
+        found += claimed
         for record in found:
             self._out.add(record.id)
             group.start_soon(self._row, record)
@@ -318,6 +318,7 @@ class Drive:
             self.tally.spent += Decimal(str(generation.cost or 0)) - (record.price or 0)
             self.show(generation)
         finally:
+            self._proven = self._proven or not resumable
             self._out.discard(record.id)
             self._wake.set()
             self.changed()
@@ -366,7 +367,7 @@ class Drive:
             return False
         if self.errors == "raise" or isinstance(error, CredentialsError | JournalError):
             return True
-        first = self._ended == 0 and not self.tally.counts["done"]
+        first = not self._proven and not self.tally.counts["done"]
         return first and not isinstance(error, _ONE_ROW_ONLY)
 
     def _move(self, before: str, after: str, count: int) -> None:

@@ -292,8 +292,7 @@ class Series:
         if self._planned is not None:
             self._journal.save_series(self.name, self._spec or {})
             self._journal.plan(self.name, self._drafts(), user=self._session.settings.user)
-        else:
-            self._journal.retry(self.name)
+        self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
         self._tally = Tally.of(self._records())
         self._drive = Drive(
             self._session,

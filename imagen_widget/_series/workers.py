@@ -31,7 +31,7 @@ MAX_ERRORS = 1000  # that are listed with their rows
 
 _LOOK_SECONDS = 0.5
 _USUAL_WORKERS = 4  # of an engine that does not say how many it has
-_MAX_LOST_TASKS = 3  # one after the other: the workers cannot work
+_MAX_LOST_TASKS = 3  # while no row was done: the workers cannot work
 _ENDED_BADLY = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.UNKNOWN})
 _VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 
@@ -186,7 +186,7 @@ class _Coordinator:
         self._left: set[str] = set()
         self._before: Counter[str] = Counter()
         self._newest: list[str] = []
-        self._failures = self._lost = 0
+        self._failures = self._lost = self._done = 0
         self._proven = self._halted = False
 
     async def run(self) -> None:
@@ -318,7 +318,7 @@ class _Coordinator:
         except Exception as error:  # noqa: BLE001 - engines raise what they like
             self._lose(error)
         else:
-            self._lost, self._proven = 0, True
+            self._proven = True
             self._left.update(report.left)
             if report.stopped is not None:
                 self._drive.end_with(report.stopped)
@@ -327,7 +327,8 @@ class _Coordinator:
 
     def _lose(self, error: Exception) -> None:
         """Note that a task died; give the engine up when it cannot be the worker's death alone."""
-        self._lost += 1
+        done = self._drive.tally.done_here
+        self._lost, self._done = 1 if done > self._done else self._lost + 1, done
         broken = isinstance(error, concurrent.futures.BrokenExecutor)
         if not self._drive.stopping and (broken or self._lost >= _MAX_LOST_TASKS):
             self._drive.end_with(

@@ -257,11 +257,6 @@ class Controller(PastCommands):
             sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
             if sibling:
                 form, _ = form.with_model(self.studio.known(sibling))
-            if not form.max_pictures:
-                raise InvalidRequest(
-                    f"{form.model.title} takes no pictures.",
-                    remedy="Choose a model that does: look for “edit” in the list of models.",
-                )
             picture = read_picture(generation[index], form, self.studio)
             form = replace(form, prompt="").with_pictures([picture])
             self._pump.change(
@@ -475,8 +470,13 @@ def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = Fals
     """Return a picture as the form's model takes it.
 
     Raises:
-        InvalidRequest: It cannot be sent as a picture.
+        InvalidRequest: It cannot be sent as a picture, or not to this model.
     """
     into = form.model.role("mask" if mask else "picture")
+    if into is None and form.model.fields:
+        raise InvalidRequest(
+            f"{form.model.title} takes {'no mask' if mask else 'no pictures'}.",
+            remedy="Choose a model that does: look for “edit” in the list of models.",
+        )
     limits = None if into is None else into.limits
     return read_input(value, limits=limits, mask=mask, base_url=studio.settings.base_url)

@@ -30,7 +30,7 @@ Give = Callable[[str, object], None]
 
 
 class Leavable:
-    """A control whose value can be set to None, and to what it shows already."""
+    """A control whose value can be set to None, to what it shows already, and as Python has it."""
 
     given: Callable[[object], None] | None = None
 
@@ -38,7 +38,8 @@ class Leavable:
         if name != "value" or self.given is None or is_rendering():
             super().__setattr__(name, value)
             return
-        if value is not None:
+        is_text = isinstance(self, w.Text | w.Textarea)
+        if value is not None and (isinstance(value, str) or not is_text):
             before = self.value
             super().__setattr__(name, value)
             if self.value != before:

@@ -149,7 +149,7 @@ class Form:
         if self.pictures and self.max_pictures:
             one = len(self.pictures) == 1
             asked |= {"image": self.pictures[0]} if one else {"images": self.pictures}
-        if self.mask is not None and self.takes_mask and self.pictures:
+        if self.mask is not None and self.takes_mask:
             asked["mask"] = self.mask
         return asked
 

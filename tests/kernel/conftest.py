@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests.kernel.environments import IPYKERNELS, python_with
 from tests.kernel.harness import Kernel, running_kernel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 DEMO_SECONDS = "0.2"  # how long the demo takes for a picture unless the test says otherwise
 
@@ -39,12 +37,7 @@ def start_kernel(ipykernel: str, tmp_path: Path) -> Iterator[StartKernel]:
             nonlocal started
             started += 1
             folder = tmp_path / f"kernel-{started}"
-            ours = {
-                "IMAGEN_PROVIDER": "demo",
-                "IMAGEN_DEMO_SECONDS": DEMO_SECONDS,
-                "IMAGEN_HOME": str(tmp_path / "imagen"),  # shared by all kernels of the test
-                "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
-            }
+            ours = _settings(tmp_path / "imagen")  # one home for all kernels of the test
             python = python_with(ipykernel)
             return kernels.enter_context(running_kernel(python, folder, {**ours, **settings}))
 
@@ -55,3 +48,23 @@ def start_kernel(ipykernel: str, tmp_path: Path) -> Iterator[StartKernel]:
 def kernel(start_kernel: StartKernel) -> Kernel:
     """Run a kernel on the demo provider, in each ipykernel of the matrix."""
     return start_kernel()
+
+
+@pytest.fixture(scope="module", params=list(IPYKERNELS))
+def shared_kernel(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kernel]:
+    """Run one kernel on the demo for all tests of a module that leave it as they found it."""
+    folder = tmp_path_factory.mktemp("kernel")
+    settings = _settings(folder / "imagen")
+    with running_kernel(python_with(request.param), folder / "files", settings) as kernel:
+        yield kernel
+
+
+def _settings(home: Path) -> dict[str, str]:
+    return {
+        "IMAGEN_PROVIDER": "demo",
+        "IMAGEN_DEMO_SECONDS": DEMO_SECONDS,
+        "IMAGEN_HOME": str(home),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    }

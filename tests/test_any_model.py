@@ -1,0 +1,349 @@
+"""Any model, from each interface: what is sent is what the model's own schema asks for.
+
+The interfaces are `generate`, `%imagen` in a real shell, and the form. The fake queue checks each
+body against the document that it serves; what arrived is compared with what was given.
+"""
+
+import asyncio
+import base64
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from PIL import Image
+from traitlets import TraitError
+
+from imagen_widget import History, ImagenWidget, generate, models, start
+from imagen_widget._models import Catalogue, Field
+from imagen_widget.errors import ImagenError, InvalidRequest
+from tests.fakequeue import Break, FakeQueue, Reply, Scripted, openapi, page
+from tests.interfaces import INTERFACES, Interfaces, Json, quiet_timer
+from tests.magic_stage import new_shell
+from tests.pictures import encoded, opened, small
+from tests.schemas import document_of
+
+BUNDLED = {model.id: model for model in Catalogue(None).search("", account="fal")}
+ADDRESS = "https://pictures.test/fox.png"
+BUNDLED_BY_ALIAS = {model.alias: model.id for model in BUNDLED.values()}
+NEW = "acme/paint/v7"  # nobody bundled it
+PICTURE = {"type": "string", "ui": {"field": "image"}}
+NEW_FIELDS: Json = {
+    "prompt": {"type": "string"},
+    "brush": {"type": "string", "enum": ["wet", "dry"], "default": "dry"},
+    "wetness": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5},
+    "number_of_images": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1},
+    "canvas": {"type": "array", "items": {"type": "integer"}},
+    "varnish": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+}
+NEW_VALUES: Json = {
+    "brush": "wet", "wetness": 0.25, "number_of_images": 2, "canvas": [4, 3], "varnish": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shell() -> Any:
+    shell = new_shell()
+    shell.run_cell("%load_ext imagen_widget")
+    return shell
+
+
+@pytest.fixture
+def interfaces(queue: FakeQueue, shell: Any) -> Interfaces:
+    queue.picture = small()
+    queue.schemas = {model.id: document_of(model) for model in BUNDLED.values()}
+    return Interfaces(queue, shell)
+
+
+@pytest.fixture
+def fetching(interfaces: Interfaces, monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
+    """Let schemas be read from the queue, which knows one of a model that nobody bundled."""
+    monkeypatch.setenv("IMAGEN_SCHEMAS", os.environ["IMAGEN_BASE_URL"] + "/schemas/{endpoint}")
+    interfaces.queue.schemas[NEW] = openapi(NEW, NEW_FIELDS)
+    return interfaces.queue
+
+
+def value_for(field: Field) -> Any:
+    """Return a value that the field takes, and that is not its default."""
+    match field.kind:
+        case "choice":
+            return next(word for word in field.allowed[::-1] if word != field.default)
+        case "size":
+            return {"width": 1280, "height": 960} if field.custom_size else field.allowed[-1]
+        case "whole":
+            return {"seed": 12345, "count": 2}.get(field.role, int(field.high or 7))
+        case "number":
+            return (field.low or 0) + 0.5 if field.low != field.default else field.high
+        case "switch":
+            return not field.default
+        case "words":
+            return ["0a1b2c3d", "f0e1d2c3"]
+        case "pictures":
+            return [ADDRESS, ADDRESS + "?2"]
+        case "json":
+            return [{"weight": 0.5, "path": "https://models.test/a"}]
+        case _:
+            return 'a "text" of its own, ä; #1'
+
+
+# ------------------------------------------------------------------- full requests to every model
+
+
+@pytest.mark.parametrize("model_id", BUNDLED)
+def test_a_full_request_of_every_field_is_taken_from_each_interface(
+    interfaces: Interfaces, model_id: str
+) -> None:
+    model = BUNDLED[model_id]
+    given = {
+        field.name: value_for(field)
+        for field in model.fields
+        if field.role not in ("prompt", "picture", "mask") and not field.hidden
+    }
+    needed = {f.name: f for f in model.fields if f.role in ("picture", "mask") and f.required}
+    pictures = {"mask" if f.role == "mask" else "image": small() for f in needed.values()}
+
+    for interface in INTERFACES:
+        body = interfaces.send(interface, model_id, f"a red fox by {interface}", given, pictures)
+        arrived = {name: value for name, value in body.items() if name not in needed}
+        assert arrived == {"prompt": f"a red fox by {interface}", **given}
+        assert body.keys() >= needed.keys()
+    assert interfaces.queue.refusals == []
+    assert len(BUNDLED) >= 30  # the table of models, and more
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_a_model_that_nobody_bundled_works_from_its_fetched_schema(
+    interfaces: Interfaces, fetching: FakeQueue, interface: str
+) -> None:
+    body = interfaces.send(interface, NEW, "a red fox", NEW_VALUES, {})
+
+    assert body == {"prompt": "a red fox", **NEW_VALUES}
+    assert (fetching.refusals, fetching.count("schema")) == ([], 1)
+    with pytest.raises((InvalidRequest, TraitError), match=r"'moist' is not allowed|not found"):
+        interfaces.send(interface, NEW, "a red fox", {"brush": "moist"}, {})
+    assert fetching.posts == 1
+
+
+def test_the_form_of_a_fetched_model_starts_with_a_click(fetching: FakeQueue) -> None:
+    panel = ImagenWidget(prompt="a red fox", timer=quiet_timer())
+    panel.model.value = NEW
+    assert set(panel.fields) == set(NEW_FIELDS)
+    assert set(panel.fields["brush"].options) == {("wet", "wet"), ("dry", "dry")}
+    panel.fields["wetness"].value = 0.75
+    panel.generate_button.click()
+    fetching.wait_for("result")
+    panel.close()
+    assert [job.arguments for job in fetching.jobs.values()] == [
+        {"prompt": "a red fox", "wetness": 0.75}
+    ]
+
+
+# ------------------------------------------------------------------------ schema servers that fail
+
+
+def test_a_schema_server_that_hangs_costs_two_seconds_once(
+    interfaces: Interfaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/{{endpoint}}"
+        monkeypatch.setenv("IMAGEN_SCHEMAS", address)
+        began = time.monotonic()
+        generate("a red fox", model=NEW, quiet=True, brush="moist")
+        assert time.monotonic() - began < 4
+        generate("a red fox", model=NEW, quiet=True, brush="moist")
+        server.setblocking(False)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert interfaces.queue.posts == 2
+
+
+def with_paths(paths: object) -> Reply:
+    return Reply(200, {**openapi(NEW, NEW_FIELDS), "paths": paths})
+
+
+def with_properties(properties: object) -> Reply:
+    document = openapi(NEW, NEW_FIELDS)
+    document["components"]["schemas"]["Input"]["properties"] = properties
+    return Reply(200, document)
+
+
+LOOP = {"$ref": "#/components/schemas/Input/properties/brush"}
+BAD_SERVERS: dict[str, Scripted] = {
+    "down": Break.REFUSED,
+    "lost": Break.LOST_ANSWER,
+    "cut short": Break.CUT_SHORT,
+    "an error": Reply(500, {"detail": "internal"}),
+    "a page": page(),
+    "elsewhere": Reply(302, b"", {"location": "http://169.254.169.254/latest/"}),
+    "huge": Reply(200, b'{"openapi": "' + b"x" * 3_000_000 + b'"}'),
+    "endless": Reply(200, b" " * 100_000, every=0.001),
+    "packed badly": Reply(200, b"no gzip", {"content-encoding": "gzip"}),
+    "deep": Reply(200, b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+    "a number": Reply(200, b"1e999"),
+    "not utf-8": Reply(200, b'{"\xff": 1}'),
+    "no paths": with_paths([]),
+    "another model's": with_paths({"/other/model": {"post": {"requestBody": 7}}}),
+    "no properties": with_properties(["prompt"]),
+    "a loop": with_properties({**NEW_FIELDS, "brush": LOOP, "wetness": {"allOf": [LOOP] * 9}}),
+    "odd names": with_properties({"": {}, "__class__": {}, "a\nb": {}, "x" * 999: {}}),
+    "thousands of fields": with_properties({f"field_{n}": {} for n in range(5000)}),
+}
+
+
+@pytest.mark.parametrize("server", BAD_SERVERS)
+def test_a_schema_server_that_is_huge_or_hostile_is_asked_once_and_generating_goes_on(
+    fetching: FakeQueue, server: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fetching.always("schema", BAD_SERVERS[server])
+    del fetching.schemas[NEW]
+    for _ in range(2):
+        generate("a red fox", model=NEW, quiet=True)
+    assert (fetching.posts, fetching.count("schema")) == (2, 1)
+    (shown,) = models(NEW)
+    assert NEW in f"{shown!r} {models(NEW)!r} {shown._repr_mimebundle_()}"
+    panel = ImagenWidget(prompt="a red fox", timer=quiet_timer())
+    panel.model.value = NEW
+    asyncio.run(panel.generate(seed=None))
+    panel.close()
+    assert [job.wish for job in fetching.jobs.values()] == ["a red fox"] * 3
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_schema_that_lies_is_overruled_by_strict_false(fetching: FakeQueue) -> None:
+    lie = {"prompt": {"type": "string"}, "brush": {"type": "string", "enum": ["none"]}}
+    fetching.always("schema", Reply(200, openapi(NEW, lie, ("prompt", "brush"))))
+    with pytest.raises(InvalidRequest, match="brush"):
+        generate("a red fox", model=NEW, quiet=True, brush="wet")
+    assert fetching.posts == 0
+    generate("a red fox", model=NEW, quiet=True, brush="wet", strict=False)
+    (job,) = fetching.jobs.values()
+    assert job.arguments == {"prompt": "a red fox", "brush": "wet"}
+
+
+# -------------------------------------------------------------------------------------- pictures in
+
+ENDPOINTS: dict[str, tuple[str, bool, str]] = {  # the fields of picture (whether several) and mask
+    "fal-ai/flux-pro/kontext": ("image_url", False, ""),
+    "fal-ai/flux-1/dev/image-to-image": ("image_url", False, ""),
+    "fal-ai/nano-banana/edit": ("image_urls", True, ""),
+    "fal-ai/ideogram/v3/edit": ("image_url", False, "mask_url"),
+    "fal-ai/gpt-image-1.5/edit": ("image_urls", True, "mask_image_url"),
+    "openai/gpt-image-2/edit": ("image_urls", True, "mask_url"),
+    "acme/upscale": ("image", False, ""),
+    "acme/restyle": ("reference_image_urls", True, ""),
+    "acme/fill": ("input_image_url", False, "mask_image_url"),
+    "acme/pose": ("control_image_url", False, ""),
+}
+UPRIGHT = opened(small())
+MASK = Image.new("L", UPRIGHT.size)
+MASK.paste(255, (3, 4, 20, 12))
+SIDEWAYS = Image.Exif()
+SIDEWAYS[0x0112] = 6  # as a camera saves it that lies on its side
+
+
+def kinds_of_input(folder: Path) -> dict[str, Any]:
+    """Return the same picture in each form that `image=` takes."""
+    path = folder / "fox.png"
+    path.write_bytes(encoded(UPRIGHT.transpose(Image.Transpose.ROTATE_90), exif=SIDEWAYS))
+    made = generate("a red fox", model="flux-dev", quiet=True)
+    return {
+        "path": path,
+        "bytes": encoded(UPRIGHT, "BMP"),
+        "PIL": UPRIGHT.copy(),
+        "address": ADDRESS,
+        "GeneratedImage": made[0],
+        "Generation": made,
+    }
+
+
+def pixels(address: str) -> tuple[str, tuple[int, int], bytes]:
+    """Return what a data address shows."""
+    head, _, data = address.partition(";base64,")
+    assert head.startswith("data:image/"), address[:40]
+    picture = opened(base64.b64decode(data, validate=True))
+    assert Image.MIME[picture.format or ""] == head.removeprefix("data:")
+    return picture.mode, picture.size, picture.tobytes()
+
+
+def shows(address: str, kind: str) -> bool:
+    """Return True if the picture arrived as it was given."""
+    whole = ("RGB", UPRIGHT.size, UPRIGHT.tobytes())
+    return address == ADDRESS if kind == "address" else pixels(address) == whole
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_kind_of_picture_arrives_in_the_model_s_own_field_from_each_interface(
+    interfaces: Interfaces, fetching: FakeQueue, endpoint: str, tmp_path: Path
+) -> None:
+    field, several, mask_field = ENDPOINTS[endpoint]
+    prompt = "" if endpoint == "acme/upscale" else "in snow"
+    if endpoint not in BUNDLED:
+        own = {"type": "array", "items": PICTURE} if several else PICTURE
+        text = {"prompt": {"type": "string"}} if prompt else {}
+        mask = {mask_field: PICTURE} if mask_field else {}
+        needed = (*text, field)
+        fetching.schemas[endpoint] = openapi(endpoint, {**text, field: own, **mask}, needed)
+    kinds = kinds_of_input(tmp_path)
+    masks = {"mask": MASK} if mask_field else {}
+    expected = {field, mask_field, "prompt" if prompt else ""} - {""}
+
+    for interface in INTERFACES:
+        for kind, value in kinds.items():
+            body = interfaces.send(interface, endpoint, prompt, {}, {"image": value, **masks})
+            assert body.keys() == expected, (interface, kind)
+            (arrived,) = body[field] if several else [body[field]]
+            assert shows(arrived, kind), (interface, kind)
+            if mask_field:
+                assert pixels(body[mask_field]) == ("L", MASK.size, MASK.tobytes())
+        if several:
+            images = {"images": list(kinds.values())}
+            body = interfaces.send(interface, endpoint, prompt, {}, images)
+            found = [shows(a, kind) for a, kind in zip(body[field], kinds, strict=True)]
+            assert found == [True] * len(kinds), interface
+    assert fetching.refusals == []
+
+
+def test_twenty_jobs_with_the_same_picture_encode_it_once(interfaces: Interfaces) -> None:
+    data = encoded(UPRIGHT.rotate(180), "BMP")  # in no other test: it would be prepared already
+    saved = mock.patch.object(Image.Image, "save", autospec=True, side_effect=Image.Image.save)
+    coded = mock.patch.object(base64, "b64encode", wraps=base64.b64encode)
+    with saved as saves, coded as codings:
+        jobs = [start(f"in snow {n}", model="kontext", image=data) for n in range(20)]
+        for job in jobs:
+            job.result(timeout=30)
+    assert (saves.call_count, codings.call_count) == (1, 1)
+    sent = [job.arguments["image_url"] for job in interfaces.queue.jobs.values()]
+    assert (len(sent), len(set(sent))) == (20, 1)
+
+
+OTHER = Image.new("L", (5, 5), "white")
+REFUSED: dict[str, tuple[str, Callable[[Path], Json], str]] = {
+    "no picture": ("kontext", lambda folder: {"image": folder / "notes.txt"}, "not a picture"),
+    "no pictures": ("recraft-3", lambda _: {"image": small()}, "takes no pictures"),
+    "too many": ("kontext", lambda _: {"images": [small(), UPRIGHT]}, "takes one picture"),
+    "other mask": ("ideogram-3-edit", lambda _: {"image": small(), "mask": OTHER}, "as large as"),
+    "mask alone": ("gpt-image-2-edit", lambda _: {"mask": MASK}, "no picture that it belongs to"),
+    "no mask": ("kontext", lambda _: {"image": small(), "mask": MASK}, "takes no mask"),
+    "http": ("kontext", lambda _: {"image": "http://pictures.test/fox.png"}, "not encrypted"),
+}
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_picture_that_cannot_be_sent_is_one_line_and_nothing_is_sent(
+    interfaces: Interfaces, interface: str, case: str, tmp_path: Path
+) -> None:
+    model, given, says = REFUSED[case]
+    (tmp_path / "notes.txt").write_text("not a picture at all")
+    with pytest.raises(ImagenError) as raised:
+        interfaces.send(interface, BUNDLED_BY_ALIAS[model], "in snow", {}, given(tmp_path))
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert interfaces.queue.posts == 0
+    assert (list(History()), History().pending()) == ([], [])

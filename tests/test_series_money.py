@@ -1,0 +1,265 @@
+"""What a series pays: each row at most once, never past a cap, and only what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+
+from imagen_widget import History, Series, Studio, batch, errors, sweep
+from tests import books
+from tests.fakequeue import Break, FakeQueue, Received, Reply
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+WAIT_SECONDS = 30.0
+ANIMALS = ("fox", "hen", "owl", "elk")
+
+
+def animals(*names: str, **options: object) -> Series:
+    """Return the series of these animals; the same one in each call."""
+    return sweep("a {animal}", animal=names or ANIMALS, name="animals", **options)  # type: ignore[arg-type]
+
+
+def posts_by_prompt(queue: FakeQueue) -> Counter[str]:
+    return Counter(r.arguments["prompt"] for r in queue.requests if r.route == "submit")
+
+
+# ---------------------------------------------------------------------------- at most once
+
+
+def test_planning_sends_nothing_and_writes_no_job(queue: FakeQueue) -> None:
+    series = animals()
+
+    assert (len(series), series.plan.to_send, series.plan.price) == (4, 4, Decimal("0.16"))
+    assert (queue.log, books.rows()) == ([], [])
+
+
+def test_each_row_is_paid_once_however_often_the_series_runs(queue: FakeQueue) -> None:
+    first = animals().run(quiet=True)
+    animals().run(quiet=True)
+    Series.open("animals").resume(quiet=True)
+
+    assert first.status_counts["done"] == 4
+    assert posts_by_prompt(queue) == {f"a {name}": 1 for name in ANIMALS}
+    assert [row.generation.request.prompt for row in first.rows if row.generation] == [
+        f"a {name}" for name in ANIMALS
+    ]
+
+
+def test_every_row_is_on_disk_as_submitting_when_its_post_arrives(queue: FakeQueue) -> None:
+    seen: list[str] = []
+
+    def look(request: Received) -> None:
+        prompt = request.arguments["prompt"]
+        seen.extend(row.state for row in books.rows() if row.prompt == prompt)
+
+    queue.before["submit"] = look
+    animals().run(quiet=True)
+
+    assert seen == ["submitting"] * 4
+
+
+def test_only_rows_whose_request_has_changed_are_sent_again(queue: FakeQueue) -> None:
+    table = [{"name": "lamp", "colour": "red"}, {"name": "chair", "colour": "blue"}]
+    batch(table, "a {colour} {name}", key="name", name="shop").run(quiet=True)
+    table[1]["colour"] = "green"
+    table.append({"name": "table", "colour": "oak"})
+
+    changed = batch(table, "a {colour} {name}", key="name", name="shop")
+    plan = changed.plan
+    changed.run(quiet=True)
+
+    assert (plan.rows, plan.answered, plan.to_send) == (3, 1, 2)
+    assert posts_by_prompt(queue) == dict.fromkeys(
+        ["a red lamp", "a blue chair", "a green chair", "a oak table"], 1
+    )
+
+
+def test_equal_rows_are_rows_of_their_own(queue: FakeQueue) -> None:
+    series = sweep("a {animal}", animal=["fox", "fox"], name="twins").run(quiet=True)
+
+    assert (len(series), posts_by_prompt(queue)) == (2, {"a fox": 2})
+
+
+def test_a_row_without_a_clear_answer_is_unknown_and_never_sent_again(queue: FakeQueue) -> None:
+    queue.script("submit", None, Break.LOST_ANSWER)
+    series = animals().run(quiet=True)
+
+    series.run(quiet=True)
+    Series.open("animals").resume(quiet=True)
+
+    assert series.status_counts == {
+        **dict.fromkeys(("waiting", "sent", "failed", "refused"), 0),
+        "done": 3,
+        "unknown": 1,
+    }
+    assert queue.posts == 4
+    assert History().spend() == pytest.approx(0.16)
+
+
+def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does_not(
+    queue: FakeQueue,
+) -> None:
+    refused = Reply(422, {"detail": [{"type": "content_policy_violation", "msg": "no"}]})
+    queue.script("submit", None, refused, Reply(400, {"error": {"message": "overloaded"}}))
+    series = animals().run(quiet=True, max_in_flight=1)
+    before = series.status_counts
+    series.run(quiet=True)
+
+    assert before["refused"] >= 1
+    assert posts_by_prompt(queue)["a hen"] == 1
+    assert series.status_counts["done"] >= 2
+
+
+def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    series = animals().start(quiet=True, max_in_flight=2)
+    queue.wait_for("status")
+    books.bury()
+    posts = queue.posts
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(Studio().series("animals").run, quiet=True)
+        queue.wait_for("status", queue.count("status") + 3)
+        queue.finish()
+        taken = other.result(WAIT_SECONDS)
+
+    asyncio.run(_end_of(series))
+    assert posts >= 1
+    assert queue.duplicates == 0
+    assert taken.status_counts["done"] == 4
+
+
+async def _end_of(series: Series) -> None:
+    await series
+
+
+def test_two_processes_share_the_rows_of_a_series(queue: FakeQueue) -> None:
+    numbers = range(20)
+    studios = [Studio(), Studio()]
+
+    def run(studio: Studio) -> None:
+        studio.sweep("fox {number}", number=numbers, name="shared").run(quiet=True)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(run, studios))
+
+    assert posts_by_prompt(queue) == {f"fox {number}": 1 for number in numbers}
+    assert books.states().count("done") == 20
+
+
+# -------------------------------------------------------------------------------- the caps
+
+
+def test_the_cap_of_a_series_is_never_passed_and_more_money_goes_on(queue: FakeQueue) -> None:
+    series = animals()
+    with pytest.raises(errors.BudgetExceeded):
+        series.run(quiet=True, max_spend=0.10)
+    paused = series.status_counts
+
+    series.run(quiet=True, max_spend=0.16)
+
+    assert (paused["done"], paused["waiting"]) == (2, 2)
+    assert series.status_counts["done"] == 4
+    assert queue.posts == 4
+
+
+def test_the_cap_of_the_day_holds_over_series_and_single_jobs(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.12")
+    Studio().generate("a single picture")
+
+    with pytest.raises(errors.BudgetExceeded, match=r"\$0\.12"):
+        animals().run(quiet=True)
+
+    assert queue.posts == 3
+    assert History().spend() == pytest.approx(0.12)
+
+
+def test_a_row_of_unknown_price_under_a_cap_is_not_sent(queue: FakeQueue) -> None:
+    series = sweep("a {animal}", animal=ANIMALS, model=["somebody/some-model"], name="unpriced")
+
+    with pytest.raises(errors.BudgetExceeded, match="IMAGEN_PRICE"):
+        series.run(quiet=True, max_spend=10)
+
+    assert queue.posts == 0
+
+
+# ------------------------------------------------------------------------------- when to stop
+
+
+def test_the_first_row_goes_alone_so_that_a_wrong_key_costs_one_error(queue: FakeQueue) -> None:
+    queue.always("submit", Reply(401, {"detail": "no"}))
+    series = animals()
+
+    with pytest.raises(errors.CredentialsError):
+        series.run(quiet=True)
+    after = queue.posts
+    queue.heal()
+    series.run(quiet=True)
+
+    assert after == 1
+    assert series.status_counts["done"] == 4
+
+
+def test_the_second_row_is_sent_when_the_first_one_has_ended(queue: FakeQueue) -> None:
+    out: list[int] = []
+    queue.before["submit"] = lambda _: out.append(queue.count("media"))
+
+    animals().run(quiet=True)
+
+    assert out[0] == 0
+    assert min(out[1:]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "posts"), [("row", 8), ("raise", 2), (0, 2), (2, 4), (0.5, 8)], ids=str
+)
+def test_so_many_rows_may_fail_and_what_is_paid_is_fetched(
+    queue: FakeQueue, allowed: str | float, posts: int
+) -> None:
+    refused = Reply(422, {"detail": "no"})
+    queue.script("submit", None, *[refused] * 7)
+    series = sweep("fox {number}", number=range(8), name="failing")
+    try:
+        series.run(quiet=True, errors=allowed, max_in_flight=1)
+        stopped = False
+    except (errors.SeriesStopped, errors.InvalidRequest):
+        stopped = True
+
+    assert queue.posts == posts
+    assert stopped == (posts < 8)
+    assert series.status_counts["done"] == 1
+    assert len(series.errors) == posts - 1
+
+
+def test_a_cancelled_series_sends_no_more_and_fetches_what_is_out(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    series = animals().start(quiet=True)
+    queue.wait_for("status")
+
+    said = series.cancel()
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert said.startswith("No more rows are sent")
+    assert (queue.posts, series.status_counts["done"], series.status_counts["waiting"]) == (1, 1, 3)
+
+
+def test_no_more_rows_are_out_at_once_than_allowed(queue: FakeQueue) -> None:
+    open_jobs: list[int] = []
+
+    def look(_: Received) -> None:
+        states = books.states()
+        open_jobs.append(sum(state in {"submitting", "submitted"} for state in states))
+
+    queue.before["submit"] = look
+    sweep("fox {number}", number=range(12), name="twelve").run(quiet=True, max_in_flight=3)
+
+    assert queue.posts == 12
+    assert max(open_jobs) <= 3
