@@ -3,6 +3,7 @@
 Every answer costs what it returns, not what there is.
 """
 
+import base64
 import contextlib
 import functools
 import math
@@ -15,8 +16,9 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import anyio
 
-from imagen_widget import _html, _loop
+from imagen_widget import _html, _loop, _picture
 from imagen_widget._journal import Filter, IllegalStep, Record
+from imagen_widget._picture import Preview
 from imagen_widget._provenance import Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, settings_from
@@ -206,21 +208,27 @@ class History:
         more = f"; the newest {len(newest)} below" if total > len(newest) else ""
         lines = [f"{_counted(total)}{more}", *(f"  {g.summary}" for g in newest)]
         cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
-        return {
+        small = [found for g in newest if (found := self._small(g)) is not None]
+        bundle = {
             "text/plain": "\n".join(lines),
             "text/html": _html.figures(cells, caption=_html.escape(lines[0])),
         }
+        if small:  # LaTeX and Word are made from it
+            bundle["image/jpeg"] = base64.b64encode(_picture.contact_sheet(small)).decode()
+        return bundle
 
     def thumbnail(self, generation: Generation, *, width: int = 384) -> str:
         """Return the first picture as a small HTML image; a line of text if it cannot be drawn."""
-        image = generation[0]
-        digest = f"sha256:{image.path.name.partition('-')[2].partition('.')[0]}"
-        small = self._store.thumbnail(digest)
+        image, small = generation[0], self._small(generation)
         if small is None:
             return f"<em>{_html.escape(image.path.name)}</em>"
         shown = min(width, small.width)
         style = "border-radius:6px"
         return _html.image(small.data, small.media_type, alt=image.alt, width=shown, style=style)
+
+    def _small(self, generation: Generation) -> Preview | None:
+        digest = generation[0].path.name.partition("-")[2].partition(".")[0]
+        return self._store.thumbnail(f"sha256:{digest}")
 
     # ---------------------------------------------------------------------------------- choosing
 

@@ -84,6 +84,7 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Serve
     """Give a server that fsspec finds, without faults and buckets."""
     for name, value in s3_server.environ.items():
         monkeypatch.setenv(name, value)
+    type(s3_server.files()).clear_instance_cache()  # one made before knows another server
     yield s3_server
     s3_server.fault = ""
     files = s3_server.files()

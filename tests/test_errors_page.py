@@ -56,6 +56,7 @@ FLAGGED = {
     "type": "content_policy_violation",
 }
 GONE = {"error": "EndpointDeprecated", "message": "This endpoint is no longer supported."}
+OF_FAL = "12345678-1234-1234-1234-123456789abc:0123456789abcdef"
 NO_CHANNEL = {
     "message": "当前分组 default 下对于模型 imagen4 无可用渠道",
     "code": "model_not_found",
@@ -146,9 +147,24 @@ def _create(prompt: str = "a fox", **given: Any) -> object:
     return ImageRequest.create(prompt, **given)
 
 
-def _paid(home: Path, **settings: Any) -> object:
-    studio = Studio("kkiai", base_url=GATEWAY, api_key="made-up", home=home, **settings)
-    return studio.generate("a red fox in fresh snow")
+def _paid(
+    home: Path, *, base_url: str = GATEWAY, asked: dict[str, Any] | None = None, **settings: Any
+) -> object:
+    studio = Studio("kkiai", base_url=base_url, api_key="made-up", home=home, **settings)
+    return studio.generate("a red fox in fresh snow", **(asked or {}))
+
+
+def _behind_nothing(home: Path) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HTTPS_PROXY", "http://")
+        return _paid(home)
+
+
+def _withheld(home: Path) -> object:
+    queue = FakeQueue()
+    queue.filtered = (True,)
+    with queue.serve() as url:
+        return _paid(home, base_url=url, poll_seconds=0.02)
 
 
 def _write_nowhere(home: Path, what: str) -> object:
@@ -173,6 +189,17 @@ def _cancel(home: Path) -> object:
     return job.result()
 
 
+def _cancel_in_vain(home: Path) -> object:
+    """Cancel at a gateway that has no way to do so."""
+    queue = FakeQueue(polls=math.inf)
+    queue.cancels, queue.obeys = Reply(404, {}), False
+    with queue.serve() as url:
+        job = Studio("kkiai", base_url=url, api_key="made-up", home=home).start("a fox")
+        queue.wait_for("submit")
+        job.cancel()
+        return job.result(WAIT_SECONDS)
+
+
 def _fail_in_a_row(home: Path) -> object:
     """Run a series of which each row after the first fails, and one may."""
     queue = FakeQueue()
@@ -187,10 +214,15 @@ def _fail_in_a_row(home: Path) -> object:
 HAPPENINGS: dict[str, Callable[[Path], object]] = {
     "There is no key": lambda _: _settings(),
     "`login()` with nobody to ask": lambda _: _ask_nobody(),
+    "The key stands in quotes": lambda _: _settings(api_key="'made-up'"),
+    "A key of fal's for another host": lambda _: _settings(api_key=OF_FAL),
     "The key is refused": lambda _: _submit(Reply(401, {"error": BAD_TOKEN})),
     "The balance is spent": lambda _: _submit(LOCKED),
     "The balance is spent while a job runs": lambda _: _watch(status=LOCKED, result=LOCKED),
     "A setting means nothing": lambda _: _settings(max_spend="much"),
+    "A setting given as a field": lambda _: _create(api_key="made-up"),
+    "A timeout that is not a time": lambda home: _paid(home, asked={"timeout": -1}),
+    "A proxy that cannot be used": _behind_nothing,
     "A gateway in cleartext": lambda _: _settings(base_url="http://relay.example", api_key="m"),
     "A value that the model does not take": lambda _: _create(aspect_ratio="2:1"),
     "A field that the model does not have": lambda _: _create(steps=30),
@@ -200,6 +232,7 @@ HAPPENINGS: dict[str, Callable[[Path], object]] = {
     "The gateway has no way to the model": lambda _: _submit(Reply(503, {"error": NO_CHANNEL})),
     "The content checker refuses": lambda _: _fetched(Reply(422, {"detail": [FLAGGED]})),
     "All pictures are filtered": lambda _: _fetched(Reply(200, {"images": []})),
+    "All pictures are withheld": _withheld,
     "The service fails while drawing": lambda _: _fetched(Reply(503, RUNNER)),
     "Too many requests": lambda _: _submit(Reply(429, {"detail": "Slow down"})),
     "The address cannot be reached": lambda _: _submit(Break.REFUSED),
@@ -220,6 +253,7 @@ HAPPENINGS: dict[str, Callable[[Path], object]] = {
         "https://169.254.169.254/one.png"
     ),
     "You cancel in time": _cancel,
+    "You cancel, and nobody confirms it": _cancel_in_vain,
     "The spend cap is reached": lambda home: _paid(home, max_spend="0.01"),
     "The price is not known under a cap": lambda home: _paid(
         home, max_spend="1", model="owner/some-model", schemas="off"

@@ -315,11 +315,12 @@ def test_row_05_a_key_that_is_taken_for_the_name_of_a_column_is_not_repeated(
 
 
 def test_row_05_columns_that_nobody_named_are_not_sent(queue: FakeQueue) -> None:
-    table = [{"animal": "fox", "id": 7, "note": SECRET}]
+    table = [{"animal": "fox", "id": 7, "note": SECRET, "model": UNKNOWN_MODEL}]
 
-    batch(table, "a {animal}", model=UNKNOWN_MODEL).run(quiet=True)
+    batch(table, "a {animal}").run(quiet=True)
 
     assert sent(queue) == [{"prompt": "a fox"}]
+    assert UNKNOWN_MODEL not in queue.requests[0].url
 
 
 PLACEHOLDERS = [
@@ -436,6 +437,14 @@ def test_row_10_a_picture_is_found_wherever_it_stands(queue: FakeQueue, route: s
     assert (queue.posts, set(books.states())) == (len(SHAPES), {"done"})
 
 
+def test_row_10_no_picture_of_a_list_is_lost_because_it_is_called_otherwise(
+    queue: FakeQueue,
+) -> None:
+    queue.always("result", Reply(200, {"images": [{"url": BASE64}, {"content": BASE64}]}))
+
+    assert len(generate("two foxes", num_images=2)) == 2
+
+
 NOT_PICTURES: list[object] = [
     {"video": {"url": "https://x.test/a.mp4"}},
     {"input": {"image_url": "https://x.test/given.png"}},
@@ -464,6 +473,14 @@ def test_row_11_a_status_route_that_refuses_does_not_end_a_job_that_is_not_known
 ) -> None:
     queue.always("status", Reply(status, {"detail": "no such route"}, {"location": "/login"}))
     queue.script("result", *[Reply(404, {"status": "NOT_FOUND"})] * 6)
+
+    assert generate("a fox").request_id == "req-1"
+
+
+def test_row_11_a_result_that_says_inside_200_that_the_gateway_is_busy_is_asked_again(
+    queue: FakeQueue,
+) -> None:
+    queue.script("result", *[Reply(200, {"code": 502, "msg": "busy"})] * 2)
 
     assert generate("a fox").request_id == "req-1"
 
@@ -687,8 +704,9 @@ def test_row_20_what_a_script_printed_before_a_picture_is_not_kept_with_it(
 
 LINES = "\r\n".join(BASE64[i : i + 40] for i in range(0, len(BASE64), 40))
 URL_SAFE = base64.urlsafe_b64encode(PNG).decode().rstrip("=")
+FLAWED = f"{BASE64[:12]}!?{BASE64[12:]}"
 WRITTEN = [
-    *(f"data:image/png;base64,{text}" for text in (LINES, URL_SAFE, f" {BASE64}", f"{BASE64}!")),
+    *(f"data:image/png;base64,{text}" for text in (LINES, URL_SAFE, f" {BASE64}", FLAWED)),
     f"data:;base64,{BASE64}",
     f"DATA:IMAGE/PNG;BASE64,{BASE64}",
     f"data:image/png;charset=utf-8;base64,{BASE64}",
@@ -988,15 +1006,24 @@ def test_row_39_the_dead_among_many_jobs_are_told_side_by_side(
     leave_behind(*(f"fox {number}" for number in range(12)))
     for number in range(1, 9):
         queue.jobs[f"req-{number}"].forgotten = True
-    told: dict[bool, float] = {}
-    began = time.monotonic()
+    told: list[tuple[float, errors.ImagenError | None]] = []
 
-    History().resume_all(
-        on=lambda outcome: told.update({outcome.error is None: time.monotonic() - began})
-    )
+    History().resume_all(on=lambda outcome: told.append((time.monotonic(), outcome.error)))
 
-    assert (told[True] < 2.0, told[False] < 6.0) == (True, True)
+    gone = [moment for moment, error in told if isinstance(error, errors.ResultExpired)]
+    assert (len(told[0:4]), len(gone)) == (4, 8)
+    assert [error for _, error in told[:4]] == [None] * 4
+    assert gone[-1] - gone[0] < 1.0
     assert sorted(books.states()) == ["done"] * 4 + ["expired"] * 8
+
+
+def test_row_40_a_history_is_in_a_converted_notebook_with_its_pictures(queue: FakeQueue) -> None:
+    generate("a fox")
+    generate("an owl")
+
+    shown = History()._repr_mimebundle_()
+
+    assert opened(base64.b64decode(shown["image/jpeg"])).width > 2 * opened(PNG).width
 
 
 @pytest.mark.parametrize("prompt", ["x" * 200_000, "狐 " * 60_000, "<b>&\"'" * 30_000])

@@ -364,10 +364,12 @@ def address(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # one knows its server for good
     files, _ = fsspec.url_to_fs("s3://pictures")
     files.mkdir("pictures")
     yield "s3://pictures/of/us"
     files.rm("pictures", recursive=True)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def there(address: str) -> tuple[Any, list[str]]:

@@ -535,13 +535,12 @@ class Run:
         )
 
     def _cancelled(self, note: str, *, billed: bool = False) -> JobCancelled:
-        self.note = note
-        return JobCancelled(note, ticket=self._ticket, billed=billed)
+        remedy = "Fetch it with %imagen_resume." if billed else ""
+        error = JobCancelled(note, remedy=remedy, ticket=self._ticket, billed=billed)
+        self.note = str(error)
+        return error
 
 
 def _unconfirmed(what: str, ticket: Ticket) -> str:
     """Return the line for a cancellation of which nobody knows whether it came in time."""
-    return (
-        f"{what}; the job (request id {ticket.request_id}) may still finish and be billed. "
-        "Fetch it with %imagen_resume."
-    )
+    return f"{what}; the job (request id {ticket.request_id}) may still finish and be billed."

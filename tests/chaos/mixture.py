@@ -11,6 +11,7 @@ import base64
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,7 @@ class Mixture:
         self._queue, self._base_url = queue, base_url
         self._seed = seed
         self._next, self._numbers = "", itertools.count(1)
+        self._fetched: Counter[str] = Counter()
         queue.ids = iter(lambda: self._next, None)
         for route in ("submit", "status", "result", "media"):
             queue.always(route, getattr(self, route))
@@ -209,8 +211,8 @@ class Mixture:
     def media(self, request: Received) -> Answer | None:
         """Answer for a picture."""
         fate, name, _ = self._fate(request)
-        asked = sum(seen.path == request.path for seen in self._queue.requests)
-        at_first = asked <= min(fate.lasts, 2)
+        self._fetched[request.path] += 1
+        at_first = self._fetched[request.path] <= min(fate.lasts, 2)
         data = picture(name)
         answers: dict[str, Answer] = {
             "trailer": Reply(200, data + b"\n"),
