@@ -82,7 +82,7 @@ def states(folder: Path | None = None) -> list[str]:
 def write(statement: str, *values: object, folder: Path | None = None) -> None:
     """Change the file, as no caller of the package can."""
     path = (folder or home()) / FILE_NAME
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db, db:
+    with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as db, db:
         db.execute(statement, values)
 
 

@@ -7,7 +7,7 @@ Rows that another file proves have none here, or variants of their kind only:
  3 test_request.py::test_a_model_that_is_not_a_text_is_refused
  4 test_runs.py::test_a_timeout_that_is_no_time_is_refused_before_anything_is_written
  5 test_job.py::test_a_setting_is_no_field_and_its_value_is_written_nowhere
- 6 test_magic_line.py::test_what_looks_like_an_option_at_an_end_has_to_be_one
+ 6 test_magic.py::test_cells_send_return_and_show_what_the_table_says
  7 test_settings.py::test_what_cannot_be_a_key_is_refused_before_sending_and_not_shown
  8 test_settings.py::test_a_key_of_fals_form_goes_to_no_other_host
  9 test_client.py::test_a_job_is_known_by_its_id_however_the_answer_is_wrapped
@@ -98,6 +98,7 @@ from imagen_widget import (
 from tests import books
 from tests.conftest import LeaveBehind
 from tests.fakequeue import Break, FakeQueue, Received, Reply, page, picture
+from tests.magic_stage import Stage
 from tests.pictures import PICTURES, SVG, opened, png_with
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -321,6 +322,17 @@ def test_row_05_columns_that_nobody_named_are_not_sent(queue: FakeQueue) -> None
 
     assert sent(queue) == [{"prompt": "a fox"}]
     assert UNKNOWN_MODEL not in queue.requests[0].url
+
+
+@pytest.mark.parametrize("dash", ["⸺", "－－", "﹣﹣", "‑‑", "–-", "➖"])
+def test_row_06_a_long_dash_of_any_kind_before_an_option_is_named(
+    queue: FakeQueue, capsys: pytest.CaptureFixture[str], dash: str
+) -> None:
+    ran = Stage(queue, capsys).run(f"%imagen a red fox {dash}ar 16:9")
+
+    assert isinstance(ran.error, errors.InvalidRequest)
+    assert f"{dash}ar begins with a long dash ({dash}). Write --ar" in str(ran.error)
+    assert ran.sent == []
 
 
 PLACEHOLDERS = [

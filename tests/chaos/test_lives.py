@@ -119,6 +119,8 @@ class Process:
     def bury(self) -> None:
         """Have everybody see that the owner of its jobs is gone."""
         gone = (books.dead_owner(), self.journal.owner)
+        if not books.rows(self._world.home):
+            return  # it died before it had written anything
         books.write("UPDATE jobs SET owner = ? WHERE owner = ?", *gone, folder=self._world.home)
 
 
