@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
@@ -24,6 +25,7 @@ FrontEnd = Literal["lab", "notebook", "voila"]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+PAUSE_SECONDS = 0.05
 STARTS = 3  # another process may take the free port between finding and using it
 READY = "is running at"
 FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTEST")
@@ -132,9 +134,22 @@ class _Process:
     def log(self) -> str:
         return "".join(self._lines)
 
-    def wait_until_ready(self) -> bool:
-        """Wait until it listens; False when it ended or took too long."""
-        return self._settled.wait(START_SECONDS) and READY in self.log
+    def wait_until_ready(self, port: int) -> bool:
+        """Wait until it listens on the port; return False if it ended or took too long.
+
+        A Jupyter server says that it is running before it has bound its port.
+        """
+        if not self._settled.wait(START_SECONDS) or READY not in self.log:
+            return False
+        end = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", port), START_SECONDS).close()
+            except ConnectionRefusedError:
+                time.sleep(PAUSE_SECONDS)  # no event tells when another process listens
+            else:
+                return True
+        return False
 
     def stop(self) -> None:
         self._process.terminate()
@@ -162,7 +177,7 @@ def _start(
     for _ in range(STARTS):
         port = _free_port()
         process = _Process(command(port), root, environment)
-        if process.wait_until_ready():
+        if process.wait_until_ready(port):
             return process, port
         process.stop()
     message = f"the server did not start; its log:\n{process.log}"
