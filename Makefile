@@ -27,7 +27,7 @@ INSTALL = if command -v uv >/dev/null; then \
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint shape unit kernel browser bench chaos soak chromium kernels models notebooks pictures docs package lock lowest newest format clean
+.PHONY: help demo test lint shape unit kernel browser bench chaos soak postgres chromium kernels models notebooks pictures docs package lock lowest newest format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -69,6 +69,10 @@ kernel: kernels  ## Tests in real kernels, each ipykernel of the matrix
 
 browser: $(VENV)/.stamp-dev chromium  ## Tests in a real browser: JupyterLab, Notebook, Voila
 	$(PYTEST) -m 'browser and not bench'
+
+postgres: $(VENV)/.stamp-dev  ## The journal's tests on Debian's PostgreSQL instead of PyPI's
+	programs=$$(.ci/postgres) && TEST_POSTGRES=$$programs \
+	    $(ALONE) -q tests/test_journal.py tests/test_journal_postgres.py -k postgres
 
 bench: $(VENV)/.stamp-dev $(BENCH_VENV)/.stamp  ## Measure ours beside fal-client and raw sockets, print the table (SMOKE=1: only see it run)
 	$(BIN)/python -m tests.bench $(if $(filter 1,$(strip $(SMOKE))),--smoke)

@@ -156,7 +156,7 @@ def failure(call: Callable[[], object]) -> errors.ImagenError:
 
 
 def asks_every_way(**asked: Any) -> list[Callable[[], object]]:
-    """Return a call for each front door that takes fields."""
+    """Return a call for each interface that takes fields."""
     listed = {name: [value] for name, value in asked.items()}
     return [
         lambda: generate("a fox", **asked),

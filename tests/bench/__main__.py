@@ -1,7 +1,7 @@
 """`make bench`: measure everything in one run, in turns, print the tables, and keep them.
 
-Nothing here passes or fails: a busy machine is no defect. A reader judges by the ratios, and by how
-busy the machine was.
+Nothing here passes or fails: a busy machine is not a defect. A reader judges by the ratios, and
+by how busy the machine was.
 """
 
 from __future__ import annotations

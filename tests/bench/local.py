@@ -40,7 +40,7 @@ start = time.perf_counter()
 {}
 print(time.perf_counter() - start)
 """
-_FLOOR = "import ipywidgets, httpx, IPython"
+_BARE = "import ipywidgets, httpx, IPython"
 _LOADED = "shell.run_line_magic('load_ext', 'imagen_widget')"
 _IMPORTED = "import imagen_widget"
 
@@ -51,14 +51,14 @@ def measured(*, smoke: bool) -> Iterator[Line]:
     yield in_turns(
         "%load_ext in a fresh kernel / import ipywidgets, httpx, IPython",
         lambda: _python(_LOADED),
-        lambda: _python(_FLOOR),
+        lambda: _python(_BARE),
         1.05,
         turns=turns,
     )
     yield in_turns(
         "import imagen_widget / the same imports",
         lambda: _python(_IMPORTED),
-        lambda: _python(_FLOOR),
+        lambda: _python(_BARE),
         0.1,
         turns=turns,
     )
@@ -104,14 +104,14 @@ def _showing(folder: Path, *, turns: int) -> Line:
         vars(made).pop("data", None)
         assert made.preview.data
 
-    def floor() -> None:
+    def bare() -> None:
         with Image.open(path) as source:
             small = source.convert("RGB")
         small.thumbnail((SIDE_PIXELS, SIDE_PIXELS))
         small.save(io.BytesIO(), "WEBP", quality=80, method=2)
 
     what = "preview of a 2K PNG / Pillow's own work"
-    return in_turns(what, _timed(ours), _timed(floor), 1.3, turns=turns)
+    return in_turns(what, _timed(ours), _timed(bare), 1.3, turns=turns)
 
 
 def _journalling(folder: Path, *, turns: int) -> Line:
@@ -129,7 +129,7 @@ def _journalling(folder: Path, *, turns: int) -> Line:
         for _ in range(jobs):
             job_in(verbs, journal.State.DONE, f"a fox, number {next(numbers)}")
 
-    def floor() -> None:
+    def bare() -> None:
         for number in range(jobs * STEPS):
             bare.execute("BEGIN IMMEDIATE")
             bare.execute("INSERT INTO rows VALUES (?)", (f"{number} {'x' * 300}",))
@@ -137,7 +137,7 @@ def _journalling(folder: Path, *, turns: int) -> Line:
 
     with closing(bare), closing(verbs):
         what = "one job's journal / bare commits"
-        return in_turns(what, _timed(ours), _timed(floor), 1.5, turns=turns)
+        return in_turns(what, _timed(ours), _timed(bare), 1.5, turns=turns)
 
 
 def _whole_job(folder: Path, *, turns: int) -> Line:

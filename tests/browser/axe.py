@@ -17,7 +17,7 @@ VERSION = "4.14.1"
 FOLDER = Path(__file__).parents[2] / "build" / "axe"
 FETCH_SECONDS = 120.0
 
-# JupyterLab's body is no pixel high, so axe would take all text for hidden and skip its colours.
+# JupyterLab's body has no height, so axe would take all text for hidden and skip its colours.
 SHOW_BODY = "html, body { height: 100% !important; overflow: visible !important; }"
 RUN = """async (selector) => {
     const found = await axe.run(selector, { resultTypes: ["violations"] });

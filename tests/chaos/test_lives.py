@@ -1,4 +1,4 @@
-"""Any lives of any jobs in two processes: each paid once, none forgotten, what is over stays so.
+"""Any history of any jobs in two processes: each paid once, none forgotten, what is over stays so.
 
 Both "processes" are studios of this one, on the loop thread and an injected time. One that dies has
 no more effect: its journal, store and provider raise from then on, and its owner counts as gone.
@@ -372,4 +372,4 @@ def test_no_lives_of_any_jobs_pay_twice_or_lose_anything(
             suppress_health_check=list(HealthCheck),
         ),
     )
-    show(capsys, f"lives of jobs in two processes: {EXAMPLES} tried; paid twice 0, lost 0")
+    show(capsys, f"histories of jobs in two processes: {EXAMPLES} tried; paid twice 0, lost 0")

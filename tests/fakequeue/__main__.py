@@ -44,7 +44,7 @@ def main(options: list[str]) -> None:
     """Serve until the input ends."""
     given: dict[str, Any] = {}
     for name, text in zip(options[::2], options[1::2], strict=True):
-        with contextlib.suppress(ValueError):  # what is no JSON is text
+        with contextlib.suppress(ValueError):  # anything that is not JSON is text
             text = json.loads(text)
         given[name.removeprefix("--").replace("-", "_")] = text
     port_file = given.pop("port_file", "")

@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def done(self) -> bool:
-        """Tell whether both the reply and the end of the outputs have arrived."""
+        """Return True if both the reply and the end of the outputs have arrived."""
         return self.idle and self.reply is not None
 
     def outcome(self) -> Outcome:
