@@ -129,7 +129,7 @@ def _journalling(folder: Path, *, turns: int) -> Line:
         for _ in range(jobs):
             job_in(verbs, journal.State.DONE, f"a fox, number {next(numbers)}")
 
-    def bare() -> None:
+    def commits() -> None:
         for number in range(jobs * STEPS):
             bare.execute("BEGIN IMMEDIATE")
             bare.execute("INSERT INTO rows VALUES (?)", (f"{number} {'x' * 300}",))
@@ -137,7 +137,7 @@ def _journalling(folder: Path, *, turns: int) -> Line:
 
     with closing(bare), closing(verbs):
         what = "one job's journal / bare commits"
-        return in_turns(what, _timed(ours), _timed(bare), 1.5, turns=turns)
+        return in_turns(what, _timed(ours), _timed(commits), 1.5, turns=turns)
 
 
 def _whole_job(folder: Path, *, turns: int) -> Line:
