@@ -219,18 +219,23 @@ def _prompt(number: int) -> str:
     return f"{' '.join(chosen)}, number {number}"
 
 
-def _bare_index(path: Path) -> Callable[[str], list[object]]:
-    """Return a search of an FTS5 table of the same prompts, and of nothing else."""
-    db = sqlite3.connect(":memory:")
-    db.execute("CREATE VIRTUAL TABLE bare USING fts5(words, tokenize='trigram')")
-    with closing(sqlite3.connect(path)) as source:
-        rows = source.execute("SELECT seq, words FROM jobs").fetchall()
-    db.executemany("INSERT INTO bare (rowid, words) VALUES (?, ?)", rows)
+def _bare_index(path: Path) -> Callable[[str], object]:
+    """Return FTS5's own search of the same file: the rows found and their pictures, as SQLite's."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    found = (
+        "SELECT jobs.* FROM prompts CROSS JOIN jobs ON jobs.seq = prompts.rowid"
+        " WHERE prompts MATCH ? ORDER BY prompts.rowid DESC LIMIT 24"
+    )
 
-    def search(words: str) -> list[object]:
-        quoted = " ".join(f'"{word}"' for word in words.split())
-        found = "SELECT rowid FROM bare WHERE bare MATCH ? ORDER BY rowid DESC LIMIT 24"
-        return db.execute(found, (quoted,)).fetchall()
+    def search(words: str) -> object:
+        db.execute("BEGIN")
+        rows = db.execute(found, (" ".join(f'"{word}"' for word in words.split()),)).fetchall()
+        marks = ", ".join("?" * len(rows))
+        ids = [row["id"] for row in rows]
+        pictures = db.execute(f"SELECT * FROM images WHERE job IN ({marks})", ids).fetchall()
+        db.execute("COMMIT")
+        return rows, pictures
 
     return search
 
