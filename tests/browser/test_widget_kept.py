@@ -20,7 +20,7 @@ RESTART = "() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
 SHUT_DOWN = "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 THIRTY = """
 for number in range(30):
-    await widget.generate(prompt=f"fox number {number}", num_images=4)
+    await widget.generate(prompt=f"fox number {number}", num_images=4, image_size="square")
 """
 MOVING = """(root) => root.getAnimations({ subtree: true })
     .filter((one) => one.playState === "running").length"""
@@ -64,7 +64,7 @@ def test_four_2k_pictures_are_in_the_saved_notebook_for_150_kb_each(
 def test_thirty_jobs_leave_all_pictures_in_the_notebook_and_the_form_out_of_any_box(
     page: Page, notebook7: JupyterServer
 ) -> None:
-    widget = open_cells(page, notebook7, "thirty.ipynb", [CELL.format(""), THIRTY])
+    widget = open_cells(page, notebook7, "thirty.ipynb", [CELL.format("model='flux-dev'"), THIRTY])
     expect(widget.root.get_by_text("of 24 earlier jobs are in History")).to_be_visible()
     box = widget.root.evaluate("""(root) => {
         const area = root.closest(".jp-Cell-outputArea");

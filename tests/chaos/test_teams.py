@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +27,6 @@ KILLS = max(2, POSTS // 50)
 BARE_ROWS = min(POSTS, 60)
 ROW_SECONDS = 0.5
 WAIT_SECONDS = 300.0
-ROUNDS = 3
-MAX_OVERHEAD_SECONDS = 0.005 if POSTS >= 1000 else 0.05  # a few rows say little
 
 
 @pytest.fixture
@@ -145,38 +142,3 @@ def test_nothing_is_lost_or_sent_twice_while_the_database_restarts(
     assert queue.duplicates == 0
     assert counts["done"] == POSTS
     assert problems_of(address) == []
-
-
-def test_a_row_costs_little_more_in_postgresql_than_in_a_file(
-    address: str,
-    queue: FakeQueue,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    queue.seconds = None
-    rows = max(20, POSTS // 5)
-    took: dict[str, list[float]] = {"": [], address: []}
-
-    def run(name: str) -> float:
-        series = Studio().sweep("fox {n}", n=range(rows), name=name)
-        began = time.monotonic()
-        series.run(max_in_flight=1, quiet=True)
-        return time.monotonic() - began
-
-    for number in range(ROUNDS + 1):
-        for place, seconds in took.items():
-            if place:
-                monkeypatch.setenv("IMAGEN_JOURNAL", place)
-            else:
-                monkeypatch.delenv("IMAGEN_JOURNAL")
-            found = run(f"chaos {number}")
-            if number:  # the first one makes the tables
-                seconds.append(found / rows)
-    file, database = (statistics.median(seconds) for seconds in took.values())
-    show(
-        capsys,
-        f"a row one after the other: {1000 * file:.1f} ms in SQLite, {1000 * database:.1f} ms in"
-        f" PostgreSQL: {1000 * (database - file):+.1f} ms",
-    )
-    assert database - file < MAX_OVERHEAD_SECONDS
