@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import re
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pypandoc
 import pytest
 from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter, SlidesExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
@@ -273,6 +275,20 @@ def test_every_picture_is_in_a_converted_notebook(tmp_path: Path, exporter: Any)
         sheet, single = b"", shown[3]
         assert all(shows(data, colour) for data, colour in zip(shown, COLOURS, strict=False))
     assert not sheet or all(shows(sheet, colour) for colour in COLOURS)
+    assert shows(single, "red")
+
+
+def test_every_output_is_a_picture_in_a_word_file(tmp_path: Path) -> None:
+    images = [picture(tmp_path, index=i, colour=c) for i, c in enumerate(COLOURS)]
+    source, word = tmp_path / "fox.ipynb", tmp_path / "fox.docx"
+    nbformat.write(notebook(generation(tmp_path, *images), images[0]), source)
+
+    pypandoc.convert_file(str(source), "docx", outputfile=str(word))
+
+    with zipfile.ZipFile(word) as parts:
+        names = [name for name in parts.namelist() if name.startswith("word/media/")]
+        sheet, single = sorted((parts.read(name) for name in names), key=len, reverse=True)
+    assert all(shows(sheet, colour) for colour in COLOURS)
     assert shows(single, "red")
 
 

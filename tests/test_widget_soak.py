@@ -5,7 +5,7 @@ import os
 import threading
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import psutil
 import pytest
 
 from imagen_widget import ImagenWidget

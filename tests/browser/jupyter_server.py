@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 import nbformat
-import psutil  # type: ignore[import-untyped]  # it ships no types
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
