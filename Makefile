@@ -37,12 +37,13 @@ ifeq ($(strip $(HEADLESS)),1)
 	@mkdir -p build
 	@echo 'Running $(QUICKSTART) on the demo …'
 	@IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/jupyter nbconvert --log-level=ERROR \
-	    --to notebook --execute --output-dir build $(QUICKSTART)
-	@pictures=$$(find '$(DEMO_HOME)' -name '*.png' -o -name '*.jpg' -o -name '*.jpeg' -o -name '*.webp' | sort); \
+	    --to notebook --execute --output-dir build $(QUICKSTART) 2>build/demo.log || \
+	    { cat build/demo.log >&2; exit 1; }
+	@pictures=$$(find '$(DEMO_HOME)/images' -name '*.png' -o -name '*.jpg' -o -name '*.jpeg' -o -name '*.webp' | sort); \
 	if [ -z "$$pictures" ]; then echo 'The notebook ran, but kept no picture in $(DEMO_HOME).' >&2; exit 1; fi; \
 	printf 'Notebook: build/$(notdir $(QUICKSTART))\nPictures:\n%s\n' "$$pictures"
 else
-	@IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' $(BIN)/python -m tests.tools.demo $(QUICKSTART) $(LAB_FLAGS)
+	@IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' exec $(BIN)/python -m tests.tools.demo $(QUICKSTART) $(LAB_FLAGS)
 endif
 
 test: lint chromium kernels  ## Check everything: linters, types, layers, spelling, then all tests

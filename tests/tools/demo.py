@@ -5,6 +5,7 @@ JupyterLab's own messages go to build/jupyter.log: the address is what matters.
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -25,10 +26,11 @@ QUIET = (
 
 
 def main(notebook: str, *flags: str) -> int:
-    """Serve the repository until interrupted, and return the server's exit status."""
+    """Serve the repository until interrupted or ended, and return the server's exit status."""
     LOG.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", *QUIET, *flags]
     with LOG.open("w") as log, subprocess.Popen(command, cwd=ROOT, stderr=log) as server:
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         found = _wait_for(server)
         if found is None:
             print(f"JupyterLab did not start:\n{LOG.read_text()[-2000:]}", file=sys.stderr)
