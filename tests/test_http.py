@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagen_widget import ImagenClient, ImageRequest, errors
-from imagen_widget._providers import Answer, Call, answers, http, lanes, peers
+from imagen_widget._providers import Answer, Call, answers, http
 from imagen_widget._settings import Secret
 from tests.hostile.server import Received, Server, hold, response
 
@@ -451,19 +451,20 @@ async def test_a_redirect_without_a_target_is_an_answer() -> None:
     assert await net.fetch(PICTURE, seconds=5) == Answer(302)
 
 
-async def test_a_name_that_turns_out_to_be_inside_gives_no_byte() -> None:
+async def test_a_name_that_turns_out_to_be_inside_gives_no_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """DNS may say one thing before the connection and another for it."""
 
     async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(200, b"secret of the inside", kind="image/png"))
 
-    class Rebinding(peers.PeerRule):
-        async def check_address(self, url: str) -> None:
-            """Pass: the name looked public a moment ago."""
+    async def looked_public(*_: object) -> None:
+        """Pass: the name looked public a moment ago."""
 
+    monkeypatch.setattr(http.PeerRule, "check_address", looked_public)
     async with Server(answering) as server:
-        rule = Rebinding("https://gateway.example")
-        net = http.Http("https://gateway.example", scheme="Key", key=Secret(KEY), peers=rule)
+        net = http.Http("https://gateway.example", scheme="Key", key=Secret(KEY))
         with pytest.raises(errors.QueueError, match="not public"):
             await net.fetch(f"{server.url}/one.png", seconds=5)
         await net.close()
@@ -647,13 +648,13 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def _rule(base: str = BASE, *addresses: str, checks: bool = True) -> peers.PeerRule:
+def _rule(base: str = BASE, *addresses: str, checks: bool = True) -> http.PeerRule:
     async def resolve(host: str, port: int) -> list[str]:
         assert host
         assert port
         return list(addresses or [PUBLIC])
 
-    return peers.PeerRule(base, checks=checks, resolve=resolve)
+    return http.PeerRule(base, checks=checks, resolve=resolve)
 
 
 @pytest.mark.parametrize(
@@ -766,7 +767,7 @@ async def test_a_base_on_this_machine_opens_no_other(url: str) -> None:
     "url", ["https://a..b/x", f"https://{'a' * 70}.example/x", "https://ä-.-ö/x"]
 )
 async def test_a_host_that_is_no_name_fails_at_the_connection_only(url: str) -> None:
-    await peers.PeerRule(BASE).check_address(url)
+    await http.PeerRule(BASE).check_address(url)
 
 
 async def test_where_a_proxy_connects_names_are_left_to_it_but_numbers_are_not(
@@ -796,26 +797,26 @@ async def test_any_address_is_judged_in_our_words(url: str) -> None:
     "address", ["", "here", "1.2.3", "10.0.0.1", "fe80::1%eth0", "::", "2001::1"]
 )
 def test_what_is_not_surely_public_is_not(address: str) -> None:
-    assert not peers.is_public(address)
+    assert not http.is_public(address)
 
 
 def test_a_redirect_is_read_against_where_it_came_from() -> None:
-    assert peers.join("https://a.example/x/y", "../z") == "https://a.example/z"
-    assert peers.join("https://a.example/x", "//b.example/z") == "https://b.example/z"
+    assert http.join("https://a.example/x/y", "../z") == "https://a.example/z"
+    assert http.join("https://a.example/x", "//b.example/z") == "https://b.example/z"
     with pytest.raises(errors.QueueError, match="malformed"):
-        peers.join("https://a.example/x", "https://[")
+        http.join("https://a.example/x", "https://[")
 
 
 # -------------------------------------------------------------------------------------- the lanes
 
 
-Numbered = lanes.Lanes[int]
+Numbered = http.Lanes[int]
 
 
 @pytest.fixture
 def numbered() -> Numbered:
     """Lanes of two, at most five calls at a time; clients are numbers, in the order of making."""
-    return lanes.Lanes(count().__next__, width=2, max_calls=5)
+    return http.Lanes(count().__next__, width=2, max_calls=5)
 
 
 async def test_no_client_is_made_before_it_is_needed(numbered: Numbered) -> None:
@@ -853,7 +854,7 @@ async def test_more_calls_than_there_may_be_are_refused_until_one_ends(
         for _ in range(4):
             calls.enter_context(numbered.lend())
 
-        with pytest.raises(lanes.Full):
+        with pytest.raises(answers.Full):
             calls.enter_context(numbered.lend())
         first.close()
 

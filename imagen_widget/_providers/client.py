@@ -5,8 +5,15 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
-from imagen_widget._providers.provider import Provider, make_provider
-from imagen_widget._providers.values import CancelAnswer, Done, Finished, Ticket, WireEvent
+from imagen_widget._providers.answers import Finished
+from imagen_widget._providers.provider import (
+    CancelAnswer,
+    Done,
+    Provider,
+    Ticket,
+    WireEvent,
+    make_provider,
+)
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Secret, Settings, check_timeout, load_settings, usable_key
 from imagen_widget.errors import QueueError

@@ -4,35 +4,32 @@ A submit is the one call that costs money: it is sent once, and again only if it
 arrived or was refused for now. Everything else may be asked as often as the deadline allows.
 """
 
+import email.utils
+import enum
 import importlib
+import json
 import math
 import random
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
+from imagen_widget import _picture
+from imagen_widget._html import data_uri
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model
-from imagen_widget._providers import answers, failures, pictures
-from imagen_widget._providers.answers import Answer, Call, Lost, NotSent
-from imagen_widget._providers.pacing import RetryBudget, retry_after
-from imagen_widget._providers.values import (
-    CancelAnswer,
-    Capabilities,
-    Done,
-    Finished,
-    Ticket,
-    WireEvent,
-)
+from imagen_widget._providers import answers, failures
+from imagen_widget._providers.answers import Answer, Call, Finished, Lost, NotSent, Served
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account, Settings
 from imagen_widget.errors import CredentialsError, InvalidRequest, ModelRetired, QueueError
@@ -41,21 +38,185 @@ if TYPE_CHECKING:  # httpx is heavy, and a provider is often made without being 
     from imagen_widget._providers.http import Http
 
 ENTRY_POINTS = "imagen_widget.providers"
+MAX_RETRY_AFTER_SECONDS = 120.0
 
 _BUILT_IN = {
-    "kkiai": "fal:Gateway",
-    "fal": "fal:Fal",
-    "demo": "fal:Demo",
-    "openai": "openai:OpenAI",
+    "kkiai": "fal.queue:Gateway",
+    "fal": "fal.queue:Fal",
+    "demo": "fal.queue:Demo",
+    "openai": "openai.client:OpenAI",
 }
 _MAX_SUBMITS = 20  # at a time
 _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
 _MAX_FETCHES = 4
 _FIRST_FETCH_WAIT_SECONDS = 0.3
+_FIRST_BACKOFF_SECONDS = 0.5
+_MAX_BACKOFF_SECONDS = 8.0
+_MAX_TOKENS = 60.0
+_RETRY_TOKENS = 5.0
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
 _AMBIGUOUS = frozenset({408, 409, *range(500, 600)})  # to a submit: perhaps accepted
 _MAX_PLACED = 32 * 1024 * 1024  # characters of encoded pictures that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do."""
+
+    free: bool = False  # nothing is ever billed
+    cancels: bool = True
+    streams: bool = False  # it reports progress by an event stream
+    resumes: bool = True  # a job can be fetched later, by its ticket
+    takes_data_addresses: bool = True  # pictures may be sent inside the request
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that the model's worker logged; `level` and `timestamp` may be empty."""
+
+    message: str
+    level: str = ""
+    timestamp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits; `position` jobs are ahead of it, None if unknown."""
+
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The job runs; `logs` are the last of its `count` new log lines."""
+
+    logs: tuple[LogLine, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job has ended, well or not; the last event of `watch`.
+
+    Attributes:
+        seconds: How long the provider worked; None if unknown.
+        trouble: What the status said went wrong, else None; the result decides.
+        finished: The result, if it came along; else None.
+    """
+
+    seconds: float | None = None
+    trouble: str | None = None
+    finished: Finished | None = None
+
+
+WireEvent = Queued | Running | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The claim to a job: with it the job can be watched, fetched and cancelled.
+
+    Attributes:
+        provider: The provider's name.
+        base_url: The address where it was submitted.
+        endpoint: The model that was asked.
+        request_id: The provider's id of the job.
+        created: When it was submitted, in Unix seconds; 0 if unknown.
+        extra: What its provider alone understands, as names and values.
+        finished: The result, if the submit was answered with it; else None.
+    """
+
+    provider: str
+    base_url: str
+    endpoint: str
+    request_id: str
+    created: float = 0.0
+    extra: tuple[tuple[str, str], ...] = ()
+    finished: Finished | None = None
+
+    def to_json(self) -> str:
+        """Return the ticket as JSON text, for the journal."""
+        fields = asdict(self)
+        fields.update(fields.pop("extra"))
+        if self.finished is not None and self.finished.units is not None:
+            fields["finished"]["units"] = str(self.finished.units)
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str, *, created: float = 0.0) -> Self:
+        """Return the ticket that `to_json` wrote; `created` if the text, as 0.1's, does not say."""
+        fields = json.loads(text)
+        early = fields.pop("outcome", None)
+        if early is not None:  # version 0.1
+            early["pictures"] = [{"url": url} for url in early.pop("urls")]
+        early = fields.pop("finished", None) or early
+        if early is not None:
+            early["pictures"] = tuple(Served(**served) for served in early["pictures"])
+            units = early.pop("units", None)
+            early = Finished(**early, units=None if units is None else Decimal(units))
+        names = ("provider", "base_url", "endpoint", "request_id")
+        known = {name: fields.pop(name) for name in names}
+        created = fields.pop("created", 0.0) or created
+        return cls(**known, created=created, extra=tuple(fields.items()), finished=early)
+
+    def get(self, name: str) -> str:
+        """Return a value of `extra`, or ""."""
+        return dict(self.extra).get(name, "")
+
+
+class CancelAnswer(enum.Enum):
+    """What the provider said to a cancellation."""
+
+    CONFIRMED = "confirmed"
+    REQUESTED = "requested"
+    TOO_LATE = "too late"
+    UNKNOWN = "unknown"
+
+
+class RetryBudget:
+    """A shared allowance, so that many jobs do not storm a service that is already sick.
+
+    A retry takes from it, a success gives back; an empty budget slows retries down to the longest
+    backoff instead of ending jobs that are paid for.
+    """
+
+    def __init__(self) -> None:
+        self._tokens = _MAX_TOKENS
+
+    def delay(self, attempt: int, *, chance: float) -> float:
+        """Take retry number `attempt`, from 0, and return the seconds to wait before it.
+
+        `chance` is a random number from 0 to 1.
+        """
+        if self._tokens < _RETRY_TOKENS:
+            return _MAX_BACKOFF_SECONDS * (1.0 + chance)
+        self._tokens -= _RETRY_TOKENS
+        ceiling = min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt, 10), _MAX_BACKOFF_SECONDS)
+        return ceiling * (0.25 + 0.75 * chance)
+
+    def succeeded(self) -> None:
+        """Give a little back after an answer without trouble."""
+        self._tokens = min(self._tokens + 1.0, _MAX_TOKENS)
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return how many seconds the server asks to wait, at most 120; None if it does not say.
+
+    Seconds, milliseconds and, by `now` in Unix seconds, HTTP dates are understood.
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) / unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+            except (TypeError, ValueError, OverflowError, IndexError):
+                continue
+        if not math.isnan(seconds):
+            return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return None
 
 
 class Provider(ABC):
@@ -172,26 +333,18 @@ class Provider(ABC):
         """Return the models that the provider's public search finds; it sends no key."""
         return []
 
-    # ---------------------------------------------------------------------------- the connections
-
     @cached_property
     def http(self) -> "Http":
         """Calls to the account's address, with its key."""
         from imagen_widget._providers.http import Http
-        from imagen_widget._providers.peers import PeerRule
 
-        settings, transport = self.settings, self.make_transport()
         return Http(
-            settings.base_url,
-            scheme=settings.account.scheme,
-            key=settings.key,
-            transport=transport,
-            peers=PeerRule(settings.base_url, hosts=settings.media_hosts, checks=transport is None),
+            self.settings.base_url,
+            scheme=self.settings.account.scheme,
+            key=self.settings.key,
+            transport=self.transport,
+            media_hosts=self.settings.media_hosts,
         )
-
-    def make_transport(self) -> Any:
-        """Return what stands in for the network; None for the network itself."""
-        return self.transport
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -257,10 +410,11 @@ class Provider(ABC):
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
                     raise failures.unreachable(self.settings.base_url, str(error)) from None
             else:
+                if not self._is_refused_for_now(answer):
+                    return answer
                 refusals += 1
                 wait = retry_after(answer.headers, now=self.now()) or 2.0**refusals
-                over = refusals >= _MAX_REFUSALS or self.clock() + wait >= end
-                if over or not self._is_refused_for_now(answer):
+                if refusals >= _MAX_REFUSALS or self.clock() + wait >= end:
                     return answer
             await self.sleep(wait)
 
@@ -320,20 +474,19 @@ class Provider(ABC):
             SubmitUncertain: No picture is understood; it may be billed.
             ImagenError: The answer reports a refusal.
         """
-        account = self.settings.account
-        found = pictures.find_pictures(answer.value, self.settings.base_url)
-        if found is not None and found.pictures:
-            return pictures.read_finished(answer, found, pictures.made_id())
-        if failures.reports_failure(answer.mapping or {}):
-            failing = failures.as_failing(answer, otherwise=400)
-            raise failures.failure(failing, model=model, account=account)
-        if found is not None and not found.odd:
-            raise failures.all_filtered(None, billed=True)
-        found = pictures.search_pictures(answer, self.settings.base_url)
-        if found is not None:
-            return pictures.read_finished(answer, found, pictures.made_id())
-        said = failures.read_trouble(answer).text or "an empty answer"
-        raise failures.uncertain(account, f"no picture in it: {said}")
+        account, base_url = self.settings.account, self.settings.base_url
+        found = answers.find_pictures(answer.value, base_url)
+        if found is None or not found.pictures:
+            if failures.reports_failure(answer.mapping or {}):
+                failing = failures.as_failing(answer, otherwise=400)
+                raise failures.failure(failing, model=model, account=account)
+            if found is not None and not found.odd:
+                raise failures.all_filtered(None, billed=True)
+            found = answers.search_pictures(answer, base_url)
+        if found is None:
+            said = failures.read_trouble(answer).text or "an empty answer"
+            raise failures.uncertain(account, f"no picture in it: {said}")
+        return answers.read_finished(answer, found)
 
     # -------------------------------------------------------------------------------- the pictures
 
@@ -344,7 +497,13 @@ class Provider(ABC):
             QueueError: The address is not allowed, does not answer in time, or gives no picture.
         """
         if url[:5].lower() == "data:":
-            return await to_thread.run_sync(answers.read_data_address, url)
+            inside = await to_thread.run_sync(_picture.from_data_address, url)
+            if inside is None:
+                raise QueueError(
+                    "The picture inside the answer cannot be read.",
+                    remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
+                )
+            return inside
         end, wait = self.clock() + seconds, _FIRST_FETCH_WAIT_SECONDS
         reason, before = f"no whole picture within {seconds:.3g} s", b""
         for attempt in range(_MAX_FETCHES):
@@ -392,7 +551,7 @@ class Provider(ABC):
     async def encode(self, picture: Input) -> str:
         """Return the `data:` address of an input picture."""
         data = await to_thread.run_sync(picture.data)
-        return await to_thread.run_sync(answers.data_address, data, picture.media_type)
+        return await to_thread.run_sync(data_uri, data, picture.media_type)
 
     async def body(self, request: ImageRequest) -> bytes:
         """Return the request as JSON, with each input picture as it goes out."""

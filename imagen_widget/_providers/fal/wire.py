@@ -18,19 +18,19 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from imagen_widget._providers import failures
-from imagen_widget._providers.answers import Answer, Call
-from imagen_widget._providers.pictures import (
+from imagen_widget._providers.answers import (
+    Answer,
+    Call,
+    Finished,
     Found,
     find_pictures,
     inference_seconds,
-    made_id,
     read_finished,
     search_pictures,
 )
-from imagen_widget._providers.values import (
+from imagen_widget._providers.provider import (
     CancelAnswer,
     Done,
-    Finished,
     LogLine,
     Queued,
     Running,
@@ -38,9 +38,7 @@ from imagen_widget._providers.values import (
     WireEvent,
 )
 from imagen_widget._settings import Account
-from imagen_widget.errors import CancelledAtProvider, ImagenError, one_line
-
-MAX_LOG_LINES = 200
+from imagen_widget.errors import ImagenError, one_line
 
 REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
 
@@ -48,6 +46,7 @@ _WAITING = frozenset(
     {"IN_QUEUE", "QUEUED", "PENDING", "SUBMITTED", "NOT_START", "WAITING", "CREATED", "SCHEDULED"}
 )
 _WORKING = frozenset({"IN_PROGRESS", "PROCESSING", "RUNNING", "GENERATING", "STARTED", "STARTING"})
+_PENDING = _WAITING | _WORKING
 _FINISHED = frozenset(
     {"COMPLETED", "COMPLETE", "SUCCESS", "SUCCEEDED", "SUCCEED", "OK", "DONE", "FINISHED", "READY"}
     | {"成功", "完成", "已完成"}
@@ -73,6 +72,7 @@ _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
 _QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
 _QUERY = re.compile(r"[\w=&.%~+-]{0,200}", re.ASCII)
 _MAX_ADDRESS = 2000
+_MAX_LOG_LINES = 200
 _MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server's
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _STILL = re.compile(
@@ -182,10 +182,10 @@ def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
     found, word = find_pictures(answer.value, place.base_url), status_word(body)
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
-        return read_finished(answer, found, request_id or made_id())
+        return read_finished(answer, found, request_id)
     if request_id and not failures.says_no(body.get("success")) and word not in _FAILED:
         return _ticket(place, request_id, holder)
-    if _brought_none(found, body) and word not in _WAITING | _WORKING:
+    if _brought_none(found, body) and word not in _PENDING:
         raise failures.all_filtered(None, billed=False)
     says = failures.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
@@ -194,7 +194,7 @@ def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
         raise failures.failure(failing, model=place.model, account=place.account)
     found = search_pictures(answer, place.base_url)
     if found is not None:
-        return read_finished(answer, found, made_id())
+        return read_finished(answer, found)
     raise failures.uncertain(place.account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
@@ -253,23 +253,27 @@ def with_query(url: str, query: str) -> str:
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
-    holders = list(_holders(body))
-    candidates = [(holder.get(name), holder) for holder in holders for name in _IDS]
-    candidates += [(_id_in(holder.get("response_url")), holder) for holder in holders]
-    candidates += [(holder.get("id"), holder) for holder in reversed(holders)]
-    candidates.append((answer.headers.get("x-fal-request-id"), body))
-    code = str(body.get("code"))
-    if "code" in body or "success" in body:
-        candidates.append((body.get("data"), body))
-    if code in _QUEUED_CODES or body.get("success") is True or not failures.reports_failure(body):
-        told = body.get("result")  # words may stand there too
-        candidates.append((told if _LIKE_AN_ID.fullmatch(str(told)) else None, body))
-    for value, holder in candidates:
+    for value, holder in _ids(body, answer):
         text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
         text = text.strip()
         if REQUEST_ID.fullmatch(text):
             return text, holder
     return "", body
+
+
+def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield what may be the job's id, the likeliest first, each with the object that holds it."""
+    holders = list(_holders(body))
+    yield from ((holder.get(name), holder) for holder in holders for name in _IDS)
+    yield from ((_id_in(holder.get("response_url")), holder) for holder in holders)
+    yield from ((holder.get("id"), holder) for holder in reversed(holders))
+    yield answer.headers.get("x-fal-request-id"), body
+    if "code" in body or "success" in body:
+        yield body.get("data"), body
+    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
+    if taken or not failures.reports_failure(body):
+        told = body.get("result")  # words may stand there too
+        yield told if _LIKE_AN_ID.fullmatch(str(told)) else None, body
 
 
 def _id_in(address: object) -> str:
@@ -315,10 +319,11 @@ def read_event(body: Any, base_url: str) -> WireEvent | Odd | None:
     if brought or word in _FINISHED or word in _FAILED:
         return Done(inference_seconds(_value_of(body, "metrics")), _said_trouble(body, word))
     if word in _WAITING:
-        return Queued(_position(body))
+        position = _value_of(body, "queue_position")
+        known = type(position) is int and 0 <= position < _MAX_COUNT
+        return Queued(position if known else None)
     if word in _WORKING:
-        lines = _value_of(body, "logs")
-        return Running(_logs(lines), len(lines)) if isinstance(lines, list) else Running()
+        return _running(_value_of(body, "logs"))
     return Odd(word) if word and word not in _UNKNOWN_JOB else None
 
 
@@ -328,14 +333,10 @@ def status_word(body: dict[str, Any]) -> str:
     Of several, as an envelope has them, what is pending counts first, then what has failed.
     """
     values = (next((h[n] for n in _STATES if n in h), None) for h in _holders(body))
-    words = [
-        re.sub(r"[\s-]+", "_", value.strip().upper()) for value in values if isinstance(value, str)
-    ]
-    for kind in (_WAITING | _WORKING, _FAILED, _FINISHED):
-        known = next((word for word in words if word in kind), None)
-        if known is not None:
-            return known
-    return one_line(words[0], limit=40) if words else ""
+    texts = (value.strip().upper() for value in values if isinstance(value, str))
+    words = [re.sub(r"[\s-]+", "_", text) for text in texts]
+    ranked = [word for kind in (_PENDING, _FAILED, _FINISHED) for word in words if word in kind]
+    return next(iter(ranked), one_line(words[0], limit=40) if words else "")
 
 
 def _pending_or_failing(
@@ -377,21 +378,18 @@ def _value_of(body: dict[str, Any], name: str) -> Any:
     return next((holder[name] for holder in _holders(body) if name in holder), None)
 
 
-def _position(body: dict[str, Any]) -> int | None:
-    position = _value_of(body, "queue_position")
-    return position if type(position) is int and 0 <= position < _MAX_COUNT else None
+def _running(lines: Any) -> Running:
+    """Return that the job runs, with the last of its log lines."""
 
-
-def _logs(lines: list[Any]) -> tuple[LogLine, ...]:
-    return tuple(_log_line(line) for line in lines[-MAX_LOG_LINES:] if isinstance(line, dict))
-
-
-def _log_line(line: dict[str, Any]) -> LogLine:
-    def text(name: str) -> str:
+    def text(line: dict[str, Any], name: str) -> str:
         value = line.get(name)
         return one_line(value, limit=300) if isinstance(value, str) else ""
 
-    return LogLine(text("message"), text("level"), text("timestamp"))
+    if not isinstance(lines, list):
+        return Running()
+    kept = [line for line in lines[-_MAX_LOG_LINES:] if isinstance(line, dict)]
+    names = ("message", "level", "timestamp")
+    return Running(tuple(LogLine(*(text(line, n) for n in names)) for line in kept), len(lines))
 
 
 class EventDecoder:
@@ -464,7 +462,7 @@ def read_result(
     if isinstance(event, Queued | Running):
         return event
     if word in _CANCELLED:
-        raise CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
+        raise failures.cancelled(ticket)
     if word in _FAILED or failures.reports_failure(body):
         failing, own = failures.as_failing(answer, otherwise=500), failures.own_status(answer)
         says = failures.read_trouble(answer).text

@@ -11,10 +11,9 @@ from anyio import to_thread
 
 from imagen_widget._inputs import Input, mask_as_alpha
 from imagen_widget._models import Catalogue
-from imagen_widget._providers.answers import Answer
+from imagen_widget._providers.answers import Answer, Finished
 from imagen_widget._providers.openai import wire
-from imagen_widget._providers.provider import Provider
-from imagen_widget._providers.values import Capabilities, Finished
+from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import InvalidRequest
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from imagen_widget._providers.answers import picture_type, write_json
+from imagen_widget._providers.answers import sniff, write_json
 
 _RATIO = re.compile(r"(\d{1,4})\s*[:x/]\s*(\d{1,4})", re.ASCII)
 _SIZES = {
@@ -59,7 +59,7 @@ def form(
         text = value if isinstance(value, str) else write_json(value).decode()
         pieces.append(_piece(boundary, f'name="{_quoted(field)}"', text.encode()))
     for number, part in enumerate(parts):
-        kind = picture_type(part.data)
+        kind = sniff(part.data) or "image/png"
         named = f'name="{name if part.role == "image" else part.role}"'
         file = f'filename="{part.role}-{number}.{kind.rpartition("/")[2]}"'
         head = f"{named}; {file}\r\ncontent-type: {kind}"
