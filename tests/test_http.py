@@ -7,7 +7,7 @@ import gzip
 import logging
 import time
 import weakref
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -826,45 +826,46 @@ async def test_no_client_is_made_before_it_is_needed(numbered: Numbered) -> None
 async def test_no_client_has_more_calls_at_a_time_than_its_width(
     numbered: Numbered,
 ) -> None:
-    with ExitStack() as calls:
-        lent = [calls.enter_context(numbered.lend()) for _ in range(5)]
+    async with AsyncExitStack() as calls:
+        lent = [await calls.enter_async_context(numbered.lend()) for _ in range(5)]
 
     assert lent == [0, 0, 1, 1, 2]
 
 
 async def test_a_client_that_is_free_again_is_used_again(numbered: Numbered) -> None:
-    with ExitStack() as calls:
-        first = calls.enter_context(ExitStack())
-        first.enter_context(numbered.lend())
-        calls.enter_context(numbered.lend())
-        calls.enter_context(numbered.lend())
+    async with AsyncExitStack() as calls:
+        first = await calls.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(numbered.lend())
+        await calls.enter_async_context(numbered.lend())
+        await calls.enter_async_context(numbered.lend())
 
-        first.close()
+        await first.aclose()
 
-        assert calls.enter_context(numbered.lend()) == 0
+        assert await calls.enter_async_context(numbered.lend()) == 0
     assert numbered.clients == [0, 1]
 
 
 async def test_more_calls_than_there_may_be_are_refused_until_one_ends(
     numbered: Numbered,
 ) -> None:
-    with ExitStack() as calls:
-        first = calls.enter_context(ExitStack())
-        first.enter_context(numbered.lend())
+    async with AsyncExitStack() as calls:
+        first = await calls.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(numbered.lend())
         for _ in range(4):
-            calls.enter_context(numbered.lend())
+            await calls.enter_async_context(numbered.lend())
 
         with pytest.raises(answers.Full):
-            calls.enter_context(numbered.lend())
-        first.close()
+            await calls.enter_async_context(numbered.lend(wait=False))
+        await first.aclose()
 
-        calls.enter_context(numbered.lend())
+        await calls.enter_async_context(numbered.lend())
 
 
 async def test_a_call_that_fails_gives_its_place_back(numbered: Numbered) -> None:
     for _ in range(6):
-        with pytest.raises(ZeroDivisionError), numbered.lend():
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            async with numbered.lend():
+                raise ZeroDivisionError
 
     assert numbered.clients == [0]
 
@@ -873,15 +874,14 @@ async def test_a_call_that_may_wait_is_served_when_another_ends(numbered: Number
     served = []
 
     async def call() -> None:
-        async with numbered.turn() as client:
+        async with numbered.lend() as client:
             served.append(client)
 
-    async with anyio.create_task_group() as group:
-        with ExitStack() as calls:
-            for _ in range(5):
-                calls.enter_context(numbered.lend())
-            group.start_soon(call)
-            await anyio.lowlevel.checkpoint()
-            assert served == []
+    async with anyio.create_task_group() as group, AsyncExitStack() as calls:
+        for _ in range(5):
+            await calls.enter_async_context(numbered.lend())
+        group.start_soon(call)
+        await anyio.lowlevel.checkpoint()
+        assert served == []
 
     assert served == [0]

@@ -183,9 +183,7 @@ def failure(
 
     Without a ticket no job exists yet, and nothing is billed.
     """
-    trouble = read_trouble(answer)
-    error = _by_kind(answer, trouble, model, account, ticket)
-    error = error or _by_status(answer, trouble, model, account, ticket)
+    error = _meaning(answer, read_trouble(answer), model, account, ticket)
     if ticket is None or answer.headers.get("x-fal-billable-units", "").strip() in {"0", "0.0"}:
         error.billed = False
     return error
@@ -206,39 +204,33 @@ def own_status(answer: Answer) -> int | None:
     return next((n for n in numbers if isinstance(n, int) and 400 <= n <= 599), None)
 
 
-def _by_kind(
+def _meaning(
     answer: Answer, trouble: Trouble, model: str, account: Account, ticket: "Ticket | None"
-) -> ImagenError | None:
-    if trouble.kind in _CANCELLED or answer.status == 499:
+) -> ImagenError:
+    status, title, kind, is_page = answer.status, account.title, trouble.kind, answer.is_page
+    if kind in _CANCELLED or status == 499:
         return cancelled(ticket)
-    if trouble.kind in _REFUSED_CONTENT:
-        again = "; running the same again sometimes works"
+    if kind in _REFUSED_CONTENT:
+        again = "; running the same again sometimes works" if kind == "no_media_generated" else ""
         return ContentRejected(
-            f"The content checker refused: {trouble.text or trouble.kind}",
-            remedy=f"Say it another way{again if trouble.kind == 'no_media_generated' else ''}.",
+            f"The content checker refused: {trouble.text or kind}",
+            remedy=f"Say it another way{again}.",
             ticket=ticket,
             billed=True,
         )
-    gone = answer.status == 410 or (answer.status == 404 and not answer.is_page)
-    if (gone and ticket is None) or trouble.kind in RETIRED:  # of a job it may be the result
+    gone = status == 410 or (status == 404 and not is_page)
+    if (gone and ticket is None) or kind in RETIRED:  # of a job it may be the result
         return retired(model, trouble.text, account, ticket)
     if trouble.is_of_service and ticket is not None:
         return service_failed(trouble, ticket)
-    return None
-
-
-def _by_status(
-    answer: Answer, trouble: Trouble, model: str, account: Account, ticket: "Ticket | None"
-) -> ImagenError:
-    says = f": {trouble.text}" if trouble.text else "."
-    status, title, text = answer.status, account.title, trouble.text.lower()
-    named = trouble.kind.lower() if status == 400 else f"{trouble.kind.lower()} {text}"
+    says, text = f": {trouble.text}" if trouble.text else ".", trouble.text.lower()
+    named = kind.lower() if status == 400 else f"{kind.lower()} {text}"
     money = any(word in named for word in _MONEY) or any(words in text for words in _NO_MONEY)
     if status in {401, 402, 403} or (money and status in {400, 429}):
         return _credentials(says, account, ticket, money=money and status != 401)
-    if status in {400, 413, 422} and not answer.is_page:
+    if status in {400, 413, 422} and not is_page:
         return _invalid(trouble, model, status, ticket)
-    if status >= 500 and not answer.is_page:
+    if status >= 500 and not is_page:
         return service_failed(trouble, ticket, status=status)
     if status == 429:
         what = f"{title} is asked too often{says}"

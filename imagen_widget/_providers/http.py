@@ -13,8 +13,8 @@ import socket
 import ssl
 import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Generic, TypeVar
@@ -138,11 +138,8 @@ class Http:
     ) -> Answer:
         """Make a call with the key and return the whole answer.
 
-        Args:
-            call: What to ask.
-            seconds: The deadline for everything together, also against a server that drips.
-            max_bytes: The largest body that is read.
-            silence_seconds: How long the server may say nothing.
+        `seconds` is the deadline for everything together, also against a server that drips;
+        `silence_seconds` is how long it may say nothing.
 
         Raises:
             NotSent: No connection was made.
@@ -154,7 +151,7 @@ class Http:
         traced = self._is_network and call.method == "POST"  # others may be sent at will
         try:
             with anyio.fail_after(seconds):
-                async with lanes.turn() as client:
+                async with lanes.lend() as client:
                     await exchange.run(
                         client,
                         self._signed(client, call, silence_seconds),
@@ -174,14 +171,10 @@ class Http:
     async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open an event stream with the key and give its chunks, if it begins within `seconds`.
 
-        Raises:
-            Full: There are as many streams as there may be.
-            NotSent: No connection was made.
-            Lost: The connection broke, or the answer is not an event stream.
-            InvalidRequest: The call is not for the configured address; nothing was sent.
+        It raises what `call` does, and `Full` if there are as many streams as there may be.
         """
         try:
-            with self._streams.lend() as client:
+            async with self._streams.lend(wait=False) as client:
                 with anyio.fail_after(seconds):
                     request = self._signed(client, call, _SILENCE_SECONDS)
                     response = await client.send(request, stream=True)
@@ -231,25 +224,19 @@ class Http:
     async def fetch(self, url: str, *, seconds: float) -> Answer:
         """Fetch a picture without key, cookies or content coding; redirects are checked hop by hop.
 
-        Raises:
-            QueueError: The address is not allowed: not https, or not a public host.
-            NotSent: No connection was made.
-            Lost: The connection broke, the deadline passed, or the body is too large.
+        It raises what `call` does, and QueueError if the address is not allowed.
         """
         return await self._keyless(url, "image/*", seconds, _MAX_PICTURE_BYTES)
 
     async def read(self, url: str, *, seconds: float, max_bytes: int) -> Answer:
-        """Read a public document without key and cookies; redirects stay on the same site.
-
-        It raises what `fetch` does.
-        """
+        """Read a public document without key and cookies; redirects stay on the same site."""
         return await self._keyless(url, "application/json", seconds, max_bytes)
 
     async def _keyless(self, start: str, accept: str, seconds: float, max_bytes: int) -> Answer:
         url, peers = start, self._peers if accept == "image/*" else None
         try:
             with anyio.fail_after(seconds):
-                async with self._media.turn() as client:
+                async with self._media.lend() as client:
                     for _ in range(_MAX_HOPS + 1):
                         if peers is not None:
                             await peers.check_address(url)
@@ -365,38 +352,29 @@ class Lanes(Generic[T]):
         self.clients: list[T] = []
         self._busy: list[int] = []
 
-    @contextmanager
-    def lend(self) -> Iterator[T]:
-        """Lend a client to one call, or raise `Full` if there are as many as there may be."""
+    @asynccontextmanager
+    async def lend(self, *, wait: bool = True) -> AsyncIterator[T]:
+        """Lend a client to one call, as soon as one is free; or raise `Full` if it may not wait."""
         try:
             self._free.acquire_nowait()
         except anyio.WouldBlock:
-            raise Full from None
+            if not wait:
+                raise Full from None
+            await self._free.acquire()
         try:
-            with self._lane() as client:
-                yield client
+            # The first that is free, so that connections are used again.
+            free = (lane for lane, busy in enumerate(self._busy) if busy < self._width)
+            lane = next(free, len(self._busy))
+            if lane == len(self._busy):
+                self.clients.append(self._make())
+                self._busy.append(0)
+            self._busy[lane] += 1
+            try:
+                yield self.clients[lane]
+            finally:
+                self._busy[lane] -= 1
         finally:
             self._free.release()
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[T]:
-        """Lend a client to one call, as soon as one is free."""
-        async with self._free:
-            with self._lane() as client:
-                yield client
-
-    @contextmanager
-    def _lane(self) -> Iterator[T]:
-        # The first that is free, so that connections are used again.
-        lane = next((i for i, busy in enumerate(self._busy) if busy < self._width), len(self._busy))
-        if lane == len(self._busy):
-            self.clients.append(self._make())
-            self._busy.append(0)
-        self._busy[lane] += 1
-        try:
-            yield self.clients[lane]
-        finally:
-            self._busy[lane] -= 1
 
 
 def _client_maker(

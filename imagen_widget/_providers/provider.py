@@ -6,7 +6,6 @@ arrived or was refused for now. Everything else may be asked as often as the dea
 
 import email.utils
 import enum
-import importlib
 import json
 import math
 import random
@@ -248,8 +247,7 @@ class Provider(ABC):
         chance: Callable[[], float] = random.random,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = settings
-        self.transport = transport
+        self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
         self.budget = RetryBudget()
         self._submits = anyio.Semaphore(_MAX_SUBMITS, fast_acquire=True)
@@ -389,11 +387,7 @@ class Provider(ABC):
     ) -> Answer:
         """Send a paid request once, and again only if it surely never arrived or for a 429.
 
-        Args:
-            call: The request.
-            seconds: The deadline for everything.
-            max_seconds: How long one attempt may take.
-            silence_seconds: How long the server may say nothing.
+        One attempt may take `max_seconds`, and the server say nothing for `silence_seconds`.
 
         Raises:
             Lost: It may have arrived, and no whole answer came back.
@@ -410,7 +404,7 @@ class Provider(ABC):
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
                     raise failures.unreachable(self.settings.base_url, str(error)) from None
             else:
-                if not self._is_refused_for_now(answer):
+                if answer.status != 429 or not self._is_refused_for_now(answer):
                     return answer
                 refusals += 1
                 wait = retry_after(answer.headers, now=self.now()) or 2.0**refusals
@@ -443,10 +437,8 @@ class Provider(ABC):
 
     def _is_refused_for_now(self, answer: Answer) -> bool:
         """Return True if a rate limit refused a submit, so that it may be sent again."""
-        if answer.status != 429 or "x-fal-request-id" in answer.headers:
-            return False
         error = failures.failure(answer, model="", account=self.settings.account)
-        return type(error) is QueueError
+        return type(error) is QueueError and "x-fal-request-id" not in answer.headers
 
     def accepted(self, answer: Answer, *, model: str, ticket: Ticket | None = None) -> Answer:
         """Return the answer to a submit if it is 2xx.
@@ -578,12 +570,10 @@ def make_provider(settings: Settings, **options: Any) -> Provider:
     """
     name = settings.account.name
     if name in _BUILT_IN:
-        module, class_name = _BUILT_IN[name].split(":")
-        package = importlib.import_module(f"imagen_widget._providers.{module}")
-        built_in: Provider = getattr(package, class_name)(settings, **options)
-        return built_in
-    for point in metadata.entry_points(group=ENTRY_POINTS, name=name):
-        found = point.load()
+        points = [metadata.EntryPoint(name, f"imagen_widget._providers.{_BUILT_IN[name]}", "")]
+    else:
+        points = list(metadata.entry_points(group=ENTRY_POINTS, name=name))
+    for found in (point.load() for point in points):
         if isinstance(found, type) and issubclass(found, Provider):
             return found(settings, **options)
     raise InvalidRequest(

@@ -13,7 +13,6 @@ Nothing here does I/O. The rules, from fal's queue reference and from gateways s
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -55,7 +54,6 @@ _CANCELLED = frozenset({"CANCELLED", "CANCELED"})
 _FAILED = _CANCELLED | frozenset(
     {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
 )
-_UNKNOWN_JOB = frozenset({"NOT_FOUND"})
 
 _WRAPPERS = ("data", "response", "result", "output", "payload", "detail", "job", "task", "body")
 _IDS = (
@@ -67,6 +65,7 @@ _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _REQUEST_PATH = re.compile(
     rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
 )
+_ID_IN_ADDRESS = re.compile(r"/requests/([^/?#]*)")
 _IN_TEXT = re.compile(rb'"(?:request_id|task_id)"\s*:\s*"([^"\\]{1,300})"')
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
 _QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
@@ -94,22 +93,19 @@ _NO_JOB = re.compile(
 _AGAIN = frozenset({408, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class NoRoute:
+class NoRoute(NamedTuple):
     """The provider knows nothing at this address; `page` if it answered with a web page."""
 
     page: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Odd:
+class Odd(NamedTuple):
     """A status word that is not known; the job may run, or be done."""
 
     word: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hiccup:
+class Hiccup(NamedTuple):
     """An answer that says nothing about the job, and what it means if nothing else does.
 
     `lasting` if the same is to be expected again.
@@ -145,12 +141,6 @@ def result_call(ticket: Ticket, *, app: str | None = None) -> Call:
 def cancel_call(ticket: Ticket) -> Call:
     """Return the request to cancel."""
     return Call("PUT", ticket.base_url + ticket.get("cancel_path"))
-
-
-def app_path(model: str) -> str:
-    """Return `owner/alias` of a model's id; `workflows/` and `comfy/` put one more in front."""
-    parts = model.split("/")
-    return "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
 
 
 def auto_app(ticket: Ticket) -> str:
@@ -209,15 +199,13 @@ def read_broken_submit(answer: Answer, place: Place) -> Ticket | None:
 
 def _ticket(place: Place, request_id: str, addresses: dict[str, Any]) -> Ticket:
     """Return the ticket for a request id; addresses that are missing or odd are built."""
-    root = f"/{app_path(place.model)}/requests/{request_id}"
-    names = {"status": "/status", "response": "", "cancel": "/cancel"}
+    parts, base_url = place.model.split("/"), place.base_url
+    app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
     extra = []
-    for name, suffix in names.items():
-        given = rebase(addresses.get(f"{name}_url"), place.base_url, request_id, suffix)
-        extra.append((f"{name}_path", given or root + suffix))
-    return Ticket(
-        place.account.name, place.base_url, place.model, request_id, place.now, tuple(extra)
-    )
+    for name, suffix in (("status", "/status"), ("response", ""), ("cancel", "/cancel")):
+        given = rebase(addresses.get(f"{name}_url"), base_url, request_id, suffix)
+        extra.append((f"{name}_path", given or f"/{app}/requests/{request_id}{suffix}"))
+    return Ticket(place.account.name, base_url, place.model, request_id, place.now, tuple(extra))
 
 
 def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | None:
@@ -235,28 +223,21 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
     if path.startswith(f"{prefix}/"):  # whole segments: /fal does not begin /fal-ai
         path = path.removeprefix(prefix)
     found = _REQUEST_PATH.fullmatch(path)
-    if found is None or found[1] != request_id or not _QUERY.fullmatch(parts.query):
+    if found is None or found[1] != request_id or found[2] not in {suffix, suffix or "/response"}:
         return None
-    if any(set(segment) <= {"."} for segment in path.split("/")[1:]):
-        return None
-    if found[2] not in {suffix, "/response" if suffix == "" else suffix}:
-        return None
-    return with_query(path, parts.query)
+    return with_query(path, parts.query) if _QUERY.fullmatch(parts.query) else None
 
 
 def with_query(url: str, query: str) -> str:
     """Return the address with a query added to what it has."""
-    if not query:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{query}"
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
     for value, holder in _ids(body, answer):
-        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-        text = text.strip()
-        if REQUEST_ID.fullmatch(text):
+        text = str(value).strip()
+        if type(value) in {str, int} and REQUEST_ID.fullmatch(text):
             return text, holder
     return "", body
 
@@ -265,7 +246,10 @@ def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, 
     """Yield what may be the job's id, the likeliest first, each with the object that holds it."""
     holders = list(_holders(body))
     yield from ((holder.get(name), holder) for holder in holders for name in _IDS)
-    yield from ((_id_in(holder.get("response_url")), holder) for holder in holders)
+    for holder in holders:
+        address = holder.get("response_url")
+        if isinstance(address, str) and (inside := _ID_IN_ADDRESS.search(address)):
+            yield inside[1], holder
     yield from ((holder.get("id"), holder) for holder in reversed(holders))
     yield answer.headers.get("x-fal-request-id"), body
     if "code" in body or "success" in body:
@@ -274,11 +258,6 @@ def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, 
     if taken or not failures.reports_failure(body):
         told = body.get("result")  # words may stand there too
         yield told if _LIKE_AN_ID.fullmatch(str(told)) else None, body
-
-
-def _id_in(address: object) -> str:
-    inside = address.partition("/requests/")[2] if isinstance(address, str) else ""
-    return re.split(r"[/?#]", inside, maxsplit=1)[0]
 
 
 def _holders(body: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
@@ -324,7 +303,7 @@ def read_event(body: Any, base_url: str) -> WireEvent | Odd | None:
         return Queued(position if known else None)
     if word in _WORKING:
         return _running(_value_of(body, "logs"))
-    return Odd(word) if word and word not in _UNKNOWN_JOB else None
+    return Odd(word) if word and word != "NOT_FOUND" else None
 
 
 def status_word(body: dict[str, Any]) -> str:
@@ -352,17 +331,13 @@ def _pending_or_failing(
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
         return NoRoute()
     reason = trouble.text or f"HTTP {answer.status}"
-    failing = answer.status >= 500 and not (stored and _is_stored(answer, trouble))
-    if failing or answer.status in _AGAIN:
+    # A 5xx may be the job's own end, given back by the queue, and not a gateway's.
+    traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
+    is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
+    if answer.status in _AGAIN or (answer.status >= 500 and not (stored and is_own)):
         return Hiccup(reason)
     error = failures.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Hiccup(reason, error)
-
-
-def _is_stored(answer: Answer, trouble: failures.Trouble) -> bool:
-    """Return True if a 5xx is the job's own end, given back by the queue, not a gateway's."""
-    traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
-    return traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
 
 
 def _said_trouble(body: dict[str, Any], word: str) -> str | None:
@@ -457,10 +432,8 @@ def read_result(
         return NoRoute(page=True)
     body = answer.mapping or {}
     event, word = read_event(body, ticket.base_url), status_word(body)
-    if isinstance(event, Odd):
-        return Running()
-    if isinstance(event, Queued | Running):
-        return event
+    if isinstance(event, Queued | Running | Odd):
+        return Running() if isinstance(event, Odd) else event
     if word in _CANCELLED:
         raise failures.cancelled(ticket)
     if word in _FAILED or failures.reports_failure(body):
