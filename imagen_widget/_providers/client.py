@@ -82,15 +82,9 @@ class ImagenClient:
         answer = await self.provider.submit(request, seconds=self._seconds(timeout))
         if isinstance(answer, Ticket):
             return answer
-        settings = self.settings
-        return Ticket(
-            settings.account.name,
-            settings.base_url,
-            request.model,
-            answer.request_id,
-            created=time.time(),
-            finished=answer,
-        )
+        name, base_url = self.settings.account.name, self.settings.base_url
+        now, request_id = time.time(), answer.request_id
+        return Ticket(name, base_url, request.model, request_id, created=now, finished=answer)
 
     async def watch(
         self,
@@ -103,12 +97,8 @@ class ImagenClient:
     ) -> Done:
         """Return how the job ended, well or not; report each change on the way.
 
-        Args:
-            ticket: The job.
-            on_event: Called with `Queued`, `Running` (only new log lines) and `Done`.
-            timeout: Seconds to wait at the most; the settings' own if None.
-            service_times: Seconds that earlier jobs of this model took, to ask when it is likely.
-            expired: Whether it is known that the provider no longer has jobs of that age.
+        `on_event` is called with `Queued`, `Running` (only new log lines) and `Done`; the others
+        are as for `Provider.watch`, with the settings' own `timeout` if None.
 
         Raises:
             QueueTimeout: The job goes on at the provider; the error has the ticket.

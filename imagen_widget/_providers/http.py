@@ -96,6 +96,9 @@ class Http:
         key: The key, or None.
         transport: Stands in for the network, for the demo and for tests.
         media_hosts: From where pictures may come, as `PeerRule` takes it.
+
+    Raises:
+        ImagenError: The environment names a proxy or a certificate file that cannot be used.
     """
 
     def __init__(
@@ -109,16 +112,35 @@ class Http:
     ) -> None:
         self._base = httpx.URL(base_url)
         self._scheme, self._key = scheme, key
-        self._is_network = transport is None
+        self._transport, self._is_network = transport, transport is None
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
-        make = _client_maker(transport)
-        kept = partial(make, kept=_LANE_WIDTH)
-        self._submits = Lanes(partial(make, kept=0), width=_MAX_STREAMS, max_calls=_MAX_STREAMS)
+        self._tls: ssl.SSLContext | bool = True
+        if self._is_network:
+            check_network_environment()
+            self._tls = httpx.create_ssl_context()  # made once: it is slow
+        unkept, kept = partial(self._client, 0), partial(self._client, _LANE_WIDTH)
+        self._submits = Lanes(unkept, width=_MAX_STREAMS, max_calls=_MAX_STREAMS)
         self._polls = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_POLLS)
         self._media = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_DOWNLOADS)
         self._streams = Lanes(kept, width=_LANE_WIDTH, max_calls=_max_streams())
         if key is not None:
             mask_logs(key, _LOGGERS)
+
+    def _client(self, kept: int) -> httpx.AsyncClient:
+        """Return a client that keeps so many connections."""
+        return httpx.AsyncClient(
+            transport=self._transport,
+            verify=self._tls,
+            follow_redirects=False,
+            # What goes to this machine in cleartext must not pass through a proxy elsewhere.
+            mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            headers={"user-agent": "imagen_widget", "accept-encoding": "identity"},
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=kept, keepalive_expiry=30.0
+            ),
+            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -146,24 +168,18 @@ class Http:
             Lost: The connection broke, the deadline passed, or the body is too large.
             InvalidRequest: The call is not for the configured address; nothing was sent.
         """
-        exchange = _Exchange()
-        lanes = self._submits if call.method == "POST" else self._polls
-        traced = self._is_network and call.method == "POST"  # others may be sent at will
+        is_submit = call.method == "POST"  # others may be sent as often as needed
+        exchange = _Exchange(max_bytes, traced=is_submit and self._is_network)
         try:
             with anyio.fail_after(seconds):
-                async with lanes.lend() as client:
-                    await exchange.run(
-                        client,
-                        self._signed(client, call, silence_seconds),
-                        max_bytes,
-                        traced=traced,
-                    )
-                return await exchange.answer(max_bytes, self._key)
+                async with (self._submits if is_submit else self._polls).lend() as client:
+                    await exchange.run(client, self._signed(client, call, silence_seconds))
+                return await exchange.answer(self._key)
         except _TROUBLES as error:
             failed = _named(error, seconds, sent=exchange.sent)
         if isinstance(failed, Lost) and exchange.response is not None:
             del exchange.body[_MAX_PART_BYTES:]
-            failed.part = exchange.read(self._key)
+            failed.part = exchange.read(self._key, whole=False)
         del exchange  # as httpx's errors, it holds the request, and that the key
         raise failed
 
@@ -242,10 +258,10 @@ class Http:
                             await peers.check_address(url)
                         elif not is_same_site(start, url):
                             raise QueueError("The document's address leads to another site.")
-                        exchange = _Exchange()
+                        exchange = _Exchange(max_bytes, peers=peers)
                         request = client.build_request("GET", url, headers={"accept": accept})
-                        await exchange.run(client, request, max_bytes, peers=peers)
-                        answer = await exchange.answer(max_bytes)
+                        await exchange.run(client, request)
+                        answer = await exchange.answer()
                         target = answer.headers.get("location")
                         if not (300 <= answer.status < 400 and target):
                             return answer
@@ -265,36 +281,31 @@ def app_transport(app: Any) -> httpx.AsyncBaseTransport:
 
 
 class _Exchange:
-    """One request on its way: whether it was sent, and what has come back."""
+    """One request on its way: whether it was sent, if that is `traced`, and what came back."""
 
-    def __init__(self) -> None:
-        self.sent = True
+    def __init__(
+        self, max_bytes: int, *, traced: bool = False, peers: "PeerRule | None" = None
+    ) -> None:
+        self._max_bytes, self._traced, self._peers = max_bytes, traced, peers
+        self.sent = not traced
         self.response: httpx.Response | None = None
         self.body = bytearray()
 
-    async def run(
-        self,
-        client: httpx.AsyncClient,
-        request: httpx.Request,
-        max_bytes: int,
-        *,
-        traced: bool = False,
-        peers: "PeerRule | None" = None,
-    ) -> None:
-        """Send the request and read the body; `traced` to know whether it was sent at all."""
-        if traced:
-            self.sent, request.extensions["trace"] = False, self._trace
+    async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
+        """Send the request and read the body as it is sent, up to its limit."""
+        if self._traced:
+            request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
         try:
-            if peers is not None:
+            if self._peers is not None:
                 stream = response.extensions.get("network_stream")
                 peer = None if stream is None else stream.get_extra_info("server_addr")
-                peers.check_connected(peer, str(request.url))
+                self._peers.check_connected(peer, str(request.url))
             async for piece in response.aiter_raw():  # decoders hand over 67 MB at a time
                 self.body += piece
-                if len(self.body) > max_bytes:
+                if len(self.body) > self._max_bytes:
                     del self.body[_MAX_PART_BYTES:]  # at once: a traceback may hold it for a while
-                    raise Lost(_too_large(max_bytes))
+                    raise Lost(_too_large(self._max_bytes))
         finally:
             await response.aclose()
 
@@ -304,19 +315,19 @@ class _Exchange:
             method = getattr(info.get("request"), "method", b"")
             self.sent = self.sent or method != b"CONNECT"  # which only speaks to the proxy
 
-    async def answer(self, max_bytes: int, key: Secret | None = None) -> Answer:
-        """Return the whole answer, unpacked and without the key; a large one comes of a thread."""
+    async def answer(self, key: Secret | None = None) -> Answer:
+        """Return the answer without the key; a large one is unpacked and read in a thread."""
         if len(self.body) <= _LARGE_BODY_BYTES:
-            return self.read(key, max_bytes=max_bytes)
-        return await to_thread.run_sync(partial(self.read, key, max_bytes=max_bytes))
+            return self.read(key)
+        return await to_thread.run_sync(self.read, key)
 
-    def read(self, key: Secret | None, *, max_bytes: int = 0) -> Answer:
-        """Return what came back; `max_bytes` if it is whole, and so can be unpacked."""
+    def read(self, key: Secret | None, *, whole: bool = True) -> Answer:
+        """Return what came back; what is not whole cannot be unpacked."""
         assert self.response is not None
         headers = {name.lower(): value for name, value in self.response.headers.items()}
         body = bytes(self.body)
-        if max_bytes:
-            body = unpack(body, headers.get("content-encoding", ""), max_bytes=max_bytes)
+        if whole:
+            body = unpack(body, headers.get("content-encoding", ""), max_bytes=self._max_bytes)
         if key is None:
             return Answer(self.response.status_code, headers, body)
         values = key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
@@ -375,37 +386,6 @@ class Lanes(Generic[T]):
                 self._busy[lane] -= 1
         finally:
             self._free.release()
-
-
-def _client_maker(
-    transport: httpx.AsyncBaseTransport | None,
-) -> Callable[..., httpx.AsyncClient]:
-    """Return what makes clients that differ in how many connections they keep.
-
-    It raises ImagenError if the environment names a proxy or a certificate file that cannot be
-    used.
-    """
-    tls: ssl.SSLContext | bool = True
-    if transport is None:
-        check_network_environment()
-        tls = httpx.create_ssl_context()  # made once: it is slow
-
-    def make(*, kept: int) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=transport,
-            verify=tls,
-            follow_redirects=False,
-            # What goes to this machine in cleartext must not pass through a proxy elsewhere.
-            mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"user-agent": "imagen_widget", "accept-encoding": "identity"},
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=kept, keepalive_expiry=30.0
-            ),
-            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
-        )
-
-    return make
 
 
 def _max_streams() -> int:

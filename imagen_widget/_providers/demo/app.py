@@ -111,7 +111,7 @@ def read_id(request_id: str) -> Order | None:
         packed = base64.urlsafe_b64decode(request_id + "=" * (-len(request_id) % 4))
         data = zlib.decompressobj(zdict=_LIKELY).decompress(packed, _MAX_ORDER_BYTES)
         _, count, *numbers = _NUMBERS.unpack_from(data)
-        places = range(_NUMBERS.size, _NUMBERS.size + count * _DIGEST_BYTES, _INPUT_BYTES)
+        places = range(_NUMBERS.size, _NUMBERS.size + count * _DIGEST_BYTES, _DIGEST_BYTES)
         inputs = [data[place : place + _DIGEST_BYTES].hex() for place in places]
         return Order._make((*numbers, inputs, *json.loads(data[places.stop :])))
     except (zlib.error, struct.error, ValueError, TypeError):

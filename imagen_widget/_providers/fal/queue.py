@@ -165,8 +165,8 @@ class Fal(Provider):
         """Return the models that fal's public search finds; it sends no key."""
         answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
         found = (answer.mapping or {}).get("models") if answer is not None else None
-        records = [r for r in found if isinstance(r, dict)] if isinstance(found, list) else []
-        return [model for record in records if (model := _listed(record)) is not None]
+        listed = map(_listed, found if isinstance(found, list) else [])
+        return [model for model in listed if model is not None]
 
     async def _read(self, url: str) -> Answer | None:
         """Read a public document; None if it cannot be had in time."""
@@ -177,8 +177,6 @@ class Fal(Provider):
         except (NotSent, Lost, ImagenError):
             return None
         return answer if answer.ok else None
-
-    # ------------------------------------------------------------------------------- the inputs
 
     async def encode(self, picture: Input) -> str:
         """Return a `data:` address, or if that is allowed the address of an upload to fal."""
@@ -315,8 +313,8 @@ class _Job:
     ) -> None:
         self._queue, self._ticket, self._seconds = queue, ticket, seconds
         self._account = queue.settings.account
-        self._began = queue.clock()
-        self._end = self._began + seconds
+        began = queue.clock()
+        self._end = began + seconds
         self._pace = PollPace.learn(
             service_times,
             guess=queue.usual_seconds(ticket.endpoint),
@@ -329,9 +327,9 @@ class _Job:
         self._lines = self._hiccups = self._misses = 0
         self._streams, self._with_logs, self._missing = queue.can.streams, True, False
         self._by_result = self._result_next = False
-        usual = 2 * self._pace.usual
-        self._silence = min(max(usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
-        self._ask_anyway_at = self._began + min(self._pace.usual, _ASK_ANYWAY_SECONDS)
+        usual = self._pace.usual
+        self._silence = min(max(2 * usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
+        self._ask_anyway_at = began + min(usual, _ASK_ANYWAY_SECONDS)
         self._app: str | None = None
         self._apps = [wire.auto_app(ticket)] if queue.knows_auto else []
 
@@ -425,22 +423,18 @@ class _Job:
             asked = await self._ask_result()
             self._by_result = isinstance(asked, Queued | Running)
             return asked
-        if isinstance(found, wire.Odd):
-            return await self._ask_anyway()
+        if isinstance(found, wire.Odd):  # now and then the result is asked
+            if self._queue.clock() < self._ask_anyway_at:
+                return Running()
+            self._ask_anyway_at = self._queue.clock() + _ASK_ANYWAY_EACH_SECONDS
+            asked = await self._ask_result()
+            return asked if isinstance(asked, WireEvent) else Running()
         if not isinstance(found, wire.Hiccup):
             return found
         self._result_next = True  # the status says nothing of use
         if found.error is None and not found.lasting:
             return found
         return await self._ask_result()  # not even a refused key there says anything of the job
-
-    async def _ask_anyway(self) -> WireEvent:
-        """Ask for the result now and then while the status has a word that is not known."""
-        if self._queue.clock() < self._ask_anyway_at:
-            return Running()
-        self._ask_anyway_at = self._queue.clock() + _ASK_ANYWAY_EACH_SECONDS
-        asked = await self._ask_result()
-        return asked if isinstance(asked, Queued | Running | Done) else Running()
 
     async def _ask_result(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
         """Ask for the result once; errors that are raised here are the job's end."""
@@ -562,8 +556,9 @@ class _Job:
         )
 
 
-def _listed(record: dict[str, Any]) -> Model | None:
-    """Return the model that an entry of fal's list means."""
+def _listed(record: Any) -> Model | None:
+    """Return the model that an entry of fal's list means; None if it means none."""
+    record = record if isinstance(record, dict) else {}
     model_id, data = record.get("endpoint_id"), record.get("metadata")
     if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:
         return None
