@@ -9,7 +9,7 @@ surely is a picture, before it counts as not understood.
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -264,9 +264,11 @@ def search_pictures(answer: Answer, base_url: str) -> Found | None:
 def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
     """Return what a finished job brought, with what its answer says besides the pictures."""
 
-    def first(name: str, read: Any) -> Any:
-        values = (read(around.get(name)) for around in found.around)
-        return next((value for value in values if value is not None), None)
+    def first(name: str, read: Callable[[Any], Any]) -> Any:
+        for around in found.around:
+            if (value := read(around.get(name))) is not None:
+                return value
+        return None
 
     return Finished(
         pictures=found.pictures,

@@ -50,7 +50,6 @@ _MAX_PICTURE_BYTES = 64 * 1024 * 1024
 _MAX_PART_BYTES = 64 * 1024  # of a broken answer, to look for the job's id in
 _LARGE_BODY_BYTES = 256 * 1024  # what is larger is unpacked and parsed beside the loop
 _UNPACKED_AT_ONCE_BYTES = 4096  # at the worst, a thousand times as much comes of it
-_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRAPPING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
@@ -424,20 +423,18 @@ def unpack(body: bytes, coding: str, *, max_bytes: int) -> bytes:
     Raises:
         Lost: The compression is broken, cut short, or unpacks to more than `max_bytes`.
     """
-    names = [name.strip().lower() for name in coding.split(",")]
-    for name in (*reversed(names), "gzip"):  # which some forget to name
-        if name in _PACKED and _looks_packed(body, name):
+    for name in (*reversed(coding.lower().split(",")), "gzip"):  # which some forget to name
+        is_deflate = name.strip() == "deflate"
+        if is_deflate:
+            packed = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
+        else:
+            packed = name.strip() in {"gzip", "x-gzip"} and body.startswith(b"\x1f\x8b")
+        if packed:
             body = _unpack_once(body, zlib.MAX_WBITS | 32, max_bytes)
-        elif name == "deflate" and body and sniff(body) is None and body[:1] not in b"{[<":
+        elif is_deflate and body and sniff(body) is None and body[:1] not in b"{[<":
             with suppress(Lost):  # some leave out its header
                 body = _unpack_once(body, -zlib.MAX_WBITS, max_bytes)
     return body
-
-
-def _looks_packed(body: bytes, name: str) -> bool:
-    if name == "deflate":
-        return len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-    return body.startswith(b"\x1f\x8b")
 
 
 def _unpack_once(body: bytes, wbits: int, max_bytes: int) -> bytes:
@@ -589,7 +586,7 @@ def is_same_site(url: str, target: str) -> bool:
 def _place(url: str) -> Place:
     """Return scheme, host and port; ValueError for what programs may read differently."""
     parts = urlsplit(url)
-    if not url.isprintable() or "\\" in url or any(c in parts.netloc for c in "@ %"):
+    if not url.isprintable() or "\\" in url or not set("@ %").isdisjoint(parts.netloc):
         raise ValueError
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").rstrip("."), port

@@ -236,6 +236,8 @@ class Provider(ABC):
 
     account: ClassVar[Account]
     can: ClassVar[Capabilities] = Capabilities()
+    max_submit_seconds: ClassVar[float] = math.inf  # for one attempt
+    max_silence_seconds: ClassVar[float] = math.inf  # of the server, before it answers a submit
 
     def __init__(
         self,
@@ -359,10 +361,12 @@ class Provider(ABC):
         model: str,
         seconds: float,
         content_type: str = "application/json",
+        named: Callable[[Answer], Ticket | None] = lambda _: None,
     ) -> Answer:
         """Send a paid request below the account's address once and return its 2xx answer.
 
-        `body` is bytes, or else sent as JSON.
+        `body` is bytes, or else sent as JSON. `named` returns the ticket that an answer names
+        although it failed or broke off, so that the job can be fetched all the same.
 
         Raises:
             SubmitUncertain: The request may have been accepted and billed.
@@ -370,24 +374,25 @@ class Provider(ABC):
         """
         if not isinstance(body, bytes):
             body = await to_thread.run_sync(answers.write_json, body)
+        account = self.settings.account
         call = Call("POST", self.settings.base_url + path, body, content_type=content_type)
         try:
-            answer = await self.send(call, seconds=seconds)
+            answer = await self._send(call, seconds)
         except Lost as error:
-            raise failures.uncertain(self.settings.account, str(error)) from None
-        return self.accepted(answer, model=model)
+            ticket = None if error.part is None else named(error.part)
+            raise failures.uncertain(account, str(error), ticket) from None
+        if answer.ok:
+            return answer
+        refusal, ticket = failures.failure(answer, model=model, account=account), named(answer)
+        clear = isinstance(refusal, ModelRetired | CredentialsError)  # also as 503 or 429
+        if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
+            said = failures.read_trouble(answer).text
+            reason = f"HTTP {answer.status}{said and f': {said}'}"
+            raise failures.uncertain(account, reason, ticket)
+        raise refusal
 
-    async def send(
-        self,
-        call: Call,
-        *,
-        seconds: float,
-        max_seconds: float = math.inf,
-        silence_seconds: float = math.inf,
-    ) -> Answer:
+    async def _send(self, call: Call, seconds: float) -> Answer:
         """Send a paid request once, and again only if it surely never arrived or for a 429.
-
-        One attempt may take `max_seconds`, and the server say nothing for `silence_seconds`.
 
         Raises:
             Lost: It may have arrived, and no whole answer came back.
@@ -395,9 +400,9 @@ class Provider(ABC):
         """
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
-            left = min(max(end - self.clock(), 0.0), max_seconds)
+            left = min(max(end - self.clock(), 0.0), self.max_submit_seconds)
             try:
-                answer = await self._send_once(call, left, min(silence_seconds, left))
+                answer = await self._send_once(call, left)
             except NotSent as error:
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
@@ -412,7 +417,7 @@ class Provider(ABC):
                     return answer
             await self.sleep(wait)
 
-    async def _send_once(self, call: Call, seconds: float, silence_seconds: float) -> Answer:
+    async def _send_once(self, call: Call, seconds: float) -> Answer:
         end = self.clock() + seconds
         try:
             with anyio.fail_after(seconds):
@@ -429,7 +434,7 @@ class Provider(ABC):
                     call,
                     seconds=left,
                     max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
-                    silence_seconds=silence_seconds,
+                    silence_seconds=min(self.max_silence_seconds, seconds),
                 )
         finally:
             self._submits.release()
@@ -439,24 +444,6 @@ class Provider(ABC):
         """Return True if a rate limit refused a submit, so that it may be sent again."""
         error = failures.failure(answer, model="", account=self.settings.account)
         return type(error) is QueueError and "x-fal-request-id" not in answer.headers
-
-    def accepted(self, answer: Answer, *, model: str, ticket: Ticket | None = None) -> Answer:
-        """Return the answer to a submit if it is 2xx.
-
-        Raises:
-            SubmitUncertain: It may have been accepted all the same; with `ticket`, if it names one.
-            ImagenError: It was refused; nothing is billed.
-        """
-        if answer.ok:
-            return answer
-        account = self.settings.account
-        error = failures.failure(answer, model=model, account=account)
-        clear = isinstance(error, ModelRetired | CredentialsError)  # also as 503 or 429
-        if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
-            said = failures.read_trouble(answer).text
-            reason = f"HTTP {answer.status}{said and f': {said}'}"
-            raise failures.uncertain(account, reason, ticket)
-        raise error
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
@@ -547,9 +534,11 @@ class Provider(ABC):
 
     async def body(self, request: ImageRequest) -> bytes:
         """Return the request as JSON, with each input picture as it goes out."""
-        placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
-        found = _replaced(request.arguments(), placed)
-        return await to_thread.run_sync(answers.write_json, found)
+        arguments = request.arguments()
+        if request.inputs:
+            placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
+            arguments = _replaced(arguments, placed)
+        return await to_thread.run_sync(answers.write_json, arguments)
 
 
 def _replaced(value: Any, placed: dict[str, str]) -> Any:

@@ -9,7 +9,7 @@ is asked for until the deadline, and stays resumable.
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -21,7 +21,6 @@ from imagen_widget._providers import failures
 from imagen_widget._providers.answers import (
     MAX_RESULT_BYTES,
     Answer,
-    Call,
     Finished,
     Full,
     Lost,
@@ -47,10 +46,8 @@ if TYPE_CHECKING:
 
 MAX_POLL_SECONDS = 2.0
 
-_SUBMIT_SECONDS = 120.0
 _CANCEL_SECONDS = 5.0
 _CALL_SECONDS = 30.0
-_SUBMIT_SILENCE_SECONDS = 60.0  # some gateways answer with the pictures, and draw meanwhile
 _MAX_SILENCE_SECONDS = 20.0
 _MIN_SILENCE_SECONDS = 1.0
 _LEAVE_SECONDS = 0.25  # for a stream to end by itself, so that its connection is kept
@@ -81,6 +78,8 @@ class Fal(Provider):
     """fal's queue, at fal itself."""
 
     can = Capabilities(streams=True)
+    max_submit_seconds = 120.0
+    max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
     shortest_poll_seconds = 0.1
     knows_auto = False  # whether any request is found under the app `auto`
     has_storage = True  # whether the key is one of fal's, and so opens its storage
@@ -106,18 +105,9 @@ class Fal(Provider):
                 body = await self.body(request)
         except TimeoutError:
             raise failures.unreachable(place.base_url, "the pictures took all the time") from None
-        call = Call("POST", f"{place.base_url}/{model}", body)
-        try:
-            answer = await self.send(
-                call,
-                seconds=end - self.clock(),
-                max_seconds=_SUBMIT_SECONDS,
-                silence_seconds=_SUBMIT_SILENCE_SECONDS,
-            )
-        except Lost as error:
-            named = None if error.part is None else wire.read_broken_submit(error.part, place)
-            raise failures.uncertain(place.account, str(error), named) from None
-        self.accepted(answer, model=model, ticket=wire.read_broken_submit(answer, place))
+        named = partial(wire.read_broken_submit, place=place)
+        left = end - self.clock()
+        answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
         return wire.read_submit(answer, place)
 
     # ------------------------------------------------------------------------- watch and result

@@ -236,8 +236,7 @@ def with_query(url: str, query: str) -> str:
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
     for value, holder in _ids(body, answer):
-        text = str(value).strip()
-        if type(value) in {str, int} and REQUEST_ID.fullmatch(text):
+        if type(value) in {str, int} and REQUEST_ID.fullmatch(text := str(value).strip()):
             return text, holder
     return "", body
 
@@ -245,7 +244,9 @@ def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, An
 def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield what may be the job's id, the likeliest first, each with the object that holds it."""
     holders = list(_holders(body))
-    yield from ((holder.get(name), holder) for holder in holders for name in _IDS)
+    for holder in holders:
+        for name in _IDS:
+            yield holder.get(name), holder
     for holder in holders:
         address = holder.get("response_url")
         if isinstance(address, str) and (inside := _ID_IN_ADDRESS.search(address)):
@@ -311,11 +312,16 @@ def status_word(body: dict[str, Any]) -> str:
 
     Of several, as an envelope has them, what is pending counts first, then what has failed.
     """
-    values = (next((h[n] for n in _STATES if n in h), None) for h in _holders(body))
-    texts = (value.strip().upper() for value in values if isinstance(value, str))
-    words = [re.sub(r"[\s-]+", "_", text) for text in texts]
-    ranked = [word for kind in (_PENDING, _FAILED, _FINISHED) for word in words if word in kind]
-    return next(iter(ranked), one_line(words[0], limit=40) if words else "")
+    words = []
+    for holder in _holders(body):
+        value = next((holder[name] for name in _STATES if name in holder), None)
+        if isinstance(value, str):
+            words.append(re.sub(r"[\s-]+", "_", value.strip().upper()))
+    for kind in (_PENDING, _FAILED, _FINISHED):
+        known = [word for word in words if word in kind]
+        if known:
+            return known[0]
+    return one_line(words[0], limit=40) if words else ""
 
 
 def _pending_or_failing(
