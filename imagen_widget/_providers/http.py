@@ -248,16 +248,17 @@ class Http:
         return await self._keyless(url, "application/json", seconds, max_bytes)
 
     async def _keyless(self, start: str, accept: str, seconds: float, max_bytes: int) -> Answer:
-        url, peers = start, self._peers if accept == "image/*" else None
+        url, is_picture = start, accept == "image/*"
         try:
             with anyio.fail_after(seconds):
                 async with self._media.lend() as client:
                     for _ in range(_MAX_HOPS + 1):
-                        if peers is not None:
-                            await peers.check_address(url)
+                        if is_picture:
+                            await self._peers.check_address(url)
                         elif not is_same_site(start, url):
                             raise QueueError("The document's address leads to another site.")
-                        exchange = _Exchange(max_bytes, peers=peers)
+                        check = partial(self._peers.check_connected, url=url)
+                        exchange = _Exchange(max_bytes, check=check if is_picture else None)
                         request = client.build_request("GET", url, headers={"accept": accept})
                         await exchange.run(client, request)
                         answer = await exchange.answer()
@@ -280,12 +281,15 @@ def app_transport(app: Any) -> httpx.AsyncBaseTransport:
 
 
 class _Exchange:
-    """One request on its way: whether it was sent, if that is `traced`, and what came back."""
+    """One request on its way: whether it was sent, if that is `traced`, and what came back.
+
+    `check` gets the connected address of a picture before its body is read.
+    """
 
     def __init__(
-        self, max_bytes: int, *, traced: bool = False, peers: "PeerRule | None" = None
+        self, max_bytes: int, *, traced: bool = False, check: Callable[[object], None] | None = None
     ) -> None:
-        self._max_bytes, self._traced, self._peers = max_bytes, traced, peers
+        self._max_bytes, self._traced, self._check = max_bytes, traced, check
         self.sent = not traced
         self.response: httpx.Response | None = None
         self.body = bytearray()
@@ -296,10 +300,9 @@ class _Exchange:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
         try:
-            if self._peers is not None:
+            if self._check is not None:
                 stream = response.extensions.get("network_stream")
-                peer = None if stream is None else stream.get_extra_info("server_addr")
-                self._peers.check_connected(peer, str(request.url))
+                self._check(None if stream is None else stream.get_extra_info("server_addr"))
             async for piece in response.aiter_raw():  # decoders hand over 67 MB at a time
                 self.body += piece
                 if len(self.body) > self._max_bytes:
@@ -327,12 +330,11 @@ class _Exchange:
         body = bytes(self.body)
         if whole:
             body = unpack(body, headers.get("content-encoding", ""), max_bytes=self._max_bytes)
-        if key is None:
-            return Answer(self.response.status_code, headers, body)
-        values = key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
-        headers = dict(zip(headers, values, strict=False))
-        answer = Answer(self.response.status_code, headers, key.blank_out(body))
-        if len(body) > _LARGE_BODY_BYTES:
+        if key is not None:
+            values = key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
+            headers, body = dict(zip(headers, values, strict=False)), key.blank_out(body)
+        answer = Answer(self.response.status_code, headers, body)
+        if self._check is None and len(body) > _LARGE_BODY_BYTES:
             _ = answer.json  # kept for those who ask on the loop
         return answer
 
