@@ -43,7 +43,7 @@ _BUILT_IN = {
     "kkiai": "fal.queue:Gateway",
     "fal": "fal.queue:Fal",
     "demo": "fal.queue:Demo",
-    "openai": "openai.client:OpenAI",
+    "openai": "openai:OpenAI",
 }
 _MAX_SUBMITS = 20  # at a time
 _MAX_CONNECTS = 3

@@ -190,7 +190,7 @@ class Gateway(Fal):
 
     @cached_property
     def _images(self) -> Provider:
-        from imagen_widget._providers.openai.client import OpenAI
+        from imagen_widget._providers.openai import OpenAI
 
         return OpenAI(
             self.settings,

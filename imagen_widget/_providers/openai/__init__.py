@@ -1,1 +1,0 @@
-"""OpenAI's image routes: one request that is answered with the pictures."""
