@@ -313,11 +313,11 @@ def _too_large(width: int, height: int) -> QueueError:
 # ------------------------------------------------------------------------------------- addresses
 
 
-def from_data_address(text: str) -> bytes | None:
+def from_data_address(text: str, *, flaws: bool = False) -> bytes | None:
     """Return the bytes of a `data:` address; None if it is not one, or holds none.
 
-    Line ends, missing padding and the url-safe alphabet are read as they are meant, and what is
-    not base64 is passed over: rather a flaw in the picture than no picture.
+    Line ends, missing padding and the url-safe alphabet are read as they are meant. With `flaws`
+    what is not base64 is passed over: rather a flaw in a picture that is paid for than no picture.
     """
     head = _DATA_ADDRESS.match(text)
     if head is None:
@@ -327,7 +327,9 @@ def from_data_address(text: str) -> bytes | None:
     except UnicodeError:
         return None
     if "base64" in head[0].lower():
-        data = _NOT_BASE64.sub(b"", data.rpartition(b",")[2].translate(_URL_SAFE))
-        data = data[: len(data) - (len(data) % 4 == 1)]
-        data = base64.b64decode(data + b"=" * (-len(data) % 4))
+        packed = data.rpartition(b",")[2].translate(_URL_SAFE, b" \t\r\n\v\f").rstrip(b"=")
+        clean = _NOT_BASE64.sub(b"", packed)
+        clean = clean[: len(clean) - (len(clean) % 4 == 1)]
+        sound = flaws or clean == packed
+        data = base64.b64decode(clean + b"=" * (-len(clean) % 4)) if sound else b""
     return data or None

@@ -480,7 +480,7 @@ def picture_bytes(body: bytes) -> bytes:
         return body
     text = bare.decode("ascii", "replace")
     address = text if kind is None else f"data:{kind};base64,{text}"
-    return _picture.from_data_address(address) or body
+    return _picture.from_data_address(address, flaws=True) or body
 
 
 def odd_picture(answer: Answer) -> str:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -476,7 +476,8 @@ class Provider(ABC):
             QueueError: The address is not allowed, does not answer in time, or gives no picture.
         """
         if url[:5].lower() == "data:":
-            inside = await to_thread.run_sync(_picture.from_data_address, url)
+            reading = partial(_picture.from_data_address, url, flaws=True)
+            inside = await to_thread.run_sync(reading)
             if inside is None:
                 raise QueueError(
                     "The picture inside the answer cannot be read.",
