@@ -30,25 +30,15 @@ R = TypeVar("R", covariant=True)
 
 @dataclass(frozen=True)
 class Provenance(Generic[R]):
-    """Where a picture came from.
-
-    Attributes:
-        request: The request that made it.
-        request_id: The provider's id of the job; "" if unknown.
-        provider: The provider's name; "" if unknown.
-        created: When it was made, in local time; `NEVER` if unknown.
-        index: Its place among the job's pictures, from 0.
-        seed: The seed; None if unknown.
-        id: The journal's id of the job; "" if unknown.
-    """
+    """Where a picture came from; a text is "" if unknown, the seed None, the time `NEVER`."""
 
     request: R
-    request_id: str
+    request_id: str  # the provider's id of the job
     provider: str
-    created: datetime
-    index: int = 0
+    created: datetime  # in local time
+    index: int = 0  # its place among the job's pictures
     seed: int | None = None
-    id: str = ""
+    id: str = ""  # the journal's id of the job
 
 
 @dataclass(frozen=True)
@@ -94,19 +84,16 @@ def file_stem(provenance: Provenance[Any]) -> str:
 def _slug(text: str, *, max_bytes: int) -> str:
     """Return the first words that fit, in lower case; part of one if that is too long."""
     lowered = unicodedata.normalize("NFC", text[: 10 * MAX_STEM_CHARACTERS].lower())
+    # Letters, digits and their marks may stand in a file name.
+    kept = (c if unicodedata.category(c)[0] in "LM" or c.isdecimal() else " " for c in lowered)
     slug = ""
-    for word in "".join(c if _is_for_names(c) else " " for c in lowered).split():
+    for word in "".join(kept).split():
         longer = f"{slug}-{word}".lstrip("-")
         if len(longer) > MAX_STEM_CHARACTERS or len(longer.encode()) > max_bytes:
             slug = slug or longer
             break
         slug = longer
     return slug[:MAX_STEM_CHARACTERS].encode()[:max_bytes].decode(errors="ignore")
-
-
-def _is_for_names(character: str) -> bool:
-    """Return True for what may stand in a file name: letters, digits and their marks."""
-    return unicodedata.category(character)[0] in "LM" or character.isdecimal()
 
 
 # ------------------------------------------------------------------------------------- writing

@@ -7,7 +7,7 @@ import gzip
 import logging
 import time
 import weakref
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagen_widget import ImagenClient, ImageRequest, errors
-from imagen_widget._providers import Answer, Call, answers, http, lanes, peers
+from imagen_widget._providers import Answer, Call, answers, http
 from imagen_widget._settings import Secret
 from tests.hostile.server import Received, Server, hold, response
 
@@ -451,19 +451,20 @@ async def test_a_redirect_without_a_target_is_an_answer() -> None:
     assert await net.fetch(PICTURE, seconds=5) == Answer(302)
 
 
-async def test_a_name_that_turns_out_to_be_inside_gives_no_byte() -> None:
+async def test_a_name_that_turns_out_to_be_inside_gives_no_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """DNS may say one thing before the connection and another for it."""
 
     async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(200, b"secret of the inside", kind="image/png"))
 
-    class Rebinding(peers.PeerRule):
-        async def check_address(self, url: str) -> None:
-            """Pass: the name looked public a moment ago."""
+    async def looked_public(*_: object) -> None:
+        """Pass: the name looked public a moment ago."""
 
+    monkeypatch.setattr(http.PeerRule, "check_address", looked_public)
     async with Server(answering) as server:
-        rule = Rebinding("https://gateway.example")
-        net = http.Http("https://gateway.example", scheme="Key", key=Secret(KEY), peers=rule)
+        net = http.Http("https://gateway.example", scheme="Key", key=Secret(KEY))
         with pytest.raises(errors.QueueError, match="not public"):
             await net.fetch(f"{server.url}/one.png", seconds=5)
         await net.close()
@@ -647,13 +648,13 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def _rule(base: str = BASE, *addresses: str, checks: bool = True) -> peers.PeerRule:
+def _rule(base: str = BASE, *addresses: str, checks: bool = True) -> http.PeerRule:
     async def resolve(host: str, port: int) -> list[str]:
         assert host
         assert port
         return list(addresses or [PUBLIC])
 
-    return peers.PeerRule(base, checks=checks, resolve=resolve)
+    return http.PeerRule(base, checks=checks, resolve=resolve)
 
 
 @pytest.mark.parametrize(
@@ -766,7 +767,7 @@ async def test_a_base_on_this_machine_opens_no_other(url: str) -> None:
     "url", ["https://a..b/x", f"https://{'a' * 70}.example/x", "https://ä-.-ö/x"]
 )
 async def test_a_host_that_is_no_name_fails_at_the_connection_only(url: str) -> None:
-    await peers.PeerRule(BASE).check_address(url)
+    await http.PeerRule(BASE).check_address(url)
 
 
 async def test_where_a_proxy_connects_names_are_left_to_it_but_numbers_are_not(
@@ -796,26 +797,26 @@ async def test_any_address_is_judged_in_our_words(url: str) -> None:
     "address", ["", "here", "1.2.3", "10.0.0.1", "fe80::1%eth0", "::", "2001::1"]
 )
 def test_what_is_not_surely_public_is_not(address: str) -> None:
-    assert not peers.is_public(address)
+    assert not http.is_public(address)
 
 
 def test_a_redirect_is_read_against_where_it_came_from() -> None:
-    assert peers.join("https://a.example/x/y", "../z") == "https://a.example/z"
-    assert peers.join("https://a.example/x", "//b.example/z") == "https://b.example/z"
+    assert http.join("https://a.example/x/y", "../z") == "https://a.example/z"
+    assert http.join("https://a.example/x", "//b.example/z") == "https://b.example/z"
     with pytest.raises(errors.QueueError, match="malformed"):
-        peers.join("https://a.example/x", "https://[")
+        http.join("https://a.example/x", "https://[")
 
 
 # -------------------------------------------------------------------------------------- the lanes
 
 
-Numbered = lanes.Lanes[int]
+Numbered = http.Lanes[int]
 
 
 @pytest.fixture
 def numbered() -> Numbered:
     """Lanes of two, at most five calls at a time; clients are numbers, in the order of making."""
-    return lanes.Lanes(count().__next__, width=2, max_calls=5)
+    return http.Lanes(count().__next__, width=2, max_calls=5)
 
 
 async def test_no_client_is_made_before_it_is_needed(numbered: Numbered) -> None:
@@ -825,45 +826,46 @@ async def test_no_client_is_made_before_it_is_needed(numbered: Numbered) -> None
 async def test_no_client_has_more_calls_at_a_time_than_its_width(
     numbered: Numbered,
 ) -> None:
-    with ExitStack() as calls:
-        lent = [calls.enter_context(numbered.lend()) for _ in range(5)]
+    async with AsyncExitStack() as calls:
+        lent = [await calls.enter_async_context(numbered.lend()) for _ in range(5)]
 
     assert lent == [0, 0, 1, 1, 2]
 
 
 async def test_a_client_that_is_free_again_is_used_again(numbered: Numbered) -> None:
-    with ExitStack() as calls:
-        first = calls.enter_context(ExitStack())
-        first.enter_context(numbered.lend())
-        calls.enter_context(numbered.lend())
-        calls.enter_context(numbered.lend())
+    async with AsyncExitStack() as calls:
+        first = await calls.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(numbered.lend())
+        await calls.enter_async_context(numbered.lend())
+        await calls.enter_async_context(numbered.lend())
 
-        first.close()
+        await first.aclose()
 
-        assert calls.enter_context(numbered.lend()) == 0
+        assert await calls.enter_async_context(numbered.lend()) == 0
     assert numbered.clients == [0, 1]
 
 
 async def test_more_calls_than_there_may_be_are_refused_until_one_ends(
     numbered: Numbered,
 ) -> None:
-    with ExitStack() as calls:
-        first = calls.enter_context(ExitStack())
-        first.enter_context(numbered.lend())
+    async with AsyncExitStack() as calls:
+        first = await calls.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(numbered.lend())
         for _ in range(4):
-            calls.enter_context(numbered.lend())
+            await calls.enter_async_context(numbered.lend())
 
-        with pytest.raises(lanes.Full):
-            calls.enter_context(numbered.lend())
-        first.close()
+        with pytest.raises(answers.Full):
+            await calls.enter_async_context(numbered.lend(wait=False))
+        await first.aclose()
 
-        calls.enter_context(numbered.lend())
+        await calls.enter_async_context(numbered.lend())
 
 
 async def test_a_call_that_fails_gives_its_place_back(numbered: Numbered) -> None:
     for _ in range(6):
-        with pytest.raises(ZeroDivisionError), numbered.lend():
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            async with numbered.lend():
+                raise ZeroDivisionError
 
     assert numbered.clients == [0]
 
@@ -872,15 +874,14 @@ async def test_a_call_that_may_wait_is_served_when_another_ends(numbered: Number
     served = []
 
     async def call() -> None:
-        async with numbered.turn() as client:
+        async with numbered.lend() as client:
             served.append(client)
 
-    async with anyio.create_task_group() as group:
-        with ExitStack() as calls:
-            for _ in range(5):
-                calls.enter_context(numbered.lend())
-            group.start_soon(call)
-            await anyio.lowlevel.checkpoint()
-            assert served == []
+    async with anyio.create_task_group() as group, AsyncExitStack() as calls:
+        for _ in range(5):
+            await calls.enter_async_context(numbered.lend())
+        group.start_soon(call)
+        await anyio.lowlevel.checkpoint()
+        assert served == []
 
     assert served == [0]

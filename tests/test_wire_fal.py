@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagen_widget import Account, Done, LogLine, Queued, Running, Ticket
-from imagen_widget._providers import Answer, answers, failures, pacing, pictures
-from imagen_widget._providers.fal import wire
+from imagen_widget._providers import Answer, answers, failures, http, provider
+from imagen_widget._providers.fal import queue, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,10 +230,10 @@ def test_a_log_line_is_one_printable_line() -> None:
     ],
 )
 def test_only_addresses_count_as_pictures(body: object, urls: tuple[str, ...] | None) -> None:
-    found = pictures.find_pictures(body, BASE)
+    found = answers.find_pictures(body, BASE)
 
     if urls is None:
-        assert found is None or len(found.pictures) == pictures.MAX_PICTURES
+        assert found is None or len(found.pictures) == answers.MAX_PICTURES
     else:
         assert found is not None
         assert tuple(served.url for served in found.pictures) == urls
@@ -425,7 +425,7 @@ def test_what_is_sent_is_compact_utf8() -> None:
 )
 def test_a_bomb_and_a_broken_packing_are_refused(body: bytes, coding: str, reason: str) -> None:
     with pytest.raises(answers.Lost, match=reason):
-        answers.unpack(body, coding, max_bytes=1 << 20)
+        http.unpack(body, coding, max_bytes=1 << 20)
 
 
 # ------------------------------------------------------------------------------ when to ask again
@@ -443,7 +443,7 @@ CHANCES = st.floats(0, 1)
         ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
         ({"retry-after": "Thu, 24 Sep 2026 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Thu, 24 Sep 2026 11:00:00 GMT"}, 0.0),
-        ({"retry-after": "inf"}, pacing.MAX_RETRY_AFTER_SECONDS),
+        ({"retry-after": "inf"}, provider.MAX_RETRY_AFTER_SECONDS),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "Thu, 99 Sep 2026"}, None),
     ],
@@ -451,30 +451,30 @@ CHANCES = st.floats(0, 1)
 def test_retry_after_is_read_in_each_form_and_bounded(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert pacing.retry_after(headers, now=NOON) == seconds
+    assert provider.retry_after(headers, now=NOON) == seconds
 
 
 @given(st.text(max_size=40))
 def test_no_text_of_a_server_breaks_retry_after_or_its_bounds(text: str) -> None:
-    seconds = pacing.retry_after({"retry-after": text, "retry-after-ms": text}, now=NOON)
+    seconds = provider.retry_after({"retry-after": text, "retry-after-ms": text}, now=NOON)
 
-    assert seconds is None or 0 <= seconds <= pacing.MAX_RETRY_AFTER_SECONDS
+    assert seconds is None or 0 <= seconds <= provider.MAX_RETRY_AFTER_SECONDS
 
 
 @given(st.integers(0, 10_000), CHANCES)
 def test_a_backoff_is_never_nothing_and_never_long(attempt: int, chance: float) -> None:
-    assert 0.1 < pacing.backoff(attempt, chance=chance) <= 8.0
+    assert 0.1 < provider.RetryBudget().delay(attempt, chance=chance) <= 8.0
 
 
 def test_an_empty_budget_slows_every_retry_down_and_successes_fill_it_again() -> None:
-    budget = pacing.RetryBudget(tokens=10.0, cost=5.0)
+    budget = provider.RetryBudget()
 
-    empty = [budget.delay(0, chance=0.0) for _ in range(3)]
+    empty = [budget.delay(0, chance=0.0) for _ in range(13)]
     for _ in range(100):
         budget.succeeded()
-    full = [budget.delay(0, chance=0.0) for _ in range(3)]
+    full = [budget.delay(0, chance=0.0) for _ in range(13)]
 
-    assert empty == full == [0.125, 0.125, 8.0]
+    assert empty == full == [0.125] * 12 + [8.0]
 
 
 def simulate(wait: Callable[[float], float], service: Callable[[], float]) -> tuple[float, float]:
@@ -500,12 +500,12 @@ def simulate(wait: Callable[[float], float], service: Callable[[], float]) -> tu
 def test_a_wait_keeps_its_bounds_whatever_is_known(
     times: list[float], shortest: float, running: float | None, chance: float, jobs: int
 ) -> None:
-    pace = pacing.PollPace.learn(times, guess=8.0, shortest=shortest)
+    pace = queue.PollPace.learn(times, guess=8.0, shortest=shortest)
 
     seconds = pace.next_seconds(running, chance=chance, jobs=jobs)
 
     assert seconds >= shortest * 0.9
-    assert seconds <= max(pacing.MAX_POLL_SECONDS, 2 * shortest) * 1.1
+    assert seconds <= max(queue.MAX_POLL_SECONDS, 2 * shortest) * 1.1
 
 
 @pytest.mark.parametrize(
@@ -525,7 +525,7 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
     def service() -> float:
         return median * chance.lognormvariate(0, sigma)
 
-    pace = pacing.PollPace.learn([service() for _ in range(60)], guess=8.0, shortest=shortest)
+    pace = queue.PollPace.learn([service() for _ in range(60)], guess=8.0, shortest=shortest)
     theirs = simulate(lambda _: 0.1, service)
     ours = simulate(lambda t: pace.next_seconds(t, chance=chance.random()), service)
 
@@ -534,7 +534,7 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
 
 
 def test_a_late_job_is_asked_for_ever_less_often_and_each_of_many_too() -> None:
-    pace = pacing.PollPace.learn([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
+    pace = queue.PollPace.learn([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
 
     late = [pace.next_seconds(t, chance=0.5) for t in (8, 12, 20, 40, 80)]
     many = [pace.next_seconds(4.8, chance=0.5, jobs=jobs) for jobs in (25, 100, 1000)]

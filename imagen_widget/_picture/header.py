@@ -1,30 +1,28 @@
 """A picture's type, pixel size and wholeness, read from its bytes without a decoder.
 
-Nothing here does I/O and nothing raises. Decoders trust what a header claims and take memory for
-it; this does not. Bytes behind a picture's end are no fault: servers append newlines and trailers.
+Nothing here does I/O, and `sniff` and `inspect` never raise. Decoders trust what a header claims
+and take memory for it; this does not. Bytes behind a picture's end are no fault: servers append
+newlines and trailers. The walks through PNG, JPEG, WebP and EXIF raise `MalformedError` for what
+is not built as its format says.
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from imagen_widget._picture.containers import (
-    EXIF_START,
-    PNG_START,
-    CutShortError,
-    MalformedError,
-    jpeg_segments,
-    orientation,
-    png_chunks,
-    riff_chunks,
-)
 
 UNREADABLE = "application/octet-stream"  # kept, but nothing here can say what it is
 SVG = "image/svg+xml"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+EXIF_START = b"Exif\x00\x00"
+JPEG_SCAN = 0xDA
 
 _JPEG_APP1 = 0xE1
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables
+_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
+_JPEG_END = 0xD9
 _WEBP_IMAGES = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
+_ORIENTATION = 0x0112
 _SIDEWAYS = range(5, 9)  # orientations that swap width and height
 _MAX_AVIF_HEADER_BYTES = 65_536
 _MAX_SVG_HEADER_BYTES = 16_384  # licences stand there
@@ -40,6 +38,14 @@ _BRANDS = {
     "image/avif": {b"avif", b"avis"},
     "image/heic": {b"heic", b"heix", b"hevc", b"mif1", b"msf1"},
 }
+
+
+class MalformedError(ValueError):
+    """Bytes are not built as their format says."""
+
+
+class CutShortError(MalformedError):
+    """The end is missing."""
 
 
 @dataclass(slots=True)
@@ -110,7 +116,7 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
         facts.problem = "cut short"
     except MalformedError:
         facts.problem = "damaged"
-    turn = orientation(exif)
+    turn = _orientation(exif)
     facts.turned = turn != 1
     if turn in _SIDEWAYS:
         facts.width, facts.height = facts.height, facts.width
@@ -126,6 +132,23 @@ def _guess(data: bytes) -> str:
     return "JSON" if head.startswith((b"{", b"[")) else "of an unknown type"
 
 
+# ------------------------------------------------------------------------------------------- PNG
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's kind, and where its body begins and ends; up to IEND."""
+    position, kind = len(PNG_START), b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise CutShortError("png")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        start, end = position + 8, position + 8 + length
+        if end + 4 > len(data):
+            raise CutShortError("png")
+        yield kind, start, end
+        position = end + 4
+
+
 def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
     if data[12:16] != b"IHDR":
         raise MalformedError("png")
@@ -135,16 +158,35 @@ def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
         pixels |= kind == b"IDAT"
         if kind == b"eXIf":
             exif = data[start:end]
-        needed = not kind[0] & 0x20  # by decoders
-        if checksums and needed and zlib.crc32(view[start - 4 : end]) != _crc(data, end):
+        needed, crc = not kind[0] & 0x20, int.from_bytes(view[end : end + 4])  # by decoders
+        if checksums and needed and zlib.crc32(view[start - 4 : end]) != crc:
             raise MalformedError("png")
     if not pixels:
         raise MalformedError("png")
     return exif
 
 
-def _crc(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at : at + 4], "big")
+# ------------------------------------------------------------------------------------------ JPEG
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each segment's marker, and where it begins and ends; the last is the first scan's."""
+    position, marker = 2, 0
+    while marker != JPEG_SCAN:
+        if position + 4 > len(data):
+            raise CutShortError("jpeg")
+        if data[position] != 0xFF or data[position + 1] == _JPEG_END:
+            raise MalformedError("jpeg")
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        length = 0 if marker in _JPEG_ALONE else struct.unpack_from(">H", data, position + 2)[0]
+        end = position + 2 + length
+        if end > len(data):
+            raise CutShortError("jpeg")
+        yield marker, position, end
+        position = end
 
 
 def _read_jpeg(data: bytes, facts: PictureFacts) -> bytes:
@@ -159,27 +201,43 @@ def _read_jpeg(data: bytes, facts: PictureFacts) -> bytes:
     return exif
 
 
+# ---------------------------------------------------------------------------------- WebP and AVIF
+
+
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's kind, and where its body begins and ends."""
+    if len(data) < 12:
+        raise CutShortError("webp")
+    end = struct.unpack_from("<I", data, 4)[0] + 8
+    if end > len(data):
+        raise CutShortError("webp")
+    position = 12
+    while position + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, position)
+        start = position + 8
+        if start + length > end:
+            raise MalformedError("webp")
+        yield kind, start, start + length
+        position = start + length + length % 2
+
+
 def _read_webp(data: bytes, facts: PictureFacts) -> bytes:
-    facts.width, facts.height = _webp_size(data, data[12:16])
+    match data[12:16]:
+        case b"VP8X":
+            facts.width = int.from_bytes(data[24:27], "little") + 1
+            facts.height = int.from_bytes(data[27:30], "little") + 1
+        case b"VP8L" if data[20] == 0x2F:
+            (bits,) = struct.unpack_from("<I", data, 21)
+            facts.width, facts.height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 " if data[23:26] == b"\x9d\x01\x2a":
+            width, height = struct.unpack_from("<HH", data, 26)
+            facts.width, facts.height = width & 0x3FFF, height & 0x3FFF
+        case _:
+            raise MalformedError("webp")
     chunks = {kind: (start, end) for kind, start, end in riff_chunks(data)}
     if not _WEBP_IMAGES & chunks.keys():
         raise MalformedError("webp")
     return data[slice(*chunks.get(b"EXIF", (0, 0)))]
-
-
-def _webp_size(data: bytes, kind: bytes) -> tuple[int, int]:
-    match kind:
-        case b"VP8X":
-            width = int.from_bytes(data[24:27], "little") + 1
-            return width, int.from_bytes(data[27:30], "little") + 1
-        case b"VP8L" if data[20] == 0x2F:
-            (bits,) = struct.unpack_from("<I", data, 21)
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        case b"VP8 " if data[23:26] == b"\x9d\x01\x2a":
-            width, height = struct.unpack_from("<HH", data, 26)
-            return width & 0x3FFF, height & 0x3FFF
-        case _:
-            raise MalformedError("webp")
 
 
 def _read_avif(data: bytes, facts: PictureFacts) -> None:
@@ -198,3 +256,37 @@ def _read_avif(data: bytes, facts: PictureFacts) -> None:
         position += length
     if position > len(data) or not pixels:
         raise CutShortError("avif")
+
+
+# ------------------------------------------------------------------------------------------- EXIF
+
+
+def tiff_header(tiff: bytes) -> tuple[str, int]:
+    """Return the byte order of an EXIF block, and where its main table begins."""
+    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
+    if order is None or len(tiff) < 8:
+        raise MalformedError("exif")
+    return order, struct.unpack_from(order + "I", tiff, 4)[0]
+
+
+def tiff_table(tiff: bytes, order: str, offset: int) -> tuple[dict[int, bytes], int]:
+    """Return a table's entries by tag, 12 bytes each, and where the next table begins."""
+    try:
+        (count,) = struct.unpack_from(order + "H", tiff, offset)
+        end = offset + 2 + 12 * count
+        (following,) = struct.unpack_from(order + "I", tiff, end)
+    except struct.error:
+        raise MalformedError("exif") from None
+    entries = (tiff[at : at + 12] for at in range(offset + 2, end, 12))
+    return {struct.unpack_from(order + "H", entry)[0]: entry for entry in entries}, following
+
+
+def _orientation(exif: bytes) -> int:
+    """Return how the picture has to be turned, as its EXIF block says; 1 if not at all."""
+    tiff = exif.removeprefix(EXIF_START)
+    try:
+        order, at = tiff_header(tiff)
+        entry = tiff_table(tiff, order, at)[0].get(_ORIENTATION)
+    except MalformedError:
+        return 1
+    return 1 if entry is None else struct.unpack_from(order + "H", entry, 8)[0]

@@ -12,18 +12,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imagen_widget._picture.containers import (
+from imagen_widget._picture.header import (
     EXIF_START,
     JPEG_SCAN,
     PNG_START,
     MalformedError,
+    inspect,
     jpeg_segments,
     png_chunks,
     riff_chunks,
+    sniff,
     tiff_header,
     tiff_table,
 )
-from imagen_widget._picture.header import sniff
 
 _MAX_TEXT_BYTES = 2_000_000
 _PARAMETERS, _SETTINGS = b"parameters", b"imagen_widget"
@@ -32,6 +33,7 @@ _PNG_XMP, _PNG_MANIFEST = b"XML:com.adobe.xmp", b"caBX"
 
 _APP0, _APP1, _APP11 = 0xE0, 0xE1, 0xEB
 _XMP_START = b"http://ns.adobe.com/xap/1.0/\x00"
+_APP1_STARTS = (EXIF_START, _XMP_START)
 _MAX_SEGMENT_BYTES = 0xFFFF - 2
 
 _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA = 0x08, 0x04, 0x10
@@ -73,17 +75,14 @@ def is_signed(data: bytes) -> bool:
     match sniff(data):
         case "image/png":
             manifest = any(kind == _PNG_MANIFEST for kind, _, _ in png_chunks(data))
-            xmp = _png_xmp(data)
         case "image/jpeg":
             boxes = [data[a + 4 : b] for marker, a, b in jpeg_segments(data) if marker == _APP11]
             manifest = any(box.startswith(b"JP") and b"jumb" in box[:32] for box in boxes)
-            xmp = _jpeg_block(data, _XMP_START)
         case "image/webp":
-            chunks = _webp_chunks(data)
-            manifest, xmp = b"C2PA" in chunks, chunks.get(b"XMP ", b"")
+            manifest = any(kind == b"C2PA" for kind, _, _ in riff_chunks(data))
         case _:
             return False
-    return manifest or _XMP_REMOTE_MANIFEST in xmp
+    return manifest or _XMP_REMOTE_MANIFEST in _exif_and_xmp(data)[1]
 
 
 def write_texts(data: bytes, texts: Texts) -> tuple[bytes, bool]:
@@ -106,16 +105,10 @@ def write_texts(data: bytes, texts: Texts) -> tuple[bytes, bool]:
 def read_texts(data: bytes) -> Texts:
     """Return the texts that a picture holds; empty if it has none, or is malformed."""
     try:
-        match sniff(data):
-            case "image/png":
-                return _png_texts(data)
-            case "image/jpeg":
-                exif, xmp = (_jpeg_block(data, start) for start in (EXIF_START, _XMP_START))
-            case "image/webp":
-                chunks = _webp_chunks(data)
-                exif, xmp = chunks.get(b"EXIF", b""), chunks.get(b"XMP ", b"")
-            case _:
-                return Texts()
+        if sniff(data) == "image/png":
+            notes = _png_notes(data, {_PARAMETERS, _SETTINGS})
+            return Texts(notes.get(_PARAMETERS, ""), notes.get(_SETTINGS, ""))
+        exif, xmp = _exif_and_xmp(data)
     except (MalformedError, IndexError, struct.error):
         return Texts()
     found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
@@ -123,16 +116,34 @@ def read_texts(data: bytes) -> Texts:
     return Texts(_comment_of(exif), settings)
 
 
+def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
+    """Return these two blocks of a file, where it keeps them: EXIF not in a PNG."""
+    found: dict[bytes, bytes] = {}
+    match sniff(data):
+        case "image/png":
+            return b"", _png_notes(data, {_PNG_XMP}).get(_PNG_XMP, "").encode()
+        case "image/jpeg":
+            for marker, at, end in jpeg_segments(data):
+                start = next((s for s in _APP1_STARTS if data.startswith(s, at + 4)), b"")
+                if marker == _APP1 and start:
+                    found.setdefault(start, data[at + 4 : end])
+            xmp = found.get(_XMP_START, b"").removeprefix(_XMP_START)
+            return found.get(EXIF_START, b""), xmp
+        case "image/webp":
+            found = {kind: data[start:end] for kind, start, end in riff_chunks(data)}
+    return found.get(b"EXIF", b""), found.get(b"XMP ", b"")
+
+
 # ----------------------------------------------------------------------------------------- PNG
 
 
 def _png_with(data: bytes, texts: Texts) -> Iterator[bytes]:
     ours = {_PARAMETERS, _SETTINGS, _PNG_XMP}
-    xmp = _xmp_with(_png_xmp(data), "").decode("utf-8", "replace")
+    xmp = _xmp_with(_exif_and_xmp(data)[1], "").decode("utf-8", "replace")
     end = len(PNG_START)
     yield PNG_START
     for kind, start, end in png_chunks(data):
-        if kind in _PNG_TEXTS and _keyword(data[start:end]) in ours:
+        if kind in _PNG_TEXTS and _keyword(data, start) in ours:
             continue
         yield data[start - 8 : end + 4]
         if kind == b"IHDR":
@@ -149,25 +160,19 @@ def _itxt(keyword: bytes, text: str) -> bytes:
     return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", checksum)
 
 
-def _png_texts(data: bytes) -> Texts:
+def _png_notes(data: bytes, keywords: set[bytes]) -> dict[bytes, str]:
+    """Return the first text under each of these keywords."""
     found: dict[bytes, str] = {}
     for kind, start, end in png_chunks(data):
-        if kind in _PNG_TEXTS and end - start <= _MAX_TEXT_BYTES:
-            body = data[start:end]
-            if (keyword := _keyword(body)) in {_PARAMETERS, _SETTINGS} - found.keys():
-                found[keyword] = _png_text(kind, body)
-    return Texts(found.get(_PARAMETERS, ""), found.get(_SETTINGS, ""))
+        keyword = _keyword(data, start) if kind in _PNG_TEXTS else b""
+        fits = keyword == _PNG_XMP or end - start <= _MAX_TEXT_BYTES
+        if keyword in keywords - found.keys() and fits:
+            found[keyword] = _png_text(kind, data[start:end])
+    return found
 
 
-def _png_xmp(data: bytes) -> bytes:
-    for kind, start, end in png_chunks(data):
-        if kind == b"iTXt" and _keyword(data[start:end]) == _PNG_XMP:
-            return _png_text(kind, data[start:end]).encode()
-    return b""
-
-
-def _keyword(body: bytes) -> bytes:
-    return body[:80].partition(b"\x00")[0]
+def _keyword(data: bytes, start: int) -> bytes:
+    return data[start : start + 80].partition(b"\x00")[0]
 
 
 def _png_text(kind: bytes, body: bytes) -> str:
@@ -194,7 +199,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def _jpeg_with(data: bytes, texts: Texts) -> Iterator[bytes]:
-    exif, xmp = (_jpeg_block(data, start) for start in (EXIF_START, _XMP_START))
+    exif, xmp = _exif_and_xmp(data)
     ours = [
         [_with_comment(exif, texts.parameters), exif],
         [_XMP_START + _xmp_with(xmp, text) for text in (texts.settings, "")] + [_XMP_START + xmp],
@@ -208,26 +213,14 @@ def _jpeg_with(data: bytes, texts: Texts) -> Iterator[bytes]:
             blocks = []
         if marker == JPEG_SCAN:
             yield data[start:]
-        elif not (marker == _APP1 and data.startswith((EXIF_START, _XMP_START), start + 4)):
+        elif not (marker == _APP1 and data.startswith(_APP1_STARTS, start + 4)):
             yield data[start:end]
-
-
-def _jpeg_block(data: bytes, start: bytes) -> bytes:
-    """Return the payload of the first APP1 segment that begins so: EXIF with its start, XMP not."""
-    for marker, at, end in jpeg_segments(data):
-        if marker == _APP1 and data.startswith(start, at + 4):
-            return data[at + 4 : end].removeprefix(_XMP_START)
-    return b""
-
-
-def _webp_chunks(data: bytes) -> dict[bytes, bytes]:
-    return {kind: data[start:end] for kind, start, end in riff_chunks(data)}
 
 
 def _webp_with(data: bytes, texts: Texts) -> Iterator[bytes]:
     chunks = [(kind, data[start:end]) for kind, start, end in riff_chunks(data)]
     old = dict(chunks)
-    header = old.get(b"VP8X") or _vp8x(*chunks[0])
+    header = old.get(b"VP8X") or _vp8x(data)
     header = bytes([header[0] | _WEBP_EXIF | _WEBP_XMP]) + header[1:]
     exif = _with_comment(old.get(b"EXIF", b""), texts.parameters).removeprefix(EXIF_START)
     xmp = _xmp_with(old.get(b"XMP ", b""), texts.settings)
@@ -240,17 +233,14 @@ def _webp_with(data: bytes, texts: Texts) -> Iterator[bytes]:
     yield data[struct.unpack_from("<I", data, 4)[0] + 8 :]
 
 
-def _vp8x(kind: bytes, body: bytes) -> bytes:
+def _vp8x(data: bytes) -> bytes:
     """Return the header that a plain WebP file lacks: flags, then the size less one."""
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", body, 1)
-        width, height, flags = bits & 0x3FFF, bits >> 14 & 0x3FFF, bits >> 28 & 1 and _WEBP_ALPHA
-    elif kind == b"VP8 ":
-        wide, high = struct.unpack_from("<HH", body, 6)
-        width, height, flags = (wide & 0x3FFF) - 1, (high & 0x3FFF) - 1, 0
-    else:
+    facts, is_lossless = inspect(data), data[12:16] == b"VP8L"
+    if facts.problem:
         raise MalformedError("webp")
-    return struct.pack("<IHBHB", flags, width, 0, height, 0)  # 14 bits of 24 suffice for both
+    flags = _WEBP_ALPHA if is_lossless and data[24] & 0x10 else 0
+    # 14 bits of 24 suffice for both.
+    return struct.pack("<IHBHB", flags, facts.width - 1, 0, facts.height - 1, 0)
 
 
 # ------------------------------------------------------------------------------- XMP and EXIF

@@ -5,37 +5,22 @@ its image routes, the demo in this process; others come by the entry point group
 `imagen_widget.providers`. httpx is imported when the first connection is made.
 """
 
-from imagen_widget._providers.answers import Answer, Call
+from imagen_widget._providers.answers import Answer, Call, Finished, Served
 from imagen_widget._providers.client import ImagenClient
-from imagen_widget._providers.provider import ENTRY_POINTS, Provider, make_provider
-from imagen_widget._providers.values import (
+from imagen_widget._providers.provider import (
+    ENTRY_POINTS,
     CancelAnswer,
     Capabilities,
     Done,
-    Finished,
     LogLine,
+    Provider,
     Queued,
     Running,
-    Served,
     Ticket,
     WireEvent,
+    make_provider,
 )
 
-__all__ = [
-    "ENTRY_POINTS",
-    "Answer",
-    "Call",
-    "CancelAnswer",
-    "Capabilities",
-    "Done",
-    "Finished",
-    "ImagenClient",
-    "LogLine",
-    "Provider",
-    "Queued",
-    "Running",
-    "Served",
-    "Ticket",
-    "WireEvent",
-    "make_provider",
-]
+__all__ = ["ENTRY_POINTS", "ImagenClient", "Provider", "make_provider"]
+__all__ += ["Answer", "Call", "CancelAnswer", "Capabilities", "Done", "Finished", "LogLine"]
+__all__ += ["Queued", "Running", "Served", "Ticket", "WireEvent"]

@@ -1,40 +1,36 @@
-"""Calls and answers: what goes over the wire and what came back, as values.
+"""Calls and answers as values, and the pictures in an answer in every shape that services use.
 
-Nothing here does I/O. Reading never raises: what cannot be read is None, and what can be read is
-read, however it is packed or written.
+Nothing here does I/O, and reading never raises: what cannot be read is None, and what can be read
+is read, however it is written. An empty text counts as absent, a relative address belongs to the
+base, and bare base64 becomes a `data:` address. An answer of no usual shape is searched for what
+surely is a picture, before it counts as not understood.
 """
 
-import base64
-import binascii
 import json
 import re
-import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import urljoin, urlsplit
 
 from imagen_widget import _picture
-from imagen_widget.errors import QueueError
+from imagen_widget._html import data_uri
+from imagen_widget.errors import one_line
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_RESULT_BYTES = 64 * 1024 * 1024  # four 2K pictures as data: addresses
-MAX_PICTURE_BYTES = 64 * 1024 * 1024
+MAX_PICTURES = 1000  # of one answer: more are not asked for
 
 _MAX_PARTS = 500_000
 _MAX_PARTS_OF_LARGE = 20_000
-_UNPACKED_AT_ONCE_BYTES = 4096  # at the worst, a thousand times as much comes of it
 _MAX_WARNING_BYTES = 4096
 _MAX_JSON_STARTS = 8
 _LINE_START = re.compile(r"^\s*[{\[]", re.MULTILINE)
 _JSON_START = re.compile(r"[{\[]")
-_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
-_SPACES = b" \t\r\n\v\f"
-_PRINTED = b"\xef\xbb\xbf" + _SPACES  # a byte order mark too
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
-_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_PRINTED = b"\xef\xbb\xbf \t\r\n\v\f"  # a byte order mark, and spaces
 
 # The first bytes of pictures in base64; a jpeg's look like a path.
 _BASE64_HEADS = {
@@ -50,6 +46,33 @@ _BASE64_HEADS = {
 
 # How pictures begin, and what a whole one has somewhere; more may follow that.
 _ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b""}
+
+_LISTS = ("images", "image")
+_WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
+_ADDRESSES = ("url", "image_url", "uri", "image", "src")
+_ENCODED = ("b64_json", "base64", "b64", "image_base64")
+_TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url", "status"})
+_DEPTH = 3
+_SEARCH_DEPTH = 10
+_MAX_TEXT = 20_000
+_MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
+_MIN_BASE64 = 256
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
+_FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
+_LINKED = re.compile(  # in a text, as chat models answer
+    r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
+    r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
+)
+_PICTURE_PATH = re.compile(r"\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)$", re.IGNORECASE)
+_PICTURE_NAME = re.compile(
+    "image|img|picture|photo|url|uri|src|link|href|sample|output|result|file|path|content|source"
+)
+# What is asked for or watched, and other pictures of the same: never what was made.
+_OTHERS = re.compile(
+    r"inputs?|requests?|arguments|args|param(eter)?s|logs?|prompt|mask|error|video|audio|avatar|docs"
+    r"|thumb.*|preview.*|.*(status|cancel|response|queue|callback|webhook|reference)ur[li]s?"
+)
+_RELATIVE = re.compile(r"(\.?/)[^\s/][^\s]*|[\w][\w./-]*\.(png|jpe?g|webp|gif|avif|svg)(\?\S*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +140,10 @@ class NotSent(Exception):
     """The request surely never reached the server: it may be sent again."""
 
 
+class Full(Exception):
+    """As many event streams are open as there may be."""
+
+
 class Lost(Exception):
     """The request may have reached the server, but no whole answer came back.
 
@@ -127,54 +154,45 @@ class Lost(Exception):
     part: Answer | None = None
 
 
-# ---------------------------------------------------------------------------------------- packing
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One picture that was made: an https address, or a `data:` address that holds it."""
+
+    url: str
+    filtered: bool = False  # the provider flagged it, and so blacked it out
+    media_type: str = ""  # as the provider calls it; may be empty or wrong
+
+    def __repr__(self) -> str:
+        url = self.url if len(self.url) <= 200 else f"{self.url[:40]}…"
+        return f"Served({url!r}, filtered={self.filtered}, media_type={self.media_type!r})"
 
 
-def unpack(body: bytes, coding: str, *, max_bytes: int) -> bytes:
-    """Unpack what a server compressed although it was asked not to.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a finished job brought.
 
-    A coding that is not known, and one that the bytes do not have, leave the body as it is: servers
-    name storage formats and character sets there.
-
-    Raises:
-        Lost: The compression is broken, cut short, or unpacks to more than `max_bytes`.
+    Attributes:
+        pictures: The pictures, in the provider's order.
+        seed: The seed that was used; None if unknown.
+        description: What the model says about the pictures.
+        revised_prompt: The prompt as the provider rewrote it, or as it repeats it.
+        units: What was billed, in the provider's units; None if unknown.
+        seconds: How long the provider worked; None if unknown.
+        request_id: The provider's id of the job; a made one if it has none.
     """
-    names = [name.strip().lower() for name in coding.split(",")]
-    for name in (*reversed(names), "gzip"):  # which some forget to name
-        if name in _PACKED and _looks_packed(body, name):
-            body = _unpack_once(body, max_bytes=max_bytes)
-        elif name == "deflate" and body and sniff(body) is None and body[:1] not in b"{[<":
-            with suppress(Lost):  # some leave out its header
-                body = _unpack_once(body, max_bytes=max_bytes, bare=True)
-    return body
 
+    pictures: tuple[Served, ...]
+    seed: int | None = None
+    description: str = ""
+    revised_prompt: str = ""
+    units: Decimal | None = None
+    seconds: float | None = None
+    request_id: str = ""
 
-def _looks_packed(body: bytes, name: str) -> bool:
-    if name == "deflate":
-        return len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-    return body.startswith(b"\x1f\x8b")
-
-
-def _unpack_once(body: bytes, *, max_bytes: int, bare: bool = False) -> bytes:
-    unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
-    pieces, size, view = [], 0, memoryview(body)
-    for start in range(0, len(body), _UNPACKED_AT_ONCE_BYTES):
-        try:
-            pieces.append(unpacker.decompress(view[start : start + _UNPACKED_AT_ONCE_BYTES]))
-        except zlib.error:
-            raise Lost("the answer's compression is broken") from None
-        size += len(pieces[-1])
-        if size > max_bytes:
-            pieces.clear()  # at once: a traceback may hold them for a while
-            raise Lost(too_large(max_bytes))
-        if unpacker.eof:
-            return b"".join(pieces)
-    raise Lost("the answer was cut short")
-
-
-def too_large(max_bytes: int) -> str:
-    """Say that an answer has more bytes than are read."""
-    return f"the answer is larger than {max_bytes // 1024 // 1024} MB"
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The pictures' addresses."""
+        return tuple(served.url for served in self.pictures)
 
 
 # ------------------------------------------------------------------------------------------- JSON
@@ -208,50 +226,233 @@ def write_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# ------------------------------------------------------------------------------- pictures in text
+# --------------------------------------------------------------------- the pictures in an answer
 
 
-def data_address(data: bytes, media_type: str) -> str:
-    """Return the `data:` address that holds these bytes."""
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The pictures in an answer; `odd` if something is in their place that is not understood.
 
-
-def base64_media_type(text: str) -> str | None:
-    """Return the media type of a picture written as bare base64; None if it is something else."""
-    head = text[:40].lstrip()
-    return next((kind for start, kind in _BASE64_HEADS.items() if head.startswith(start)), None)
-
-
-def read_data_address(url: str, *, max_bytes: int = MAX_PICTURE_BYTES) -> bytes:
-    """Return the bytes of a `data:` address.
-
-    Line ends, missing padding and the url-safe alphabet are read as they are meant.
-
-    Raises:
-        QueueError: It is malformed or larger than `max_bytes`.
+    `around` are the objects that may say more, the innermost first: seed, prompt, description.
     """
-    head, comma, payload = url.partition(",")
-    if not comma or len(payload) > max_bytes * 3 // 2 + 4:
-        raise QueueError(
-            "The picture inside the answer is malformed or too large.",
-            remedy="Generate without sync_mode, so that pictures come as addresses.",
-        )
+
+    pictures: tuple[Served, ...]
+    odd: bool = False
+    around: tuple[Mapping[str, Any], ...] = ()
+
+
+def find_pictures(value: Any, base_url: str) -> Found | None:
+    """Return the pictures in an answer's JSON value or text; None if it has no place for any."""
+    if isinstance(value, str):
+        return _entries([value], base_url, ()) if _is_address(value) else None
+    return _find(value, base_url, (), depth=_DEPTH)
+
+
+def search_pictures(answer: Answer, base_url: str) -> Found | None:
+    """Return the pictures in an answer of no usual shape; None if nothing surely is one.
+
+    It may be the picture itself, hold it under any name at any depth, or as JSON or Markdown inside
+    a text. What was asked for, such as an input picture that is repeated, does not count.
+    """
+    kind = None if answer.is_page else sniff(answer.body)
+    if kind is not None:
+        return Found((Served(data_uri(answer.body, kind)),))
+    pictures = tuple(_search(answer.value, base_url))
+    return Found(pictures[:MAX_PICTURES], around=(answer.mapping or {},)) if pictures else None
+
+
+def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
+    """Return what a finished job brought, with what its answer says besides the pictures."""
+
+    def first(name: str, read: Callable[[Any], Any]) -> Any:
+        for around in found.around:
+            if (value := read(around.get(name))) is not None:
+                return value
+        return None
+
+    return Finished(
+        pictures=found.pictures,
+        seed=first("seed", _seed),
+        description=one_line(first("description", _text) or ""),
+        revised_prompt=first("revised_prompt", _text) or first("prompt", _text) or "",
+        units=_units(answer.headers.get("x-fal-billable-units", "")),
+        seconds=first("metrics", inference_seconds) or first("timings", inference_seconds),
+        request_id=request_id or f"{uuid.uuid4().hex}-direct",
+    )
+
+
+def _find(
+    value: Any, base_url: str, around: tuple[Mapping[str, Any], ...], *, depth: int
+) -> Found | None:
+    if isinstance(value, list):
+        return _entries(value, base_url, around)
+    if not isinstance(value, dict):
+        return None
+    around = (value, *around)
+    for name in _LISTS:
+        inner = value.get(name)
+        if isinstance(inner, list) or (isinstance(inner, dict | str) and inner):
+            return _entries(inner if isinstance(inner, list) else [inner], base_url, around)
+    empty = None
+    for name in _WRAPPERS if depth else ():
+        inner = value.get(name)
+        if isinstance(inner, str):
+            inner = [inner] if _is_address(inner) else None
+        found = _find(inner, base_url, around, depth=depth - 1)
+        if found is not None and found.pictures:
+            return found
+        if isinstance(inner, list) and not inner and name == "data":
+            empty = found  # OpenAI's list, without a picture
+        elif isinstance(inner, dict):
+            empty = empty or found
+    is_ticket = not _TICKET_NAMES.isdisjoint(value)
+    if not is_ticket and isinstance(_read(value, base_url), Served):
+        return _entries([value], base_url, around)
+    return empty
+
+
+def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any], ...]) -> Found:
+    """Read a list of pictures, with the flags that stand beside it."""
+    flags: Any = next((a[n] for a in around for n in a if _FLAG.fullmatch(n)), False)
+    pictures: list[Served] = []
+    odd = False
+    for number, entry in enumerate(entries[:MAX_PICTURES]):
+        found = _read(entry, base_url)
+        group = list(_search(entry, base_url, "image")) if found == "odd" else [found]
+        odd = odd or not group
+        flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
+        pictures += [
+            Served(served.url, served.filtered or _is_set(flag), served.media_type)
+            for served in group
+            if isinstance(served, Served)
+        ]
+    inner = tuple(entry for entry in entries[:1] if isinstance(entry, dict))
+    return Found(tuple(pictures), odd, (*around, *inner))
+
+
+def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEPTH) -> Served | str:
+    """Return the picture that an entry means, "" if it holds none, "odd" if unknown."""
+    if entry is None:
+        return ""
+    if isinstance(entry, str):
+        text = entry.strip()
+        url = _address(text.removeprefix("base64,"), base_url, encoded=encoded)
+        empty = not text or text[:5].lower() == "data:"
+        return Served(url) if url else "" if empty else "odd"
+    if not isinstance(entry, dict) or not depth:
+        return "odd"
+    named = [name for name in (*_ADDRESSES, *_ENCODED) if name in entry]
+    result: Served | str = "" if named else "odd"
+    for name in named:
+        found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
+        if isinstance(found, Served):
+            flagged = any(_FLAG.fullmatch(n) and _is_set(value) for n, value in entry.items())
+            kinds = (entry.get(key) for key in ("content_type", "mime_type"))
+            kind = next((k for k in kinds if isinstance(k, str)), found.media_type)
+            return Served(found.url, flagged or found.filtered, one_line(kind, limit=60))
+        result = found or result
+    return result
+
+
+def _is_set(flag: object) -> bool:
+    return flag is True or (type(flag) is int and flag == 1) or str(flag).lower() == "true"
+
+
+def _address(text: str, base_url: str, *, encoded: bool) -> str:
+    """Return the absolute address that a text means, or ""."""
+    if text[:5].lower() == "data:":
+        return text if text.partition(",")[2].strip() else ""
+    if text[:8].lower().startswith(("https://", "http://")):
+        return text
+    kind = _base64_type(text)
+    if encoded or kind or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
+        return f"data:{kind or 'image/png'};base64,{text}" if text else ""
+    if text.startswith("//") or _RELATIVE.fullmatch(text):
+        try:
+            return urljoin(f"{base_url}/", text)
+        except ValueError:
+            return ""
+    return ""
+
+
+def _is_address(text: str) -> bool:
+    """Return True if a bare text is a picture's address, or the picture as base64."""
+    head = text[:200].strip()
+    whole = head.lower().startswith(("https://", "http://", "data:")) and not re.search(r"\s", head)
+    return whole or _base64_type(head) is not None
+
+
+def _search(
+    value: Any, base_url: str, name: str = "", *, depth: int = _SEARCH_DEPTH
+) -> Iterator[Served]:
+    """Yield what surely are pictures in a value, at any depth; `name` is what holds it."""
+    if isinstance(value, list) and depth:
+        for item in value[: 4 * MAX_PICTURES]:
+            yield from _search(item, base_url, name, depth=depth - 1)
+    elif isinstance(value, dict) and depth:
+        taken = ""  # of texts side by side, such as url and b64_json, one is the picture
+        for key, inner in value.items():
+            plain = re.sub(r"[\W\d_]", "", str(key)).lower()
+            if _OTHERS.fullmatch(plain):
+                continue
+            found = list(_search(inner, base_url, plain, depth=depth - 1))
+            if found and isinstance(inner, str):
+                found, taken = (found, plain) if taken in {"", plain} else ([], taken)
+            yield from found
+    elif isinstance(value, str):
+        yield from _search_text(value, base_url, name, depth=depth)
+
+
+def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator[Served]:
+    head = text[:200].strip()
+    if head[:1] == "<" and sniff(text[:_MAX_TEXT].encode("utf-8", "replace")) == _picture.SVG:
+        yield Served(data_uri(text.encode("utf-8", "replace"), _picture.SVG))
+    elif _base64_type(head) is not None or head[:11].lower() == "data:image/":
+        url = _address(text.strip(), base_url, encoded=True)
+        yield from (Served(url),) if url else ()
+    elif re.match(r"https?://", head, re.IGNORECASE):
+        if not re.search(r"\s", text.strip()) and _may_be_picture(text.strip(), name):
+            yield Served(text.strip())
+    elif head[:1] in {"{", "["} and depth:
+        yield from _search(read_json(text), base_url, name, depth=depth - 1)
+    else:
+        for link in _LINKED.finditer(text[:_MAX_TEXT]):
+            url = link[1] or link[2]
+            if url.lower().startswith(("https://", "http://", "data:image/")):
+                yield Served(url)
+
+
+def _may_be_picture(url: str, name: str) -> bool:
     try:
-        data = unquote_to_bytes(payload) if "%" in payload else payload.encode()
-        if "base64" not in head.lower():
-            return data
-        data = data.translate(_URL_SAFE, _SPACES).rpartition(b",")[2].rstrip(b"=")
-        data = _NOT_BASE64.sub(b"", data)  # rather a flaw in the picture than no picture
-        data = data[: len(data) - (len(data) % 4 == 1)]
-        found = base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
-        if not found:
-            raise ValueError
-        return found
-    except (binascii.Error, ValueError):
-        raise QueueError(
-            "The picture inside the answer is not valid base64.",
-            remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
-        ) from None
+        return bool(_PICTURE_PATH.search(urlsplit(url).path) or _PICTURE_NAME.search(name))
+    except ValueError:
+        return False
+
+
+def _seed(value: Any) -> int | None:
+    return value if type(value) is int and abs(value) < 2**63 else None
+
+
+def _text(value: object) -> str | None:
+    return value[:_MAX_TEXT] if isinstance(value, str) and value.strip() else None
+
+
+def inference_seconds(value: Any) -> float | None:
+    """Return the seconds that an object of metrics or timings tells; None if it tells none."""
+    found = value if isinstance(value, dict) else {}
+    seconds: Any = found.get("inference_time", found.get("inference"))
+    return float(seconds) if type(seconds) in {int, float} and 0 <= seconds < _MAX_SECONDS else None
+
+
+def _units(text: str) -> Decimal | None:
+    try:
+        units = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return units if units.is_finite() and 0 <= units < _MAX_SECONDS else None
+
+
+# ---------------------------------------------------------------------------- a picture's bytes
 
 
 def sniff(data: bytes) -> str | None:
@@ -260,23 +461,26 @@ def sniff(data: bytes) -> str | None:
     return None if kind == _picture.UNREADABLE else kind
 
 
+def _base64_type(text: str) -> str | None:
+    """Return the media type of a picture written as bare base64; None if it is something else."""
+    head = text[:40].lstrip()
+    return next((kind for start, kind in _BASE64_HEADS.items() if head.startswith(start)), None)
+
+
 def picture_bytes(body: bytes) -> bytes:
     """Return the picture in what was served: not what a script printed before it, nor base64."""
     if sniff(body) is not None:
         return body
     bare = body.lstrip(_PRINTED)
+    if sniff(bare) is not None:
+        return bare
     head = bare[:40].decode("ascii", "replace")
-    with suppress(QueueError):
-        if head[:5].lower() == "data:":
-            return read_data_address(bare.decode("ascii", "replace"))
-        if (kind := base64_media_type(head)) is not None:
-            return read_data_address(f"data:{kind};base64,{bare.decode('ascii', 'replace')}")
-    return body if sniff(bare) is None else bare
-
-
-def picture_type(data: bytes) -> str:
-    """Return the media type of a picture by its first bytes; PNG if unknown."""
-    return sniff(data) or "image/png"
+    kind = _base64_type(head)
+    if kind is None and head[:5].lower() != "data:":
+        return body
+    text = bare.decode("ascii", "replace")
+    address = text if kind is None else f"data:{kind};base64,{text}"
+    return _picture.from_data_address(address, flaws=True) or body
 
 
 def odd_picture(answer: Answer) -> str:
@@ -285,11 +489,11 @@ def odd_picture(answer: Answer) -> str:
     The bytes decide, not the headers; what is not known here may well be a picture.
     """
     body = answer.body
-    for head, end in _ENDS.items():
-        if body.startswith(head):
-            return "" if body.rfind(end) >= 0 else f"cut short ({len(body)} bytes)"
+    ends = (body.rfind(end) >= 0 for head, end in _ENDS.items() if body.startswith(head))
+    whole = next(ends, None)
     if body.startswith(b"RIFF"):
         whole = len(body) >= 8 + int.from_bytes(body[4:8], "little")
+    if whole is not None:
         return "" if whole else f"cut short ({len(body)} bytes)"
     if not body:
         return "an empty answer"

@@ -5,8 +5,15 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
-from imagen_widget._providers.provider import Provider, make_provider
-from imagen_widget._providers.values import CancelAnswer, Done, Finished, Ticket, WireEvent
+from imagen_widget._providers.answers import Finished
+from imagen_widget._providers.provider import (
+    CancelAnswer,
+    Done,
+    Provider,
+    Ticket,
+    WireEvent,
+    make_provider,
+)
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Secret, Settings, check_timeout, load_settings, usable_key
 from imagen_widget.errors import QueueError
@@ -75,15 +82,9 @@ class ImagenClient:
         answer = await self.provider.submit(request, seconds=self._seconds(timeout))
         if isinstance(answer, Ticket):
             return answer
-        settings = self.settings
-        return Ticket(
-            settings.account.name,
-            settings.base_url,
-            request.model,
-            answer.request_id,
-            created=time.time(),
-            finished=answer,
-        )
+        name, base_url = self.settings.account.name, self.settings.base_url
+        now, request_id = time.time(), answer.request_id
+        return Ticket(name, base_url, request.model, request_id, created=now, finished=answer)
 
     async def watch(
         self,
@@ -96,12 +97,8 @@ class ImagenClient:
     ) -> Done:
         """Return how the job ended, well or not; report each change on the way.
 
-        Args:
-            ticket: The job.
-            on_event: Called with `Queued`, `Running` (only new log lines) and `Done`.
-            timeout: Seconds to wait at the most; the settings' own if None.
-            service_times: Seconds that earlier jobs of this model took, to ask when it is likely.
-            expired: Whether it is known that the provider no longer has jobs of that age.
+        `on_event` is called with `Queued`, `Running` (only new log lines) and `Done`; the others
+        are as for `Provider.watch`, with the settings' own `timeout` if None.
 
         Raises:
             QueueTimeout: The job goes on at the provider; the error has the ticket.

@@ -6,11 +6,10 @@ of the service behind them as text. `input` echoes the caller's prompt: it is ne
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagen_widget._models import Catalogue, as_number, short_name
 from imagen_widget._providers.answers import Answer, read_json
-from imagen_widget._providers.values import Ticket
 from imagen_widget._settings import Account
 from imagen_widget.errors import (
     CancelledAtProvider,
@@ -21,10 +20,12 @@ from imagen_widget.errors import (
     InvalidRequest,
     ModelRetired,
     QueueError,
-    ResultExpired,
     SubmitUncertain,
     one_line,
 )
+
+if TYPE_CHECKING:
+    from imagen_widget._providers.provider import Ticket
 
 _MAX_TEXT = 300
 _REFUSED_CONTENT = frozenset(
@@ -40,14 +41,10 @@ _SERVICE = frozenset(
     | {"runner_connection_refused", "runner_connection_error", "runner_incomplete_response"}
     | {"runner_server_error"}
 )
-_MONEY_WORDS = ("balance", "quota", "top up", "top_up", "额度", "余额", "locked", "billing")
+_MONEY = ("balance", "quota", "top up", "top_up", "额度", "余额", "locked", "billing")
 _NO_MONEY = (
-    "额度",
-    "余额",
-    "欠费",
-    "insufficient balance",
-    "insufficient quota",
-    "insufficient credit",
+    *("额度", "余额", "欠费"),
+    *("insufficient balance", "insufficient quota", "insufficient credit"),
 )
 _NO_ERROR = frozenset(
     {"", "success", "succeeded", "ok", "none", "null", "0", "200", "false", "{}", "[]"}
@@ -80,11 +77,15 @@ class Trouble:
 
 def read_trouble(answer: Answer) -> Trouble:
     """Return what the answer says, whatever its shape."""
-    kind = _word(answer.headers.get("x-fal-error-type"))
-    body = answer.mapping
-    if body is None:
-        return Trouble(_plain_text(answer), kind)
-    return trouble_in(body, kind=kind) or Trouble(field_names(body), _word(body.get("error_type")))
+    kind, body = _word(answer.headers.get("x-fal-error-type")), answer.mapping
+    if body is not None:
+        found = trouble_in(body, kind=kind)
+        return found or Trouble(field_names(body), _word(body.get("error_type")))
+    if answer.is_page:
+        return Trouble("a web page instead of an answer", kind)
+    if isinstance(answer.json, list | int | float):
+        return Trouble("JSON that is not an object", kind)
+    return Trouble(one_line(answer.body[:_MAX_TEXT].decode("utf-8", "replace"), limit=120), kind)
 
 
 def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Trouble | None:
@@ -92,11 +93,8 @@ def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Troub
     code = _word(body.get("code"))
     kind = _word(body.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
     named = {name.lower(): value for name, value in body.items()}
-    for name in _TEXTS:
-        trouble = _read(named.get(name), kind, depth)
-        if trouble is not None:
-            return trouble
-    return None
+    found = (_read(named.get(name), kind, depth) for name in _TEXTS)
+    return next((trouble for trouble in found if trouble is not None), None)
 
 
 def reports_failure(body: dict[str, Any]) -> bool:
@@ -107,11 +105,11 @@ def reports_failure(body: dict[str, Any]) -> bool:
     errors = (named.get(name) for name in ("error", "errors"))
     if any(e is not None and str(e).strip().lower() not in _NO_ERROR for e in errors):
         return True
-    codes = (named[name] for name in _CODES if name in named)
-    code = next((c for c in codes if isinstance(c, int | str) and not isinstance(c, bool)), None)
     status = named.get("status")
     if isinstance(status, int) and 400 <= status <= 599:
         return True
+    codes = (named[name] for name in _CODES if name in named)
+    code = next((c for c in codes if isinstance(c, int | str) and not isinstance(c, bool)), None)
     return code not in _FINE_CODES and not named.get("data")
 
 
@@ -156,51 +154,36 @@ def _read_text(text: str, kind: str, depth: int) -> Trouble:
 
 
 def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
-    place = item.get("loc")
+    """Read one entry of fal's list, in the words of pydantic."""
+    place, context = item.get("loc"), item.get("ctx")
     names = [part for part in place if isinstance(part, str)] if isinstance(place, list) else []
     names = [name for name in names if name != "body"]
-    context = item.get("ctx")
     expected = context.get("expected") if isinstance(context, dict) else None
     if isinstance(expected, list):
         expected = ", ".join(str(word) for word in expected[:40] if isinstance(word, str | int))
-    text = item.get("msg") or item.get("message")
     return Trouble(
-        text=one_line(text, limit=_MAX_TEXT) if isinstance(text, str) else "",
+        text=_word(item.get("msg") or item.get("message"), limit=_MAX_TEXT),
         kind=_word(item.get("type")) or kind,
-        field=one_line(names[-1], limit=60) if names else "",
-        expected=one_line(expected, limit=200) if isinstance(expected, str) else "",
+        field=_word(names[-1]) if names else "",
+        expected=_word(expected, limit=200),
     )
 
 
-def _names_money(text: str) -> bool:
-    return any(word in text.lower() for word in _MONEY_WORDS)
-
-
-def _word(value: object) -> str:
-    return one_line(value, limit=60) if isinstance(value, str) else ""
-
-
-def _plain_text(answer: Answer) -> str:
-    if answer.is_page:
-        return "a web page instead of an answer"
-    if isinstance(answer.json, list | int | float):
-        return "JSON that is not an object"
-    return one_line(answer.body[:_MAX_TEXT].decode("utf-8", "replace"), limit=120)
+def _word(value: object, *, limit: int = 60) -> str:
+    return one_line(value, limit=limit) if isinstance(value, str) else ""
 
 
 # -------------------------------------------------------------------------- the error that it means
 
 
 def failure(
-    answer: Answer, *, model: str, account: Account, ticket: Ticket | None = None
+    answer: Answer, *, model: str, account: Account, ticket: "Ticket | None" = None
 ) -> ImagenError:
     """Return the error that a failing answer means, with the remedy and whether it may be billed.
 
     Without a ticket no job exists yet, and nothing is billed.
     """
-    trouble = read_trouble(answer)
-    error = _by_kind(answer, trouble, model, account, ticket)
-    error = error or _by_status(answer, trouble, model, account, ticket)
+    error = _meaning(answer, read_trouble(answer), model, account, ticket)
     if ticket is None or answer.headers.get("x-fal-billable-units", "").strip() in {"0", "0.0"}:
         error.billed = False
     return error
@@ -221,81 +204,62 @@ def own_status(answer: Answer) -> int | None:
     return next((n for n in numbers if isinstance(n, int) and 400 <= n <= 599), None)
 
 
-def _by_kind(
-    answer: Answer, trouble: Trouble, model: str, account: Account, ticket: Ticket | None
-) -> ImagenError | None:
-    if trouble.kind in _CANCELLED or answer.status == 499:
-        return CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
-    if trouble.kind in _REFUSED_CONTENT:
-        silent = trouble.kind == "no_media_generated"
+def _meaning(
+    answer: Answer, trouble: Trouble, model: str, account: Account, ticket: "Ticket | None"
+) -> ImagenError:
+    status, title, kind, is_page = answer.status, account.title, trouble.kind, answer.is_page
+    if kind in _CANCELLED or status == 499:
+        return cancelled(ticket)
+    if kind in _REFUSED_CONTENT:
+        again = "; running the same again sometimes works" if kind == "no_media_generated" else ""
         return ContentRejected(
-            f"The content checker refused: {trouble.text or trouble.kind}",
-            remedy="Say it another way; running the same again sometimes works."
-            if silent
-            else "Say it another way.",
+            f"The content checker refused: {trouble.text or kind}",
+            remedy=f"Say it another way{again}.",
             ticket=ticket,
             billed=True,
         )
-    gone = answer.status == 410 or (answer.status == 404 and not answer.is_page)
-    if (gone and ticket is None) or trouble.kind in RETIRED:  # of a job it may be the result
+    gone = status == 410 or (status == 404 and not is_page)
+    if (gone and ticket is None) or kind in RETIRED:  # of a job it may be the result
         return retired(model, trouble.text, account, ticket)
-    if trouble.kind in _SERVICE and ticket is not None:
+    if trouble.is_of_service and ticket is not None:
         return service_failed(trouble, ticket)
-    return None
-
-
-def _by_status(
-    answer: Answer, trouble: Trouble, model: str, account: Account, ticket: Ticket | None
-) -> ImagenError:
-    says = f": {trouble.text}" if trouble.text else "."
-    status, title = answer.status, account.title
-    money = _names_money(trouble.kind) or (status != 400 and _names_money(trouble.text))
-    money = money or any(words in trouble.text.lower() for words in _NO_MONEY)
+    says, text = f": {trouble.text}" if trouble.text else ".", trouble.text.lower()
+    named = kind.lower() if status == 400 else f"{kind.lower()} {text}"
+    money = any(word in named for word in _MONEY) or any(words in text for words in _NO_MONEY)
     if status in {401, 402, 403} or (money and status in {400, 429}):
-        return _credentials(trouble, account, ticket, money=money and status != 401)
-    if status == 429:
-        return QueueError(
-            f"{title} is asked too often{says}",
-            remedy="Wait a minute and run it again; nothing was accepted."
-            if ticket is None
-            else "Wait a minute, then fetch it with %imagen_resume.",
-            ticket=ticket,
-        )
-    if status in {400, 413, 422} and not answer.is_page:
+        return _credentials(says, account, ticket, money=money and status != 401)
+    if status in {400, 413, 422} and not is_page:
         return _invalid(trouble, model, status, ticket)
-    if 300 <= status < 400:
-        return QueueError(
-            f"{title} wants to send the request elsewhere (HTTP {status}); that is not done.",
-            remedy="Set IMAGEN_BASE_URL to the gateway's final address.",
-            ticket=ticket,
-        )
-    if status >= 500 and not answer.is_page:
+    if status >= 500 and not is_page:
         return service_failed(trouble, ticket, status=status)
-    return QueueError(
-        f"{title} answered HTTP {status}{says}",
-        remedy="Check IMAGEN_BASE_URL and the model; nothing was accepted."
-        if ticket is None
-        else "Fetch the job later with %imagen_resume; nothing is paid again.",
-        ticket=ticket,
-    )
+    if status == 429:
+        what = f"{title} is asked too often{says}"
+        before = "Wait a minute and run it again; nothing was accepted."
+        after = "Wait a minute, then fetch it with %imagen_resume."
+    elif 300 <= status < 400:
+        what = f"{title} wants to send the request elsewhere (HTTP {status}); that is not done."
+        before = after = "Set IMAGEN_BASE_URL to the gateway's final address."
+    else:
+        what = f"{title} answered HTTP {status}{says}"
+        before = "Check IMAGEN_BASE_URL and the model; nothing was accepted."
+        after = "Fetch the job later with %imagen_resume; nothing is paid again."
+    return QueueError(what, remedy=before if ticket is None else after, ticket=ticket)
 
 
 def _credentials(
-    trouble: Trouble, account: Account, ticket: Ticket | None, *, money: bool
+    says: str, account: Account, ticket: "Ticket | None", *, money: bool
 ) -> CredentialsError:
-    title, says = account.title, f": {trouble.text}" if trouble.text else "."
-    variable = next(iter(account.key_variables), "the key")
+    title, variable = account.title, next(iter(account.key_variables), "the key")
+    what = f"{title} refused the key{says}"
+    remedy = f"Check {variable}: it must be a key of {title} that may use this model."
     if money:
         what = f"The balance at {title} is spent or the account is locked{says}"
         remedy = f"Top up at {title}."
-    else:
-        what = f"{title} refused the key{says}"
-        remedy = f"Check {variable}: it must be a key of {title} that may use this model."
     again = "" if ticket is None else " Then fetch the job with %imagen_resume."
     return CredentialsError(what, remedy=remedy + again, ticket=ticket)
 
 
-def _invalid(trouble: Trouble, model: str, status: int, ticket: Ticket | None) -> ImagenError:
+def _invalid(trouble: Trouble, model: str, status: int, ticket: "Ticket | None") -> ImagenError:
     says = trouble.text or f"HTTP {status}"
     if trouble.expected and trouble.expected not in says:
         says = f"{says} (allowed: {trouble.expected})"
@@ -308,7 +272,14 @@ def _invalid(trouble: Trouble, model: str, status: int, ticket: Ticket | None) -
     )
 
 
-def service_failed(trouble: Trouble, ticket: Ticket | None, *, status: int = 0) -> GenerationFailed:
+def cancelled(ticket: "Ticket | None") -> CancelledAtProvider:
+    """Return the error for a job that was cancelled."""
+    return CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
+
+
+def service_failed(
+    trouble: Trouble, ticket: "Ticket | None", *, status: int = 0
+) -> GenerationFailed:
     """Return the error for a job that ended because the service failed; that is not billed."""
     kind = trouble.kind or (f"HTTP {status}" if status else "")
     says = trouble.text or "no reason was given"
@@ -319,7 +290,9 @@ def service_failed(trouble: Trouble, ticket: Ticket | None, *, status: int = 0) 
     )
 
 
-def retired(model: str, says: str, account: Account, ticket: Ticket | None = None) -> ModelRetired:
+def retired(
+    model: str, says: str, account: Account, ticket: "Ticket | None" = None
+) -> ModelRetired:
     """Return the error for a model that is gone, which names the successor served here."""
     catalogue, default = Catalogue(None), account.default_model
     known = [found for name in (model, default) if (found := catalogue.known(name)) is not None]
@@ -328,14 +301,8 @@ def retired(model: str, says: str, account: Account, ticket: Ticket | None = Non
     use = f"Use {successor} instead: -m {successor} (model={successor!r})."
     if successor == short_name(model):
         use = "%imagen_models shows others; IMAGEN_MODEL sets the default."
-    return ModelRetired(
-        f"{model} is not served here{f': {says}' if says else '.'}",
-        remedy=use,
-        ticket=ticket,
-    )
-
-
-# ------------------------------------------------------------ errors without an answer of their own
+    what = f"{model} is not served here{f': {says}' if says else '.'}"
+    return ModelRetired(what, remedy=use, ticket=ticket)
 
 
 def unreachable(base_url: str, reason: str) -> QueueError:
@@ -346,7 +313,7 @@ def unreachable(base_url: str, reason: str) -> QueueError:
     )
 
 
-def uncertain(account: Account, reason: str, ticket: Ticket | None = None) -> SubmitUncertain:
+def uncertain(account: Account, reason: str, ticket: "Ticket | None" = None) -> SubmitUncertain:
     """Return the error for a submit that may have been accepted."""
     title = account.title
     return SubmitUncertain(
@@ -360,30 +327,11 @@ def uncertain(account: Account, reason: str, ticket: Ticket | None = None) -> Su
     )
 
 
-def all_filtered(ticket: Ticket | None, *, billed: bool) -> ContentRejected:
+def all_filtered(ticket: "Ticket | None", *, billed: bool) -> ContentRejected:
     """Return the error for a job that finished without a picture."""
     return ContentRejected(
         "The job finished without a picture: all of them were filtered by the provider.",
         remedy="Say it another way; running the same again sometimes works.",
         ticket=ticket,
         billed=billed,
-    )
-
-
-def expired(account: Account, ticket: Ticket) -> ResultExpired:
-    """Return the error for a job that its provider no longer has."""
-    return ResultExpired(
-        f"{account.title} knows no job {ticket.request_id}.",
-        remedy="Results are kept for about an hour; look at your usage there, then run it again.",
-        ticket=ticket,
-    )
-
-
-def not_proxied(account: Account, ticket: Ticket) -> QueueError:
-    """Return the error for a gateway that answers the result's route with a web page."""
-    return QueueError(
-        f"{account.title} answers with a web page where the job's result should be "
-        f"(request id {ticket.request_id}).",
-        remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
-        ticket=ticket,
     )

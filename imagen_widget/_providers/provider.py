@@ -4,35 +4,31 @@ A submit is the one call that costs money: it is sent once, and again only if it
 arrived or was refused for now. Everything else may be asked as often as the deadline allows.
 """
 
-import importlib
+import email.utils
+import enum
+import json
 import math
 import random
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from functools import cached_property, partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
+from imagen_widget import _picture
+from imagen_widget._html import data_uri
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model
-from imagen_widget._providers import answers, failures, pictures
-from imagen_widget._providers.answers import Answer, Call, Lost, NotSent
-from imagen_widget._providers.pacing import RetryBudget, retry_after
-from imagen_widget._providers.values import (
-    CancelAnswer,
-    Capabilities,
-    Done,
-    Finished,
-    Ticket,
-    WireEvent,
-)
+from imagen_widget._providers import answers, failures
+from imagen_widget._providers.answers import Answer, Call, Finished, Lost, NotSent, Served
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account, Settings
 from imagen_widget.errors import CredentialsError, InvalidRequest, ModelRetired, QueueError
@@ -41,11 +37,12 @@ if TYPE_CHECKING:  # httpx is heavy, and a provider is often made without being 
     from imagen_widget._providers.http import Http
 
 ENTRY_POINTS = "imagen_widget.providers"
+MAX_RETRY_AFTER_SECONDS = 120.0
 
 _BUILT_IN = {
-    "kkiai": "fal:Gateway",
-    "fal": "fal:Fal",
-    "demo": "fal:Demo",
+    "kkiai": "fal.queue:Gateway",
+    "fal": "fal.queue:Fal",
+    "demo": "fal.queue:Demo",
     "openai": "openai:OpenAI",
 }
 _MAX_SUBMITS = 20  # at a time
@@ -53,9 +50,172 @@ _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
 _MAX_FETCHES = 4
 _FIRST_FETCH_WAIT_SECONDS = 0.3
+_FIRST_BACKOFF_SECONDS = 0.5
+_MAX_BACKOFF_SECONDS = 8.0
+_MAX_TOKENS = 60.0
+_RETRY_TOKENS = 5.0
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
 _AMBIGUOUS = frozenset({408, 409, *range(500, 600)})  # to a submit: perhaps accepted
 _MAX_PLACED = 32 * 1024 * 1024  # characters of encoded pictures that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do."""
+
+    free: bool = False  # nothing is ever billed
+    cancels: bool = True
+    streams: bool = False  # it reports progress by an event stream
+    resumes: bool = True  # a job can be fetched later, by its ticket
+    takes_data_addresses: bool = True  # pictures may be sent inside the request
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that the model's worker logged; `level` and `timestamp` may be empty."""
+
+    message: str
+    level: str = ""
+    timestamp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits; `position` jobs are ahead of it, None if unknown."""
+
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The job runs; `logs` are the last of its `count` new log lines."""
+
+    logs: tuple[LogLine, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job has ended, well or not; the last event of `watch`.
+
+    Attributes:
+        seconds: How long the provider worked; None if unknown.
+        trouble: What the status said went wrong, else None; the result decides.
+        finished: The result, if it came along; else None.
+    """
+
+    seconds: float | None = None
+    trouble: str | None = None
+    finished: Finished | None = None
+
+
+WireEvent = Queued | Running | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The claim to a job: with it the job can be watched, fetched and cancelled.
+
+    Attributes:
+        provider: The provider's name.
+        base_url: The address where it was submitted.
+        endpoint: The model that was asked.
+        request_id: The provider's id of the job.
+        created: When it was submitted, in Unix seconds; 0 if unknown.
+        extra: What its provider alone understands, as names and values.
+        finished: The result, if the submit was answered with it; else None.
+    """
+
+    provider: str
+    base_url: str
+    endpoint: str
+    request_id: str
+    created: float = 0.0
+    extra: tuple[tuple[str, str], ...] = ()
+    finished: Finished | None = None
+
+    def to_json(self) -> str:
+        """Return the ticket as JSON text, for the journal."""
+        fields = asdict(self)
+        fields.update(fields.pop("extra"))
+        if self.finished is not None and self.finished.units is not None:
+            fields["finished"]["units"] = str(self.finished.units)
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str, *, created: float = 0.0) -> Self:
+        """Return the ticket that `to_json` wrote; `created` if the text, as 0.1's, does not say."""
+        fields = json.loads(text)
+        early = fields.pop("outcome", None)
+        if early is not None:  # version 0.1
+            early["pictures"] = [{"url": url} for url in early.pop("urls")]
+        early = fields.pop("finished", None) or early
+        if early is not None:
+            early["pictures"] = tuple(Served(**served) for served in early["pictures"])
+            units = early.pop("units", None)
+            early = Finished(**early, units=None if units is None else Decimal(units))
+        names = ("provider", "base_url", "endpoint", "request_id")
+        known = {name: fields.pop(name) for name in names}
+        created = fields.pop("created", 0.0) or created
+        return cls(**known, created=created, extra=tuple(fields.items()), finished=early)
+
+    def get(self, name: str) -> str:
+        """Return a value of `extra`, or ""."""
+        return dict(self.extra).get(name, "")
+
+
+class CancelAnswer(enum.Enum):
+    """What the provider said to a cancellation."""
+
+    CONFIRMED = "confirmed"
+    REQUESTED = "requested"
+    TOO_LATE = "too late"
+    UNKNOWN = "unknown"
+
+
+class RetryBudget:
+    """A shared allowance, so that many jobs do not storm a service that is already sick.
+
+    A retry takes from it, a success gives back; an empty budget slows retries down to the longest
+    backoff instead of ending jobs that are paid for.
+    """
+
+    def __init__(self) -> None:
+        self._tokens = _MAX_TOKENS
+
+    def delay(self, attempt: int, *, chance: float) -> float:
+        """Take retry number `attempt`, from 0, and return the seconds to wait before it.
+
+        `chance` is a random number from 0 to 1.
+        """
+        if self._tokens < _RETRY_TOKENS:
+            return _MAX_BACKOFF_SECONDS * (1.0 + chance)
+        self._tokens -= _RETRY_TOKENS
+        ceiling = min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt, 10), _MAX_BACKOFF_SECONDS)
+        return ceiling * (0.25 + 0.75 * chance)
+
+    def succeeded(self) -> None:
+        """Give a little back after an answer without trouble."""
+        self._tokens = min(self._tokens + 1.0, _MAX_TOKENS)
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return how many seconds the server asks to wait, at most 120; None if it does not say.
+
+    Seconds, milliseconds and, by `now` in Unix seconds, HTTP dates are understood.
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) / unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+            except (TypeError, ValueError, OverflowError, IndexError):
+                continue
+        if not math.isnan(seconds):
+            return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return None
 
 
 class Provider(ABC):
@@ -76,6 +236,8 @@ class Provider(ABC):
 
     account: ClassVar[Account]
     can: ClassVar[Capabilities] = Capabilities()
+    max_submit_seconds: ClassVar[float] = math.inf  # for one attempt
+    max_silence_seconds: ClassVar[float] = math.inf  # of the server, before it answers a submit
 
     def __init__(
         self,
@@ -87,8 +249,7 @@ class Provider(ABC):
         chance: Callable[[], float] = random.random,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = settings
-        self.transport = transport
+        self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
         self.budget = RetryBudget()
         self._submits = anyio.Semaphore(_MAX_SUBMITS, fast_acquire=True)
@@ -172,26 +333,18 @@ class Provider(ABC):
         """Return the models that the provider's public search finds; it sends no key."""
         return []
 
-    # ---------------------------------------------------------------------------- the connections
-
     @cached_property
     def http(self) -> "Http":
         """Calls to the account's address, with its key."""
         from imagen_widget._providers.http import Http
-        from imagen_widget._providers.peers import PeerRule
 
-        settings, transport = self.settings, self.make_transport()
         return Http(
-            settings.base_url,
-            scheme=settings.account.scheme,
-            key=settings.key,
-            transport=transport,
-            peers=PeerRule(settings.base_url, hosts=settings.media_hosts, checks=transport is None),
+            self.settings.base_url,
+            scheme=self.settings.account.scheme,
+            key=self.settings.key,
+            transport=self.transport,
+            media_hosts=self.settings.media_hosts,
         )
-
-    def make_transport(self) -> Any:
-        """Return what stands in for the network; None for the network itself."""
-        return self.transport
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -208,10 +361,12 @@ class Provider(ABC):
         model: str,
         seconds: float,
         content_type: str = "application/json",
+        named: Callable[[Answer], Ticket | None] = lambda _: None,
     ) -> Answer:
         """Send a paid request below the account's address once and return its 2xx answer.
 
-        `body` is bytes, or else sent as JSON.
+        `body` is bytes, or else sent as JSON. `named` returns the ticket that an answer names
+        although it failed or broke off, so that the job can be fetched all the same.
 
         Raises:
             SubmitUncertain: The request may have been accepted and billed.
@@ -219,28 +374,25 @@ class Provider(ABC):
         """
         if not isinstance(body, bytes):
             body = await to_thread.run_sync(answers.write_json, body)
+        account = self.settings.account
         call = Call("POST", self.settings.base_url + path, body, content_type=content_type)
         try:
-            answer = await self.send(call, seconds=seconds)
+            answer = await self._send(call, seconds)
         except Lost as error:
-            raise failures.uncertain(self.settings.account, str(error)) from None
-        return self.accepted(answer, model=model)
+            ticket = None if error.part is None else named(error.part)
+            raise failures.uncertain(account, str(error), ticket) from None
+        if answer.ok:
+            return answer
+        refusal, ticket = failures.failure(answer, model=model, account=account), named(answer)
+        clear = isinstance(refusal, ModelRetired | CredentialsError)  # also as 503 or 429
+        if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
+            said = failures.read_trouble(answer).text
+            reason = f"HTTP {answer.status}{said and f': {said}'}"
+            raise failures.uncertain(account, reason, ticket)
+        raise refusal
 
-    async def send(
-        self,
-        call: Call,
-        *,
-        seconds: float,
-        max_seconds: float = math.inf,
-        silence_seconds: float = math.inf,
-    ) -> Answer:
+    async def _send(self, call: Call, seconds: float) -> Answer:
         """Send a paid request once, and again only if it surely never arrived or for a 429.
-
-        Args:
-            call: The request.
-            seconds: The deadline for everything.
-            max_seconds: How long one attempt may take.
-            silence_seconds: How long the server may say nothing.
 
         Raises:
             Lost: It may have arrived, and no whole answer came back.
@@ -248,23 +400,24 @@ class Provider(ABC):
         """
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
-            left = min(max(end - self.clock(), 0.0), max_seconds)
+            left = min(max(end - self.clock(), 0.0), self.max_submit_seconds)
             try:
-                answer = await self._send_once(call, left, min(silence_seconds, left))
+                answer = await self._send_once(call, left)
             except NotSent as error:
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
                     raise failures.unreachable(self.settings.base_url, str(error)) from None
             else:
+                if answer.status != 429 or not self._is_refused_for_now(answer):
+                    return answer
                 refusals += 1
                 wait = retry_after(answer.headers, now=self.now()) or 2.0**refusals
-                over = refusals >= _MAX_REFUSALS or self.clock() + wait >= end
-                if over or not self._is_refused_for_now(answer):
+                if refusals >= _MAX_REFUSALS or self.clock() + wait >= end:
                     return answer
             await self.sleep(wait)
 
-    async def _send_once(self, call: Call, seconds: float, silence_seconds: float) -> Answer:
+    async def _send_once(self, call: Call, seconds: float) -> Answer:
         end = self.clock() + seconds
         try:
             with anyio.fail_after(seconds):
@@ -281,7 +434,7 @@ class Provider(ABC):
                     call,
                     seconds=left,
                     max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
-                    silence_seconds=silence_seconds,
+                    silence_seconds=min(self.max_silence_seconds, seconds),
                 )
         finally:
             self._submits.release()
@@ -289,28 +442,8 @@ class Provider(ABC):
 
     def _is_refused_for_now(self, answer: Answer) -> bool:
         """Return True if a rate limit refused a submit, so that it may be sent again."""
-        if answer.status != 429 or "x-fal-request-id" in answer.headers:
-            return False
         error = failures.failure(answer, model="", account=self.settings.account)
-        return type(error) is QueueError
-
-    def accepted(self, answer: Answer, *, model: str, ticket: Ticket | None = None) -> Answer:
-        """Return the answer to a submit if it is 2xx.
-
-        Raises:
-            SubmitUncertain: It may have been accepted all the same; with `ticket`, if it names one.
-            ImagenError: It was refused; nothing is billed.
-        """
-        if answer.ok:
-            return answer
-        account = self.settings.account
-        error = failures.failure(answer, model=model, account=account)
-        clear = isinstance(error, ModelRetired | CredentialsError)  # also as 503 or 429
-        if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
-            said = failures.read_trouble(answer).text
-            reason = f"HTTP {answer.status}{said and f': {said}'}"
-            raise failures.uncertain(account, reason, ticket)
-        raise error
+        return type(error) is QueueError and "x-fal-request-id" not in answer.headers
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
@@ -320,20 +453,19 @@ class Provider(ABC):
             SubmitUncertain: No picture is understood; it may be billed.
             ImagenError: The answer reports a refusal.
         """
-        account = self.settings.account
-        found = pictures.find_pictures(answer.value, self.settings.base_url)
-        if found is not None and found.pictures:
-            return pictures.read_finished(answer, found, pictures.made_id())
-        if failures.reports_failure(answer.mapping or {}):
-            failing = failures.as_failing(answer, otherwise=400)
-            raise failures.failure(failing, model=model, account=account)
-        if found is not None and not found.odd:
-            raise failures.all_filtered(None, billed=True)
-        found = pictures.search_pictures(answer, self.settings.base_url)
-        if found is not None:
-            return pictures.read_finished(answer, found, pictures.made_id())
-        said = failures.read_trouble(answer).text or "an empty answer"
-        raise failures.uncertain(account, f"no picture in it: {said}")
+        account, base_url = self.settings.account, self.settings.base_url
+        found = answers.find_pictures(answer.value, base_url)
+        if found is None or not found.pictures:
+            if failures.reports_failure(answer.mapping or {}):
+                failing = failures.as_failing(answer, otherwise=400)
+                raise failures.failure(failing, model=model, account=account)
+            if found is not None and not found.odd:
+                raise failures.all_filtered(None, billed=True)
+            found = answers.search_pictures(answer, base_url)
+        if found is None:
+            said = failures.read_trouble(answer).text or "an empty answer"
+            raise failures.uncertain(account, f"no picture in it: {said}")
+        return answers.read_finished(answer, found)
 
     # -------------------------------------------------------------------------------- the pictures
 
@@ -344,7 +476,14 @@ class Provider(ABC):
             QueueError: The address is not allowed, does not answer in time, or gives no picture.
         """
         if url[:5].lower() == "data:":
-            return await to_thread.run_sync(answers.read_data_address, url)
+            reading = partial(_picture.from_data_address, url, flaws=True)
+            inside = await to_thread.run_sync(reading)
+            if inside is None:
+                raise QueueError(
+                    "The picture inside the answer cannot be read.",
+                    remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
+                )
+            return inside
         end, wait = self.clock() + seconds, _FIRST_FETCH_WAIT_SECONDS
         reason, before = f"no whole picture within {seconds:.3g} s", b""
         for attempt in range(_MAX_FETCHES):
@@ -392,13 +531,15 @@ class Provider(ABC):
     async def encode(self, picture: Input) -> str:
         """Return the `data:` address of an input picture."""
         data = await to_thread.run_sync(picture.data)
-        return await to_thread.run_sync(answers.data_address, data, picture.media_type)
+        return await to_thread.run_sync(data_uri, data, picture.media_type)
 
     async def body(self, request: ImageRequest) -> bytes:
         """Return the request as JSON, with each input picture as it goes out."""
-        placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
-        found = _replaced(request.arguments(), placed)
-        return await to_thread.run_sync(answers.write_json, found)
+        arguments = request.arguments()
+        if request.inputs:
+            placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
+            arguments = _replaced(arguments, placed)
+        return await to_thread.run_sync(answers.write_json, arguments)
 
 
 def _replaced(value: Any, placed: dict[str, str]) -> Any:
@@ -419,12 +560,10 @@ def make_provider(settings: Settings, **options: Any) -> Provider:
     """
     name = settings.account.name
     if name in _BUILT_IN:
-        module, class_name = _BUILT_IN[name].split(":")
-        package = importlib.import_module(f"imagen_widget._providers.{module}")
-        built_in: Provider = getattr(package, class_name)(settings, **options)
-        return built_in
-    for point in metadata.entry_points(group=ENTRY_POINTS, name=name):
-        found = point.load()
+        points = [metadata.EntryPoint(name, f"imagen_widget._providers.{_BUILT_IN[name]}", "")]
+    else:
+        points = list(metadata.entry_points(group=ENTRY_POINTS, name=name))
+    for found in (point.load() for point in points):
         if isinstance(found, type) and issubclass(found, Provider):
             return found(settings, **options)
     raise InvalidRequest(

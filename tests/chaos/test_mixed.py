@@ -23,7 +23,7 @@ RESULT_SECONDS = 120.0
 def test_a_gateway_that_answers_in_every_odd_shape_is_paid_once_and_loses_nothing(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("imagen_widget._providers.pacing._MAX_BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr("imagen_widget._providers.provider._MAX_BACKOFF_SECONDS", 0.2)
     mixture = Mixture(queue, Studio().settings.base_url, seed=20261126)
     ends: Counter[str] = Counter()
     lines: list[str] = []

@@ -2,7 +2,7 @@
 
 It is written from the documented wire format and imports nothing of the client, so that when the
 two agree it is evidence, not an echo. A picture given as input is changed by the words that
-`edits.EFFECTS` lists. Words in brackets control a single job:
+`painter.EFFECTS` lists. Words in brackets control a single job:
 
 | in the prompt       | what happens                                                    |
 |---------------------|-----------------------------------------------------------------|

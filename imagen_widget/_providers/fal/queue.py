@@ -6,10 +6,11 @@ nothing of use, the result is asked. A job that nobody knows in its first hour m
 is asked for until the deadline, and stays resumable.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
@@ -20,35 +21,33 @@ from imagen_widget._providers import failures
 from imagen_widget._providers.answers import (
     MAX_RESULT_BYTES,
     Answer,
-    Call,
+    Finished,
+    Full,
     Lost,
     NotSent,
     read_json,
 )
 from imagen_widget._providers.fal import wire
-from imagen_widget._providers.fal.storage import upload
-from imagen_widget._providers.lanes import Full
-from imagen_widget._providers.openai import OpenAI
-from imagen_widget._providers.pacing import PollPace
-from imagen_widget._providers.provider import Provider
-from imagen_widget._providers.values import (
+from imagen_widget._providers.provider import (
     CancelAnswer,
     Capabilities,
     Done,
-    Finished,
+    Provider,
     Queued,
     Running,
     Ticket,
     WireEvent,
 )
 from imagen_widget._request import ImageRequest
-from imagen_widget._settings import Settings
-from imagen_widget.errors import CancelledAtProvider, ImagenError, QueueError, QueueTimeout
+from imagen_widget.errors import ImagenError, QueueError, QueueTimeout, ResultExpired
 
-_SUBMIT_SECONDS = 120.0
+if TYPE_CHECKING:
+    from imagen_widget._providers.http import Http
+
+MAX_POLL_SECONDS = 2.0
+
 _CANCEL_SECONDS = 5.0
 _CALL_SECONDS = 30.0
-_SUBMIT_SILENCE_SECONDS = 60.0  # some gateways answer with the pictures, and draw meanwhile
 _MAX_SILENCE_SECONDS = 20.0
 _MIN_SILENCE_SECONDS = 1.0
 _LEAVE_SECONDS = 0.25  # for a stream to end by itself, so that its connection is kept
@@ -63,6 +62,13 @@ _KEPT_SECONDS = 3600.0  # results are readable for an hour
 _DESCRIBE_SECONDS = 2.0
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _USUAL_SECONDS = 8.0
+_QUEUE_POLL_SECONDS = 1.0  # the position should look current
+_GROWTH = 0.015  # of the time that a job has run is waited between two polls
+_EARLY_SHARE = 10  # one job in so many is quicker than when it is first expected
+_EARLY_MARGIN = 0.9
+_UNKNOWN_SHARE = 0.25  # of a guessed time, before which a job is not expected
+_MIN_OBSERVATIONS = 5
+_MAX_UNSLOWED_JOBS = 25  # so many at once may each be asked for as if it were alone
 
 _SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
@@ -72,6 +78,8 @@ class Fal(Provider):
     """fal's queue, at fal itself."""
 
     can = Capabilities(streams=True)
+    max_submit_seconds = 120.0
+    max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
     shortest_poll_seconds = 0.1
     knows_auto = False  # whether any request is found under the app `auto`
     has_storage = True  # whether the key is one of fal's, and so opens its storage
@@ -97,23 +105,14 @@ class Fal(Provider):
                 body = await self.body(request)
         except TimeoutError:
             raise failures.unreachable(place.base_url, "the pictures took all the time") from None
-        call = Call("POST", f"{place.base_url}/{model}", body)
-        try:
-            answer = await self.send(
-                call,
-                seconds=end - self.clock(),
-                max_seconds=_SUBMIT_SECONDS,
-                silence_seconds=_SUBMIT_SILENCE_SECONDS,
-            )
-        except Lost as error:
-            named = None if error.part is None else wire.read_broken_submit(error.part, place)
-            raise failures.uncertain(place.account, str(error), named) from None
-        self.accepted(answer, model=model, ticket=wire.read_broken_submit(answer, place))
+        named = partial(wire.read_broken_submit, place=place)
+        left = end - self.clock()
+        answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
         return wire.read_submit(answer, place)
 
     # ------------------------------------------------------------------------- watch and result
 
-    async def watch(
+    def watch(
         self,
         ticket: Ticket,
         *,
@@ -122,17 +121,7 @@ class Fal(Provider):
         expired: bool = False,
     ) -> AsyncGenerator[WireEvent, None]:
         """Yield each change of the job until it has ended; the last event is `Done`."""
-        if ticket.finished is not None:
-            yield Done(finished=ticket.finished)
-            return
-        job = _Job(self, ticket, seconds, service_times, expired=expired)
-        self.watching += 1
-        try:
-            async with aclosing(job.events()) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self.watching -= 1
+        return _Job(self, ticket, seconds, service_times, expired=expired).events()
 
     async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
         """Return what a finished job brought."""
@@ -166,8 +155,8 @@ class Fal(Provider):
         """Return the models that fal's public search finds; it sends no key."""
         answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
         found = (answer.mapping or {}).get("models") if answer is not None else None
-        records = [r for r in found if isinstance(r, dict)] if isinstance(found, list) else []
-        return [model for record in records if (model := _listed(record)) is not None]
+        listed = map(_listed, found if isinstance(found, list) else [])
+        return [model for model in listed if model is not None]
 
     async def _read(self, url: str) -> Answer | None:
         """Read a public document; None if it cannot be had in time."""
@@ -179,13 +168,13 @@ class Fal(Provider):
             return None
         return answer if answer.ok else None
 
-    # ------------------------------------------------------------------------------- the inputs
-
     async def encode(self, picture: Input) -> str:
         """Return a `data:` address, or if that is allowed the address of an upload to fal."""
         settings = self.settings
         direct = self.has_storage and settings.base_url == settings.account.base_url
         if settings.upload and direct:
+            from imagen_widget._providers.fal.storage import upload
+
             with suppress(NotSent, Lost, ImagenError):
                 return await upload(picture, settings, transport=self.transport)
         return await super().encode(picture)
@@ -199,9 +188,18 @@ class Gateway(Fal):
     knows_auto = True
     has_storage = False
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
-        super().__init__(settings, **options)
-        self._images = OpenAI(settings, **options)
+    @cached_property
+    def _images(self) -> Provider:
+        from imagen_widget._providers.openai import OpenAI
+
+        return OpenAI(
+            self.settings,
+            transport=self.transport,
+            clock=self.clock,
+            sleep=self.sleep,
+            chance=self.chance,
+            now=self.now,
+        )
 
     def for_model(self, model_id: str) -> Provider:
         """Return this queue for fal's ids, which have a slash, and OpenAI's routes for others."""
@@ -209,14 +207,15 @@ class Gateway(Fal):
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
         """Send the request once, to the routes that have its model."""
-        if self.for_model(request.model) is self:
+        if "/" in request.model:
             return await super().submit(request, seconds=seconds)
         return await self._images.submit(request, seconds=seconds)
 
     async def aclose(self) -> None:
         """Close all connections."""
         await super().aclose()
-        await self._images.aclose()
+        if "_images" in self.__dict__:
+            await self._images.aclose()
 
 
 class Demo(Fal):
@@ -230,14 +229,15 @@ class Demo(Fal):
         """Return the service time that the demo was told to take."""
         return self.settings.demo_seconds
 
-    def make_transport(self) -> Any:
-        """Return what calls the demo's application."""
+    @cached_property
+    def http(self) -> "Http":
+        """Calls to the demo's application."""
         if self.transport is None:
             from imagen_widget._providers.demo.app import create_app
             from imagen_widget._providers.http import app_transport
 
             self.transport = app_transport(create_app(seconds=self.settings.demo_seconds))
-        return self.transport
+        return super().http
 
     def schema_address(self) -> str:
         """Return where the demo's application describes a model."""
@@ -245,6 +245,48 @@ class Demo(Fal):
 
 
 # ---------------------------------------------------------------------------------------- one job
+
+
+@dataclass(frozen=True, slots=True)
+class PollPace:
+    """How long to wait before the next status request, by how long the job has run.
+
+    Before a job can be expected the wait is half of the time until then; after that it is a small
+    share of the time that it has run, so that a late job is asked for ever less often.
+
+    Attributes:
+        usual: Seconds that half of the jobs take at the most, as known or guessed.
+        expected: Seconds before which a job is hardly ever done.
+        shortest: Seconds; metered gateways count calls.
+    """
+
+    usual: float
+    expected: float
+    shortest: float
+
+    @classmethod
+    def learn(cls, observed: Sequence[float], *, guess: float, shortest: float) -> "PollPace":
+        """Return the pace for a model with these observed service times in seconds."""
+        times = sorted(seconds for seconds in observed if seconds > 0.0)
+        if len(times) < _MIN_OBSERVATIONS:
+            return cls(guess, guess * _UNKNOWN_SHARE, shortest)
+        early = times[len(times) // _EARLY_SHARE]
+        return cls(times[len(times) // 2], early * _EARLY_MARGIN, shortest)
+
+    def next_seconds(self, running: float | None, *, chance: float, jobs: int = 1) -> float:
+        """Return the seconds to wait before the next status request.
+
+        Args:
+            running: Seconds since the job was first seen to run; None while it is queued.
+            chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
+            jobs: How many are watched at once; the more, the less often each is asked for.
+        """
+        least = self.shortest * max(1.0, jobs / _MAX_UNSLOWED_JOBS)
+        if running is None:
+            ideal = min(self.usual / 2, _QUEUE_POLL_SECONDS)
+        else:
+            ideal = max((self.expected - running) / 2, _GROWTH * running)
+        return max(min(ideal, MAX_POLL_SECONDS), least) * (0.9 + 0.2 * chance)
 
 
 class _Job:
@@ -261,8 +303,8 @@ class _Job:
     ) -> None:
         self._queue, self._ticket, self._seconds = queue, ticket, seconds
         self._account = queue.settings.account
-        self._began = queue.clock()
-        self._end = self._began + seconds
+        began = queue.clock()
+        self._end = began + seconds
         self._pace = PollPace.learn(
             service_times,
             guess=queue.usual_seconds(ticket.endpoint),
@@ -275,76 +317,79 @@ class _Job:
         self._lines = self._hiccups = self._misses = 0
         self._streams, self._with_logs, self._missing = queue.can.streams, True, False
         self._by_result = self._result_next = False
-        usual = 2 * self._pace.usual
-        self._silence = min(max(usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
-        self._ask_anyway_at = self._began + min(self._pace.usual, _ASK_ANYWAY_SECONDS)
+        usual = self._pace.usual
+        self._silence = min(max(2 * usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
+        self._ask_anyway_at = began + min(usual, _ASK_ANYWAY_SECONDS)
         self._app: str | None = None
         self._apps = [wire.auto_app(ticket)] if queue.knows_auto else []
 
     async def events(self) -> AsyncGenerator[WireEvent, None]:
         """Yield each change of the job until it has ended; the last event is `Done`."""
-        while True:
-            if self._streams:
-                async with aclosing(self._streamed()) as events:
-                    async for event in events:
-                        yield event
-                        if isinstance(event, Done):
-                            return
-            asked = self._queue.clock()
-            found = await self._ask()
-            if isinstance(found, Done):
-                yield found
-                return
-            if isinstance(found, Queued | Running):
-                self._hiccups = 0
-                self._queue.budget.succeeded()
-                if (news := self._news(found, whole=True)) is not None:
-                    yield news
-            await self._pause(found, took=self._queue.clock() - asked)
-
-    # ------------------------------------------------------------------------------- the stream
+        if self._ticket.finished is not None:
+            yield Done(finished=self._ticket.finished)
+            return
+        queue = self._queue
+        queue.watching += 1
+        try:
+            while True:
+                if self._streams:
+                    async with aclosing(self._streamed()) as events:
+                        async for event in events:
+                            yield event
+                            if isinstance(event, Done):
+                                return
+                asked = queue.clock()
+                found = await self._ask()
+                if isinstance(found, Done):
+                    yield found
+                    return
+                if isinstance(found, Queued | Running):
+                    self._hiccups = 0
+                    queue.budget.succeeded()
+                    if (news := self._news(found, whole=True)) is not None:
+                        yield news
+                await self._pause(found, took=queue.clock() - asked)
+        finally:
+            queue.watching -= 1
 
     async def _streamed(self) -> AsyncGenerator[WireEvent, None]:
-        call, seconds = wire.stream_call(self._ticket), min(self._silence, self._left())
+        """Yield what the event stream says; it is tried once, and polls go on where it ends."""
+        clock, silence, decoder = self._queue.clock, self._silence, wire.EventDecoder()
+        call, seconds = wire.stream_call(self._ticket), min(silence, self._left())
+        done: Done | None = None
         try:
             async with self._queue.http.stream(call, seconds=seconds) as chunks:
-                self._streams = False  # tried once: if it ends early, polling goes on
-                async with aclosing(self._read_stream(chunks)) as events:
-                    async for event in events:
-                        yield event
-        except Full:  # until one is free, polling goes on
+                self._streams, heard = False, clock()
+                while (left := self._end - clock()) > 0:
+                    try:
+                        with anyio.fail_after(_LEAVE_SECONDS if done else min(silence, left)):
+                            chunk = await anext(chunks)
+                    except (StopAsyncIteration, TimeoutError):
+                        break
+                    for event in self._decoded(decoder.feed(chunk)):
+                        if isinstance(event, Done):
+                            done = event
+                        elif (news := self._news(event, whole=False)) is not None:
+                            heard = clock()
+                            yield news
+                    if done is None and clock() - heard >= silence:  # keep-alives are no news
+                        heard, found = clock(), await self._ask()
+                        if isinstance(found, Done):
+                            done = found
+                            break
+                if done is not None:  # read to its end, it leaves its connection to the next job
+                    yield done
+        except Full:  # until one is free, polls go on
             return
         except (NotSent, Lost, ValueError):
             self._streams = False
 
-    async def _read_stream(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[WireEvent, None]:
-        clock, decoder, silence = self._queue.clock, wire.EventDecoder(), self._silence
-        done: Done | None = None
-        heard = clock()
-        while (left := self._end - clock()) > 0:
-            try:
-                with anyio.fail_after(_LEAVE_SECONDS if done else min(silence, left)):
-                    chunk = await anext(chunks)
-            except (StopAsyncIteration, TimeoutError):
-                break
-            for data in decoder.feed(chunk):
-                body = read_json(self._queue.http.without_key(data))
-                event = wire.read_event(body, self._ticket.base_url) if body else None
-                if isinstance(event, Done):
-                    done = event
-                    continue
-                if not isinstance(event, Queued | Running):
-                    continue
-                if (news := self._news(event, whole=False)) is not None:
-                    heard = clock()
-                    yield news
-            if done is None and clock() - heard >= silence:  # only news count, not keep-alives
-                heard, found = clock(), await self._ask()
-                if isinstance(found, Done):
-                    done = found
-                    break
-        if done is not None:  # read to its end, a stream leaves its connection to the next job
-            yield done
+    def _decoded(self, texts: list[bytes]) -> Iterator[WireEvent]:
+        for text in texts:
+            body = read_json(self._queue.http.without_key(text))
+            event = wire.read_event(body, self._ticket.base_url)
+            if isinstance(event, WireEvent):
+                yield event
 
     # -------------------------------------------------------------------------------- the polls
 
@@ -368,22 +413,18 @@ class _Job:
             asked = await self._ask_result()
             self._by_result = isinstance(asked, Queued | Running)
             return asked
-        if isinstance(found, wire.Odd):
-            return await self._ask_anyway()
+        if isinstance(found, wire.Odd):  # now and then the result is asked
+            if self._queue.clock() < self._ask_anyway_at:
+                return Running()
+            self._ask_anyway_at = self._queue.clock() + _ASK_ANYWAY_EACH_SECONDS
+            asked = await self._ask_result()
+            return asked if isinstance(asked, WireEvent) else Running()
         if not isinstance(found, wire.Hiccup):
             return found
         self._result_next = True  # the status says nothing of use
         if found.error is None and not found.lasting:
             return found
         return await self._ask_result()  # not even a refused key there says anything of the job
-
-    async def _ask_anyway(self) -> WireEvent:
-        """Ask for the result now and then while the status has a word that is not known."""
-        if self._queue.clock() < self._ask_anyway_at:
-            return Running()
-        self._ask_anyway_at = self._queue.clock() + _ASK_ANYWAY_EACH_SECONDS
-        asked = await self._ask_result()
-        return asked if isinstance(asked, Queued | Running | Done) else Running()
 
     async def _ask_result(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
         """Ask for the result once; errors that are raised here are the job's end."""
@@ -407,12 +448,23 @@ class _Job:
             return
         if self._apps:  # each once
             self._misses, self._app = 0, self._apps.pop()
-        elif found.page:
-            raise failures.not_proxied(self._account, self._ticket)
-        elif self._forgotten:
-            raise failures.expired(self._account, self._ticket)
-        else:
-            self._app = None  # it may still turn up under its own name
+            return
+        title, request_id = self._account.title, self._ticket.request_id
+        if found.page:
+            raise QueueError(
+                f"{title} answers with a web page where the job's result should be "
+                f"(request id {request_id}).",
+                remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
+                ticket=self._ticket,
+            )
+        if self._forgotten:
+            raise ResultExpired(
+                f"{title} knows no job {request_id}.",
+                remedy="Results are kept for about an hour; look at your usage there, "
+                "then run it again.",
+                ticket=self._ticket,
+            )
+        self._app = None  # it may still turn up under its own name
 
     async def _pause(self, found: object, *, took: float) -> None:
         queue = self._queue
@@ -455,9 +507,7 @@ class _Job:
 
     def _given_up(self, said: str | None, reason: str) -> ImagenError:
         if said in {"CANCELLED", "CANCELED"}:
-            return CancelledAtProvider(
-                "The job was cancelled at the provider.", ticket=self._ticket
-            )
+            return failures.cancelled(self._ticket)
         if said is not None:
             return failures.service_failed(failures.Trouble(said), self._ticket)
         return QueueError(
@@ -496,8 +546,9 @@ class _Job:
         )
 
 
-def _listed(record: dict[str, Any]) -> Model | None:
-    """Return the model that an entry of fal's list means."""
+def _listed(record: Any) -> Model | None:
+    """Return the model that an entry of fal's list means; None if it means none."""
+    record = record if isinstance(record, dict) else {}
     model_id, data = record.get("endpoint_id"), record.get("metadata")
     if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:
         return None

@@ -13,24 +13,23 @@ Nothing here does I/O. The rules, from fal's queue reference and from gateways s
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from imagen_widget._providers import failures
-from imagen_widget._providers.answers import Answer, Call
-from imagen_widget._providers.pictures import (
+from imagen_widget._providers.answers import (
+    Answer,
+    Call,
+    Finished,
     Found,
     find_pictures,
     inference_seconds,
-    made_id,
     read_finished,
     search_pictures,
 )
-from imagen_widget._providers.values import (
+from imagen_widget._providers.provider import (
     CancelAnswer,
     Done,
-    Finished,
     LogLine,
     Queued,
     Running,
@@ -38,9 +37,7 @@ from imagen_widget._providers.values import (
     WireEvent,
 )
 from imagen_widget._settings import Account
-from imagen_widget.errors import CancelledAtProvider, ImagenError, one_line
-
-MAX_LOG_LINES = 200
+from imagen_widget.errors import ImagenError, one_line
 
 REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
 
@@ -48,6 +45,7 @@ _WAITING = frozenset(
     {"IN_QUEUE", "QUEUED", "PENDING", "SUBMITTED", "NOT_START", "WAITING", "CREATED", "SCHEDULED"}
 )
 _WORKING = frozenset({"IN_PROGRESS", "PROCESSING", "RUNNING", "GENERATING", "STARTED", "STARTING"})
+_PENDING = _WAITING | _WORKING
 _FINISHED = frozenset(
     {"COMPLETED", "COMPLETE", "SUCCESS", "SUCCEEDED", "SUCCEED", "OK", "DONE", "FINISHED", "READY"}
     | {"成功", "完成", "已完成"}
@@ -56,7 +54,6 @@ _CANCELLED = frozenset({"CANCELLED", "CANCELED"})
 _FAILED = _CANCELLED | frozenset(
     {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
 )
-_UNKNOWN_JOB = frozenset({"NOT_FOUND"})
 
 _WRAPPERS = ("data", "response", "result", "output", "payload", "detail", "job", "task", "body")
 _IDS = (
@@ -68,11 +65,13 @@ _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _REQUEST_PATH = re.compile(
     rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
 )
+_ID_IN_ADDRESS = re.compile(r"/requests/([^/?#]*)")
 _IN_TEXT = re.compile(rb'"(?:request_id|task_id)"\s*:\s*"([^"\\]{1,300})"')
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
 _QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
 _QUERY = re.compile(r"[\w=&.%~+-]{0,200}", re.ASCII)
 _MAX_ADDRESS = 2000
+_MAX_LOG_LINES = 200
 _MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server's
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _STILL = re.compile(
@@ -94,22 +93,19 @@ _NO_JOB = re.compile(
 _AGAIN = frozenset({408, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class NoRoute:
+class NoRoute(NamedTuple):
     """The provider knows nothing at this address; `page` if it answered with a web page."""
 
     page: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Odd:
+class Odd(NamedTuple):
     """A status word that is not known; the job may run, or be done."""
 
     word: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hiccup:
+class Hiccup(NamedTuple):
     """An answer that says nothing about the job, and what it means if nothing else does.
 
     `lasting` if the same is to be expected again.
@@ -147,12 +143,6 @@ def cancel_call(ticket: Ticket) -> Call:
     return Call("PUT", ticket.base_url + ticket.get("cancel_path"))
 
 
-def app_path(model: str) -> str:
-    """Return `owner/alias` of a model's id; `workflows/` and `comfy/` put one more in front."""
-    parts = model.split("/")
-    return "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
-
-
 def auto_app(ticket: Ticket) -> str:
     """Return the app under which some gateways find any request."""
     return f"{ticket.endpoint.split('/', 1)[0]}/auto"
@@ -182,10 +172,10 @@ def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
     found, word = find_pictures(answer.value, place.base_url), status_word(body)
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
-        return read_finished(answer, found, request_id or made_id())
+        return read_finished(answer, found, request_id)
     if request_id and not failures.says_no(body.get("success")) and word not in _FAILED:
         return _ticket(place, request_id, holder)
-    if _brought_none(found, body) and word not in _WAITING | _WORKING:
+    if _brought_none(found, body) and word not in _PENDING:
         raise failures.all_filtered(None, billed=False)
     says = failures.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
@@ -194,7 +184,7 @@ def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
         raise failures.failure(failing, model=place.model, account=place.account)
     found = search_pictures(answer, place.base_url)
     if found is not None:
-        return read_finished(answer, found, made_id())
+        return read_finished(answer, found)
     raise failures.uncertain(place.account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
@@ -209,15 +199,13 @@ def read_broken_submit(answer: Answer, place: Place) -> Ticket | None:
 
 def _ticket(place: Place, request_id: str, addresses: dict[str, Any]) -> Ticket:
     """Return the ticket for a request id; addresses that are missing or odd are built."""
-    root = f"/{app_path(place.model)}/requests/{request_id}"
-    names = {"status": "/status", "response": "", "cancel": "/cancel"}
+    parts, base_url = place.model.split("/"), place.base_url
+    app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
     extra = []
-    for name, suffix in names.items():
-        given = rebase(addresses.get(f"{name}_url"), place.base_url, request_id, suffix)
-        extra.append((f"{name}_path", given or root + suffix))
-    return Ticket(
-        place.account.name, place.base_url, place.model, request_id, place.now, tuple(extra)
-    )
+    for name, suffix in (("status", "/status"), ("response", ""), ("cancel", "/cancel")):
+        given = rebase(addresses.get(f"{name}_url"), base_url, request_id, suffix)
+        extra.append((f"{name}_path", given or f"/{app}/requests/{request_id}{suffix}"))
+    return Ticket(place.account.name, base_url, place.model, request_id, place.now, tuple(extra))
 
 
 def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | None:
@@ -235,46 +223,42 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
     if path.startswith(f"{prefix}/"):  # whole segments: /fal does not begin /fal-ai
         path = path.removeprefix(prefix)
     found = _REQUEST_PATH.fullmatch(path)
-    if found is None or found[1] != request_id or not _QUERY.fullmatch(parts.query):
+    if found is None or found[1] != request_id or found[2] not in {suffix, suffix or "/response"}:
         return None
-    if any(set(segment) <= {"."} for segment in path.split("/")[1:]):
-        return None
-    if found[2] not in {suffix, "/response" if suffix == "" else suffix}:
-        return None
-    return with_query(path, parts.query)
+    return with_query(path, parts.query) if _QUERY.fullmatch(parts.query) else None
 
 
 def with_query(url: str, query: str) -> str:
     """Return the address with a query added to what it has."""
-    if not query:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{query}"
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
-    holders = list(_holders(body))
-    candidates = [(holder.get(name), holder) for holder in holders for name in _IDS]
-    candidates += [(_id_in(holder.get("response_url")), holder) for holder in holders]
-    candidates += [(holder.get("id"), holder) for holder in reversed(holders)]
-    candidates.append((answer.headers.get("x-fal-request-id"), body))
-    code = str(body.get("code"))
-    if "code" in body or "success" in body:
-        candidates.append((body.get("data"), body))
-    if code in _QUEUED_CODES or body.get("success") is True or not failures.reports_failure(body):
-        told = body.get("result")  # words may stand there too
-        candidates.append((told if _LIKE_AN_ID.fullmatch(str(told)) else None, body))
-    for value, holder in candidates:
-        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-        text = text.strip()
-        if REQUEST_ID.fullmatch(text):
+    for value, holder in _ids(body, answer):
+        if type(value) in {str, int} and REQUEST_ID.fullmatch(text := str(value).strip()):
             return text, holder
     return "", body
 
 
-def _id_in(address: object) -> str:
-    inside = address.partition("/requests/")[2] if isinstance(address, str) else ""
-    return re.split(r"[/?#]", inside, maxsplit=1)[0]
+def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield what may be the job's id, the likeliest first, each with the object that holds it."""
+    holders = list(_holders(body))
+    for holder in holders:
+        for name in _IDS:
+            yield holder.get(name), holder
+    for holder in holders:
+        address = holder.get("response_url")
+        if isinstance(address, str) and (inside := _ID_IN_ADDRESS.search(address)):
+            yield inside[1], holder
+    yield from ((holder.get("id"), holder) for holder in reversed(holders))
+    yield answer.headers.get("x-fal-request-id"), body
+    if "code" in body or "success" in body:
+        yield body.get("data"), body
+    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
+    if taken or not failures.reports_failure(body):
+        told = body.get("result")  # words may stand there too
+        yield told if _LIKE_AN_ID.fullmatch(str(told)) else None, body
 
 
 def _holders(body: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
@@ -315,11 +299,12 @@ def read_event(body: Any, base_url: str) -> WireEvent | Odd | None:
     if brought or word in _FINISHED or word in _FAILED:
         return Done(inference_seconds(_value_of(body, "metrics")), _said_trouble(body, word))
     if word in _WAITING:
-        return Queued(_position(body))
+        position = _value_of(body, "queue_position")
+        known = type(position) is int and 0 <= position < _MAX_COUNT
+        return Queued(position if known else None)
     if word in _WORKING:
-        lines = _value_of(body, "logs")
-        return Running(_logs(lines), len(lines)) if isinstance(lines, list) else Running()
-    return Odd(word) if word and word not in _UNKNOWN_JOB else None
+        return _running(_value_of(body, "logs"))
+    return Odd(word) if word and word != "NOT_FOUND" else None
 
 
 def status_word(body: dict[str, Any]) -> str:
@@ -327,14 +312,15 @@ def status_word(body: dict[str, Any]) -> str:
 
     Of several, as an envelope has them, what is pending counts first, then what has failed.
     """
-    values = (next((h[n] for n in _STATES if n in h), None) for h in _holders(body))
-    words = [
-        re.sub(r"[\s-]+", "_", value.strip().upper()) for value in values if isinstance(value, str)
-    ]
-    for kind in (_WAITING | _WORKING, _FAILED, _FINISHED):
-        known = next((word for word in words if word in kind), None)
-        if known is not None:
-            return known
+    words = []
+    for holder in _holders(body):
+        value = next((holder[name] for name in _STATES if name in holder), None)
+        if isinstance(value, str):
+            words.append(re.sub(r"[\s-]+", "_", value.strip().upper()))
+    for kind in (_PENDING, _FAILED, _FINISHED):
+        known = [word for word in words if word in kind]
+        if known:
+            return known[0]
     return one_line(words[0], limit=40) if words else ""
 
 
@@ -351,17 +337,13 @@ def _pending_or_failing(
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
         return NoRoute()
     reason = trouble.text or f"HTTP {answer.status}"
-    failing = answer.status >= 500 and not (stored and _is_stored(answer, trouble))
-    if failing or answer.status in _AGAIN:
+    # A 5xx may be the job's own end, given back by the queue, and not a gateway's.
+    traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
+    is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
+    if answer.status in _AGAIN or (answer.status >= 500 and not (stored and is_own)):
         return Hiccup(reason)
     error = failures.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Hiccup(reason, error)
-
-
-def _is_stored(answer: Answer, trouble: failures.Trouble) -> bool:
-    """Return True if a 5xx is the job's own end, given back by the queue, not a gateway's."""
-    traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
-    return traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
 
 
 def _said_trouble(body: dict[str, Any], word: str) -> str | None:
@@ -377,21 +359,18 @@ def _value_of(body: dict[str, Any], name: str) -> Any:
     return next((holder[name] for holder in _holders(body) if name in holder), None)
 
 
-def _position(body: dict[str, Any]) -> int | None:
-    position = _value_of(body, "queue_position")
-    return position if type(position) is int and 0 <= position < _MAX_COUNT else None
+def _running(lines: Any) -> Running:
+    """Return that the job runs, with the last of its log lines."""
 
-
-def _logs(lines: list[Any]) -> tuple[LogLine, ...]:
-    return tuple(_log_line(line) for line in lines[-MAX_LOG_LINES:] if isinstance(line, dict))
-
-
-def _log_line(line: dict[str, Any]) -> LogLine:
-    def text(name: str) -> str:
+    def text(line: dict[str, Any], name: str) -> str:
         value = line.get(name)
         return one_line(value, limit=300) if isinstance(value, str) else ""
 
-    return LogLine(text("message"), text("level"), text("timestamp"))
+    if not isinstance(lines, list):
+        return Running()
+    kept = [line for line in lines[-_MAX_LOG_LINES:] if isinstance(line, dict)]
+    names = ("message", "level", "timestamp")
+    return Running(tuple(LogLine(*(text(line, n) for n in names)) for line in kept), len(lines))
 
 
 class EventDecoder:
@@ -459,12 +438,10 @@ def read_result(
         return NoRoute(page=True)
     body = answer.mapping or {}
     event, word = read_event(body, ticket.base_url), status_word(body)
-    if isinstance(event, Odd):
-        return Running()
-    if isinstance(event, Queued | Running):
-        return event
+    if isinstance(event, Queued | Running | Odd):
+        return Running() if isinstance(event, Odd) else event
     if word in _CANCELLED:
-        raise CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
+        raise failures.cancelled(ticket)
     if word in _FAILED or failures.reports_failure(body):
         failing, own = failures.as_failing(answer, otherwise=500), failures.own_status(answer)
         says = failures.read_trouble(answer).text

@@ -1,0 +1,134 @@
+"""OpenAI: image routes that answer one request with the pictures, at OpenAI and its relays.
+
+They have no id to come back to, no status and no cancellation: an answer that is lost or broken
+may be billed, and the request is never sent again by itself. The server may be silent until the
+deadline, since pictures take a minute or two. Relays forward a fixed list of fields, so the count
+is `n` and a ratio a size; gpt-image refuses `response_format`, which is never sent to it.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anyio import to_thread
+
+from imagen_widget._inputs import Input, mask_as_alpha
+from imagen_widget._models import Catalogue
+from imagen_widget._providers.answers import Answer, Finished, sniff, write_json
+from imagen_widget._providers.provider import Capabilities, Provider
+from imagen_widget._request import ImageRequest
+from imagen_widget.errors import InvalidRequest
+
+Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
+
+_RATIO = re.compile(r"(\d{1,4})\s*[:x/]\s*(\d{1,4})", re.ASCII)
+_SIZES = {
+    "gpt-image": ("1024x1024", "1536x1024", "1024x1536"),
+    "dall-e-3": ("1024x1024", "1792x1024", "1024x1792"),
+    "dall-e-2": ("1024x1024",),
+}
+_MISSING = re.compile(r"\bimage\b.*\b(required|missing)|\b(required|missing)\b.*\bimage\b", re.I)
+
+
+class OpenAI(Provider):
+    """OpenAI's image routes."""
+
+    can = Capabilities(cancels=False, resumes=False)
+
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Finished:
+        """Send the request once and return what it brought."""
+        end, model = self.clock() + seconds, request.model
+        arguments = request.arguments()
+        taken = _take_pictures(arguments, request)
+        parts = [await self._part(name, found, model, seconds) for name, found in taken]
+        body = _fields(model, arguments)
+        if not parts:
+            path = self._path("generations")
+            answer = await self.post(path, body, model=model, seconds=seconds)
+            return self.finished(answer, model=model)
+        try:
+            answer = await self._edit(_form(body, parts, "image[]"), model, end)
+        except InvalidRequest as error:  # refused, so that nothing is billed yet
+            named = error.field in {"image", "image[]"} or "image[]" in error.message
+            if not named and not _MISSING.search(error.message):
+                raise
+            answer = await self._edit(_form(body, parts, "image"), model, end)
+        return self.finished(answer, model=model)
+
+    async def _edit(self, form: tuple[bytes, str], model: str, end: float) -> Answer:
+        path, (body, kind), seconds = self._path("edits"), form, end - self.clock()
+        return await self.post(path, body, model=model, seconds=seconds, content_type=kind)
+
+    def _path(self, route: str) -> str:
+        """Return the path of a route on the base, which may end with `/v1` or not."""
+        return f"{'' if self.settings.base_url.endswith('/v1') else '/v1'}/images/{route}"
+
+    async def _part(self, name: str, picture: Input, model: str, seconds: float) -> Part:
+        """Return a picture as it goes out: these routes take bytes only, and masks as alpha."""
+        if picture.url:
+            data = await self.fetch(picture.url, seconds=seconds)
+        else:
+            data = await to_thread.run_sync(picture.data)
+        known = Catalogue(None).known(model)
+        field = None if known is None else known.field(name)
+        if field.role == "mask" if field is not None else "mask" in name:
+            return "mask", await to_thread.run_sync(mask_as_alpha, data)
+        return "image", data
+
+
+def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:
+    """Take the input pictures out of the arguments, and return them with their fields' names."""
+    inputs = {picture.key: picture for picture in request.inputs}
+    found = []
+    for name, value in list(arguments.items()):
+        items = value if isinstance(value, list) else [value]
+        if items and all(isinstance(item, str) and item in inputs for item in items):
+            found += [(name, inputs[item]) for item in items]
+            del arguments[name]
+    return found
+
+
+def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in OpenAI's names."""
+    found = {"model": model, **arguments}
+    if "num_images" in found:
+        found.setdefault("n", found.pop("num_images"))
+    sizes = next((sizes for prefix, sizes in _SIZES.items() if model.startswith(prefix)), ())
+    ratio = _RATIO.fullmatch(str(found.get("aspect_ratio", "")))
+    if sizes and ratio:
+        del found["aspect_ratio"]
+        found.setdefault("size", _nearest(sizes, int(ratio[1]) / max(int(ratio[2]), 1)))
+    if model.startswith("gpt-image"):
+        found.pop("response_format", None)
+    for name in ("stream", "partial_images"):  # one answer is read, and no stream of events
+        found.pop(name, None)
+    return found
+
+
+def _nearest(sizes: Sequence[str], ratio: float) -> str:
+    def distance(size: str) -> float:
+        width, height = map(int, size.split("x"))
+        return abs(width / height - ratio)
+
+    return min(sizes, key=distance)
+
+
+def _form(body: Mapping[str, Any], parts: Sequence[Part], name: str) -> tuple[bytes, str]:
+    """Return a multipart body and its content type; the pictures are called `name` in it."""
+    boundary = f"imagen-{uuid.uuid4().hex}"
+    pieces = []
+    for field, value in body.items():
+        quoted = field.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        data = value.encode() if isinstance(value, str) else write_json(value)
+        pieces.append((f'name="{quoted}"', data))
+    for number, (role, data) in enumerate(parts):
+        kind = sniff(data) or "image/png"
+        file = f"{role}-{number}.{kind.rpartition('/')[2]}"
+        head = f'name="{name if role == "image" else role}"; filename="{file}"'
+        pieces.append((f"{head}\r\ncontent-type: {kind}", data))
+    form = b"".join(
+        f"--{boundary}\r\ncontent-disposition: form-data; {head}\r\n\r\n".encode() + data + b"\r\n"
+        for head, data in pieces
+    )
+    return form + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
