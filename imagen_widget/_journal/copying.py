@@ -4,15 +4,27 @@ A copy adds what is missing and changes nothing that is there: it can be stopped
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from imagen_widget._journal import sql
-from imagen_widget._journal.core import Journal
-from imagen_widget._journal.money import Account, book, budgets_of
-from imagen_widget._journal.reading import AMOUNT, Filter, reads, writes
-from imagen_widget._journal.sql import Transaction, insert, marks, to_dollars
+from imagen_widget._journal.core import reads, writes
+from imagen_widget._journal.many import Filter, Journal
+from imagen_widget._journal.tables import (
+    AMOUNT,
+    BUDGETS,
+    IMAGE_COLUMNS,
+    JOB_COLUMNS,
+    MAX_VALUES,
+    Account,
+    Transaction,
+    book,
+    insert,
+    marks,
+    record_of,
+    to_dollars,
+)
 from imagen_widget._models import dollars
 from imagen_widget.errors import JournalError
 
@@ -50,14 +62,12 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
             remedy="Stop the notebooks that use it, then copy again.",
         )
     copied = Copied(series=_add_series(target, _all_series(source)))
-    seq = -1
-    while batch := _jobs(source, "seq > ?", seq):
-        seq = max(row["seq"] for row, _ in batch.values())
-        added, differing, micros = _add_jobs(target, batch)
-        copied.jobs += added
-        copied.known += len(batch) - added - len(differing)
-        copied.differing += tuple(differing)
-        copied.amount += to_dollars(micros)
+    for batch in _batches(source):
+        part = _add_jobs(target, batch)
+        copied.jobs += part.jobs
+        copied.known += part.known
+        copied.differing += part.differing
+        copied.amount += part.amount
     total = copied.jobs + copied.known + len(copied.differing)
     counted, spent = source.count(Filter(deleted=None)), source.spend()
     if counted != total or (spent != copied.amount and not copied.differing):
@@ -75,12 +85,11 @@ def check_journal(journal: Journal) -> list[str]:
     Raises:
         JournalError: It cannot be read at all.
     """
-    problems, seq = _faults(journal), -1
-    while batch := _jobs(journal, "seq > ?", seq):
-        seq = max(row["seq"] for row, _ in batch.values())
+    problems = _faults(journal)
+    for batch in _batches(journal):
         for row, _ in batch.values():
             try:
-                record = sql.record_of(row)
+                record = record_of(row)
                 if record.request.fingerprint != record.fingerprint:
                     problems.append(f"job {record.id}: its request is not that of its fingerprint")
             except JournalError as error:
@@ -106,41 +115,39 @@ def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ..
     return tx.many(f"{statement} ON CONFLICT (name) DO NOTHING", series)
 
 
+def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
+    seq = -1
+    while batch := _jobs(journal, "seq > ?", seq):
+        yield batch
+        seq = max(row["seq"] for row, _ in batch.values())
+
+
 @reads
 def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
     """Return some jobs by their ids, oldest first; nobody works on a copy."""
-    limit = f"ORDER BY seq LIMIT {sql.MAX_VALUES}"
-    rows = tx.all(f"SELECT * FROM jobs WHERE {condition} {limit}", *values)
+    found = f"SELECT * FROM jobs WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
+    rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
     images = defaultdict(list)
-    for image in tx.all_in("SELECT * FROM images WHERE job IN", [row["id"] for row in rows]):
-        images[image["job"]].append(image)
-    free = {"owner": "", "lease_until": 0.0}
-    return {
-        row["id"]: ({**row, **free}, sorted(images[row["id"]], key=lambda image: image["place"]))
-        for row in rows
-    }
+    ids = [row["id"] for row in rows]
+    for image in tx.all_in("SELECT * FROM images WHERE job IN", ids, "ORDER BY place"):
+        images[image["job"]].append({**image})
+    return {row["id"]: (row, images[row["id"]]) for row in rows}
 
 
 @writes
-def _add_jobs(
-    journal: Journal, tx: Transaction, batch: dict[str, Job]
-) -> tuple[int, list[str], int]:
-    """Add the jobs that are missing.
-
-    Returns:
-        How many, the ids of those that differ, and what all of them come to there.
-    """
+def _add_jobs(journal: Journal, tx: Transaction, batch: dict[str, Job]) -> Copied:
+    """Add the jobs that are missing, and return what has come of all of them."""
     known = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
     missing = [job for job_id, job in batch.items() if job_id not in known]
     for table, columns, rows in (
-        ("jobs", sql.JOB_COLUMNS, [row for row, _ in missing]),
-        ("images", sql.IMAGE_COLUMNS, [image for _, images in missing for image in images]),
+        ("jobs", JOB_COLUMNS, [row for row, _ in missing]),
+        ("images", IMAGE_COLUMNS, [image for _, images in missing for image in images]),
     ):
         tx.many(insert(table, columns), [[row[name] for name in columns] for row in rows])
     moves: Counter[Account] = Counter()
     for row, _ in missing:
         account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))
-        moves[account] += sql.to_micros(sql.record_of(row).amount) or 0
+        moves[account] += _amount(row)
     book(tx, moves)
     arrived = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
     differing = []
@@ -153,8 +160,12 @@ def _add_jobs(
             f"{len(lost)} jobs did not arrive as they were, {min(lost)} among them.",
             remedy="Nothing of this part was copied.",
         )
-    micros = sum(sql.to_micros(sql.record_of(row).amount) or 0 for row, _ in arrived.values())
-    return len(missing), differing, micros
+    return Copied(
+        jobs=len(missing),
+        known=len(known) - len(differing),
+        differing=tuple(differing),
+        amount=to_dollars(sum(_amount(row) for row, _ in arrived.values())),
+    )
 
 
 @reads
@@ -171,18 +182,17 @@ def _faults(journal: Journal, tx: Transaction) -> list[str]:
         problems.append(
             f"the spending of {row['day']} at {row['provider']} is off by {off} dollars"
         )
-    budgets: Counter[tuple[str, str]] = Counter()
     for row in tx.all(
-        "SELECT '' AS period, day, who, series, micros AS n FROM spending"
-        " UNION ALL SELECT period, '', scope, '', -micros FROM budgets"
+        f"SELECT period, scope, CAST(SUM(micros) AS BIGINT) AS n FROM ({BUDGETS}"
+        " UNION ALL SELECT period, scope, -micros FROM budgets) AS sides"
+        " GROUP BY period, scope HAVING SUM(micros) <> 0 ORDER BY period, scope"
     ):
-        moves = {Account(row["day"], "", "", row["who"], row["series"]): row["n"]}
-        if row["period"]:
-            budgets[row["period"], row["who"]] += row["n"]
-        else:
-            budgets.update(budgets_of(moves))
-    for (period, scope), micros in sorted(budgets.items()):
-        if micros:
-            off = to_dollars(micros)
-            problems.append(f"the budget of {period} {scope or 'for all'} is off by {off} dollars")
+        scope, off = row["scope"] or "for all", to_dollars(row["n"])
+        problems.append(f"the budget of {row['period']} {scope} is off by {off} dollars")
     return problems
+
+
+def _amount(row: dict[str, Any]) -> int:
+    """Return the millionths of a dollar that count as spent or reserved."""
+    cost = row["price"] if row["cost"] is None else row["cost"]
+    return 0 if row["state"] == "waiting" else cost or 0

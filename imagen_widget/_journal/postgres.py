@@ -24,10 +24,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from imagen_widget._journal.core import Journal
-from imagen_widget._journal.migrate import newer
-from imagen_widget._journal.owner import is_dead, is_visible
-from imagen_widget._journal.sql import INDEXES, SCHEMA, Raced, Transaction, tables
+from imagen_widget._journal.many import Journal
+from imagen_widget._journal.tables import INDEXES, SCHEMA, Raced, Transaction, newer, tables
 from imagen_widget.errors import JournalError
 
 T = TypeVar("T")
@@ -56,14 +54,9 @@ class PostgresTransaction(Transaction):
     next_seq = "nextval(pg_get_serial_sequence('jobs', 'seq'))"
 
     def __init__(self, connection: Any, clock: Callable[[], float] | None, *, again: bool) -> None:
-        self.connection = connection
-        self.again = again
-        self._clock = clock
+        self.connection, self.again, self.clock = connection, again, clock or self._time
 
-    @functools.cached_property
-    def now(self) -> float:  # asked once a transaction
-        if self._clock is not None:
-            return self._clock()
+    def _time(self) -> float:
         row = self.run("SELECT extract(epoch FROM clock_timestamp())::float8 AS now").fetchone()
         return float(row["now"])
 
@@ -84,6 +77,7 @@ class PostgresJournal(Journal):
     lease_seconds = 45.0  # what a dead worker held is free within a minute
     submit_lease_seconds = 45.0
     max_lease_seconds = 45.0
+    is_shared = True
 
     def __init__(
         self, address: str, *, clock: Callable[[], float] | None = None, owner: str | None = None
@@ -96,9 +90,8 @@ class PostgresJournal(Journal):
                 remedy="Write it as postgresql://user:password@host/database, with %40 for an @ in"
                 " the password and so on.",
             )
-        self._address = address
+        self._address, self._clock = address, clock
         self._host = found["host"] or "this machine"
-        self._clock = clock
         self._pid = os.getpid()
         self._pool: ConnectionPool[Any] | None = None
         self._lock = threading.Lock()
@@ -114,9 +107,6 @@ class PostgresJournal(Journal):
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # `os` may be gone by then
         if getattr(self, "_pid", None) == getpid():
             self.close()
-
-    def _is_dead(self, owner: str) -> bool:
-        return is_visible(owner) and is_dead(owner)
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         if self._pid != os.getpid():  # a fork: the parent's lock and connections are not ours
