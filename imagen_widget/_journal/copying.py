@@ -130,7 +130,7 @@ def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) ->
     images = defaultdict(list)
     ids = [row["id"] for row in rows]
     for image in tx.all_in("SELECT * FROM images WHERE job IN", ids, "ORDER BY place"):
-        images[image["job"]].append({**image})
+        images[image["job"]].append(image)
     return {row["id"]: (row, images[row["id"]]) for row in rows}
 
 

@@ -357,30 +357,26 @@ class Jobs(ABC):
         ]
 
     def _insert(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> None:
-        rows, day = [], day_of(tx.now).isoformat()
+        now, until, rows = tx.now, self._until(tx), []
+        blank = values_of(Record("", 0, State.INTENT, "", "", "", "", "", created_at=now))
+        blank |= {"who": user, "day": day_of(now).isoformat(), "owner": self.owner}
         for draft in drafts:
             request = draft.request
-            key, ordinal, axes = place_of(draft)
-            record = Record(
-                draft.id,
-                0,
-                State.WAITING if draft.waiting else State.INTENT,
-                draft.provider,
-                draft.base_url,
-                request.model,
-                request.to_json(),
-                request.fingerprint,
-                price=draft.price,
-                created_at=tx.now,
-                user=user,
-                series=draft.series,
-                key=key,
-                ordinal=ordinal,
-                axes_text=axes,
-            )
-            values = values_of(record)
-            values |= {"words": folded(request.prompt), "day": day, "owner": self.owner}
-            values["lease_until"] = 0.0 if draft.waiting else self._until(tx)
+            values = {
+                **blank,
+                "id": draft.id,
+                "state": (State.WAITING if draft.waiting else State.INTENT).value,
+                "provider": draft.provider,
+                "base_url": draft.base_url,
+                "model": request.model,
+                "request_text": storable(request.to_json()),
+                "fingerprint": request.fingerprint,
+                "words": folded(request.prompt),
+                "price": to_micros(draft.price),
+                "series": draft.series,
+                "lease_until": 0.0 if draft.waiting else until,
+            }
+            values["row_key"], values["ordinal"], values["axes_text"] = place_of(draft)
             rows.append([values[name] for name in JOB_COLUMNS])
         tx.many(insert("jobs", JOB_COLUMNS), rows)
 

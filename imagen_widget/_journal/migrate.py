@@ -70,7 +70,7 @@ def _check_idle(connection: sqlite3.Connection, now: float) -> None:
 
 def _rows(connection: sqlite3.Connection) -> Iterator[list[object]]:
     for row in connection.execute("SELECT * FROM old_jobs ORDER BY seq"):
-        values = _values(dict(row))
+        values = _values(row)
         yield [values["seq"], *(values[name] for name in JOB_COLUMNS)]
 
 
