@@ -8,12 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagen_widget._inputs.prepare import INPUT_BYTES, MAX_BODY_BYTES, mask_as_alpha, prepare
-from imagen_widget._inputs.source import Input, PictureSource, from_file, given, refused
+from imagen_widget._inputs.prepare import INPUT_BYTES, mask_as_alpha, prepare
+from imagen_widget._inputs.source import (
+    Input,
+    PictureSource,
+    digest_of,
+    from_file,
+    given,
+    refused,
+)
 from imagen_widget._models import Field, Model, PictureLimits
 
-__all__ = ["INPUT_BYTES", "MAX_BODY_BYTES", "Input", "PictureSource", "from_file"]
-__all__ += ["mask_as_alpha", "place_inputs", "read_input"]
+__all__ = ["INPUT_BYTES", "Input", "PictureSource", "digest_of", "from_file", "mask_as_alpha"]
+__all__ += ["place_inputs", "read_input"]
 
 _GUESSED = {  # the names that most models use, for one of which nothing is known
     "picture": Field("image_url", "picture", role="picture"),
@@ -123,9 +130,9 @@ def _by_role(
 
 def _many(images: object) -> list[object]:
     one = (str, bytes, bytearray, memoryview, Mapping, PictureSource)
-    return (
-        list(images) if isinstance(images, Iterable) and not isinstance(images, one) else [images]
-    )
+    if isinstance(images, one) or not isinstance(images, Iterable):
+        return [images]
+    return list(images)
 
 
 def _by_name(

@@ -5,7 +5,6 @@ and never to more pixels than the bytes allowed can hold. White in a mask means 
 provider.
 """
 
-import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -14,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imagen_widget import _picture
-from imagen_widget._inputs.source import Input, refused
+from imagen_widget._inputs.source import Input, digest_of, refused
 from imagen_widget._models import PictureLimits
 from imagen_widget._picture import SVG, PictureFacts
 from imagen_widget.errors import InvalidRequest, QueueError
@@ -194,16 +193,8 @@ class _Work:
 def _input(data: bytes, media_type: str, size: Size, original: Size) -> tuple[Input, Size]:
     bytes_ = f"{len(data) / 1e6:.1f} MB" if len(data) >= 100_000 else f"{len(data) // 1000} kB"
     note = f"made smaller: {size[0]}x{size[1]}, {bytes_}" if size != original else ""
-    made = Input(
-        digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
-        media_type=media_type,
-        width=size[0],
-        height=size[1],
-        size=len(data),
-        note=note,
-        in_memory=data,
-    )
-    return made, original
+    facts = (media_type, *size, len(data))
+    return Input(digest_of(data), "", *facts, note=note, in_memory=data), original
 
 
 def _grey(picture: "PILImage") -> "PILImage":

@@ -3,6 +3,7 @@
 Everything that cannot be one is refused here in one line, before anything is written down.
 """
 
+import contextlib
 import hashlib
 import io
 import time
@@ -32,35 +33,20 @@ _GIVE_THE_FILE = "Download the picture and give the file."
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One picture given as input, as it goes out; equal to another of the same bytes or address.
+    """One picture given as input, as it goes out; equal to another of the same bytes or address."""
 
-    Attributes:
-        digest: `sha256:` and the hex digits of the bytes; "" for an https address.
-        url: The https address that goes out as it is; "" for bytes.
-        media_type: The type of the bytes.
-        width: Pixels; 0 if unknown.
-        height: Pixels; 0 if unknown.
-        size: Bytes.
-        origin: What it was: a file's name, an address, or the picture of another generation.
-        source_id: The journal's id of the generation it came from; "" if none.
-        source_index: Its place there, from 0.
-        note: To what it was made smaller, in words; "" if it was not.
-        path: The file with its bytes, once they are kept.
-        in_memory: Its bytes, until they are kept.
-    """
-
-    digest: str = ""
-    url: str = ""
-    media_type: str = field(default="", compare=False)
-    width: int = field(default=0, compare=False)
+    digest: str = ""  # `sha256:` and the hex digits of the bytes; "" for an https address
+    url: str = ""  # the https address that goes out as it is; "" for bytes
+    media_type: str = field(default="", compare=False)  # of the bytes
+    width: int = field(default=0, compare=False)  # pixels; 0 if unknown
     height: int = field(default=0, compare=False)
-    size: int = field(default=0, compare=False)
-    origin: str = field(default="", compare=False)
-    source_id: str = field(default="", compare=False)
-    source_index: int = field(default=0, compare=False)
-    note: str = field(default="", compare=False)
-    path: Path | None = field(default=None, compare=False, repr=False)
-    in_memory: bytes | None = field(default=None, compare=False, repr=False)
+    size: int = field(default=0, compare=False)  # bytes
+    origin: str = field(default="", compare=False)  # a file's name, an address, or whose picture
+    source_id: str = field(default="", compare=False)  # the journal's id of that generation
+    source_index: int = field(default=0, compare=False)  # its place there, from 0
+    note: str = field(default="", compare=False)  # to what it was made smaller, in words
+    path: Path | None = field(default=None, compare=False, repr=False)  # once it is kept
+    in_memory: bytes | None = field(default=None, compare=False, repr=False)  # until it is kept
 
     @property
     def key(self) -> str:
@@ -80,11 +66,9 @@ class Input:
         """
         if self.in_memory is not None:
             return self.in_memory
-        try:
+        with contextlib.suppress(OSError):
             if self.path is not None:
                 return self.path.read_bytes()
-        except OSError:
-            pass
         what = f"the input picture {self.digest[:19]}… is not kept here any more"
         raise refused("image", what, "Give the picture itself again: image=….")
 
@@ -97,9 +81,7 @@ class Input:
         """
         if self.url:
             return self
-        path = store.path(self.digest)
-        if path is None:
-            path = store.keep(self.data()).path
+        path = store.path(self.digest) or store.keep(self.data()).path
         return replace(self, path=path, in_memory=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,10 +151,11 @@ def from_file(path: Path, label: str, **known: Any) -> Input:
 
 @lru_cache(maxsize=10_000)
 def _file_digest(path: Path, _time: int, _size: int, _inode: int) -> str:
-    return _digest(path.read_bytes())
+    return digest_of(path.read_bytes())
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """Return `sha256:` and the 64 hex digits by which bytes are known."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
@@ -180,10 +163,9 @@ def _no_file(path: Path, label: str, error: Exception) -> InvalidRequest:
     shown = repr(str(path)[:60])
     if isinstance(error, PermissionError):
         return refused(label, f"the file {shown} may not be read", "Change its permissions.")
-    try:
+    names: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
         names = [entry.name for entry in path.parent.iterdir()]
-    except (OSError, ValueError):
-        names = []
     near = get_close_matches(path.name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
     return refused(label, f"there is no file {shown}", hint + _WHAT)
@@ -192,7 +174,7 @@ def _no_file(path: Path, label: str, error: Exception) -> InvalidRequest:
 def _from_bytes(data: bytes, label: str, origin: str) -> Input:
     if not data:
         raise refused(label, "the picture is empty", _WHAT)
-    return Input(_digest(data), size=len(data), origin=origin, in_memory=data)
+    return Input(digest_of(data), size=len(data), origin=origin, in_memory=data)
 
 
 def _from_pillow(picture: "PILImage", label: str) -> Input:
