@@ -28,6 +28,8 @@ from imagen_widget._journal.tables import (
 from imagen_widget._models import dollars
 from imagen_widget.errors import JournalError
 
+_SERIES_COLUMNS = ("name", "spec", "created_at")
+
 Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
 
 
@@ -52,22 +54,23 @@ class Copied:
 def copy_journal(source: Journal, target: Journal) -> Copied:
     """Copy all jobs and series of a journal into another one, and compare what has arrived.
 
-    Raises:
-        JournalError: Jobs of the source are being worked on, one of the two cannot be used, or
-            something has not arrived as it was.
+    It raises `JournalError` if jobs of the source are being worked on, one of the two cannot be
+    used, or something has not arrived as it was.
     """
-    if busy := _at_work(source):
+    busy, series = _at_work(source)
+    if busy:
         raise JournalError(
             f"{busy} of the journal's jobs are being worked on.",
             remedy="Stop the notebooks that use it, then copy again.",
         )
-    copied = Copied(series=_add_series(target, _all_series(source)))
+    copied = Copied(series=_add_series(target, series))
     for batch in _batches(source):
-        part = _add_jobs(target, batch)
-        copied.jobs += part.jobs
-        copied.known += part.known
-        copied.differing += part.differing
-        copied.amount += part.amount
+        added, differing, micros = _add_jobs(target, batch)
+        copied.jobs += added
+        copied.known += len(batch) - added - len(differing)
+        copied.differing += differing
+        copied.amount += to_dollars(micros)
+    target.analyze()
     total = copied.jobs + copied.known + len(copied.differing)
     counted, spent = source.count(Filter(deleted=None)), source.spend()
     if counted != total or (spent != copied.amount and not copied.differing):
@@ -80,11 +83,7 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
 
 
 def check_journal(journal: Journal) -> list[str]:
-    """Return one line for each thing that is not as it should be; a sound journal has none.
-
-    Raises:
-        JournalError: It cannot be read at all.
-    """
+    """Return one line for each thing that is not as it should be; a sound journal has none."""
     problems = _faults(journal)
     for batch in _batches(journal):
         for row, _ in batch.values():
@@ -98,20 +97,18 @@ def check_journal(journal: Journal) -> list[str]:
 
 
 @reads
-def _at_work(journal: Journal, tx: Transaction) -> int:
+def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object, ...]]]:
+    """Return how many jobs are being worked on, and all series."""
     ends = "('waiting', 'done', 'failed', 'cancelled', 'expired')"
     rows = tx.all(f"SELECT owner, lease_until FROM jobs WHERE state NOT IN {ends}")
-    return len(rows) - len(journal._free(tx, rows))
-
-
-@reads
-def _all_series(journal: Journal, tx: Transaction) -> list[tuple[object, ...]]:
-    return [(r["name"], r["spec"], r["created_at"]) for r in tx.all("SELECT * FROM series")]
+    found = tx.all("SELECT * FROM series")
+    series = [tuple(row[name] for name in _SERIES_COLUMNS) for row in found]
+    return len(rows) - len(journal._free(tx, rows)), series
 
 
 @writes
 def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
-    statement = insert("series", ("name", "spec", "created_at"))
+    statement = insert("series", _SERIES_COLUMNS)
     return tx.many(f"{statement} ON CONFLICT (name) DO NOTHING", series)
 
 
@@ -125,7 +122,8 @@ def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
 @reads
 def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
     """Return some jobs by their ids, oldest first; nobody works on a copy."""
-    found = f"SELECT * FROM jobs WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
+    columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
+    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
     rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
     images = defaultdict(list)
     ids = [row["id"] for row in rows]
@@ -135,8 +133,10 @@ def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) ->
 
 
 @writes
-def _add_jobs(journal: Journal, tx: Transaction, batch: dict[str, Job]) -> Copied:
-    """Add the jobs that are missing, and return what has come of all of them."""
+def _add_jobs(
+    journal: Journal, tx: Transaction, batch: dict[str, Job]
+) -> tuple[int, tuple[str, ...], int]:
+    """Add the missing jobs; return how many, which ones differ, and what all come to there."""
     known = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
     missing = [job for job_id, job in batch.items() if job_id not in known]
     for table, columns, rows in (
@@ -147,7 +147,7 @@ def _add_jobs(journal: Journal, tx: Transaction, batch: dict[str, Job]) -> Copie
     moves: Counter[Account] = Counter()
     for row, _ in missing:
         account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))
-        moves[account] += _amount(row)
+        moves[account] += row["amount"]
     book(tx, moves)
     arrived = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
     differing = []
@@ -160,12 +160,7 @@ def _add_jobs(journal: Journal, tx: Transaction, batch: dict[str, Job]) -> Copie
             f"{len(lost)} jobs did not arrive as they were, {min(lost)} among them.",
             remedy="Nothing of this part was copied.",
         )
-    return Copied(
-        jobs=len(missing),
-        known=len(known) - len(differing),
-        differing=tuple(differing),
-        amount=to_dollars(sum(_amount(row) for row, _ in arrived.values())),
-    )
+    return len(missing), tuple(differing), sum(row["amount"] for row, _ in arrived.values())
 
 
 @reads
@@ -190,9 +185,3 @@ def _faults(journal: Journal, tx: Transaction) -> list[str]:
         scope, off = row["scope"] or "for all", to_dollars(row["n"])
         problems.append(f"the budget of {row['period']} {scope} is off by {off} dollars")
     return problems
-
-
-def _amount(row: dict[str, Any]) -> int:
-    """Return the millionths of a dollar that count as spent or reserved."""
-    cost = row["price"] if row["cost"] is None else row["cost"]
-    return 0 if row["state"] == "waiting" else cost or 0

@@ -120,14 +120,13 @@ class Jobs(ABC):
     def close(self) -> None:
         """Close what is open; a later call opens it again."""
 
+    def analyze(self) -> None:  # noqa: B027 - a SQLite file does not need it
+        """Have the database look at many new rows, if it would only do so later."""
+
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Run calls of this journal's verbs as one transaction, with one write to the disk.
 
-        Returns:
-            For each call what it returned, or the exception for which it alone was undone.
-
-        Raises:
-            JournalError: The transaction failed: nothing of all this was written.
+        For each call it returns what that returned, or the exception for which it alone was undone.
         """
         return self._transact(lambda _: [_outcome(call) for call in calls], write=True, after="")
 
@@ -139,8 +138,7 @@ class Jobs(ABC):
     ) -> list[str]:
         """Write jobs down before they are sent, reserve their prices, and return their ids.
 
-        Raises:
-            BudgetExceeded: A limit would be passed, or a price is unknown under one.
+        It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
         """
         ids = [draft.id for draft in drafts]
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
@@ -190,7 +188,7 @@ class Jobs(ABC):
         if stars not in range(-1, _MAX_RATING + 1):
             raise ValueError(f"{stars} is not a rating from -1 to {_MAX_RATING}")
         self._row(tx, job_id)
-        tx.run("UPDATE jobs SET rating = ? WHERE id = ?", int(stars), job_id)
+        _set(tx, job_id, rating=int(stars))
 
     @writes
     def delete(self, tx: Transaction, job_id: str) -> None:
@@ -201,13 +199,13 @@ class Jobs(ABC):
                 f"The job is {state}: only one that is over can be deleted.",
                 remedy="Wait for it, or settle it first.",
             )
-        tx.run("UPDATE jobs SET deleted = 1 WHERE id = ?", job_id)
+        _set(tx, job_id, deleted=1)
 
     @writes
     def undelete(self, tx: Transaction, job_id: str) -> None:
         """Take a job out of the trash."""
         self._row(tx, job_id)
-        tx.run("UPDATE jobs SET deleted = 0 WHERE id = ?", job_id)
+        _set(tx, job_id, deleted=0)
 
     # ------------------------------------------------------------------ what a job is
 
@@ -275,10 +273,7 @@ class Jobs(ABC):
         row = self._row(tx, job_id, tx.lock)
         if row["state"] in {State.WAITING, *steps.ENDS} or not self._free(tx, [row]):
             return False
-        tx.run(
-            "UPDATE jobs SET owner = ?, lease_until = ? WHERE id = ?",
-            *(self.owner, self._until(tx, seconds), job_id),
-        )
+        _set(tx, job_id, owner=self.owner, lease_until=self._until(tx, seconds))
         return True
 
     @writes
@@ -392,8 +387,7 @@ class Jobs(ABC):
         old = values_of(before)
         values = {name: new for name, new in values_of(after).items() if new != old[name]}
         values["lease_until"] = self._lease_after(tx, row, after, lease_seconds)
-        settings = ", ".join(f"{name} = ?" for name in values)
-        tx.run(f"UPDATE jobs SET {settings} WHERE id = ?", *values.values(), after.id)
+        _set(tx, after.id, **values)
         if after.images != before.images:
             tx.run("DELETE FROM images WHERE job = ?", after.id)
             tx.many(insert("images", IMAGE_COLUMNS), image_values(after))
@@ -423,6 +417,11 @@ class Jobs(ABC):
     def _until(self, tx: Transaction, seconds: float | None = None) -> float:
         wanted = self.lease_seconds if seconds is None else seconds
         return tx.now + min(wanted, self.max_lease_seconds)
+
+
+def _set(tx: Transaction, job_id: str, **values: object) -> None:
+    columns = " = ?, ".join(values)
+    tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", *values.values(), job_id)
 
 
 def _outcome(call: Callable[[], Any]) -> Any:

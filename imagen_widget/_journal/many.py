@@ -73,16 +73,6 @@ class Filter:
 EVERYTHING = Filter()
 
 
-@dataclass(frozen=True)
-class PlanCounts:
-    """How many rows of a series planning has kept, added and dropped."""
-
-    kept: int  # their request has not changed: they keep their job
-    added: int  # new, or with another request: they wait
-    dropped: int  # they waited, and are no longer in the plan
-    left_out: int  # they were sent, and are no longer in the plan; their pictures stay
-
-
 class Journal(Jobs):
     """All verbs of a journal; its databases are `SqliteJournal` and `PostgresJournal`."""
 
@@ -111,14 +101,12 @@ class Journal(Jobs):
     @prepares
     def plan(
         self, tx: Transaction, series: str, drafts: Iterable[Draft], *, user: str = ""
-    ) -> PlanCounts:
+    ) -> None:
         """Make these the rows of a series, and reserve nothing.
 
         A row keeps its job, and is not paid again, if its request has not changed: the one of the
-        same key, else another one that has lost its row. All others wait to be claimed.
-
-        Raises:
-            ValueError: Two rows have one key.
+        same key, else another one that has lost its row. All others wait to be claimed. What is no
+        longer in the plan is deleted if it waits; else it is left out, and its pictures stay.
         """
         wanted = [replace(draft, series=series, waiting=True) for draft in drafts]
         if len({draft.key for draft in wanted}) < len(wanted):
@@ -148,12 +136,9 @@ class Journal(Jobs):
         tx.many(
             "UPDATE jobs SET base_url = ?, price = ? WHERE id = ? AND state = 'waiting'", offers
         )
-        waiting = [(row["id"],) for row in rest if row["state"] == State.WAITING]
-        dropped = tx.many("DELETE FROM jobs WHERE id = ? AND state = 'waiting'", waiting)
-        gone = [row for row in rest if row["planned"]]  # one may have been claimed meanwhile
-        tx.many("UPDATE jobs SET planned = 0 WHERE id = ?", [(row["id"],) for row in gone])
-        left_out = sum(row["state"] != State.WAITING for row in gone)
-        return PlanCounts(len(wanted) - len(new), len(new), dropped, left_out)
+        gone = [(row["id"],) for row in rest]
+        tx.many("DELETE FROM jobs WHERE id = ? AND state = 'waiting'", gone)
+        tx.many("UPDATE jobs SET planned = 0 WHERE id = ? AND planned = 1", gone)
 
     @prepares
     def claim(
@@ -170,12 +155,9 @@ class Journal(Jobs):
     ) -> list[Record]:
         """Take up to `count` waiting rows to be sent by this process, and reserve their prices.
 
-        Returns:
-            The rows, now intents, in the order of the plan: fewer where the budget ends, and
-            nothing where no row waits or the run was halted.
-
-        Raises:
-            BudgetExceeded: Not even one row fits, or its price is unknown under a limit.
+        They are intents now, in the order of the plan: fewer where the budget ends, and none where
+        no row waits or the run was halted. It raises `BudgetExceeded` if not even one row fits, or
+        its price is unknown under a limit.
         """
         stop = "SELECT 1 FROM series WHERE name = ? AND halted LIKE ?"
         if run and tx.all(stop, series, f"%{run}%"):
@@ -193,7 +175,7 @@ class Journal(Jobs):
         for row in rows:
             account = Account(day, row["provider"], row["model"], user, series)
             moves[account] += row["price"] or 0
-        kept = (State.INTENT, now, day, user, self.owner, self._until(tx))
+        kept = (State.INTENT.value, now, day, user, self.owner, self._until(tx))
         tx.many(
             f"UPDATE jobs SET seq = {tx.next_seq}, state = ?, created_at = ?, day = ?, who = ?,"
             " owner = ?, lease_until = ? WHERE id = ?",
@@ -305,11 +287,9 @@ class Journal(Jobs):
     def spend(
         self, since: date | None = None, *, by: str | None = None
     ) -> Decimal | dict[str, Decimal]:
-        """Return US dollars spent or reserved since a day, a moment, or ever.
+        """Return US dollars spent or reserved since a local calendar day, a moment, or ever.
 
-        Args:
-            since: A local calendar day, or a moment.
-            by: `day`, `model`, `provider`, `series` or `user`, to return a sum for each.
+        With `by` (`day`, `model`, `provider`, `series` or `user`) it returns a sum for each.
         """
         groups = self._spend(since, "''" if by is None else _GROUPS[by])
         if by is None:
@@ -353,8 +333,7 @@ def _match(
 ) -> tuple[list[Any], list[Any]]:
     """Match wanted rows, as their key and the columns `same`, with those there are.
 
-    Returns:
-        For each wanted row the one whose job it keeps, or None; and those that nobody wants.
+    It returns for each the one whose job it keeps, or None; and those that nobody wants.
     """
     # The last one of each list is kept first: one in the plan before one that had left it.
     by_key: dict[object, list[Any]] = defaultdict(list)
@@ -406,7 +385,7 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
         add("series <> '' AND planned = 1")
     for name, chosen in (("state", wanted.states), ("row_key", wanted.keys)):
         if chosen is not None:
-            add(f"{name} IN {marks([*chosen])}", *chosen)
+            add(f"{name} IN {marks([*chosen])}", *map(str, chosen))
     if wanted.deleted is not None:
         add("deleted > 0" if wanted.deleted else "deleted = 0")
     if wanted.rating:

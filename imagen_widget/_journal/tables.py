@@ -161,11 +161,7 @@ def newer(version: int, otherwise: str) -> JournalError:
 
 
 def to_micros(amount: Decimal | None) -> int | None:
-    """Return whole millionths of a dollar, rounded up: a reserve never comes out too small.
-
-    Raises:
-        ValueError: It is not an amount of money.
-    """
+    """Return whole millionths of a dollar, rounded up: a reserve never comes out too small."""
     if amount is None:
         return None
     if not amount.is_finite() or amount < 0:
@@ -178,20 +174,16 @@ def to_dollars(micros: int) -> Decimal:
     return Decimal(micros) / _MICROS
 
 
-def storable(text: str) -> str:
-    """Return text that any database takes: a server's JSON can hold NULs and half characters."""
-    if text.isprintable():
-        return text  # none of those is
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+def storable(value: Any) -> Any:
+    """Return a value whose text any database takes: a server's can hold NULs, half characters."""
+    if not isinstance(value, str) or value.isprintable():
+        return value  # none of those is printable
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def folded(prompt: str | None) -> str:
     """Return a prompt as it is searched, letter case aside."""
-    return storable((prompt or "").casefold())
-
-
-def _same(value: Any) -> Any:
-    return storable(value) if isinstance(value, str) else value
+    return str(storable((prompt or "").casefold()))
 
 
 _COLUMN_OF = {"user": "who", "key": "row_key"}  # words of SQL
@@ -207,7 +199,7 @@ _CONVERTED: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "deleted": (int, bool),
 }
 _FIELDS = [
-    (f.name, _COLUMN_OF.get(f.name, f.name), *_CONVERTED.get(f.name, (_same, None)))
+    (f.name, _COLUMN_OF.get(f.name, f.name), *_CONVERTED.get(f.name, (storable, None)))
     for f in fields(Record)
     if f.name != "images"
 ]
@@ -237,17 +229,13 @@ def image_values(record: Record) -> list[tuple[object, ...]]:
     """Return the rows of a record's pictures."""
     rows: list[tuple[object, ...]] = []
     for i in record.images:
-        facts = (i.index, _same(i.digest), _same(i.media_type), i.width, i.height, i.size)
-        rows.append((record.id, *facts, _same(i.url), int(i.filtered)))
+        facts = (i.index, storable(i.digest), storable(i.media_type), i.width, i.height, i.size)
+        rows.append((record.id, *facts, storable(i.url), int(i.filtered)))
     return rows
 
 
 def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) -> Record:
-    """Return the value of a table row, and of its pictures' rows.
-
-    Raises:
-        JournalError: The row is damaged.
-    """
+    """Return the value of a table row, and of its pictures' rows."""
     record = object.__new__(Record)  # its own __init__ takes three times as long: pages have many
     values = vars(record)
     try:
@@ -347,9 +335,8 @@ def caps_of(
 def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()) -> None:
     """Book amounts under the caps: all of them, or none.
 
-    Raises:
-        BudgetExceeded: A cap would be passed.
-        Raced: Another process has spent what was left meanwhile.
+    It raises `BudgetExceeded` if a cap would be passed, and `Raced` if another process has spent
+    meanwhile what was left.
     """
     rows: Counter[tuple[str, str]] = Counter()
     for account, micros in moves.items():
@@ -372,8 +359,7 @@ def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()
 def fitting(tx: Transaction, prices: Sequence[int | None], caps: Sequence[Cap]) -> int:
     """Return how many of the prices, from the first on, fit under all caps now.
 
-    Raises:
-        BudgetExceeded: Not even the first one does, or its price is not known.
+    It raises `BudgetExceeded` if not even the first one does, or its price is not known.
     """
     left = {cap: cap.micros - _spent(tx, cap) for cap in caps}
     total = 0

@@ -121,7 +121,8 @@ class Record:
         """US dollars that count as spent or reserved."""
         if self.state is State.WAITING:
             return FREE
-        return next((x for x in (self.cost, self.price) if x is not None), FREE)
+        amount = self.price if self.cost is None else self.cost
+        return FREE if amount is None else amount
 
     @property
     def status(self) -> str:
@@ -288,11 +289,7 @@ TRANSITIONS: dict[type[Event], tuple[set[State], State]] = {
 
 
 def apply(record: Record, event: Event) -> Record:
-    """Return the record after an event.
-
-    Raises:
-        IllegalStep: The event is not possible in the record's state.
-    """
+    """Return the record after an event; raises IllegalStep if that is not possible now."""
     sources, target = TRANSITIONS[type(event)]
     returns = isinstance(event, Returned) and record.state is not State.INTENT
     if record.state not in sources or (returns and record.was_accepted):
