@@ -70,7 +70,7 @@ class Draft:
     key: str = ""
     ordinal: int = 0
     axes: Mapping[str, object] = field(default_factory=dict)  # as text if JSON cannot hold it
-    waiting: bool = False  # to be claimed later, with nothing reserved
+    waiting: bool = False  # planned, to be claimed later, with nothing reserved
     id: str = field(default_factory=lambda: str(uuid.uuid4()))  # made here: twice written is once
 
 
@@ -147,10 +147,10 @@ class Jobs(ABC):
         caps = caps_of(budget, day, user=user)
         moves: Counter[Account] = Counter()
         for draft in drafts:
-            if draft.price is None and caps and not draft.waiting:
+            if draft.price is None and caps:
                 raise unpriced(caps)
             account = Account(day, draft.provider, draft.request.model, user, draft.series)
-            moves[account] += 0 if draft.waiting else to_micros(draft.price) or 0
+            moves[account] += to_micros(draft.price) or 0
         self._insert(tx, drafts, user=user)
         book(tx, moves, caps)
         return ids

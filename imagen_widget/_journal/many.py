@@ -105,8 +105,8 @@ class Journal(Jobs):
         """Make these the rows of a series, and reserve nothing.
 
         A row keeps its job, and is not paid again, if its request has not changed: the one of the
-        same key, else another one that has lost its row. All others wait to be claimed. What is no
-        longer in the plan is deleted if it waits; else it is left out, and its pictures stay.
+        same key, else another one that has lost its row. All others wait to be claimed. A row that
+        left the plan is deleted if it waits; else its job and its pictures stay.
         """
         wanted = [replace(draft, series=series, waiting=True) for draft in drafts]
         if len({draft.key for draft in wanted}) < len(wanted):
