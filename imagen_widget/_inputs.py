@@ -552,6 +552,8 @@ def _takes_none(model: Model, label: str) -> Field:
 
 def _check_count(model: Model, group: _Group) -> None:
     count = len(group.inputs)
+    if not count and group.field.kind == "picture":
+        raise _refused(group.label, "no picture was given", _WHAT)
     most = 1 if group.field.kind == "picture" else group.field.max_items
     if most is not None and count > most:
         takes = "one picture" if most == 1 else f"at most {most} pictures"
@@ -572,7 +574,7 @@ def _prepare_all(groups: list[_Group]) -> None:
         made, originals[id(group), index] = _prepare(raw, group.label, group.field.limits, share)
         group.inputs[index] = made
         left -= made.size
-    base = next((group for group in groups if group.field.role == "picture"), None)
+    base = next((g for g in groups if g.field.role == "picture" and g.inputs), None)
     for group in masks:
         if base is None:
             raise _refused(

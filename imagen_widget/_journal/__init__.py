@@ -30,16 +30,13 @@ def open_journal(
     clock: Callable[[], float] | None = None,
     owner: str | None = None,
 ) -> Journal:
-    """Return the journal of a home, or the one at a `postgresql://` address.
+    """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL.
 
     Args:
         home: The home folder.
-        address: IMAGEN_JOURNAL, or None for the file in the home.
+        address: IMAGEN_JOURNAL; of anything else it raises `InvalidRequest`.
         clock: Unix seconds; by default this machine's time, or that of the PostgreSQL server.
         owner: The name under which it holds jobs; for tests.
-
-    Raises:
-        InvalidRequest: It is an address of something else.
     """
     if not address:
         from imagen_widget._journal.sqlite import SqliteJournal
