@@ -16,10 +16,6 @@ from typing import Any
 
 from imagen_widget.errors import ImagenError, InvalidRequest
 
-_DEFAULT_SECONDS = 4.0
-_DEFAULT_PORT = 8800
-_MAX_PORT = 65535
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the process's exit status."""
@@ -74,8 +70,9 @@ def _serve(options: argparse.Namespace) -> int:
         return 1
     from imagen_widget._providers.demo.app import create_app
 
-    try:
-        listener = _listen(options.host, options.port)
+    try:  # with port 0 the address is known before the first request
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        listener = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
         print(
             f"Cannot listen on {options.host}:{options.port} ({error.strerror}): "
@@ -115,22 +112,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=_DEFAULT_PORT, help="port; 0 for any free one (%(default)s)"
+        "--port", type=_port, default=8800, help="port; 0 for any free one (%(default)s)"
     )
     parser.add_argument(
         "--seconds",
         type=_seconds,
         # A string, so that argparse checks it as it checks the option.
-        default=os.environ.get("IMAGEN_DEMO_SECONDS") or str(_DEFAULT_SECONDS),
+        default=os.environ.get("IMAGEN_DEMO_SECONDS") or "4.0",
         help="how long a job takes; IMAGEN_DEMO_SECONDS says the same (%(default)s)",
     )
     return parser
 
 
 def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= _MAX_PORT:
+    if text.isdecimal() and int(text) <= 65535:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to {_MAX_PORT}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
 
 
 def _seconds(text: str) -> float:
@@ -138,12 +135,6 @@ def _seconds(text: str) -> float:
         if 0 <= float(text) < float("inf"):
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a time: give a number of seconds, 0 or more")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket: with port 0 its address is known before the first request."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
 
 
 if __name__ == "__main__":

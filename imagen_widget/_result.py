@@ -98,19 +98,20 @@ class GeneratedImage(PictureSource):
             provenance: Whether the copy carries the settings.
 
         Raises:
-            InvalidRequest: The picture cannot be written in the format that the suffix names.
+            InvalidRequest: The picture cannot be written there, or not in the format that the
+                suffix names.
         """
-        target = Path(path).expanduser()
-        if target.is_dir() or not target.suffix:
-            target.mkdir(parents=True, exist_ok=True)
-            return self._save_into(target, provenance=provenance)
-        data = self._encoded_for(target.suffix.lower())
-        data, inside = self._marked(data) if provenance else (data, True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        if not inside:
-            self._write_beside(target, data)
-        return target
+        with _saving(path) as target:
+            if target.is_dir() or not target.suffix:
+                target.mkdir(parents=True, exist_ok=True)
+                return self._save_into(target, provenance=provenance)
+            data = self._encoded_for(target.suffix.lower())
+            data, inside = self._marked(data) if provenance else (data, True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+            if not inside:
+                self._write_beside(target, data)
+            return target
 
     def marked(self, *, provenance: bool = True) -> bytes:
         """Return the bytes as `save` writes them, in the format that was served."""
@@ -269,9 +270,13 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return [image.url for image in self.images if image.url]
 
     def save(self, folder: str | Path, *, provenance: bool = True) -> list[Path]:
-        """Write copies of all pictures into a folder, made if missing, and return their paths."""
-        target = Path(folder).expanduser()
-        target.mkdir(parents=True, exist_ok=True)
+        """Write copies of all pictures into a folder, made if missing, and return their paths.
+
+        Raises:
+            InvalidRequest: They cannot be written there.
+        """
+        with _saving(folder) as target:
+            target.mkdir(parents=True, exist_ok=True)
         return [image.save(target, provenance=provenance) for image in self.images]
 
     def as_reused(self) -> "Generation":
@@ -344,6 +349,25 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
         return "free"
     exact = f"{Decimal(str(cost)).normalize():f}"
     return f"${max(exact, f'{Decimal(str(cost)):.2f}', key=len)}"
+
+
+@contextlib.contextmanager
+def _saving(path: str | Path) -> Iterator[Path]:
+    """Give the path of copies; what the file system refuses becomes one line with a remedy."""
+    try:
+        yield Path(path).expanduser()
+    except (OSError, RuntimeError) as error:  # the latter for the ~ of an unknown user
+        why = getattr(error, "strerror", None) or str(error)
+        if not Path(path).is_absolute():
+            try:
+                Path.cwd()
+            except OSError:
+                why = "the working folder was deleted"
+        raise InvalidRequest(
+            f"The picture cannot be saved as {path} ({why}).",
+            remedy="Give the whole path of another folder; the picture itself is kept.",
+            field="path",
+        ) from None
 
 
 def _figure(image: GeneratedImage) -> str:

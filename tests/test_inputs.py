@@ -233,6 +233,12 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
         (EDIT, {"image": PICTURES["png"], "mask": PICTURES["png"]}, "mask: edit takes no mask"),
         (FILL, {"mask": PICTURES["png"]}, "mask: there is no picture that it belongs to"),
         (EDIT, {"images": [PICTURES["png"]] * 2}, "images: edit takes one picture, and 2 were"),
+        (EDIT, {"fields": {"image_url": []}}, "image_url: no picture was given"),
+        (
+            Model("acme/both", fields=(MANY, MASK), source="bundled"),
+            {"mask": PICTURES["png"], "fields": {"image_urls": []}},
+            "mask: there is no picture that it belongs to",
+        ),
         (COMBINE, {"images": [HTTPS] * 4}, "images: combine takes at most 3 pictures, and 4 were"),
         (
             EDIT,

@@ -126,7 +126,9 @@ def test_a_network_disk_gets_a_rollback_journal(
     verbs.close()
     above = str(home.parent).replace(" ", "\\040")
     mounts = f"/dev/sda / ext4 rw 0 0\nbroken line\n\nserver:/x {above} {kind} rw 0 0\n"
-    monkeypatch.setattr("imagen_widget._journal.sqlite._mounts", lambda: mounts)
+    table = home.parent / "mounts"
+    table.write_text(mounts)
+    monkeypatch.setattr("imagen_widget._journal.sqlite._MOUNTS", table)
 
     assert verbs.get(job_id).state is State.INTENT
     assert [path.name for path in home.iterdir()] == ["journal.sqlite3"]
@@ -136,7 +138,9 @@ def test_the_nearest_mount_says_whether_a_path_is_on_a_network(
     home: Path, verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = f"server:/x / nfs rw 0 0\n/dev/sda {home.parent} ext4 rw 0 0\nx / fuse.portal rw 0 0\n"
-    monkeypatch.setattr("imagen_widget._journal.sqlite._mounts", lambda: mounts)
+    table = home.parent / "mounts"
+    table.write_text(mounts)
+    monkeypatch.setattr("imagen_widget._journal.sqlite._MOUNTS", table)
 
     intend(verbs)
 
@@ -409,7 +413,7 @@ def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing
         from unittest import mock
 
         kill = mock.Mock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        with mock.patch("imagen_widget._journal.migrate.budgets_of", kill):
+        with mock.patch("imagen_widget._journal.migrate.day_of", kill):
             verbs.count()
 
     assert in_a_child(die) == (-signal.SIGKILL, "")
@@ -422,7 +426,7 @@ def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing
 def test_without_a_full_text_index_words_are_found_all_the_same(
     verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagen_widget._journal.migrate._can_index_words", lambda _: False)
+    monkeypatch.setattr("imagen_widget._journal.sqlite._can_index", lambda _: False)
     job_id = intend(verbs, "A Red Fox")
 
     assert ids(verbs.query(journal.Filter(text="fox ED"))) == [job_id]

@@ -381,6 +381,30 @@ def test_all_pictures_are_saved_under_names_of_their_own(tmp_path: Path) -> None
     assert all(path.is_file() for path in saved)
 
 
+@pytest.mark.parametrize("where", ["foxes", "fox.png", "."])
+def test_in_a_deleted_working_folder_one_line_says_where_to_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    made, here = generation(tmp_path), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+
+    for save in (made.save, made[0].save):
+        with pytest.raises(InvalidRequest, match=r"working folder was deleted.*whole path"):
+            save(where)
+    assert made.save(tmp_path / "elsewhere")
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
+    made = generation(tmp_path)
+    (tmp_path / "file").touch()
+
+    for save in (made.save, made[0].save):
+        with pytest.raises(InvalidRequest, match=r"cannot be saved as .*is kept"):
+            save(tmp_path / "file" / "foxes")
+
+
 # --------------------------------------------------------------------------- settings beside them
 
 SIGNED = png_with((b"caBX", b"\0\0\0\x10jumbc2pa"))

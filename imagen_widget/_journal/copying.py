@@ -4,17 +4,31 @@ A copy adds what is missing and changes nothing that is there: it can be stopped
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from imagen_widget._journal import sql
-from imagen_widget._journal.core import Journal
-from imagen_widget._journal.money import Account, book, budgets_of
-from imagen_widget._journal.reading import AMOUNT, Filter, reads, writes
-from imagen_widget._journal.sql import Transaction, insert, marks, to_dollars
+from imagen_widget._journal.core import reads, writes
+from imagen_widget._journal.many import Filter, Journal
+from imagen_widget._journal.tables import (
+    AMOUNT,
+    BUDGETS,
+    IMAGE_COLUMNS,
+    JOB_COLUMNS,
+    MAX_VALUES,
+    Account,
+    Transaction,
+    book,
+    insert,
+    marks,
+    record_of,
+    to_dollars,
+)
 from imagen_widget._models import dollars
 from imagen_widget.errors import JournalError
+
+_SERIES_COLUMNS = ("name", "spec", "created_at")
 
 Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
 
@@ -40,24 +54,23 @@ class Copied:
 def copy_journal(source: Journal, target: Journal) -> Copied:
     """Copy all jobs and series of a journal into another one, and compare what has arrived.
 
-    Raises:
-        JournalError: Jobs of the source are being worked on, one of the two cannot be used, or
-            something has not arrived as it was.
+    It raises `JournalError` if jobs of the source are being worked on, one of the two cannot be
+    used, or something has not arrived as it was.
     """
-    if busy := _at_work(source):
+    busy, series = _at_work(source)
+    if busy:
         raise JournalError(
             f"{busy} of the journal's jobs are being worked on.",
             remedy="Stop the notebooks that use it, then copy again.",
         )
-    copied = Copied(series=_add_series(target, _all_series(source)))
-    seq = -1
-    while batch := _jobs(source, "seq > ?", seq):
-        seq = max(row["seq"] for row, _ in batch.values())
+    copied = Copied(series=_add_series(target, series))
+    for batch in _batches(source):
         added, differing, micros = _add_jobs(target, batch)
         copied.jobs += added
         copied.known += len(batch) - added - len(differing)
-        copied.differing += tuple(differing)
+        copied.differing += differing
         copied.amount += to_dollars(micros)
+    target.analyze()
     total = copied.jobs + copied.known + len(copied.differing)
     counted, spent = source.count(Filter(deleted=None)), source.spend()
     if counted != total or (spent != copied.amount and not copied.differing):
@@ -70,17 +83,12 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
 
 
 def check_journal(journal: Journal) -> list[str]:
-    """Return one line for each thing that is not as it should be; a sound journal has none.
-
-    Raises:
-        JournalError: It cannot be read at all.
-    """
-    problems, seq = _faults(journal), -1
-    while batch := _jobs(journal, "seq > ?", seq):
-        seq = max(row["seq"] for row, _ in batch.values())
+    """Return one line for each thing that is not as it should be; a sound journal has none."""
+    problems = _faults(journal)
+    for batch in _batches(journal):
         for row, _ in batch.values():
             try:
-                record = sql.record_of(row)
+                record = record_of(row)
                 if record.request.fingerprint != record.fingerprint:
                     problems.append(f"job {record.id}: its request is not that of its fingerprint")
             except JournalError as error:
@@ -89,58 +97,57 @@ def check_journal(journal: Journal) -> list[str]:
 
 
 @reads
-def _at_work(journal: Journal, tx: Transaction) -> int:
+def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object, ...]]]:
+    """Return how many jobs are being worked on, and all series."""
     ends = "('waiting', 'done', 'failed', 'cancelled', 'expired')"
     rows = tx.all(f"SELECT owner, lease_until FROM jobs WHERE state NOT IN {ends}")
-    return len(rows) - len(journal._free(tx, rows))
-
-
-@reads
-def _all_series(journal: Journal, tx: Transaction) -> list[tuple[object, ...]]:
-    return [(r["name"], r["spec"], r["created_at"]) for r in tx.all("SELECT * FROM series")]
+    found = tx.all("SELECT * FROM series")
+    series = [tuple(row[name] for name in _SERIES_COLUMNS) for row in found]
+    return len(rows) - len(journal._free(tx, rows)), series
 
 
 @writes
 def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
-    statement = insert("series", ("name", "spec", "created_at"))
+    statement = insert("series", _SERIES_COLUMNS)
     return tx.many(f"{statement} ON CONFLICT (name) DO NOTHING", series)
+
+
+def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
+    seq = -1
+    while batch := _jobs(journal, "seq > ?", seq):
+        yield batch
+        seq = max(row["seq"] for row, _ in batch.values())
 
 
 @reads
 def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
     """Return some jobs by their ids, oldest first; nobody works on a copy."""
-    limit = f"ORDER BY seq LIMIT {sql.MAX_VALUES}"
-    rows = tx.all(f"SELECT * FROM jobs WHERE {condition} {limit}", *values)
+    columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
+    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
+    rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
     images = defaultdict(list)
-    for image in tx.all_in("SELECT * FROM images WHERE job IN", [row["id"] for row in rows]):
+    ids = [row["id"] for row in rows]
+    for image in tx.all_in("SELECT * FROM images WHERE job IN", ids, "ORDER BY place"):
         images[image["job"]].append(image)
-    free = {"owner": "", "lease_until": 0.0}
-    return {
-        row["id"]: ({**row, **free}, sorted(images[row["id"]], key=lambda image: image["place"]))
-        for row in rows
-    }
+    return {row["id"]: (row, images[row["id"]]) for row in rows}
 
 
 @writes
 def _add_jobs(
     journal: Journal, tx: Transaction, batch: dict[str, Job]
-) -> tuple[int, list[str], int]:
-    """Add the jobs that are missing.
-
-    Returns:
-        How many, the ids of those that differ, and what all of them come to there.
-    """
+) -> tuple[int, tuple[str, ...], int]:
+    """Add the missing jobs; return how many, which ones differ, and what all come to there."""
     known = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
     missing = [job for job_id, job in batch.items() if job_id not in known]
     for table, columns, rows in (
-        ("jobs", sql.JOB_COLUMNS, [row for row, _ in missing]),
-        ("images", sql.IMAGE_COLUMNS, [image for _, images in missing for image in images]),
+        ("jobs", JOB_COLUMNS, [row for row, _ in missing]),
+        ("images", IMAGE_COLUMNS, [image for _, images in missing for image in images]),
     ):
         tx.many(insert(table, columns), [[row[name] for name in columns] for row in rows])
     moves: Counter[Account] = Counter()
     for row, _ in missing:
         account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))
-        moves[account] += sql.to_micros(sql.record_of(row).amount) or 0
+        moves[account] += row["amount"]
     book(tx, moves)
     arrived = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
     differing = []
@@ -153,8 +160,7 @@ def _add_jobs(
             f"{len(lost)} jobs did not arrive as they were, {min(lost)} among them.",
             remedy="Nothing of this part was copied.",
         )
-    micros = sum(sql.to_micros(sql.record_of(row).amount) or 0 for row, _ in arrived.values())
-    return len(missing), differing, micros
+    return len(missing), tuple(differing), sum(row["amount"] for row, _ in arrived.values())
 
 
 @reads
@@ -171,18 +177,11 @@ def _faults(journal: Journal, tx: Transaction) -> list[str]:
         problems.append(
             f"the spending of {row['day']} at {row['provider']} is off by {off} dollars"
         )
-    budgets: Counter[tuple[str, str]] = Counter()
     for row in tx.all(
-        "SELECT '' AS period, day, who, series, micros AS n FROM spending"
-        " UNION ALL SELECT period, '', scope, '', -micros FROM budgets"
+        f"SELECT period, scope, CAST(SUM(micros) AS BIGINT) AS n FROM ({BUDGETS}"
+        " UNION ALL SELECT period, scope, -micros FROM budgets) AS sides"
+        " GROUP BY period, scope HAVING SUM(micros) <> 0 ORDER BY period, scope"
     ):
-        moves = {Account(row["day"], "", "", row["who"], row["series"]): row["n"]}
-        if row["period"]:
-            budgets[row["period"], row["who"]] += row["n"]
-        else:
-            budgets.update(budgets_of(moves))
-    for (period, scope), micros in sorted(budgets.items()):
-        if micros:
-            off = to_dollars(micros)
-            problems.append(f"the budget of {period} {scope or 'for all'} is off by {off} dollars")
+        scope, off = row["scope"] or "for all", to_dollars(row["n"])
+        problems.append(f"the budget of {row['period']} {scope} is off by {off} dollars")
     return problems

@@ -1,39 +1,61 @@
-"""The writing verbs of the journal, the same for both databases; each is one transaction.
+"""The verbs on the way of one job, the same for both databases; each is one transaction.
 
 The order is what makes it safe to die at any point: a job is written down with its price reserved
 before it is sent, each step is stored before the next one is taken, and what a dead process left
-is settled by `recover` or taken over by its lease. A row of a series is sent at most once: only the
-process that claimed it may submit it, and only one can claim it.
+is settled by `recover` or taken over by its lease.
 """
 
 import functools
 import json
 import os
+import platform
+import secrets
 import uuid
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from imagen_widget._journal import sql, transitions as steps
-from imagen_widget._journal.money import Account, book, caps_of, day_of, fitting, unpriced
-from imagen_widget._journal.owner import new_owner
-from imagen_widget._journal.reading import NOTHING_SENT, Reader, prepares, reads, writes
-from imagen_widget._journal.sql import Raced, Transaction, marks, record_of, to_micros, values_of
+import anyio
+from anyio import to_thread
+
+from imagen_widget._journal import transitions as steps
+from imagen_widget._journal.tables import (
+    IMAGE_COLUMNS,
+    JOB_COLUMNS,
+    Account,
+    Raced,
+    Transaction,
+    book,
+    caps_of,
+    day_of,
+    folded,
+    image_values,
+    insert,
+    marks,
+    record_of,
+    storable,
+    to_micros,
+    unpriced,
+    values_of,
+)
 from imagen_widget._journal.transitions import Event, IllegalStep, Record, State, Submitting
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Limit
 
+P = ParamSpec("P")
+T = TypeVar("T")
+J = TypeVar("J", bound="Jobs")
+
+NOTHING_SENT = "Nothing was sent."
+
 _MAX_RATING = 5
-# Errors of the request itself: the same row would be refused again.
-_OWN_FAULT = ("ContentRejected", "InvalidRequest", "ModelRetired")
-# Of several rows with the same request, those that come last here keep their place first.
-_RANKS = (
-    *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
-    *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED, State.DONE),
-)
+_MAX_TOGETHER = 100  # calls in one transaction
+_WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
+FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +70,33 @@ class Draft:
     key: str = ""
     ordinal: int = 0
     axes: Mapping[str, object] = field(default_factory=dict)  # as text if JSON cannot hold it
-    waiting: bool = False  # to be claimed later, with nothing reserved
+    waiting: bool = False  # planned, to be claimed later, with nothing reserved
     id: str = field(default_factory=lambda: str(uuid.uuid4()))  # made here: twice written is once
 
 
-@dataclass(frozen=True)
-class PlanCounts:
-    """How many rows of a series planning has kept, added and dropped."""
+def _verb(
+    *, write: bool, after: str = ""
+) -> Callable[[Callable[Concatenate[J, Transaction, P], T]], Callable[Concatenate[J, P], T]]:
+    def verb_of(
+        method: Callable[Concatenate[J, Transaction, P], T],
+    ) -> Callable[Concatenate[J, P], T]:
+        @functools.wraps(method)
+        def verb(self: J, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            body = lambda tx: method(self, tx, *args, **kwargs)  # noqa: E731 - a name for a line
+            return self._transact(body, write=write, after=after)
 
-    kept: int  # their request has not changed: they keep their job
-    added: int  # new, or with another request: they wait
-    dropped: int  # they waited, and are no longer in the plan
-    left_out: int  # they were sent, and are no longer in the plan; their pictures stay
+        return verb
+
+    return verb_of
 
 
-class Journal(Reader):
+# Each makes a verb of a method that works in the transaction it is given.
+reads = _verb(write=False)
+writes = _verb(write=True)
+prepares = _verb(write=True, after=NOTHING_SENT)  # what has to be there before anything is sent
+
+
+class Jobs(ABC):
     """The jobs of one home or team, shared by all processes that use it.
 
     Nothing is opened or made before the first call; every verb may be called from any thread. All
@@ -72,22 +106,27 @@ class Journal(Reader):
 
     lease_seconds: float  # how long a job is held from each step on, if nobody renews that
     submit_lease_seconds: float  # the same while it is submitted, which may wait for a 429
+    max_lease_seconds: float
+    is_shared: bool  # whether processes on other machines can use the journal
 
     def __init__(self, *, owner: str | None = None) -> None:
         self._owner, self._owner_pid = owner, os.getpid()
 
     @abstractmethod
+    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
+        """Run `body` in one transaction; `after` is what the user should know if that fails."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close what is open; a later call opens it again."""
+
+    def analyze(self) -> None:  # noqa: B027 - a SQLite file does not need it
+        """Have the database look at many new rows, if it would only do so later."""
 
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Run calls of this journal's verbs as one transaction, with one write to the disk.
 
-        Returns:
-            For each call what it returned, or the exception for which it alone was undone.
-
-        Raises:
-            JournalError: The transaction failed: nothing of all this was written.
+        For each call it returns what that returned, or the exception for which it alone was undone.
         """
         return self._transact(lambda _: [_outcome(call) for call in calls], write=True, after="")
 
@@ -99,8 +138,7 @@ class Journal(Reader):
     ) -> list[str]:
         """Write jobs down before they are sent, reserve their prices, and return their ids.
 
-        Raises:
-            BudgetExceeded: A limit would be passed, or a price is unknown under one.
+        It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
         """
         ids = [draft.id for draft in drafts]
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
@@ -109,10 +147,10 @@ class Journal(Reader):
         caps = caps_of(budget, day, user=user)
         moves: Counter[Account] = Counter()
         for draft in drafts:
-            if draft.price is None and caps and not draft.waiting:
+            if draft.price is None and caps:
                 raise unpriced(caps)
             account = Account(day, draft.provider, draft.request.model, user, draft.series)
-            moves[account] += 0 if draft.waiting else to_micros(draft.price) or 0
+            moves[account] += to_micros(draft.price) or 0
         self._insert(tx, drafts, user=user)
         book(tx, moves, caps)
         return ids
@@ -123,7 +161,7 @@ class Journal(Reader):
         Until the submit is over, only the journal object that wrote a job down, claimed it or took
         it over may do so: after a long pause the job can be another process's.
         """
-        submits = any(isinstance(event, Submitting) for event in events)
+        submits = Submitting in map(type, events)
 
         def body(tx: Transaction) -> Record:
             row = self._row(tx, job_id, tx.lock)
@@ -150,7 +188,7 @@ class Journal(Reader):
         if stars not in range(-1, _MAX_RATING + 1):
             raise ValueError(f"{stars} is not a rating from -1 to {_MAX_RATING}")
         self._row(tx, job_id)
-        tx.run("UPDATE jobs SET rating = ? WHERE id = ?", int(stars), job_id)
+        _set(tx, job_id, rating=int(stars))
 
     @writes
     def delete(self, tx: Transaction, job_id: str) -> None:
@@ -161,13 +199,63 @@ class Journal(Reader):
                 f"The job is {state}: only one that is over can be deleted.",
                 remedy="Wait for it, or settle it first.",
             )
-        tx.run("UPDATE jobs SET deleted = 1 WHERE id = ?", job_id)
+        _set(tx, job_id, deleted=1)
 
     @writes
     def undelete(self, tx: Transaction, job_id: str) -> None:
         """Take a job out of the trash."""
         self._row(tx, job_id)
-        tx.run("UPDATE jobs SET deleted = 0 WHERE id = ?", job_id)
+        _set(tx, job_id, deleted=0)
+
+    # ------------------------------------------------------------------ what a job is
+
+    @reads
+    def get(self, tx: Transaction, job_id: str) -> Record:
+        """Return one job; raises IllegalStep if there is none of that id."""
+        return self._records(tx, [self._row(tx, job_id)])[0]
+
+    @reads
+    def find(self, tx: Transaction, fingerprint: str, provider: str) -> Record | None:
+        """Return the newest job with pictures of just this request at this provider, or None."""
+        rows = tx.all(
+            "SELECT * FROM jobs WHERE fingerprint = ? AND provider = ? AND state = 'done'"
+            " AND deleted = 0 AND pictures > 0 ORDER BY seq DESC LIMIT 1",
+            *(fingerprint, provider),
+        )
+        return next(iter(self._records(tx, rows)), None)
+
+    @reads
+    def find_pending(
+        self, tx: Transaction, fingerprint: str, provider: str, base_url: str
+    ) -> list[Record]:
+        """Return the jobs of just this request that may be paid and whose pictures are not here.
+
+        First those that no process is fetching, oldest first, then those that are unknown.
+        """
+        rows = tx.all(
+            "SELECT * FROM jobs WHERE fingerprint = ? AND provider = ?"
+            " AND state IN ('submitted', 'completed', 'unknown')"
+            f" AND base_url = ? AND deleted = 0 AND (state = 'unknown' OR {FETCHABLE})",
+            *(fingerprint, provider, base_url),
+        )
+        found = self._records(tx, self._free(tx, rows))
+        return sorted(found, key=lambda job: (job.state is State.UNKNOWN, job.seq))
+
+    @reads
+    def uses(self, tx: Transaction, digest: str) -> int:
+        """Return how often a picture is part of a job, those in the trash left out."""
+        counted = "SELECT COUNT(*) AS n FROM images JOIN jobs ON jobs.id = images.job"
+        return int(tx.all(f"{counted} WHERE digest = ? AND deleted = 0", digest)[0]["n"])
+
+    @reads
+    def service_times(self, tx: Transaction, model: str, provider: str) -> list[float]:
+        """Return how many seconds the latest done jobs of a model took, newest first."""
+        rows = tx.all(
+            "SELECT seconds FROM jobs WHERE model = ? AND state = 'done' AND deleted = 0"
+            " AND provider = ? AND seconds IS NOT NULL ORDER BY seq DESC LIMIT 200",
+            *(model, provider),
+        )
+        return [row["seconds"] for row in rows]
 
     # ------------------------------------------------------------------ who works on a job
 
@@ -175,7 +263,8 @@ class Journal(Reader):
     def owner(self) -> str:
         """The name under which this object holds jobs; another one after a fork."""
         if self._owner is None or self._owner_pid != os.getpid():
-            self._owner, self._owner_pid = new_owner(), os.getpid()
+            start = f"{platform.node()}:{os.getpid()}:{_start_of(os.getpid())}"
+            self._owner, self._owner_pid = f"{start}:{secrets.token_hex(4)}", os.getpid()
         return self._owner
 
     @writes
@@ -184,22 +273,18 @@ class Journal(Reader):
         row = self._row(tx, job_id, tx.lock)
         if row["state"] in {State.WAITING, *steps.ENDS} or not self._free(tx, [row]):
             return False
-        tx.run(
-            "UPDATE jobs SET owner = ?, lease_until = ? WHERE id = ?",
-            *(self.owner, self._until(tx, seconds), job_id),
-        )
+        _set(tx, job_id, owner=self.owner, lease_until=self._until(tx, seconds))
         return True
 
     @writes
     def renew(self, tx: Transaction, *job_ids: str, seconds: float | None = None) -> int:
         """Hold on to jobs from now on, and return how many of them are still ours."""
-        return int(
-            tx.run(
-                "UPDATE jobs SET lease_until = ? WHERE owner = ? AND lease_until > 0"
-                f" AND id IN {marks(job_ids)}",
-                *(self._until(tx, seconds), self.owner, *job_ids),
-            ).rowcount
+        renewed = tx.run(
+            "UPDATE jobs SET lease_until = ? WHERE owner = ? AND lease_until > 0"
+            f" AND id IN {marks(job_ids)}",
+            *(self._until(tx, seconds), self.owner, *job_ids),
         )
+        return int(renewed.rowcount)
 
     @writes
     def release(self, tx: Transaction, job_id: str) -> None:
@@ -235,155 +320,36 @@ class Journal(Reader):
         )
         return self._free(tx, rows)
 
-    # ------------------------------------------------------------------ series
-
-    @prepares
-    def save_series(self, tx: Transaction, name: str, spec: Mapping[str, Any]) -> None:
-        """Keep what a series is made from, in place of what was kept before."""
-        tx.run(
-            "INSERT INTO series (name, spec, created_at) VALUES (?, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec",
-            *(name, json.dumps(spec), tx.now),
-        )
-
-    @prepares
-    def plan(
-        self, tx: Transaction, series: str, drafts: Iterable[Draft], *, user: str = ""
-    ) -> PlanCounts:
-        """Make these the rows of a series, and reserve nothing.
-
-        A row keeps its job, and is not paid again, if its request has not changed: the one of the
-        same key, else another one that has lost its row. All others wait to be claimed.
-
-        Raises:
-            ValueError: Two rows have one key.
-        """
-        wanted = [replace(draft, series=series, waiting=True) for draft in drafts]
-        if len({draft.key for draft in wanted}) < len(wanted):
-            raise ValueError("two rows of a series have the same key")
-        tx.run(  # two processes that plan the same series do so one after the other
-            "INSERT INTO series (name, spec, created_at) VALUES (?, '{}', ?)"
-            " ON CONFLICT (name) DO UPDATE SET name = excluded.name",
-            *(series, tx.now),
-        )
-        asked = [(draft.key, draft.request.fingerprint, draft.provider) for draft in wanted]
-        found, rest = _match(asked, _rows_of(tx, series))
-        pairs = [(draft, row) for draft, row in zip(wanted, found, strict=True) if row is not None]
-        self._insert(
-            tx, [d for d, row in zip(wanted, found, strict=True) if row is None], user=user
-        )
-        tx.many(
-            "UPDATE jobs SET row_key = ?, ordinal = ?, axes_text = ?, planned = 1 WHERE id = ?",
-            [(*_place(draft), row["id"]) for draft, row in pairs if _moved(draft, row)],
-        )
-        offers = [(d.base_url, to_micros(d.price), row) for d, row in pairs]
-        tx.many(
-            "UPDATE jobs SET base_url = ?, price = ? WHERE id = ? AND state = 'waiting'",
-            [(*new, row["id"]) for *new, row in offers if new != [row["base_url"], row["price"]]],
-        )
-        waiting = [(row["id"],) for row in rest if row["state"] == State.WAITING]
-        dropped = tx.many("DELETE FROM jobs WHERE id = ? AND state = 'waiting'", waiting)
-        gone = [row for row in rest if row["planned"]]  # one may have been claimed meanwhile
-        tx.many("UPDATE jobs SET planned = 0 WHERE id = ?", [(row["id"],) for row in gone])
-        left_out = sum(row["state"] != State.WAITING for row in gone)
-        return PlanCounts(len(pairs), len(wanted) - len(pairs), dropped, left_out)
-
-    @prepares
-    def claim(
-        self,
-        tx: Transaction,
-        *,
-        series: str,
-        count: int,
-        budget: Sequence[Limit] = (),
-        series_cap: Decimal | None = None,
-        keys: Sequence[str] | None = None,
-        user: str = "",
-        run: str = "",
-    ) -> list[Record]:
-        """Take up to `count` waiting rows to be sent by this process, and reserve their prices.
-
-        Returns:
-            The rows, now intents, in the order of the plan: fewer where the budget ends, and
-            nothing where no row waits or the run was halted.
-
-        Raises:
-            BudgetExceeded: Not even one row fits, or its price is unknown under a limit.
-        """
-        stop = "SELECT 1 FROM series WHERE name = ? AND halted LIKE ?"
-        if run and tx.all(stop, series, f"%{run}%"):
-            return []
-        chosen = "" if keys is None else f" AND row_key IN {marks(keys)}"
-        rows = tx.all(
-            "SELECT id, price, provider, model FROM jobs WHERE series = ? AND series <> ''"
-            f" AND planned = 1 AND state = 'waiting'{chosen}"
-            f" ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
-            *(series, *(keys or ())),
-        )
-        day, now = day_of(tx.now).isoformat(), tx.now
-        caps = caps_of(budget, day, user=user, series=series, most=series_cap)
-        rows = rows[: fitting(tx, [row["price"] for row in rows], caps)]
-        moves: Counter[Account] = Counter()
-        for row in rows:
-            account = Account(day, row["provider"], row["model"], user, series)
-            moves[account] += row["price"] or 0
-        kept = (State.INTENT, now, day, user, self.owner, self._until(tx))
-        tx.many(
-            f"UPDATE jobs SET seq = {tx.next_seq}, state = ?, created_at = ?, day = ?, who = ?,"
-            " owner = ?, lease_until = ? WHERE id = ?",
-            [(*kept, row["id"]) for row in rows],
-        )
-        book(tx, moves, caps)
-        claimed = tx.all_in("SELECT * FROM jobs WHERE id IN", [row["id"] for row in rows])
-        return sorted(map(record_of, claimed), key=lambda record: record.ordinal)
-
-    @writes
-    def halt(self, tx: Transaction, series: str, run: str) -> None:
-        """Have `claim` give no more rows to a run, in whichever processes it works."""
-        tx.run("UPDATE series SET halted = halted || ? WHERE name = ?", f"{run} ", series)
-
-    @reads
-    def kept_keys(
-        self,
-        tx: Transaction,
-        series: str,
-        rows: Sequence[tuple[str, str]],
-        *,
-        provider: str | None = None,
-    ) -> set[str]:
-        """Return the keys of the rows that were sent before, so that `plan` would keep their job.
-
-        Args:
-            series: The series' name.
-            rows: Key and fingerprint of each row.
-            provider: Where they would go, or None for any.
-        """
-        asked = [(key, fingerprint, provider) for key, fingerprint in rows]
-        found, _ = _match(asked, _rows_of(tx, series))
-        pairs = zip(rows, found, strict=True)
-        return {key for (key, _), row in pairs if row and row["state"] != State.WAITING}
-
-    @prepares
-    def retry(self, tx: Transaction, series: str) -> int:
-        """Let rows wait again that failed before the provider took them, and return how many.
-
-        Those that were refused for what they ask are left: they would be refused again.
-        """
-        rows = tx.all(
-            "SELECT * FROM jobs WHERE series = ? AND series <> '' AND planned = 1"
-            f" AND state IN ('failed', 'cancelled'){tx.lock}",
-            series,
-        )
-        again = [
-            (row, record)
-            for row, record in zip(rows, self._records(tx, rows), strict=True)
-            if not record.was_accepted and record.trouble not in _OWN_FAULT
-        ]
-        for row, record in again:
-            self._store(tx, row, record, steps.apply(record, steps.Returned()))
-        return len(again)
-
     # ------------------------------------------------------------------ inside
+
+    def _row(self, tx: Transaction, job_id: str, lock: str = "") -> Any:
+        row = tx.run(f"SELECT * FROM jobs WHERE id = ?{lock}", job_id).fetchone()
+        if row is None:
+            raise IllegalStep(
+                f"The journal has no job {job_id[:40]}.",
+                remedy="List the jobs with %imagen_history.",
+            )
+        return row
+
+    def _records(self, tx: Transaction, rows: Sequence[Any]) -> list[Record]:
+        images = defaultdict(list)
+        kept = [row["id"] for row in rows if row["state"] in _WITH_PICTURES]
+        for image in tx.all_in("SELECT * FROM images WHERE job IN", kept, "ORDER BY place"):
+            images[image["job"]].append(image)
+        return [record_of(row, images.get(row["id"], ())) for row in rows]
+
+    def _free(self, tx: Transaction, rows: Sequence[Any]) -> list[Any]:
+        """Return those of the rows that nobody works on.
+
+        A lease that ends later than any can was written under another clock.
+        """
+        now, gone = tx.now, functools.cache(is_dead)
+        return [
+            row
+            for row in rows
+            if not 0 < row["lease_until"] - now <= self.max_lease_seconds
+            or gone(row["owner"], shared=self.is_shared)
+        ]
 
     def _insert(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> None:
         now, until, rows = tx.now, self._until(tx), []
@@ -398,16 +364,16 @@ class Journal(Reader):
                 "provider": draft.provider,
                 "base_url": draft.base_url,
                 "model": request.model,
-                "request_text": sql.storable(request.to_json()),
+                "request_text": storable(request.to_json()),
                 "fingerprint": request.fingerprint,
-                "words": sql.folded(request.prompt),
+                "words": folded(request.prompt),
                 "price": to_micros(draft.price),
                 "series": draft.series,
                 "lease_until": 0.0 if draft.waiting else until,
             }
-            values["row_key"], values["ordinal"], values["axes_text"] = _place(draft)
-            rows.append([values[name] for name in sql.JOB_COLUMNS])
-        tx.many(sql.insert("jobs", sql.JOB_COLUMNS), rows)
+            values["row_key"], values["ordinal"], values["axes_text"] = place_of(draft)
+            rows.append([values[name] for name in JOB_COLUMNS])
+        tx.many(insert("jobs", JOB_COLUMNS), rows)
 
     def _store(
         self,
@@ -421,11 +387,10 @@ class Journal(Reader):
         old = values_of(before)
         values = {name: new for name, new in values_of(after).items() if new != old[name]}
         values["lease_until"] = self._lease_after(tx, row, after, lease_seconds)
-        settings = ", ".join(f"{name} = ?" for name in values)
-        tx.run(f"UPDATE jobs SET {settings} WHERE id = ?", *values.values(), after.id)
+        _set(tx, after.id, **values)
         if after.images != before.images:
             tx.run("DELETE FROM images WHERE job = ?", after.id)
-            tx.many(sql.insert("images", sql.IMAGE_COLUMNS), sql.image_values(after))
+            tx.many(insert("images", IMAGE_COLUMNS), image_values(after))
         moved = (to_micros(after.amount) or 0) - (to_micros(before.amount) or 0)
         account = Account(row["day"], after.provider, after.model, after.user, after.series)
         book(tx, {account: moved})
@@ -454,6 +419,11 @@ class Journal(Reader):
         return tx.now + min(wanted, self.max_lease_seconds)
 
 
+def _set(tx: Transaction, job_id: str, **values: object) -> None:
+    columns = " = ?, ".join(values)
+    tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", *values.values(), job_id)
+
+
 def _outcome(call: Callable[[], Any]) -> Any:
     try:
         return call()
@@ -478,43 +448,118 @@ def _verdict(left: Record) -> Event:
     return steps.Failed("The process ended before the pictures were kept.", billed=True)
 
 
-def _place(draft: Draft) -> tuple[str, int, str]:
+def place_of(draft: Draft) -> tuple[str, int, str]:
     axes = json.dumps(dict(draft.axes), default=str, ensure_ascii=False)
-    return sql.storable(draft.key), draft.ordinal, sql.storable(axes)
+    return storable(draft.key), draft.ordinal, storable(axes)
 
 
-def _moved(draft: Draft, row: Any) -> bool:
-    return not row["planned"] or _place(draft) != (row["row_key"], row["ordinal"], row["axes_text"])
+# -------------------------------------------------------------- which process is behind a name
+
+# A name is `host:pid:start:random`. One that cannot be judged (another host, Windows) counts as
+# alive; its lease then runs out.
 
 
-def _rows_of(tx: Transaction, series: str) -> list[Any]:
-    return tx.all(
-        "SELECT id, state, fingerprint, provider, base_url, price, row_key, ordinal, axes_text,"
-        " planned FROM jobs WHERE series = ? AND series <> '' ORDER BY ordinal, seq",
-        series,
-    )
+def is_dead(owner: str, *, shared: bool) -> bool:
+    """Return True if the process of that name is surely gone.
 
-
-def _match(
-    wanted: Sequence[tuple[str, str, str | None]], rows: Sequence[Any]
-) -> tuple[list[Any], list[Any]]:
-    """Match wanted rows, as key, fingerprint and provider or None for any, with those there are.
-
-    Returns:
-        For each wanted row the one whose job it keeps, or None; and those that nobody wants.
+    In a shared journal the name of a host is not enough: machines, and containers, can share one.
     """
-    any_provider = any(provider is None for _, _, provider in wanted)
-    # The last one of each list is kept first: one in the plan before one that had left it.
-    by_key: dict[object, list[Any]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["planned"]):
-        same = (row["fingerprint"], None if any_provider else row["provider"])
-        by_key[row["row_key"], *same].append(row)
-    found = [by_key[row].pop() if by_key.get(row) else None for row in wanted]
-    left = [row for same in by_key.values() for row in same]
-    by_request: dict[object, list[Any]] = defaultdict(list)
-    for row in sorted(left, key=lambda row: _RANKS.index(row["state"])):
-        by_request[row["fingerprint"], None if any_provider else row["provider"]].append(row)
-    for index, (_, *request) in enumerate(wanted):
-        if found[index] is None and by_request.get(tuple(request)):
-            found[index] = by_request[tuple(request)].pop()
-    return found, [row for same in by_request.values() for row in same]
+    host, pid, start = [*owner.split(":"), "", ""][:3]
+    if os.name == "nt" or host != platform.node() or not pid.isdecimal():
+        return False  # on Windows os.kill with 0 does not ask, it sends Ctrl-C
+    if shared and not (_place() and start.startswith(_place())):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False  # it belongs to another user, or the name is not ours
+    return bool(start) and _start_of(int(pid)) not in {start, ""}
+
+
+def _start_of(pid: int) -> str:
+    """Return what distinguishes a process from others of its number; "" without /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    state, *fields = stat.rpartition(")")[2].split()  # the name in brackets may have blanks
+    if state in {"Z", "X"}:
+        return "dead"  # killed, and not yet waited for by its parent
+    return f"{_place()}{fields[18]}" if _place() else ""
+
+
+@functools.cache
+def _place() -> str:
+    """Return what distinguishes the boot and the container that this process sees; or ""."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return f"{boot[:8]}-{Path('/proc/self/ns/pid').stat().st_ino}-"
+    except OSError:
+        return ""
+
+
+# ---------------------------------------------------------------------- verbs called in a loop
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    call: Callable[[], Any]
+    begun: bool = False
+    outcome: Any = None
+
+
+class Recorder:
+    """Runs verbs of one journal in a worker thread, in the order in which they came.
+
+    A commit waits for the disk: calls that come while one is written go together in the next. What
+    a call returns counts only when it is on disk. The 7,007 calls of 1,000 jobs took 674 waits.
+    """
+
+    def __init__(self, journal: Jobs) -> None:
+        self._journal = journal
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._waiting: list[_Entry] = []
+
+    async def record(self, verb: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb of the journal and return what it returns, once that is on disk.
+
+        A cancellation before it has begun prevents it; later it is carried out all the same.
+        """
+        entry = _Entry(functools.partial(verb, *args, **kwargs))
+        self._waiting.append(entry)
+        try:
+            async with self._turn:
+                if not entry.begun:
+                    await self._write()
+        finally:
+            if not entry.begun:
+                self._waiting.remove(entry)
+        if isinstance(entry.outcome, BaseException):
+            raise entry.outcome
+        value: T = entry.outcome
+        return value
+
+    async def close(self) -> None:
+        """Close the journal after what was recorded before."""
+        async with self._turn:
+            await to_thread.run_sync(self._journal.close)
+
+    async def _write(self) -> None:
+        """Run what is waiting, for all who wait."""
+        entries, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]
+        calls = []
+        for entry in entries:
+            entry.begun = True
+            calls.append(entry.call)
+        try:
+            with anyio.CancelScope(shield=True):  # the others have not been cancelled
+                if len(calls) == 1:
+                    outcomes = [await to_thread.run_sync(calls[0])]
+                else:
+                    outcomes = await to_thread.run_sync(self._journal.together, *calls)
+        except BaseException as error:  # noqa: BLE001 - all who wait are told, this one too
+            outcomes = [error] * len(entries)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            entry.outcome = outcome

@@ -1,127 +1,56 @@
-"""The SQLite schema: made in an empty file, or from what version 0.1 wrote, in one transaction.
-
-A process that is killed in the middle leaves the file as it was. Nothing is lost: what cannot be
-understood is kept as it is.
-"""
+"""The journal of version 0.1 in today's tables; nothing is lost: what is damaged stays as it is."""
 
 import contextlib
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from imagen_widget._journal.money import Account, budgets_of, day_of
-from imagen_widget._journal.owner import is_dead
-from imagen_widget._journal.sql import (
-    INDEXES,
+from imagen_widget._journal.core import is_dead
+from imagen_widget._journal.tables import (
+    AMOUNT,
+    BUDGETS,
     JOB_COLUMNS,
-    SCHEMA,
+    day_of,
     folded,
     insert,
     storable,
-    tables,
 )
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import JournalError
 
 _MAX_OLD_LEASE_SECONDS = 3600
-_ADD_ONE = (
-    "INSERT INTO tally VALUES (new.state, new.deleted, new.pictures > 0, 1)"
-    " ON CONFLICT (state, deleted, pictures) DO UPDATE SET n = n + 1;"
-)
-_TAKE_ONE = (
-    "UPDATE tally SET n = n - 1"
-    " WHERE (state, deleted, pictures) = (old.state, old.deleted, old.pictures > 0);"
-)
-_TALLY = (
-    "CREATE TABLE tally (state TEXT NOT NULL, deleted INTEGER NOT NULL, pictures INTEGER NOT NULL,"
-    " n INTEGER NOT NULL, PRIMARY KEY (state, deleted, pictures)) WITHOUT ROWID",
-    "INSERT INTO tally SELECT state, deleted, pictures > 0, COUNT(*) FROM jobs GROUP BY 1, 2, 3",
-    f"CREATE TRIGGER tally_new AFTER INSERT ON jobs BEGIN {_ADD_ONE} END",
-    f"CREATE TRIGGER tally_gone AFTER DELETE ON jobs BEGIN {_TAKE_ONE} END",
-    "CREATE TRIGGER tally_change AFTER UPDATE OF state, deleted, pictures ON jobs"
-    f" BEGIN {_TAKE_ONE} {_ADD_ONE} END",
-)
-# Words are indexed from when a job is sent: planning thousands of rows costs nothing here.
-_ADD_WORDS = "INSERT INTO prompts (rowid, words) VALUES (new.seq, new.words);"
-_TAKE_WORDS = "INSERT INTO prompts (prompts, rowid, words) VALUES ('delete', old.seq, old.words);"
-_PROMPTS = (
-    "CREATE VIEW sent_words AS SELECT seq, words FROM jobs WHERE state <> 'waiting'",
-    "CREATE VIRTUAL TABLE prompts USING fts5(words, content='sent_words', content_rowid='seq',"
-    " tokenize='trigram case_sensitive 1')",
-    "INSERT INTO prompts (prompts) VALUES ('rebuild')",
-    "CREATE TRIGGER prompts_new AFTER INSERT ON jobs WHEN new.state <> 'waiting'"
-    f" BEGIN {_ADD_WORDS} END",
-    "CREATE TRIGGER prompts_sent AFTER UPDATE OF state ON jobs"
-    f" WHEN old.state = 'waiting' AND new.state <> 'waiting' BEGIN {_ADD_WORDS} END",
-    "CREATE TRIGGER prompts_returned AFTER UPDATE OF state ON jobs"
-    f" WHEN old.state <> 'waiting' AND new.state = 'waiting' BEGIN {_TAKE_WORDS} END",
-    "CREATE TRIGGER prompts_gone AFTER DELETE ON jobs WHEN old.state <> 'waiting'"
-    f" BEGIN {_TAKE_WORDS} END",
-)
 
 
-def migrate(connection: sqlite3.Connection, *, now: float) -> None:
-    """Bring a file's schema up to this version's, in one transaction.
+def migrate(connection: sqlite3.Connection, tables: Iterable[str], *, now: float) -> None:
+    """Make the tables and bring the rows into them, in the caller's transaction.
 
     Raises:
-        JournalError: Its version is newer, or a kernel with the older version is at work on it.
-        sqlite3.Error: The file cannot be written.
+        JournalError: A kernel with the older version is at work.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Asked again, because another process may have been quicker:
-        version = int(connection.execute("PRAGMA user_version").fetchone()["user_version"])
-        if version > SCHEMA:
-            raise newer(version, "set IMAGEN_HOME to another folder")
-        if version < SCHEMA:
-            _make(connection, from_first=version == 1, now=now)
-            connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.rollback()
-        raise
-
-
-def newer(version: int, otherwise: str) -> JournalError:
-    """Return the error for a journal that a newer version of the package has written."""
-    return JournalError(
-        f"The journal was written by a newer imagen_widget (schema {version}, known here:"
-        f" {SCHEMA}).",
-        remedy=f"Upgrade imagen-widget, or {otherwise}.",
-    )
-
-
-def _make(connection: sqlite3.Connection, *, from_first: bool, now: float) -> None:
-    if from_first:
-        _check_idle(connection, now)
-        for index in ("jobs_by_day", "jobs_by_meaning", "jobs_by_state"):
-            connection.execute(f"DROP INDEX {index}")
-        connection.execute("ALTER TABLE jobs RENAME TO old_jobs")
-        connection.execute("ALTER TABLE images RENAME TO old_images")
-    spelling = {"id": "INTEGER PRIMARY KEY", "whole": "INTEGER", "real": "REAL"}
-    for statement in tables(**spelling, end="WITHOUT ROWID"):
+    _check_idle(connection, now)
+    for statement in (
+        "DROP INDEX jobs_by_day",
+        "DROP INDEX jobs_by_meaning",
+        "DROP INDEX jobs_by_state",
+        "ALTER TABLE jobs RENAME TO old_jobs",
+        "ALTER TABLE images RENAME TO old_images",
+        *tables,
+    ):
         connection.execute(statement)
-    if from_first:
-        _bring(connection)
-    words = _PROMPTS if _can_index_words(connection) else ()
-    for statement in (*INDEXES, *_TALLY, *words):
+    connection.executemany(insert("jobs", ("seq", *JOB_COLUMNS)), _rows(connection))
+    for statement in (
+        "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
+        " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images",
+        "UPDATE jobs SET pictures = (SELECT COUNT(*) FROM images WHERE job = jobs.id)"
+        " WHERE state IN ('done', 'downloaded')",
+        f"INSERT INTO spending SELECT day, provider, model, who, series, SUM({AMOUNT}) AS n"
+        " FROM jobs GROUP BY 1, 2, 3, 4, 5 HAVING n <> 0",
+        f"INSERT INTO budgets SELECT period, scope, SUM(micros) FROM ({BUDGETS}) GROUP BY 1, 2",
+        "DROP TABLE old_images",
+        "DROP TABLE old_jobs",
+    ):
         connection.execute(statement)
-
-
-def _can_index_words(connection: sqlite3.Connection) -> bool:
-    """Return False before SQLite 3.34, or without FTS5: words are then looked for row by row."""
-    try:
-        connection.execute("CREATE VIRTUAL TABLE temp.probe USING fts5(x, tokenize='trigram')")
-    except sqlite3.OperationalError:
-        return False
-    connection.execute("DROP TABLE temp.probe")
-    return True
-
-
-# ------------------------------------------------------------------------- from version 0.1
 
 
 def _check_idle(connection: sqlite3.Connection, now: float) -> None:
@@ -130,7 +59,8 @@ def _check_idle(connection: sqlite3.Connection, now: float) -> None:
         "SELECT owner, lease_until FROM jobs WHERE state IN"
         " ('intent', 'submitting', 'submitted', 'completed', 'downloaded')"
     ):
-        if 0 < row["lease_until"] - now <= _MAX_OLD_LEASE_SECONDS and not is_dead(row["owner"]):
+        left = row["lease_until"] - now
+        if 0 < left <= _MAX_OLD_LEASE_SECONDS and not is_dead(row["owner"], shared=False):
             host, pid, *_ = f"{row['owner']}:".split(":")
             raise JournalError(
                 f"A notebook with an older imagen_widget is at work (process {pid} on {host}).",
@@ -138,33 +68,10 @@ def _check_idle(connection: sqlite3.Connection, now: float) -> None:
             )
 
 
-def _bring(connection: sqlite3.Connection) -> None:
-    """Copy the rows of version 0.1, and fill what is new."""
-    spent: Counter[Account] = Counter()
-
-    def rows() -> Iterator[list[object]]:
-        for row in connection.execute("SELECT * FROM old_jobs ORDER BY seq"):
-            values = _values(row)
-            micros = values["price"] if values["cost"] is None else values["cost"]
-            account = (values["day"], values["provider"], values["model"], "", "")
-            spent[Account(*account)] += micros or 0
-            yield [values["seq"], *(values[name] for name in JOB_COLUMNS)]
-
-    connection.executemany(insert("jobs", ("seq", *JOB_COLUMNS)), rows())
-    connection.execute(
-        "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
-        " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images"
-    )
-    connection.execute(
-        "UPDATE jobs SET pictures = (SELECT COUNT(*) FROM images WHERE job = jobs.id)"
-        " WHERE state IN ('done', 'downloaded')"
-    )
-    spending = [(*account, micros) for account, micros in spent.items() if micros]
-    connection.executemany("INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?)", spending)
-    budgets = [(*row, micros) for row, micros in budgets_of(spent).items() if micros]
-    connection.executemany("INSERT INTO budgets VALUES (?, ?, ?)", budgets)
-    connection.execute("DROP TABLE old_images")
-    connection.execute("DROP TABLE old_jobs")
+def _rows(connection: sqlite3.Connection) -> Iterator[list[object]]:
+    for row in connection.execute("SELECT * FROM old_jobs ORDER BY seq"):
+        values = _values(row)
+        yield [values["seq"], *(values[name] for name in JOB_COLUMNS)]
 
 
 def _values(old: dict[str, Any]) -> dict[str, Any]:

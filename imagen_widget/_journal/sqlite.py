@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imagen_widget._journal.core import Journal
-from imagen_widget._journal.migrate import migrate, newer
-from imagen_widget._journal.owner import is_dead
-from imagen_widget._journal.sql import SCHEMA, Transaction
+from imagen_widget._journal.many import Journal
+from imagen_widget._journal.tables import INDEXES, SCHEMA, Transaction, newer, tables
 from imagen_widget._store import FILE_MODE, create_file, make_folder, sync_folder, trouble
 from imagen_widget.errors import JournalError
 
@@ -26,11 +24,12 @@ T = TypeVar("T")
 FILE_NAME = "journal.sqlite3"
 BUSY_SECONDS = 10.0
 
+_MAX_WAITS = 20
+_MOUNTS = Path("/proc/self/mounts")
 # WAL shares memory between processes, which these cannot do between machines.
 _NETWORK_FILE_SYSTEMS = re.compile(
     r"nfs\d?|cifs|smb\w*|afs|9p|ceph|lustre|gpfs|beegfs\w*|glusterfs|fuse\.(?!portal).*"
 )
-_MAX_WAITS = 20
 _INHERITED: list[sqlite3.Connection] = []  # kept, because collecting one would close it
 
 
@@ -38,27 +37,19 @@ class SqliteTransaction(Transaction):
     """An open transaction of the file."""
 
     next_seq = "(SELECT MAX(seq) + 1 FROM jobs)"
+    by = " INDEXED BY {}"
     has_tally = True
 
     def __init__(
         self, connection: sqlite3.Connection, clock: Callable[[], float], *, has_prompts: bool
     ) -> None:
-        self.connection = connection
-        self.has_prompts = has_prompts
-        self._clock = clock
+        self.connection, self.clock, self.has_prompts = connection, clock, has_prompts
 
-    @property
-    def now(self) -> float:
-        return self._clock()
-
-    def run(self, statement: str, *values: Any) -> sqlite3.Cursor:
+    def run(self, statement: str, *values: object) -> Any:
         return self.connection.execute(statement, values)
 
     def many(self, statement: str, rows: Sequence[Any]) -> int:
         return self.connection.executemany(statement, rows).rowcount if rows else 0
-
-    def by(self, index: str) -> str:
-        return f" INDEXED BY {index}"
 
     def faults(self) -> list[str]:
         found = [row["quick_check"] for row in self.run("PRAGMA quick_check")]
@@ -80,6 +71,7 @@ class SqliteJournal(Journal):
     lease_seconds = 300.0  # long: a dead process on the same host is noticed at once anyway
     submit_lease_seconds = 900.0  # a submit may be told five times to wait two minutes
     max_lease_seconds = 3600.0
+    is_shared = False
 
     def __init__(
         self, home: Path, *, clock: Callable[[], float] = time.time, owner: str | None = None
@@ -109,9 +101,6 @@ class SqliteJournal(Journal):
         if connection is not None:
             connection.close()
 
-    def _is_dead(self, owner: str) -> bool:
-        return is_dead(owner)
-
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         if os.getpid() != self._pid:  # a fork: the parent's connection and lock are not ours
@@ -127,20 +116,17 @@ class SqliteJournal(Journal):
         with self._locked():
             try:
                 if self._group is not None:
-                    with _savepoint(self._group.connection):
-                        return body(self._group)
-                with self._transaction("IMMEDIATE" if write else "DEFERRED") as tx:
-                    return body(tx)
+                    return _part(self._group, body)
+                return self._whole(body, "IMMEDIATE" if write else "DEFERRED")
             except (sqlite3.Error, OSError) as error:
                 raise explain(error, self.path, after=after) from None
 
-    @contextlib.contextmanager
-    def _transaction(self, kind: str) -> Iterator[Transaction]:
+    def _whole(self, body: Callable[[Transaction], T], kind: str) -> T:
         connection = self._opened()
         connection.execute(f"BEGIN {kind}")
         self._group = SqliteTransaction(connection, self._clock, has_prompts=self._has_prompts)
         try:
-            yield self._group
+            result = body(self._group)
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
@@ -148,6 +134,7 @@ class SqliteJournal(Journal):
             raise
         finally:
             self._group = None
+        return result
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is not None and self._identity != _identity(self.path):
@@ -155,27 +142,29 @@ class SqliteJournal(Journal):
         if self._connection is None:
             self._connection = _connect(self.path, self._clock)
             self._identity = _identity(self.path)
-            self._has_prompts = _has_table(self._connection, "prompts")
+            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
+            self._has_prompts = self._connection.execute(known).fetchone() is not None
         if self._connection.in_transaction:
             self._connection.rollback()  # left by an interrupt at the worst moment
         return self._connection
 
 
-@contextlib.contextmanager
-def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block as a part of a transaction, which is undone alone when it raises."""
+def _part(group: SqliteTransaction, body: Callable[[Transaction], T]) -> T:
+    """Run a part of a transaction, which is undone alone when it raises."""
+    connection = group.connection
     if not connection.in_transaction:  # a full disk, for one, has rolled all of it back
         message = "an earlier part has ended the transaction"
         raise sqlite3.OperationalError(message)
     connection.execute("SAVEPOINT part")
     try:
-        yield
+        result = body(group)
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK TO part")
             connection.execute("RELEASE part")
         raise
     connection.execute("RELEASE part")
+    return result
 
 
 # ---------------------------------------------------------------------------------- the file
@@ -183,7 +172,13 @@ def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _connect(path: Path, clock: Callable[[], float]) -> sqlite3.Connection:
     make_folder(path.parent)
-    _make_private(path)
+    try:
+        os.close(create_file(path))
+        sync_folder(path.parent)
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            with contextlib.suppress(PermissionError):  # somebody else's file: SQLite will tell
+                path.chmod(FILE_MODE)
     connection = sqlite3.connect(
         path,
         timeout=BUSY_SECONDS,
@@ -191,15 +186,14 @@ def _connect(path: Path, clock: Callable[[], float]) -> sqlite3.Connection:
         check_same_thread=False,  # button clicks come from any thread; the journal has a lock
     )
     try:
-        connection.row_factory = _as_dict
+        connection.row_factory = _as_dict  # of which pages are read twice as fast as of Rows
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: an ordinary fsync stops in the drive
-        if _version(connection) > SCHEMA:
-            raise newer(_version(connection), "set IMAGEN_HOME to another folder")
+        version = _version(connection)  # before the mode is changed: a newer one is left alone
         _choose_mode(connection, path)
-        if _version(connection) != SCHEMA:
-            migrate(connection, now=clock())
+        if version != SCHEMA:
+            _make_schema(connection, now=clock())
     except BaseException:
         connection.close()
         raise
@@ -207,25 +201,22 @@ def _connect(path: Path, clock: Callable[[], float]) -> sqlite3.Connection:
 
 
 def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip([column[0] for column in cursor.description], row, strict=True))
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
 
 
-def _make_private(path: Path) -> None:
-    try:
-        os.close(create_file(path))
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            with contextlib.suppress(PermissionError):  # somebody else's file: SQLite will tell
-                path.chmod(FILE_MODE)
-    else:
-        sync_folder(path.parent)
+def _version(connection: sqlite3.Connection) -> int:
+    """Return the version of the schema; raises JournalError if it is newer than this package."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()["user_version"])
+    if version > SCHEMA:
+        raise newer(version, "set IMAGEN_HOME to another folder")
+    return version
 
 
 def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
     """Use WAL where the file system allows it, else a rollback journal."""
-    wanted = "delete" if is_on_network(path.resolve(), mounts=_mounts()) else "wal"
+    wanted = "delete" if _is_on_network(path.resolve()) else "wal"
     for _ in range(_MAX_WAITS):
-        if _pragma(connection, "journal_mode") == wanted:
+        if connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"] == wanted:
             return
         try:
             connection.execute(f"PRAGMA journal_mode = {wanted}")
@@ -239,8 +230,11 @@ def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
             return  # a file system that cannot do it keeps the mode it has, which is safe too
 
 
-def is_on_network(path: Path, *, mounts: str) -> bool:
-    """Return True if a path is on a network file system, by the text of /proc/self/mounts."""
+def _is_on_network(path: Path) -> bool:
+    try:
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False  # not Linux: SQLite's own answer decides
     longest, kind = -1, ""
     for line in mounts.splitlines():
         fields = line.split()
@@ -252,33 +246,84 @@ def is_on_network(path: Path, *, mounts: str) -> bool:
     return _NETWORK_FILE_SYSTEMS.fullmatch(kind) is not None
 
 
-def _mounts() -> str:
-    try:
-        return Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""  # not Linux: SQLite's own answer decides
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(_pragma(connection, "user_version"))
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:
-    return connection.execute(f"PRAGMA {name}").fetchone()[name]
-
-
-def _has_table(connection: sqlite3.Connection, name: str) -> bool:
-    return bool(
-        connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone()
-    )
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         facts = path.stat()
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
+
+
+# -------------------------------------------------------------------------------- the schema
+
+_ADD_ONE = (
+    "INSERT INTO tally VALUES (new.state, new.deleted, new.pictures > 0, 1)"
+    " ON CONFLICT (state, deleted, pictures) DO UPDATE SET n = n + 1;"
+)
+_TAKE_ONE = (
+    "UPDATE tally SET n = n - 1"
+    " WHERE (state, deleted, pictures) = (old.state, old.deleted, old.pictures > 0);"
+)
+_TALLY = (
+    "CREATE TABLE tally (state TEXT NOT NULL, deleted INTEGER NOT NULL, pictures INTEGER NOT NULL,"
+    " n INTEGER NOT NULL, PRIMARY KEY (state, deleted, pictures)) WITHOUT ROWID",
+    "INSERT INTO tally SELECT state, deleted, pictures > 0, COUNT(*) FROM jobs GROUP BY 1, 2, 3",
+    f"CREATE TRIGGER tally_new AFTER INSERT ON jobs BEGIN {_ADD_ONE} END",
+    f"CREATE TRIGGER tally_gone AFTER DELETE ON jobs BEGIN {_TAKE_ONE} END",
+    "CREATE TRIGGER tally_change AFTER UPDATE OF state, deleted, pictures ON jobs"
+    f" BEGIN {_TAKE_ONE} {_ADD_ONE} END",
+)
+# Words are indexed from when a job is sent: planning thousands of rows costs nothing here.
+_ADD_WORDS = "INSERT INTO prompts (rowid, words) VALUES (new.seq, new.words);"
+_TAKE_WORDS = "INSERT INTO prompts (prompts, rowid, words) VALUES ('delete', old.seq, old.words);"
+_PROMPTS = (
+    "CREATE VIEW sent_words AS SELECT seq, words FROM jobs WHERE state <> 'waiting'",
+    "CREATE VIRTUAL TABLE prompts USING fts5(words, content='sent_words', content_rowid='seq',"
+    " tokenize='trigram case_sensitive 1')",
+    "INSERT INTO prompts (prompts) VALUES ('rebuild')",
+    "CREATE TRIGGER prompts_new AFTER INSERT ON jobs WHEN new.state <> 'waiting'"
+    f" BEGIN {_ADD_WORDS} END",
+    "CREATE TRIGGER prompts_sent AFTER UPDATE OF state ON jobs"
+    f" WHEN old.state = 'waiting' AND new.state <> 'waiting' BEGIN {_ADD_WORDS} END",
+    "CREATE TRIGGER prompts_returned AFTER UPDATE OF state ON jobs"
+    f" WHEN old.state <> 'waiting' AND new.state = 'waiting' BEGIN {_TAKE_WORDS} END",
+    "CREATE TRIGGER prompts_gone AFTER DELETE ON jobs WHEN old.state <> 'waiting'"
+    f" BEGIN {_TAKE_WORDS} END",
+)
+
+
+def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
+    """Make the tables in an empty file, or from those of version 0.1, in one transaction."""
+    made = tables(id="INTEGER PRIMARY KEY", whole="INTEGER", real="REAL", end="WITHOUT ROWID")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection)  # asked again: another process may have been quicker
+        if version == 1:
+            from imagen_widget._journal.migrate import migrate
+
+            migrate(connection, made, now=now)
+        elif version < SCHEMA:
+            for statement in made:
+                connection.execute(statement)
+        if version < SCHEMA:
+            for statement in (*INDEXES, *_TALLY, *(_PROMPTS if _can_index(connection) else ())):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.rollback()
+        raise
+
+
+def _can_index(connection: sqlite3.Connection) -> bool:
+    """Return False before SQLite 3.34, or without FTS5: words are then looked for row by row."""
+    try:
+        connection.execute("CREATE VIRTUAL TABLE temp.probe USING fts5(x, tokenize='trigram')")
+    except sqlite3.OperationalError:
+        return False
+    connection.execute("DROP TABLE temp.probe")
+    return True
 
 
 # ------------------------------------------------------------------------------------ errors

@@ -121,7 +121,8 @@ class Record:
         """US dollars that count as spent or reserved."""
         if self.state is State.WAITING:
             return FREE
-        return next((x for x in (self.cost, self.price) if x is not None), FREE)
+        amount = self.price if self.cost is None else self.cost
+        return FREE if amount is None else amount
 
     @property
     def status(self) -> str:
@@ -260,9 +261,7 @@ class Forgotten(Event):
 
 # -------------------------------------------------------------------------------- transitions
 
-_I, _S, _T, _C, _D = State.INTENT, State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DONE
-_U, _F, _X, _E = State.UNKNOWN, State.FAILED, State.CANCELLED, State.EXPIRED
-_W, _K = State.WAITING, State.DOWNLOADED
+_W, _I, _S, _T, _U, _C, _K, _D, _F, _X, _E = State
 
 # waiting ──> intent ──> submitting ──> submitted ──> completed ──> downloaded ──> done
 #    ^          │          │   │            │             │             │
@@ -290,15 +289,19 @@ TRANSITIONS: dict[type[Event], tuple[set[State], State]] = {
 
 
 def apply(record: Record, event: Event) -> Record:
-    """Return the record after an event.
-
-    Raises:
-        IllegalStep: The event is not possible in the record's state.
-    """
+    """Return the record after an event; raises IllegalStep if that is not possible now."""
     sources, target = TRANSITIONS[type(event)]
     returns = isinstance(event, Returned) and record.state is not State.INTENT
     if record.state not in sources or (returns and record.was_accepted):
-        raise _illegal(record, event, target)
+        if isinstance(event, Forgotten):
+            raise IllegalStep(
+                "Only a job whose submit is uncertain can be forgotten.",
+                remedy="See its state with %imagen_history.",
+            )
+        raise IllegalStep(
+            f"The job is {record.state} and cannot become {target}.",
+            remedy="Another process may have settled it: look with %imagen_history.",
+        )
     return replace(record, state=target, **_changes(record, event))
 
 
@@ -309,13 +312,14 @@ def _changes(record: Record, event: Event) -> dict[str, Any]:
         case Submitted(ticket, request_id):
             return {"ticket": ticket, "request_id": request_id, "error": None, "trouble": ""}
         case Uncertain(why, ticket, request_id):
-            why = one_line(why)
             told = {"ticket": ticket, "request_id": request_id}
-            return {**told, "error": why, "trouble": "SubmitUncertain"}
+            return {**told, "error": one_line(why), "trouble": "SubmitUncertain"}
         case Completed():
-            urls = tuple(url for url in event.urls if _lasting(url))
-            told = {**vars(event), "request_id": record.request_id or event.request_id}
-            return {**told, "urls": urls, "error": None, "trouble": ""}
+            kept = {
+                "urls": tuple(filter(_lasting, event.urls)),
+                "request_id": record.request_id or event.request_id,
+            }
+            return {**vars(event), **kept, "error": None, "trouble": ""}
         case Kept(images):
             return {"images": tuple(replace(image, url=_lasting(image.url)) for image in images)}
         case Closed(cost, source, elapsed):
@@ -338,15 +342,3 @@ def _changes(record: Record, event: Event) -> dict[str, Any]:
 def _lasting(url: str | None) -> str | None:
     """Return an address; None for one that holds a picture's bytes: those are in the store only."""
     return None if url is None or url[:5].lower() == "data:" else url
-
-
-def _illegal(record: Record, event: Event, target: State) -> IllegalStep:
-    if isinstance(event, Forgotten):
-        return IllegalStep(
-            "Only a job whose submit is uncertain can be forgotten.",
-            remedy="See its state with %imagen_history.",
-        )
-    return IllegalStep(
-        f"The job is {record.state} and cannot become {target}.",
-        remedy="Another process may have settled it: look with %imagen_history.",
-    )

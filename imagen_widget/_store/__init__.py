@@ -1,35 +1,48 @@
 """The pictures, each under the hash of its bytes: in a folder, or at an fsspec address.
 
-The file helpers are here too: the journal keeps its file in the same private folder.
+A file appears under its name only when it is whole: `.part`, fsync, rename. The bytes are exactly
+those that the provider served. Small copies are made once, in `thumbnails/` of the home; what is
+deleted goes to its `trash/`. Only its owner can read what is made in a home; modes are set after
+the making, because a umask can take bits away but never adds the right ones.
 """
 
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from imagen_widget._store.files import (
-    FILE_MODE,
-    FOLDER_MODE,
-    create_file,
-    make_folder,
-    sync_folder,
-    trouble,
-)
-from imagen_widget._store.folder import STALE_PART_SECONDS, Kept, Store
+from imagen_widget._inputs import digest_of
+from imagen_widget._picture import SUFFIXES, Preview, inspect, preview
+from imagen_widget.errors import JournalError, QueueError
 
-__all__ = [
-    "FILE_MODE",
-    "FOLDER_MODE",
-    "STALE_PART_SECONDS",
-    "Kept",
-    "Store",
-    "create_file",
-    "make_folder",
-    "open_store",
-    "sync_folder",
-    "trouble",
-]
+__all__ = ["FILE_MODE", "FOLDER_MODE", "STALE_PART_SECONDS", "Kept", "Store", "create_file"]
+__all__ += ["make_folder", "open_store", "sync_folder", "trouble"]
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+STALE_PART_SECONDS = 3600.0  # no write takes that long: its process is dead
+THUMBNAIL_SIDE_PIXELS = 384
+THUMBNAIL_BYTES = 20_000
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows translates line ends without it
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
+_RETRY = "The paid picture is not lost: %imagen_resume fetches it again."
+_FULL = ("the disk is full", "Free some space and try again.")
+_FORBIDDEN = ("writing is not permitted", "Set IMAGEN_HOME to a folder that you may write.")
+_REASONS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN),
+    errno.EROFS: ("the disk is read-only", "Set IMAGEN_HOME to a folder that can be written."),
+}
 
 
-def open_store(home: Path, address: str | None = None) -> Store:
+def open_store(home: Path, address: str | None = None) -> "Store":
     """Return the store of a home: its own folder, or what IMAGEN_STORE says; no disk is touched."""
     if not address:
         return Store(home)
@@ -38,3 +51,258 @@ def open_store(home: Path, address: str | None = None) -> Store:
     from imagen_widget._store.remote import RemoteStore
 
     return RemoteStore(home, address)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One kept picture."""
+
+    digest: str  # `sha256:` and 64 hex digits
+    path: Path  # where the bytes are
+    media_type: str  # as found in the bytes
+    width: int  # pixels; 0 if unknown
+    height: int
+    size: int  # bytes
+    problem: str = ""  # why it cannot be shown, like `cut short` or `damaged`
+
+
+class Store:
+    """The pictures of one home; nothing is made before the first one is kept.
+
+    Args:
+        home: The private folder.
+        folder: Where the pictures are; `images/` of the home by default.
+    """
+
+    def __init__(self, home: Path, *, folder: Path | None = None) -> None:
+        self._home = home.expanduser().absolute()
+        self._folder = self._home / "images" if folder is None else folder.expanduser().absolute()
+
+    def ready(self) -> None:
+        """Make sure that pictures can be kept, before anything is paid for.
+
+        Raises:
+            JournalError: They cannot.
+        """
+        try:
+            make_folder(self._folder)
+            if not os.access(self._folder, os.W_OK):
+                raise PermissionError(errno.EACCES, "Permission denied")
+        except OSError as error:
+            doing = "Pictures cannot be kept"
+            raise trouble(error, self._folder, doing=doing, after="Nothing was sent.") from None
+
+    def keep(self, data: bytes) -> Kept:
+        """Put a picture on disk and return what is known of it; the same bytes are kept once.
+
+        Bytes that nothing here can read are kept too: they are paid for.
+
+        Raises:
+            JournalError: They cannot be written.
+        """
+        digest = digest_of(data)
+        facts = inspect(data)
+        target = self._folder / name_of(digest, SUFFIXES[facts.media_type])
+        try:
+            if not _holds(target, digest):
+                _write(target, data)
+        except OSError as error:
+            doing = "The picture cannot be kept"
+            raise trouble(error, target.parent, doing=doing, after=_RETRY) from None
+        return Kept(
+            digest, target, facts.media_type, facts.width, facts.height, len(data), facts.problem
+        )
+
+    def path(self, digest: str) -> Path | None:
+        """Return where the picture of this digest is; None if it is not kept."""
+        for name in names_of(digest):
+            if (path := self._folder / name).is_file():
+                return path
+        return None
+
+    def read(self, digest: str) -> bytes:
+        """Return the picture's bytes.
+
+        Raises:
+            QueueError: It is not kept, or has changed.
+        """
+        path = self.path(digest)
+        with contextlib.suppress(OSError):
+            data = b"" if path is None else path.read_bytes()
+            if digest_of(data) == digest:
+                return data
+        raise QueueError(
+            f"The picture {digest[:19]}… is not kept any more, or has changed.",
+            remedy="If its file was moved, put it back; History().verify() lists what is missing.",
+        )
+
+    def verify(self, digest: str) -> bool:
+        """Return True if the picture of this digest is there with its bytes unchanged."""
+        path = self.path(digest)
+        return path is not None and _holds(path, digest)
+
+    def thumbnail(self, digest: str) -> Preview | None:
+        """Return a copy of at most 384 pixels, made once; None if it cannot be made."""
+        if not _DIGEST.fullmatch(digest):
+            return None
+        small = self._home / "thumbnails" / name_of(digest, ".webp")
+        with contextlib.suppress(OSError):
+            data = small.read_bytes()
+            facts = inspect(data)
+            return Preview(data, facts.media_type, facts.width, facts.height)
+        path = self.path(digest)
+        try:
+            if path is None:
+                return None
+            made = preview(path.read_bytes(), side=THUMBNAIL_SIDE_PIXELS, max_bytes=THUMBNAIL_BYTES)
+        except (QueueError, OSError):
+            return None
+        with contextlib.suppress(OSError, JournalError):  # a full disk costs time, not pictures
+            _write(small, made.data)
+        return made
+
+    def trash(self, digest: str) -> None:
+        """Move a picture, if it is kept, to `trash/` in the home.
+
+        Raises:
+            JournalError: It cannot be moved.
+        """
+        path = self.path(digest)
+        if path is not None:
+            _move(path, self._home / "trash" / path.name)
+            (self._home / "thumbnails" / name_of(digest, ".webp")).unlink(missing_ok=True)
+
+    def restore(self, digest: str) -> None:
+        """Move a picture back from `trash/`.
+
+        Raises:
+            JournalError: It cannot be moved.
+        """
+        for name in names_of(digest):
+            path = self._home / "trash" / Path(name).name
+            if path.is_file():
+                _move(path, self._folder / name)
+
+    def sweep_parts(self) -> None:
+        """Delete the unfinished files that dead processes left."""
+        for folder in (self._folder, self._home / "thumbnails"):
+            for part in folder.glob("??/*.part-*"):
+                with contextlib.suppress(OSError):  # another process may be sweeping too
+                    if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
+                        part.unlink()
+
+
+def name_of(digest: str, suffix: str) -> str:
+    """Return the name of a picture's file, in a folder by its first digits."""
+    digits = digest.removeprefix("sha256:")
+    return f"{digits[:2]}/sha256-{digits}{suffix}"
+
+
+def names_of(digest: str) -> Iterator[str]:
+    """Yield the names that a picture can have; none for what could be a path out of the folder."""
+    if _DIGEST.fullmatch(digest):
+        for suffix in SUFFIXES.values():
+            yield name_of(digest, suffix)
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with its missing parents; one that exists is left as its owner made it."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    try:
+        path.mkdir(mode=FOLDER_MODE)
+    except FileExistsError:
+        if path.is_dir():
+            return  # another process was quicker
+        raise
+    path.chmod(FOLDER_MODE)
+    sync_folder(path.parent)
+
+
+def create_file(path: Path) -> int:
+    """Create a file that must not exist yet and return its descriptor, open for writing."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, FILE_MODE)
+    try:
+        path.chmod(FILE_MODE)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on disk, if the system can do that."""
+    if os.name == "nt":
+        return  # a folder cannot be opened there; NTFS journals the names itself
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # somebody else's folder, to be entered but not listed
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # network file systems that cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def trouble(error: OSError, path: Path, *, doing: str, after: str = "") -> JournalError:
+    """Return the one line that says what the file system refused and what to do about it.
+
+    Args:
+        error: What the system said.
+        path: The file or folder it was about.
+        doing: What cannot be done, like `The journal cannot be opened`.
+        after: What the user should know besides, like `Nothing was sent.`
+    """
+    said = (error.strerror or type(error).__name__).lower()
+    unknown = (said, "Set IMAGEN_HOME to a folder on a disk that works.")
+    what, remedy = _REASONS.get(error.errno or 0, unknown)
+    return JournalError(f"{doing}: {what} ({path}).", remedy=f"{after} {remedy}".strip())
+
+
+def _write(target: Path, data: bytes) -> None:
+    make_folder(target.parent)
+    part = target.with_name(f"{target.name}.part-{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(create_file(part), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            size = os.fstat(file.fileno()).st_size
+        if size != len(data):
+            raise JournalError(
+                f"The disk took {size} of {len(data)} bytes ({target.parent}).",
+                remedy=f"{_RETRY} Set IMAGEN_HOME to a folder on a disk that works.",
+            )
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        make_folder(target.parent)
+        try:
+            path.replace(target)
+        except OSError:  # the store may be on another disk than the home
+            _write(target, path.read_bytes())
+            path.unlink()
+    except OSError as error:
+        raise trouble(error, path, doing="The picture cannot be moved") from None
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Return True if a file has the bytes of this digest."""
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
+    except OSError:
+        return False

@@ -4,17 +4,16 @@ An object is written once and read back; what comes from there counts only if it
 digest that names it. Credentials are found as fsspec finds them and are in no message.
 """
 
-import hashlib
 import logging
 import re
-import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+from imagen_widget._inputs import digest_of
 from imagen_widget._picture import SUFFIXES
-from imagen_widget._store.folder import Kept, Store, _name
+from imagen_widget._store import Kept, Store, name_of, names_of
 from imagen_widget.errors import JournalError
 
 P = ParamSpec("P")
@@ -38,8 +37,8 @@ log = logging.getLogger("imagen_widget")
 class RemoteStore(Store):
     """The pictures of a group; the home's folder holds copies of what was made or looked at."""
 
-    def __init__(self, home: Path, address: str, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(home, clock=clock)
+    def __init__(self, home: Path, address: str) -> None:
+        super().__init__(home)
         self._address = address
         self._written = False
         self._shown = re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
@@ -56,7 +55,7 @@ class RemoteStore(Store):
         """Put a picture in the home and at the address."""
         kept = super().keep(data)
         try:
-            self._upload(_name(kept.digest, SUFFIXES[kept.media_type]), data, kept.digest)
+            self._upload(name_of(kept.digest, SUFFIXES[kept.media_type]), data, kept.digest)
         except JournalError as error:
             kept_here = "The picture is in IMAGEN_HOME; %imagen_resume tries the store again."
             raise JournalError(error.message, remedy=f"{error.remedy} {kept_here}") from None
@@ -79,14 +78,14 @@ class RemoteStore(Store):
         path = self.path(digest)
         super().trash(digest)
         if path is not None:
-            self._call("delete from", self._delete, _name(digest, path.suffix))
+            self._call("delete from", self._delete, name_of(digest, path.suffix))
 
     def restore(self, digest: str) -> None:
         """Move a picture back from `trash/`, and to the address."""
         super().restore(digest)
         path = super().path(digest)
         if path is not None:
-            self._upload(_name(digest, path.suffix), path.read_bytes(), digest)
+            self._upload(name_of(digest, path.suffix), path.read_bytes(), digest)
 
     # ------------------------------------------------------------------------- the other side
 
@@ -103,8 +102,6 @@ class RemoteStore(Store):
                 f"IMAGEN_STORE ({self._shown}): a package for {scheme}:// is missing.",
                 remedy='pip install "imagen-widget[store]"; for s3:// also s3fs, for gs:// gcsfs.',
             ) from None
-        except Exception as error:  # noqa: BLE001 - each file system has errors of its own
-            raise self._trouble("open", error) from None
         return files, str(root).rstrip("/")
 
     def _upload(self, name: str, data: bytes, digest: str) -> None:
@@ -112,7 +109,7 @@ class RemoteStore(Store):
             return
         self._call("write to", self._put, name, data)
         found = self._call("read from", self._get, name)
-        if found is None or f"sha256:{hashlib.sha256(found).hexdigest()}" != digest:
+        if found is None or digest_of(found) != digest:
             raise JournalError(
                 f"IMAGEN_STORE ({self._shown}) gave other bytes back than were written.",
                 remedy="Check that it has space and keeps what it is given.",
@@ -120,17 +117,14 @@ class RemoteStore(Store):
 
     def _download(self, digest: str) -> bytes | None:
         """Return the shared picture's bytes; None if it is missing, or not what its name says."""
-        for path in self._candidates(digest):
-            name = _name(digest, path.suffix)
+        for name in names_of(digest):
             data = self._call("read from", self._get, name)
-            if data is None:
-                continue
-            if f"sha256:{hashlib.sha256(data).hexdigest()}" == digest:
+            if data is not None and digest_of(data) != digest:
+                size = len(data)
+                log.warning("IMAGEN_STORE (%s): %s is damaged (%d bytes).", self._shown, name, size)
+                return None
+            if data is not None:
                 return data
-            log.warning(
-                "IMAGEN_STORE (%s): %s is damaged (%d bytes).", self._shown, name, len(data)
-            )
-            return None
         return None
 
     def _put(self, name: str, data: bytes) -> None:
@@ -161,20 +155,15 @@ class RemoteStore(Store):
         files, root = self._files
         files.rm_file(f"{root}/{name}")
 
-    def _call(
-        self, doing: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def _call(self, doing: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
         except JournalError:
             raise
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
-            raise self._trouble(doing, error) from None
-
-    def _trouble(self, doing: str, error: Exception) -> JournalError:
-        kinds = [kind.__name__ for kind in type(error).__mro__]
-        said = next((_TROUBLES[kind] for kind in kinds if kind in _TROUBLES), kinds[0])
-        return JournalError(
-            f"Cannot {doing} IMAGEN_STORE ({self._shown}): {said}.",
-            remedy="Check the address and its credentials.",
-        )
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            said = next((_TROUBLES[kind] for kind in kinds if kind in _TROUBLES), kinds[0])
+            raise JournalError(
+                f"Cannot {doing} IMAGEN_STORE ({self._shown}): {said}.",
+                remedy="Check the address and its credentials.",
+            ) from None

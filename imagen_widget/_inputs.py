@@ -1,0 +1,596 @@
+"""Pictures as input: what was given is read, made ready to go out, and placed in a model's fields.
+
+In a request a picture stands as its digest or its https address; the bytes are in the store. What
+may go out as it is keeps its bytes; the rest is turned upright, converted and made small enough,
+once a process. White in a mask means change, for every provider. All refusals are raised here in
+one line, before anything is written down.
+"""
+
+import contextlib
+import hashlib
+import io
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from ipaddress import ip_address
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from imagen_widget import _picture
+from imagen_widget._models import Field, Model, PictureLimits
+from imagen_widget._picture import SVG, PictureFacts
+from imagen_widget.errors import InvalidRequest, QueueError
+
+if TYPE_CHECKING:  # Pillow takes 50 ms to import
+    from PIL.Image import Image as PILImage
+
+MAX_BODY_BYTES = 3 * 1024 * 1024  # of one request: gateways refuse more
+INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 adds a third
+
+_MAX_FILE_BYTES = 300_000_000
+_MAX_ADDRESS_CHARACTERS = 2048  # what fal's runners take
+_FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
+_TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
+_WHAT = "Give a file, bytes, a PIL image, an https address or a generated picture."
+_GIVE_THE_FILE = "Download the picture and give the file."
+_MAX_CACHE_BYTES = 64_000_000
+_BUDGET_STEP_BYTES = 64 * 1024  # so that other pictures in the request rarely change the bytes
+_BYTES_A_PIXEL = 0.3  # of a good JPEG
+_QUALITIES = (90, 75)
+_FORMATS = ("image/jpeg", "image/webp", "image/png")  # in the order of preference
+_LOSSLESS = {"image/png", "image/gif", "image/bmp", "image/tiff"}
+_PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_CONVERT_IT = "Give a PNG, JPEG or WebP; others are converted if Pillow reads them."
+_GUESSED = {  # the names that most models use, for one of which nothing is known
+    "picture": Field("image_url", "picture", role="picture"),
+    "pictures": Field("image_urls", "pictures", role="picture"),
+    "mask": Field("mask_url", "picture", role="mask"),
+}
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One picture given as input, as it goes out; equal to another of the same bytes or address."""
+
+    digest: str = ""  # `sha256:` and the hex digits of the bytes; "" for an https address
+    url: str = ""  # the https address that goes out as it is; "" for bytes
+    media_type: str = field(default="", compare=False)  # of the bytes
+    width: int = field(default=0, compare=False)  # pixels; 0 if unknown
+    height: int = field(default=0, compare=False)
+    size: int = field(default=0, compare=False)  # bytes
+    origin: str = field(default="", compare=False)  # a file's name, an address, or whose picture
+    source_id: str = field(default="", compare=False)  # the journal's id of that generation
+    source_index: int = field(default=0, compare=False)  # its place there, from 0
+    note: str = field(default="", compare=False)  # to what it was made smaller, in words
+    path: Path | None = field(default=None, compare=False, repr=False)  # once it is kept
+    in_memory: bytes | None = field(default=None, compare=False, repr=False)  # until it is kept
+
+    @property
+    def key(self) -> str:
+        """What stands for it in a request: its digest or its address."""
+        return self.digest or self.url
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether its bytes are at hand."""
+        return self.path is not None or self.in_memory is not None
+
+    def data(self) -> bytes:
+        """Return the bytes that go out; raises InvalidRequest if they are not at hand any more."""
+        if self.in_memory is not None:
+            return self.in_memory
+        with contextlib.suppress(OSError):
+            if self.path is not None:
+                return self.path.read_bytes()
+        what = f"the input picture {self.digest[:19]}… is not kept here any more"
+        raise _refused("image", what, "Give the picture itself again: image=….")
+
+    def kept_in(self, store: Any) -> "Input":
+        """Return the same input with its bytes in a `Store`, and none of them in memory."""
+        if self.url:
+            return self
+        path = store.path(self.digest) or store.keep(self.data()).path
+        return replace(self, path=path, in_memory=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a journal or a file tells of it."""
+        names = ("digest", "url", "media_type", "width", "height", "size", "origin")
+        return {name: getattr(self, name) for name in (*names, "source_id", "source_index")}
+
+
+class PictureSource:
+    """A value that stands for pictures which are kept here."""
+
+    def sources(self) -> tuple[Input, ...]:
+        """Return its pictures."""
+        raise NotImplementedError
+
+
+def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
+    """Return the pictures that a value stands for, as they are; several only for a `Generation`."""
+    if isinstance(value, PictureSource):
+        return value.sources()
+    if isinstance(value, Input):
+        return (value,)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return (_from_bytes(bytes(value), label, "bytes"),)
+    if isinstance(value, str):
+        return (_from_text(value, label, base_url),)
+    if isinstance(value, PathLike):
+        return (from_file(Path(value), label),)
+    if isinstance(value, Mapping) and "content" in value:  # what ipywidgets' FileUpload holds
+        return (_from_bytes(bytes(value["content"]), label, str(value.get("name", ""))),)
+    if hasattr(value, "getbands"):
+        return (_from_pillow(cast("PILImage", value), label),)
+    several = f" Several go in by {label}s=[…]." if isinstance(value, list | tuple) else ""
+    raise _refused(label, f"{type(value).__name__} is not a picture", _WHAT + several)
+
+
+def _refused(label: str, what: str, remedy: str) -> InvalidRequest:
+    """Return the error for what was given by the name `label`."""
+    return InvalidRequest(f"{label}: {what}", remedy=remedy, field=label)
+
+
+def from_file(path: Path, label: str, **known: Any) -> Input:
+    """Return the picture in a file; it is read again only if the file has changed."""
+    path = path.expanduser()
+    try:
+        stat = path.stat()
+        if not path.is_dir() and stat.st_size <= _MAX_FILE_BYTES:
+            is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
+            digest_of = _file_digest.__wrapped__ if is_fresh else _file_digest
+            digest = digest_of(path.absolute(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            found = Input(digest, size=stat.st_size, origin=path.name, path=path.absolute())
+            return replace(found, **known)
+    except (OSError, ValueError) as error:
+        raise _no_file(path, label, error) from None
+    if path.is_dir():
+        raise _refused(label, f"{path.name} is a folder", "Name files in it: images=[…].")
+    raise _refused(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
+
+
+@lru_cache(maxsize=10_000)
+def _file_digest(path: Path, _time: int, _size: int, _inode: int) -> str:
+    return digest_of(path.read_bytes())
+
+
+def digest_of(data: bytes) -> str:
+    """Return `sha256:` and the 64 hex digits by which bytes are known."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _no_file(path: Path, label: str, error: Exception) -> InvalidRequest:
+    shown = repr(str(path)[:60])
+    if isinstance(error, PermissionError):
+        return _refused(label, f"the file {shown} may not be read", "Change its permissions.")
+    names: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        names = [entry.name for entry in path.parent.iterdir()]
+    near = get_close_matches(path.name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return _refused(label, f"there is no file {shown}", hint + _WHAT)
+
+
+def _from_bytes(data: bytes, label: str, origin: str) -> Input:
+    if not data:
+        raise _refused(label, "the picture is empty", _WHAT)
+    return Input(digest_of(data), size=len(data), origin=origin, in_memory=data)
+
+
+def _from_pillow(picture: "PILImage", label: str) -> Input:
+    name = Path(str(getattr(picture, "filename", "") or "PIL image")).name
+    shown = _picture.upright(picture)
+    if shown.mode not in _TIFF_MODES or (shown.has_transparency_data and shown.mode != "RGBA"):
+        shown = shown.convert("RGBA" if shown.has_transparency_data else "RGB")
+    sink = io.BytesIO()
+    shown.save(sink, "TIFF")  # as fast as a copy, and any depth
+    return _from_bytes(sink.getvalue(), label, name)
+
+
+def _from_text(text: str, label: str, base_url: str) -> Input:
+    text = text.strip()
+    scheme = text[:8].lower()
+    if scheme.startswith(("https://", "http://")):
+        _check_address(text, label, base_url)
+        return Input(url=text, origin=text.partition("?")[0])
+    if scheme.startswith("data:"):
+        data = _picture.from_data_address(text)
+        if data is None:
+            raise _refused(label, "the data: address is not valid", _WHAT)
+        return _from_bytes(data, label, "data address")
+    if text.startswith("sha256:") and len(text) == 71:
+        return Input(text)
+    return from_file(Path(text), label)
+
+
+def _check_address(url: str, label: str, base_url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host = "" if len(url.split()) != 1 else parts.hostname or ""
+    except ValueError:
+        host = ""
+    if not host:
+        raise _refused(label, "the address is not valid", "Give one like https://host/fox.png.")
+    if parts.username or parts.password:
+        what = "the address holds a name or password, which would be sent and written down"
+        raise _refused(label, what, _GIVE_THE_FILE)
+    if len(url) > _MAX_ADDRESS_CHARACTERS:
+        what = f"the address has more than {_MAX_ADDRESS_CHARACTERS} characters"
+        raise _refused(label, what, _GIVE_THE_FILE)
+    if parts.scheme == "http" and not (_is_loopback(url) and _is_loopback(base_url)):
+        what = "an http:// address is not encrypted, and is not sent"
+        raise _refused(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# ------------------------------------------------------------------------- ready to go out
+
+_cache: OrderedDict[Hashable, tuple[Input, Size]] = OrderedDict()
+_lock = threading.Lock()  # one at a time: twenty jobs with one picture prepare it once
+
+
+def _prepare(
+    raw: Input,
+    label: str,
+    limits: PictureLimits | None = None,
+    budget_bytes: int = INPUT_BYTES,
+    *,
+    mask: bool = False,
+    size: Size | None = None,
+) -> tuple[Input, Size]:
+    """Return a picture as it goes out, and the size that it had; `size` is what a mask has to fit.
+
+    Raises `InvalidRequest` if it is not a picture, or not one that the model takes.
+    """
+    if not raw.has_bytes:
+        return raw, (raw.width, raw.height)
+    limits = limits or PictureLimits()
+    budget = budget_bytes - budget_bytes % min(budget_bytes, _BUDGET_STEP_BYTES)
+    budget = min(budget, limits.max_bytes or budget)
+    key = (raw.digest, limits, budget, mask, size)
+    with _lock:
+        if key not in _cache:
+            try:
+                work = _Work(raw.data(), label, limits, budget)
+                _cache[key] = work.mask(size) if mask else work.picture()
+            except InvalidRequest:
+                raise
+            except QueueError as error:
+                raise _refused(label, error.message, _CONVERT_IT) from None
+            except Exception as error:  # noqa: BLE001 - encoders fail in many ways
+                what = f"the picture cannot be converted ({type(error).__name__})"
+                raise _refused(label, what, _CONVERT_IT) from None
+            while len(_cache) > 1 and sum(i.size for i, _ in _cache.values()) > _MAX_CACHE_BYTES:
+                _cache.popitem(last=False)
+        _cache.move_to_end(key)
+        made, original = _cache[key]
+    return replace(
+        made, origin=raw.origin, source_id=raw.source_id, source_index=raw.source_index
+    ), original
+
+
+def mask_as_alpha(data: bytes) -> bytes:
+    """Return a mask as OpenAI's routes take it: transparent where it was white."""
+    from PIL import Image, ImageChops
+
+    grey = _grey(_picture.open_picture(data))
+    layer = Image.new("RGBA", grey.size, "black")
+    layer.putalpha(ImageChops.invert(grey))
+    return _picture.saved(layer, "image/png", 0)
+
+
+class _Work:
+    """The preparation of one picture."""
+
+    def __init__(self, data: bytes, label: str, limits: PictureLimits, budget: int) -> None:
+        self._data, self._label, self._limits, self._budget = data, label, limits, budget
+        formats = (f if "/" in f else f"image/{f.lower()}" for f in limits.formats or _FORMATS)
+        self._formats = {f.replace("/jpg", "/jpeg") for f in formats}
+        self._facts = _picture.inspect(data, checksums=False)
+        problem = "an SVG drawing" if self._facts.media_type == SVG else self._facts.problem
+        if problem:
+            raise _refused(
+                label, f"this is not a picture that can be sent ({problem})", _CONVERT_IT
+            )
+
+    def picture(self) -> tuple[Input, Size]:
+        """Return the picture, as it was if that will do."""
+        facts, size = self._facts, (self._facts.width, self._facts.height)
+        if size[0]:
+            self._check_size(size)
+            if self._is_ready(facts):
+                return _input(self._data, facts.media_type, size, size)
+        shown = _picture.open_picture(self._data, side=self._side(size) if size[0] else None)
+        original = size if size[0] else shown.size
+        self._check_size(original)
+        small = _picture.for_screen(_picture.resized(shown, self._side(original)))
+        if small.mode == "RGBA" and small.getchannel("A").getextrema() == (255, 255):
+            small = small.convert("RGB")
+        data, media_type, small = self._encoded(small)
+        return _input(data, media_type, small.size, original)
+
+    def mask(self, size: Size | None) -> tuple[Input, Size]:
+        """Return the mask in grey, of this size, without soft steps if they take too many bytes."""
+        grey = _grey(_picture.open_picture(self._data))
+        original = grey.size
+        if _brightest(grey) < 128:
+            what = "nothing in it is white, so nothing would change"
+            raise _refused(self._label, what, "Paint white what is to change, the rest black.")
+        if size is not None and grey.size != size:
+            grey = grey.resize(size)
+        data = _picture.saved(grey, "image/png", 0)
+        if len(data) > self._budget:
+            data = _picture.saved(grey.point(lambda v: 255 * (v >= 128)), "image/png", 0)
+        return _input(data, "image/png", grey.size, original)
+
+    def _check_size(self, size: Size) -> None:
+        low = (self._limits.min_width or 1, self._limits.min_height or 1)
+        area = self._limits.min_area or 1
+        if size[0] < low[0] or size[1] < low[1] or size[0] * size[1] < area:
+            least = f"{low[0]} x {low[1]}" if max(low) > 1 else f"{area} pixels in all"
+            what = f"{size[0]} x {size[1]} pixels are too few for this model"
+            raise _refused(self._label, what, f"It takes pictures of at least {least}.")
+
+    def _side(self, size: Size, *, budget: bool = True) -> int:
+        """Return the longer side in pixels that the limits and the bytes allow."""
+        (width, height), limits = size, self._limits
+        area = min(limits.max_area or width * height, width * height)
+        if budget:
+            area = min(area, int(self._budget / _BYTES_A_PIXEL))
+        across = (limits.max_width or width) / width, (limits.max_height or height) / height
+        return max(1, int(max(size) * min(1.0, *across, (area / (width * height)) ** 0.5)))
+
+    def _is_ready(self, facts: PictureFacts) -> bool:
+        """Return True if the bytes can go out as they are."""
+        from PIL import Image
+
+        size = (facts.width, facts.height)
+        if (
+            facts.media_type not in self._formats
+            or facts.turned
+            or len(self._data) > self._budget
+            or self._side(size, budget=False) < max(size)
+            or (facts.media_type == "image/png" and self._data[24] > 8)  # bits a channel
+        ):
+            return False
+        try:
+            with Image.open(io.BytesIO(self._data)) as picture:
+                moves = facts.media_type != "image/jpeg" and getattr(picture, "n_frames", 1) > 1
+                return picture.mode in _PLAIN_MODES and not moves
+        except Exception:  # noqa: BLE001 - decoders fail in many ways; another way may do
+            return False
+
+    def _encoded(self, picture: "PILImage") -> tuple[bytes, str, "PILImage"]:
+        """Return the bytes, their type, and what was encoded: smaller if need be."""
+        clear = picture.mode == "RGBA"
+        exact = clear or self._facts.media_type in _LOSSLESS
+        if exact and "image/png" in self._formats and picture.width * picture.height < self._budget:
+            data = _picture.saved(picture, "image/png", 0)
+            if len(data) <= self._budget:
+                return data, "image/png", picture
+        order = ("image/webp", "image/png", "image/jpeg") if clear else _FORMATS
+        media_type = next((f for f in order if f in self._formats), "image/png")
+        if media_type == "image/jpeg":
+            picture = _picture.on_white(picture)
+        data, picture = _picture.fit(
+            picture,
+            self._budget,
+            lambda shown, quality: _picture.saved(shown, media_type, quality),
+            qualities=_QUALITIES if media_type != "image/png" else (0,),
+        )
+        return data, media_type, picture
+
+
+def _input(data: bytes, media_type: str, size: Size, original: Size) -> tuple[Input, Size]:
+    bytes_ = f"{len(data) / 1e6:.1f} MB" if len(data) >= 100_000 else f"{len(data) // 1000} kB"
+    note = f"made smaller: {size[0]}x{size[1]}, {bytes_}" if size != original else ""
+    facts = (media_type, *size, len(data))
+    return Input(digest_of(data), "", *facts, note=note, in_memory=data), original
+
+
+def _grey(picture: "PILImage") -> "PILImage":
+    """Return a mask in grey, white where the picture is to change.
+
+    A transparent one is either white strokes on nothing, or the picture itself with a hole where it
+    is to change, as OpenAI's are.
+    """
+    from PIL import Image, ImageChops
+
+    shown = _picture.for_screen(picture)
+    if shown.mode != "RGBA":
+        return shown.convert("L")
+    alpha = shown.getchannel("A")
+    flat = Image.new("RGB", shown.size, "black")
+    flat.paste(shown, mask=alpha)
+    red, green, blue = flat.split()
+    coloured = max(_brightest(ImageChops.difference(green, other)) for other in (red, blue))
+    grey = flat.convert("L")
+    drawn = coloured <= 32 and _brightest(grey) >= 128
+    return grey if drawn else ImageChops.invert(alpha)
+
+
+def _brightest(grey: "PILImage") -> int:
+    return int(grey.getextrema()[1])  # type: ignore[arg-type]  # of one channel
+
+
+# --------------------------------------------------------------------- in a model's fields
+
+
+@dataclass(slots=True)
+class _Group:
+    """The pictures for one field of the model, and the name by which they were given."""
+
+    field: Field
+    label: str
+    inputs: list[Input]
+
+
+def read_input(
+    value: object,
+    *,
+    limits: PictureLimits | None = None,
+    budget_bytes: int = INPUT_BYTES,
+    mask: bool = False,
+    base_url: str = "",
+) -> Input:
+    """Return one picture as it goes out: upright, converted and made smaller if need be.
+
+    `base_url` is where it goes: an http address is allowed if that is this machine. Raises
+    `InvalidRequest` if it is not a picture that can be sent.
+    """
+    label = "mask" if mask else "image"
+    raw = _given(value, label, base_url)[0]
+    made, _ = _prepare(raw, label, limits, budget_bytes, mask=mask)
+    return replace(made, note=made.note and f"the picture was {made.note}")
+
+
+def place_inputs(
+    model: Model,
+    image: object = None,
+    images: object = None,
+    mask: object = None,
+    *,
+    fields: Mapping[str, object] | None = None,
+    base_url: str = "",
+) -> tuple[dict[str, Any], tuple[Input, ...]]:
+    """Return the model's picture fields as they are sent, and the inputs that stand in them.
+
+    `fields` holds values by the model's own names, of which those of its picture fields are read.
+    Raises `InvalidRequest` if the model does not take these pictures, or one cannot be sent.
+    """
+    groups: dict[str, _Group] = {}
+    for into, label, values in (*_by_role(model, image, images, mask), *_by_name(model, fields)):
+        if into.name in groups:
+            what = f"Give either image, images or mask, or {into.name}."
+            raise _refused(into.name, "the picture was given twice", what)
+        several = into.kind == "pictures" and label != "image"
+        found = [_given(value, label, base_url)[: None if several else 1] for value in values]
+        groups[into.name] = _Group(into, label, [one for each in found for one in each])
+        _check_count(model, groups[into.name])
+    ordered = sorted(groups.values(), key=lambda group: group.field.role == "mask")  # masks last
+    _prepare_all(ordered)
+    sent = {}
+    for group in ordered:
+        keys = [each.key for each in group.inputs]
+        sent[group.field.name] = keys if group.field.kind == "pictures" else keys[0]
+    inputs = [each for group in ordered for each in group.inputs]
+    notes = [i.note and f"picture {place} was {i.note}" for place, i in enumerate(inputs, 1)]
+    if inputs and model.source == "none":
+        notes[0] += f"{'; ' * bool(notes[0])}the picture goes out as {ordered[0].field.name}"
+    return sent, tuple(replace(i, note=note) for i, note in zip(inputs, notes, strict=True))
+
+
+def _by_role(
+    model: Model, image: object, images: object, mask: object
+) -> Iterator[tuple[Field, str, list[object]]]:
+    """Yield the model's field, the name and the values for what was given by role."""
+    several = [value for value in _many(images) if value is not None]
+    known = [f for f in reversed(model.fields) if f.role in {"picture", "mask"}]
+    fields = {"mask" if f.role == "mask" else f.kind: f for f in known}
+    if model.source == "none":
+        fields = dict(_GUESSED)
+    one, many = fields.get("picture"), fields.get("pictures")
+    if image is not None and several and one is None:
+        several, image = [image, *several], None
+    if image is not None:
+        yield one or many or _takes_none(model, "image"), "image", [image]
+    if several:
+        yield many or one or _takes_none(model, "images"), "images", several
+    if mask is not None:
+        yield fields.get("mask") or _takes_none(model, "mask"), "mask", [mask]
+
+
+def _many(images: object) -> list[object]:
+    one = (str, bytes, bytearray, memoryview, Mapping, PictureSource)
+    if isinstance(images, one) or not isinstance(images, Iterable):
+        return [images]
+    return list(images)
+
+
+def _by_name(
+    model: Model, fields: Mapping[str, object] | None
+) -> Iterator[tuple[Field, str, list[object]]]:
+    """Yield the same for what was given by the model's own names."""
+    for name, value in (fields or {}).items():
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        field = model.field(name)
+        if field is None and model.source == "none" and values and all(map(_is_picture, values)):
+            field = Field(name, "picture" if values == [value] else "pictures")
+        if value is not None and field is not None and field.kind in {"picture", "pictures"}:
+            yield field, name, values
+
+
+def _is_picture(value: object) -> bool:
+    """Return True for what must be a picture: a data address, or what JSON cannot hold."""
+    if isinstance(value, str):
+        return value[:11].lower() == "data:image/"
+    marks = hasattr(value, "__fspath__") or hasattr(value, "getbands")
+    return marks or isinstance(value, bytes | Input | PictureSource)
+
+
+def _takes_none(model: Model, label: str) -> Field:
+    what = "no mask" if label == "mask" else "no pictures"
+    other = f"{model.edits_with} edits pictures." if model.edits_with else ""
+    remedy = other or "Choose a model that does: models('edit') lists some."
+    raise _refused(label, f"{model.name} takes {what}", remedy)
+
+
+def _check_count(model: Model, group: _Group) -> None:
+    count = len(group.inputs)
+    if not count and group.field.kind == "picture":
+        raise _refused(group.label, "no picture was given", _WHAT)
+    most = 1 if group.field.kind == "picture" else group.field.max_items
+    if most is not None and count > most:
+        takes = "one picture" if most == 1 else f"at most {most} pictures"
+        remedy = "Leave some out, or choose a model that takes more."
+        raise _refused(group.label, f"{model.name} takes {takes}, and {count} were given", remedy)
+
+
+def _prepare_all(groups: list[_Group]) -> None:
+    """Make all pictures ready: together within the bytes, the small ones as they are."""
+    masks = [group for group in groups if group.field.role == "mask"]
+    places = [(g, i) for g in groups if g not in masks for i in range(len(g.inputs))]
+    places.sort(key=lambda place: place[0].inputs[place[1]].size)
+    left = INPUT_BYTES * 3 // 4 if masks else INPUT_BYTES
+    originals = {}
+    for done, (group, index) in enumerate(places):
+        share = left // (len(places) - done)
+        raw = group.inputs[index]
+        made, originals[id(group), index] = _prepare(raw, group.label, group.field.limits, share)
+        group.inputs[index] = made
+        left -= made.size
+    base = next((g for g in groups if g.field.role == "picture" and g.inputs), None)
+    for group in masks:
+        if base is None:
+            raise _refused(
+                group.label, "there is no picture that it belongs to", "Give image=… with it."
+            )
+        size, original = _size(base.inputs[0]), originals[id(base), 0]
+        limits, budget = group.field.limits, INPUT_BYTES // 4
+        made, own = _prepare(group.inputs[0], group.label, limits, budget, mask=True, size=size)
+        if own not in {original, size} and size and _size(made):
+            raise _refused(
+                group.label,
+                f"it has {own[0]} x {own[1]} pixels, and its picture {original[0]} x {original[1]}",
+                "Make the mask as large as the picture.",
+            )
+        group.inputs[0] = replace(made, note="")
+
+
+def _size(picture: Input) -> tuple[int, int] | None:
+    return (picture.width, picture.height) if picture.width else None

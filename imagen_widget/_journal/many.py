@@ -1,0 +1,395 @@
+"""The verbs over many jobs: series, lists and sums; each is one transaction.
+
+A row of a series is sent at most once: only the process that claimed it may submit it, and only one
+can claim it. What is read costs what it returns, not what there is: counts come from sums that are
+kept up, pages from an index and a cursor, words from a full-text index where the database has one.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Literal, overload
+
+from imagen_widget._journal.core import FETCHABLE, Draft, Jobs, place_of, prepares, reads, writes
+from imagen_widget._journal.tables import (
+    AMOUNT,
+    Account,
+    Transaction,
+    book,
+    caps_of,
+    day_of,
+    fitting,
+    folded,
+    marks,
+    record_of,
+    to_dollars,
+    to_micros,
+)
+from imagen_widget._journal.transitions import Record, Returned, State, apply, status
+from imagen_widget._settings import Limit
+
+_DAY_SECONDS = 86400
+_SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
+_PLANNED = "series = ? AND series <> '' AND planned = 1"
+_GROUPS = {name: name for name in ("day", "model", "provider", "series")} | {"user": "who"}
+# By sort: the order, the condition for what comes after a record, and that record's values.
+_SORTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "newest": ("{seq} DESC", "{seq} < ?", ("seq",)),
+    "oldest": ("{seq}", "{seq} > ?", ("seq",)),
+    "rating": ("rating DESC, {seq} DESC", "(rating, {seq}) < (?, ?)", ("rating", "seq")),
+    "plan": ("ordinal, {seq}", "(ordinal, {seq}) > (?, ?)", ("ordinal", "seq")),
+}
+# Errors of the request itself: the same row would be refused again.
+_OWN_FAULT = ("ContentRejected", "InvalidRequest", "ModelRetired")
+# Of several rows with the same request, those that come last here keep their place first.
+_RANKS = (
+    *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
+    *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED, State.DONE),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which jobs are meant, and in which order; what is not given does not matter."""
+
+    text: str = ""  # words or parts of words of the prompt, letter case aside; of what was sent
+    model: str | None = None
+    provider: str | None = None
+    since: datetime | None = None  # written down at this moment or later
+    until: datetime | None = None  # written down before this moment
+    rating: int | None = None  # stars, at least
+    states: Collection[State] | None = None
+    series: str | None = None  # rows of this series' plan
+    keys: Collection[str] | None = None  # rows with one of these keys
+    user: str | None = None
+    deleted: bool | None = False  # True: only what is in the trash; None: that too
+    has_pictures: bool = False  # done, with pictures that the provider did not withhold
+    sort: Literal["newest", "oldest", "rating", "plan"] = "newest"
+
+
+EVERYTHING = Filter()
+
+
+class Journal(Jobs):
+    """All verbs of a journal; its databases are `SqliteJournal` and `PostgresJournal`."""
+
+    # ------------------------------------------------------------------ series
+
+    @prepares
+    def save_series(self, tx: Transaction, name: str, spec: Mapping[str, Any]) -> None:
+        """Keep what a series is made from, in place of what was kept before."""
+        tx.run(
+            "INSERT INTO series (name, spec, created_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec",
+            *(name, json.dumps(spec), tx.now),
+        )
+
+    @reads
+    def series(self, tx: Transaction, name: str) -> dict[str, Any] | None:
+        """Return what was saved for a series, or None."""
+        rows = tx.all("SELECT spec FROM series WHERE name = ?", name)
+        return json.loads(rows[0]["spec"]) if rows else None
+
+    @reads
+    def all_series(self, tx: Transaction) -> list[str]:
+        """Return the names of all series, newest first."""
+        return [r["name"] for r in tx.all("SELECT name FROM series ORDER BY created_at DESC, name")]
+
+    @prepares
+    def plan(
+        self, tx: Transaction, series: str, drafts: Iterable[Draft], *, user: str = ""
+    ) -> None:
+        """Make these the rows of a series, and reserve nothing.
+
+        A row keeps its job, and is not paid again, if its request has not changed: the one of the
+        same key, else another one that has lost its row. All others wait to be claimed. A row that
+        left the plan is deleted if it waits; else its job and its pictures stay.
+        """
+        wanted = [replace(draft, series=series, waiting=True) for draft in drafts]
+        if len({draft.key for draft in wanted}) < len(wanted):
+            raise ValueError("two rows of a series have the same key")
+        tx.run(  # two processes that plan the same series do so one after the other
+            "INSERT INTO series (name, spec, created_at) VALUES (?, '{}', ?)"
+            " ON CONFLICT (name) DO UPDATE SET name = excluded.name",
+            *(series, tx.now),
+        )
+        asked = [(draft.key, draft.request.fingerprint, draft.provider) for draft in wanted]
+        found, rest = _match(asked, _rows_of(tx, series), ("fingerprint", "provider"))
+        new, moved, offers = [], [], []
+        for draft, row in zip(wanted, found, strict=True):
+            if row is None:
+                new.append(draft)
+                continue
+            place, offer = place_of(draft), (draft.base_url, to_micros(draft.price))
+            if not row["planned"] or place != (row["row_key"], row["ordinal"], row["axes_text"]):
+                moved.append((*place, row["id"]))
+            if offer != (row["base_url"], row["price"]):
+                offers.append((*offer, row["id"]))
+        self._insert(tx, new, user=user)
+        tx.many(
+            "UPDATE jobs SET row_key = ?, ordinal = ?, axes_text = ?, planned = 1 WHERE id = ?",
+            moved,
+        )
+        tx.many(
+            "UPDATE jobs SET base_url = ?, price = ? WHERE id = ? AND state = 'waiting'", offers
+        )
+        gone = [(row["id"],) for row in rest]
+        tx.many("DELETE FROM jobs WHERE id = ? AND state = 'waiting'", gone)
+        tx.many("UPDATE jobs SET planned = 0 WHERE id = ? AND planned = 1", gone)
+
+    @prepares
+    def claim(
+        self,
+        tx: Transaction,
+        *,
+        series: str,
+        count: int,
+        budget: Sequence[Limit] = (),
+        series_cap: Decimal | None = None,
+        keys: Sequence[str] | None = None,
+        user: str = "",
+        run: str = "",
+    ) -> list[Record]:
+        """Take up to `count` waiting rows to be sent by this process, and reserve their prices.
+
+        They are intents now, in the order of the plan: fewer where the budget ends, and none where
+        no row waits or the run was halted. It raises `BudgetExceeded` if not even one row fits, or
+        its price is unknown under a limit.
+        """
+        stop = "SELECT 1 FROM series WHERE name = ? AND halted LIKE ?"
+        if run and tx.all(stop, series, f"%{run}%"):
+            return []
+        chosen = "" if keys is None else f" AND row_key IN {marks(keys)}"
+        rows = tx.all(
+            f"SELECT id, price, provider, model FROM jobs WHERE {_PLANNED} AND state = 'waiting'"
+            f"{chosen} ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
+            *(series, *(keys or ())),
+        )
+        day, now = day_of(tx.now).isoformat(), tx.now
+        caps = caps_of(budget, day, user=user, series=series, most=series_cap)
+        rows = rows[: fitting(tx, [row["price"] for row in rows], caps)]
+        moves: Counter[Account] = Counter()
+        for row in rows:
+            account = Account(day, row["provider"], row["model"], user, series)
+            moves[account] += row["price"] or 0
+        kept = (State.INTENT.value, now, day, user, self.owner, self._until(tx))
+        tx.many(
+            f"UPDATE jobs SET seq = {tx.next_seq}, state = ?, created_at = ?, day = ?, who = ?,"
+            " owner = ?, lease_until = ? WHERE id = ?",
+            [(*kept, row["id"]) for row in rows],
+        )
+        book(tx, moves, caps)
+        claimed = tx.all_in("SELECT * FROM jobs WHERE id IN", [row["id"] for row in rows])
+        return sorted(map(record_of, claimed), key=lambda record: record.ordinal)
+
+    @writes
+    def halt(self, tx: Transaction, series: str, run: str) -> None:
+        """Have `claim` give no more rows to a run, in whichever processes it works."""
+        tx.run("UPDATE series SET halted = halted || ? WHERE name = ?", f"{run} ", series)
+
+    @reads
+    def kept_keys(self, tx: Transaction, series: str, rows: Sequence[tuple[str, str]]) -> set[str]:
+        """Return the keys of rows, as key and fingerprint, that were sent to any provider."""
+        found, _ = _match(rows, _rows_of(tx, series), ("fingerprint",))
+        pairs = zip(rows, found, strict=True)
+        return {key for (key, _), row in pairs if row and row["state"] != State.WAITING}
+
+    @prepares
+    def retry(self, tx: Transaction, series: str) -> int:
+        """Let rows wait again that failed before the provider took them, and return how many.
+
+        Those that were refused for what they ask are left: they would be refused again.
+        """
+        rows = tx.all(
+            f"SELECT * FROM jobs WHERE {_PLANNED} AND state IN ('failed', 'cancelled'){tx.lock}",
+            series,
+        )
+        count = 0
+        for row, record in zip(rows, self._records(tx, rows), strict=True):
+            if not record.was_accepted and record.trouble not in _OWN_FAULT:
+                self._store(tx, row, record, apply(record, Returned()))
+                count += 1
+        return count
+
+    @reads
+    def states(self, tx: Transaction, series: str) -> dict[str, int]:
+        """Return how many rows of a series' plan have each `Record.status`."""
+        counts: dict[str, int] = defaultdict(int)
+        for row in tx.all(
+            "SELECT state, CASE WHEN state = 'failed' THEN trouble ELSE '' END AS trouble,"
+            " state = 'failed' AND request_id IS NULL AS refused, COUNT(*) AS n FROM jobs"
+            f" WHERE {_PLANNED} GROUP BY 1, 2, 3",
+            series,
+        ):
+            word = status(State(row["state"]), row["trouble"], accepted=not row["refused"])
+            counts[word] += row["n"]
+        return dict(counts)
+
+    @reads
+    def spent_on(self, tx: Transaction, series: str) -> Decimal:
+        """Return US dollars spent or reserved for the rows of a series' plan."""
+        spent = f"SELECT CAST(SUM({AMOUNT}) AS BIGINT) AS n FROM jobs WHERE {_PLANNED}"
+        return to_dollars(tx.all(spent, series)[0]["n"] or 0)
+
+    # ------------------------------------------------------------------ lists and sums
+
+    @reads
+    def query(
+        self,
+        tx: Transaction,
+        wanted: Filter = EVERYTHING,
+        *,
+        limit: int | None = None,
+        before: Record | None = None,
+    ) -> list[Record]:
+        """Return the jobs that a filter accepts, in its order; those after `before`, if given."""
+        source, conditions, values, seq = _clauses(tx, wanted)
+        order, after, names = _SORTS[wanted.sort]
+        if before is not None:
+            conditions.append(after.format(seq=seq))
+            values += [getattr(before, name) for name in names]
+        where = f"{' AND '.join(conditions)} ORDER BY {order.format(seq=seq)}"
+        limited = "" if limit is None else f" LIMIT {int(limit)}"
+        rows = tx.all(f"SELECT jobs.* FROM {source} WHERE {where}{limited}", *values)
+        return self._records(tx, rows)
+
+    @reads
+    def count(self, tx: Transaction, wanted: Filter = EVERYTHING) -> int:
+        """Return how many jobs a filter accepts."""
+        source, conditions, values, _ = _clauses(tx, wanted)
+        counted, where = "COUNT(*)", " AND ".join(conditions)
+        parts = {name: getattr(wanted, name) for name in ("states", "deleted", "has_pictures")}
+        if tx.has_tally and replace(wanted, sort="newest") == Filter(**parts):
+            source, counted = "tally", "COALESCE(SUM(n), 0)"
+        return int(tx.all(f"SELECT {counted} AS n FROM {source} WHERE {where}", *values)[0]["n"])
+
+    @reads
+    def pending(self, tx: Transaction, *, series: str | None = None) -> list[Record]:
+        """Return paid jobs whose pictures no process is fetching, oldest first: those expire."""
+        rows = tx.all(
+            "SELECT * FROM jobs WHERE state IN ('submitted', 'completed') AND deleted = 0"
+            f" AND {FETCHABLE}{'' if series is None else ' AND series = ?'} ORDER BY seq",
+            *([] if series is None else [series]),
+        )
+        return self._records(tx, self._free(tx, rows))
+
+    def unknown(self) -> list[Record]:
+        """Return the jobs that may have been accepted and billed, oldest first."""
+        return self.query(Filter(states={State.UNKNOWN}, sort="oldest"))
+
+    @overload
+    def spend(self, since: date | None = None) -> Decimal: ...
+    @overload
+    def spend(self, since: date | None = None, *, by: str) -> dict[str, Decimal]: ...
+    def spend(
+        self, since: date | None = None, *, by: str | None = None
+    ) -> Decimal | dict[str, Decimal]:
+        """Return US dollars spent or reserved since a local calendar day, a moment, or ever.
+
+        With `by` (`day`, `model`, `provider`, `series` or `user`) it returns a sum for each.
+        """
+        groups = self._spend(since, "''" if by is None else _GROUPS[by])
+        if by is None:
+            return sum(groups.values(), Decimal(0))
+        ordered = sorted(groups.items(), key=lambda item: (by != "day" and -item[1], item[0]))
+        return {name: amount for name, amount in ordered if amount}
+
+    @reads
+    def _spend(self, tx: Transaction, since: date | None, group: str) -> dict[str, Decimal]:
+        micros: dict[str, int] = defaultdict(int)
+        names = f"SELECT {group} AS name, CAST(SUM"
+        rows: list[Any] = []
+        if isinstance(since, datetime):
+            moment, since = since.timestamp(), day_of(since.timestamp())
+            if datetime.combine(since, time()).astimezone().timestamp() != moment:
+                since += timedelta(days=2)  # the days around the moment are summed job by job
+                rows = tx.all(
+                    f"{names}({AMOUNT}) AS BIGINT) AS n FROM jobs"
+                    " WHERE created_at >= ? AND created_at < ? AND day < ? GROUP BY 1",
+                    *(moment, moment + 4 * _DAY_SECONDS, since.isoformat()),
+                )
+        day = "" if since is None else since.isoformat()
+        rows += tx.all(
+            f"{names}(micros) AS BIGINT) AS n FROM spending WHERE day >= ? GROUP BY 1", day
+        )
+        for row in rows:
+            micros[row["name"]] += row["n"]
+        return {name: to_dollars(n) for name, n in micros.items()}
+
+
+def _rows_of(tx: Transaction, series: str) -> list[Any]:
+    return tx.all(
+        "SELECT id, state, fingerprint, provider, base_url, price, row_key, ordinal, axes_text,"
+        " planned FROM jobs WHERE series = ? AND series <> '' ORDER BY ordinal, seq",
+        series,
+    )
+
+
+def _match(
+    wanted: Sequence[tuple[str, ...]], rows: Sequence[Any], same: tuple[str, ...]
+) -> tuple[list[Any], list[Any]]:
+    """Match wanted rows, as their key and the columns `same`, with those there are.
+
+    It returns for each the one whose job it keeps, or None; and those that nobody wants.
+    """
+    # The last one of each list is kept first: one in the plan before one that had left it.
+    by_key: dict[object, list[Any]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["planned"]):
+        by_key[row["row_key"], *(row[name] for name in same)].append(row)
+    found = [by_key[row].pop() if by_key.get(row) else None for row in wanted]
+    left = [row for rest in by_key.values() for row in rest]
+    by_request: dict[object, list[Any]] = defaultdict(list)
+    for row in sorted(left, key=lambda row: _RANKS.index(row["state"])):
+        by_request[tuple(row[name] for name in same)].append(row)
+    for index, (_, *request) in enumerate(wanted):
+        if found[index] is None and by_request.get(tuple(request)):
+            found[index] = by_request[tuple(request)].pop()
+    return found, [row for rest in by_request.values() for row in rest]
+
+
+def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[object], str]:
+    """Return what a filter comes to: tables, conditions, their values, the column of the order."""
+    words = folded(wanted.text).split()
+    indexed = [word for word in words if tx.has_prompts and len(word) >= _SHORTEST_INDEXED]
+    source, seq = "jobs", "jobs.seq"
+    conditions = ["1 = 1"]
+    values: list[object] = []
+
+    def add(condition: str, *new: object) -> None:
+        conditions.append(condition)
+        values.extend(new)
+
+    if indexed:
+        source, seq = "prompts CROSS JOIN jobs ON jobs.seq = prompts.rowid", "prompts.rowid"
+        quoted = ['"' + word.replace('"', '""') + '"' for word in indexed]
+        add("prompts MATCH ?", " ".join(quoted))
+    elif wanted.rating or wanted.sort == "rating":
+        source += tx.by.format("jobs_by_rating")
+    for word in words:
+        if word not in indexed:
+            part = "".join("!" + c if c in "!%_" else c for c in word)
+            add("jobs.words LIKE ? ESCAPE '!'", f"%{part}%")
+    for moment, end, sign in ((wanted.since, "MIN", ">="), (wanted.until, "MAX", "<")):
+        if moment is not None:
+            at, by = moment.timestamp(), tx.by.format("jobs_by_time")
+            ends = f"(SELECT {end}(seq) FROM jobs{by} WHERE created_at {sign} ?)"
+            add(f"{seq} {sign[0]}= {ends} AND created_at {sign} ?", at, at)
+    same = {"model": wanted.model, "provider": wanted.provider, "who": wanted.user}
+    for name, value in {**same, "series": wanted.series}.items():
+        if value is not None:
+            add(f"{name} = ?", value)
+    if wanted.series is not None:
+        add("series <> '' AND planned = 1")
+    for name, chosen in (("state", wanted.states), ("row_key", wanted.keys)):
+        if chosen is not None:
+            add(f"{name} IN {marks([*chosen])}", *map(str, chosen))
+    if wanted.deleted is not None:
+        add("deleted > 0" if wanted.deleted else "deleted = 0")
+    if wanted.rating:
+        add("rating >= ?", wanted.rating)
+    if wanted.has_pictures:
+        add("state = 'done' AND pictures > 0")
+    return source, conditions, values, seq
