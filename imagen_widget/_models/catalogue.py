@@ -10,16 +10,16 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from imagen_widget._models.field import Field, PictureLimits
-from imagen_widget._models.model import Model
+from imagen_widget._models.model import Model, Price
 from imagen_widget._models.openapi import MAX_DOCUMENT_BYTES, read_schema
-from imagen_widget._models.price import Price
 from imagen_widget.errors import InvalidRequest
 
 DEFAULT_MODEL = "fal-ai/imagen4/preview"
@@ -54,24 +54,25 @@ class Catalogue:
                 field="model",
             )
         wanted = name.strip().strip("/")
-        served = [model for model in bundled().values() if _is_possible(model, account)]
-        plain = account != "" and any("/" not in model.id for model in served)
         lowered = wanted.lower()
+        served = [model for model in bundled().values() if _is_possible(model, account)]
         for model in served:
             if lowered == model.id.lower():
                 return model.id
         for model in served:
             if lowered == model.alias:
                 return model.id
+        plain = account != "" and any("/" not in model.id for model in served)
         if len(wanted) <= _MAX_ID:
             if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
                 return wanted
-            if plain and _NAME.fullmatch(wanted) and not _is_alias(lowered):
+            aliases = {m.alias for m in bundled().values() if m.alias != m.id}
+            if plain and _NAME.fullmatch(wanted) and lowered not in aliases:
                 return wanted
         near = difflib.get_close_matches(lowered[:60], [m.alias for m in served], n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        living = dict.fromkeys(m.alias for m in served if m.status == "active")
-        listed = ", ".join([*living][:_MAX_NAMED])
+        active = dict.fromkeys(m.alias for m in served if m.status == "active")
+        listed = ", ".join([*active][:_MAX_NAMED])
         form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
         raise InvalidRequest(
             f"model: there is no model {name[:60]!r} here.",
@@ -107,7 +108,7 @@ class Catalogue:
                 self._path(model_id).unlink(missing_ok=True)
 
     def search(self, query: str = "", *, account: str = "") -> list[Model]:
-        """Return the models with all words of the query that an account may serve, living first."""
+        """Return the models with all words of the query that an account may serve, active first."""
         words = query.lower().split()
         models = {**bundled(), **{m.id: m for m in self._kept()}}
         found = []
@@ -177,17 +178,11 @@ def short_name(model_id: str) -> str:
 
 
 def _model(entry: dict[str, Any]) -> Model:
-    fields = tuple(_field(data) for data in entry.pop("fields"))
-    price = entry.pop("price", None)
-    entry["successors"] = tuple(map(tuple, entry.get("successors", ())))
-    entry["providers"] = tuple(entry["providers"])
-    entry["tags"] = tuple(entry.get("tags", ()))
-    return Model(
-        **entry,
-        fields=fields,
-        price=Price.read(price, fields) if price else None,
-        source="bundled",
-    )
+    fields = tuple(map(_field, entry.pop("fields")))
+    price = _price(entry.pop("price"), fields) if "price" in entry else None
+    for name in ("successors", "providers", "tags"):
+        entry[name] = tuple(tuple(v) if isinstance(v, list) else v for v in entry.get(name, ()))
+    return Model(**entry, fields=fields, price=price, source="bundled")
 
 
 def _field(data: dict[str, Any]) -> Field:
@@ -196,31 +191,44 @@ def _field(data: dict[str, Any]) -> Field:
     return Field(**data | {"allowed": tuple(data.get("allowed", ()))})
 
 
+def _price(data: Mapping[str, Any], fields: Sequence[Field]) -> Price:
+    read: dict[str, Any] = {
+        name: tuple((where, pattern, Decimal(n)) for where, pattern, n in data.get(name, ()))
+        for name in ("factors", "extras")
+    }
+    read |= {n: Decimal(data[n]) for n in ("amount", "further", "unit_price") if n in data}
+    return Price(
+        per=data.get("per", "picture"),
+        by=tuple(data.get("by", ())),
+        table=tuple((tuple(words), Decimal(n)) for words, n in data.get("table", ())),
+        times=tuple(data.get("times", ())),
+        defaults=_defaults(fields),
+        size=next((f.name for f in fields if f.role == "size"), ""),
+        **read,
+    )
+
+
+def _defaults(fields: Sequence[Field]) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default) for f in fields if f.default is not None)
+
+
 def _learned(read: Model, as_of: str) -> Model:
     """Return a model read from a schema, with what its schema does not say but we know."""
     shipped = bundled().get(read.id)
     if shipped is None:
         return replace(read, as_of=as_of)
-    price = replace(shipped.price, defaults=_defaults(read)) if shipped.price else None
+    price = replace(shipped.price, defaults=_defaults(read.fields)) if shipped.price else None
     return replace(shipped, fields=read.fields, source=read.source, as_of=as_of, price=price)
-
-
-def _defaults(model: Model) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, f.default) for f in model.fields if f.default is not None)
 
 
 def _is_possible(model: Model, account: str) -> bool:
     """Return True if an account may serve a model: it is known to, or takes ids of this form."""
-    known, slashes = _habits(account)
-    return not known or account in model.providers or (slashes and "/" in model.id)
+    served = _served(account)
+    by_path = "/" in model.id and any("/" in model_id for model_id in served)
+    return not served or by_path or account in model.providers
 
 
 @functools.cache
-def _habits(account: str) -> tuple[bool, bool]:
-    """Return whether an account is known to serve anything, and whether by ids with a slash."""
-    ids = [model.id for model in bundled().values() if account in model.providers]
-    return bool(ids), any("/" in model_id for model_id in ids)
-
-
-def _is_alias(name: str) -> bool:
-    return any(name == model.alias != model.id for model in bundled().values())
+def _served(account: str) -> frozenset[str]:
+    """Return the ids of the models that an account is known to serve."""
+    return frozenset(m.id for m in bundled().values() if account in m.providers)
