@@ -251,19 +251,15 @@ class History:
     def delete(self, generation: Generation) -> None:
         """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
         _told(self._journal.delete, generation.id)
-        for digest in self._own_digests(generation.id):
-            self._store.trash(digest)
+        for kept in self._journal.get(generation.id).images:
+            if not self._journal.uses(kept.digest):  # no other job shows it
+                self._store.trash(kept.digest)
 
     def undelete(self, generation_id: str) -> None:
         """Bring a deleted generation and its files back."""
         for kept in _told(self._journal.get, generation_id).images:
             self._store.restore(kept.digest)
         self._journal.undelete(generation_id)
-
-    def _own_digests(self, job_id: str) -> list[str]:
-        """Return the pictures of a job that no other job shows."""
-        record = self._journal.get(job_id)
-        return [k.digest for k in record.images if not self._journal.uses(k.digest)]
 
     # ---------------------------------------------------------------------------------- fetching
 
@@ -288,8 +284,8 @@ class History:
             ImagenError: Nothing could be fetched; the first reason.
         """
         outcomes = self.resume_all()
-        fetched = [outcome.generation for outcome in outcomes if outcome.generation is not None]
-        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        fetched = [found for o in outcomes if (found := o.generation) is not None]
+        errors = [error for o in outcomes if (error := o.error) is not None]
         if errors and not fetched:
             raise errors[0]
         return fetched
@@ -376,8 +372,7 @@ class History:
             what: `model`, `user`, `series`, `provider` or `day`.
             since: A moment or a day.
         """
-        found = self._journal.spend(_moment(since or _today().replace(day=1)), by=what)
-        return dict(found)
+        return dict(self._journal.spend(_moment(since or _today().replace(day=1)), by=what))
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""

@@ -164,23 +164,17 @@ def close() -> None:
         ending.close()
 
 
-class _LoopThread:
+class _LoopThread(threading.Thread):
     """An event loop on a daemon thread, and the coroutines that run on it."""
 
     def __init__(self) -> None:
+        super().__init__(name="imagen_widget", daemon=True)
         self.closers: dict[Callable[[], Awaitable[None]], None] = {}
-        self.ident = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scopes: set[anyio.CancelScope] = set()
-        ready: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._serve, args=(ready,), name="imagen_widget", daemon=True
-        )
-        self._thread.start()
-        ready.result()
-
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        self._ready: Future[None] = Future()
+        self.start()
+        self._ready.result()
 
     def call_soon(self, function: Callable[[*Ts], object], /, *args: *Ts) -> None:
         self._loop.call_soon_threadsafe(function, *args)
@@ -190,24 +184,23 @@ class _LoopThread:
             message = "the loop thread cannot end itself"
             raise RuntimeError(message)
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.call_soon(self._stop.set)
-        self._thread.join(CLOSE_SECONDS)
+            self.call_soon(self._ending.set)
+        self.join(CLOSE_SECONDS)
 
-    def _serve(self, ready: Future[None]) -> None:
+    def run(self) -> None:
         try:
-            anyio.run(self._main, ready, backend="asyncio")
+            anyio.run(self._main, backend="asyncio")
         except BaseException as error:
-            if ready.done():
+            if self._ready.done():
                 raise
-            ready.set_exception(error)
+            self._ready.set_exception(error)
 
-    async def _main(self, ready: Future[None]) -> None:
-        self._stop = asyncio.Event()
+    async def _main(self) -> None:
+        self._ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_report)
-        self.ident = threading.get_ident()
-        ready.set_result(None)
-        await self._stop.wait()
+        self._ready.set_result(None)
+        await self._ending.wait()
         for scope in self._scopes:
             scope.cancel()
         while self._tasks:
@@ -231,7 +224,7 @@ class _LoopThread:
             return
         scope = anyio.CancelScope()
         self._scopes.add(scope)
-        if self._stop.is_set():
+        if self._ending.is_set():
             scope.cancel()
         future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
         try:

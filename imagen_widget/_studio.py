@@ -206,7 +206,7 @@ class Studio:
         _loop.check_async_library()
         surface = surface_of_call(quiet=quiet)  # before the first wait: the cell is running now
         model_id = self._resolve(asked.get("model"))
-        if not self._session.is_described(model_id):
+        if self._session.described(model_id) is None:
             await _loop.wait_async(_loop.spawn(self._session.describe, model_id))
         job = self.start(prompt, reuse=reuse, timeout=timeout, on_event=on_event, **asked)
         view = JobView(job, surface)
@@ -391,9 +391,8 @@ class Studio:
     def model(self, name: str | None = None) -> Model:
         """Return what is known of a model; its schema is read once, in at most two seconds."""
         model_id = self._resolve(name)
-        if self._session.is_described(model_id):
-            return self._session.known(model_id)
-        return _loop.run(self._session.describe, model_id)
+        known = self._session.described(model_id)
+        return known or _loop.run(self._session.describe, model_id)
 
     def known(self, name: str | None = None) -> Model:
         """Return what is known of a model without asking the network."""

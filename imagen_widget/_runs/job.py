@@ -337,7 +337,7 @@ class Job:
 
     def _add_listener(self, listener: Callable[[Progress], None]) -> None:
         self._listeners.append(listener)
-        self._tell(listener, self.progress)
+        self._notify(listener)
         if self._ended is None and not self._ticking:
             self._ticking = True
             _loop.spawn(self._tick)
@@ -347,12 +347,9 @@ class Job:
             await anyio.sleep(TICK_SECONDS)
             self._notify()
 
-    def _notify(self) -> None:
-        for listener in self._listeners:
-            self._tell(listener, self.progress)
-
-    def _tell(self, listener: Callable[[Progress], None], progress: Progress) -> None:
-        try:
-            listener(progress)
-        except Exception:
-            log.exception("a listener failed")
+    def _notify(self, *listeners: Callable[[Progress], None]) -> None:
+        for listener in listeners or self._listeners:
+            try:
+                listener(self.progress)
+            except Exception:
+                log.exception("a listener failed")

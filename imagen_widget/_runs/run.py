@@ -379,14 +379,31 @@ class Run:
 
     async def _download(self, pictures: tuple[Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
+        session = self._session
         rows: dict[int, journal.KeptImage] = {}
         failures: list[Exception] = []
 
         async def fetch(index: int, served: Served) -> None:
             try:
-                rows[index] = await self._fetch(index, served)
+                async with session.downloads:
+                    for _ in range(2):  # once more if there is a problem: it may have been cut
+                        data = await session.provider.fetch(served.url, seconds=self._left())
+                        kept = await to_thread.run_sync(session.store.keep, data)
+                        if not kept.problem:
+                            break
             except Exception as error:  # noqa: BLE001 - raised below, without a group around it
                 failures.append(error)
+                return
+            rows[index] = journal.KeptImage(
+                index=index,
+                digest=kept.digest,
+                media_type=kept.media_type,
+                width=kept.width,
+                height=kept.height,
+                size=kept.size,
+                url=served.url if served.url.startswith("http") else None,
+                filtered=served.filtered,
+            )
 
         async with anyio.create_task_group() as group:
             for index, served in enumerate(pictures):
@@ -394,25 +411,6 @@ class Run:
         if failures:
             raise next((f for f in failures if isinstance(f, ImagenError)), failures[0])
         return [rows[index] for index in sorted(rows)]
-
-    async def _fetch(self, index: int, served: Served) -> journal.KeptImage:
-        session = self._session
-        async with session.downloads:
-            for _ in range(2):  # once more if it has a problem: the transfer may have been cut
-                data = await session.provider.fetch(served.url, seconds=self._left())
-                kept = await to_thread.run_sync(session.store.keep, data)
-                if not kept.problem:
-                    break
-        return journal.KeptImage(
-            index=index,
-            digest=kept.digest,
-            media_type=kept.media_type,
-            width=kept.width,
-            height=kept.height,
-            size=kept.size,
-            url=served.url if served.url.startswith("http") else None,
-            filtered=served.filtered,
-        )
 
     def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
         """Return what the job came to, and where the figure is from."""

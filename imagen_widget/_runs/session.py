@@ -110,8 +110,8 @@ class Session:
 
     async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
         """Return what is known of a model; its schema is fetched once if nothing is."""
-        if not refresh and self.is_described(model_id):
-            return self.known(model_id)
+        if not refresh and (known := self.described(model_id)) is not None:
+            return known
         self._described.add(model_id)
         document = await self.provider.describe(model_id)
         if document is None:
@@ -140,9 +140,10 @@ class Session:
 
     # ----------------------------------------------------------------------------- on any thread
 
-    def is_described(self, model_id: str) -> bool:
-        """Return True if `describe` answers without asking the network."""
-        return model_id in self._described or self.models.known(model_id) is not None
+    def described(self, model_id: str) -> Model | None:
+        """Return what `describe` returns without asking the network; None if it would ask."""
+        known = self.models.known(model_id)
+        return self.models.unknown(model_id) if not known and model_id in self._described else known
 
     def known(self, model_id: str) -> Model:
         """Return what is known of a model without asking the network."""
