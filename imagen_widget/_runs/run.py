@@ -199,7 +199,9 @@ class Run:
             except (ResultExpired, JobCancelled):
                 if self._cancel_wanted:
                     raise
-            self._ticket, self._resumed = None, False
+            self.id = self.note = ""  # it is gone, and must leave no trace on the one to come
+            self._ticket = self._ran_since = None
+            self._resumed = self._collecting = False
         return None
 
     # --------------------------------------------------------------- the one step that costs money
