@@ -161,14 +161,10 @@ class Job:
         self.number = next(_numbers)
         self.request = request
         self.price = session.price(request)
-        self._session, self._reuse = session, reuse
-        self._timeout = session.settings.timeout if timeout is None else timeout
         self._on_event = on_event
         self._listeners: list[Callable[[Progress], None]] = []  # touched on the loop thread only
         self._started = time.monotonic()
         self._ended: float | None = None
-        self._run: Run | None = None
-        self._cancel_wanted = False
         self._ticking = False
         self._progress = Progress(
             phase=Phase.PREPARING,
@@ -178,9 +174,16 @@ class Job:
             free=session.settings.account.free,
             notes=request.notes,
         )
+        self._run = Run(
+            session,
+            request,
+            report=self._report,
+            timeout=session.settings.timeout if timeout is None else timeout,
+            started=self._started,
+        )
         self._future: Future[Generation] = Future()
         try:
-            _loop.spawn(self._main, future=self._future)
+            _loop.spawn(self._main, session, reuse, future=self._future)
         except KeyboardInterrupt:  # nobody will have this handle: the caller has gone
             self.request_cancel()
             raise
@@ -190,7 +193,7 @@ class Job:
     @property
     def id(self) -> str:
         """The journal's id of the job; empty until it is written down."""
-        return self._run.id if self._run is not None else ""
+        return self._run.id
 
     @property
     def progress(self) -> Progress:
@@ -255,8 +258,7 @@ class Job:
 
     def request_cancel(self) -> None:
         """Ask for a cancellation and return at once; from any thread."""
-        self._cancel_wanted = True
-        _loop.call_soon(self._pass_on_cancel)
+        _loop.call_soon(self._run.cancel)
 
     def cancel(self) -> str:
         """Cancel, wait up to five seconds for the provider's answer, and say what came of it."""
@@ -287,20 +289,11 @@ class Job:
 
     # ------------------------------------------------------------------------ on the loop thread
 
-    async def _main(self) -> Generation:
+    async def _main(self, session: Session, reuse: bool) -> Generation:
         try:
-            session = self._session
             cancellable = session.provider.for_model(self.request.model).can.cancels
             self._progress = replace(self._progress, cancellable=cancellable)
-            self._run = Run(
-                session,
-                self.request,
-                report=self._report,
-                timeout=self._timeout,
-                started=self._started,
-            )
-            self._pass_on_cancel()
-            generation = await self._run.run(reuse=self._reuse)
+            generation = await self._run.run(reuse=reuse)
         except JobCancelled as error:
             self._end(Phase.CANCELLED, str(error))
             raise
@@ -315,10 +308,6 @@ class Job:
         seconds = None if generation.reused else generation.seconds
         self._end(Phase.DONE, f"{self._run.note} {generation.summary}".lstrip(), seconds)
         return generation
-
-    def _pass_on_cancel(self) -> None:
-        if self._cancel_wanted and self._run is not None:
-            self._run.cancel()
 
     def _report(self, event: Event) -> None:
         self._progress = advance(self._progress, event)

@@ -400,23 +400,6 @@ _KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in name
 _VARIABLES = _KEYS | {setting.variable for setting in SETTINGS}
 
 
-def settings_page() -> str:
-    """Return the tables of .github/docs/settings.md; a test compares."""
-    rows = ["| setting | example | default | meaning |", "|---|---|---|---|"]
-    for setting in SETTINGS:
-        value = setting.default
-        written = str(int(value)) if isinstance(value, bool | float) else value
-        default = setting.unset or f"`{written}`"
-        rows.append(f"| `{setting.variable}` | `{setting.example}` | {default} | {setting.help} |")
-    rows += ["", "| provider | key | sent to | default model |", "|---|---|---|---|"]
-    for account in ACCOUNTS.values():
-        keys = ", or ".join(f"`{names}`" for names in account.key_variables).replace(":", "` and `")
-        host = urlsplit(account.base_url).hostname if keys else "nowhere"
-        model = f"`{account.default_model}`"
-        rows.append(f"| `{account.name}` | {keys or 'none'} | {host} | {model} |")
-    return "\n".join(rows) + "\n"
-
-
 # ----------------------------------------------------------------------- the settings in force
 
 
