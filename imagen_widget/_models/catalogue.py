@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -166,7 +166,7 @@ class Catalogue:
 def bundled() -> dict[str, Model]:
     """Return the models that come with the package, by id."""
     text = Path(__file__).with_name("bundled.json").read_text("utf-8")
-    return {entry["id"]: _model(entry) for entry in json.loads(text)["models"]}
+    return {entry["id"]: _model(entry) for entry in _frozen(json.loads(text)["models"])}
 
 
 def short_name(model_id: str) -> str:
@@ -177,35 +177,32 @@ def short_name(model_id: str) -> str:
     return model.alias
 
 
+def _frozen(value: Any) -> Any:
+    """Return JSON values with tuples in place of lists."""
+    if isinstance(value, dict):
+        return {name: _frozen(inner) for name, inner in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 def _model(entry: dict[str, Any]) -> Model:
-    fields = tuple(map(_field, entry.pop("fields")))
-    price = _price(entry.pop("price"), fields) if "price" in entry else None
-    for name in ("successors", "providers", "tags"):
-        entry[name] = tuple(tuple(v) if isinstance(v, list) else v for v in entry.get(name, ()))
-    return Model(**entry, fields=fields, price=price, source="bundled")
+    fields = tuple(map(_field, entry["fields"]))
+    price = _price(entry["price"], fields) if "price" in entry else None
+    return Model(**entry | {"fields": fields, "price": price, "source": "bundled"})
 
 
 def _field(data: dict[str, Any]) -> Field:
-    if "limits" in data:
-        data["limits"] = PictureLimits(**data["limits"])
-    return Field(**data | {"allowed": tuple(data.get("allowed", ()))})
+    return Field(**data | {"limits": PictureLimits(**data["limits"]) if "limits" in data else None})
 
 
-def _price(data: Mapping[str, Any], fields: Sequence[Field]) -> Price:
-    read: dict[str, Any] = {
-        name: tuple((where, pattern, Decimal(n)) for where, pattern, n in data.get(name, ()))
-        for name in ("factors", "extras")
-    }
-    read |= {n: Decimal(data[n]) for n in ("amount", "further", "unit_price") if n in data}
-    return Price(
-        per=data.get("per", "picture"),
-        by=tuple(data.get("by", ())),
-        table=tuple((tuple(words), Decimal(n)) for words, n in data.get("table", ())),
-        times=tuple(data.get("times", ())),
-        defaults=_defaults(fields),
-        size=next((f.name for f in fields if f.role == "size"), ""),
-        **read,
-    )
+def _price(data: dict[str, Any], fields: Sequence[Field]) -> Price:
+    """Return a price; in the data, amounts are texts, and the last of each row."""
+    read = dict(data)
+    for name in data.keys() & {"amount", "further", "unit_price"}:
+        read[name] = Decimal(data[name])
+    for name in data.keys() & {"factors", "extras", "table"}:
+        read[name] = tuple((*row[:-1], Decimal(row[-1])) for row in data[name])
+    size = next((f.name for f in fields if f.role == "size"), "")
+    return Price(**read, defaults=_defaults(fields), size=size)
 
 
 def _defaults(fields: Sequence[Field]) -> tuple[tuple[str, Any], ...]:
