@@ -182,7 +182,7 @@ class ImageRequest:
             arguments, names = saved["arguments"], tuple(saved["names"])
         else:
             arguments, names = {n: v for n, v in saved.items() if n != "model"}, _V1_NAMES
-        prompt, count, seed = (arguments.get(name) for name in names)
+        prompt, count, seed = map(arguments.get, names)
         return cls(
             model=saved["model"],
             body=_canonical(arguments),

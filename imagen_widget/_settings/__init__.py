@@ -17,7 +17,7 @@ import re
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -619,7 +619,11 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     Raises:
         InvalidRequest: One of them is reserved.
     """
-    for name in _names_in(names):
+    values = names.values() if isinstance(names, Mapping) else ()
+    inner = {name for value in values if isinstance(value, Mapping) for name in value}
+    # Below a mapping, such as one of headers, only the names of secrets count.
+    secrets = [name for name in inner if isinstance(name, str) and _is_secret(name.lower())]
+    for name in (*names, *secrets):
         plain = name.lower().replace("-", "_")
         reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
         private = (
@@ -631,14 +635,6 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
                 remedy="Set it in the environment, or give it to Studio, by its own name.",
                 field=name,
             )
-
-
-def _names_in(names: Iterable[str]) -> Iterator[str]:
-    """Yield names, and below a mapping's names those of keys for headers and accounts."""
-    yield from names
-    for value in names.values() if isinstance(names, Mapping) else ():
-        inner = value if isinstance(value, Mapping) else {}
-        yield from (name for name in inner if isinstance(name, str) and _is_secret(name.lower()))
 
 
 def _is_secret(name: str) -> bool:
