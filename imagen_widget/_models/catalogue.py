@@ -100,13 +100,6 @@ class Catalogue:
             return model
         return bundled().get(model_id) or self.unknown(model_id)
 
-    def forget(self, model_id: str) -> None:
-        """Drop what is kept of a model, so that its schema is read again."""
-        self._learned.pop(model_id, None)
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                self._path(model_id).unlink(missing_ok=True)
-
     def search(self, query: str = "", *, account: str = "") -> list[Model]:
         """Return the models with all words of the query that an account may serve, active first."""
         words = query.lower().split()
