@@ -47,7 +47,7 @@ def spawn(
     if thread is None:
         future.cancel()
     else:
-        thread.call_soon(thread.begin, future, function, *args)
+        thread.loop.call_soon_threadsafe(thread.begin, future, function, *args)
     return future
 
 
@@ -55,7 +55,7 @@ def call_soon(function: Callable[[*Ts], object], /, *args: *Ts) -> None:
     """Run a plain function on the loop thread soon, from any thread, the loop's own included."""
     thread = _started()
     if thread is not None:
-        thread.call_soon(function, *args)
+        thread.loop.call_soon_threadsafe(function, *args)
 
 
 def wait(future: Future[T], *, timeout: float | None = None) -> T:
@@ -176,15 +176,12 @@ class _LoopThread(threading.Thread):
         self.start()
         self._ready.result()
 
-    def call_soon(self, function: Callable[[*Ts], object], /, *args: *Ts) -> None:
-        self._loop.call_soon_threadsafe(function, *args)
-
     def close(self) -> None:
         if threading.get_ident() == self.ident:
             message = "the loop thread cannot end itself"
             raise RuntimeError(message)
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.call_soon(self._ending.set)
+            self.loop.call_soon_threadsafe(self._ending.set)
         self.join(CLOSE_SECONDS)
 
     def run(self) -> None:
@@ -197,8 +194,8 @@ class _LoopThread(threading.Thread):
 
     async def _main(self) -> None:
         self._ending = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(_report)
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(_report)
         self._ready.set_result(None)
         await self._ending.wait()
         for scope in self._scopes:
@@ -212,7 +209,7 @@ class _LoopThread(threading.Thread):
     def begin(self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> None:
         """Make the task: by asyncio, since anyio does not know its loop inside a callback."""
         sniffio.current_async_library_cvar.set("asyncio")  # the caller's may be trio
-        task = self._loop.create_task(self._host(future, function, *args))
+        task = self.loop.create_task(self._host(future, function, *args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -241,7 +238,7 @@ class _LoopThread(threading.Thread):
 
     def _cancel(self, scope: anyio.CancelScope) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.call_soon(scope.cancel)
+            self.loop.call_soon_threadsafe(scope.cancel)
 
 
 _lock = threading.Lock()

@@ -109,29 +109,6 @@ def advance(progress: Progress, event: Event) -> Progress:
             return replace(progress, phase=Phase.FETCHING, position=None)
 
 
-def status_text(progress: Progress) -> str:
-    """Return the one status line: phase, elapsed seconds, provider and model, price, notes."""
-    phase = progress.phase
-    if phase.over:
-        return progress.note or phase.capitalize()
-    words = _WORDS[phase]
-    if phase is Phase.RUNNING:
-        words = progress.log or words
-    elif phase is Phase.SUBMITTING and not progress.cancellable:
-        words = "Waiting for the pictures (cannot be cancelled)"
-    elif phase is Phase.QUEUED and progress.position is not None:
-        words += f", {progress.position} ahead" if progress.position else ", next"
-    return " · ".join(
-        (
-            words,
-            f"{progress.elapsed:.1f} s",
-            f"{progress.provider} {short_name(progress.model)}",
-            price_text(progress.price, free=progress.free),
-            *progress.notes,
-        )
-    )
-
-
 def price_text(price: Decimal | None, *, free: bool) -> str:
     """Return an estimate in words: `about $0.04`, `free` or `price unknown`."""
     words = cost_text(price, free=free)
@@ -204,7 +181,19 @@ class Job:
     @property
     def status(self) -> str:
         """The status line: phase, elapsed seconds, provider and model, price; or how it ended."""
-        return status_text(self.progress)
+        now = self.progress
+        if now.phase.over:
+            return now.note or now.phase.capitalize()
+        words = _WORDS[now.phase]
+        if now.phase is Phase.RUNNING:
+            words = now.log or words
+        elif now.phase is Phase.SUBMITTING and not now.cancellable:
+            words = "Waiting for the pictures (cannot be cancelled)"
+        elif now.phase is Phase.QUEUED and now.position is not None:
+            words += f", {now.position} ahead" if now.position else ", next"
+        price = price_text(now.price, free=now.free)
+        place = f"{now.provider} {short_name(now.model)}"
+        return " · ".join((words, f"{now.elapsed:.1f} s", place, price, *now.notes))
 
     def done(self) -> bool:
         """Return True if it is over, well or not."""
