@@ -324,10 +324,22 @@ class History:
         return [outcomes[record.id] for record in records]
 
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
-        """Fetch one job; one that fails does not stop the others."""
+        """Fetch one job unless another process does; one that fails does not stop the others."""
         try:
+            session = self._session.sibling(record)
+            verbs = session.journal
             with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
-                return Resumed(record, await self._resume(record, scope, expired=expired))
+
+                def report(event: object) -> None:
+                    if not isinstance(event, Submitted):  # the provider knows the job
+                        scope.deadline = math.inf
+
+                leased = await session.record(verbs.lease, record.id, LEASE_SECONDS)
+                now = await session.record(verbs.get, record.id)
+                if not leased:
+                    return Resumed(record, session.recall(now))
+                run = Run(session, now.request, report=report, timeout=_RESUME_SECONDS)
+                return Resumed(record, await run.resume(now, expired=expired))
             return Resumed(record, error=_NOT_KNOWN)
         except ImagenError as error:
             return Resumed(record, error=error)
@@ -337,27 +349,6 @@ class History:
                 remedy="It stays as it is; upgrade imagen-widget, then resume again.",
             )
             return Resumed(record, error=odd)
-
-    async def _resume(
-        self, record: Record, scope: anyio.CancelScope, *, expired: bool
-    ) -> Generation | None:
-        """Return a job's pictures; None if another process is fetching them.
-
-        The scope ends the attempt, unless the provider shows that it knows the job.
-        """
-        session = self._session.sibling(record)
-        verbs = session.journal
-        leased = await session.record(verbs.lease, record.id, LEASE_SECONDS)
-        record = await session.record(verbs.get, record.id)
-        if not leased:
-            return session.recall(record)
-
-        def report(event: object) -> None:
-            if not isinstance(event, Submitted):
-                scope.deadline = math.inf
-
-        run = Run(session, record.request, report=report, timeout=_RESUME_SECONDS)
-        return await run.resume(record, expired=expired)
 
     # ---------------------------------------------------------------------------------- spending
 
