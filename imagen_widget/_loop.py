@@ -331,7 +331,7 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
         # A loop that was not patched when this turn of it began has counted its callbacks, and
         # fails if there are fewer now: the kernel would die.
         for _ in range(due - len(ready)):
-            loop.call_soon(_nothing)
+            loop.call_soon(lambda: None)
 
 
 @contextlib.contextmanager
@@ -354,10 +354,6 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _nothing() -> None:
-    return None
 
 
 def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:

@@ -378,7 +378,7 @@ class Model:
                 f.name + ("*" if f.required else ""),
                 f.takes(),
                 "" if f.default is None else str(f.default),
-                first_sentence(f.help),
+                _first_sentence(f.help),
             )
             for f in (*self.main_fields(), *self.advanced_fields())
         ]
@@ -391,9 +391,9 @@ class Model:
             tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
             for name, text in self._facts()
         )
-        page = tag("div", tag("strong", escape(head)), facts, html_table(names, self._rows()))
+        page = tag("div", tag("strong", escape(head)), facts, _html_table(names, self._rows()))
         return {
-            "text/plain": "\n".join([*lines, text_table(names, self._rows())]),
+            "text/plain": "\n".join([*lines, _text_table(names, self._rows())]),
             "text/html": page,
         }
 
@@ -423,7 +423,7 @@ class Models(Sequence[Model]):
         return iter(self._models)
 
     def __repr__(self) -> str:
-        return text_table(self._HEADS, self._rows()) if self._models else "no model"
+        return _text_table(self._HEADS, self._rows()) if self._models else "no model"
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
@@ -437,7 +437,7 @@ class Models(Sequence[Model]):
         return rows
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = html_table(self._HEADS, self._rows()) if self._models else "no model"
+        html = _html_table(self._HEADS, self._rows()) if self._models else "no model"
         return {"text/plain": repr(self), "text/html": html}
 
 
@@ -463,7 +463,8 @@ def _plain(name: str, word: str) -> str:
 def nearest_size(ratio: object, field: Field) -> str | None:
     """Return the size of the field that is nearest to a ratio like `16:9`; None if there is none.
 
-    Of several with the same shape it is the one nearest to a megapixel.
+    Of several with the same shape it is the one nearest to a megapixel. A field without presets
+    gets about a megapixel, in steps of 16 pixels.
     """
     text = str(ratio).strip().lower()
     if text in field.allowed:
@@ -480,15 +481,9 @@ def nearest_size(ratio: object, field: Field) -> str | None:
 
     sizes = [s for a in field.allowed if not (s := str(a)).startswith("auto") and size_pixels(s)]
     if not sizes and field.custom_size:
-        return _exact_size(math.exp(wanted))
+        sides = math.sqrt(MEGAPIXEL * math.exp(wanted)), math.sqrt(MEGAPIXEL / math.exp(wanted))
+        return "x".join(str(max(16, round(side / 16) * 16)) for side in sides)
     return min(sizes, key=distance, default=None)
-
-
-def _exact_size(ratio: float) -> str:
-    """Return a size of about a megapixel with this ratio, in steps of 16 pixels."""
-    sides = math.sqrt(MEGAPIXEL * ratio), math.sqrt(MEGAPIXEL / ratio)
-    width, height = (max(16, round(side / 16) * 16) for side in sides)
-    return f"{width}x{height}"
 
 
 def _count(number: object) -> int:
@@ -503,22 +498,20 @@ def _one_word(name: str, value: object) -> str:
     return str(value)
 
 
-def first_sentence(text: str) -> str:
+def _first_sentence(text: str) -> str:
     """Return the first sentence of a help text."""
     return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
 
 
-def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 48) -> str:
-    """Return rows as columns of text."""
-    cut = [
-        [c if len(c) <= widest else c[: widest - 1] + "…" for c in row] for row in (heads, *rows)
-    ]
+def _text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns of text, each at most 48 wide."""
+    cut = [[c if len(c) <= 48 else c[:47] + "…" for c in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cut]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as an HTML table; the cells are texts, and are escaped."""
     left = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
     head = tag("tr", *(tag("th", escape(name), scope="col", style=left) for name in heads))
