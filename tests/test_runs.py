@@ -714,6 +714,20 @@ def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -
     assert books.states() == ["cancelled"]
 
 
+def test_a_second_cancel_does_not_prolong_the_first(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = REQUESTED, False
+    job = begin(at=Submitted, then=Job.request_cancel)
+    queue.wait_for("cancel")
+    queue.wait_for("status", queue.count("status") + 1)
+    job.request_cancel()
+
+    error = cancelled(job)
+
+    assert str(error).startswith("Cancel requested; the job (request id req-1) may still finish")
+    assert (queue.count("cancel"), queue.count("result")) == (1, 0)
+
+
 def test_a_requested_cancel_that_is_not_obeyed_is_not_called_cancelled(queue: FakeQueue) -> None:
     queue.polls = math.inf
     queue.cancels, queue.obeys = REQUESTED, False
@@ -939,10 +953,12 @@ def test_a_job_that_nobody_knows_in_its_first_hour_stays_to_be_fetched(
     assert queue.posts == 1
 
 
+@pytest.mark.parametrize("answer", [None, REQUESTED], ids=["confirmed", "requested"])
 def test_a_cancel_while_an_earlier_job_is_fetched_sends_nothing_new(
-    queue: FakeQueue, leave_behind: LeaveBehind
+    queue: FakeQueue, leave_behind: LeaveBehind, answer: Reply | None
 ) -> None:
     leave_behind("a red fox")
+    queue.cancels = answer
     queue.jobs["req-1"].polls_left = math.inf
 
     cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))

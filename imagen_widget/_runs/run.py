@@ -105,12 +105,12 @@ class Run:
         self._ticket: Ticket | None = None
         self._scope: anyio.CancelScope | None = None
         self._cancel_wanted = False
-        self._resumed = self._collecting = self._expired = False
+        self._resumed = self._past_cancel = self._expired = False
 
     def cancel(self) -> None:
         """Give the job up; on the loop thread. What comes of it is in `note`."""
         self._cancel_wanted = True
-        if self._scope is not None and not self._collecting:
+        if self._scope is not None and not self._past_cancel:
             self._scope.cancel()
 
     # --------------------------------------------------------------- three ways to begin
@@ -201,7 +201,7 @@ class Run:
                     raise
             self.id = self.note = ""  # it is gone, and must leave no trace on the one to come
             self._ticket = self._ran_since = None
-            self._resumed = self._collecting = False
+            self._resumed = self._past_cancel = False
         return None
 
     # --------------------------------------------------------------- the one step that costs money
@@ -289,7 +289,7 @@ class Run:
             raise
         except BaseException:  # the loop is ending: the next process may fetch it
             with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
-                if self._cancel_wanted and not self._collecting:
+                if self._cancel_wanted and not self._past_cancel:
                     await self._ask_cancel(ticket)
             await self._release()
             raise
@@ -320,7 +320,7 @@ class Run:
     # --------------------------------------------------------------- fetching what was paid for
 
     async def _collected(self, ticket: Ticket, done: Done) -> Generation:
-        self._collecting = True  # from here on the job is paid for: a cancellation is too late
+        self._past_cancel = True  # from here on the job is paid for: a cancellation is too late
         finished = await self._session.provider.result(ticket, done, seconds=self._left())
         if finished.seconds is None:
             finished = replace(finished, seconds=done.seconds)
@@ -344,7 +344,7 @@ class Run:
 
     async def _keep(self, finished: Finished, ticket: Ticket | None) -> Generation:
         """Put the pictures on disk and write each step down."""
-        self._collecting = True
+        self._past_cancel = True
         flagged = sum(served.filtered for served in finished.pictures)
         missing = max(self._request.count - len(finished.pictures), 0)
         seconds = finished.seconds  # how long the provider worked: as told, else as seen
@@ -462,7 +462,8 @@ class Run:
 
     async def _settled(self, ticket: Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
-        self._deadline, self._cancel_wanted = time.monotonic() + seconds, False
+        self._deadline = time.monotonic() + seconds
+        self._past_cancel = True  # the provider was asked: another cancellation changes nothing
         try:
             done = await self._watched(ticket)
             self._deadline += _FETCH_SECONDS
@@ -521,7 +522,7 @@ class Run:
     def _new_scope(self) -> anyio.CancelScope:
         """Return a scope that `cancel` ends; it is ended already if that was called before."""
         self._scope = anyio.CancelScope()
-        if self._cancel_wanted:
+        if self._cancel_wanted and not self._past_cancel:
             self._scope.cancel()
         return self._scope
 
