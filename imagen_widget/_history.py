@@ -251,19 +251,15 @@ class History:
     def delete(self, generation: Generation) -> None:
         """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
         _told(self._journal.delete, generation.id)
-        for digest in self._own_digests(generation.id):
-            self._store.trash(digest)
+        for kept in self._journal.get(generation.id).images:
+            if not self._journal.uses(kept.digest):  # no other job shows it
+                self._store.trash(kept.digest)
 
     def undelete(self, generation_id: str) -> None:
         """Bring a deleted generation and its files back."""
         for kept in _told(self._journal.get, generation_id).images:
             self._store.restore(kept.digest)
         self._journal.undelete(generation_id)
-
-    def _own_digests(self, job_id: str) -> list[str]:
-        """Return the pictures of a job that no other job shows."""
-        record = self._journal.get(job_id)
-        return [k.digest for k in record.images if not self._journal.uses(k.digest)]
 
     # ---------------------------------------------------------------------------------- fetching
 
@@ -288,8 +284,8 @@ class History:
             ImagenError: Nothing could be fetched; the first reason.
         """
         outcomes = self.resume_all()
-        fetched = [outcome.generation for outcome in outcomes if outcome.generation is not None]
-        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        fetched = [found for o in outcomes if (found := o.generation) is not None]
+        errors = [error for o in outcomes if (error := o.error) is not None]
         if errors and not fetched:
             raise errors[0]
         return fetched
@@ -328,10 +324,22 @@ class History:
         return [outcomes[record.id] for record in records]
 
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
-        """Fetch one job; one that fails does not stop the others."""
+        """Fetch one job unless another process does; one that fails does not stop the others."""
         try:
+            session = self._session.sibling(record)
+            verbs = session.journal
             with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
-                return Resumed(record, await self._resume(record, scope, expired=expired))
+
+                def report(event: object) -> None:
+                    if not isinstance(event, Submitted):  # the provider knows the job
+                        scope.deadline = math.inf
+
+                leased = await session.record(verbs.lease, record.id, LEASE_SECONDS)
+                now = await session.record(verbs.get, record.id)
+                if not leased:
+                    return Resumed(record, session.recall(now))
+                run = Run(session, now.request, report=report, timeout=_RESUME_SECONDS)
+                return Resumed(record, await run.resume(now, expired=expired))
             return Resumed(record, error=_NOT_KNOWN)
         except ImagenError as error:
             return Resumed(record, error=error)
@@ -341,27 +349,6 @@ class History:
                 remedy="It stays as it is; upgrade imagen-widget, then resume again.",
             )
             return Resumed(record, error=odd)
-
-    async def _resume(
-        self, record: Record, scope: anyio.CancelScope, *, expired: bool
-    ) -> Generation | None:
-        """Return a job's pictures; None if another process is fetching them.
-
-        The scope ends the attempt, unless the provider shows that it knows the job.
-        """
-        session = self._session.sibling(record)
-        verbs = session.journal
-        leased = await session.record(verbs.lease, record.id, LEASE_SECONDS)
-        record = await session.record(verbs.get, record.id)
-        if not leased:
-            return session.recall(record)
-
-        def report(event: object) -> None:
-            if not isinstance(event, Submitted):
-                scope.deadline = math.inf
-
-        run = Run(session, record.request, report=report, timeout=_RESUME_SECONDS)
-        return await run.resume(record, expired=expired)
 
     # ---------------------------------------------------------------------------------- spending
 
@@ -376,8 +363,7 @@ class History:
             what: `model`, `user`, `series`, `provider` or `day`.
             since: A moment or a day.
         """
-        found = self._journal.spend(_moment(since or _today().replace(day=1)), by=what)
-        return dict(found)
+        return dict(self._journal.spend(_moment(since or _today().replace(day=1)), by=what))
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""

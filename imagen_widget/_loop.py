@@ -47,7 +47,7 @@ def spawn(
     if thread is None:
         future.cancel()
     else:
-        thread.call_soon(thread.begin, future, function, *args)
+        thread.loop.call_soon_threadsafe(thread.begin, future, function, *args)
     return future
 
 
@@ -55,7 +55,7 @@ def call_soon(function: Callable[[*Ts], object], /, *args: *Ts) -> None:
     """Run a plain function on the loop thread soon, from any thread, the loop's own included."""
     thread = _started()
     if thread is not None:
-        thread.call_soon(function, *args)
+        thread.loop.call_soon_threadsafe(function, *args)
 
 
 def wait(future: Future[T], *, timeout: float | None = None) -> T:
@@ -164,50 +164,40 @@ def close() -> None:
         ending.close()
 
 
-class _LoopThread:
+class _LoopThread(threading.Thread):
     """An event loop on a daemon thread, and the coroutines that run on it."""
 
     def __init__(self) -> None:
+        super().__init__(name="imagen_widget", daemon=True)
         self.closers: dict[Callable[[], Awaitable[None]], None] = {}
-        self.ident = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scopes: set[anyio.CancelScope] = set()
-        ready: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._serve, args=(ready,), name="imagen_widget", daemon=True
-        )
-        self._thread.start()
-        ready.result()
-
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def call_soon(self, function: Callable[[*Ts], object], /, *args: *Ts) -> None:
-        self._loop.call_soon_threadsafe(function, *args)
+        self._ready: Future[None] = Future()
+        self.start()
+        self._ready.result()
 
     def close(self) -> None:
         if threading.get_ident() == self.ident:
             message = "the loop thread cannot end itself"
             raise RuntimeError(message)
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.call_soon(self._stop.set)
-        self._thread.join(CLOSE_SECONDS)
+            self.loop.call_soon_threadsafe(self._ending.set)
+        self.join(CLOSE_SECONDS)
 
-    def _serve(self, ready: Future[None]) -> None:
+    def run(self) -> None:
         try:
-            anyio.run(self._main, ready, backend="asyncio")
+            anyio.run(self._main, backend="asyncio")
         except BaseException as error:
-            if ready.done():
+            if self._ready.done():
                 raise
-            ready.set_exception(error)
+            self._ready.set_exception(error)
 
-    async def _main(self, ready: Future[None]) -> None:
-        self._stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(_report)
-        self.ident = threading.get_ident()
-        ready.set_result(None)
-        await self._stop.wait()
+    async def _main(self) -> None:
+        self._ending = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(_report)
+        self._ready.set_result(None)
+        await self._ending.wait()
         for scope in self._scopes:
             scope.cancel()
         while self._tasks:
@@ -219,7 +209,7 @@ class _LoopThread:
     def begin(self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> None:
         """Make the task: by asyncio, since anyio does not know its loop inside a callback."""
         sniffio.current_async_library_cvar.set("asyncio")  # the caller's may be trio
-        task = self._loop.create_task(self._host(future, function, *args))
+        task = self.loop.create_task(self._host(future, function, *args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -231,7 +221,7 @@ class _LoopThread:
             return
         scope = anyio.CancelScope()
         self._scopes.add(scope)
-        if self._stop.is_set():
+        if self._ending.is_set():
             scope.cancel()
         future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
         try:
@@ -248,7 +238,7 @@ class _LoopThread:
 
     def _cancel(self, scope: anyio.CancelScope) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.call_soon(scope.cancel)
+            self.loop.call_soon_threadsafe(scope.cancel)
 
 
 _lock = threading.Lock()
@@ -341,7 +331,7 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
         # A loop that was not patched when this turn of it began has counted its callbacks, and
         # fails if there are fewer now: the kernel would die.
         for _ in range(due - len(ready)):
-            loop.call_soon(_nothing)
+            loop.call_soon(lambda: None)
 
 
 @contextlib.contextmanager
@@ -364,10 +354,6 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _nothing() -> None:
-    return None
 
 
 def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:

@@ -26,8 +26,7 @@ from imagen_widget.errors import InvalidRequest
 
 MAX_BODY_BYTES = 1_000_000
 
-_ROLES = ("prompt", "count", "seed")
-_V1_NAMES = ("prompt", "num_images", "seed")
+_V1_NAMES = ("prompt", "num_images", "seed")  # those of version 0.1, and of unknown models
 _TAKEN = {  # what `generate` itself takes; a model's field of that name goes by `extra`
     *("prompt", "model", "image", "images", "mask", "reuse", "timeout"),
     *("on_event", "strict", "quiet", "extra"),
@@ -106,7 +105,15 @@ class ImageRequest:
             catalogue = Catalogue(None)
             model_id = catalogue.resolve(DEFAULT_MODEL if model is None else model)
             known = catalogue.known(model_id) or catalogue.unknown(model_id)
-        given = _joined(fields, read_extra(extra), prompt)
+        more = read_extra(extra)
+        for name, value in more.items():
+            if value is not None and {"prompt": prompt, **fields}.get(name) is not None:
+                raise InvalidRequest(
+                    f"{name[:60]}: it is given twice, once in extra.",
+                    remedy="Give it once.",
+                    field=name,
+                )
+        given = {**fields, **more}
         refuse_reserved(given, taken=tuple(f.name for f in known.fields))
         placed: dict[str, Any] = {}
         inputs: tuple[Input, ...] = ()
@@ -116,8 +123,8 @@ class ImageRequest:
                 known, image, images, mask, fields=given, base_url=base_url
             )
         checked = known.check({"prompt": prompt, **given, **placed}, strict=strict)
-        roles = (known.role(role) for role in _ROLES)  # type: ignore[arg-type]
-        pairs = zip(roles, _V1_NAMES, strict=True)
+        roles = known.role("prompt"), known.role("count"), known.role("seed")
+        names = (role.name if role else name for role, name in zip(roles, _V1_NAMES, strict=True))
         return cls(
             model=known.id,
             body=_canonical(checked.arguments),
@@ -126,14 +133,13 @@ class ImageRequest:
             seed=checked.seed,
             inputs=inputs,
             notes=(*checked.notes, *(note for i in inputs if (note := i.note))),
-            names=tuple(role.name if role else name for role, name in pairs),
+            names=tuple(names),
         )
 
     def arguments(self) -> dict[str, Any]:
         """Return what is sent, as JSON values: the prompt first."""
-        body = json.loads(self.body)
-        first = {n: body[n] for n in self.names[:1] if n in body}
-        return {**first, **body}
+        body, prompt = json.loads(self.body), self.names[0]
+        return {prompt: body[prompt], **body} if prompt in body else body
 
     def __getattr__(self, name: str) -> Any:
         """Return the value of a field by its name."""
@@ -176,7 +182,7 @@ class ImageRequest:
             arguments, names = saved["arguments"], tuple(saved["names"])
         else:
             arguments, names = {n: v for n, v in saved.items() if n != "model"}, _V1_NAMES
-        prompt, count, seed = (arguments.get(name) for name in names)
+        prompt, count, seed = map(arguments.get, names)
         return cls(
             model=saved["model"],
             body=_canonical(arguments),
@@ -203,19 +209,6 @@ def read_extra(extra: object) -> Mapping[str, object]:
             field="extra",
         )
     return extra
-
-
-def _joined(
-    fields: Mapping[str, object], more: Mapping[str, object], prompt: object
-) -> dict[str, object]:
-    """Return the fields with those of `extra`; one that is in both places is refused."""
-    both = {"prompt": prompt, **fields}
-    twice = next((n for n in more if both.get(n) is not None and more[n] is not None), None)
-    if twice is not None:
-        raise InvalidRequest(
-            f"{twice[:60]}: it is given twice, once in extra.", remedy="Give it once.", field=twice
-        )
-    return {**fields, **more}
 
 
 def _has_pictures(known: Model, given: Mapping[str, object]) -> bool:

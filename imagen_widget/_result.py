@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
 _MAX_ALT_CHARACTERS = 300
 _MAX_NAMES = 10_000
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
-_SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,11 @@ class GeneratedImage(PictureSource):
             if target.is_dir() or not target.suffix:
                 target.mkdir(parents=True, exist_ok=True)
                 return self._save_into(target, provenance=provenance)
-            data = self._encoded_for(target.suffix.lower())
-            data, inside = self._marked(data) if provenance else (data, True)
+            suffix = target.suffix.lower()
+            suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
+            served = suffix == SUFFIXES[self.media_type]
+            data = self.data if served else self._encoded_for(suffix)
+            data, inside = self._marked(data, provenance)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             if not inside:
@@ -115,7 +117,7 @@ class GeneratedImage(PictureSource):
 
     def marked(self, *, provenance: bool = True) -> bytes:
         """Return the bytes as `save` writes them, in the format that was served."""
-        return self._marked(self.data)[0] if provenance else self.data
+        return self._marked(self.data, provenance)[0]
 
     def to_pil(self) -> "PILImage":
         """Return the decoded picture as a Pillow image, upright."""
@@ -130,9 +132,7 @@ class GeneratedImage(PictureSource):
         return (from_file(self.path, "image", origin=name, **place),)
 
     def _save_into(self, folder: Path, *, provenance: bool) -> Path:
-        data, inside = self.data, True
-        if provenance:
-            data, inside = self._marked(data)
+        data, inside = self._marked(self.data, provenance)
         name = Path(self.file_name)
         for number in range(_MAX_NAMES):
             target = folder / f"{name.stem}{f'-{number + 1}' if number else ''}{name.suffix}"
@@ -150,29 +150,23 @@ class GeneratedImage(PictureSource):
             remedy="Save to another folder.",
         )
 
-    def _marked(self, data: bytes) -> tuple[bytes, bool]:
+    def _marked(self, data: bytes, provenance: bool) -> tuple[bytes, bool]:
+        """Return a copy with the settings in it, and True if nothing needs to go beside it."""
+        if not provenance:
+            return data, True
         size = f"{self.width}x{self.height}"
         name = short_name(self.provenance.request.model)
         return _provenance.embed(data, self.provenance, size=size, model_name=name)
 
     def _write_beside(self, path: Path, data: bytes) -> None:
         """Write the settings beside a copy that cannot hold them; another's file stays."""
-        beside = next(
-            (
-                file
-                for file in _beside(path)
-                if not file.exists() or '"imagen_widget"' in _text(file)
-            ),
-            None,
-        )
-        if beside is not None:
-            text = _provenance.to_json(self.provenance, sha256=hashlib.sha256(data).hexdigest())
-            beside.write_text(text, encoding="utf-8")
+        for beside in _beside(path):
+            if not beside.exists() or '"imagen_widget"' in _text(beside):
+                digest = hashlib.sha256(data).hexdigest()
+                beside.write_text(_provenance.to_json(self.provenance, sha256=digest), "utf-8")
+                return
 
     def _encoded_for(self, suffix: str) -> bytes:
-        suffix = _SAME_SUFFIX.get(suffix, suffix)
-        if suffix == SUFFIXES[self.media_type]:
-            return self.data
         wanted = _CONVERTED.get(suffix)
         if wanted is None:
             raise InvalidRequest(
@@ -418,13 +412,13 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
             remedy="Give the path of a picture that was saved.",
             field="picture",
         ) from None
-    found = _provenance.read(data)
     if path is not None and path.suffix == ".json":
         found = _provenance.from_json(_text(path))
-    elif path is not None:
+    else:
         digest = hashlib.sha256(data).hexdigest()
-        kept = (_provenance.from_json(_text(file), sha256=digest) for file in _beside(path))
-        found = next((settings for settings in kept if settings), found)
+        beside = () if path is None else map(_text, _beside(path))
+        kept = (_provenance.from_json(text, sha256=digest) for text in beside)
+        found = next(filter(None, kept), None) or _provenance.read(data)
     checked = None if found is None else _checked(found)
     if checked is None:
         raise InvalidRequest(
@@ -447,17 +441,14 @@ def _checked(found: Provenance[FoundRequest]) -> Provenance[ImageRequest] | None
         with contextlib.suppress(InvalidRequest):
             request = ImageRequest.create(asked.prompt, model=model, extra=fields)
             told = {str(picture.get("digest")): picture for picture in asked.inputs}
-            inputs = tuple(_known_input(i, told.get(i.digest, {})) for i in request.inputs)
+            inputs = []
+            for picture in request.inputs:  # of which the digest is known, no more
+                said, own = told.get(picture.digest, {}), picture.to_dict()
+                more = {n: said[n] for n in own if not own[n] and type(said.get(n)) is type(own[n])}
+                inputs.append(replace(picture, **more))
             origin: Provenance[Any] = found
-            return replace(origin, request=replace(request, inputs=inputs))
+            return replace(origin, request=replace(request, inputs=tuple(inputs)))
     return None
-
-
-def _known_input(picture: Input, told: dict[str, Any]) -> Input:
-    """Return an input of which the digest is known, with what a file tells of it."""
-    own = picture.to_dict()
-    sound = {n: told[n] for n in own if not own[n] and type(told.get(n)) is type(own[n])}
-    return replace(picture, **sound)
 
 
 def _beside(path: Path) -> tuple[Path, Path]:

@@ -8,7 +8,6 @@ import functools
 import importlib
 import inspect
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -85,7 +84,7 @@ class Studio:
     ) -> None:
         key = api_key if api_key is None else usable_key(api_key, "api_key")
         del api_key  # at once: tracebacks that show variables must not have it
-        self.settings: Settings = load_settings(
+        found = load_settings(
             provider=provider,
             base_url=base_url,
             api_key=key,
@@ -96,19 +95,19 @@ class Studio:
             need_key=False,
             **settings,
         )
-        self._open()
+        self._session = Session(found)
 
     @classmethod
     def of(cls, settings: Settings) -> "Studio":
         """Return a studio for settings that are loaded already."""
         studio = cls.__new__(cls)
-        studio.settings = settings
-        studio._open()
+        studio._session = Session(settings)
         return studio
 
-    def _open(self) -> None:
-        self._session = Session(self.settings)
-        self._pid = os.getpid()
+    @property
+    def settings(self) -> Settings:
+        """The settings that it was made with."""
+        return self._session.settings
 
     # ---------------------------------------------------------------------------------- pictures
 
@@ -173,13 +172,10 @@ class Studio:
             QueueTimeout: The job goes on at the provider; `History().resume()` fetches it later.
             ImagenError: Anything else that went wrong, in one line.
         """
-        asked: dict[str, Any] = {
-            name: value for name, value in locals().items() if name not in _NO_FIELDS
-        }
-        request = self.request(prompt, **asked, **fields)
+        asked = {name: value for name, value in locals().items() if name not in {"self", "fields"}}
         surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
-            job = self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
+            job = self.start(**asked, **fields)
             view = JobView(job, surface)
             view.begin()
             try:
@@ -210,10 +206,9 @@ class Studio:
         _loop.check_async_library()
         surface = surface_of_call(quiet=quiet)  # before the first wait: the cell is running now
         model_id = self._resolve(asked.get("model"))
-        if not self._session.described(model_id):
+        if self._session.described(model_id) is None:
             await _loop.wait_async(_loop.spawn(self._session.describe, model_id))
-        request = self.request(prompt, **asked)
-        job = self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
+        job = self.start(prompt, reuse=reuse, timeout=timeout, on_event=on_event, **asked)
         view = JobView(job, surface)
         view.begin()
         try:
@@ -246,7 +241,11 @@ class Studio:
         raised by `Job.result()`.
         """
         request = self.request(prompt, **asked)
-        return self._start(request, reuse=reuse, timeout=timeout, on_event=on_event)
+        seconds = None if timeout is None else check_timeout(timeout)
+        check_key(self.settings)
+        for notice in notices():
+            log.warning("%s", notice)
+        return Job(self._session, request, reuse=reuse, on_event=on_event, timeout=seconds)
 
     def request(
         self, prompt: str | ImageRequest | None = None, *, model: str | None = None, **asked: Any
@@ -264,41 +263,22 @@ class Studio:
             return _complete(prompt, model=model, **asked)
         if "known" in asked:  # a field that is called as an argument of `create`
             asked["extra"] = extra | {"known": asked.pop("known")}
-        known = self.model(model)
-        notes: tuple[str, ...] = ()
+        known, note = self.model(model), ""
         gives = any(asked.get(name) is not None for name in ("image", "images", "mask"))
-        if model is None and gives and known.fields and not known.role("picture"):
-            known, notes = self._editor_of(known)
+        if model is None and gives and known.edits_with and not known.role("picture"):
+            editor = self.model(known.edits_with)
+            note = f"{known.name} takes no pictures, so {editor.name} edits it"
+            known = editor
         request = ImageRequest.create(
             prompt, model=known.id, known=known, base_url=self.settings.base_url, **asked
         )
-        request = replace(request, notes=(*notes, *request.notes)) if notes else request
+        if note:
+            request = replace(request, notes=(note, *request.notes))
         return self._session.with_bytes(request)
-
-    def _editor_of(self, known: Model) -> tuple[Model, tuple[str, ...]]:
-        """Return the model that edits the pictures of one that takes none, and a note about it."""
-        if not known.edits_with:
-            return known, ()
-        editor = self.model(known.edits_with)
-        return editor, (f"{known.name} takes no pictures, so {editor.name} edits it",)
 
     def price(self, request: ImageRequest) -> Decimal | None:
         """Return what a request is expected to cost in US dollars; None if unknown."""
         return self._session.price(request)
-
-    def _start(
-        self,
-        request: ImageRequest,
-        *,
-        reuse: bool,
-        timeout: float | None,
-        on_event: Listener | None,
-    ) -> Job:
-        seconds = None if timeout is None else check_timeout(timeout)
-        check_key(self.settings)
-        for notice in notices():
-            log.warning("%s", notice)
-        return Job(self._session, request, reuse=reuse, on_event=on_event, timeout=seconds)
 
     # ---------------------------------------------------------------------------------- series
 
@@ -397,16 +377,13 @@ class Studio:
                 remedy="Give words, or an endpoint id.",
                 field="query",
             )
-        catalogue = self._session.models
-        text = query.strip()
+        text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
-            return Models((self.model(text),), account=self.settings.account.name)
-        found = list(catalogue.search(text, account=self.settings.account.name))
-        if live:
-            known = {model.id for model in found}
-            extra = _loop.run(self._search, text)
-            found += [model for model in extra if model.id not in known]
-        return Models(tuple(found), account=self.settings.account.name)
+            return Models((self.model(text),), account=account)
+        found = {model.id: model for model in self._session.models.search(text, account=account)}
+        for model in _loop.run(self._search, text) if live else ():
+            found.setdefault(model.id, model)
+        return Models(found.values(), account=account)
 
     async def _search(self, query: str) -> Sequence[Model]:
         return await self._session.provider.search(query)
@@ -414,9 +391,8 @@ class Studio:
     def model(self, name: str | None = None) -> Model:
         """Return what is known of a model; its schema is read once, in at most two seconds."""
         model_id = self._resolve(name)
-        if self._session.described(model_id):
-            return self._session.known(model_id)
-        return _loop.run(self._session.describe, model_id)
+        known = self._session.described(model_id)
+        return known or _loop.run(self._session.describe, model_id)
 
     def known(self, name: str | None = None) -> Model:
         """Return what is known of a model without asking the network."""
@@ -461,8 +437,6 @@ def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
             )
     return request
 
-
-_NO_FIELDS = frozenset({"self", "prompt", "reuse", "timeout", "on_event", "quiet", "fields"})
 
 # ------------------------------------------------------------------------------ the default studio
 

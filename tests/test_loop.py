@@ -480,7 +480,7 @@ def test_closing_gives_up_on_work_that_will_not_end(monkeypatch: pytest.MonkeyPa
     assert thread.is_alive()
 
     assert current is not None
-    current.call_soon(go_on.set)
+    current.loop.call_soon_threadsafe(go_on.set)
     thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
 

@@ -759,10 +759,6 @@ def test_a_schema_that_was_read_is_kept_and_known_to_the_next_process(tmp_path: 
     assert [m.id for m in Catalogue(folder).search("owner")] == ["owner/app"]
     assert not list(folder.glob("*.part"))
 
-    catalogue = Catalogue(folder)
-    catalogue.forget("owner/app")
-    assert catalogue.known("owner/app") is None
-
 
 def test_a_bundled_model_that_is_read_again_keeps_its_price_and_names(tmp_path: Path) -> None:
     shipped = known("flux-dev")

@@ -714,6 +714,20 @@ def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -
     assert books.states() == ["cancelled"]
 
 
+def test_a_second_cancel_does_not_prolong_the_first(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = REQUESTED, False
+    job = begin(at=Submitted, then=Job.request_cancel)
+    queue.wait_for("cancel")
+    queue.wait_for("status", queue.count("status") + 1)
+    job.request_cancel()
+
+    error = cancelled(job)
+
+    assert str(error).startswith("Cancel requested; the job (request id req-1) may still finish")
+    assert (queue.count("cancel"), queue.count("result")) == (1, 0)
+
+
 def test_a_requested_cancel_that_is_not_obeyed_is_not_called_cancelled(queue: FakeQueue) -> None:
     queue.polls = math.inf
     queue.cancels, queue.obeys = REQUESTED, False
@@ -895,6 +909,36 @@ def test_a_job_that_is_gone_at_the_provider_makes_way_for_another(
     assert books.states() == ["expired" if what == "forgotten" else "cancelled", "done"]
 
 
+@pytest.mark.parametrize("what", ["forgotten", "cancelled", "expired"])
+def test_a_job_that_makes_way_leaves_no_trace_on_the_next_one(
+    queue: FakeQueue, leave_behind: LeaveBehind, what: str
+) -> None:
+    leave_behind("a red fox")
+    books.write("UPDATE jobs SET ticket = json_set(ticket, '$.created', 1000000000.0)")
+    setattr(queue.jobs["req-1"], what, True)
+    if what == "expired":  # its status is still served, its result is not
+        queue.always("result", Reply(404, {"detail": "gone"}))
+    queue.polls = math.inf
+    job = begin(reuse=True)
+    queue.wait_for("submit", 2)
+    queue.wait_for("status", queue.count("status") + 2)
+    job.request_cancel()
+    error = cancelled(job)
+
+    assert (str(error), error.request_id) == ("Cancelled, not billed.", "req-2")
+
+
+def test_the_end_of_a_job_does_not_speak_of_the_one_that_made_way(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a red fox")
+    queue.jobs["req-1"].cancelled = True
+    job = begin(reuse=True)
+
+    assert job.result(WAIT_SECONDS).request_id == "req-2"
+    assert job.status == job.result().summary
+
+
 def test_a_job_that_nobody_knows_in_its_first_hour_stays_to_be_fetched(
     queue: FakeQueue, leave_behind: LeaveBehind
 ) -> None:
@@ -909,10 +953,12 @@ def test_a_job_that_nobody_knows_in_its_first_hour_stays_to_be_fetched(
     assert queue.posts == 1
 
 
+@pytest.mark.parametrize("answer", [None, REQUESTED], ids=["confirmed", "requested"])
 def test_a_cancel_while_an_earlier_job_is_fetched_sends_nothing_new(
-    queue: FakeQueue, leave_behind: LeaveBehind
+    queue: FakeQueue, leave_behind: LeaveBehind, answer: Reply | None
 ) -> None:
     leave_behind("a red fox")
+    queue.cancels = answer
     queue.jobs["req-1"].polls_left = math.inf
 
     cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))

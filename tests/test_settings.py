@@ -25,6 +25,7 @@ import imagen_widget
 from imagen_widget import _settings
 from imagen_widget.errors import CredentialsError, ImagenError, InvalidRequest
 from tests.documents import ROOT, fences
+from tests.tools.tables import settings_page
 
 PACKAGE = Path(imagen_widget.__file__).parent
 PAGE = ROOT / ".github" / "docs" / "settings.md"
@@ -1050,7 +1051,7 @@ NONSENSE = {
 def test_the_tables_of_the_page_are_those_of_the_code() -> None:
     page = PAGE.read_text(encoding="utf-8")
 
-    for table in _settings.settings_page().split("\n\n"):
+    for table in settings_page().split("\n\n"):
         assert table in page
 
 

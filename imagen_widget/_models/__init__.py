@@ -13,26 +13,9 @@ from imagen_widget._models.field import (
     plain,
     size_pixels,
 )
-from imagen_widget._models.model import COMMON_NAMES, Checked, Model, Models
+from imagen_widget._models.model import COMMON_NAMES, Checked, Model, Models, Price, dollars
 from imagen_widget._models.openapi import read_schema
-from imagen_widget._models.price import Price, dollars
 
-__all__ = [
-    "COMMON_NAMES",
-    "DEFAULT_MODEL",
-    "Catalogue",
-    "Checked",
-    "Field",
-    "Kind",
-    "Model",
-    "Models",
-    "PictureLimits",
-    "Price",
-    "Role",
-    "as_number",
-    "dollars",
-    "plain",
-    "read_schema",
-    "short_name",
-    "size_pixels",
-]
+__all__ = ["COMMON_NAMES", "DEFAULT_MODEL", "Catalogue", "Checked", "Field", "Kind", "Model"]
+__all__ += ["Models", "PictureLimits", "Price", "Role", "as_number", "dollars", "plain"]
+__all__ += ["read_schema", "short_name", "size_pixels"]

@@ -10,16 +10,16 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from imagen_widget._models.field import Field, PictureLimits
-from imagen_widget._models.model import Model
+from imagen_widget._models.model import Model, Price
 from imagen_widget._models.openapi import MAX_DOCUMENT_BYTES, read_schema
-from imagen_widget._models.price import Price
 from imagen_widget.errors import InvalidRequest
 
 DEFAULT_MODEL = "fal-ai/imagen4/preview"
@@ -54,24 +54,25 @@ class Catalogue:
                 field="model",
             )
         wanted = name.strip().strip("/")
-        served = [model for model in bundled().values() if _is_possible(model, account)]
-        plain = account != "" and any("/" not in model.id for model in served)
         lowered = wanted.lower()
+        served = [model for model in bundled().values() if _is_possible(model, account)]
         for model in served:
             if lowered == model.id.lower():
                 return model.id
         for model in served:
             if lowered == model.alias:
                 return model.id
+        plain = account != "" and any("/" not in model.id for model in served)
         if len(wanted) <= _MAX_ID:
             if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
                 return wanted
-            if plain and _NAME.fullmatch(wanted) and not _is_alias(lowered):
+            aliases = {m.alias for m in bundled().values() if m.alias != m.id}
+            if plain and _NAME.fullmatch(wanted) and lowered not in aliases:
                 return wanted
         near = difflib.get_close_matches(lowered[:60], [m.alias for m in served], n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        living = dict.fromkeys(m.alias for m in served if m.status == "active")
-        listed = ", ".join([*living][:_MAX_NAMED])
+        active = dict.fromkeys(m.alias for m in served if m.status == "active")
+        listed = ", ".join([*active][:_MAX_NAMED])
         form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
         raise InvalidRequest(
             f"model: there is no model {name[:60]!r} here.",
@@ -99,15 +100,8 @@ class Catalogue:
             return model
         return bundled().get(model_id) or self.unknown(model_id)
 
-    def forget(self, model_id: str) -> None:
-        """Drop what is kept of a model, so that its schema is read again."""
-        self._learned.pop(model_id, None)
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                self._path(model_id).unlink(missing_ok=True)
-
     def search(self, query: str = "", *, account: str = "") -> list[Model]:
-        """Return the models with all words of the query that an account may serve, living first."""
+        """Return the models with all words of the query that an account may serve, active first."""
         words = query.lower().split()
         models = {**bundled(), **{m.id: m for m in self._kept()}}
         found = []
@@ -165,7 +159,7 @@ class Catalogue:
 def bundled() -> dict[str, Model]:
     """Return the models that come with the package, by id."""
     text = Path(__file__).with_name("bundled.json").read_text("utf-8")
-    return {entry["id"]: _model(entry) for entry in json.loads(text)["models"]}
+    return {entry["id"]: _model(entry) for entry in _frozen(json.loads(text)["models"])}
 
 
 def short_name(model_id: str) -> str:
@@ -176,24 +170,36 @@ def short_name(model_id: str) -> str:
     return model.alias
 
 
+def _frozen(value: Any) -> Any:
+    """Return JSON values with tuples in place of lists."""
+    if isinstance(value, dict):
+        return {name: _frozen(inner) for name, inner in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 def _model(entry: dict[str, Any]) -> Model:
-    fields = tuple(_field(data) for data in entry.pop("fields"))
-    price = entry.pop("price", None)
-    entry["successors"] = tuple(map(tuple, entry.get("successors", ())))
-    entry["providers"] = tuple(entry["providers"])
-    entry["tags"] = tuple(entry.get("tags", ()))
-    return Model(
-        **entry,
-        fields=fields,
-        price=Price.read(price, fields) if price else None,
-        source="bundled",
-    )
+    fields = tuple(map(_field, entry["fields"]))
+    price = _price(entry["price"], fields) if "price" in entry else None
+    return Model(**entry | {"fields": fields, "price": price, "source": "bundled"})
 
 
 def _field(data: dict[str, Any]) -> Field:
-    if "limits" in data:
-        data["limits"] = PictureLimits(**data["limits"])
-    return Field(**data | {"allowed": tuple(data.get("allowed", ()))})
+    return Field(**data | {"limits": PictureLimits(**data["limits"]) if "limits" in data else None})
+
+
+def _price(data: dict[str, Any], fields: Sequence[Field]) -> Price:
+    """Return a price; in the data, amounts are texts, and the last of each row."""
+    read = dict(data)
+    for name in data.keys() & {"amount", "further", "unit_price"}:
+        read[name] = Decimal(data[name])
+    for name in data.keys() & {"factors", "extras", "table"}:
+        read[name] = tuple((*row[:-1], Decimal(row[-1])) for row in data[name])
+    size = next((f.name for f in fields if f.role == "size"), "")
+    return Price(**read, defaults=_defaults(fields), size=size)
+
+
+def _defaults(fields: Sequence[Field]) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default) for f in fields if f.default is not None)
 
 
 def _learned(read: Model, as_of: str) -> Model:
@@ -201,26 +207,18 @@ def _learned(read: Model, as_of: str) -> Model:
     shipped = bundled().get(read.id)
     if shipped is None:
         return replace(read, as_of=as_of)
-    price = replace(shipped.price, defaults=_defaults(read)) if shipped.price else None
+    price = replace(shipped.price, defaults=_defaults(read.fields)) if shipped.price else None
     return replace(shipped, fields=read.fields, source=read.source, as_of=as_of, price=price)
-
-
-def _defaults(model: Model) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, f.default) for f in model.fields if f.default is not None)
 
 
 def _is_possible(model: Model, account: str) -> bool:
     """Return True if an account may serve a model: it is known to, or takes ids of this form."""
-    known, slashes = _habits(account)
-    return not known or account in model.providers or (slashes and "/" in model.id)
+    served = _served(account)
+    by_path = "/" in model.id and any("/" in model_id for model_id in served)
+    return not served or by_path or account in model.providers
 
 
 @functools.cache
-def _habits(account: str) -> tuple[bool, bool]:
-    """Return whether an account is known to serve anything, and whether by ids with a slash."""
-    ids = [model.id for model in bundled().values() if account in model.providers]
-    return bool(ids), any("/" in model_id for model_id in ids)
-
-
-def _is_alias(name: str) -> bool:
-    return any(name == model.alias != model.id for model in bundled().values())
+def _served(account: str) -> frozenset[str]:
+    """Return the ids of the models that an account is known to serve."""
+    return frozenset(m.id for m in bundled().values() if account in m.providers)

@@ -156,9 +156,20 @@ class Field:
             case "choice":
                 return self._choice(value)
             case "whole" | "number":
-                return self._number(value)
+                number = as_number(value)
+                if (
+                    number is None
+                    or (self.kind == "whole" and not isinstance(number, int))
+                    or (self.low is not None and number < self.low)
+                    or (self.high is not None and number > self.high)
+                ):
+                    raise self._refused(value)
+                return number
             case "switch":
-                return self._switch(value)
+                found = bool(value) if is_bool(value) else _SWITCH.get(_words(value))
+                if found is None:
+                    raise self._refused(value)
+                return found
             case "size":
                 return self._size(value)
             case "picture":
@@ -166,7 +177,16 @@ class Field:
             case "pictures" | "words":
                 return self._items(value)
             case _:
-                return self._json(value)
+                if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
+                    return as_json(self.name, value)
+                try:
+                    return json.loads(value)
+                except (ValueError, RecursionError) as error:
+                    raise InvalidRequest(
+                        f"{self.name}: it starts like JSON and is not: {error}.",
+                        remedy="Mend the JSON, or give a Python value.",
+                        field=self.name,
+                    ) from None
 
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
@@ -186,41 +206,18 @@ class Field:
                     return allowed
         raise self._refused(value)
 
-    def _number(self, value: object) -> int | float:
-        number = as_number(value)
-        if (
-            number is None
-            or (self.kind == "whole" and not isinstance(number, int))
-            or (self.low is not None and number < self.low)
-            or (self.high is not None and number > self.high)
-        ):
-            raise self._refused(value)
-        return number
-
-    def _switch(self, value: object) -> bool:
-        if is_bool(value):
-            return bool(value)
-        found = _SWITCH.get(_words(value))
-        if found is None:
-            raise self._refused(value)
-        return found
-
     def _size(self, value: object) -> Any:
-        if isinstance(value, str):
-            text = value.strip().lower()
-            preset = next((a for a in self.allowed if str(a).lower() == text), None)
-            if preset is not None:
+        word = value.strip().lower() if isinstance(value, str) else None
+        for preset in self.allowed:
+            if str(preset).lower() == word:
                 return preset
-        pixels = size_pixels(value)
-        if pixels is None or 0 in pixels:
-            raise self._refused(value)
-        width, height = pixels
+        width, height = size_pixels(value) or (0, 0)
         text = f"{width}x{height}"
-        if self.text_size or text in self.allowed:
+        if width and height and (self.text_size or text in self.allowed):
             return text
-        if not self.custom_size:
-            raise self._refused(value)
-        return {"width": width, "height": height}
+        if width and height and self.custom_size:
+            return {"width": width, "height": height}
+        raise self._refused(value)
 
     def _address(self, value: object) -> str:
         text = value.strip() if isinstance(value, str) else ""
@@ -248,18 +245,6 @@ class Field:
         if self.kind == "words" and not self.allowed:
             one = self._text
         return [one(item) for item in items]
-
-    def _json(self, value: object) -> Any:
-        if isinstance(value, str) and value.strip()[:1] in ("{", "["):
-            try:
-                return json.loads(value)
-            except (ValueError, RecursionError) as error:
-                raise InvalidRequest(
-                    f"{self.name}: it starts like JSON and is not: {error}.",
-                    remedy="Mend the JSON, or give a Python value.",
-                    field=self.name,
-                ) from None
-        return as_json(self.name, value)
 
     def _refused(self, value: object) -> InvalidRequest:
         words = [str(word) for word in self.allowed]

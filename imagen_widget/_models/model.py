@@ -1,18 +1,24 @@
-"""Model: an ordered tuple of fields, the check of a request by them, and a readable page.
+"""Model: an ordered tuple of fields, the check of a request by them, its price, a readable page.
 
 Only what is given is sent. The six common names go to whatever field of the model means the same,
-which is said in a note; where nothing means the same, the name is refused.
+which is said in a note; if nothing means the same, the name is refused.
+
+An estimated price is never too low on purpose: if the list leaves something to the server
+("auto"), the highest price counts, because caps are kept by it. What cannot be known is None,
+never 0.
 """
 
 import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
 
+from imagen_widget._html import escape, tag
 from imagen_widget._models.field import Field, Role, as_json, as_number, refused, size_pixels
-from imagen_widget._models.price import MEGAPIXEL, Price
 from imagen_widget.errors import InvalidRequest
 
 COMMON_NAMES = (
@@ -24,13 +30,17 @@ COMMON_NAMES = (
     "safety_tolerance",
 )
 MAX_COUNT = 1000  # pictures of one request
+MEGAPIXEL = 1024 * 1024
 COUNT_NAMES = ("num_images", "num_samples", "n", "num_results", "number_of_images", "num_outputs")
 FORMAT_NAMES = ("format", "image_format")
 
 _MAIN_NAMES = ("aspect_ratio", "resolution", "quality")
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)\s*[:/x]\s*(\d{1,5}(?:\.\d{1,3})?)", re.ASCII)
-_COUNT = Field("num_images", "whole", low=1, high=MAX_COUNT)  # of a model that nobody knows
-_SEED = Field("seed", "whole")
+_FREE = {  # the fields of a model of which nothing is known
+    "prompt": Field("prompt", "text"),
+    "num_images": Field("num_images", "whole", low=1, high=MAX_COUNT),
+    "seed": Field("seed", "whole"),
+}
 _FREE_NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
 _PICTURES = "a file, bytes, a PIL image, an https address or a generated picture"
 
@@ -44,6 +54,98 @@ class Checked:
     count: int
     seed: int | None
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A list price in US dollars.
+
+    Attributes:
+        per: What `amount` is the price of.
+        amount: The price of one; None if it stands in `table`.
+        further: The price of each further megapixel, if it differs from the first.
+        factors: What a field's value multiplies the price by: (field, pattern, factor).
+        extras: What a field's value adds to each picture: (field, pattern, dollars).
+        by: The fields whose values find the price in `table`.
+        table: Prices by those values, the first row that fits: (patterns, dollars).
+        times: Fields whose number multiplies the pictures.
+        unit_price: The price of one unit in the provider's bill; None if its units differ.
+        defaults: What the fields above are if a request does not give them.
+        size: The name of the field that says how large a picture is.
+    """
+
+    per: Literal["picture", "megapixel"] = "picture"
+    amount: Decimal | None = None
+    further: Decimal | None = None
+    factors: tuple[tuple[str, str, Decimal], ...] = ()
+    extras: tuple[tuple[str, str, Decimal], ...] = ()
+    by: tuple[str, ...] = ()
+    table: tuple[tuple[tuple[str, ...], Decimal], ...] = ()
+    times: tuple[str, ...] = ()
+    unit_price: Decimal | None = None
+    defaults: tuple[tuple[str, Any], ...] = field(default=(), hash=False)
+    size: str = ""
+
+    def of(
+        self, arguments: Mapping[str, Any], count: int = 1, *, pixels: int | None = None
+    ) -> Decimal | None:
+        """Return what a request is expected to cost; None if unknown.
+
+        Args:
+            arguments: What is sent.
+            count: How many pictures are asked for.
+            pixels: The size of a picture whose size the request leaves open, such as its input's.
+        """
+        given = {**dict(self.defaults), **arguments}
+        words = {name: _as_word(value) for name, value in given.items()}
+        one = self._one(words, given, pixels)
+        if one is None:
+            return None
+        for name, pattern, factor in self.factors:
+            if fnmatchcase(words.get(name, ""), pattern):
+                one *= factor
+        for name, pattern, more in self.extras:
+            if fnmatchcase(words.get(name, ""), pattern):
+                one += more
+        for name in self.times:
+            count *= max(1, int(as_number(given.get(name)) or 1))
+        return one * count
+
+    @property
+    def text(self) -> str:
+        """The price as people read it: "$0.04 a picture"."""
+        if self.amount is None:
+            amounts = sorted(amount for _, amount in self.table)
+            return f"{dollars(amounts[0])} to {dollars(amounts[-1])} a {self.per}"
+        if self.further is not None:
+            first = f"{dollars(self.amount)} for the first megapixel"
+            return f"{first}, {dollars(self.further)} for each further one"
+        ways = [f"{dollars(self.amount * n)} at {name}" for _, name, n in self.factors]
+        ways = [way.replace("at vector*", "as vector") for way in ways]
+        more = [f"{dollars(n)} more with {_plain(name, word)}" for name, word, n in self.extras]
+        notes = ", ".join([*ways, *more])
+        return f"{dollars(self.amount)} a {self.per}" + (f" ({notes})" if notes else "")
+
+    def _one(
+        self, words: Mapping[str, str], given: Mapping[str, Any], pixels: int | None
+    ) -> Decimal | None:
+        """Return the price of one picture before factors and extras."""
+        amount = self.amount
+        if amount is None:
+            row = [words.get(name, "") for name in self.by]
+            amount = next(
+                (a for patterns, a in self.table if all(map(fnmatchcase, row, patterns))), None
+            )
+        if amount is None or self.per == "picture":
+            return amount
+        size = size_pixels(given.get(self.size))
+        area = size[0] * size[1] if size else pixels
+        if not area:
+            return None
+        megapixels = math.ceil(area / MEGAPIXEL)
+        if self.further is None:
+            return amount * megapixels
+        return amount + self.further * (megapixels - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +229,14 @@ class Model:
         Raises:
             InvalidRequest: A field is unknown, missing or given twice, or its value is excluded.
         """
+        words = given.get("prompt")
+        left_out = {"prompt"} if isinstance(words, str) and not words.strip() else set()
+        given = {n: v for n, v in given.items() if v is not None and n not in left_out}
         if self.source == "none":
             return self._check_freely(given)
         sent: dict[str, Any] = {}
         notes: list[str] = []
         for name, each in given.items():
-            if each is None or (name == "prompt" and _is_blank(each)):
-                continue
             target, value, note = self._place(name, each)
             notes += [note] if note else []
             if target is None:
@@ -144,54 +247,15 @@ class Model:
                 raise self._twice(name, target.name)
             else:
                 sent[target.name] = target.check(value, strict=strict)
-        for field in self.fields:
-            if field.required and field.name not in sent:
-                raise self._missing(field)
-        return self._checked(sent, notes)
-
-    def _place(self, name: str, value: object) -> tuple[Field | None, object, str]:
-        """Return the field that a given name means, the value in its terms, and a note."""
-        field = self.field(name)
-        if field is not None:
-            return field, value, ""
-        if name == "prompt":
-            return self.role("prompt"), value, ""
-        if name not in COMMON_NAMES:
-            return None, value, ""
-        target: Field | None = None
-        match name:
-            case "num_images":
-                target = self.role("count")
-                if target is None and as_number(value) == 1:
-                    return None, None, f"num_images 1 is not sent: {self.name} makes one picture"
-            case "seed":
-                target = self.role("seed")
-            case "output_format":
-                target = next((f for n in FORMAT_NAMES if (f := self.field(n))), None)
-            case "aspect_ratio":
-                target = self.role("size")
-                size = nearest_size(value, target) if target else None
-                value, target = (size, target) if size else (value, None)
-            case "resolution":
-                size_field = self.role("size")
-                preset = f"auto_{value}".lower()
-                allowed = size_field.allowed if size_field else ()
-                found = next((a for a in allowed if str(a).lower() == preset), None)
-                value, target = (found, size_field) if found else (value, None)
-        if target is None:
-            return None, value, ""
-        said = f"{name} goes out as {target.name}"
-        return target, value, f"{said} {value}" if target.role == "size" else said
-
-    def _checked(self, sent: dict[str, Any], notes: Iterable[str] = ()) -> Checked:
+        for required in self.fields:
+            if required.required and required.name not in sent:
+                raise self._missing(required)
         prompt, count, seed = (self.role(role) for role in ("prompt", "count", "seed"))
-        ordered = {f.name: sent[f.name] for f in self.fields if f.name in sent}
-        number = as_number(sent.get(count.name, count.default)) if count else 1
         text = sent.get(prompt.name) if prompt else None
         return Checked(
-            arguments={**ordered, **sent},
+            arguments={**{f.name: sent[f.name] for f in self.fields if f.name in sent}, **sent},
             prompt=text if isinstance(text, str) else None,
-            count=_count(number),
+            count=_count(as_number(sent.get(count.name, count.default))) if count else 1,
             seed=as_number(sent.get(seed.name)) if seed else None,  # type: ignore[arg-type]
             notes=tuple(notes),
         )
@@ -200,22 +264,46 @@ class Model:
         """Check a request for a model of which nothing is known: the common names alone."""
         sent: dict[str, Any] = {}
         for name, value in given.items():
-            if value is None or (name == "prompt" and _is_blank(value)):
-                continue
-            if name == "prompt":
-                sent[name] = Field("prompt", "text").check(value)
-            elif name in {"num_images", "seed"}:
-                sent[name] = (_COUNT if name == "num_images" else _SEED).check(value)
-            elif name in COMMON_NAMES:
-                sent[name] = _word(name, value)
-            elif _FREE_NAME.fullmatch(name):
-                sent[name] = as_json(name, value)
-            else:
+            if name in _FREE:
+                sent[name] = _FREE[name].check(value)
+            elif name not in COMMON_NAMES and not _FREE_NAME.fullmatch(name):
                 raise refused(name[:40], value, "Use field names of letters, digits and _.")
+            else:
+                sent[name] = as_json(name, value)
+                if name in COMMON_NAMES:
+                    sent[name] = _one_word(name, sent[name])
         if not sent:
             raise self._missing(Field("prompt", "text", role="prompt"))
         count = next((as_number(sent[name]) for name in COUNT_NAMES if name in sent), 1)
         return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())
+
+    def _place(self, name: str, value: object) -> tuple[Field | None, object, str]:
+        """Return the field that a given name means, the value in its terms, and a note."""
+        own = self.field(name)
+        if own is not None or name not in {"prompt", *COMMON_NAMES}:
+            return own, value, ""
+        target: Field | None = None
+        match name:
+            case "prompt":
+                return self.role("prompt"), value, ""
+            case "num_images":
+                target = self.role("count")
+                if target is None and as_number(value) == 1:
+                    return None, None, f"num_images 1 is not sent: {self.name} makes one picture"
+            case "seed":
+                target = self.role("seed")
+            case "output_format":
+                target = next((f for n in FORMAT_NAMES if (f := self.field(n))), None)
+            case "aspect_ratio" | "resolution" if (size := self.role("size")) is not None:
+                preset = f"auto_{value}".lower()
+                found: object = next((a for a in size.allowed if str(a).lower() == preset), None)
+                if name == "aspect_ratio":
+                    found = nearest_size(value, size)
+                value, target = (found, size) if found else (value, None)
+        if target is None:
+            return None, value, ""
+        said = f"{name} goes out as {target.name}"
+        return target, value, f"{said} {value}" if target.role == "size" else said
 
     def _unknown(self, name: str) -> InvalidRequest:
         names = [f.name for f in self.fields if not f.hidden]
@@ -290,14 +378,12 @@ class Model:
                 f.name + ("*" if f.required else ""),
                 f.takes(),
                 "" if f.default is None else str(f.default),
-                first_sentence(f.help),
+                _first_sentence(f.help),
             )
             for f in (*self.main_fields(), *self.advanced_fields())
         ]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from imagen_widget._html import escape, tag
-
         head = f"{self.title or self.name} ({self.name})"
         lines = [head, *(f"  {name}: {text}" for name, text in self._facts()), ""]
         names = ("field", "takes", "default", "what it does")
@@ -305,9 +391,9 @@ class Model:
             tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
             for name, text in self._facts()
         )
-        page = tag("div", tag("strong", escape(head)), facts, html_table(names, self._rows()))
+        page = tag("div", tag("strong", escape(head)), facts, _html_table(names, self._rows()))
         return {
-            "text/plain": "\n".join([*lines, text_table(names, self._rows())]),
+            "text/plain": "\n".join([*lines, _text_table(names, self._rows())]),
             "text/html": page,
         }
 
@@ -337,7 +423,7 @@ class Models(Sequence[Model]):
         return iter(self._models)
 
     def __repr__(self) -> str:
-        return text_table(self._HEADS, self._rows()) if self._models else "no model"
+        return _text_table(self._HEADS, self._rows()) if self._models else "no model"
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
@@ -351,14 +437,34 @@ class Models(Sequence[Model]):
         return rows
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = html_table(self._HEADS, self._rows()) if self._models else "no model"
+        html = _html_table(self._HEADS, self._rows()) if self._models else "no model"
         return {"text/plain": repr(self), "text/html": html}
+
+
+def dollars(amount: Decimal) -> str:
+    """Return an amount as people read it: two decimals, more only if they say something."""
+    text = f"{amount:.6f}".rstrip("0")
+    whole, _, decimals = text.partition(".")
+    return f"${whole}.{decimals:0<2}"
+
+
+def _as_word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    pixels = size_pixels(value) if isinstance(value, Mapping) else None
+    return f"{pixels[0]}x{pixels[1]}" if pixels else str(value)
+
+
+def _plain(name: str, word: str) -> str:
+    words = name.removeprefix("enable_").replace("_", " ")
+    return words if word == "true" else f"{words} {word}"
 
 
 def nearest_size(ratio: object, field: Field) -> str | None:
     """Return the size of the field that is nearest to a ratio like `16:9`; None if there is none.
 
-    Of several with the same shape it is the one nearest to a megapixel.
+    Of several with the same shape it is the one nearest to a megapixel. A field without presets
+    gets about a megapixel, in steps of 16 pixels.
     """
     text = str(ratio).strip().lower()
     if text in field.allowed:
@@ -375,15 +481,9 @@ def nearest_size(ratio: object, field: Field) -> str | None:
 
     sizes = [s for a in field.allowed if not (s := str(a)).startswith("auto") and size_pixels(s)]
     if not sizes and field.custom_size:
-        return _exact_size(math.exp(wanted))
+        sides = math.sqrt(MEGAPIXEL * math.exp(wanted)), math.sqrt(MEGAPIXEL / math.exp(wanted))
+        return "x".join(str(max(16, round(side / 16) * 16)) for side in sides)
     return min(sizes, key=distance, default=None)
-
-
-def _exact_size(ratio: float) -> str:
-    """Return a size of about a megapixel with this ratio, in steps of 16 pixels."""
-    sides = math.sqrt(MEGAPIXEL * ratio), math.sqrt(MEGAPIXEL / ratio)
-    width, height = (max(16, round(side / 16) * 16) for side in sides)
-    return f"{width}x{height}"
 
 
 def _count(number: object) -> int:
@@ -391,37 +491,28 @@ def _count(number: object) -> int:
     return min(max(1, number), MAX_COUNT) if isinstance(number, int) else 1
 
 
-def _word(name: str, value: object) -> str:
-    """Return the value of a common name for a model of which nothing is known: one word of text."""
-    found = as_json(name, value)
-    if not isinstance(found, str | int | float) or isinstance(found, bool):
+def _one_word(name: str, value: object) -> str:
+    """Return the value of a common name for a model of which nothing is known."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise refused(name, value, "Give a text.")
-    return str(found)
+    return str(value)
 
 
-def _is_blank(prompt: object) -> bool:
-    return isinstance(prompt, str) and not prompt.strip()
-
-
-def first_sentence(text: str) -> str:
+def _first_sentence(text: str) -> str:
     """Return the first sentence of a help text."""
     return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
 
 
-def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, widest: int = 48) -> str:
-    """Return rows as columns of text."""
-    cut = [
-        [c if len(c) <= widest else c[: widest - 1] + "…" for c in row] for row in (heads, *rows)
-    ]
+def _text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns of text, each at most 48 wide."""
+    cut = [[c if len(c) <= 48 else c[:47] + "…" for c in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cut]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as an HTML table; the cells are texts, and are escaped."""
-    from imagen_widget._html import escape, tag
-
     left = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
     head = tag("tr", *(tag("th", escape(name), scope="col", style=left) for name in heads))
     body = "".join(

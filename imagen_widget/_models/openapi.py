@@ -205,7 +205,8 @@ def _understood(
         hidden=not required
         and (name == "sync_mode" or True in (ui.get("hidden"), ui.get("frozen"))),
         max_items=most if isinstance(most, int) and 0 < most < 10_000 else None,
-        custom_size=kind == "size" and _takes_object(merged, branches),
+        custom_size=kind == "size"
+        and any("width" in _object(part.get("properties")) for part in (merged, *branches)),
         limits=_limits({**items, **merged}) if kind in {"picture", "pictures"} else None,
     )
 
@@ -261,10 +262,6 @@ def _are_words(values: list[Any]) -> bool:
         or (not isinstance(v, str) and _number(v) is not None)
         for v in values
     )
-
-
-def _takes_object(merged: Schema, branches: list[dict[str, Any]]) -> bool:
-    return any("width" in _object(part.get("properties")) for part in (merged, *branches))
 
 
 def _is_picture(name: str, schema: Schema) -> bool:

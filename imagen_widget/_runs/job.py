@@ -1,4 +1,4 @@
-"""Job: the handle to a running generation, usable from any thread.
+"""Job: the handle to a running generation, usable from any thread, and the snapshots of it.
 
 A job runs on the loop thread; who holds the handle sees immutable snapshots of its progress.
 """
@@ -9,26 +9,110 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import anyio
 
 from imagen_widget import _html, _loop
+from imagen_widget._models import short_name
+from imagen_widget._providers import Queued, Running
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation
-from imagen_widget._runs.progress import TOO_LATE, Event, Phase, Progress, advance, status_text
-from imagen_widget._runs.run import Run
+from imagen_widget._result import Generation, cost_text
+from imagen_widget._runs.run import TOO_LATE, Event, Run, Submitted, Submitting
 from imagen_widget._runs.session import Session
 from imagen_widget.errors import ImagenError, JobCancelled
 
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
-LEFT = "This process let go of it; if it was sent, fetch it with %imagen_resume."
 
 _numbers = itertools.count(1)
 
 log = logging.getLogger("imagen_widget")
+
+
+class Phase(StrEnum):
+    """The stage of a job, in the words that a person would use."""
+
+    PREPARING = "preparing"
+    SUBMITTING = "submitting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    FETCHING = "fetching"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows."""
+        return self in {Phase.DONE, Phase.FAILED, Phase.CANCELLED}
+
+
+_WORDS = {
+    Phase.PREPARING: "Preparing",
+    Phase.SUBMITTING: "Sending the request",
+    Phase.QUEUED: "In the queue",
+    Phase.RUNNING: "Drawing",
+    Phase.FETCHING: "Fetching the pictures",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a view needs to know of a job.
+
+    Attributes:
+        phase: Its stage.
+        provider: The provider's name.
+        model: The endpoint id.
+        price: Expected US dollars; None if unknown.
+        free: Whether the provider costs nothing.
+        cancellable: Whether the provider can cancel a job.
+        position: How many jobs are ahead in the queue; None if unknown.
+        log: The model's last log line; may be empty.
+        elapsed: Seconds since the job was started.
+        request_id: The provider's id, once there is one.
+        note: How it ended, in one line; empty until then.
+        notes: What was changed about the request before it was sent, one line each.
+    """
+
+    phase: Phase
+    provider: str
+    model: str
+    price: Decimal | None
+    free: bool = False
+    cancellable: bool = True
+    position: int | None = None
+    log: str = ""
+    elapsed: float = 0.0
+    request_id: str | None = None
+    note: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def advance(progress: Progress, event: Event) -> Progress:
+    """Return the progress after an event."""
+    match event:
+        case Submitting():
+            return replace(progress, phase=Phase.SUBMITTING)
+        case Submitted(ticket=ticket):
+            return replace(progress, phase=Phase.QUEUED, request_id=ticket.request_id)
+        case Queued(position=position):
+            return replace(progress, phase=Phase.QUEUED, position=position)
+        case Running(logs=logs):
+            log = logs[-1].message if logs else progress.log
+            return replace(progress, phase=Phase.RUNNING, position=None, log=log)
+        case _:
+            return replace(progress, phase=Phase.FETCHING, position=None)
+
+
+def price_text(price: Decimal | None, *, free: bool) -> str:
+    """Return an estimate in words: `about $0.04`, `free` or `price unknown`."""
+    words = cost_text(price, free=free)
+    return f"about {words}" if words.startswith("$") else words
 
 
 class Job:
@@ -54,14 +138,10 @@ class Job:
         self.number = next(_numbers)
         self.request = request
         self.price = session.price(request)
-        self._session, self._reuse = session, reuse
-        self._timeout = session.settings.timeout if timeout is None else timeout
         self._on_event = on_event
         self._listeners: list[Callable[[Progress], None]] = []  # touched on the loop thread only
         self._started = time.monotonic()
         self._ended: float | None = None
-        self._run: Run | None = None
-        self._cancel_wanted = False
         self._ticking = False
         self._progress = Progress(
             phase=Phase.PREPARING,
@@ -71,9 +151,16 @@ class Job:
             free=session.settings.account.free,
             notes=request.notes,
         )
+        self._run = Run(
+            session,
+            request,
+            report=self._report,
+            timeout=session.settings.timeout if timeout is None else timeout,
+            started=self._started,
+        )
         self._future: Future[Generation] = Future()
         try:
-            _loop.spawn(self._main, future=self._future)
+            _loop.spawn(self._main, session, reuse, future=self._future)
         except KeyboardInterrupt:  # nobody will have this handle: the caller has gone
             self.request_cancel()
             raise
@@ -83,7 +170,7 @@ class Job:
     @property
     def id(self) -> str:
         """The journal's id of the job; empty until it is written down."""
-        return self._run.id if self._run is not None else ""
+        return self._run.id
 
     @property
     def progress(self) -> Progress:
@@ -94,7 +181,19 @@ class Job:
     @property
     def status(self) -> str:
         """The status line: phase, elapsed seconds, provider and model, price; or how it ended."""
-        return status_text(self.progress)
+        now = self.progress
+        if now.phase.over:
+            return now.note or now.phase.capitalize()
+        words = _WORDS[now.phase]
+        if now.phase is Phase.RUNNING:
+            words = now.log or words
+        elif now.phase is Phase.SUBMITTING and not now.cancellable:
+            words = "Waiting for the pictures (cannot be cancelled)"
+        elif now.phase is Phase.QUEUED and now.position is not None:
+            words += f", {now.position} ahead" if now.position else ", next"
+        price = price_text(now.price, free=now.free)
+        place = f"{now.provider} {short_name(now.model)}"
+        return " · ".join((words, f"{now.elapsed:.1f} s", place, price, *now.notes))
 
     def done(self) -> bool:
         """Return True if it is over, well or not."""
@@ -135,7 +234,10 @@ class Job:
         try:
             return self.result()
         except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
-            interrupt.add_note(self._cancel_in_time())
+            try:
+                interrupt.add_note(self.cancel())
+            except KeyboardInterrupt:  # a second one cuts the waiting short
+                interrupt.add_note(self._still_out())
             raise
 
     def __await__(self) -> Generator[object, None, Generation]:
@@ -145,8 +247,7 @@ class Job:
 
     def request_cancel(self) -> None:
         """Ask for a cancellation and return at once; from any thread."""
-        self._cancel_wanted = True
-        _loop.call_soon(self._pass_on_cancel)
+        _loop.call_soon(self._run.cancel)
 
     def cancel(self) -> str:
         """Cancel, wait up to five seconds for the provider's answer, and say what came of it."""
@@ -161,13 +262,6 @@ class Job:
         except Exception as error:  # noqa: BLE001 - the caller is told, and goes on
             return self._with_id(f"{type(error).__name__}: {error}")
         return self._with_id(TOO_LATE)
-
-    def _cancel_in_time(self) -> str:
-        """Cancel and say what came of it; a second interrupt cuts the waiting short."""
-        try:
-            return self.cancel()
-        except KeyboardInterrupt:
-            return self._still_out()
 
     def _still_out(self) -> str:
         what = "Cancel requested; the job may still finish and be billed."
@@ -184,32 +278,25 @@ class Job:
 
     # ------------------------------------------------------------------------ on the loop thread
 
-    async def _main(self) -> Generation:
+    async def _main(self, session: Session, reuse: bool) -> Generation:
         try:
-            session = self._session
             cancellable = session.provider.for_model(self.request.model).can.cancels
             self._progress = replace(self._progress, cancellable=cancellable)
-            self._run = Run(
-                session,
-                self.request,
-                report=self._report,
-                timeout=self._timeout,
-                started=self._started,
-            )
-            self._pass_on_cancel()
-            generation = await self._run.run(reuse=self._reuse)
+            generation = await self._run.run(reuse=reuse)
+        except JobCancelled as error:
+            self._end(Phase.CANCELLED, str(error))
+            raise
         except Exception as error:
-            self._end(error)
+            self._end(Phase.FAILED, str(error) or type(error).__name__)
             raise
         except BaseException:  # the loop is ending
-            self._end(LEFT)
+            note = "This process let go of it; if it was sent, fetch it with %imagen_resume."
+            self._end(Phase.FAILED, note)
             raise
-        self._end(generation)
+        # One figure everywhere: the generation's.
+        seconds = None if generation.reused else generation.seconds
+        self._end(Phase.DONE, f"{self._run.note} {generation.summary}".lstrip(), seconds)
         return generation
-
-    def _pass_on_cancel(self) -> None:
-        if self._cancel_wanted and self._run is not None:
-            self._run.cancel()
 
     def _report(self, event: Event) -> None:
         self._progress = advance(self._progress, event)
@@ -221,26 +308,14 @@ class Job:
                 log.exception("on_event failed")
         self._notify()
 
-    def _end(self, outcome: Generation | Exception | str) -> None:
-        self._ended = time.monotonic()
-        match outcome:
-            case JobCancelled():
-                phase, note = Phase.CANCELLED, str(outcome)
-            case Exception():
-                phase, note = Phase.FAILED, str(outcome) or type(outcome).__name__
-            case str():
-                phase, note = Phase.FAILED, outcome
-            case _:
-                late = self._run.note if self._run else ""
-                phase, note = Phase.DONE, " ".join(filter(None, (late, outcome.summary)))
-                if not outcome.reused:  # one figure everywhere: the generation's
-                    self._ended = self._started + outcome.seconds
+    def _end(self, phase: Phase, note: str, seconds: float | None = None) -> None:
+        self._ended = time.monotonic() if seconds is None else self._started + seconds
         self._progress = replace(self._progress, phase=phase, note=note)
         self._notify()
 
     def _add_listener(self, listener: Callable[[Progress], None]) -> None:
         self._listeners.append(listener)
-        self._tell(listener, self.progress)
+        self._notify(listener)
         if self._ended is None and not self._ticking:
             self._ticking = True
             _loop.spawn(self._tick)
@@ -250,12 +325,9 @@ class Job:
             await anyio.sleep(TICK_SECONDS)
             self._notify()
 
-    def _notify(self) -> None:
-        for listener in self._listeners:
-            self._tell(listener, self.progress)
-
-    def _tell(self, listener: Callable[[Progress], None], progress: Progress) -> None:
-        try:
-            listener(progress)
-        except Exception:
-            log.exception("a listener failed")
+    def _notify(self, *listeners: Callable[[Progress], None]) -> None:
+        for listener in listeners or self._listeners:
+            try:
+                listener(self.progress)
+            except Exception:
+                log.exception("a listener failed")

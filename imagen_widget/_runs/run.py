@@ -5,11 +5,10 @@ and the pictures are on disk before they are shown. A failure after the ticket l
 resumable; only what the provider said of it closes it.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import anyio
@@ -20,20 +19,13 @@ from imagen_widget._providers import (
     CancelAnswer,
     Done,
     Finished,
+    Queued,
     Running,
     Served,
     Ticket,
 )
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, age
-from imagen_widget._runs.progress import (
-    NOT_BILLED,
-    TOO_LATE,
-    Event,
-    Fetching,
-    Submitted,
-    Submitting,
-)
 from imagen_widget._runs.session import LEASE_SECONDS, Session
 from imagen_widget.errors import (
     CancelledAtProvider,
@@ -48,14 +40,35 @@ from imagen_widget.errors import (
     SubmitUncertain,
 )
 
-NOTHING_SENT = "Cancelled before anything was sent; not billed."
+NOT_BILLED = "Cancelled, not billed."
+TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 
 _LEAVE_SECONDS = 4.0
 _SETTLE_SECONDS = 3.0
 _FETCH_SECONDS = 60.0
 _SUBMIT_MARGIN_SECONDS = 60.0  # a POST that is out is waited for past the deadline
 
-log = logging.getLogger("imagen_widget")
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """The request is about to be sent; the journal has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The provider accepted the job, and the journal has its ticket."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """The job has finished, and its pictures are being fetched."""
+
+    count: int
+
+
+Event = Submitting | Submitted | Queued | Running | Done | Fetching
 
 
 class Run:
@@ -66,8 +79,7 @@ class Run:
         request: What is asked.
         report: Called with each event.
         timeout: Seconds for everything from `started` on.
-        started: When the call was made, on `clock`; now by default.
-        clock: Seconds that only go forward.
+        started: When the call was made, as `time.monotonic` tells it; now by default.
 
     Attributes:
         id: The journal's id of the job, once it is written down.
@@ -82,24 +94,23 @@ class Run:
         report: Callable[[Event], None],
         timeout: float,
         started: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = ""
         self.note = ""
         self._session, self._request, self._report = session, request, report
-        self._clock, self._timeout = clock, timeout
-        self._started = clock() if started is None else started
+        self._timeout = timeout
+        self._started = time.monotonic() if started is None else started
         self._deadline = self._started + timeout
         self._ran_since: float | None = None
         self._ticket: Ticket | None = None
         self._scope: anyio.CancelScope | None = None
         self._cancel_wanted = False
-        self._resumed = self._collecting = self._expired = False
+        self._resumed = self._past_cancel = self._expired = False
 
     def cancel(self) -> None:
         """Give the job up; on the loop thread. What comes of it is in `note`."""
         self._cancel_wanted = True
-        if self._scope is not None and not self._collecting:
+        if self._scope is not None and not self._past_cancel:
             self._scope.cancel()
 
     # --------------------------------------------------------------- three ways to begin
@@ -127,16 +138,12 @@ class Run:
     async def send(self, job_id: str) -> Generation:
         """Send a job that this process has in the journal as an intent."""
         self.id = job_id
-        session = self._session
-        session.hold(job_id)
-        try:
+        with self._session.holding(job_id):
             answer = await self._submit()
             if isinstance(answer, Finished):
-                return await self._direct(answer)
+                return await self._finish_at_once(answer)
             self._report(Submitted(answer))
             return await self._finish(answer)
-        finally:
-            session.let_go(job_id)
 
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
         """Return the pictures of a job that was submitted before, leased to this process.
@@ -146,16 +153,13 @@ class Run:
             expired: Whether there is evidence that the provider no longer has it.
         """
         self.id, self._resumed, self._expired = record.id, True, expired
-        self._session.hold(self.id)
-        try:
+        with self._session.holding(record.id):
             if record.ticket is None:  # answered directly; the addresses are all there is
                 served = tuple(Served(url) for url in record.urls)
-                return await self._direct(Finished(served, seed=record.seed))
+                return await self._finish_at_once(Finished(served, seed=record.seed))
             ticket = Ticket.from_json(record.ticket, created=record.created.timestamp())
             self._report(Submitted(ticket))
             return await self._finish(ticket)
-        finally:
-            self._session.let_go(self.id)
 
     # --------------------------------------------------------------- history answers
 
@@ -195,7 +199,9 @@ class Run:
             except (ResultExpired, JobCancelled):
                 if self._cancel_wanted:
                     raise
-            self._ticket, self._resumed = None, False
+            self.id = self.note = ""  # it is gone, and must leave no trace on the one to come
+            self._ticket = self._ran_since = None
+            self._resumed = self._past_cancel = False
         return None
 
     # --------------------------------------------------------------- the one step that costs money
@@ -223,7 +229,7 @@ class Run:
             await self._note(journal.Uncertain(str(error)))
             if error.ticket is not None:  # the failure named the job
                 await self._keep_ticket(error.ticket)
-                await session.note(verbs.release, self.id)
+                await self._release()
             raise
         except ImagenError as error:
             if error.billed:  # answered at once, and nothing came of it
@@ -239,7 +245,7 @@ class Run:
             raise
         if answer is None:
             await self._note(journal.Cancelled())
-            raise self._cancelled(NOTHING_SENT)
+            raise self._cancelled("Cancelled before anything was sent; not billed.")
         if isinstance(answer, Ticket):
             await self._keep_ticket(answer)
         return answer
@@ -283,9 +289,9 @@ class Run:
             raise
         except BaseException:  # the loop is ending: the next process may fetch it
             with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
-                if self._cancel_wanted and not self._collecting:
+                if self._cancel_wanted and not self._past_cancel:
                     await self._ask_cancel(ticket)
-            await self._session.note(self._session.journal.release, self.id)
+            await self._release()
             raise
 
     async def _watched(self, ticket: Ticket) -> Done | None:
@@ -305,7 +311,7 @@ class Run:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Running) and self._ran_since is None:
-                        self._ran_since = self._clock()
+                        self._ran_since = time.monotonic()
                     if isinstance(event, Done):
                         done = event
                     self._report(event)
@@ -314,16 +320,16 @@ class Run:
     # --------------------------------------------------------------- fetching what was paid for
 
     async def _collected(self, ticket: Ticket, done: Done) -> Generation:
-        self._collecting = True  # from here on the job is paid for: a cancellation is too late
+        self._past_cancel = True  # from here on the job is paid for: a cancellation is too late
         finished = await self._session.provider.result(ticket, done, seconds=self._left())
         if finished.seconds is None:
             finished = replace(finished, seconds=done.seconds)
-        return await self._collect(ticket, finished)
+        return await self._keep(finished, ticket)
 
-    async def _direct(self, finished: Finished) -> Generation:
+    async def _finish_at_once(self, finished: Finished) -> Generation:
         """Keep the pictures of an answer that came without a queue and without a ticket."""
         try:
-            generation = await self._collect(None, finished)
+            generation = await self._keep(finished, None)
         except ImagenError as error:
             lost = not any(url.startswith("http") for url in finished.urls)
             if isinstance(error, QueueError | JournalError) and lost:
@@ -336,16 +342,20 @@ class Run:
             self.note = TOO_LATE
         return generation
 
-    async def _collect(self, ticket: Ticket | None, finished: Finished) -> Generation:
+    async def _keep(self, finished: Finished, ticket: Ticket | None) -> Generation:
         """Put the pictures on disk and write each step down."""
-        self._collecting = True
+        self._past_cancel = True
         flagged = sum(served.filtered for served in finished.pictures)
         missing = max(self._request.count - len(finished.pictures), 0)
+        seconds = finished.seconds  # how long the provider worked: as told, else as seen
+        if seconds is None and not self._resumed:
+            since = self._started if self._ran_since is None else self._ran_since
+            seconds = time.monotonic() - since
         try:
             await self._apply(
                 journal.Completed(
                     request_id=finished.request_id or None,
-                    seconds=self._service_seconds(finished.seconds),
+                    seconds=seconds,
                     seed=finished.seed,
                     description=finished.description,
                     revised_prompt=finished.revised_prompt,
@@ -366,19 +376,36 @@ class Run:
                 ticket=ticket,
                 billed=True,
             )
-        closed = journal.Closed(*self._cost(finished), self._clock() - self._started)
+        closed = journal.Closed(*self._cost(finished), time.monotonic() - self._started)
         return self._generation(await self._apply(journal.Kept(tuple(kept)), closed))
 
     async def _download(self, pictures: tuple[Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
+        session = self._session
         rows: dict[int, journal.KeptImage] = {}
         failures: list[Exception] = []
 
         async def fetch(index: int, served: Served) -> None:
             try:
-                rows[index] = await self._fetch(index, served)
+                async with session.downloads:
+                    for _ in range(2):  # once more if there is a problem: it may have been cut
+                        data = await session.provider.fetch(served.url, seconds=self._left())
+                        kept = await to_thread.run_sync(session.store.keep, data)
+                        if not kept.problem:
+                            break
             except Exception as error:  # noqa: BLE001 - raised below, without a group around it
                 failures.append(error)
+                return
+            rows[index] = journal.KeptImage(
+                index=index,
+                digest=kept.digest,
+                media_type=kept.media_type,
+                width=kept.width,
+                height=kept.height,
+                size=kept.size,
+                url=served.url if served.url.startswith("http") else None,
+                filtered=served.filtered,
+            )
 
         async with anyio.create_task_group() as group:
             for index, served in enumerate(pictures):
@@ -387,46 +414,20 @@ class Run:
             raise next((f for f in failures if isinstance(f, ImagenError)), failures[0])
         return [rows[index] for index in sorted(rows)]
 
-    async def _fetch(self, index: int, served: Served) -> journal.KeptImage:
-        session = self._session
-        async with session.downloads:
-            data = await session.provider.fetch(served.url, seconds=self._left())
-            kept = await to_thread.run_sync(session.store.keep, data)
-            if kept.problem:  # kept all the same; once more, in case only the transfer was cut
-                data = await session.provider.fetch(served.url, seconds=self._left())
-                kept = await to_thread.run_sync(session.store.keep, data)
-        url = served.url if served.url.startswith("http") else None
-        return journal.KeptImage(
-            index=index,
-            digest=kept.digest,
-            media_type=kept.media_type,
-            width=kept.width,
-            height=kept.height,
-            size=kept.size,
-            url=url,
-            filtered=served.filtered,
-        )
-
-    def _service_seconds(self, told: float | None) -> float | None:
-        """Return how long the provider worked, as told or as seen; None if neither is known."""
-        if told is not None or self._resumed:
-            return told
-        return self._clock() - (self._started if self._ran_since is None else self._ran_since)
-
     def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
         """Return what the job came to, and where the figure is from."""
-        session = self._session
-        expected = session.price(self._request)
+        session, request = self._session, self._request
         if session.settings.account.free:
             return Decimal(0), None
-        name = self._request.model
-        yours = session.settings.price.for_model(name, session.known(name).alias) is not None
-        price = session.known(name).price
-        if not yours and price is not None and price.unit_price and finished.units is not None:
-            return price.unit_price * finished.units, "billed"
+        known = session.known(request.model)
+        yours = session.settings.price.for_model(known.id, known.alias) is not None
+        billed_unit = known.price.unit_price if known.price and not yours else None
+        if billed_unit and finished.units is not None:
+            return billed_unit * finished.units, "billed"
+        expected = session.price(request)
         if expected is None:
             return None, None
-        share = Decimal(min(len(finished.pictures), self._request.count)) / self._request.count
+        share = Decimal(min(len(finished.pictures), request.count)) / request.count
         return expected * share, "yours" if yours else "list"
 
     def _generation(self, record: journal.Record) -> Generation:
@@ -450,9 +451,7 @@ class Run:
             case CancelAnswer.REQUESTED:
                 return await self._settled(ticket, seconds=_SETTLE_SECONDS)
             case CancelAnswer.UNKNOWN:
-                await self._session.note(self._session.journal.release, self.id)
-                unconfirmed = _unconfirmed("Cancelling was not confirmed", ticket)
-                raise self._cancelled(unconfirmed, billed=True)
+                raise await self._unconfirmed("Cancelling was not confirmed", ticket)
 
     async def _ask_cancel(self, ticket: Ticket) -> CancelAnswer:
         with anyio.CancelScope(shield=True):
@@ -463,20 +462,31 @@ class Run:
 
     async def _settled(self, ticket: Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
-        self._deadline, self._cancel_wanted = self._clock() + seconds, False
+        self._deadline = time.monotonic() + seconds
+        self._past_cancel = True  # the provider was asked: another cancellation changes nothing
         try:
             done = await self._watched(ticket)
             self._deadline += _FETCH_SECONDS
             generation = await self._collected(ticket, done or Done())
         except QueueTimeout:
-            await self._session.note(self._session.journal.release, self.id)
-            unconfirmed = _unconfirmed("Cancel requested", ticket)
-            raise self._cancelled(unconfirmed, billed=True) from None
+            raise await self._unconfirmed("Cancel requested", ticket) from None
         except CancelledAtProvider:
             await self._note(journal.Cancelled())
             raise self._cancelled(NOT_BILLED) from None
         self.note = TOO_LATE
         return generation
+
+    async def _unconfirmed(self, what: str, ticket: Ticket) -> JobCancelled:
+        """Let go of a job of which nobody knows whether it was cancelled in time."""
+        await self._release()
+        note = f"{what}; the job (request id {ticket.request_id}) may still finish and be billed."
+        return self._cancelled(note, billed=True)
+
+    def _cancelled(self, note: str, *, billed: bool = False) -> JobCancelled:
+        remedy = "Fetch it with %imagen_resume." if billed else ""
+        error = JobCancelled(note, remedy=remedy, ticket=self._ticket, billed=billed)
+        self.note = str(error)
+        return error
 
     async def _settle(self, error: ImagenError) -> None:
         """Write down what an error means for the job: over, or resumable."""
@@ -489,13 +499,9 @@ class Run:
                 await self._note(journal.Expired())
             case QueueError() | CredentialsError() | JournalError():
                 error.billed = True  # it is paid for, once: its price stays reserved
-                await self._session.note(self._session.journal.release, self.id)
+                await self._release()
             case _:
                 await self._fail(error)
-
-    async def _fail(self, error: ImagenError) -> None:
-        kind = type(error).__name__
-        await self._note(journal.Failed(str(error), billed=error.billed, trouble=kind))
 
     # --------------------------------------------------------------- small parts
 
@@ -506,10 +512,17 @@ class Run:
     async def _note(self, event: journal.Event) -> None:
         await self._session.note(self._session.journal.apply, self.id, event)
 
+    async def _fail(self, error: ImagenError) -> None:
+        kind = type(error).__name__
+        await self._note(journal.Failed(str(error), billed=error.billed, trouble=kind))
+
+    async def _release(self) -> None:
+        await self._session.note(self._session.journal.release, self.id)
+
     def _new_scope(self) -> anyio.CancelScope:
         """Return a scope that `cancel` ends; it is ended already if that was called before."""
         self._scope = anyio.CancelScope()
-        if self._cancel_wanted:
+        if self._cancel_wanted and not self._past_cancel:
             self._scope.cancel()
         return self._scope
 
@@ -519,7 +532,7 @@ class Run:
         Raises:
             QueueTimeout: It has passed.
         """
-        left = self._deadline - self._clock()
+        left = self._deadline - time.monotonic()
         if left > 0:
             return left
         if self._ticket is None:
@@ -533,14 +546,3 @@ class Run:
             remedy="It goes on at the provider and may be billed; fetch it with %imagen_resume.",
             ticket=self._ticket,
         )
-
-    def _cancelled(self, note: str, *, billed: bool = False) -> JobCancelled:
-        remedy = "Fetch it with %imagen_resume." if billed else ""
-        error = JobCancelled(note, remedy=remedy, ticket=self._ticket, billed=billed)
-        self.note = str(error)
-        return error
-
-
-def _unconfirmed(what: str, ticket: Ticket) -> str:
-    """Return the line for a cancellation of which nobody knows whether it came in time."""
-    return f"{what}; the job (request id {ticket.request_id}) may still finish and be billed."

@@ -1,4 +1,4 @@
-"""Session: what the jobs of one studio share, on the package's loop thread.
+"""Session: what the jobs of one studio share.
 
 The journal and the store block on the disk, so they run in worker threads. A forked process makes
 its own connections: those of its parent belong to the parent's loop.
@@ -6,15 +6,16 @@ its own connections: those of its parent belong to the parent's loop.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import anyio
+from anyio import to_thread
 
 from imagen_widget import _loop
-from imagen_widget._inputs import Input
 from imagen_widget._journal import Draft, Record, Recorder, open_journal
 from imagen_widget._models import Catalogue, Model, short_name
 from imagen_widget._provenance import Provenance
@@ -46,6 +47,9 @@ class Session:
         models: What is known of the models.
         written: The ids of the jobs that this process wrote down, oldest first.
     """
+
+    submits: anyio.CapacityLimiter  # how many may be under way at once
+    downloads: anyio.CapacityLimiter
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -83,63 +87,17 @@ class Session:
             except JournalError as error:
                 log.warning("%s", error)
 
-    @property
-    def submits(self) -> anyio.CapacityLimiter:
-        """How many submits may be under way at once."""
-        self._open()
-        return self._submits
-
-    @property
-    def downloads(self) -> anyio.CapacityLimiter:
-        """How many pictures may be under way at once."""
-        self._open()
-        return self._downloads
-
-    def hold(self, job_id: str) -> None:
-        """Renew the job's lease from now on, until `let_go`."""
+    @contextmanager
+    def holding(self, job_id: str) -> Iterator[None]:
+        """Renew the job's lease until the end of the block."""
         self._active.add(job_id)
         if not self._beating:
             self._beating = True
             _loop.spawn(self._beat)
-
-    def let_go(self, job_id: str) -> None:
-        """Stop renewing the job's lease."""
-        self._active.discard(job_id)
-
-    async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
-        """Return what is known of a model; its schema is fetched once if nothing is."""
-        known = self.models.known(model_id)
-        if not refresh and (known is not None or model_id in self._described):
-            return known or self.models.unknown(model_id)
-        self._described.add(model_id)
-        document = await self.provider.describe(model_id)
-        if document is None:
-            return known or self.models.unknown(model_id)
-        return await anyio.to_thread.run_sync(self.models.learn, model_id, document)
-
-    def described(self, model_id: str) -> bool:
-        """Return True if `describe` answers without asking the network."""
-        return model_id in self._described or self.models.known(model_id) is not None
-
-    async def aclose(self) -> None:
-        """Close the provider's connections and the journal."""
-        for sibling in self._siblings.values():
-            await sibling.aclose()
-        if self._pid == os.getpid():
-            self._pid = 0
-            await self._provider.aclose()
-            await self._recorder.close()
-
-    def _open(self) -> None:
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
-        self._provider = make_provider(self.settings)
-        self._recorder = Recorder(self.journal)
-        self._submits = anyio.CapacityLimiter(MAX_SUBMITS)
-        self._downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
-        self._active, self._beating = set(), False
-        _loop.on_close(self.aclose)
+        try:
+            yield
+        finally:
+            self._active.discard(job_id)
 
     async def _beat(self) -> None:
         try:
@@ -150,7 +108,42 @@ class Session:
         finally:
             self._beating = False
 
+    async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
+        """Return what is known of a model; its schema is fetched once if nothing is."""
+        if not refresh and (known := self.described(model_id)) is not None:
+            return known
+        self._described.add(model_id)
+        document = await self.provider.describe(model_id)
+        if document is None:
+            return self.known(model_id)
+        return await to_thread.run_sync(self.models.learn, model_id, document)
+
+    def _open(self) -> None:
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._provider = make_provider(self.settings)
+        self._recorder = Recorder(self.journal)
+        self.submits = anyio.CapacityLimiter(MAX_SUBMITS)
+        self.downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
+        self._active, self._beating = set(), False
+        _loop.on_close(self.aclose)
+
+    async def aclose(self) -> None:
+        """Close the provider's connections and the journal."""
+        for sibling in self._siblings.values():
+            await sibling.aclose()
+        if self._pid == os.getpid():
+            self._pid = 0
+            await self._provider.aclose()
+            await self._recorder.close()
+
     # ----------------------------------------------------------------------------- on any thread
+
+    def described(self, model_id: str) -> Model | None:
+        """Return what `describe` returns without asking the network; None if it would ask."""
+        known = self.models.known(model_id)
+        return self.models.unknown(model_id) if not known and model_id in self._described else known
 
     def known(self, model_id: str) -> Model:
         """Return what is known of a model without asking the network."""
@@ -175,11 +168,10 @@ class Session:
 
     def draft(self, request: ImageRequest, **series: Any) -> Draft:
         """Return what the journal writes down of a request before it is sent."""
-        settings = self.settings
         return Draft(
             request=request,
-            provider=settings.account.name,
-            base_url=settings.base_url,
+            provider=self.settings.account.name,
+            base_url=self.settings.base_url,
             price=self.price(request),
             **series,
         )
@@ -188,11 +180,8 @@ class Session:
         """Return a request that was read from the journal, with its pictures' bytes at hand."""
         if not request.inputs:
             return request
-        inputs = tuple(self._bound(picture) for picture in request.inputs)
+        inputs = tuple(i.kept_in(self.store) if i.digest else i for i in request.inputs)
         return replace(request, inputs=inputs)
-
-    def _bound(self, picture: Input) -> Input:
-        return picture.kept_in(self.store) if picture.digest else picture
 
     def recall(self, record: Record) -> Generation | None:
         """Return what a job brought; None if one of its pictures is no longer kept."""

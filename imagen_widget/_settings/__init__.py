@@ -1,83 +1,406 @@
 """Settings: which account, which key, where files go, what may be spent.
 
+`SETTINGS` is the one table: environment variables, keyword arguments, traits, completion and the
+docs page are made from it. A new setting is one row there and one field of `Settings`.
+
 The first source that names a setting wins: argument, environment, `.env` file,
-`[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A key is sent to
-its own provider only.
+`[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A value that
+cannot be understood is an error that names its setting, never the default in silence: a cap that
+cannot be read must not become no cap.
 """
 
+import codecs
 import getpass
+import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import partial
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
-from imagen_widget._settings import accounts, sources
+from imagen_widget._settings import accounts
 from imagen_widget._settings.accounts import (
-    ACCOUNTS,
+    ACCOUNTS as ACCOUNTS,
+    DEMO,
+    FAL,
     GATEWAY,
-    Account,
-    Secret,
-    find_account,
-    is_loopback,
-    mask_logs,
-    usable_key,
+    Account as Account,
+    Secret as Secret,
+    find_account as find_account,
+    is_loopback as is_loopback,
+    mask_logs as mask_logs,
+    usable_key as usable_key,
 )
-from imagen_widget._settings.sources import Lookup, notices, remember_folder
-from imagen_widget._settings.table import (
-    READERS,
-    SETTINGS,
-    Budget,
-    Limit,
-    Prices,
-    Setting,
-    check_base_url,
-    check_network_environment,
-    check_timeout,
-    read_folder,
-    read_place,
-    settings_page,
+from imagen_widget._settings.network import (
+    check_network_environment as check_network_environment,
+    is_address,
 )
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, shown
 
-__all__ = [
-    "ACCOUNTS",
-    "READERS",
-    "RESERVED",
-    "SETTINGS",
-    "Account",
-    "Budget",
-    "Limit",
-    "Prices",
-    "Secret",
-    "Setting",
-    "Settings",
-    "check_base_url",
-    "check_key",
-    "check_network_environment",
-    "check_timeout",
-    "find_account",
-    "forget_settings",
-    "is_loopback",
-    "load_settings",
-    "login",
-    "mask_logs",
-    "notices",
-    "refuse_reserved",
-    "remember_folder",
-    "settings_page",
-    "usable_key",
-]
+MAX_SECONDS = 366 * 86_400.0  # longer waits overflow the timers of some systems
+MAX_DOLLARS = 10**9
 
-RESERVED = frozenset(
-    {"api_key", "key", "token", "authorization", "provider", "base_url", "home", "journal", "store"}
-)  # never fields of a model: a key would be sent, kept and shown with them
+Period = Literal["day", "month"]
+Scope = Literal["all", "user"]
 
-_SECRET_WORDS = frozenset({"secret", "password", "passwd", "bearer", "authorization", "auth"})
-_SECRET_WORDS |= {"credential", "credentials"}
-_NEVER_FIELDS = frozenset(s.name for s in SETTINGS if s.kind != "preset")
-_NEVER_FIELDS -= {"model", "quiet", "reuse", "timeout", "upload"}  # of models that nobody knows
+_AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+_WORDS = {"1": True, "true": True, "yes": True, "on": True}
+_WORDS |= {"0": False, "false": False, "no": False, "off": False}
+_CAPS = "Give US dollars with a point, like 2.50, 2.50/day or 40/month."
+_PRICES = "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03."
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A cap in US dollars a local calendar day or month, for all users together or for each."""
+
+    amount: Decimal
+    period: Period
+    scope: Scope = "all"
+
+
+Budget = tuple[Limit, ...]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a picture costs you in US dollars: by model, and for every other model."""
+
+    default: Decimal | None = None
+    by_model: tuple[tuple[str, Decimal], ...] = ()
+
+    def for_model(self, model_id: str, alias: str = "") -> Decimal | None:
+        """Return the price set for a model under its id or its alias; None if there is none."""
+        named = dict(self.by_model)
+        return named.get(model_id, named.get(alias, self.default))
+
+
+# --------------------------------------------------------------------- what a value may be
+# `label` is the variable, with the file in brackets if the value stands in one.
+
+
+def _unfit(label: str, value: object, what: str, remedy: str) -> InvalidRequest:
+    name = label.partition(" ")[0].removeprefix("IMAGEN_").lower()
+    return InvalidRequest(f"{label}: {shown(_text(value)[:40])} {what}.", remedy=remedy, field=name)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - an integer of too many digits, or a str of somebody else's
+        return f"a value of type {type(value).__name__}"
+
+
+def _plain(value: object) -> str:
+    """Return the text of a value; 1e-05 is an amount as a number, a typing error as a text."""
+    number = isinstance(value, float | Decimal)
+    return format(Decimal(_text(value)), "f") if number else _text(value).strip()
+
+
+def check_timeout(value: object) -> float:
+    """Return a timeout given in Python: a finite number of seconds above 0.
+
+    Raises:
+        InvalidRequest: It is anything else; a text or a bool too.
+    """
+    if isinstance(value, str):
+        raise _unfit("timeout", value, "is not a number of seconds", "Give a number, like 300.")
+    return _read_seconds("timeout", value)
+
+
+def _read_seconds(label: str, value: object, *, zero: bool = False) -> float:
+    number = isinstance(value, str | Real | Decimal) and _text(value) not in {"True", "False"}
+    try:
+        seconds = float(cast("float", value)) if number else float("nan")
+    except (ValueError, OverflowError, TypeError):
+        seconds = float("nan")
+    if not (0 < seconds < float("inf") or (zero and seconds == 0)):
+        raise _unfit(label, value, "is not a number of seconds", "Give seconds, like 300.")
+    return min(seconds, MAX_SECONDS)
+
+
+def _read_switch(label: str, value: object) -> bool:
+    word = _WORDS.get(_text(value).strip().lower())
+    if word is None:
+        raise _unfit(label, value, "is neither yes nor no", "Use 1 or 0.")
+    return word
+
+
+def _read_dollars(label: str, value: object, remedy: str) -> Decimal:
+    match = _AMOUNT.fullmatch(_plain(value))
+    if match is None or Decimal(match[1]) >= MAX_DOLLARS:
+        raise _unfit(label, value, "is not an amount", remedy)
+    return Decimal(match[1])
+
+
+def _read_budget(label: str, value: object, scope: Scope = "all") -> Budget:
+    """Return the caps of a text like `2.50`, `2.50/day` or `2/day, 40/month`."""
+    limits: dict[str, Limit] = {}
+    for part in _plain(value).split(","):
+        amount, slash, period = part.partition("/")
+        period = period.strip().lower() if slash else "day"
+        if period not in {"day", "month"}:
+            raise _unfit(label, value, "names a period that is not day or month", _CAPS)
+        if period in limits:
+            raise _unfit(label, value, f"gives two caps a {period}", _CAPS)
+        limits[period] = Limit(_read_dollars(label, amount, _CAPS), cast("Period", period), scope)
+    return tuple(limits.values())
+
+
+def _read_prices(label: str, value: object) -> Prices:
+    """Return the prices of a text like `0.05` or `imagen4=0.05, fal-ai/flux/dev=0.03`."""
+    prices: dict[str, Decimal] = {}
+    if isinstance(value, Mapping):  # a table in pyproject.toml
+        parts = [f"{name}={_plain(amount)}" for name, amount in value.items()]
+    else:
+        parts = _plain(value).split(",")
+    for part in parts:
+        name, equals, amount = part.rpartition("=")
+        name = name.strip()
+        if equals and not name:
+            raise _unfit(label, value, "gives a price to no model", _PRICES)
+        if name in prices:
+            raise _unfit(label, value, "gives one model two prices", _PRICES)
+        prices[name] = _read_dollars(label, amount, _PRICES)
+    default = prices.pop("", None)
+    return Prices(default, tuple(prices.items()))
+
+
+def _read_text(label: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _unfit(label, value, "is not a text", "Give it as text.")
+    return value.strip()
+
+
+def _read_hosts(label: str, value: object) -> str | tuple[str, ...]:
+    """Return `public`, `private`, or the host names of a text with commas."""
+    parts = value if isinstance(value, list | tuple) else _text(value).split(",")
+    hosts = tuple(_text(part).strip().lower().removeprefix("*.") for part in parts)
+    if len(hosts) == 1 and hosts[0] in {"public", "private"}:
+        return hosts[0]
+    for host in hosts:
+        if host in {"public", "private"} or not (_HOST.fullmatch(host) or is_address(host)):
+            remedy = "Use public, private, or host names with commas, like cdn.example, 10.0.0.7."
+            raise _unfit(label, host, "is not the name of a host", remedy)
+    return hosts
+
+
+def _read_schemas(label: str, value: object) -> str:
+    """Return `auto`, `off`, or an address in which {endpoint} stands for the model's id."""
+    text = _read_text(label, value)
+    if text.lower() in {"auto", "off"}:
+        return text.lower()
+    try:
+        secure = _is_secure(urlsplit(text).scheme, urlsplit(text).hostname)
+    except ValueError:
+        secure = False
+    if not secure or "{endpoint}" not in text or not text.isprintable():
+        remedy = "Use auto, off, or an https:// address that contains {endpoint}."
+        raise _unfit(label, value, "is not where schemas can be read", remedy)
+    return text
+
+
+def _read_database(label: str, value: object) -> str:
+    """Return the address of a PostgreSQL database; it may hold a password and is never shown."""
+    text = _read_text(label, value)
+    if not text.startswith(("postgresql://", "postgres://")):
+        remedy = "Give it like postgresql://user@host/database, or leave it out for a file."
+        raise _unfit(label, "***", "is not the address of a database", remedy)
+    return text
+
+
+def _folder_of(label: str, value: object, beside: Path | None) -> Path:
+    """Return a folder as an absolute path, a relative one seen from `beside`; nothing is made."""
+    try:
+        if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+            raise RuntimeError
+        folder = Path(value).expanduser()
+        return folder if folder.is_absolute() else (beside or Path.cwd()) / folder
+    except (OSError, RuntimeError):  # ~ of an unknown user, or a working folder that was deleted
+        remedy = "Give the full path of a folder that can be written."
+        raise _unfit(label, value, "is not a folder", remedy) from None
+
+
+def check_base_url(url: str, *, label: str = "IMAGEN_BASE_URL") -> str:
+    """Return a base address without its trailing slash.
+
+    Raises:
+        InvalidRequest: It is not a plain https address, or carries a user, a query or a fragment;
+            http is accepted for this machine only.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        usable_port = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, usable_port = urlsplit(""), False
+    plain = not any(c in url for c in "@?#\\ ") and url.isprintable()
+    problem, remedy = "", ""
+    if not (parts.hostname and usable_port and plain) or ".." in parts.path.split("/"):
+        problem = "that is not the address of a gateway"
+        remedy = "Give it like https://host or https://host/prefix."
+    elif not _is_secure(parts.scheme, parts.hostname):
+        problem = "a key is only sent over https (http to this machine excepted)"
+        remedy = "Write https:// in front."
+    if problem:
+        raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _is_secure(scheme: str, host: str | None) -> bool:
+    return scheme == "https" or (scheme == "http" and is_loopback(host))
+
+
+READERS: dict[str, Callable[[str, Any], Any]] = {
+    "address": lambda label, value: check_base_url(_text(value), label=label),
+    "budget": _read_budget,
+    "budget of each user": partial(_read_budget, scope="user"),
+    "database": _read_database,
+    "folder": _read_text,  # `load_settings` makes a path of it
+    "hosts": _read_hosts,
+    "preset": lambda _, value: _text(value),
+    "prices": _read_prices,
+    "schemas": _read_schemas,
+    "seconds": _read_seconds,
+    "seconds or 0": partial(_read_seconds, zero=True),
+    "switch": _read_switch,
+    "text": _read_text,
+}
+
+# ---------------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: The keyword argument, and the magic's trait if `trait`.
+        kind: What the value is; `READERS` has a function for each kind.
+        example: A value as it stands in a file.
+        default: The value if nothing sets it; if that depends, `unset` says in words on what.
+        help: What it means, in a few words of Markdown.
+        choices: The values that completion offers.
+    """
+
+    name: str
+    kind: str
+    example: str
+    default: Any
+    help: str
+    unset: str = ""
+    choices: tuple[str, ...] = ()
+    trait: bool = True
+
+    @property
+    def variable(self) -> str:
+        """The environment variable; pyproject.toml has the name with hyphens."""
+        return f"IMAGEN_{self.name.upper()}"
+
+
+_SWITCH = ("0", "1")
+_OWN = "the model's own"
+
+SETTINGS = (
+    Setting(
+        *("provider", "text", "fal", None, "which account answers, see below"),
+        unset="the first whose key is found, else `demo`",
+        choices=tuple(ACCOUNTS),
+    ),
+    Setting(
+        *("base_url", "address", "https://gateway.example/fal", None),
+        "another host with the same routes; `http://` to this machine only",
+        unset="the provider's own",
+    ),
+    Setting(
+        *("model", "text", "nano-banana", None, "an alias of `%imagen_models`, or an endpoint id"),
+        unset="the provider's, see below",
+    ),
+    Setting(
+        *("home", "folder", "/data/pictures", None, "where history and pictures are kept"),
+        unset="your user data folder",
+    ),
+    Setting(
+        *("journal", "database", "postgresql://team@db.example/imagen", None),
+        "a PostgreSQL database that a team shares",
+        unset="a file in the home",
+        trait=False,  # its address may hold a password, and %config shows traits
+    ),
+    Setting(
+        *("store", "folder", "s3://bucket/pictures", None),
+        "another folder for the pictures, or an fsspec address",
+        unset="`images` in the home",
+    ),
+    Setting(
+        *("max_spend", "budget", "2.50/day, 40/month", ()),
+        "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
+        unset="no cap",
+    ),
+    Setting(
+        *("max_spend_user", "budget of each user", "1/day", ()),
+        "the same for each user of a shared journal",
+        unset="no cap",
+    ),
+    Setting(
+        *("price", "prices", "imagen4=0.05, fal-ai/flux/dev=0.03", Prices()),
+        "US dollars that a picture costs you: one amount, or by model",
+        unset="the list price",
+    ),
+    Setting(
+        *("reuse", "switch", "0", True, "whether the magic may answer from history"),
+        choices=_SWITCH,
+    ),
+    Setting("timeout", "seconds", "600", 300.0, "seconds for a job, sending and waiting included"),
+    Setting(
+        *("poll_seconds", "seconds", "2", None, "the status is never asked for more often"),
+        unset="`1` on gateways, `0.1` on fal",
+    ),
+    Setting(
+        *("schemas", "schemas", "off", "auto"),
+        "where unknown models' fields are read: `auto`, `off`, or an address with `{endpoint}`",
+        choices=("auto", "off"),
+    ),
+    Setting(
+        *("media_hosts", "hosts", "cdn.example, 10.0.0.7", "public"),
+        "where pictures may be fetched from: `public`, `private`, or host names",
+        choices=("public", "private"),
+    ),
+    Setting(
+        *("upload", "switch", "1", False, "put input pictures at a public address of the provider"),
+        choices=_SWITCH,
+    ),
+    Setting(
+        *("provenance", "switch", "0", True, "whether saved copies carry prompt and settings"),
+        choices=_SWITCH,
+    ),
+    Setting("demo_seconds", "seconds or 0", "0", 4.0, "how long a job takes on the demo"),
+    Setting("aspect_ratio", "preset", "16:9", None, "default of the magic", _OWN),
+    Setting("num_images", "preset", "2", None, "default of the magic", _OWN),
+    Setting("resolution", "preset", "2K", None, "default of the magic", _OWN),
+    Setting("output_format", "preset", "jpeg", None, "default of the magic", _OWN),
+    Setting("save_dir", "folder", "pictures", None, "the magic also saves copies there", "none"),
+    Setting(
+        *("quiet", "switch", "1", False, "the magic shows nothing and only returns its result"),
+        choices=_SWITCH,
+    ),
+)
+
+_KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
+_VARIABLES = _KEYS | {setting.variable for setting in SETTINGS}
+
+
+# ----------------------------------------------------------------------- the settings in force
 
 
 @dataclass(frozen=True)
@@ -155,12 +478,11 @@ def load_settings(
     if unknown := given.keys() - {setting.name for setting in SETTINGS}:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     environ = os.environ if environ is None else environ
-    folder = folder or sources.settings_folder()
-    look = Lookup(environ, folder)
+    look = Lookup(environ, folder or _settings_folder())
     read: dict[str, Any] = {}
     found: dict[str, str] = {}
     for setting in SETTINGS:
-        read[setting.name], found[setting.name] = _read(setting, given, look, folder)
+        read[setting.name], found[setting.name] = _read(setting, given.get(setting.name), look)
     presets = {s.name: read.pop(s.name) for s in SETTINGS if s.kind == "preset"}
     account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
     base_url = read.pop("base_url")
@@ -194,46 +516,6 @@ def check_key(settings: Settings) -> None:
         raise accounts.missing_key(settings.account)
 
 
-def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
-    """Refuse the names of settings and of secrets as fields, before anything is written down.
-
-    Args:
-        names: What is given; of a mapping, the names inside its values are looked at too.
-        taken: The model's own fields; if they are known, one of them may be called like a secret.
-
-    Raises:
-        InvalidRequest: One of them is reserved.
-    """
-    for name in _names_in(names):
-        plain = name.lower().replace("-", "_")
-        reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
-        if reserved or (taken is not None and name not in taken and _is_private(plain)):
-            raise InvalidRequest(
-                f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
-                remedy="Set it in the environment, or give it to Studio, by its own name.",
-                field=name,
-            )
-
-
-def _names_in(names: Iterable[str]) -> Iterator[str]:
-    """Yield names, and below a mapping's names those of keys for headers and accounts."""
-    yield from names
-    for value in names.values() if isinstance(names, Mapping) else ():
-        inner = value if isinstance(value, Mapping) else {}
-        yield from (name for name in inner if isinstance(name, str) and _is_secret(name.lower()))
-
-
-def _is_secret(name: str) -> bool:
-    """Return True if a name is one that keys, tokens and passwords have."""
-    words = set(re.split(r"[_\W]+", name))
-    return bool(words & _SECRET_WORDS) or name.endswith(("_key", "-key", "token", "apikey"))
-
-
-def _is_private(name: str) -> bool:
-    """Return True for the name of a secret, and of a setting that no model has as a field."""
-    return _is_secret(name) or name in _NEVER_FIELDS or name.startswith(("imagen_", "fal_key"))
-
-
 def login() -> None:
     """Ask for a key without showing it, use it in this process, and offer to remember it.
 
@@ -244,45 +526,34 @@ def login() -> None:
     Raises:
         CredentialsError: Nobody can be asked here, or what was typed is not a key.
     """
-    named = Lookup(os.environ, sources.settings_folder())("IMAGEN_PROVIDER")
-    accounts.ask_key(find_account(str(named[0])) if named else GATEWAY)
+    accounts.ask_key(Lookup(os.environ, _settings_folder()).account() or GATEWAY)
 
 
-def forget_settings() -> None:
-    """Find folder, files and keys again at the next call, as a new kernel would."""
-    sources.forget_files()
-    accounts.forget_keys()
-
-
-# --------------------------------------------------------------------------------------- helpers
-
-
-def _read(
-    setting: Setting, given: Mapping[str, Any], look: Lookup, folder: Path | None
-) -> tuple[Any, str]:
+def _read(setting: Setting, value: object, look: "Lookup") -> tuple[Any, str]:
     """Return a setting's value and where it was found."""
-    value, source = given.get(setting.name), "argument"
+    source = "argument"
     if value is None:
         value, source = look(setting.variable) or (None, "default")
     if value is None:
         return setting.default, source
     named = source in {"argument", "environment"}
     label = setting.variable if named else f"{setting.variable} ({source})"
-    if setting.kind == "folder":
-        beside = None if source == "argument" else folder  # a file or variable outlives %cd
-        read = read_place if setting.name == "store" else read_folder
-        return read(label, value, beside), source
-    return READERS[setting.kind](label, value), source
+    if setting.kind != "folder":
+        return READERS[setting.kind](label, value), source
+    if setting.name == "store" and "://" in str(value):
+        return str(value), source
+    folder = _folder_of(label, value, None if source == "argument" else look.folder)
+    return str(folder) if setting.name == "store" else folder, source
 
 
 def _find_account(
-    name: str | None, key: Secret | None, look: Lookup
+    name: str | None, key: Secret | None, look: "Lookup"
 ) -> tuple[Account, Secret | None, str]:
     """Return the account that is named, or the first that has a key; its key; where that was."""
     if name is not None:
         candidates = [find_account(name)]
     elif key is not None:
-        candidates = [accounts.FAL if accounts.is_of_fal(key) else GATEWAY]
+        candidates = [FAL if accounts.is_of_fal(key) else GATEWAY]
     else:
         candidates = list(ACCOUNTS.values())
     for account in candidates:
@@ -290,18 +561,17 @@ def _find_account(
             return account, key, "argument"
         if found := accounts.find_key(account, look):
             return account, *found
-    return candidates[-1], None, "default"  # the last of all is the demo
+    return candidates[-1], None, "default"
 
 
-def _owner_of_base_url(look: Lookup) -> Account:
+def _owner_of_base_url(look: "Lookup") -> Account:
     """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
 
     It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside their
     names the variable is left from, or meant for, the gateway.
     """
-    named = look("IMAGEN_PROVIDER")
-    account = find_account(str(named[0])) if named else GATEWAY
-    return GATEWAY if account in {accounts.FAL, ACCOUNTS["demo"]} else account
+    account = look.account()
+    return GATEWAY if account in {None, FAL, DEMO} else account
 
 
 def _default_home() -> Path:
@@ -325,3 +595,279 @@ def _login_name() -> str:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+# ---------------------------------------------------------------- what is never a field of a model
+
+RESERVED = frozenset(
+    {"api_key", "key", "token", "authorization", "provider", "base_url", "home", "journal", "store"}
+)  # a key would be sent, kept and shown with them
+
+_SECRET_WORDS = frozenset({"secret", "password", "passwd", "bearer", "authorization", "auth"})
+_SECRET_WORDS |= {"credential", "credentials"}
+_NEVER_FIELDS = frozenset(s.name for s in SETTINGS if s.kind != "preset")
+_NEVER_FIELDS -= {"model", "quiet", "reuse", "timeout", "upload"}  # of models that nobody knows
+
+
+def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
+    """Refuse the names of settings and of secrets as fields, before anything is written down.
+
+    Args:
+        names: What is given; of a mapping, the names inside its values are looked at too.
+        taken: The model's own fields; if they are known, one of them may be called like a secret.
+
+    Raises:
+        InvalidRequest: One of them is reserved.
+    """
+    values = names.values() if isinstance(names, Mapping) else ()
+    inner = {name for value in values if isinstance(value, Mapping) for name in value}
+    # Below a mapping, such as one of headers, only the names of secrets count.
+    secrets = [name for name in inner if isinstance(name, str) and _is_secret(name.lower())]
+    for name in (*names, *secrets):
+        plain = name.lower().replace("-", "_")
+        reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
+        private = (
+            _is_secret(plain) or plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
+        )
+        if reserved or (private and taken is not None and name not in taken):
+            raise InvalidRequest(
+                f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
+                remedy="Set it in the environment, or give it to Studio, by its own name.",
+                field=name,
+            )
+
+
+def _is_secret(name: str) -> bool:
+    """Return True if a name is one that keys, tokens and passwords have."""
+    words = set(re.split(r"[_\W]+", name))
+    return bool(words & _SECRET_WORDS) or name.endswith(("_key", "-key", "token", "apikey"))
+
+
+# ------------------------------------------------------------------- where a setting is found
+# The folder of the two files is found once in a kernel and stays, so that `%cd` cannot lose a key
+# or a cap. A file is read again only when it changes. If it vanishes, its settings stay in force
+# and `notices` says so. If it cannot be understood, that is an error: a cap could stand in it.
+
+_TABLE = "imagen-widget"
+_PREFIX = "IMAGEN_"
+_NEAR_MISS = 0.8  # of 1: IMAGEN_MAX_SPENT is taken for a typing error, IMAGEN_PROJECT is not
+
+Values = Mapping[str, object]  # by environment variable
+
+
+@dataclass
+class _File:
+    """What was read of a file; None if it holds no settings of ours."""
+
+    stamp: tuple[int, int, int]
+    values: Values | None
+    gone: bool = False
+
+
+_lock = threading.RLock()
+_files: dict[Path, _File] = {}
+_notices: list[str] = []
+# The package notes the folder of its import as a text; this module may be imported much later.
+_imported_in: str = getattr(sys.modules["imagen_widget"], "_imported_in", "")
+_start: Path | None = Path(_imported_in) if _imported_in else None
+_folder: Path | None = None
+
+
+def forget_settings() -> None:
+    """Find folder, files and keys again at the next call, as a new kernel would."""
+    global _start, _folder
+    with _lock:
+        _start = _folder = None
+        _files.clear()
+        _notices.clear()
+    accounts.forget_keys()
+
+
+def notices() -> list[str]:
+    """Return what there is to say about files that vanished; each line once."""
+    with _lock:
+        said, _notices[:] = list(_notices), []
+        return said
+
+
+def _settings_folder() -> Path | None:
+    """Return the notebook's folder, else the one where this process began; None if deleted."""
+    global _start, _folder
+    with _lock:
+        if _start is None:
+            with suppress(OSError):  # it was deleted
+                _start = Path.cwd()
+        if _folder is None:
+            _folder = _notebook_folder() or _start
+        return _folder
+
+
+def _notebook_folder() -> Path | None:
+    """Return the folder of the notebook if VS Code, papermill or Jupyter names it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:  # a script that a notebook started inherits JPY_SESSION_NAME
+        return None
+    told = [shell.user_ns.get(name) for name in ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")]
+    for name in (*told, os.environ.get("JPY_SESSION_NAME")):
+        if isinstance(name, str) and name:
+            notebook = (_start or Path("/")) / name
+            with suppress(OSError, ValueError):
+                if notebook.parent.is_dir() and (Path(name).is_absolute() or notebook.is_file()):
+                    return notebook.parent
+    return None
+
+
+class Lookup:
+    """Finds settings in an environment and in the files of a folder, in this order.
+
+    Raises:
+        InvalidRequest: A file cannot be read, or something is set that is not a setting.
+    """
+
+    def __init__(self, environ: Mapping[str, str], folder: Path | None) -> None:
+        self.folder = folder
+        self._places: list[tuple[str, Values]] = [("environment", environ)]
+        for name in environ:
+            if name.upper().startswith(_PREFIX) and name not in _VARIABLES and _near(name):
+                raise _unknown(f"{name}, set in the environment", _near(name))
+        if folder is None:
+            return
+        with _lock:
+            path = folder / ".env"
+            self._places.append((str(path), _current(path, _parse_dotenv) or {}))
+            for place in (folder, *folder.parents):
+                path = place / "pyproject.toml"
+                if (table := _current(path, _parse_pyproject)) is not None:
+                    self._places.append((str(path), table))
+                    return
+
+    def __call__(self, variable: str) -> tuple[object, str] | None:
+        """Return the value and its source, or None; an empty value counts as not set."""
+        for source, values in self._places:
+            value = values.get(variable)
+            value = value.strip() if isinstance(value, str) else value
+            if value is not None and value != "":
+                return value, source
+        return None
+
+    def account(self) -> Account | None:
+        """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
+        named = self("IMAGEN_PROVIDER")
+        return find_account(str(named[0])) if named else None
+
+
+def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values | None:
+    """Return what a file sets now, or what it set before it vanished; None if nothing."""
+    known, facts = _files.get(path), None
+    with suppress(OSError):
+        facts = path.stat()
+    gone = facts is None or not stat.S_ISREG(facts.st_mode)  # a folder may be called .env
+    if facts is None or gone or (facts.st_size == 0 and known is not None):  # it is being written
+        if known is not None and known.values and not known.gone:
+            known.gone = True
+            ours = [v for v in known.values if v.startswith(_PREFIX) or v.endswith("_KEY")]
+            names = ", ".join(ours) or "its settings"
+            what = "is gone" if gone else "is empty"
+            _notices.append(f"{path} {what}; {names} from there stay in force in this kernel.")
+        return known.values if known is not None else None
+    stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    if known is None or known.stamp != stamp:
+        known = _files[path] = _File(stamp, parse(path, _text_of(path)))
+    known.gone = False
+    return known.values
+
+
+def _text_of(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, 1, (error.strerror or "error").lower()) from None
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise _unreadable(path, line, "a byte is not UTF-8") from None
+    text = text.replace("\ufeff", "")  # also in the middle, where files were joined
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise _unreadable(path, line, "a character is NUL; save the file as UTF-8")
+    return text
+
+
+def _parse_dotenv(path: Path, text: str) -> Values | None:
+    import dotenv
+    from dotenv.parser import parse_stream
+
+    for binding in parse_stream(io.StringIO(text)):
+        string, name = binding.original.string, binding.key or ""
+        line = binding.original.line + string[: len(string) - len(string.lstrip())].count("\n")
+        if binding.error:
+            raise _unreadable(path, line, "that is not NAME=value")
+        if name.upper().startswith(_PREFIX) and name not in _VARIABLES:
+            raise _unknown(f"{name} in {path}, line {line}", _near(name))
+        if name in _VARIABLES and binding.value is None:
+            raise _unreadable(path, line, f"{name} has no value")
+    return dotenv.dotenv_values(stream=io.StringIO(text))
+
+
+def _parse_pyproject(path: Path, text: str) -> Values | None:
+    import tomllib
+
+    try:
+        tool = tomllib.loads(text).get("tool")
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = re.search(r"line (\d+)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise _unreadable(path, line, "that is not TOML") from None
+    tables = tool if isinstance(tool, dict) else {}
+    table = tables.get(_TABLE)
+    if table is None:
+        for name in get_close_matches(_TABLE, tables, 1, _NEAR_MISS):
+            line = _line_of(name, text)
+            raise _unknown(f"[tool.{name}] in {path}, line {line}", f"[tool.{_TABLE}]")
+        return None
+    if not isinstance(table, dict):
+        raise _unreadable(path, _line_of(_TABLE, text), f"tool.{_TABLE} is not a table")
+    values: dict[str, object] = {}
+    for name, value in table.items():
+        line, variable = _line_of(name, text), _PREFIX + name.upper().replace("-", "_")
+        if {variable, variable.removeprefix(_PREFIX)} & _KEYS:
+            remedy = "Move it to the environment or a .env file; people commit this file."
+            raise InvalidRequest(f"{name} in {path}, line {line}, is a key.", remedy=remedy)
+        if variable not in _VARIABLES:
+            near = _near(variable).removeprefix(_PREFIX).lower().replace("_", "-")
+            raise _unknown(f"{name} in {path}, line {line}", near)
+        if variable in values:
+            raise _unreadable(path, line, f"{name} is set twice")
+        values[variable] = value
+    return values
+
+
+def _near(name: str) -> str:
+    """Return the setting that a name was probably meant to be, or ""."""
+    bare = {known.removeprefix(_PREFIX).replace("_", ""): known for known in _VARIABLES}
+    wanted = re.sub("[_-]", "", name.upper().removeprefix(_PREFIX))
+    return "".join(bare[match] for match in get_close_matches(wanted, bare, 1, _NEAR_MISS))
+
+
+def _line_of(name: str, text: str) -> int:
+    """Return the line where a name of our table stands, as far as plain search can say."""
+    lines = text.splitlines()
+    start = next((i for i, line in enumerate(lines) if _TABLE in line), 0)
+    key = re.compile(rf"(.*[.{{,\s])?[\"']?{re.escape(name)}[\"']?\s*[=.\]]")
+    return next((i for i, line in enumerate(lines[start:], start) if key.match(line)), start) + 1
+
+
+def _unknown(what: str, near: str) -> InvalidRequest:
+    remedy = f"Did you mean {near}?" if near else "Correct the name or remove it."
+    return InvalidRequest(f"{what}, is not a setting.", remedy=remedy)
+
+
+def _unreadable(path: Path, line: int, why: str) -> InvalidRequest:
+    remedy = "Correct it."
+    if path.suffix:  # somebody else's pyproject.toml above the notebook
+        remedy = f"Correct it, or put a pyproject.toml with [tool.{_TABLE}] beside the notebook."
+    what = f"{path}, line {line}, cannot be read: {why}"
+    return InvalidRequest(f"{what}. A cap or a key in it would be lost.", remedy=remedy)

@@ -20,10 +20,7 @@ from weakref import WeakValueDictionary
 
 from imagen_widget.errors import CredentialsError, InvalidRequest
 
-KEYRING_SERVICE = "imagen_widget"
-ENTRY_POINTS = "imagen_widget.providers"
-
-_QUOTES = "\"'`"
+_KEYRING_SERVICE = "imagen_widget"
 _PLACEHOLDER = re.compile(
     r"<.*>|\[.*\]|\(.*\)|\$?\{.*\}|\$\w+|%\w+%|(\w{2,4}-)?[x*.…-]+|change[-_ ]?me|to[-_ ]?do"
     r"|none|null|nil|undefined|n/a|true|false|0|placeholder|dummy|secret|api[-_ ]?token"
@@ -34,11 +31,6 @@ _PLACEHOLDER = re.compile(
 _ASSIGNED = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*_(KEY|ID|SECRET)\s*=.*", re.DOTALL)
 _OF_FAL = re.compile(r"[0-9a-f-]{32,36}:[0-9a-f]{8,}", re.IGNORECASE)
 _FAL_HOSTS = re.compile(r"(.*\.)?fal\.(run|ai)", re.IGNORECASE)
-
-
-def is_loopback(host: str | None) -> bool:
-    """Return True if a host name or address surely means this machine."""
-    return host in {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -66,18 +58,15 @@ class Account:
 
 
 _IMAGEN = "fal-ai/imagen4/preview"  # the gateway documents it
-_FAL = ("FAL_KEY", "FAL_KEY_ID:FAL_KEY_SECRET")
-_BUILT_IN = (  # in the order in which their keys are looked for
-    Account("kkiai", "kkiai", "https://www.kkiai.com", "Bearer", ("IMAGEN_API_KEY",), _IMAGEN),
-    Account("fal", "fal", "https://queue.fal.run", "Key", _FAL, "fal-ai/nano-banana-2"),
-    Account(
-        *("openai", "OpenAI", "https://api.openai.com", "Bearer"),
-        *(("OPENAI_API_KEY",), "gpt-image-1.5"),
-    ),
-    Account("demo", "demo", "https://demo.invalid", "Key", (), _IMAGEN, free=True),
+_FAL_KEYS = ("FAL_KEY", "FAL_KEY_ID:FAL_KEY_SECRET")
+GATEWAY = Account("kkiai", "kkiai", "https://www.kkiai.com", "Bearer", ("IMAGEN_API_KEY",), _IMAGEN)
+FAL = Account("fal", "fal", "https://queue.fal.run", "Key", _FAL_KEYS, "fal-ai/nano-banana-2")
+OPENAI = Account(
+    *("openai", "OpenAI", "https://api.openai.com", "Bearer", ("OPENAI_API_KEY",), "gpt-image-1.5")
 )
-ACCOUNTS = {account.name: account for account in _BUILT_IN}
-GATEWAY, FAL = ACCOUNTS["kkiai"], ACCOUNTS["fal"]
+DEMO = Account("demo", "demo", "https://demo.invalid", "Key", (), _IMAGEN, free=True)
+# In the order in which their keys are looked for; the demo needs none, so it is the last.
+ACCOUNTS = {account.name: account for account in (GATEWAY, FAL, OPENAI, DEMO)}
 
 
 def find_account(name: str) -> Account:
@@ -91,7 +80,7 @@ def find_account(name: str) -> Account:
         return ACCOUNTS[wanted]
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
-    for entry in entry_points(group=ENTRY_POINTS):
+    for entry in entry_points(group="imagen_widget.providers"):
         if entry.name.lower() == wanted:
             try:
                 account = entry.load().account
@@ -129,8 +118,7 @@ class Secret:
         """Return the bytes with the key, plain or escaped as JSON or in an address, as `***`."""
         text = self.reveal()
         quoted = json.dumps(text)[1:-1]
-        forms = {text, quoted, quoted.replace("/", "\\/"), urllib.parse.quote(text, safe="")}
-        for form in forms:
+        for form in {text, quoted, quoted.replace("/", "\\/"), urllib.parse.quote(text, safe="")}:
             data = data.replace(form.encode(), b"***")
         return data
 
@@ -195,7 +183,7 @@ def usable_key(key: object, variable: str) -> Secret:
         problem = "holds a whole line of a settings file, its name too"
     elif _PLACEHOLDER.fullmatch(text):
         problem, remedy = "holds a placeholder", f"Set {variable} to your own key."
-    elif text[0] in _QUOTES or text[-1] in _QUOTES:
+    elif text[0] in "\"'`" or text[-1] in "\"'`":
         problem = "holds quote marks around the key (a container's env file keeps them)"
     elif text[-1] in ",;" or not all("!" <= c <= "~" for c in text):
         problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
@@ -210,7 +198,12 @@ def is_of_fal(key: Secret) -> bool:
     return _OF_FAL.fullmatch(key.reveal()) is not None
 
 
-def check_place(key: Secret, account: Account, base_url: str, *, named: bool = True) -> None:
+def is_loopback(host: str | None) -> bool:
+    """Return True if a host name or address surely means this machine."""
+    return host in {"localhost", "127.0.0.1", "::1"}
+
+
+def check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
     """Refuse to send a key of fal's form anywhere else, whatever the settings say.
 
     Raises:
@@ -243,11 +236,10 @@ def find_key(
         if names in _typed:
             return _typed[names], "login()"
     for names in account.key_variables:
-        halves = [look(name) for name in names.split(":")]
-        found = [half for half in halves if half is not None]
-        if len(found) == len(halves):
-            whole = ":".join(str(value) for value, _ in found)
-            return usable_key(whole, names.replace(":", " with ")), found[0][1]
+        halves = [half for name in names.split(":") if (half := look(name)) is not None]
+        if len(halves) == len(names.split(":")):
+            whole = ":".join(str(value) for value, _ in halves)
+            return usable_key(whole, names.replace(":", " with ")), halves[0][1]
     for names in account.key_variables:
         for ask, source in ((_from_keyring, "system keyring"), (_from_colab, "Colab secret")):
             if names not in _kept and ":" not in names and (text := ask(names)):
@@ -295,14 +287,14 @@ def ask_key(account: Account) -> None:
             "Nobody can be asked for a key here.",
             remedy=f"Set {variable} in the environment instead.",
         ) from None
-    check_place(key, account, account.base_url)
+    check_place(key, account, account.base_url, named=True)
     _typed[variable] = key
     keyring = _keyring()
     if keyring is None:
         return
     answer = input("Remember it in the system keyring? [y/N] ")
     if answer.strip().lower() in {"y", "yes"}:
-        keyring.set_password(KEYRING_SERVICE, variable, key.reveal())
+        keyring.set_password(_KEYRING_SERVICE, variable, key.reveal())
 
 
 def _keyring() -> Any:
@@ -316,7 +308,7 @@ def _keyring() -> Any:
 def _from_keyring(name: str) -> str | None:
     try:
         keyring = _keyring()
-        return keyring.get_password(KEYRING_SERVICE, name) if keyring else None
+        return keyring.get_password(_KEYRING_SERVICE, name) if keyring else None
     except Exception:  # noqa: BLE001 - a locked or broken keyring is the same as no keyring
         return None
 

@@ -10,14 +10,32 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 
-from imagen_widget import _settings
+from imagen_widget._settings import ACCOUNTS, SETTINGS
 from tests.test_errors_page import HEAD, PAGE, rows
 
 SETTINGS_PAGE = PAGE.with_name("settings.md")
 FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_")
+
+
+def settings_page() -> str:
+    """Return the tables of .github/docs/settings.md."""
+    lines = ["| setting | example | default | meaning |", "|---|---|---|---|"]
+    for setting in SETTINGS:
+        value = setting.default
+        written = str(int(value)) if isinstance(value, bool | float) else value
+        default = setting.unset or f"`{written}`"
+        lines.append(f"| `{setting.variable}` | `{setting.example}` | {default} | {setting.help} |")
+    lines += ["", "| provider | key | sent to | default model |", "|---|---|---|---|"]
+    for account in ACCOUNTS.values():
+        keys = ", or ".join(f"`{names}`" for names in account.key_variables).replace(":", "` and `")
+        host = urlsplit(account.base_url).hostname if keys else "nowhere"
+        model = f"`{account.default_model}`"
+        lines.append(f"| `{account.name}` | {keys or 'none'} | {host} | {model} |")
+    return "\n".join(lines) + "\n"
 
 
 def replaced(page: Path, table: str) -> str:
@@ -31,7 +49,7 @@ def replaced(page: Path, table: str) -> str:
 
 def main() -> None:
     """Write both pages."""
-    for table in _settings.settings_page().split("\n\n"):
+    for table in settings_page().split("\n\n"):
         SETTINGS_PAGE.write_text(replaced(SETTINGS_PAGE, table), encoding="utf-8")
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
