@@ -35,17 +35,12 @@ _STATUS_STYLE = (
 
 
 class Watched(Protocol):
-    """What a view needs of a job or a series."""
+    """What a view needs of a job or a series; listeners are called on the loop thread."""
 
     @property
-    def status(self) -> str:
-        """One line of text about it as it is now."""
-
-    def listen(self, listener: Callable[[Any], None], /) -> object:
-        """Have a function called on the loop thread at each change."""
-
-    def __await__(self) -> Generator[object, None, Any]:
-        """Wait for the result."""
+    def status(self) -> str: ...
+    def listen(self, listener: Callable[[Any], None], /) -> object: ...
+    def __await__(self) -> Generator[object, None, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +53,12 @@ class StatusLine:
         return self.text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        line = _html.tag("div", _html.escape(self.text), style=_STATUS_STYLE)
+        look = {"style": _STATUS_STYLE, "class_": "mathjax_ignore tex2jax_ignore"}
+        line = _html.tag("div", _html.escape(self.text), **look)
         return {"text/plain": self.text, "text/html": line}
 
 
-class Surface(Protocol):
+class Surface:
     """Where something is shown: a notebook's output, a terminal's line, or nowhere.
 
     Attributes:
@@ -70,8 +66,8 @@ class Surface(Protocol):
         shows_values: Whether values are shown here, not by the displayhook after the call.
     """
 
-    outlives_call: bool
-    shows_values: bool
+    outlives_call = True
+    shows_values = True
 
     def status(self, value: object) -> None:
         """Show a line, or another value, in place of the one before."""
@@ -80,11 +76,12 @@ class Surface(Protocol):
         """Show what replaces the status for good."""
 
 
-class NotebookSurface:
-    """One output of a cell, known by its display id."""
+class SilentSurface(Surface):
+    """Shows nothing."""
 
-    outlives_call = True
-    shows_values = True
+
+class NotebookSurface(Surface):
+    """One output of a cell, known by its display id."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -92,8 +89,7 @@ class NotebookSurface:
         self._shown = False
 
     def status(self, value: object) -> None:
-        """Show a line, or another value, in place of the one before."""
-        self._publish(*_format(self._shell, _as_line(value)))
+        self._publish(*_format(self._shell, value))
 
     def final(self, value: object) -> None:
         """Show the value, and once more a little later, should the server have dropped it."""
@@ -114,35 +110,34 @@ class NotebookSurface:
 _placing = threading.RLock()  # two jobs may be shown in one Output
 
 
-class OutputSurface:
-    """A place in an `ipywidgets.Output`, which knows no display ids: its trait is set instead."""
+class OutputSurface(Surface):
+    """A place in an `ipywidgets.Output`, which knows no display ids: its trait is set instead.
 
-    outlives_call = True
-    shows_values = True
+    The front end writes into the trait too, what it captured meanwhile, so that the place is
+    looked for each time.
+    """
 
     def __init__(self, shell: Any, output: Any) -> None:
         self._shell, self._output = shell, output
-        self._place: int | None = None
+        self._mark = {"imagen_widget": uuid.uuid4().hex}
 
     def status(self, value: object) -> None:
-        """Show a line, or another value, in place of the one before."""
-        self.final(_as_line(value))
+        self.final(value)
 
     def final(self, value: object) -> None:
-        """Show what replaces the status for good."""
         data, metadata = _format(self._shell, value)
-        shown = {"output_type": "display_data", "data": data, "metadata": metadata}
+        shown = {"output_type": "display_data", "data": data, "metadata": metadata | self._mark}
         with _placing:
-            outputs = list(self._output.outputs)
-            if self._place is None or self._place >= len(outputs):
-                self._place = len(outputs)
-                outputs.append(shown)
+            outputs = self._output.outputs
+            there = [self._mark.items() <= each.get("metadata", {}).items() for each in outputs]
+            if True in there:
+                outputs = [shown if ours else o for ours, o in zip(there, outputs, strict=True)]
             else:
-                outputs[self._place] = shown
+                outputs = [*outputs, shown]
             self._output.outputs = tuple(outputs)
 
 
-class TerminalSurface:
+class TerminalSurface(Surface):
     """The last line of a terminal: rewritten while the job runs, then erased for the result."""
 
     outlives_call = False
@@ -152,7 +147,6 @@ class TerminalSurface:
         self.shows_values = shows_values
 
     def status(self, value: object) -> None:
-        """Rewrite the line if there is a terminal that can do so."""
         _rewrite(sys.stdout, str(value))
 
     def final(self, value: object) -> None:
@@ -167,32 +161,17 @@ class TerminalSurface:
             self._shell.display_pub.publish({"text/plain": data["text/plain"]}, metadata)
 
 
-class StderrSurface:
+class StderrSurface(Surface):
     """The last line of stderr in a script on a terminal; nothing remains of it."""
 
     outlives_call = False
     shows_values = False
 
     def status(self, value: object) -> None:
-        """Rewrite the line."""
         _rewrite(sys.stderr, str(value))
 
-    def final(self, _value: object) -> None:
-        """Erase the line."""
+    def final(self, value: object) -> None:
         _rewrite(sys.stderr, "")
-
-
-class SilentSurface:
-    """Shows nothing."""
-
-    outlives_call = True
-    shows_values = True
-
-    def status(self, _value: object) -> None:
-        """Show nothing."""
-
-    def final(self, _value: object) -> None:
-        """Show nothing."""
 
 
 class JobView:
@@ -216,8 +195,7 @@ class JobView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job, self._surface, self._clock = job, surface, clock
-        self._interval = interval
-        self._render = render or (lambda: job.status)
+        self._interval, self._render = interval, render
         self._lock = threading.Lock()
         self._next_update = 0.0
         self._ended = False
@@ -256,7 +234,8 @@ class JobView:
                 return
             self._next_update = now + self._interval
             with _harmless():
-                self._surface.status(self._render())
+                render = self._render
+                self._surface.status(self._job.status if render is None else render())
 
 
 @contextlib.contextmanager
@@ -271,9 +250,7 @@ def _harmless() -> Iterator[None]:
 def surface_of(shell: Any, *, hooked: bool = False) -> Surface:
     """Return a new place to show something in this shell; call it in the cell's own call.
 
-    Args:
-        shell: The shell whose cell is running.
-        hooked: Whether the displayhook is going to print the value, as terminals have it.
+    `hooked`: the displayhook is going to print the value, as terminals have it.
     """
     if not is_rich(shell):
         return TerminalSurface(shell, shows_values=not hooked)
@@ -318,12 +295,9 @@ def is_rich(shell: Any) -> bool:
     return "text/html" in _active_types(shell)
 
 
-def _as_line(value: object) -> object:
-    return StatusLine(value) if isinstance(value, str) else value
-
-
 def _format(shell: Any, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    data, metadata = shell.display_formatter.format(value)
+    shown = StatusLine(value) if isinstance(value, str) else value
+    data, metadata = shell.display_formatter.format(shown)
     return data, metadata
 
 

@@ -5,38 +5,39 @@ there.
 """
 
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anywidget
 import ipywidgets as w
 import traitlets
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
-from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._result import Generation
 from imagen_widget._settings import SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
-from imagen_widget._widget.controller import Controller, Export, filled
-from imagen_widget._widget.controls import Controls, ratio_icons, take
-from imagen_widget._widget.core import Timer
-from imagen_widget._widget.form import Form
-from imagen_widget._widget.gallery import HEADER, Gallery, differences
-from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
-from imagen_widget._widget.parts import (
+from imagen_widget._widget.controller import Controller, Export, Timer, filled
+from imagen_widget._widget.controls import (
+    Controls,
     Kit,
-    Layer,
     assign,
     css,
     mark,
     on_change,
+    ratio_icons,
     rendering,
     show,
-    style_sheet,
+    take,
 )
-from imagen_widget._widget.past import PastView
+from imagen_widget._widget.form import Form
+from imagen_widget._widget.gallery import HEADER, Gallery, differences
+from imagen_widget._widget.history import PastView
+from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.state import Pictures, State, Tab, Trouble
 from imagen_widget.errors import ImagenError
 
@@ -44,7 +45,21 @@ __all__ = ["ImagenWidget", "Timer"]
 
 RESTARTED = "The kernel was restarted: run the cell again"
 _MAX_FILE_BYTES = 300_000_000
-_MASK_SIDE_PIXELS = 1024
+_FOLDER = files(__package__)
+_STYLE = _FOLDER.joinpath("style.css").read_text("utf-8")
+
+
+class Layer(anywidget.AnyWidget):
+    """The script layer: shortcuts, names for screen readers, pictures in and large."""
+
+    _esm = _FOLDER.joinpath("script.js").read_text("utf-8")
+    form = traitlets.Dict().tag(sync=True)
+    announcement = traitlets.Unicode("").tag(sync=True)
+    models: Any = traitlets.List().tag(sync=True)
+    tags: Any = traitlets.List().tag(sync=True)
+    chosen = traitlets.Unicode("").tag(sync=True)
+    as_of = traitlets.Unicode("").tag(sync=True)
+    token = traitlets.Unicode("").tag(sync=True)
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -90,9 +105,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._drawn: State | None = None
         self._files: dict[str, list[bytes]] = {}
         self._build()
-        self._controller.listen(self._render, self._resend)
-        self._render(self._controller.state)
-        self._controller.open()
+        self._controller.open(self._render, self._resend)
 
     def __getattr__(self, name: str) -> Any:
         """Return the control of one of the six common names, whatever the model calls it."""
@@ -121,8 +134,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.fields.close()
         self._gallery.close()
         self._kit.free(self)
-        for part in self._kit.shared:
-            part.close()
+        self._kit.close()
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets puts None there
 
     def load_settings(self, picture: str | Path | bytes) -> None:
@@ -139,7 +151,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self.fields = Controls(kit, self._give, lambda v: controller.set_pictures(_several(v)))
+        self.fields = Controls(kit, self._give, controller.set_pictures)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
             description="Model", continuous_update=False, _dom_classes=css("f", "f-model")
@@ -151,68 +163,67 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
         self.status = kit.html("", "status")
         self._gallery = Gallery(kit, token=self._token)
-        self._past = PastView(kit, controller)
-        self._past.zip.on_click(lambda _: self._download(controller.export_zip()))
+        self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
         self._create = self._create_page()
         self._layer = Layer(token=self._token, tags=list(words.TAGS))
         self._layer.on_msg(self._on_message)
         self._sheet = kit.html("", "sheet")
-        restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
-        pages = (self._create, self._past.box)
-        self.children = (self._sheet, restarted, self._header(), *pages, self._layer)
-        self.add_class("imagen")
-
-    def _header(self) -> w.Box:
-        self._chip = self._kit.html("", "chip-box")
+        self._chip = kit.html("", "chip-box")
         self._tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
             _dom_classes=css("tabs"),
         )
-        on_change(self._tabs, self._controller.open_tab)
-        brand = self._kit.html(HEADER, "brand-box")
-        return self._kit.box(brand, self._chip, self._tabs, classes=("header",))
+        on_change(self._tabs, controller.open_tab)
+        brand = kit.html(HEADER, "brand-box")
+        header = kit.box(brand, self._chip, self._tabs, classes=("header",))
+        restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
+        pages = (self._create, self._past.box)
+        self.children = (self._sheet, restarted, header, *pages, self._layer)
+        self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
         kit, controller = self._kit, self._controller
         self._pending_text = kit.html("", "stretch")
         self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
-        self._pending = w.Box([self._pending_text, self._fetch], _dom_classes=css("pending"))
+        self._pending = kit.box(self._pending_text, self._fetch, classes=("pending",), hides=True)
         self._trouble_text = kit.html("", "stretch")
-        self._retry = w.Button(icon="repeat", _dom_classes=css("quiet"))
-        self._retry.on_click(lambda _: controller.retry())
-        self._trouble = w.Box([self._trouble_text, self._retry], _dom_classes=css("trouble"))
-        self._switch = w.Button(icon="arrow-right", _dom_classes=css("quiet"))
-        self._switch.on_click(lambda _: controller.choose_model(self._switch.tooltip))
+        self._retry = kit.button("", "quiet", icon="repeat", does=controller.retry, hides=True)
+        self._trouble = kit.box(self._trouble_text, self._retry, classes=("trouble",), hides=True)
+        self._switch = kit.button(
+            "",
+            "quiet",
+            icon="arrow-right",
+            does=lambda: controller.choose_model(self._switch.tooltip),
+            hides=True,
+        )
         self._fold = w.ToggleButton(
             description="Advanced", icon="chevron-right", _dom_classes=css("fold")
         )
         self._fold.observe(lambda _: self._fold_away(), "value")
         self._main = kit.box(classes=("row",))
-        self._advanced = w.Box(_dom_classes=css("row", "advanced"))
+        self._advanced = kit.box(classes=("row", "advanced"), hides=True)
         self._about = kit.html("", "about")
         self._note = kit.html("", "note")
         self._price = kit.html("", "price")
         self._bar = kit.html("", "bar-box")
-        model_row = kit.box(self.model, self._switch, classes=("model-row",))
-        buttons = (self.generate_button, self.cancel_button, self._price)
         rows = [
             self._pending,
             self.fields.strip,
             self.prompt,
-            model_row,
+            kit.box(self.model, self._switch, classes=("model-row",)),
             self._main,
             self._fold,
             self._advanced,
             self._about,
             self._note,
-            kit.box(*buttons, classes=("actions",)),
+            kit.box(self.generate_button, self.cancel_button, self._price, classes=("actions",)),
             self.status,
             self._bar,
             self._trouble,
             self._gallery.box,
         ]
-        return w.Box(rows, _dom_classes=css("page", "create"))
+        return kit.box(*rows, classes=("page", "create"), hides=True)
 
     def _fold_away(self) -> None:
         opened = self._fold.value
@@ -242,12 +253,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         held = before.form if before is not None else None
         if held is None or form.model != held.model:
             main, advanced = self.fields.build(form)
-            assign(self._main, children=tuple(main))
-            assign(self._advanced, children=tuple(advanced))
-            assign(
-                self._sheet,
-                value=f"<style>{style_sheet()}{ratio_icons(form)}{self._kept.hiding_css}</style>",
-            )
+            assign(self._main, children=main)
+            assign(self._advanced, children=advanced)
+            rules = f"{_STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
+            assign(self._sheet, value=f"<style>{rules}</style>")
             show(self.prompt, when=form.takes_prompt)
             show(self._fold, when=bool(advanced))
             self._fold_away()
@@ -259,7 +268,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             assign(self.fields.strip.mask, value="")
         ids = tuple(model.id for model in state.models)
         assign(self.model, options=ids, value=form.model.id)
-        successor = words.successor(state)
+        successor = words.successor(state, form.model)
         show(self._switch, when=bool(successor))
         if successor:
             assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
@@ -269,21 +278,22 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render_status(self, state: State) -> None:
         headline, trouble = state.headline, state.trouble
         ending = headline.ending if headline is not None else None
-        idle = not state.running
         assign(self._chip, value=words.chip(state))
         assign(self._price, value=words.price(state))
         assign(self.generate_button, disabled=not state.can_generate)
         assign(self.cancel_button, disabled=state.cancellable is None)
         assign(self.status, value=escape(state.status))
-        mark(self.status, "busy", when=not idle)
+        mark(self.status, "busy", when=bool(state.running))
         mark(self.status, "done", when=isinstance(ending, Pictures) and trouble is None)
         mark(self.status, "failed", when=isinstance(ending, Trouble))
         assign(self._bar, value=words.progress_bar(headline))
-        assign(self._trouble_text, value=words.trouble(trouble))
         show(self._trouble, when=trouble is not None)
-        again = "" if trouble is None else words.again(trouble)
-        assign(self._retry, description=again)
-        show(self._retry, when=bool(again))
+        if trouble is not None:
+            assign(self._trouble_text, value=words.trouble(trouble))
+            again = "Retry" if trouble.again is not None else ""
+            again = f"Use {trouble.switch_to}" if trouble.switch_to else again
+            assign(self._retry, description=again)
+            show(self._retry, when=bool(again))
         assign(self._pending_text, value=words.pending(state))
         assign(self._fetch, disabled=state.resuming)
         show(self._pending, when=state.pending > 0)
@@ -345,48 +355,68 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         whole = b"".join(self._files.pop(key))
         if purpose == "picture":
-            self._controller.add_pictures([whole], name=name)
+            self._controller.add_picture(whole, name=name)
         elif purpose == "mask":
             self._controller.set_mask(whole)
         elif purpose == "settings":
             self._controller.reuse_from(whole)
 
+    def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
+        self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
+
     def _download(self, export: Export | None) -> None:
         """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
         if export is not None:
-            message = {"kind": "download", "name": export.name, "type": export.media_type}
-            self._layer.send(message, buffers=[export.data])
+            self._tell("download", export.data, name=export.name, type=export.media_type)
 
     def _send_original(self, generation_id: str, index: int) -> None:
         image = self._controller.state.image(generation_id, index)
         if image is not None:
-            message = {"kind": "original", "id": generation_id, "index": index}
-            self._layer.send({**message, "type": image.media_type}, buffers=[image.data])
+            place = {"id": generation_id, "index": index}
+            self._tell("original", image.data, type=image.media_type, **place)
 
     def _compare(self, generation_id: str, index: int) -> None:
         state, keys = self._controller.state, self._controller.mark(generation_id, index)
         images = [image for key in keys if (image := state.image(*key)) is not None]
         if len(images) == 2:
-            facts = [_facts(image, key) for image, key in zip(images, keys, strict=True)]
-            message = {"kind": "compare", "pictures": facts, "text": differences(*images)}
-            self._layer.send(message, buffers=[image.preview.data for image in images])
+            pictures = [
+                {
+                    "id": key[0],
+                    "index": key[1],
+                    "alt": image.alt,
+                    "seed": image.provenance.seed,
+                    "width": image.width,
+                    "height": image.height,
+                }
+                for key, image in zip(keys, images, strict=True)
+            ]
+            small = [image.preview.data for image in images]
+            self._tell("compare", *small, pictures=pictures, text=differences(*images))
 
     def _edit(self, generation_id: str, index: int) -> None:
-        self._controller.edit(generation_id, index)
-        self._layer.send({"kind": "focus", "to": ".imagen-f-prompt textarea"})
+        self._controller.on(generation_id, lambda found: self._controller.edit(found[index]))
+        self._tell("focus", to=".imagen-f-prompt textarea")
+
+    def _find(self, generation_id: str) -> None:
+        self._controller.look_for(generation_id)
+        self._tell("focus", to=".imagen-thumb")
+
+    def _use(self, generation_id: str) -> None:
+        self._controller.on(generation_id, lambda found: self._controller.reuse(found.request))
+
+    def _rate(self, generation_id: str, stars: int) -> None:
+        self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
 
     def _open_mask(self) -> None:
         form = self._controller.state.form
         if not form.pictures or not form.takes_mask:
             return
-        first = form.pictures[0]
+        first, mask = form.pictures[0], form.mask
         self._controller.ring_picture(0)
-        small = preview(first.data(), side=_MASK_SIDE_PIXELS).data if first.digest else b""
-        buffers = [small] + (
-            [form.mask.data()] if form.mask is not None and form.mask.digest else []
-        )
-        size = {"width": first.width, "height": first.height, "title": "Mask on picture 1"}
-        self._layer.send({"kind": "mask", **size}, buffers=buffers)
+        small = preview(first.data(), side=1024).data if first.digest else b""
+        painted = [mask.data()] if mask is not None and mask.digest else []
+        size = {"width": first.width, "height": first.height}
+        self._tell("mask", small, *painted, title="Mask on picture 1", **size)
 
     # ---------------------------------------------------------------------------------- display
 
@@ -403,20 +433,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
-def _several(value: object) -> list[object]:
-    """Return one or several pictures as a list."""
-    if value is None:
-        return []
-    single = isinstance(value, str | bytes | Path | Generation | GeneratedImage)
-    return [value] if single or not isinstance(value, list | tuple) else list(value)
-
-
-def _facts(image: GeneratedImage, key: tuple[str, int]) -> dict[str, Any]:
-    size = {"width": image.width, "height": image.height}
-    seed = image.provenance.seed
-    return {"id": key[0], "index": key[1], "alt": image.alt, "seed": seed, **size}
-
-
 Message = Mapping[str, Any]
 
 
@@ -425,25 +441,26 @@ def _key(message: Message) -> tuple[str, int]:
 
 
 _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
-    "again": lambda self, m: self._controller.same_again(m["id"]),
+    "again": lambda self, m: self._controller.on(m["id"], self._controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
     "compare": lambda self, m: self._compare(*_key(m)),
     "edit": lambda self, m: self._edit(*_key(m)),
+    "find": lambda self, m: self._find(m["arg"]),
     "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
-    "go": lambda self, m: self._controller.show(m["arg"]),
+    "go": lambda self, m: self._controller.on(m["arg"], self._controller.show),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY),
     "mask": lambda self, m: self._open_mask(),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
     "original": lambda self, m: self._send_original(*_key(m)),
-    "rate": lambda self, m: self._controller.rate(m["id"], int(m["arg"])),
+    "rate": lambda self, m: self._rate(m["id"], int(m["arg"])),
     "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
     "reset": lambda self, m: self._give(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
     "save": lambda self, m: self._download(self._controller.export(*_key(m))),
-    "show": lambda self, m: self._controller.show(m["id"]),
+    "show": lambda self, m: self._controller.on(m["id"], self._controller.show),
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": lambda self, m: self._controller.use_settings(m["id"]),
-    "vary": lambda self, m: self._controller.vary(m["id"]),
+    "use": lambda self, m: self._use(m["id"]),
+    "vary": lambda self, m: self._controller.on(m["id"], self._controller.vary),
 }

@@ -13,8 +13,6 @@ from imagen_widget._series import Pick, style
 
 
 class PickerView(anywidget.AnyWidget):
-    """The view of one picker."""
-
     _esm = files(__package__).joinpath("picker.js").read_text(encoding="utf-8")
     _css = style("board", "compare", "pick")
 
@@ -26,7 +24,6 @@ class PickerView(anywidget.AnyWidget):
         pick.listen(self._draw)
 
     def bundle(self) -> dict[str, Any]:
-        """Return what displays this view."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return {"application/vnd.jupyter.widget-view+json": view}
 

@@ -22,6 +22,17 @@ THIRTY = """
 for number in range(30):
     await widget.generate(prompt=f"fox number {number}", num_images=4)
 """
+# The browser's own notifications, granted by the test, and a note of those that were made
+HIDE = """() => {
+    Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
+    window.told = [];
+    window.Notification = class extends Notification {
+        constructor(...given) {
+            super(...given);
+            window.told.push(this);
+        }
+    };
+}"""
 MOVING = """(root) => root.getAnimations({ subtree: true })
     .filter((one) => one.playState === "running").length"""
 
@@ -178,12 +189,13 @@ def test_a_job_of_more_than_twenty_seconds_that_ends_in_a_hidden_tab_is_told(
 ) -> None:
     widget = lab_form()
     page = widget.page
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
-    )
+    page.context.grant_permissions(["notifications"])
+    page.evaluate(HIDE)
 
     widget.make_and_wait("a patient fox [demo:slow=21]")
 
     page.wait_for_function("document.title.startsWith('✓ 1 image')")
+    told = page.evaluate("window.told.map((one) => [one.title, one.body])")
+    assert [(title, body[:7]) for title, body in told] == [("Imagen", "1 image")]
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_function("!document.title.startsWith('✓')")
