@@ -5,6 +5,7 @@ from the loop thread only updates it, at most ten times a second. The server dro
 flood it, the last one included, so the final state is sent once more.
 """
 
+import asyncio
 import contextlib
 import logging
 import shutil
@@ -17,7 +18,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-import anyio
 from anyio import to_thread
 
 from imagen_widget import _html, _loop, _picture
@@ -177,12 +177,7 @@ class StderrSurface(Surface):
 class JobView:
     """Shows one job: its status while it goes on, then what it came to.
 
-    Args:
-        job: What is shown.
-        surface: Where.
-        interval: Seconds between two updates at the least.
-        render: Makes the value to show from the job; its status line by default.
-        clock: Seconds that only go forward.
+    `interval` is in seconds; `render` makes what is shown meanwhile, by default the status line.
     """
 
     def __init__(
@@ -330,8 +325,4 @@ def _rewrite(stream: TextIO, text: str) -> None:
 
 
 def _later(seconds: float, function: Callable[[], None]) -> None:
-    async def wait_and_call() -> None:
-        await anyio.sleep(seconds)
-        function()
-
-    _loop.spawn(wait_and_call)
+    _loop.call_soon(lambda: asyncio.get_running_loop().call_later(seconds, function))

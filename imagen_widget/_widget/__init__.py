@@ -5,12 +5,10 @@ there.
 """
 
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import anywidget
 import ipywidgets as w
 import traitlets
 
@@ -21,7 +19,7 @@ from imagen_widget._result import Generation
 from imagen_widget._settings import SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
-from imagen_widget._widget.controller import Controller, Export, Timer, filled
+from imagen_widget._widget.controller import Controller, Export, filled
 from imagen_widget._widget.controls import (
     Controls,
     Kit,
@@ -38,28 +36,15 @@ from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, Gallery, differences
 from imagen_widget._widget.history import PastView
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
+from imagen_widget._widget.pump import Timer
+from imagen_widget._widget.script import STYLE, Layer
 from imagen_widget._widget.state import Pictures, State, Tab, Trouble
 from imagen_widget.errors import ImagenError
 
-__all__ = ["ImagenWidget", "Timer"]
+__all__ = ["ImagenWidget"]
 
 RESTARTED = "The kernel was restarted: run the cell again"
 _MAX_FILE_BYTES = 300_000_000
-_FOLDER = files(__package__)
-_STYLE = _FOLDER.joinpath("style.css").read_text("utf-8")
-
-
-class Layer(anywidget.AnyWidget):
-    """The script layer: shortcuts, names for screen readers, pictures in and large."""
-
-    _esm = _FOLDER.joinpath("script.js").read_text("utf-8")
-    form = traitlets.Dict().tag(sync=True)
-    announcement = traitlets.Unicode("").tag(sync=True)
-    models: Any = traitlets.List().tag(sync=True)
-    tags: Any = traitlets.List().tag(sync=True)
-    chosen = traitlets.Unicode("").tag(sync=True)
-    as_of = traitlets.Unicode("").tag(sync=True)
-    token = traitlets.Unicode("").tag(sync=True)
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -151,6 +136,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
+        self._texts: list[tuple[w.HTML, Callable[[State], str]]] = []
+        self._visible: list[tuple[w.DOMWidget, Callable[[State], bool]]] = []
         self.fields = Controls(kit, self._give, controller.set_pictures)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
@@ -161,69 +148,77 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             "Generate", "generate", icon="magic", does=controller.generate
         )
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
-        self.status = kit.html("", "status")
         self._gallery = Gallery(kit, token=self._token)
         self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
         self._create = self._create_page()
         self._layer = Layer(token=self._token, tags=list(words.TAGS))
         self._layer.on_msg(self._on_message)
         self._sheet = kit.html("", "sheet")
-        self._chip = kit.html("", "chip-box")
         self._tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
             _dom_classes=css("tabs"),
         )
         on_change(self._tabs, controller.open_tab)
-        brand = kit.html(HEADER, "brand-box")
-        header = kit.box(brand, self._chip, self._tabs, classes=("header",))
+        brand, chip = kit.html(HEADER, "brand-box"), self._text(words.chip, "chip-box")
+        header = kit.box(brand, chip, self._tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
+        self._visible += [
+            (self._create, lambda state: state.tab is Tab.CREATE),
+            (self._past.box, lambda state: state.tab is Tab.HISTORY),
+        ]
         pages = (self._create, self._past.box)
         self.children = (self._sheet, restarted, header, *pages, self._layer)
         self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
         kit, controller = self._kit, self._controller
-        self._pending_text = kit.html("", "stretch")
         self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
-        self._pending = kit.box(self._pending_text, self._fetch, classes=("pending",), hides=True)
-        self._trouble_text = kit.html("", "stretch")
+        fetching = (self._text(words.pending, "stretch"), self._fetch)
+        pending = kit.box(*fetching, classes=("pending",), hides=True)
         self._retry = kit.button("", "quiet", icon="repeat", does=controller.retry, hides=True)
-        self._trouble = kit.box(self._trouble_text, self._retry, classes=("trouble",), hides=True)
-        self._switch = kit.button(
-            "",
-            "quiet",
-            icon="arrow-right",
-            does=lambda: controller.choose_model(self._switch.tooltip),
-            hides=True,
-        )
+        failing = (self._text(words.trouble, "stretch"), self._retry)
+        trouble = kit.box(*failing, classes=("trouble",), hides=True)
+        self._switch = kit.button("", "quiet", icon="arrow-right", does=self._change, hides=True)
         self._fold = w.ToggleButton(
             description="Advanced", icon="chevron-right", _dom_classes=css("fold")
         )
         self._fold.observe(lambda _: self._fold_away(), "value")
         self._main = kit.box(classes=("row",))
         self._advanced = kit.box(classes=("row", "advanced"), hides=True)
-        self._about = kit.html("", "about")
-        self._note = kit.html("", "note")
-        self._price = kit.html("", "price")
-        self._bar = kit.html("", "bar-box")
+        self.status = self._text(lambda state: escape(state.status), "status")
+        self._bar = self._text(words.progress_bar, "bar-box")
+        price = self._text(words.price, "price")
+        self._visible += [
+            (pending, lambda state: state.pending > 0),
+            (trouble, lambda state: state.trouble is not None),
+            (self._retry, lambda state: bool(words.again(state))),
+            (self._switch, lambda state: bool(words.successor(state, state.form.model))),
+            (self.fields.strip, lambda state: state.form.max_pictures > 0),
+        ]
         rows = [
-            self._pending,
+            pending,
             self.fields.strip,
             self.prompt,
             kit.box(self.model, self._switch, classes=("model-row",)),
             self._main,
             self._fold,
             self._advanced,
-            self._about,
-            self._note,
-            kit.box(self.generate_button, self.cancel_button, self._price, classes=("actions",)),
+            self._text(words.about_model, "about"),
+            self._text(lambda state: escape(state.note), "note"),
+            kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
             self._bar,
-            self._trouble,
+            trouble,
             self._gallery.box,
         ]
         return kit.box(*rows, classes=("page", "create"), hides=True)
+
+    def _text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
+        """Return a piece of markup that is drawn from each state."""
+        part = self._kit.html("", *classes)
+        self._texts.append((part, drawn))
+        return part
 
     def _fold_away(self) -> None:
         opened = self._fold.value
@@ -237,66 +232,51 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         before, self._drawn = self._drawn, state
         with rendering():
             self._render_form(state, before)
-            self._render_status(state)
+            for part, drawn in self._texts:
+                assign(part, value=drawn(state))
+            self._render_buttons(state)
             self._gallery.render(state, before)
             self._past.render(state, before)
             assign(self._tabs, value=state.tab)
             self._render_layer(state, before)
-        show(self._create, when=state.tab is Tab.CREATE)
-        show(self._past.box, when=state.tab is Tab.HISTORY)
+        for page, is_seen in self._visible:
+            show(page, when=is_seen(state))
         if state.latest is not self.value:
             self.value = state.latest
         self._kept.render(state, before)
 
     def _render_form(self, state: State, before: State | None) -> None:
-        form = state.form
+        form, strip = state.form, self.fields.strip
         held = before.form if before is not None else None
         if held is None or form.model != held.model:
             main, advanced = self.fields.build(form)
             assign(self._main, children=main)
             assign(self._advanced, children=advanced)
-            rules = f"{_STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
+            rules = f"{STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
             assign(self._sheet, value=f"<style>{rules}</style>")
             show(self.prompt, when=form.takes_prompt)
             show(self._fold, when=bool(advanced))
             self._fold_away()
             held = None
         self.fields.render(form, held)
-        assign(self.fields.strip.markup, value=words.strip(state))
-        show(self.fields.strip, when=form.max_pictures > 0)
+        assign(strip.markup, value=words.strip(state))
         if not form.takes_mask or form.mask is None:
-            assign(self.fields.strip.mask, value="")
+            assign(strip.mask, value="")
         ids = tuple(model.id for model in state.models)
         assign(self.model, options=ids, value=form.model.id)
-        successor = words.successor(state, form.model)
-        show(self._switch, when=bool(successor))
-        if successor:
-            assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
-        assign(self._about, value=words.about_model(state))
-        assign(self._note, value=escape(state.note))
 
-    def _render_status(self, state: State) -> None:
-        headline, trouble = state.headline, state.trouble
+    def _render_buttons(self, state: State) -> None:
+        headline, successor = state.headline, words.successor(state, state.form.model)
         ending = headline.ending if headline is not None else None
-        assign(self._chip, value=words.chip(state))
-        assign(self._price, value=words.price(state))
         assign(self.generate_button, disabled=not state.can_generate)
         assign(self.cancel_button, disabled=state.cancellable is None)
-        assign(self.status, value=escape(state.status))
-        mark(self.status, "busy", when=bool(state.running))
-        mark(self.status, "done", when=isinstance(ending, Pictures) and trouble is None)
-        mark(self.status, "failed", when=isinstance(ending, Trouble))
-        assign(self._bar, value=words.progress_bar(headline))
-        show(self._trouble, when=trouble is not None)
-        if trouble is not None:
-            assign(self._trouble_text, value=words.trouble(trouble))
-            again = "Retry" if trouble.again is not None else ""
-            again = f"Use {trouble.switch_to}" if trouble.switch_to else again
-            assign(self._retry, description=again)
-            show(self._retry, when=bool(again))
-        assign(self._pending_text, value=words.pending(state))
+        assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
+        assign(self._retry, description=words.again(state))
         assign(self._fetch, disabled=state.resuming)
-        show(self._pending, when=state.pending > 0)
+        mark(self.status, "busy", when=bool(state.running))
+        done = isinstance(ending, Pictures) and state.trouble is None
+        mark(self.status, "done", when=done)
+        mark(self.status, "failed", when=isinstance(ending, Trouble))
 
     def _render_layer(self, state: State, before: State | None) -> None:
         layer = self._layer
@@ -320,6 +300,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.resend()
 
     # ----------------------------------------------------------------------------------- clicks
+
+    def _change(self) -> None:
+        self._controller.choose_model(self._switch.tooltip)
 
     def _give(self, name: str, value: object) -> None:
         if name == "roll":

@@ -142,20 +142,15 @@ def card(
     key: dict[str, Any] = {"id_": generation.id, "index": index}
     is_marked = state.marked == (generation.id, index)
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
-    compare = {"aria_label": "Compare", "aria_pressed": str(is_marked).lower(), **icon}
+    pressed = {"aria_label": "Compare", "aria_pressed": str(is_marked).lower(), **icon}
+    compare = "Choose another picture" if is_marked else "Compare"
     acts = (
         act("Edit", "edit", icon="pencil", title="Make this picture the input", **key),
         act("Same again", "again", icon="repeat", title=again_words(generation.seed), **key),
         act("Vary", "vary", icon="th-large", title="Four variations with other seeds", **key),
         act("Save", "save", icon="download", title="Save this picture", **key),
         act("", "use", icon="sliders", title="Use settings", aria_label="Use settings", **icon),
-        act(
-            "",
-            "compare",
-            icon="columns",
-            title="Choose another picture" if is_marked else "Compare",
-            **compare,
-        ),
+        act("", "compare", icon="columns", title=compare, **pressed),
         _code(job.request, generation, f"{token}-{job.number}-{index}-code"),
     )
     image, seed = generation[index], generation[index].provenance.seed

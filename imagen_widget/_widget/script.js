@@ -251,13 +251,13 @@ function largeView(root, model, signal) {
 	const split = h("input.split", { type: "range", value: 50, "aria-label": "From A to B", input: () => draw() });
 	const send = (name, { id, index } = shown[0]) => act(model, name, { id, index });
 	const copy = (text, work, what) => button(text, (e) => copied(e.currentTarget, work), {}, what);
-	const back = button("‹", () => turn(-1), named("Previous"), "button.turn");
-	const next = button("›", () => turn(1), named("Next"), "button.turn.next");
+	const back = button("", () => turn(-1), named("Previous"), "button.turn");
+	const next = button("", () => turn(1), named("Next"), "button.turn.next");
 	const bar = h("div.view-bar", {}, words,
 		button("Save", () => send("save"), {}, "button.single"),
 		copy("Copy", () => copyPicture(shown[0].image), "button.single"),
 		copy("Copy seed", async () => navigator.clipboard.writeText(shown[0].seed), "button.single.seed-copy"),
-		button("−", () => scale(0.8), named("Smaller")), percent, button("+", () => scale(1.25), named("Larger")),
+		button("Smaller", () => scale(0.8)), percent, button("Larger", () => scale(1.25)),
 		button("Fit", () => fit()), button("Close", () => dialog.close()),
 	);
 	const dialog = h("dialog.view", { tabindex: -1, close: clear }, back, stage, split, next, bar);

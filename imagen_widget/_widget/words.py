@@ -12,7 +12,7 @@ from imagen_widget._html import data_uri, escape, tag
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
-from imagen_widget._widget.state import JobState, State, Trouble
+from imagen_widget._widget.state import State
 from imagen_widget.errors import ImagenError
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
@@ -90,10 +90,21 @@ def price(state: State) -> str:
     return words + (tag("span", escape(stop), class_="imagen-stop") if stop else "")
 
 
-def trouble(shown: Trouble) -> str:
+def trouble(state: State) -> str:
+    shown = state.trouble
+    if shown is None:
+        return ""
     happened = tag("strong", escape(shown.happened))
     remedy = tag("div", escape(shown.remedy)) if shown.remedy else ""
     return tag("div", happened, remedy, class_="imagen-trouble-text", role="alert")
+
+
+def again(state: State) -> str:
+    """Return the words of the button in the error box; empty if there is none."""
+    shown = state.trouble
+    if shown is not None and shown.switch_to:
+        return f"Use {shown.switch_to}"
+    return "Retry" if shown is not None and shown.again is not None else ""
 
 
 def pending(state: State) -> str:
@@ -104,8 +115,9 @@ def pending(state: State) -> str:
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
 
 
-def progress_bar(job: JobState | None) -> str:
+def progress_bar(state: State) -> str:
     """Return the bar of a running job; it fills by the model's typical time, in the browser."""
+    job = state.headline
     if job is None or not job.active:
         return ""
     kind = "running" if job.phase == "running" else "waiting"

@@ -18,7 +18,11 @@ FOLDER = Path(__file__).parents[2] / "build" / "axe"
 FETCH_SECONDS = 120.0
 
 # JupyterLab's body is no pixel high, so axe would take all text for hidden and skip its colours.
-SHOW_BODY = "html, body { height: 100% !important; overflow: visible !important; }"
+# A dialog is in the top layer, where nothing cuts it off; axe does not know that.
+SHOW_BODY = """
+html, body { height: 100% !important; overflow: visible !important; }
+:has(dialog[open]) { overflow: visible !important; }
+"""
 RUN = """async (selector) => {
     const found = await axe.run(selector, { resultTypes: ["violations", "incomplete"] });
     const told = (rules) => rules.map((r) => [r.id, r.impact, r.nodes.map((n) => n.html)]);
