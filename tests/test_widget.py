@@ -940,6 +940,11 @@ def test_an_input_from_history_leads_to_its_entry_alone(past: Bench) -> None:
     assert "<b>1</b> of 14 generations" in past.text("imagen-summary")
     past.does("unfilter", arg="only")
     assert len(shown(past)) == 12
+    past.does("find", arg="gone")
+    assert "None of 14 generations is like that." in past.text("imagen-summary")
+    (search,) = past.of_kind("imagen-f-search")
+    search.value = "number 7"
+    assert len(shown(past)) == 1
 
 
 def test_a_saved_picture_gives_its_settings_back(bench: Bench, home: Path) -> None:

@@ -30,7 +30,6 @@ from imagen_widget._widget.controls import (
     ratio_icons,
     rendering,
     show,
-    take,
 )
 from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, Gallery, differences
@@ -314,9 +313,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Take what the script layer says; nonsense changes nothing."""
         match message:
             case {"kind": "generate", "values": {**seen}}:
-                for key, (control, trait) in self.fields.bindings().items():
-                    if key in seen:
-                        take(control, trait, seen[key])
+                self.fields.take(seen)
                 self._controller.generate()
             case {"kind": "file", "purpose": str(purpose), "key": str(key), "parts": int(parts)}:
                 name = str(message.get("name", ""))[:100]

@@ -572,15 +572,17 @@ class Controller:
         self._pump.show_again()
 
     def _look(self, look: Look, *, after: object = None) -> None:
-        history = self.studio.history
+        history, until = self.studio.history, time.monotonic() + THUMBNAIL_SECONDS
+        entries: list[Entry] = []
         facts: dict[str, Any] = {"cursor": None, "more": False}
         if after is None:
             facts["total"] = len(history)
             facts["models"] = tuple(sorted(history.spend_by("model", date(2000, 1, 1))))
         if look.only:
-            generation = history.get(look.only)
-            entries = [Entry(generation, "", history.rating(generation))]
-            facts["matched"] = 1
+            with suppress(InvalidRequest):
+                generation = history.get(look.only)
+                entries.append(Entry(generation, "", history.rating(generation)))
+            facts["matched"] = len(entries)
         else:
             wanted = _filter(look)
             before = after if isinstance(after, Record) else None
@@ -595,7 +597,6 @@ class Controller:
             facts["more"] = len(records) > PAGE_ENTRIES
             if after is None:
                 facts["matched"] = history.count(wanted)
-        until = time.monotonic() + THUMBNAIL_SECONDS
         for place, entry in enumerate(entries):
             if time.monotonic() < until:  # the rest comes when it is ready
                 entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))

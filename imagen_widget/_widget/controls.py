@@ -282,9 +282,9 @@ class Controls(Mapping[str, w.DOMWidget]):
 
         A model that has none gets a hidden one: what is set there is translated or refused.
         """
-        role: Any = {"num_images": "count", "seed": "seed"}.get(name)
-        field = self._form.model.role(role)
-        found = self._named.get(field.name if role and field is not None else name)
+        role = {"num_images": "count", "seed": "seed"}.get(name, name)
+        names = (f.name for f in self._form.model.fields if f.role == role)
+        found = self._named.get(next(names, name))
         if found is None:
             hidden = Field(name, "text", name.replace("_", " "))
             found = self._named[name] = self._make(hidden)
@@ -295,6 +295,13 @@ class Controls(Mapping[str, w.DOMWidget]):
     def close(self) -> None:
         for placed in self._placed.values():
             self._kit.free(placed.place)
+
+    def take(self, seen: Mapping[Any, object]) -> None:
+        """Set the controls to what the browser shows, unless they cannot hold that."""
+        for key, (control, trait) in self.bindings().items():
+            if key in seen:
+                with suppress(traitlets.TraitError, InvalidRequest):
+                    control.set_trait(trait, seen[key])
 
     def bindings(self) -> dict[str, tuple[w.Widget, str]]:
         """Return the stock controls by id, each with the trait that the browser sets."""
@@ -331,15 +338,14 @@ class Controls(Mapping[str, w.DOMWidget]):
 
     def render(self, form: Form, before: Form | None) -> None:
         """Show the values of a form, as far as they changed."""
-        self._form = form
         assign(self.prompt, value=form.prompt)
         self.strip.set_trait("value", form.pictures)
         same = before is not None and (before.given, before.problems) == (form.given, form.problems)
         for name, (field, control, _, said) in self._placed.items():
             problem = form.problems.get(name)
             given = name in form.given
-            if problem is not None:
-                show_text(control, problem.text)
+            if problem is not None and isinstance(control, Line | Lines):
+                assign(control, value=problem.text)
             elif not same:
                 show_value(control, field, form.given.get(name, field.default), given=given)
             mark(control, "given", when=given or problem is not None)
@@ -407,25 +413,13 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
 
 def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -> None:
     if isinstance(control, Line | Lines):
-        show_text(control, _as_text(field, value) if given else "")
+        assign(control, value=_as_text(field, value) if given else "")
     elif isinstance(control, Segments | Choice):
         known = [option[-1] if isinstance(option, tuple) else option for option in control.options]
         value = value if value in known else None
         assign(control, value=LEFT if value is None and LEFT in known else value)
     else:
         assign(control, value=value)
-
-
-def show_text(control: w.DOMWidget, text: str) -> None:
-    """Let a control show a text, which may not be a value."""
-    if isinstance(control, Line | Lines):
-        assign(control, value=text)
-
-
-def take(control: w.Widget, trait: str, value: object) -> None:
-    """Set a control to what the browser shows, unless it cannot hold that."""
-    with suppress(traitlets.TraitError, InvalidRequest):
-        control.set_trait(trait, value)
 
 
 def ratio_icons(form: Form) -> str:

@@ -176,7 +176,9 @@ class Form:
             elif name == "aspect_ratio" or role == "size":
                 shaped = form._with_shape(value)
                 if shaped is None:
-                    words = _shape_words(value)
+                    words = value
+                    if isinstance(value, Mapping):
+                        words = f"{value.get('width')} x {value.get('height')}"
                     note = f"{model.title} does not take {words}: the shape is left to the model."
                 form = shaped or form
         return form, note
@@ -274,12 +276,6 @@ def request_shape(request: ImageRequest) -> tuple[float, float]:
 
 def _all(model: Model) -> tuple[Field, ...]:
     return model.fields or GENERIC_FIELDS
-
-
-def _shape_words(value: object) -> str:
-    if isinstance(value, Mapping):
-        return f"{value.get('width')} x {value.get('height')}"
-    return str(value)
 
 
 def _parsed(known: Field, value: object) -> object:

@@ -111,7 +111,7 @@ class PastView:
 
 
 def _look(controller: Controller, name: str, value: object) -> None:
-    controller.look(**{name: value})
+    controller.look(**{name: value, "only": ""})
 
 
 def entry_card(entry: Entry, ticked: bool) -> str:
