@@ -416,7 +416,7 @@ class Controller:
     def _progressed(self, number: int, progress: Progress) -> None:
         if (running := self._running.get(number)) is not None:
             status = running[0].status
-            self._pump.change_soon(lambda s: s.progressed(number, progress, status))
+            self._pump.change(lambda s: s.progressed(number, progress, status), soon=True)
 
     def _collect(self, number: int, job: Job) -> None:
         """Bring a finished job's outcome into the state; decodes pictures, so not on the loop."""
@@ -605,7 +605,7 @@ class Controller:
         for entry in entries:
             if not entry.thumbnail:
                 drawn = partial(_with_thumbnail, entry.id, history.thumbnail(entry.generation))
-                self._pump.change_soon(drawn)
+                self._pump.change(drawn, soon=True)
 
     def _add_newest(self, generation: Generation) -> None:
         """Put what was just made on the page, if History was opened before."""

@@ -85,7 +85,7 @@ class PastView:
         words = "Loading …" if past.loading else "Show more"
         assign(self._older, description=words, disabled=past.loading)
         show(self._older, when=past.more)
-        self._render_entries(past, None if before is None else before.past)
+        self._render_entries(past, Past() if before is None else before.past)
         chosen = [entry for entry in past.entries if entry.id in past.selected]
         assign(self._bar_text, value=bar(past, chosen))
         assign(self._zip, description=f"Save {len(chosen)} as zip")
@@ -94,10 +94,8 @@ class PastView:
         show(self._undo, when=bool(past.deleted))
         show(self._bar, when=bool(chosen or past.deleted or past.said))
 
-    def _render_entries(self, past: Past, before: Past | None) -> None:
-        drawn = (
-            {} if before is None else {e.id: (e, e.id in before.selected) for e in before.entries}
-        )
+    def _render_entries(self, past: Past, before: Past) -> None:
+        drawn = {e.id: (e, e.id in before.selected) for e in before.entries}
         for entry in past.entries:
             ticked = entry.id in past.selected
             if entry.id not in self._cards:
@@ -166,11 +164,8 @@ def summary(past: Past) -> str:
     ]
     found = plural(past.total, "generation")
     if chips:
-        found = (
-            f"<b>{past.matched}</b> of {found}"
-            if past.entries
-            else f"None of {found} is like that."
-        )
+        narrowed = f"<b>{past.matched}</b> of {found}"
+        found = narrowed if past.entries else f"None of {found} is like that."
         chips.append(act("Clear filters", "unfilter", arg="all"))
     elif not past.entries:
         found = "Nothing here yet: make a picture first."

@@ -64,23 +64,24 @@ class Pump:
         """Show each new state by `render`, and the final state of a job once more by `resend`."""
         self._render, self._resend = render, resend
 
-    def change(self, change: Change) -> tuple[State, State]:
-        """Change the state and show it now; return the states before and after."""
-        changed = self._change(change)
-        self._show()
-        return changed
+    def change(self, change: Change, *, soon: bool = False) -> tuple[State, State]:
+        """Change the state and show it; return the states before and after.
 
-    def change_soon(self, change: Change) -> None:
-        """Change the state; it may be shown together with the next changes."""
-        self._change(change)
+        Now, or soon: then together with the next changes, if one was shown a moment ago.
+        """
         with self._lock:
+            before = self.state
+            if not self.closed:
+                self.state = change(before)
+            changed = before, self.state
             wait = self._rendered_at + RENDER_SECONDS - self._timer.now()
-            if wait > 0:
+            if soon and wait > 0:
                 if not self._flush_due:
                     self._flush_due = True
                     self._timer.later(wait, self._flush)
-                return
+                return changed
         self._show()
+        return changed
 
     def show_again(self) -> None:
         """Let the state that is shown now be sent once more in a while."""
@@ -90,13 +91,6 @@ class Pump:
         with self._lock:
             self.closed = True
             self._render = self._resend = None
-
-    def _change(self, change: Change) -> tuple[State, State]:
-        with self._lock:
-            before = self.state
-            if not self.closed:
-                self.state = change(before)
-            return before, self.state
 
     def _flush(self) -> None:
         with self._lock:

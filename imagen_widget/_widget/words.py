@@ -8,7 +8,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
-from imagen_widget._html import data_uri, escape, tag
+from imagen_widget._html import escape, image, tag
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
@@ -41,10 +41,8 @@ def excerpt(text: str) -> str:
 
 def picture(shown: Preview, alt: str) -> str:
     short = alt if len(alt) <= MAX_ALT_LETTERS else f"{alt[: MAX_ALT_LETTERS - 1]}…"
-    source = data_uri(shown.data, shown.media_type)
-    return (
-        f'<img src="{source}" alt="{escape(short)}" width="{shown.width}" height="{shown.height}">'
-    )
+    size = {"width": shown.width, "height": shown.height}
+    return image(shown.data, shown.media_type, alt=short, **size)
 
 
 def plural(count: int, word: str) -> str:
