@@ -152,7 +152,8 @@ class TerminalSurface(Surface):
     def final(self, value: object) -> None:
         """Erase the line and print the value; its pictures too where the terminal draws them."""
         _rewrite(sys.stdout, "")
-        if isinstance(value, Generation) and "image/png" in _active_types(self._shell):
+        draws = "image/png" in self._shell.display_formatter.active_types
+        if isinstance(value, Generation) and draws:
             for image in value:
                 png = _picture.encode(image.preview.data, "image/png")
                 self._shell.display_pub.publish({"image/png": png}, {})
@@ -287,7 +288,7 @@ def running_shell() -> Any:
 
 def is_rich(shell: Any) -> bool:
     """Return True if the shell's outputs are shown by a front end that knows HTML."""
-    return "text/html" in _active_types(shell)
+    return "text/html" in shell.display_formatter.active_types
 
 
 def _format(shell: Any, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -296,22 +297,16 @@ def _format(shell: Any, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
     return data, metadata
 
 
-def _active_types(shell: Any) -> list[str]:
-    return list(shell.display_formatter.active_types)
-
-
 def _capturing_output(shell: Any) -> Any:
     """Return the `ipywidgets.Output` that captures what the cell now shows; None if none does."""
     module = sys.modules.get("ipywidgets.widgets.widget_output")
     kernel = getattr(shell, "kernel", None)
     if module is None or kernel is None:
         return None
-    header = (kernel.get_parent("shell") or {}).get("header", {})
-    widgets = sys.modules["ipywidgets.widgets.widget"]._instances.values()  # the public one copies
-    asked = header.get("msg_id")
-    return next(
-        (w for w in widgets if isinstance(w, module.Output) and asked and w.msg_id == asked), None
-    )
+    asked = (kernel.get_parent("shell") or {}).get("header", {}).get("msg_id")
+    widgets = list(sys.modules["ipywidgets.widgets.widget"]._instances.values())
+    outputs = (w for w in widgets if isinstance(w, module.Output))
+    return next((output for output in outputs if asked and output.msg_id == asked), None)
 
 
 def _rewrite(stream: TextIO, text: str) -> None:

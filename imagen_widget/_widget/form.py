@@ -37,8 +37,6 @@ _MISSING = {
     "Extra data": "nothing may follow here",
     "Unterminated string starting at": "a closing quote is missing",
     "Invalid control character at": "a text ends with its line",
-    "Illegal trailing comma before end of object": "one comma too many",
-    "Illegal trailing comma before end of array": "one comma too many",
 }
 
 
