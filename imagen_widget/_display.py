@@ -27,6 +27,7 @@ log = logging.getLogger("imagen_widget")
 
 MIN_UPDATE_SECONDS = 0.1
 RESEND_SECONDS = 1.0
+CAPTURE_SECONDS = 0.5
 _ERASE_LINE = "\r\x1b[2K"
 _STATUS_STYLE = (
     "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;opacity:.85;"
@@ -113,16 +114,19 @@ _placing = threading.RLock()  # two jobs may be shown in one Output
 class OutputSurface(Surface):
     """A place in an `ipywidgets.Output`, which knows no display ids: its trait is set instead.
 
-    The front end writes into the trait too, what it captured meanwhile, so that the place is
-    looked for each time.
+    The front end writes into the trait too, what it captured, so that the place is looked for each
+    time. It tells the kernel between cells only: a status waits a moment for the end of the block,
+    and replaces what was printed there if the block goes on, since then a cell waits for the job.
     """
 
     def __init__(self, shell: Any, output: Any) -> None:
         self._shell, self._output = shell, output
         self._mark = {"imagen_widget": uuid.uuid4().hex}
+        self._captures_until = time.monotonic() + CAPTURE_SECONDS
 
     def status(self, value: object) -> None:
-        self.final(value)
+        if not self._output.msg_id or time.monotonic() > self._captures_until:
+            self.final(value)
 
     def final(self, value: object) -> None:
         data, metadata = _format(self._shell, value)

@@ -266,6 +266,9 @@ def test_what_an_output_widget_captured_meanwhile_stays(notebook: Any) -> None:
     notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "now"}})
     out = ipywidgets.Output(msg_id="now")
     surface = surface_of(notebook)
+    surface.status("Preparing")
+    assert out.outputs == ()  # the block goes on: the kernel does not know what it printed
+    out.msg_id = ""
     surface.status("Drawing")
     # The front end tells what it captured: one text came before the status, one after it.
     out.outputs = (printed("before"), *out.outputs, printed("after"))

@@ -33,6 +33,18 @@ HIDE = """() => {
         }
     };
 }"""
+IN_OUTPUT = """
+%load_ext imagen_widget
+import ipywidgets
+out = ipywidgets.Output()
+out
+"""
+INTO_OUTPUT = """
+with out:
+    print("printed before")
+    %imagen --no-wait a fox among words [demo:slow=3]
+    print("printed after")
+"""
 MOVING = """(root) => root.getAnimations({ subtree: true })
     .filter((one) => one.playState === "running").length"""
 
@@ -182,6 +194,21 @@ def test_the_status_goes_on_while_another_cell_sleeps(page: Page, lab: JupyterSe
     expect(page.get_by_text("awake", exact=True)).to_have_count(0)
     widget.button("Cancel").click()
     expect(widget.status).to_have_text("Cancelled, not billed.", timeout=15_000)
+
+
+def test_what_is_printed_into_an_output_while_a_job_goes_on_stays(
+    page: Page, lab: JupyterServer
+) -> None:
+    lab.write_notebook("output.ipynb", [IN_OUTPUT, INTO_OUTPUT])
+    open_notebook(page, lab, "output.ipynb")
+    run_all(page)
+    out = page.locator(".jp-Cell-outputArea").first
+
+    expect(out.get_by_role("img", name="a fox among words")).to_be_visible()
+
+    expect(out).to_contain_text("printed before")
+    expect(out).to_contain_text("printed after")
+    expect(out.get_by_role("img")).to_have_count(1)
 
 
 def test_a_job_of_more_than_twenty_seconds_that_ends_in_a_hidden_tab_is_told(
