@@ -613,7 +613,7 @@ def test_the_strip_takes_what_generate_takes(
         bench.widget.fields["image_urls"].value = b"no picture"
 
 
-def test_a_file_that_is_no_picture_is_said_and_nothing_is_sent(
+def test_a_file_that_is_not_a_picture_is_said_and_nothing_is_sent(
     open_bench: Callable[..., Bench],
 ) -> None:
     bench = open_bench(model=EDIT)

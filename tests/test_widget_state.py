@@ -234,7 +234,7 @@ def test_all_that_was_made_is_remembered_though_few_rows_are_in_sight() -> None:
     assert state.generation("g1") is not None
 
 
-def test_a_picture_from_history_is_shown_once_and_is_no_new_value() -> None:
+def test_a_picture_from_history_is_shown_once_and_is_not_a_new_value() -> None:
     state = replace(fresh(), tab=Tab.HISTORY).arrived(pictures(earlier=True))
 
     again = state.arrived(pictures(earlier=True))
