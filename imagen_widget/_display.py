@@ -5,6 +5,7 @@ from the loop thread only updates it, at most ten times a second. The server dro
 flood it, the last one included, so the final state is sent once more.
 """
 
+import asyncio
 import contextlib
 import logging
 import shutil
@@ -17,7 +18,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-import anyio
 from anyio import to_thread
 
 from imagen_widget import _html, _loop, _picture
@@ -27,6 +27,7 @@ log = logging.getLogger("imagen_widget")
 
 MIN_UPDATE_SECONDS = 0.1
 RESEND_SECONDS = 1.0
+CAPTURE_SECONDS = 0.5
 _ERASE_LINE = "\r\x1b[2K"
 _STATUS_STYLE = (
     "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;opacity:.85;"
@@ -35,17 +36,12 @@ _STATUS_STYLE = (
 
 
 class Watched(Protocol):
-    """What a view needs of a job or a series."""
+    """What a view needs of a job or a series; listeners are called on the loop thread."""
 
     @property
-    def status(self) -> str:
-        """One line of text about it as it is now."""
-
-    def listen(self, listener: Callable[[Any], None], /) -> object:
-        """Have a function called on the loop thread at each change."""
-
-    def __await__(self) -> Generator[object, None, Any]:
-        """Wait for the result."""
+    def status(self) -> str: ...
+    def listen(self, listener: Callable[[Any], None], /) -> object: ...
+    def __await__(self) -> Generator[object, None, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +54,12 @@ class StatusLine:
         return self.text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        line = _html.tag("div", _html.escape(self.text), style=_STATUS_STYLE)
+        look = {"style": _STATUS_STYLE, "class_": "mathjax_ignore tex2jax_ignore"}
+        line = _html.tag("div", _html.escape(self.text), **look)
         return {"text/plain": self.text, "text/html": line}
 
 
-class Surface(Protocol):
+class Surface:
     """Where something is shown: a notebook's output, a terminal's line, or nowhere.
 
     Attributes:
@@ -70,8 +67,8 @@ class Surface(Protocol):
         shows_values: Whether values are shown here, not by the displayhook after the call.
     """
 
-    outlives_call: bool
-    shows_values: bool
+    outlives_call = True
+    shows_values = True
 
     def status(self, value: object) -> None:
         """Show a line, or another value, in place of the one before."""
@@ -80,11 +77,12 @@ class Surface(Protocol):
         """Show what replaces the status for good."""
 
 
-class NotebookSurface:
-    """One output of a cell, known by its display id."""
+class SilentSurface(Surface):
+    """Shows nothing."""
 
-    outlives_call = True
-    shows_values = True
+
+class NotebookSurface(Surface):
+    """One output of a cell, known by its display id."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -92,8 +90,7 @@ class NotebookSurface:
         self._shown = False
 
     def status(self, value: object) -> None:
-        """Show a line, or another value, in place of the one before."""
-        self._publish(*_format(self._shell, _as_line(value)))
+        self._publish(*_format(self._shell, value))
 
     def final(self, value: object) -> None:
         """Show the value, and once more a little later, should the server have dropped it."""
@@ -114,35 +111,37 @@ class NotebookSurface:
 _placing = threading.RLock()  # two jobs may be shown in one Output
 
 
-class OutputSurface:
-    """A place in an `ipywidgets.Output`, which knows no display ids: its trait is set instead."""
+class OutputSurface(Surface):
+    """A place in an `ipywidgets.Output`, which knows no display ids: its trait is set instead.
 
-    outlives_call = True
-    shows_values = True
+    The front end writes into the trait too, what it captured, so that the place is looked for each
+    time. It tells the kernel between cells only: a status waits a moment for the end of the block,
+    and replaces what was printed there if the block goes on, since then a cell waits for the job.
+    """
 
     def __init__(self, shell: Any, output: Any) -> None:
         self._shell, self._output = shell, output
-        self._place: int | None = None
+        self._mark = {"imagen_widget": uuid.uuid4().hex}
+        self._captures_until = time.monotonic() + CAPTURE_SECONDS
 
     def status(self, value: object) -> None:
-        """Show a line, or another value, in place of the one before."""
-        self.final(_as_line(value))
+        if not self._output.msg_id or time.monotonic() > self._captures_until:
+            self.final(value)
 
     def final(self, value: object) -> None:
-        """Show what replaces the status for good."""
         data, metadata = _format(self._shell, value)
-        shown = {"output_type": "display_data", "data": data, "metadata": metadata}
+        shown = {"output_type": "display_data", "data": data, "metadata": metadata | self._mark}
         with _placing:
-            outputs = list(self._output.outputs)
-            if self._place is None or self._place >= len(outputs):
-                self._place = len(outputs)
-                outputs.append(shown)
+            outputs = self._output.outputs
+            there = [self._mark.items() <= each.get("metadata", {}).items() for each in outputs]
+            if True in there:
+                outputs = [shown if ours else o for ours, o in zip(there, outputs, strict=True)]
             else:
-                outputs[self._place] = shown
+                outputs = [*outputs, shown]
             self._output.outputs = tuple(outputs)
 
 
-class TerminalSurface:
+class TerminalSurface(Surface):
     """The last line of a terminal: rewritten while the job runs, then erased for the result."""
 
     outlives_call = False
@@ -152,13 +151,13 @@ class TerminalSurface:
         self.shows_values = shows_values
 
     def status(self, value: object) -> None:
-        """Rewrite the line if there is a terminal that can do so."""
         _rewrite(sys.stdout, str(value))
 
     def final(self, value: object) -> None:
         """Erase the line and print the value; its pictures too where the terminal draws them."""
         _rewrite(sys.stdout, "")
-        if isinstance(value, Generation) and "image/png" in _active_types(self._shell):
+        draws = "image/png" in self._shell.display_formatter.active_types
+        if isinstance(value, Generation) and draws:
             for image in value:
                 png = _picture.encode(image.preview.data, "image/png")
                 self._shell.display_pub.publish({"image/png": png}, {})
@@ -167,43 +166,23 @@ class TerminalSurface:
             self._shell.display_pub.publish({"text/plain": data["text/plain"]}, metadata)
 
 
-class StderrSurface:
+class StderrSurface(Surface):
     """The last line of stderr in a script on a terminal; nothing remains of it."""
 
     outlives_call = False
     shows_values = False
 
     def status(self, value: object) -> None:
-        """Rewrite the line."""
         _rewrite(sys.stderr, str(value))
 
-    def final(self, _value: object) -> None:
-        """Erase the line."""
+    def final(self, value: object) -> None:
         _rewrite(sys.stderr, "")
-
-
-class SilentSurface:
-    """Shows nothing."""
-
-    outlives_call = True
-    shows_values = True
-
-    def status(self, _value: object) -> None:
-        """Show nothing."""
-
-    def final(self, _value: object) -> None:
-        """Show nothing."""
 
 
 class JobView:
     """Shows one job: its status while it goes on, then what it came to.
 
-    Args:
-        job: What is shown.
-        surface: Where.
-        interval: Seconds between two updates at the least.
-        render: Makes the value to show from the job; its status line by default.
-        clock: Seconds that only go forward.
+    `interval` is in seconds; `render` makes what is shown meanwhile, by default the status line.
     """
 
     def __init__(
@@ -216,8 +195,7 @@ class JobView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job, self._surface, self._clock = job, surface, clock
-        self._interval = interval
-        self._render = render or (lambda: job.status)
+        self._interval, self._render = interval, render
         self._lock = threading.Lock()
         self._next_update = 0.0
         self._ended = False
@@ -256,7 +234,8 @@ class JobView:
                 return
             self._next_update = now + self._interval
             with _harmless():
-                self._surface.status(self._render())
+                render = self._render
+                self._surface.status(self._job.status if render is None else render())
 
 
 @contextlib.contextmanager
@@ -271,9 +250,7 @@ def _harmless() -> Iterator[None]:
 def surface_of(shell: Any, *, hooked: bool = False) -> Surface:
     """Return a new place to show something in this shell; call it in the cell's own call.
 
-    Args:
-        shell: The shell whose cell is running.
-        hooked: Whether the displayhook is going to print the value, as terminals have it.
+    `hooked`: the displayhook is going to print the value, as terminals have it.
     """
     if not is_rich(shell):
         return TerminalSurface(shell, shows_values=not hooked)
@@ -315,20 +292,13 @@ def running_shell() -> Any:
 
 def is_rich(shell: Any) -> bool:
     """Return True if the shell's outputs are shown by a front end that knows HTML."""
-    return "text/html" in _active_types(shell)
-
-
-def _as_line(value: object) -> object:
-    return StatusLine(value) if isinstance(value, str) else value
+    return "text/html" in shell.display_formatter.active_types
 
 
 def _format(shell: Any, value: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    data, metadata = shell.display_formatter.format(value)
+    shown = StatusLine(value) if isinstance(value, str) else value
+    data, metadata = shell.display_formatter.format(shown)
     return data, metadata
-
-
-def _active_types(shell: Any) -> list[str]:
-    return list(shell.display_formatter.active_types)
 
 
 def _capturing_output(shell: Any) -> Any:
@@ -337,12 +307,10 @@ def _capturing_output(shell: Any) -> Any:
     kernel = getattr(shell, "kernel", None)
     if module is None or kernel is None:
         return None
-    header = (kernel.get_parent("shell") or {}).get("header", {})
-    widgets = sys.modules["ipywidgets.widgets.widget"]._instances.values()  # the public one copies
-    asked = header.get("msg_id")
-    return next(
-        (w for w in widgets if isinstance(w, module.Output) and asked and w.msg_id == asked), None
-    )
+    asked = (kernel.get_parent("shell") or {}).get("header", {}).get("msg_id")
+    widgets = list(sys.modules["ipywidgets.widgets.widget"]._instances.values())
+    outputs = (w for w in widgets if isinstance(w, module.Output))
+    return next((output for output in outputs if asked and output.msg_id == asked), None)
 
 
 def _rewrite(stream: TextIO, text: str) -> None:
@@ -356,8 +324,4 @@ def _rewrite(stream: TextIO, text: str) -> None:
 
 
 def _later(seconds: float, function: Callable[[], None]) -> None:
-    async def wait_and_call() -> None:
-        await anyio.sleep(seconds)
-        function()
-
-    _loop.spawn(wait_and_call)
+    _loop.call_soon(lambda: asyncio.get_running_loop().call_later(seconds, function))

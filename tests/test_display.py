@@ -73,11 +73,8 @@ class Screen(io.TextIOWrapper):
         return str(data.decode(self.encoding))
 
 
-class Notes:
+class Notes(SilentSurface):
     """A surface that notes what it is told, and tells a thread when the end has come."""
-
-    outlives_call = True
-    shows_values = True
 
     def __init__(self) -> None:
         self.told: list[object] = []
@@ -258,6 +255,36 @@ def test_inside_an_output_widget_its_trait_is_set(
     assert len(out.outputs) == 2
     assert other.outputs == ()
     assert texts(notebook) == []
+
+
+def test_what_an_output_widget_captured_meanwhile_stays(notebook: Any) -> None:
+    import ipywidgets
+
+    def printed(text: str) -> dict[str, str]:
+        return {"output_type": "stream", "name": "stdout", "text": text}
+
+    notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "now"}})
+    out = ipywidgets.Output(msg_id="now")
+    surface = surface_of(notebook)
+    surface.status("Preparing")
+    assert out.outputs == ()  # the block goes on: the kernel does not know what it printed
+    out.msg_id = ""
+    surface.status("Drawing")
+    # The front end tells what it captured: one text came before the status, one after it.
+    out.outputs = (printed("before"), *out.outputs, printed("after"))
+
+    surface.final(StatusLine("Done"))
+
+    before, done, after = out.outputs
+    assert (before["text"], after["text"]) == ("before", "after")
+    assert done["data"]["text/plain"] == "Done"
+
+
+def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:
+    for value in (StatusLine("$5 and $6"), imagen_widget.models()[0]):
+        html = value._repr_mimebundle_()["text/html"]
+        assert html.startswith("<div")
+        assert "mathjax_ignore tex2jax_ignore" in html.split(">")[0]
 
 
 # -------------------------------------------------------------------------------- in a terminal

@@ -485,6 +485,21 @@ def test_a_program_awaits_its_pictures(bench: Bench) -> None:
     assert bench.widget.seed.value == "3"
 
 
+@pytest.mark.parametrize("given", [{"aspect_ratio": "7:3"}, {"num_images": 99}, {"seed": "x"}])
+def test_a_program_gets_the_error_that_generate_raises(
+    bench: Bench, home: Path, given: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequest) as usual:
+        generate("a red fox", model=NANO, quiet=True, **given)
+
+    with pytest.raises(InvalidRequest) as refusal:
+        asyncio.run(bench.widget.generate(**given))
+
+    assert str(refusal.value) == str(usual.value)
+    assert refusal.value.field == next(iter(given))
+    assert bench.trouble == ""
+
+
 def test_a_program_gets_the_error_itself(bench: Bench) -> None:
     with pytest.raises(InvalidRequest, match="colour"):
         asyncio.run(bench.widget.generate(colour="red"))
@@ -598,7 +613,7 @@ def test_the_strip_takes_what_generate_takes(
         bench.widget.fields["image_urls"].value = b"no picture"
 
 
-def test_a_file_that_is_no_picture_is_said_and_nothing_is_sent(
+def test_a_file_that_is_not_a_picture_is_said_and_nothing_is_sent(
     open_bench: Callable[..., Bench],
 ) -> None:
     bench = open_bench(model=EDIT)
@@ -911,6 +926,25 @@ def test_where_an_edit_came_from_is_shown_and_a_click_goes_there(past: Bench) ->
     past.does("go", arg=newest.id)
 
     assert len(past.of_kind("imagen-job")) == 2
+
+
+def test_an_input_from_history_leads_to_its_entry_alone(past: Bench) -> None:
+    oldest = past.made[0]  # type: ignore[attr-defined]
+    past.does("edit", id=oldest.id, index=0)
+    assert oldest.id in past.text("imagen-strip-markup")
+
+    past.does("find", arg=oldest.id)
+
+    assert past.widget.children[2].children[2].value == "history"
+    assert ["fox number 0" in entry for entry in shown(past)] == [True]
+    assert "<b>1</b> of 14 generations" in past.text("imagen-summary")
+    past.does("unfilter", arg="only")
+    assert len(shown(past)) == 12
+    past.does("find", arg="gone")
+    assert "None of 14 generations is like that." in past.text("imagen-summary")
+    (search,) = past.of_kind("imagen-f-search")
+    search.value = "number 7"
+    assert len(shown(past)) == 1
 
 
 def test_a_saved_picture_gives_its_settings_back(bench: Bench, home: Path) -> None:

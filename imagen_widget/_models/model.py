@@ -391,7 +391,9 @@ class Model:
             tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
             for name, text in self._facts()
         )
-        page = tag("div", tag("strong", escape(head)), facts, _html_table(names, self._rows()))
+        table = _html_table(names, self._rows())
+        look = {"class_": "mathjax_ignore tex2jax_ignore"}
+        page = tag("div", tag("strong", escape(head)), facts, table, **look)
         return {
             "text/plain": "\n".join([*lines, _text_table(names, self._rows())]),
             "text/html": page,

@@ -242,7 +242,7 @@ class Pick:
         if self._kept is None:
             threading.Thread(target=self.fold, daemon=True).start()
         # By name: the widget is in a layer above, and all but the keys works without it.
-        live = importlib.import_module("imagen_widget._widget.picker").PickerView(self)
+        live = importlib.import_module("imagen_widget._widget.script").PickerView(self)
         surface_of(shell).status(_Shown({"text/plain": repr(self), **live.bundle()}))
         self._kept = surface_of(shell)
         self._show()

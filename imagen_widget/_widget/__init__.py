@@ -15,36 +15,35 @@ import traitlets
 from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
-from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._result import Generation
 from imagen_widget._settings import SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
 from imagen_widget._widget.controller import Controller, Export, filled
-from imagen_widget._widget.controls import Controls, ratio_icons, take
-from imagen_widget._widget.core import Timer
-from imagen_widget._widget.form import Form
-from imagen_widget._widget.gallery import HEADER, Gallery, differences
-from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
-from imagen_widget._widget.parts import (
+from imagen_widget._widget.controls import (
+    Controls,
     Kit,
-    Layer,
     assign,
     css,
     mark,
     on_change,
+    ratio_icons,
     rendering,
     show,
-    style_sheet,
 )
-from imagen_widget._widget.past import PastView
+from imagen_widget._widget.form import Form
+from imagen_widget._widget.gallery import HEADER, Gallery, differences
+from imagen_widget._widget.history import PastView
+from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
+from imagen_widget._widget.pump import Timer
+from imagen_widget._widget.script import STYLE, Layer
 from imagen_widget._widget.state import Pictures, State, Tab, Trouble
 from imagen_widget.errors import ImagenError
 
-__all__ = ["ImagenWidget", "Timer"]
+__all__ = ["ImagenWidget"]
 
 RESTARTED = "The kernel was restarted: run the cell again"
 _MAX_FILE_BYTES = 300_000_000
-_MASK_SIDE_PIXELS = 1024
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -90,9 +89,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._drawn: State | None = None
         self._files: dict[str, list[bytes]] = {}
         self._build()
-        self._controller.listen(self._render, self._resend)
-        self._render(self._controller.state)
-        self._controller.open()
+        self._controller.open(self._render, self._resend)
 
     def __getattr__(self, name: str) -> Any:
         """Return the control of one of the six common names, whatever the model calls it."""
@@ -121,8 +118,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.fields.close()
         self._gallery.close()
         self._kit.free(self)
-        for part in self._kit.shared:
-            part.close()
+        self._kit.close()
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets puts None there
 
     def load_settings(self, picture: str | Path | bytes) -> None:
@@ -139,7 +135,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self.fields = Controls(kit, self._give, lambda v: controller.set_pictures(_several(v)))
+        self._texts: list[tuple[w.HTML, Callable[[State], str]]] = []
+        self._visible: list[tuple[w.DOMWidget, Callable[[State], bool]]] = []
+        self.fields = Controls(kit, self._give, controller.set_pictures)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
             description="Model", continuous_update=False, _dom_classes=css("f", "f-model")
@@ -149,70 +147,77 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             "Generate", "generate", icon="magic", does=controller.generate
         )
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
-        self.status = kit.html("", "status")
         self._gallery = Gallery(kit, token=self._token)
-        self._past = PastView(kit, controller)
-        self._past.zip.on_click(lambda _: self._download(controller.export_zip()))
+        self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
         self._create = self._create_page()
         self._layer = Layer(token=self._token, tags=list(words.TAGS))
         self._layer.on_msg(self._on_message)
         self._sheet = kit.html("", "sheet")
-        restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
-        pages = (self._create, self._past.box)
-        self.children = (self._sheet, restarted, self._header(), *pages, self._layer)
-        self.add_class("imagen")
-
-    def _header(self) -> w.Box:
-        self._chip = self._kit.html("", "chip-box")
         self._tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
             _dom_classes=css("tabs"),
         )
-        on_change(self._tabs, self._controller.open_tab)
-        brand = self._kit.html(HEADER, "brand-box")
-        return self._kit.box(brand, self._chip, self._tabs, classes=("header",))
+        on_change(self._tabs, controller.open_tab)
+        brand, chip = kit.html(HEADER, "brand-box"), self._text(words.chip, "chip-box")
+        header = kit.box(brand, chip, self._tabs, classes=("header",))
+        restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
+        self._visible += [
+            (self._create, lambda state: state.tab is Tab.CREATE),
+            (self._past.box, lambda state: state.tab is Tab.HISTORY),
+        ]
+        pages = (self._create, self._past.box)
+        self.children = (self._sheet, restarted, header, *pages, self._layer)
+        self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
         kit, controller = self._kit, self._controller
-        self._pending_text = kit.html("", "stretch")
         self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
-        self._pending = w.Box([self._pending_text, self._fetch], _dom_classes=css("pending"))
-        self._trouble_text = kit.html("", "stretch")
-        self._retry = w.Button(icon="repeat", _dom_classes=css("quiet"))
-        self._retry.on_click(lambda _: controller.retry())
-        self._trouble = w.Box([self._trouble_text, self._retry], _dom_classes=css("trouble"))
-        self._switch = w.Button(icon="arrow-right", _dom_classes=css("quiet"))
-        self._switch.on_click(lambda _: controller.choose_model(self._switch.tooltip))
+        fetching = (self._text(words.pending, "stretch"), self._fetch)
+        pending = kit.box(*fetching, classes=("pending",), hides=True)
+        self._retry = kit.button("", "quiet", icon="repeat", does=controller.retry, hides=True)
+        failing = (self._text(words.trouble, "stretch"), self._retry)
+        trouble = kit.box(*failing, classes=("trouble",), hides=True)
+        self._switch = kit.button("", "quiet", icon="arrow-right", does=self._change, hides=True)
         self._fold = w.ToggleButton(
             description="Advanced", icon="chevron-right", _dom_classes=css("fold")
         )
         self._fold.observe(lambda _: self._fold_away(), "value")
         self._main = kit.box(classes=("row",))
-        self._advanced = w.Box(_dom_classes=css("row", "advanced"))
-        self._about = kit.html("", "about")
-        self._note = kit.html("", "note")
-        self._price = kit.html("", "price")
-        self._bar = kit.html("", "bar-box")
-        model_row = kit.box(self.model, self._switch, classes=("model-row",))
-        buttons = (self.generate_button, self.cancel_button, self._price)
+        self._advanced = kit.box(classes=("row", "advanced"), hides=True)
+        self.status = self._text(lambda state: escape(state.status), "status")
+        self._bar = self._text(words.progress_bar, "bar-box")
+        price = self._text(words.price, "price")
+        self._visible += [
+            (pending, lambda state: state.pending > 0),
+            (trouble, lambda state: state.trouble is not None),
+            (self._retry, lambda state: bool(words.again(state))),
+            (self._switch, lambda state: bool(words.successor(state, state.form.model))),
+            (self.fields.strip, lambda state: state.form.max_pictures > 0),
+        ]
         rows = [
-            self._pending,
+            pending,
             self.fields.strip,
             self.prompt,
-            model_row,
+            kit.box(self.model, self._switch, classes=("model-row",)),
             self._main,
             self._fold,
             self._advanced,
-            self._about,
-            self._note,
-            kit.box(*buttons, classes=("actions",)),
+            self._text(words.about_model, "about"),
+            self._text(lambda state: escape(state.note), "note"),
+            kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
             self._bar,
-            self._trouble,
+            trouble,
             self._gallery.box,
         ]
-        return w.Box(rows, _dom_classes=css("page", "create"))
+        return kit.box(*rows, classes=("page", "create"), hides=True)
+
+    def _text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
+        """Return a piece of markup that is drawn from each state."""
+        part = self._kit.html("", *classes)
+        self._texts.append((part, drawn))
+        return part
 
     def _fold_away(self) -> None:
         opened = self._fold.value
@@ -226,67 +231,51 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         before, self._drawn = self._drawn, state
         with rendering():
             self._render_form(state, before)
-            self._render_status(state)
+            for part, drawn in self._texts:
+                assign(part, value=drawn(state))
+            self._render_buttons(state)
             self._gallery.render(state, before)
             self._past.render(state, before)
             assign(self._tabs, value=state.tab)
             self._render_layer(state, before)
-        show(self._create, when=state.tab is Tab.CREATE)
-        show(self._past.box, when=state.tab is Tab.HISTORY)
+        for page, is_seen in self._visible:
+            show(page, when=is_seen(state))
         if state.latest is not self.value:
             self.value = state.latest
         self._kept.render(state, before)
 
     def _render_form(self, state: State, before: State | None) -> None:
-        form = state.form
+        form, strip = state.form, self.fields.strip
         held = before.form if before is not None else None
         if held is None or form.model != held.model:
             main, advanced = self.fields.build(form)
-            assign(self._main, children=tuple(main))
-            assign(self._advanced, children=tuple(advanced))
-            assign(
-                self._sheet,
-                value=f"<style>{style_sheet()}{ratio_icons(form)}{self._kept.hiding_css}</style>",
-            )
+            assign(self._main, children=main)
+            assign(self._advanced, children=advanced)
+            rules = f"{STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
+            assign(self._sheet, value=f"<style>{rules}</style>")
             show(self.prompt, when=form.takes_prompt)
             show(self._fold, when=bool(advanced))
             self._fold_away()
             held = None
         self.fields.render(form, held)
-        assign(self.fields.strip.markup, value=words.strip(state))
-        show(self.fields.strip, when=form.max_pictures > 0)
+        assign(strip.markup, value=words.strip(state))
         if not form.takes_mask or form.mask is None:
-            assign(self.fields.strip.mask, value="")
+            assign(strip.mask, value="")
         ids = tuple(model.id for model in state.models)
         assign(self.model, options=ids, value=form.model.id)
-        successor = words.successor(state)
-        show(self._switch, when=bool(successor))
-        if successor:
-            assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
-        assign(self._about, value=words.about_model(state))
-        assign(self._note, value=escape(state.note))
 
-    def _render_status(self, state: State) -> None:
-        headline, trouble = state.headline, state.trouble
+    def _render_buttons(self, state: State) -> None:
+        headline, successor = state.headline, words.successor(state, state.form.model)
         ending = headline.ending if headline is not None else None
-        idle = not state.running
-        assign(self._chip, value=words.chip(state))
-        assign(self._price, value=words.price(state))
         assign(self.generate_button, disabled=not state.can_generate)
         assign(self.cancel_button, disabled=state.cancellable is None)
-        assign(self.status, value=escape(state.status))
-        mark(self.status, "busy", when=not idle)
-        mark(self.status, "done", when=isinstance(ending, Pictures) and trouble is None)
-        mark(self.status, "failed", when=isinstance(ending, Trouble))
-        assign(self._bar, value=words.progress_bar(headline))
-        assign(self._trouble_text, value=words.trouble(trouble))
-        show(self._trouble, when=trouble is not None)
-        again = "" if trouble is None else words.again(trouble)
-        assign(self._retry, description=again)
-        show(self._retry, when=bool(again))
-        assign(self._pending_text, value=words.pending(state))
+        assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
+        assign(self._retry, description=words.again(state))
         assign(self._fetch, disabled=state.resuming)
-        show(self._pending, when=state.pending > 0)
+        mark(self.status, "busy", when=bool(state.running))
+        done = isinstance(ending, Pictures) and state.trouble is None
+        mark(self.status, "done", when=done)
+        mark(self.status, "failed", when=isinstance(ending, Trouble))
 
     def _render_layer(self, state: State, before: State | None) -> None:
         layer = self._layer
@@ -311,6 +300,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     # ----------------------------------------------------------------------------------- clicks
 
+    def _change(self) -> None:
+        self._controller.choose_model(self._switch.tooltip)
+
     def _give(self, name: str, value: object) -> None:
         if name == "roll":
             self._controller.roll_seed()
@@ -321,9 +313,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Take what the script layer says; nonsense changes nothing."""
         match message:
             case {"kind": "generate", "values": {**seen}}:
-                for key, (control, trait) in self.fields.bindings().items():
-                    if key in seen:
-                        take(control, trait, seen[key])
+                self.fields.take(seen)
                 self._controller.generate()
             case {"kind": "file", "purpose": str(purpose), "key": str(key), "parts": int(parts)}:
                 name = str(message.get("name", ""))[:100]
@@ -345,48 +335,68 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         whole = b"".join(self._files.pop(key))
         if purpose == "picture":
-            self._controller.add_pictures([whole], name=name)
+            self._controller.add_picture(whole, name=name)
         elif purpose == "mask":
             self._controller.set_mask(whole)
         elif purpose == "settings":
             self._controller.reuse_from(whole)
 
+    def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
+        self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
+
     def _download(self, export: Export | None) -> None:
         """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
         if export is not None:
-            message = {"kind": "download", "name": export.name, "type": export.media_type}
-            self._layer.send(message, buffers=[export.data])
+            self._tell("download", export.data, name=export.name, type=export.media_type)
 
     def _send_original(self, generation_id: str, index: int) -> None:
         image = self._controller.state.image(generation_id, index)
         if image is not None:
-            message = {"kind": "original", "id": generation_id, "index": index}
-            self._layer.send({**message, "type": image.media_type}, buffers=[image.data])
+            place = {"id": generation_id, "index": index}
+            self._tell("original", image.data, type=image.media_type, **place)
 
     def _compare(self, generation_id: str, index: int) -> None:
         state, keys = self._controller.state, self._controller.mark(generation_id, index)
         images = [image for key in keys if (image := state.image(*key)) is not None]
         if len(images) == 2:
-            facts = [_facts(image, key) for image, key in zip(images, keys, strict=True)]
-            message = {"kind": "compare", "pictures": facts, "text": differences(*images)}
-            self._layer.send(message, buffers=[image.preview.data for image in images])
+            pictures = [
+                {
+                    "id": key[0],
+                    "index": key[1],
+                    "alt": image.alt,
+                    "seed": image.provenance.seed,
+                    "width": image.width,
+                    "height": image.height,
+                }
+                for key, image in zip(keys, images, strict=True)
+            ]
+            small = [image.preview.data for image in images]
+            self._tell("compare", *small, pictures=pictures, text=differences(*images))
 
     def _edit(self, generation_id: str, index: int) -> None:
-        self._controller.edit(generation_id, index)
-        self._layer.send({"kind": "focus", "to": ".imagen-f-prompt textarea"})
+        self._controller.on(generation_id, lambda found: self._controller.edit(found[index]))
+        self._tell("focus", to=".imagen-f-prompt textarea")
+
+    def _find(self, generation_id: str) -> None:
+        self._controller.look_for(generation_id)
+        self._tell("focus", to=".imagen-thumb")
+
+    def _use(self, generation_id: str) -> None:
+        self._controller.on(generation_id, lambda found: self._controller.reuse(found.request))
+
+    def _rate(self, generation_id: str, stars: int) -> None:
+        self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
 
     def _open_mask(self) -> None:
         form = self._controller.state.form
         if not form.pictures or not form.takes_mask:
             return
-        first = form.pictures[0]
+        first, mask = form.pictures[0], form.mask
         self._controller.ring_picture(0)
-        small = preview(first.data(), side=_MASK_SIDE_PIXELS).data if first.digest else b""
-        buffers = [small] + (
-            [form.mask.data()] if form.mask is not None and form.mask.digest else []
-        )
-        size = {"width": first.width, "height": first.height, "title": "Mask on picture 1"}
-        self._layer.send({"kind": "mask", **size}, buffers=buffers)
+        small = preview(first.data(), side=1024).data if first.digest else b""
+        painted = [mask.data()] if mask is not None and mask.digest else []
+        size = {"width": first.width, "height": first.height}
+        self._tell("mask", small, *painted, title="Mask on picture 1", **size)
 
     # ---------------------------------------------------------------------------------- display
 
@@ -403,20 +413,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
-def _several(value: object) -> list[object]:
-    """Return one or several pictures as a list."""
-    if value is None:
-        return []
-    single = isinstance(value, str | bytes | Path | Generation | GeneratedImage)
-    return [value] if single or not isinstance(value, list | tuple) else list(value)
-
-
-def _facts(image: GeneratedImage, key: tuple[str, int]) -> dict[str, Any]:
-    size = {"width": image.width, "height": image.height}
-    seed = image.provenance.seed
-    return {"id": key[0], "index": key[1], "alt": image.alt, "seed": seed, **size}
-
-
 Message = Mapping[str, Any]
 
 
@@ -425,25 +421,26 @@ def _key(message: Message) -> tuple[str, int]:
 
 
 _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
-    "again": lambda self, m: self._controller.same_again(m["id"]),
+    "again": lambda self, m: self._controller.on(m["id"], self._controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
     "compare": lambda self, m: self._compare(*_key(m)),
     "edit": lambda self, m: self._edit(*_key(m)),
+    "find": lambda self, m: self._find(m["arg"]),
     "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
-    "go": lambda self, m: self._controller.show(m["arg"]),
+    "go": lambda self, m: self._controller.on(m["arg"], self._controller.show),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY),
     "mask": lambda self, m: self._open_mask(),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
     "original": lambda self, m: self._send_original(*_key(m)),
-    "rate": lambda self, m: self._controller.rate(m["id"], int(m["arg"])),
+    "rate": lambda self, m: self._rate(m["id"], int(m["arg"])),
     "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
     "reset": lambda self, m: self._give(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
     "save": lambda self, m: self._download(self._controller.export(*_key(m))),
-    "show": lambda self, m: self._controller.show(m["id"]),
+    "show": lambda self, m: self._controller.on(m["id"], self._controller.show),
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": lambda self, m: self._controller.use_settings(m["id"]),
-    "vary": lambda self, m: self._controller.vary(m["id"]),
+    "use": lambda self, m: self._use(m["id"]),
+    "vary": lambda self, m: self._controller.on(m["id"], self._controller.vary),
 }

@@ -1,33 +1,67 @@
-"""Controller: the commands of the widget, which any thread may call; no ipywidgets, no IPython."""
+"""Controller: the commands of the widget, which any thread may call; no ipywidgets, no IPython.
+
+An exception in a command becomes state: after the cell has returned there is nowhere else for it
+to go.
+"""
 
 import asyncio
 import concurrent.futures
 import io
+import logging
 import secrets
+import time
 import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import date
 from functools import partial
 from typing import Any, NamedTuple
 
 from imagen_widget import _loop
 from imagen_widget._inputs import Input, read_input
+from imagen_widget._journal import Filter, Record
 from imagen_widget._models import Model
+from imagen_widget._picture import Preview, preview
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation
+from imagen_widget._result import GeneratedImage, Generation, settings_from
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
-from imagen_widget._widget.commands import PastCommands
-from imagen_widget._widget.core import shown
 from imagen_widget._widget.form import Form, stand_ins
-from imagen_widget._widget.state import NO_PROMPT, Cancellation, Ending, Pictures, State, Tab
-from imagen_widget.errors import ImagenError, InvalidRequest, JobCancelled
+from imagen_widget._widget.pump import Pump, Timer
+from imagen_widget._widget.state import (
+    Cancellation,
+    Ending,
+    Entry,
+    Look,
+    Pictures,
+    State,
+    Tab,
+    Trouble,
+)
+from imagen_widget.errors import (
+    CredentialsError,
+    GenerationFailed,
+    ImagenError,
+    InvalidRequest,
+    JobCancelled,
+    JournalError,
+    ModelRetired,
+    QueueError,
+    SubmitUncertain,
+)
 
-LOOP_ENDED = "Stopped before it ended; %imagen_resume fetches what was paid for."
-NO_SEED = "No seed is known of this picture: a new one with the same settings."
+THUMBNAIL_SECONDS = 0.1  # a page is shown after this, though some thumbnails are not made yet
+PAGE_ENTRIES = 12
 VARIATIONS = 4
-_MAX_SEED = 2**31
+NO_PROMPT = Trouble(
+    "Write a prompt first.", "Say what the picture should show, then press Generate."
+)
+NO_SEED = "No seed is known of this picture: a new one with the same settings."
+LOOP_ENDED = "Stopped before it ended; %imagen_resume fetches what was paid for."
+
+log = logging.getLogger("imagen_widget")
 
 
 class Export(NamedTuple):
@@ -38,39 +72,99 @@ class Export(NamedTuple):
     data: bytes
 
 
-class Controller(PastCommands):
-    """What the controls of the widget do."""
+class Controller:
+    """What the controls of the widget do; the studio is looked up each time it is needed."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
+    def __init__(
+        self, find_studio: Callable[[], Studio], form: Form, *, timer: Timer | None = None
+    ) -> None:
+        self._find_studio = find_studio
+        self._timer = timer or Timer()
+        self._pump = Pump(State(form), self._timer)
         self._running: dict[int, tuple[Job, Future[Generation]]] = {}
+        self._given_up: set[str] = set()  # jobs that could not be fetched, and were said
 
-    def open(self) -> None:
-        """Find out where jobs go, what the form costs, and what waits to be fetched."""
-        if self._connect():
-            self._reprice()
-            self._do(self._look_around)
-            self._learn_model()
+    @property
+    def state(self) -> State:
+        return self._pump.state
+
+    @property
+    def studio(self) -> Studio:
+        return self._find_studio()
+
+    def open(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
+        """Show the state, find out where jobs go, the price, and what waits to be fetched."""
+        self._pump.listen(render, resend)
+        render(self.state)
+        self._guarded(self._look_around)
 
     def close(self) -> None:
-        """Forget the view and the jobs; those go on, and their pictures land in history."""
         self._pump.close()
         self._running.clear()
 
-    def _connect(self) -> bool:
-        try:
-            settings = self.studio.settings
-        except Exception as error:  # noqa: BLE001 - it becomes state
-            self._set(trouble=self._trouble_of(error))
-            return False
+    def _look_around(self) -> None:
+        self._connect()
+        self._reprice()
+        self._do(lambda: self._set(models=tuple(self.studio.models())))
+        self._do(self._count)
+        self._learn_model()
+
+    def _connect(self) -> None:
+        settings = self.studio.settings
         has_key = settings.account.free or settings.key is not None
         self._set(account=settings.account, budget=settings.budget, has_key=has_key)
-        return True
 
-    def _look_around(self) -> None:
-        models = tuple(self.studio.models())
-        self._set(models=models)
-        self.count()
+    def _count(self) -> None:
+        history = self.studio.history
+        spending = history.spending()
+        waiting = {record.id for record in history.pending()} - self._given_up
+        self._set(today=spending.today, month=spending.month, pending=len(waiting))
+
+    # ------------------------------------------------------------------------ how commands run
+
+    def _set(self, **changes: Any) -> None:
+        self._pump.change(lambda s: replace(s, **changes))
+
+    def _set_past(self, **changes: Any) -> None:
+        self._pump.change(lambda s: replace(s, past=replace(s.past, **changes)))
+
+    def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
+        """Call `action` with a generation, in the background if it has to be looked up."""
+        if (known := self.state.generation(generation_id)) is not None:
+            self._guarded(lambda: action(known))
+        else:
+            self._do(lambda: action(self.studio.history.get(generation_id)))
+
+    def _do(self, action: Callable[[], None]) -> None:
+        self._timer.background(lambda: self._guarded(action))
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Call `action`; what it raises becomes the error box, for it has no cell to go to."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - every error is shown, whatever it is
+            self._set(trouble=self._trouble_of(error), resuming=False)
+            self._set_past(loading=False)
+
+    def _trouble_of(self, error: BaseException, request: ImageRequest | None = None) -> Trouble:
+        """Return what the error box says.
+
+        Retry is offered only where nothing can have been paid for: not when the submit may have
+        been accepted, nor when the work can still be fetched.
+        """
+        if not isinstance(error, ImagenError):
+            log.error("Something failed inside imagen_widget.", exc_info=error)
+            return Trouble(
+                f"Something failed inside imagen_widget ({type(error).__name__}).",
+                "The log has the details; what was paid for stays in the history.",
+            )
+        switch_to = ""
+        if isinstance(error, ModelRetired) and request is not None:
+            account = self.state.account
+            retired = self.studio.known(request.model)
+            switch_to = retired.successor_at(account.name if account is not None else "")
+        again = request if _costs_nothing_twice(error) else None
+        return Trouble(error.message, error.remedy, again, switch_to)
 
     # ---------------------------------------------------------------------------------- the form
 
@@ -91,28 +185,12 @@ class Controller(PastCommands):
 
         The form keeps what the new model also takes.
         """
-        try:
-            self._use_model(self.studio.known(name))
-        except ImagenError as error:
-            self._set(trouble=self._trouble_of(error))
-            return
-        self._learn_model()
-
-    def fill(self, changes: dict[str, Any]) -> None:
-        """Put values into the form as a program gives them.
-
-        Raises:
-            InvalidRequest: A name or value is not allowed; nothing was changed.
-        """
-        form = filled(self.state.form, self.studio, changes)
-        self._pump.change(lambda s: s.with_form(form))
-        self._reprice()
+        self._guarded(lambda: self._use_model(self.studio.known(name)))
         self._learn_model()
 
     def roll_seed(self) -> None:
-        """Put a random seed into the form."""
-        seed = self.state.form.model.role("seed")
-        self.set_field(seed.name if seed else "seed", secrets.randbelow(_MAX_SEED))
+        if (seed := self.state.form.seed_field) is not None:
+            self.set_field(seed.name, secrets.randbelow(2**31))
 
     def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
         """Bring the settings of a request back into the form, with this seed."""
@@ -123,48 +201,32 @@ class Controller(PastCommands):
         self._learn_model()
 
     def reuse_from(self, picture: bytes) -> None:
-        """Bring the settings that a saved picture carries back into the form."""
-        from imagen_widget._history import History
-
         def read() -> None:
-            found = History.settings_from(picture)
+            found = settings_from(picture)
             self.reuse(found.request, seed=found.seed)
 
         self._do(read)
 
-    def use_settings(self, generation_id: str) -> None:
-        """Bring the settings of a generation back into the form, without its seed."""
-        self._with_generation(generation_id, lambda g: self.reuse(g.request))
-
-    def same_again(self, generation_id: str) -> None:
+    def same_again(self, generation: Generation) -> None:
         """Ask for a generation once more, with its seed if one is known."""
+        self.reuse(generation.request, seed=generation.seed)
+        form = self.state.form
+        if self._press(form) and (form.seed_field is None or generation.seed is None):
+            self._set(note=NO_SEED)
 
-        def again(generation: Generation) -> None:
-            self.reuse(generation.request, seed=generation.seed)
-            form = self.state.form
-            if self._press(form) and (form.model.role("seed") is None or generation.seed is None):
-                self._set(note=NO_SEED)
-
-        self._with_generation(generation_id, again)
-
-    def vary(self, generation_id: str) -> None:
+    def vary(self, generation: Generation) -> None:
         """Ask for four more pictures with the settings of a generation and other seeds."""
-
-        def ask(generation: Generation) -> None:
-            form = self._form_of(generation.request, None)
-            count = form.model.role("count")
-            each = min(VARIATIONS, int(count.high or VARIATIONS)) if count is not None else 1
-            form = form.with_value(count.name, each) if count is not None else form
-            if self._press(form):
-                for _ in range(VARIATIONS // each - 1):
-                    self._press(form, deliberate=True)
-
-        self._with_generation(generation_id, ask)
+        form, each = self._form_of(generation.request, None), 1
+        if (count := form.model.role("count")) is not None:
+            each = min(VARIATIONS, int(count.high or VARIATIONS))
+            form = form.with_value(count.name, each)
+        if self._press(form):
+            for _ in range(VARIATIONS // each - 1):
+                self._press(form, deliberate=True)
 
     def _form_of(self, request: ImageRequest, seed: int | None) -> Form:
         form = Form.of(request, self.studio.known(request.model))
-        field = form.model.role("seed")
-        return form if field is None or not form.model.fields else form.with_value(field.name, seed)
+        return form if form.seed_field is None else form.with_value(form.seed_field.name, seed)
 
     def _use_model(self, model: Model) -> None:
         def change(state: State) -> State:
@@ -178,15 +240,14 @@ class Controller(PastCommands):
     def _learn_model(self) -> None:
         """Read the schema of the form's model if nothing is known of it, in the background."""
         model = self.state.form.model
-        if model.source != "none":
-            return
 
         def learn() -> None:
             learned = self.studio.model(model.id)
             if self.state.form.model == model:
                 self._use_model(learned)
 
-        self._do(learn)
+        if model.source == "none":
+            self._do(learn)
 
     def _reprice(self) -> None:
         form = self.state.form
@@ -201,29 +262,32 @@ class Controller(PastCommands):
             price = None
         self._set(price=price)
 
-    # ---------------------------------------------------------------------------------- pictures in
+    # ------------------------------------------------------------------------------- pictures in
 
-    def add_pictures(self, values: Iterable[object], *, name: str = "") -> None:
-        """Put pictures behind those that are there; they are read in the background."""
-        chosen = list(values)
-        self._do(lambda: self._add(chosen, name))
+    def add_picture(self, data: bytes, *, name: str) -> None:
+        """Put a picture behind those that are there; it is read in the background."""
 
-    def set_pictures(self, values: Iterable[object]) -> None:
-        """Put pictures in place of those that are there.
+        def add() -> None:
+            form = self.state.form
+            read = read_picture(data, form, self.studio)
+            added = replace(read, origin=name or read.origin)
+            self._with_pictures(
+                lambda there: [*there, added] if form.max_pictures != 1 else [added]
+            )
 
-        Raises:
-            InvalidRequest: One of them cannot be used.
-        """
-        pictures = [read_picture(value, self.state.form, self.studio) for value in values]
+        self._do(add)
+
+    def set_pictures(self, value: object) -> None:
+        """Put one picture or several in place of those that are there."""
+        several = value if isinstance(value, list | tuple) else [value]
+        form, studio = self.state.form, self.studio
+        pictures = [read_picture(each, form, studio) for each in several if each is not None]
         self._with_pictures(lambda _: pictures)
 
     def remove_picture(self, index: int) -> None:
-        """Take an input picture away."""
         self._with_pictures(lambda there: [p for i, p in enumerate(there) if i != index])
 
     def move_picture(self, index: int, to: int) -> None:
-        """Put an input picture at another place."""
-
         def moved(there: list[Input]) -> list[Input]:
             if 0 <= index < len(there) and 0 <= to < len(there):
                 there.insert(to, there.pop(index))
@@ -248,29 +312,19 @@ class Controller(PastCommands):
 
         self._do(take)
 
-    def edit(self, generation_id: str, index: int) -> None:
+    def edit(self, picture: GeneratedImage) -> None:
         """Make a picture the input, and choose the model that edits it."""
-
-        def begin(generation: Generation) -> None:
-            form = self.state.form
-            made_by = self.studio.known(generation.model)
-            sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
-            if sibling:
-                form, _ = form.with_model(self.studio.known(sibling))
-            picture = read_picture(generation[index], form, self.studio)
-            form = replace(form, prompt="").with_pictures([picture])
-            self._pump.change(
-                lambda s: replace(s.with_form(form), tab=Tab.CREATE, trouble=None, active=0)
-            )
-            self._reprice()
-
-        self._with_generation(generation_id, begin)
-
-    def _add(self, values: list[object], name: str) -> None:
-        form, studio = self.state.form, self.studio
-        read = [read_picture(value, form, studio) for value in values]
-        added = [replace(each, origin=name or each.origin) for each in read]
-        self._with_pictures(lambda there: there + added if form.max_pictures != 1 else added[-1:])
+        form = self.state.form
+        made_by = self.studio.known(picture.provenance.request.model)
+        sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
+        if sibling:
+            form, _ = form.with_model(self.studio.known(sibling))
+        given = read_picture(picture, form, self.studio)
+        form = replace(form, prompt="").with_pictures([given])
+        self._pump.change(
+            lambda s: replace(s.with_form(form), tab=Tab.CREATE, trouble=None, active=0)
+        )
+        self._reprice()
 
     def _with_pictures(self, change: Callable[[list[Input]], Iterable[Input]]) -> None:
         def apply(state: State) -> State:
@@ -283,20 +337,17 @@ class Controller(PastCommands):
     # ---------------------------------------------------------------------------------- the jobs
 
     def generate(self) -> None:
-        """Start a job from the form, unless one is on its way out."""
         self._press(self.state.form)
 
     async def generated(self, changes: dict[str, Any]) -> Generation:
-        """Put values into the form, start a job, and return its pictures.
-
-        Raises:
-            ImagenError: As `generate` raises it.
-        """
+        """Put values into the form, start a job, and return its pictures."""
         if isinstance(changes.get("model"), str):
             await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
-        self.fill(changes)
-        request = await asyncio.to_thread(self._request, self.state.form)
-        future = self._start(request, deliberate=True)
+        form = filled(self.state.form, self.studio, changes)
+        self._pump.change(lambda s: s.with_form(form))
+        self._reprice()
+        self._learn_model()
+        future = self._start(await asyncio.to_thread(self._request, form), deliberate=True)
         if future is None:
             trouble = self.state.trouble
             assert trouble is not None
@@ -306,11 +357,9 @@ class Controller(PastCommands):
     def retry(self) -> None:
         """Do what the error box offers: send its request again, or change the model."""
         trouble = self.state.trouble
-        if trouble is None:
-            return
-        if trouble.switch_to:
+        if trouble is not None and trouble.switch_to:
             self.choose_model(trouble.switch_to)
-        elif trouble.again is not None:
+        elif trouble is not None and trouble.again is not None:
             self._start(trouble.again)
 
     def cancel(self, number: int | None = None) -> None:
@@ -349,7 +398,7 @@ class Controller(PastCommands):
             job = self.studio.start(request)
             self._running[number] = (job, future)
             job.listen(partial(self._progressed, number))
-            job.add_done_callback(partial(self._done, number))
+            job.add_done_callback(lambda job: self._do(partial(self._collect, number, job)))
         except Exception as error:  # noqa: BLE001 - it becomes state
             self._running.pop(number, None)
             self._end(number, self._trouble_of(error, request), "Failed")
@@ -367,10 +416,7 @@ class Controller(PastCommands):
     def _progressed(self, number: int, progress: Progress) -> None:
         if (running := self._running.get(number)) is not None:
             status = running[0].status
-            self._pump.change_soon(lambda s: s.progressed(number, progress, status))
-
-    def _done(self, number: int, job: Job) -> None:
-        self._do(lambda: self._collect(number, job))
+            self._pump.change(lambda s: s.progressed(number, progress, status), soon=True)
 
     def _collect(self, number: int, job: Job) -> None:
         """Bring a finished job's outcome into the state; decodes pictures, so not on the loop."""
@@ -388,34 +434,33 @@ class Controller(PastCommands):
 
     def _failure(self, error: BaseException, job: Job) -> tuple[Ending, str]:
         if isinstance(error, JobCancelled):
-            return Cancellation(str(error)), str(error)
+            return Cancellation(), str(error)
         if isinstance(error, concurrent.futures.CancelledError):
-            return Cancellation(LOOP_ENDED), LOOP_ENDED
+            return Cancellation(), LOOP_ENDED
         trouble = self._trouble_of(error, job.request)
         return trouble, f"Failed after {job.progress.elapsed:.1f} s"
 
     def _end(self, number: int, ending: Ending, status: str) -> None:
         self._pump.change(lambda s: s.ended(number, ending, status))
         self._pump.show_again()
-        self._do(self.count)
+        self._do(self._count)
         if isinstance(ending, Pictures):
-            self._guarded(lambda: self.add_newest(ending.generation))
+            self._guarded(lambda: self._add_newest(ending.generation))
 
     # ------------------------------------------------------------------------------ the pictures
 
     def export(self, generation_id: str, index: int) -> Export | None:
         """Return a picture as a file to download; None, and an error box, if it is gone."""
         exports = self._exported([(generation_id, index)])
-        if exports:
-            words = f"Saved: {exports[0].name}"
-            self._pump.change(lambda s: s.said(generation_id, index, words))
-        return exports[0] if exports else None
+        if not exports:
+            return None
+        done = {(generation_id, index): f"Saved: {exports[0].name}"}
+        self._pump.change(lambda s: replace(s, said={**s.said, **done}))
+        return exports[0]
 
     def export_zip(self) -> Export | None:
-        """Return the ticked generations as one zip file."""
-        ids = [e.id for e in self.state.past.entries if e.id in self.state.past.selected]
-        found = [self.state.generation(each) for each in ids]
-        files = self._exported([(g.id, i) for g in found if g is not None for i in range(len(g))])
+        chosen = [e for e in self.state.past.entries if e.id in self.state.past.selected]
+        files = self._exported([(e.id, i) for e in chosen for i in range(len(e.generation))])
         if not files:
             return None
         packed = io.BytesIO()
@@ -441,24 +486,147 @@ class Controller(PastCommands):
             self._set(trouble=self._trouble_of(error))
             return []
 
+    # --------------------------------------------------------------------------- the History page
+
+    def open_tab(self, tab: Tab) -> None:
+        """Open a page of the widget; History is read from disk when first opened."""
+        self._set(tab=tab)
+        if tab is Tab.HISTORY and not self.state.past.loaded:
+            self.look()
+
+    def look(self, **changes: Any) -> None:
+        """Ask History again, with some of the filters changed."""
+        look = replace(self.state.past.look, **changes)
+        self._pump.change(lambda s: replace(s, past=s.past.asked(look)))
+        self._do(lambda: self._look(look))
+
+    def look_for(self, generation_id: str) -> None:
+        """Open History at one generation."""
+        self._set(tab=Tab.HISTORY)
+        self.look(**asdict(Look(only=generation_id)))
+
+    def unfilter(self, name: str) -> None:
+        nothing = asdict(Look(sort=self.state.past.look.sort))
+        self.look(**{n: value for n, value in nothing.items() if name in ("all", n)})
+
+    def older(self) -> None:
+        past = self.state.past
+        if past.more and not past.loading:
+            self._set_past(loading=True)
+            self._do(lambda: self._look(past.look, after=past.cursor))
+
+    def rate(self, generation: Generation, stars: int) -> None:
+        self.studio.history.rate(generation, stars)
+        self._pump.change(lambda s: replace(s, past=s.past.changed(generation.id, rating=stars)))
+
+    def tick(self, generation_id: str) -> None:
+        self._pump.change(lambda s: replace(s, past=s.past.ticked(generation_id)))
+
+    def untick(self) -> None:
+        self._set_past(selected=frozenset(), deleted=(), said="")
+
+    def delete(self) -> None:
+        """Move the ticked generations to the trash; the bill stays."""
+
+        def remove() -> None:
+            past = self.state.past
+            chosen = [e.generation for e in past.entries if e.id in past.selected]
+            for generation in chosen:
+                self.studio.history.delete(generation)
+            ids = tuple(generation.id for generation in chosen)
+            self._pump.change(lambda s: replace(s, past=s.past.without(ids)))
+
+        self._do(remove)
+
+    def undo(self) -> None:
+        def bring_back() -> None:
+            for generation_id in self.state.past.deleted:
+                self.studio.history.undelete(generation_id)
+            self._set_past(deleted=())
+            self.look()
+
+        self._do(bring_back)
+
+    def show(self, generation: Generation) -> None:
+        """Show an earlier generation's pictures on the Create page."""
+        self._pump.change(lambda s: s.arrived(shown(generation, earlier=True)))
+        self._pump.show_again()
+
+    def resume(self) -> None:
+        """Fetch what an earlier kernel left at the provider."""
+        if not self.state.resuming:
+            self._set(resuming=True)
+            self._do(self._resume)
+
+    def _resume(self) -> None:
+        trouble = None
+        for outcome in self.studio.history.resume_all():
+            if outcome.generation is not None:
+                arrived = shown(outcome.generation)
+                self._pump.change(lambda s, arrived=arrived: s.arrived(arrived))  # type: ignore[misc]
+            elif outcome.error is not None:
+                # It is said once; another form, or the magic, can try again.
+                self._given_up.add(outcome.record.id)
+                trouble = trouble or self._trouble_of(outcome.error)
+        self._set(pending=0, resuming=False, trouble=trouble)
+        self._pump.show_again()
+
+    def _look(self, look: Look, *, after: object = None) -> None:
+        history, until = self.studio.history, time.monotonic() + THUMBNAIL_SECONDS
+        entries: list[Entry] = []
+        facts: dict[str, Any] = {"cursor": None, "more": False}
+        if after is None:
+            facts["total"] = len(history)
+            facts["models"] = tuple(sorted(history.spend_by("model", date(2000, 1, 1))))
+        if look.only:
+            with suppress(InvalidRequest):
+                generation = history.get(look.only)
+                entries.append(Entry(generation, "", history.rating(generation)))
+            facts["matched"] = len(entries)
+        else:
+            wanted = _filter(look)
+            before = after if isinstance(after, Record) else None
+            records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=before)
+            recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
+            entries = [
+                Entry(generation, "", record.rating, sum(kept.size for kept in record.images))
+                for record, generation in recalled
+                if generation is not None
+            ]
+            facts["cursor"] = recalled[-1][0] if recalled else None
+            facts["more"] = len(records) > PAGE_ENTRIES
+            if after is None:
+                facts["matched"] = history.count(wanted)
+        for place, entry in enumerate(entries):
+            if time.monotonic() < until:  # the rest comes when it is ready
+                entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))
+        page = tuple(entries)
+        self._pump.change(lambda s: replace(s, past=s.past.found(look, page, after=after, **facts)))
+        for entry in entries:
+            if not entry.thumbnail:
+                drawn = partial(_with_thumbnail, entry.id, history.thumbnail(entry.generation))
+                self._pump.change(drawn, soon=True)
+
+    def _add_newest(self, generation: Generation) -> None:
+        """Put what was just made on the page, if History was opened before."""
+        past = self.state.past
+        if past.loaded and (past.look.chips() or past.look.sort != "newest"):
+            self.look()
+        elif past.loaded:
+            entry = Entry(generation, self.studio.history.thumbnail(generation))
+            self._pump.change(lambda s: replace(s, past=s.past.with_newest(entry)))
+
 
 def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
-    """Return a form with values as a program gives them: names of fields, and pictures.
-
-    Raises:
-        InvalidRequest: A name or value is not allowed.
-    """
+    """Return a form with values as a program gives them: names of fields, and pictures."""
     given = dict(changes)
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
-    if "prompt" in given:
-        form = replace(form, prompt=str(given.pop("prompt") or ""))
     image, images, mask = (given.pop(name, None) for name in ("image", "images", "mask"))
     pictures = [image] if image is not None else list(images or ())
     for name, value in {**(given.pop("extra", None) or {}), **given}.items():
         form = form.with_value(name, value)
-    for name, problem in form.problems.items():
-        raise InvalidRequest(f"{name}: {problem.why}", field=name)
+    form.arguments()  # raises what is not allowed
     if pictures:
         form = form.with_pictures(read_picture(p, form, studio) for p in pictures)
     if mask is not None:
@@ -467,11 +635,6 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
 
 
 def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = False) -> Input:
-    """Return a picture as the form's model takes it.
-
-    Raises:
-        InvalidRequest: It cannot be sent as a picture, or not to this model.
-    """
     into = form.model.role("mask" if mask else "picture")
     if into is None and form.model.fields:
         raise InvalidRequest(
@@ -480,3 +643,34 @@ def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = Fals
         )
     limits = None if into is None else into.limits
     return read_input(value, limits=limits, mask=mask, base_url=studio.settings.base_url)
+
+
+def shown(generation: Generation, *, earlier: bool = False) -> Pictures:
+    """Return a generation with the copies that its cards show."""
+    copies: list[Preview | None] = [None] * len(generation)
+    for index, image in enumerate(generation):
+        with suppress(ImagenError):
+            copies[index] = preview(image.preview.data, side=480, max_bytes=30_000)
+    return Pictures(generation, tuple(copies), earlier=earlier)
+
+
+def _filter(look: Look) -> Filter:
+    return Filter(
+        text=look.text,
+        model=look.model or None,
+        provider=look.provider or None,
+        since=look.since,
+        rating=look.rating or None,
+        sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
+        has_pictures=True,
+    )
+
+
+def _with_thumbnail(entry_id: str, markup: str, state: State) -> State:
+    return replace(state, past=state.past.changed(entry_id, thumbnail=markup))
+
+
+def _costs_nothing_twice(error: ImagenError) -> bool:
+    if isinstance(error, QueueError):
+        return error.ticket is None and not isinstance(error, SubmitUncertain)
+    return isinstance(error, CredentialsError | GenerationFailed | JournalError)

@@ -1,41 +1,151 @@
 """Controls: for each field of a model the stock control that fits its kind.
 
 The value of a control is what is in force. Setting it to None leaves the field to the model's
-default; whether a field is given or left is in the state, and shown by a CSS class.
+default; whether a field is given or left is in the state, and shown by a CSS class. Controls are
+named by classes, assigned when changed, and freed whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import ipywidgets as w
 import traitlets
+from ipywidgets.widgets.widget_string import HTMLStyle
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models import Field
 from imagen_widget._widget.form import Form, shape_of
-from imagen_widget._widget.parts import Kit, assign, css, is_rendering, mark, on_change, rendering
 from imagen_widget.errors import InvalidRequest
 
 MAX_SEGMENTS = 7
 MAX_SHAPES = 16
 MAX_LETTERS = 46
 MAX_SLIDER_STEPS = 1000
-PLACEHOLDER = "A lighthouse at dusk, soft fog, long exposure…"
 CUSTOM = "custom"
 LEFT = ""  # in a list, since ipywidgets shows None as no choice at all
+_LEFT_OPTION = ("the model's choice", LEFT)
 _ICON_SIDE_PIXELS = 15
+_RENDERING: ContextVar[bool] = ContextVar("imagen_widget_rendering", default=False)
 
 Give = Callable[[str, object], None]
+
+
+@contextmanager
+def rendering() -> Iterator[None]:
+    """Mark what happens to controls within as drawn by us, not changed by the user.
+
+    A context variable, since at the same moment a user's change may arrive on another thread.
+    """
+    token = _RENDERING.set(True)
+    try:
+        yield
+    finally:
+        _RENDERING.reset(token)
+
+
+def assign(widget: w.Widget, **values: object) -> None:
+    """Set the traits whose value differs, as one message."""
+    changed = {name: value for name, value in values.items() if getattr(widget, name) != value}
+    if changed:
+        with widget.hold_sync():
+            for name, value in changed.items():
+                widget.set_trait(name, value)
+
+
+def show(widget: w.DOMWidget, *, when: bool) -> None:
+    """Show a control, or take it out of the layout; its layout must be its own."""
+    assign(widget.layout, display=None if when else "none")
+
+
+def mark(widget: w.DOMWidget, name: str, *, when: bool) -> None:
+    (widget.add_class if when else widget.remove_class)(f"imagen-{name}")
+
+
+def css(*names: str) -> tuple[str, ...]:
+    """Return CSS classes, for the constructor of a control: there they cost no message."""
+    return tuple(f"imagen-{name}" for name in names)
+
+
+def on_change(widget: w.Widget, action: Callable[[Any], None]) -> None:
+    """Call `action` with each value that the user sets."""
+
+    def changed(change: dict[str, Any]) -> None:
+        if not _RENDERING.get():
+            action(change["new"])
+
+    widget.observe(changed, "value")
+
+
+class Kit:
+    """Makes controls that share one layout and one style object of each kind.
+
+    Each layout and each style is a message of its own to the browser; sharing them makes a
+    gallery of four cards cost a handful of messages instead of fifty. What is shown and hidden
+    has a layout of its own.
+    """
+
+    def __init__(self) -> None:
+        self.layout = w.Layout()
+        self._button_style = w.ButtonStyle()
+        self._html_style = HTMLStyle()
+
+    def html(self, value: str = "", *classes: str) -> w.HTML:
+        """Return a piece of markup, in which foreign text is escaped already."""
+        looks = {"layout": self.layout, "style": self._html_style}
+        return w.HTML(value, _dom_classes=css(*classes), **looks)
+
+    def button(
+        self,
+        text: str,
+        *classes: str,
+        does: Callable[[], object],
+        icon: str = "",
+        tooltip: str = "",
+        hides: bool = False,
+    ) -> w.Button:
+        looks = {"style": self._button_style, "tooltip": tooltip or None}
+        looks["layout"] = w.Layout() if hides else self.layout
+        made = w.Button(description=text, icon=icon, _dom_classes=css(*classes), **looks)
+        made.on_click(lambda _: does())
+        return made
+
+    def box(self, *children: w.Widget, classes: tuple[str, ...], hides: bool = False) -> w.Box:
+        layout = w.Layout() if hides else self.layout
+        return w.Box(children, layout=layout, _dom_classes=css(*classes))
+
+    def free(self, widget: w.Widget) -> None:
+        close(widget, keep=(self.layout, self._button_style, self._html_style))
+
+    def close(self) -> None:
+        for part in (self.layout, self._button_style, self._html_style):
+            part.close()
+
+
+def close(widget: w.Widget, *, keep: Container[w.Widget] = ()) -> None:
+    for child in getattr(widget, "children", ()):
+        close(child, keep=keep)
+    for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+        if isinstance(part, w.Widget) and part not in keep:
+            part.unobserve_all()
+            part.close()
+
+
+# ------------------------------------------------------------------------------- kinds of controls
 
 
 class Leavable:
     """A control whose value can be set to None, to what it shows already, and as Python has it."""
 
     given: Callable[[object], None] | None = None
+    value: Any
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "value" or self.given is None or is_rendering():
+        if name != "value" or self.given is None or _RENDERING.get():
             super().__setattr__(name, value)
             return
         is_text = isinstance(self, w.Text | w.Textarea)
@@ -45,8 +155,6 @@ class Leavable:
             if self.value != before:
                 return  # observed as a change
         self.given(value)
-
-    value: Any
 
 
 class Segments(Leavable, w.ToggleButtons):  # type: ignore[misc]  # ipywidgets has no types
@@ -78,20 +186,15 @@ class Lines(Leavable, w.Textarea):  # type: ignore[misc]  # as above
 
 
 class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
-    """A size: one of the presets, or a width and a height.
-
-    Attributes:
-        value: A preset, or an object with `width` and `height`.
-    """
+    """A size: one of the presets, or an object with `width` and `height`."""
 
     value = traitlets.Any(None, allow_none=True)
 
-    def __init__(self, field: Field, **looks: Any) -> None:
+    def __init__(self, field: Field, layout: w.Layout) -> None:
         options = [*((shape_label(a), a) for a in field.allowed), (CUSTOM, CUSTOM)]
         kind = Segments if _fits_segments(options) else Choice
-        self.preset = kind(options=options, description=field.title, value=None, **looks)
-        looks = {"layout": looks.get("layout") or w.Layout(), "_dom_classes": css("f", "side")}
-        pixels = {"min": 1, "max": 14142, **looks}
+        self.preset = kind(options=options, description=field.title, value=None, layout=layout)
+        pixels = {"min": 1, "max": 14142, "layout": layout, "_dom_classes": css("f", "side")}
         self.width = w.BoundedIntText(1024, description="Width", **pixels)
         self.height = w.BoundedIntText(1024, description="Height", **pixels)
         sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
@@ -117,19 +220,9 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
 
 
 class PictureStrip(w.Box):  # type: ignore[misc]  # as above
-    """The input pictures: thumbnails, a place to drop more, and the mask.
-
-    Attributes:
-        value: The pictures; takes whatever `image=` and `images=` of `generate` take.
-    """
+    """The input pictures and the mask; takes whatever `image=` and `images=` of `generate` take."""
 
     value = traitlets.Any(())
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "value" and not is_rendering():
-            self._set_pictures(value)
-        else:
-            super().__setattr__(name, value)
 
     def __init__(self, kit: Kit, set_pictures: Callable[[object], None]) -> None:
         self._set_pictures = set_pictures
@@ -137,15 +230,27 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
         self.mask = kit.html("", "mask")
         super().__init__([self.markup, self.mask], _dom_classes=css("strip"))
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "value" and not _RENDERING.get():
+            self._set_pictures(value)
+        else:
+            super().__setattr__(name, value)
+
+
+# ---------------------------------------------------------------------------- those of a model
+
+
+class Placed(NamedTuple):
+    """The control of a field, what holds its place in the form, and the line for what is wrong."""
+
+    field: Field
+    control: w.DOMWidget
+    place: w.DOMWidget
+    problem: w.HTML | None = None
+
 
 class Controls(Mapping[str, w.DOMWidget]):
-    """The controls of the model in the form, by field name.
-
-    Args:
-        kit: What makes the pieces.
-        give: Takes what a control holds now.
-        set_pictures: Takes input pictures.
-    """
+    """The controls of the model in the form, by field name; `give` takes what one holds now."""
 
     def __init__(self, kit: Kit, give: Give, set_pictures: Callable[[object], None]) -> None:
         self._kit, self._give = kit, give
@@ -153,21 +258,17 @@ class Controls(Mapping[str, w.DOMWidget]):
             # Sent on leaving the field, as one message ahead of the click on Generate: with one
             # message a key a busy kernel would be behind, and an old prompt be paid.
             description="Prompt",
-            placeholder=PLACEHOLDER,
+            placeholder="A lighthouse at dusk, soft fog, long exposure…",
             continuous_update=False,
             _dom_classes=css("f", "f-prompt"),
         )
         on_change(self.prompt, partial(give, "prompt"))
         self.strip = PictureStrip(kit, set_pictures)
-        self._form: Form | None = None
-        self._controls: dict[str, w.DOMWidget] = {}
-        self._boxes: dict[str, w.Box] = {}
-        self._fields: dict[str, Field] = {}
-        self._problems: dict[str, w.HTML] = {}
-        self._named: dict[str, w.DOMWidget] = {}
+        self._placed: dict[str, Placed] = {}
+        self._named: dict[str, w.DOMWidget] = {}  # those and the prompt and the pictures
+        self._form: Form
 
     def __getitem__(self, name: str) -> w.DOMWidget:
-        """Return the control of a field of the model."""
         return self._named[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -181,92 +282,95 @@ class Controls(Mapping[str, w.DOMWidget]):
 
         A model that has none gets a hidden one: what is set there is translated or refused.
         """
-        form = self._form
-        assert form is not None
-        role = {"num_images": "count", "seed": "seed"}.get(name, "")
-        field = form.model.role(role) if role else None  # type: ignore[arg-type]
-        found = self._named.get(field.name if field is not None else name)
+        role = {"num_images": "count", "seed": "seed"}.get(name, name)
+        names = (f.name for f in self._form.model.fields if f.role == role)
+        found = self._named.get(next(names, name))
         if found is None:
             hidden = Field(name, "text", name.replace("_", " "))
-            found = self._controls[name] = self._named[name] = self._make(hidden)
+            found = self._named[name] = self._make(hidden)
             found.layout = w.Layout(display="none")
+            self._placed[name] = Placed(hidden, found, found)
         return found
 
     def close(self) -> None:
-        """Free the controls that are not in the form."""
-        for control in self._controls.values():
-            self._kit.free(control)
+        for placed in self._placed.values():
+            self._kit.free(placed.place)
+
+    def take(self, seen: Mapping[Any, object]) -> None:
+        """Set the controls to what the browser shows, unless they cannot hold that."""
+        for key, (control, trait) in self.bindings().items():
+            if key in seen:
+                with suppress(traitlets.TraitError, InvalidRequest):
+                    control.set_trait(trait, seen[key])
 
     def bindings(self) -> dict[str, tuple[w.Widget, str]]:
         """Return the stock controls by id, each with the trait that the browser sets."""
         found: dict[str, tuple[w.Widget, str]] = {}
-        for control in (self.prompt, *self._controls.values()):
+        for control in (self.prompt, *(placed.control for placed in self._placed.values())):
             sized = isinstance(control, Size)
             for part in (control.preset, control.width, control.height) if sized else (control,):
                 trait = "index" if isinstance(part, Segments | Choice) else "value"
                 found[part.model_id] = (part, trait)
         return found
 
-    def build(self, form: Form) -> tuple[list[w.Widget], list[w.Widget]]:
-        """Make the controls of a form's model; return those in sight and those that fold away.
+    def build(self, form: Form) -> tuple[tuple[w.Widget, ...], tuple[w.Widget, ...]]:
+        """Make the controls of a form's model; those of the same fields as before stay.
 
-        Controls of fields that are the same as before stay as they are.
+        Returns those in sight, and those that fold away.
         """
-        old, boxes, self._form = self._controls, self._boxes, form
-        self._controls, self._boxes, self._named = {}, {}, {}
-        rows = [[self._placed(f, old, boxes) for f in part] for part in (form.main, form.advanced)]
-        prompt, picture = form.model.role("prompt"), form.picture_field
-        self._named |= {"prompt" if prompt is None else prompt.name: self.prompt}
-        self._named |= {} if picture is None else {picture.name: self.strip}
-        for name, control in old.items():
-            if self._controls.get(name) is not control:
-                self._kit.free(boxes.get(name, control))
-        return rows[0], rows[1]
+        old, self._placed, self._form = self._placed, {}, form
+        for field in form.fields:
+            kept = old.get(field.name)
+            same = kept is not None and kept.field == field
+            self._placed[field.name] = kept if same else self._place(field)  # type: ignore[assignment]
+        self._named = {name: placed.control for name, placed in self._placed.items()}
+        prompt, picture = form.model.role("prompt"), form.model.role("picture")
+        self._named["prompt" if prompt is None else prompt.name] = self.prompt
+        if picture is not None:
+            self._named[picture.name] = self.strip
+        for name, placed in old.items():
+            if self._placed.get(name) is not placed:
+                self._kit.free(placed.place)
+        main, advanced = (
+            tuple(self._placed[f.name].place for f in part) for part in (form.main, form.advanced)
+        )
+        return main, advanced
 
     def render(self, form: Form, before: Form | None) -> None:
         """Show the values of a form, as far as they changed."""
         assign(self.prompt, value=form.prompt)
         self.strip.set_trait("value", form.pictures)
-        for name, control in self._controls.items():
-            field = self._fields[name]
+        same = before is not None and (before.given, before.problems) == (form.given, form.problems)
+        for name, (field, control, _, said) in self._placed.items():
             problem = form.problems.get(name)
             given = name in form.given
-            value = form.given.get(name, field.default)
-            if problem is not None:
-                show_text(control, problem.text)
-            elif before is None or before.given != form.given or before.problems != form.problems:
-                show_value(control, field, value, given=given)
+            if problem is not None and isinstance(control, Line | Lines):
+                assign(control, value=problem.text)
+            elif not same:
+                show_value(control, field, form.given.get(name, field.default), given=given)
             mark(control, "given", when=given or problem is not None)
             mark(control, "left", when=not given and problem is None)
-            if name in self._boxes and (said := self._problems.get(name)) is not None:
+            if said is not None:
                 line = "" if problem is None else tag("span", escape(problem.why), role="alert")
                 assign(said, value=line)
                 mark(control, "wrong", when=problem is not None)
 
-    def _placed(
-        self, field: Field, old: dict[str, w.DOMWidget], boxes: dict[str, w.Box]
-    ) -> w.DOMWidget:
-        """Return the control of a field, in a box if something stands beside it."""
-        name, kit = field.name, self._kit
-        control = old.get(name)
-        kept = control is not None and self._fields.get(name) == field
-        control = control if kept else self._make(field)
-        self._fields[name], self._controls[name], self._named[name] = field, control, control
-        if kept and name in boxes:
-            self._boxes[name] = boxes[name]
-        elif field.role == "seed":
+    def _place(self, field: Field) -> Placed:
+        """Make the control of a field, in a box if something stands beside it."""
+        control, kit = self._make(field), self._kit
+        if field.role == "seed":
             roll = partial(self._give, "roll", 0)
             dice = kit.button("", "dice", icon="random", tooltip="Random seed", does=roll)
-            self._boxes[name] = kit.box(control, dice, classes=("seed",))
-        elif isinstance(control, Line | Lines):
-            self._problems[name] = kit.html("", "problem")
+            return Placed(field, control, kit.box(control, dice, classes=("seed",)))
+        if isinstance(control, Line | Lines):
+            problem = kit.html("", "problem")
             kind = "wide" if isinstance(control, Lines) else "short"
-            beside = (control, self._problems[name])
-            self._boxes[name] = kit.box(*beside, classes=("with-problem", kind))
-        return self._boxes.get(name, control)
+            box = kit.box(control, problem, classes=("with-problem", kind))
+            return Placed(field, control, box, problem)
+        return Placed(field, control, control)
 
     def _make(self, field: Field) -> w.DOMWidget:
-        control = make_control(field, layout=self._kit.layout)
+        control = make_control(field, self._kit.layout)
         control._dom_classes = (
             *control._dom_classes,
             *css("f", f"f-{field.name.replace('_', '-')}", f"n-{field.name}", f"k-{field.kind}"),
@@ -274,40 +378,42 @@ class Controls(Mapping[str, w.DOMWidget]):
         give = partial(self._give, field.name)
         on_change(control, give)
         control.given = give
-        self._fields[field.name] = field
         return control
 
 
-def make_control(field: Field, **looks: Any) -> w.DOMWidget:
+def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
     """Return the control that fits a field, not yet holding anything."""
-    named = {"description": field.title or field.name.replace("_", " "), **looks}
-    title = {"tooltip": field.help} if field.help else {}
+    title = field.title or field.name.replace("_", " ")
+    named: dict[str, Any] = {"description": title, "layout": layout}
+    helped = {"tooltip": field.help, **named} if field.help else named
     match field.kind:
         case "size" if field.custom_size or field.text_size:
-            return Size(field, **looks)
+            return Size(field, layout)
         case "choice" | "size":
-            return _choice(field, named)
+            options: list[Any] = [(shape_label(a), a) for a in field.allowed]
+            if _fits_segments(options):
+                return Segments(options=options, value=None, **named)
+            left = [] if field.default in field.allowed else [_LEFT_OPTION]
+            return Choice(options=[*left, *options], value=None, **named)
         case "switch" if isinstance(field.default, bool):
-            return Switch(field.default, indent=False, **named, **title)
+            return Switch(field.default, indent=False, **helped)
         case "switch":
-            options = [("the model's choice", LEFT), ("on", True), ("off", False)]
-            return Choice(options=options, value=LEFT, **named)
+            return Choice(options=[_LEFT_OPTION, ("on", True), ("off", False)], value=LEFT, **named)
         case "whole" | "number" if _fits_slider(field):
             kind = Whole if field.kind == "whole" else Number
-            ends = {"min": field.low, "max": field.high, "step": field.step or _step(field)}
-            return kind(field.default, continuous_update=False, **ends, **named, **title)
+            ends = {"min": field.low, "max": field.high, "step": _step(field)}
+            return kind(field.default, continuous_update=False, **ends, **helped)
         case "json" | "words" | "pictures":
             form = "as JSON" if field.kind == "json" else "one a line"
             hint = field.help.split(". ")[0] or form
-            return Lines(placeholder=hint, rows=2, continuous_update=False, **named, **title)
-    hint = {"seed": "random"}.get(field.role) or _left_words(field)
-    return Line(placeholder=hint, continuous_update=False, **named, **title)
+            return Lines(placeholder=hint, rows=2, continuous_update=False, **helped)
+    hint = "random" if field.role == "seed" else _left_words(field)
+    return Line(placeholder=hint, continuous_update=False, **helped)
 
 
 def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -> None:
-    """Let a control show what is in force."""
     if isinstance(control, Line | Lines):
-        show_text(control, _as_text(field, value) if given else "")
+        assign(control, value=_as_text(field, value) if given else "")
     elif isinstance(control, Segments | Choice):
         known = [option[-1] if isinstance(option, tuple) else option for option in control.options]
         value = value if value in known else None
@@ -316,27 +422,10 @@ def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -
         assign(control, value=value)
 
 
-def show_text(control: w.DOMWidget, text: str) -> None:
-    """Let a control show a text, which may not be a value."""
-    if isinstance(control, Line | Lines):
-        assign(control, value=text)
-
-
-def take(control: w.Widget, trait: str, value: object) -> None:
-    """Set a control to what the browser shows, unless it cannot hold that."""
-    try:
-        control.set_trait(trait, value)
-    except (traitlets.TraitError, InvalidRequest):
-        return
-
-
 def ratio_icons(form: Form) -> str:
     """Return the rules that draw the shapes of a form's choices, each with the same area."""
-    from urllib.parse import quote
-
-    words = {str(word) for field in form.fields for word in field.allowed}
     rules = []
-    for word in sorted(words):
+    for word in sorted({str(word) for field in form.fields for word in field.allowed}):
         if (shape := shape_of(word)) is not None:
             scale = min(_ICON_SIDE_PIXELS / (shape[0] * shape[1]) ** 0.5, 26 / max(shape))
             width, height = (max(5, round(side * scale)) for side in shape)
@@ -354,15 +443,6 @@ def shape_label(word: object) -> str:
     return {"square_hd": "1:1 HD", "square": "1:1"}.get(str(word), str(word).replace("_", " "))
 
 
-def _choice(field: Field, named: dict[str, Any]) -> w.DOMWidget:
-    options: list[tuple[str, Any]] = [(shape_label(a), a) for a in field.allowed]
-    if _fits_segments(options):
-        return Segments(options=options, value=None, **named)
-    if field.default not in field.allowed:
-        options = [("the model's choice", LEFT), *options]
-    return Choice(options=options, value=None, **named)
-
-
 def _fits_segments(options: list[tuple[str, Any]]) -> bool:
     shapes = [value for _, value in options if shape_of(value) is not None]
     if len(shapes) > 1:
@@ -374,15 +454,14 @@ def _fits_slider(field: Field) -> bool:
     if field.low is None or field.high is None or field.default is None or field.role == "seed":
         return False
     within = field.low <= field.default <= field.high
-    return within and (field.high - field.low) / (field.step or _step(field)) <= MAX_SLIDER_STEPS
+    return within and (field.high - field.low) / _step(field) <= MAX_SLIDER_STEPS
 
 
 def _step(field: Field) -> float:
-    if field.kind == "whole":
-        return 1
-    assert field.low is not None
-    assert field.high is not None
-    return 0.1 if field.high - field.low > 2 else 0.05
+    """Return the step of a slider of a field that has both ends."""
+    if field.step or field.kind == "whole":
+        return field.step or 1
+    return 0.1 if field.high - field.low > 2 else 0.05  # type: ignore[operator]
 
 
 def _left_words(field: Field) -> str:
@@ -394,8 +473,6 @@ def _left_words(field: Field) -> str:
 
 
 def _as_text(field: Field, value: object) -> str:
-    import json
-
     if value is None:
         return ""
     if field.kind in ("words", "pictures") and isinstance(value, list):

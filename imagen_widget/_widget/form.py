@@ -7,7 +7,7 @@ not sent.
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,8 +37,6 @@ _MISSING = {
     "Extra data": "nothing may follow here",
     "Unterminated string starting at": "a closing quote is missing",
     "Invalid control character at": "a text ends with its line",
-    "Illegal trailing comma before end of object": "one comma too many",
-    "Illegal trailing comma before end of array": "one comma too many",
 }
 
 
@@ -47,30 +45,23 @@ class Problem:
     """A text that is not a value of its field, and why."""
 
     text: str
-    why: str
+    error: InvalidRequest
+
+    @property
+    def why(self) -> str:
+        """What is wrong, as it stands beside the control: without the field's name."""
+        return self.error.message.removeprefix(f"{self.error.field}: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the controls hold.
-
-    Attributes:
-        model: Which controls there are.
-        prompt: As typed.
-        given: The values that will be sent, by field name.
-        problems: The texts that are not valid, by field name; while there is one nothing is sent.
-        pictures: The input pictures in their order.
-        mask: White where the first picture may change.
-    """
-
-    model: Model
+    model: Model  # says which controls there are
     prompt: str = ""
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)  # what will be sent, by field name
+    # The texts that are not valid, by field name; while there is one nothing is sent
     problems: Mapping[str, Problem] = field(default_factory=dict)
     pictures: tuple[Input, ...] = ()
-    mask: Input | None = None
-
-    # ------------------------------------------------------------------------- what there is
+    mask: Input | None = None  # white where the first picture may change
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -88,7 +79,6 @@ class Form:
 
     @property
     def advanced(self) -> tuple[Field, ...]:
-        """The fields that fold away."""
         main = self.main
         return tuple(f for f in self.fields if f not in main)
 
@@ -97,14 +87,13 @@ class Form:
         return next((f for f in self.fields if f.name == name), None)
 
     @property
-    def takes_prompt(self) -> bool:
-        """Whether the model has a prompt."""
-        return self.model.role("prompt") is not None or not self.model.fields
+    def seed_field(self) -> Field | None:
+        """The field of the seed; None if it has no control."""
+        return next((f for f in self.fields if f.role == "seed"), None)
 
     @property
-    def picture_field(self) -> Field | None:
-        """The field that the input pictures go into; None if the model takes none."""
-        return self.model.role("picture")
+    def takes_prompt(self) -> bool:
+        return self.model.role("prompt") is not None or not self.model.fields
 
     @property
     def max_pictures(self) -> int:
@@ -115,7 +104,6 @@ class Form:
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the model takes a mask."""
         return self.model.role("mask") is not None
 
     @property
@@ -134,13 +122,9 @@ class Form:
         return ""
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of `Studio.request`, without the prompt.
-
-        Raises:
-            InvalidRequest: A text does not parse.
-        """
-        for name, problem in self.problems.items():
-            raise InvalidRequest(f"{name}: {problem.why}", field=name)
+        """Return the keyword arguments of `Studio.request`, without the prompt; raise a problem."""
+        for problem in self.problems.values():
+            raise problem.error
         given = dict(self.given)
         other = given.pop(OTHER_FIELDS, None)
         extra = {n: given.pop(n) for n in list(given) if n in _SIGNATURE}
@@ -152,8 +136,6 @@ class Form:
         if self.mask is not None and self.takes_mask:
             asked["mask"] = self.mask
         return asked
-
-    # ------------------------------------------------------------------------- what changes it
 
     def with_value(self, name: str, value: object) -> "Form":
         """Return the form with one field set; None or "" leaves it to the model's default.
@@ -173,7 +155,7 @@ class Form:
                 is_picture = known.kind in ("picture", "pictures")  # read when it is sent
                 given[name] = parsed if is_picture else known.check(parsed)
             except InvalidRequest as error:
-                problems[name] = Problem(str(value), error.message)
+                problems[name] = Problem(str(value), error)
         return replace(self, given=given, problems=problems)
 
     def with_model(self, model: Model) -> tuple["Form", str]:
@@ -181,23 +163,23 @@ class Form:
 
         The text says if the shape had to be left out, since that changes every picture.
         """
-        form = replace(self, model=model, given={}, problems={})
-        lost = ""
+        form, note = replace(self, model=model, given={}, problems={}), ""
         for name, value in self.given.items():
-            old = self.field(name)
-            into = form.field(name) or next(
-                (f for f in form.fields if old is not None and f.role and f.role == old.role), None
-            )
-            carried = form if into is None else form.with_value(into.name, value)
-            if into is None or carried.problems:
-                shaped = _as_shape(form, old, name, value)
-                if shaped is None and (name == "aspect_ratio" or (old and old.role == "size")):
-                    lost = _shape_words(value)
-                carried = shaped or form
-            form = carried
-        if not lost:
-            return form, ""
-        return form, f"{model.title} does not take {lost}: the shape is left to the model."
+            role = old.role if (old := self.field(name)) is not None else ""
+            same_role = (f for f in form.fields if role and f.role == role)
+            into = form.field(name) or next(same_role, None)
+            carried = None if into is None else form.with_value(into.name, value)
+            if carried is not None and not carried.problems:
+                form = carried
+            elif name == "aspect_ratio" or role == "size":
+                shaped = form._with_shape(value)
+                if shaped is None:
+                    words = value
+                    if isinstance(value, Mapping):
+                        words = f"{value.get('width')} x {value.get('height')}"
+                    note = f"{model.title} does not take {words}: the shape is left to the model."
+                form = shaped or form
+        return form, note
 
     def with_pictures(self, pictures: Iterable[Input]) -> "Form":
         """Return the form with these input pictures; a mask goes with its picture."""
@@ -206,31 +188,18 @@ class Form:
         return replace(self, pictures=kept, mask=self.mask if same else None)
 
     @classmethod
-    def of(cls, request: ImageRequest, model: Model, *, seed: bool = True) -> "Form":
-        """Return the form that would send this request, with its seed or without.
-
-        Arguments that have no control are left out.
-        """
+    def of(cls, request: ImageRequest, model: Model) -> "Form":
+        """Return the form that would send this request, less what has no control."""
         arguments = request.arguments()
-        taken = {role: model.role(role) for role in ("prompt", "mask", "picture", "seed")}
-        names = {role: found.name for role, found in taken.items() if found is not None}
-        mask_key = arguments.get(names.get("mask", ""))
+        mask_field = model.role("mask")
+        mask_key = None if mask_field is None else arguments.get(mask_field.name)
         mask = next((i for i in request.inputs if i.key == mask_key), None)
-        form = cls(
-            model,
-            prompt=request.prompt or "",
-            pictures=tuple(i for i in request.inputs if i is not mask),
-            mask=mask,
-        )
-        given: dict[str, Any] = {}
-        other: dict[str, Any] = {}
-        for name, value in arguments.items():
-            if name in names.values() and (name != names.get("seed") or not seed):
-                continue
-            (given if form.field(name) is not None else other)[name] = value
-        if not model.fields:
-            other.pop("prompt", None)
-            given |= {OTHER_FIELDS: other} if other else {}
+        pictures = tuple(i for i in request.inputs if i is not mask)
+        form = cls(model, request.prompt or "", pictures=pictures, mask=mask)
+        given = {n: value for n, value in arguments.items() if form.field(n) is not None}
+        other = {n: value for n, value in arguments.items() if n not in given and n != "prompt"}
+        if other and not model.fields:
+            given[OTHER_FIELDS] = other
         return replace(form, given=given)
 
     def without_control(self, request: ImageRequest) -> list[str]:
@@ -243,12 +212,30 @@ class Form:
     def _translated(self, name: str, value: object) -> "Form":
         """Set whatever field means the same; what only says how it is by default sets nothing."""
         sample = stand_ins(self.model)
-        checked = self.model.check({**sample, name: value})
         form = self
-        for into, translated in checked.arguments.items():
+        for into, translated in self.model.check({**sample, name: value}).arguments.items():
             if into not in sample:
                 form = form.with_value(into, translated)
         return form
+
+    def _with_shape(self, value: object) -> "Form | None":
+        """Return the form with the shape nearest to this one; None if the model has none near."""
+        shape = shape_of(value)
+        if shape is None:
+            return None
+        into = self.field("aspect_ratio")
+        if into is None:
+            try:
+                return self.with_value("aspect_ratio", f"{shape[0]:g}:{shape[1]:g}")
+            except InvalidRequest:
+                return None
+        wanted = math.log(shape[0] / shape[1])
+        shapes = {ratio: pair for ratio in into.allowed if (pair := shape_of(ratio)) is not None}
+        distances = {r: abs(math.log(w / h) - wanted) for r, (w, h) in shapes.items()}
+        nearest = min(distances, key=distances.__getitem__, default=None)
+        if nearest is None or distances[nearest] > _SAME_SHAPE:
+            return None
+        return self.with_value("aspect_ratio", nearest)
 
 
 def stand_ins(model: Model) -> dict[str, object]:
@@ -289,73 +276,38 @@ def _all(model: Model) -> tuple[Field, ...]:
     return model.fields or GENERIC_FIELDS
 
 
-def _as_shape(form: Form, old: Field | None, name: str, value: object) -> Form | None:
-    """Return the form with the shape nearest to that of another model's field; None if far off."""
-    shape = shape_of(value) if name == "aspect_ratio" or (old and old.role == "size") else None
-    if shape is None:
-        return None
-    wanted, into = math.log(shape[0] / shape[1]), form.field("aspect_ratio")
-    if into is None:
-        try:
-            return form.with_value("aspect_ratio", f"{shape[0]:g}:{shape[1]:g}")
-        except InvalidRequest:
-            return None
-    shapes = {ratio: pair for ratio in into.allowed if (pair := shape_of(ratio)) is not None}
-    distances = {r: abs(math.log(w / h) - wanted) for r, (w, h) in shapes.items()}
-    nearest = min(distances, key=distances.__getitem__, default=None)
-    if nearest is None or distances[nearest] > _SAME_SHAPE:
-        return None
-    return form.with_value("aspect_ratio", nearest)
-
-
-def _shape_words(value: object) -> str:
-    if isinstance(value, Mapping):
-        return f"{value.get('width')} x {value.get('height')}"
-    return str(value)
-
-
 def _parsed(known: Field, value: object) -> object:
     """Return what a text box holds as the value it stands for."""
     if not isinstance(value, str):
         return value
     if known.kind == "json":
-        return _from_json(value)
+        return _from_json(known.name, value)
     if known.kind in ("words", "pictures"):
         return [word for line in value.splitlines() if (word := line.strip())]
     return value.strip() if known.kind in ("whole", "number") else value
 
 
-def _from_json(text: str) -> object:
+def _from_json(name: str, text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        why = f"a {_closing(text[: error.pos])} is missing" if _closes(text, error) else None
-        why = why or _MISSING.get(error.msg.removesuffix(" (char"), error.msg.lower())
-        raise InvalidRequest(
-            f"This does not parse: line {error.lineno}, column {error.colno}, {why}."
-        ) from None
+        where = f"line {error.lineno}, column {error.colno}"
+        why = _MISSING.get(error.msg, error.msg.lower())
+        bracket = _missing_bracket(text[: error.pos])
+        if bracket and why == "a comma is missing" and text[error.pos : error.pos + 1] in "]}":
+            why = f"a {bracket} is missing"
     except RecursionError:
-        raise InvalidRequest("This does not parse: it is nested too deep.") from None
+        where, why = "", "it is nested too deep"
+    said = ", ".join(filter(None, (where, why)))
+    raise InvalidRequest(f"{name}: This does not parse: {said}.", field=name)
 
 
-def _closes(text: str, error: json.JSONDecodeError) -> bool:
-    """Return True if a bracket is missing where the parser stopped."""
-    follows = text[error.pos : error.pos + 1]
-    expects_more = error.msg == "Expecting ',' delimiter" and follows in ("", "]", "}")
-    return expects_more and bool(_closing(text[: error.pos]))
-
-
-def _closing(text: str) -> str:
-    """Return the bracket that would close the innermost one still open."""
-    still_open: list[str] = []
-    for bracket in _brackets(text):
+def _missing_bracket(text: str) -> str:
+    """Return the bracket that would close the innermost one still open; empty if there is none."""
+    still_open = []
+    for bracket in re.findall(r"[][{}]", re.sub(r'"(?:\\.|[^"\\])*"?', "", text)):
         if bracket in "[{":
             still_open.append(bracket)
         elif still_open:
             still_open.pop()
     return {"[": "]", "{": "}"}[still_open[-1]] if still_open else ""
-
-
-def _brackets(text: str) -> Iterator[str]:
-    without_strings = re.sub(r'"(?:\\.|[^"\\])*"?', "", text)
-    return (c for c in without_strings if c in "[]{}")

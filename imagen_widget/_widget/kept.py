@@ -11,11 +11,13 @@ from base64 import b64encode
 from contextlib import suppress
 from typing import Any
 
+import IPython.display as screen
+
 from imagen_widget._html import escape, image, tag
 from imagen_widget._picture import Preview, contact_sheet, preview
-from imagen_widget._result import GeneratedImage, Generation
-from imagen_widget._widget.gallery import excerpt
+from imagen_widget._result import Generation
 from imagen_widget._widget.state import State
+from imagen_widget._widget.words import excerpt
 from imagen_widget.errors import ImagenError
 
 MAX_KEPT_BYTES = 2_000_000
@@ -23,7 +25,6 @@ MAX_SHEET_BYTES = 600_000  # of the one JPEG, as base64
 MAX_SHEET_PICTURES = 24
 TILE_SIDE_PIXELS = 256
 TILE_BYTES = 8_000
-_BASE64 = 4 / 3
 _MARKUP_BYTES = 600  # around a picture, its alternative text included
 _FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;"
 _NOTE = (
@@ -50,27 +51,19 @@ class KeptOutput:
 
     def display(self, widget_bundle: dict[str, Any], *, alone: bool = False) -> None:
         """Show the widget, with its kept pictures after it, in the running cell."""
-        from IPython.display import display
-
-        display(widget_bundle, raw=True)  # type: ignore[no-untyped-call]
+        screen.display(widget_bundle, raw=True)  # type: ignore[no-untyped-call]
         if not alone:
-            display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+            screen.display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
             self._shown = True
 
     def render(self, state: State, before: State | None) -> None:
-        """Keep the pictures of a state if they changed."""
-        if before is not None and state.made == before.made:
-            return
-        self._bundle = self._made(state.made)
-        if self._shown:
+        if before is None or state.made != before.made:
+            self._bundle = self._made(state.made)
             self.resend()
 
     def resend(self) -> None:
-        """Send the pictures again."""
-        from IPython.display import update_display
-
         if self._shown:
-            update_display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+            screen.update_display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
 
     def _made(self, made: tuple[Generation, ...]) -> dict[str, Any]:
         """Return the bundle of what was made, newest first."""
@@ -78,10 +71,12 @@ class KeptOutput:
             return {"text/plain": "", "text/html": self._html(NO_KERNEL, "")}
         newest: dict[str, Any] = made[0]._repr_mimebundle_()
         rows, texts, count, hidden = [newest["text/html"]], [newest["text/plain"]], len(made[0]), 0
-        left, shown = float(MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0])), _previews(made[0])
+        left, shown = float(MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0])), _small(made[0])
         for generation in made[1:]:
-            tiles = self._tiles_of(generation)
-            size = sum(len(tile.data) * _BASE64 + _MARKUP_BYTES for tile in tiles)
+            if generation.id not in self._tiles:
+                self._tiles[generation.id] = _small(generation, TILE_SIDE_PIXELS, TILE_BYTES)
+            tiles = self._tiles[generation.id]
+            size = sum(len(tile.data) * 4 / 3 + _MARKUP_BYTES for tile in tiles)  # as base64
             if hidden or size > left:
                 hidden += len(generation)
                 continue
@@ -103,26 +98,15 @@ class KeptOutput:
         inside = f'<div class="imagen-kept {self._id}" style="display:grid;gap:16px">'
         return f"<style>{_reopened_css(self._id)}</style>{inside}{hidden}{pictures}</div>"
 
-    def _tiles_of(self, generation: Generation) -> list[Preview]:
-        if generation.id not in self._tiles:
-            tiles = [_tile(each) for each in generation]
-            self._tiles[generation.id] = [tile for tile in tiles if tile is not None]
-        return self._tiles[generation.id]
 
-
-def _previews(generation: Generation) -> list[Preview]:
+def _small(generation: Generation, side: int = 0, max_bytes: int = 0) -> list[Preview]:
+    """Return the previews of a generation's pictures, or smaller ones of them."""
     found = []
     for each in generation:
         with suppress(ImagenError):
-            found.append(each.preview)
+            small = each.preview
+            found.append(preview(small.data, side=side, max_bytes=max_bytes) if side else small)
     return found
-
-
-def _tile(each: GeneratedImage) -> Preview | None:
-    try:
-        return preview(each.preview.data, side=TILE_SIDE_PIXELS, max_bytes=TILE_BYTES)
-    except ImagenError:
-        return None
 
 
 def _row(generation: Generation, tiles: list[Preview]) -> str:

@@ -1,6 +1,6 @@
-// What stock controls cannot do; one layer for each form. Clicks go to the kernel as `do`.
+// What stock controls cannot do: one layer a form; clicks go to the kernel as `do`.
 
-const CHUNK_BYTES = 2_000_000; // a websocket message has a bound
+const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
 
@@ -36,7 +36,7 @@ function set(node, name, value) {
 
 function nameControls(root) {
 	const each = (selector, does) => $$(root, selector).forEach(does);
-	const isOn = ({ classList }) => classList.contains("mod-active");
+	const isOn = (node) => node.matches(".mod-active");
 	const label = (node) => $(node, ".widget-label")?.textContent || "";
 	each(".widget-slider", (slider) => {
 		const text = $(slider, ".widget-readout");
@@ -55,7 +55,7 @@ function nameControls(root) {
 	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", isOn(fold)));
 	each(".imagen-f", (field) => {
 		const old = $(field, ":scope > .imagen-reset");
-		if (!field.classList.contains("imagen-given")) old?.remove();
+		if (!field.matches(".imagen-given")) old?.remove();
 		else if (!old) {
 			const style = `left:${$(field, ".widget-label")?.offsetWidth + 4}px`;
 			field.append(button("×", null, { style, "data-do": "reset", "data-arg": fieldOf(field), ...named(`${label(field)}: leave it to the model`) }, "button.reset"));
@@ -116,7 +116,7 @@ function chooser(root, model, signal) {
 	if (!input || $(root, ".imagen-pick")) return;
 	const id = `pick-${model.get("token")}`;
 	const search = h("input", {
-		type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": id,
+		type: "text", role: "combobox", "aria-expanded": true, "aria-controls": id,
 		"aria-label": "Search models", placeholder: "name, or owner/model of any endpoint", input: fill,
 		keydown: (e) => {
 			const step = { ArrowDown: 1, ArrowUp: -1 }[e.key];
@@ -160,7 +160,7 @@ function chooser(root, model, signal) {
 
 	function option(key, ...children) {
 		const number = list.children.length;
-		const chosen = String(key === model.get("chosen"));
+		const chosen = key === model.get("chosen");
 		const more = { click: () => choose(key), pointermove: () => move(number), "aria-selected": chosen };
 		list.append(h("div.option", { role: "option", id: `${id}-${number}`, ...more }, ...children));
 	}
@@ -191,9 +191,8 @@ function chooser(root, model, signal) {
 
 	function move(to) {
 		const all = options();
-		all[at]?.classList.remove("imagen-at");
 		at = Math.min(Math.max(0, to), all.length - 1);
-		all[at]?.classList.add("imagen-at");
+		all.forEach((one, i) => one.classList.toggle("imagen-at", i === at));
 		set(search, "aria-activedescendant", all[at]?.id ?? "");
 	}
 
@@ -215,7 +214,7 @@ function chooser(root, model, signal) {
 			wanted.delete(tag) || wanted.add(tag);
 			set(e.target, "aria-pressed", wanted.has(tag));
 			fill();
-		}, { "aria-pressed": String(wanted.has(tag)) })));
+		}, { "aria-pressed": wanted.has(tag) })));
 		search.value = "";
 		place();
 		box.showPopover();
@@ -252,13 +251,13 @@ function largeView(root, model, signal) {
 	const split = h("input.split", { type: "range", value: 50, "aria-label": "From A to B", input: () => draw() });
 	const send = (name, { id, index } = shown[0]) => act(model, name, { id, index });
 	const copy = (text, work, what) => button(text, (e) => copied(e.currentTarget, work), {}, what);
-	const back = button("‹", () => turn(-1), named("Previous"), "button.turn");
-	const next = button("›", () => turn(1), named("Next"), "button.turn.next");
+	const back = button("", () => turn(-1), named("Previous"), "button.turn");
+	const next = button("", () => turn(1), named("Next"), "button.turn.next");
 	const bar = h("div.view-bar", {}, words,
 		button("Save", () => send("save"), {}, "button.single"),
 		copy("Copy", () => copyPicture(shown[0].image), "button.single"),
 		copy("Copy seed", async () => navigator.clipboard.writeText(shown[0].seed), "button.single.seed-copy"),
-		button("−", () => scale(0.8), named("Smaller")), percent, button("+", () => scale(1.25), named("Larger")),
+		button("Smaller", () => scale(0.8)), percent, button("Larger", () => scale(1.25)),
 		button("Fit", () => fit()), button("Close", () => dialog.close()),
 	);
 	const dialog = h("dialog.view", { tabindex: -1, close: clear }, back, stage, split, next, bar);
@@ -308,7 +307,7 @@ function largeView(root, model, signal) {
 	function open(pictures, text) {
 		clear();
 		const two = pictures.length > 1;
-		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: "false" }) }));
+		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: false }) }));
 		for (const [place, { image }] of shown.entries()) {
 			const side = place ? ".b" : "";
 			stage.append(h(`div.half${side}`, {}, image));
@@ -529,8 +528,7 @@ function attach(root, model) {
 		generate();
 	}, true);
 	on("keydown", (e) => {
-		const control = e.ctrlKey || e.metaKey;
-		if (e.key !== "Enter" || !control || !e.target.closest(".imagen-create")) return;
+		if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey) || !e.target.closest(".imagen-create")) return;
 		e.preventDefault();
 		e.stopPropagation();
 		$(root, "button.imagen-generate:not(:disabled)")?.click();
@@ -567,7 +565,11 @@ function attach(root, model) {
 	// after each change of the page
 	const keyOf = ({ dataset: { do: name, id, index, arg } }) => [name, id, index, arg].join();
 	let focused = "";
-	on("focusin", ({ target }) => (focused = target.dataset.do ? keyOf(target) : ""));
+	let wanted = "";
+	on("focusin", ({ target }) => {
+		focused = target.dataset.do ? keyOf(target) : "";
+		wanted = "";
+	});
 	const more = new IntersectionObserver((seen) => {
 		if (seen.some((one) => one.isIntersecting)) $(root, ".imagen-older:not(:disabled)")?.click();
 	});
@@ -576,13 +578,14 @@ function attach(root, model) {
 		due = 0;
 		nameControls(root);
 		chooser(root, model, ending.signal);
-		const dead = root.classList.contains("jupyter-widgets-disconnected");
-		for (const part of root.children) part.inert = dead && !part.classList.contains("imagen-restarted");
+		const dead = root.matches(".jupyter-widgets-disconnected");
+		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted");
 		more.disconnect();
 		$$(root, ".imagen-older").forEach((older) => more.observe(older));
 		if (focused && document.activeElement === document.body) {
 			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
 		}
+		if (wanted) $$(root, wanted).find(isShown)?.focus();
 	}
 	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
 	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });
@@ -591,7 +594,10 @@ function attach(root, model) {
 		original: view.arrived,
 		compare: ({ pictures, text }, ...small) => view.open(pictures.map((one, i) => ({ ...one, src: address(small[i]) })), text),
 		mask: (message, ...pictures) => maskEditor($(root, ".imagen-mask .widget-html-content"), model, message, pictures),
-		focus: ({ to }) => $(root, to)?.focus(),
+		focus: ({ to }) => {
+			wanted = to;
+			look();
+		},
 		ended: ({ seconds }) => (asked ||= seconds >= LONG_JOB_SECONDS),
 	};
 	const onMessage = (message, buffers) => kinds[message.kind]?.(message, ...buffers);

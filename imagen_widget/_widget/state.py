@@ -5,38 +5,26 @@ job; what arrives for a job that has ended changes nothing; elapsed time never r
 job is done when its pictures are there; the number of jobs in sight has a bound.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._runs import Progress
 from imagen_widget._settings import Account, Budget
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
 MAX_ACTIVE = 8
 MAX_ENDED = 6
-PAGE_ENTRIES = 12
 TOO_LATE = "Too late to cancel: the picture is here"
-SUBMITTING = frozenset({"preparing", "submitting"})
 DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
-SORTS = ("newest", "oldest", "rating")
-
-
-class Snapshot(Protocol):
-    """What the state reads of a job's progress."""
-
-    @property
-    def phase(self) -> str: ...
-    @property
-    def elapsed(self) -> float: ...
-    @property
-    def position(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +38,18 @@ class Trouble:
     switch_to: str = ""  # the model to change to; empty if that would not help
 
 
-NO_PROMPT = Trouble(
-    "Write a prompt first.", "Say what the picture should show, then press Generate."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One picture to show: a small copy for the grid, and a word on what was done with it."""
-
-    image: GeneratedImage
-    small: Preview | None
-    said: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """A job that ended well."""
 
-    generation: Generation  # what it brought
-    cards: tuple[Card, ...]  # its pictures, ready to show
-    too_late: bool = False  # whether a cancel came after the picture was made
+    generation: Generation
+    small: tuple[Preview | None, ...]  # copies of its pictures for the grid; None if there is none
     earlier: bool = False  # whether it was not made here but found in history
 
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """A job that was given up, and what that means for the bill, in one sentence."""
-
-    said: str
+    """A job that was given up; its status says what that means for the bill."""
 
 
 Ending = Pictures | Cancellation | Trouble
@@ -89,27 +60,25 @@ class JobState:
     """One press of Generate."""
 
     number: int  # counts up from 1 in each widget
-    request: ImageRequest  # what was asked
+    request: ImageRequest
     typical_seconds: float = 10.0  # how long the model takes as a rule
-    progress: Snapshot | None = None  # the last snapshot; None until the job has said anything
+    progress: Progress | None = None  # None until the job has said anything
     status: str = "Preparing"  # the one-line status text
     cancelling: bool = False  # whether Cancel was pressed
-    ending: Ending | None = None  # how it ended; None while it runs
+    ending: Ending | None = None  # None while it runs
 
     @property
     def active(self) -> bool:
-        """Whether it still runs."""
         return self.ending is None
 
     @property
     def phase(self) -> str:
-        """The phase by name."""
         return str(self.progress.phase) if self.progress is not None else "preparing"
 
     @property
     def submitting(self) -> bool:
         """Whether it may still be on its way out, so that another press could be a double one."""
-        return self.active and self.phase in SUBMITTING
+        return self.active and self.phase in ("preparing", "submitting")
 
     @property
     def elapsed(self) -> float:
@@ -119,7 +88,7 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An earlier generation: its record's stars, and its first picture as small markup."""
+    """An earlier generation: its record's stars and bytes, its first picture as small markup."""
 
     generation: Generation
     thumbnail: str
@@ -128,7 +97,6 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """The journal's id."""
         return self.generation.id
 
 
@@ -141,6 +109,7 @@ class Look:
     provider: str = ""
     days: str = "any time"
     rating: int = 0
+    only: str = ""  # the id of the one generation that is meant
     sort: str = "newest"
 
     @property
@@ -152,14 +121,15 @@ class Look:
 
     def chips(self) -> dict[str, str]:
         """Return what is set, in words, by the attribute that clears it."""
+        stars = f"{self.rating} stars or more" if self.rating > 1 else "rated"
         words = {
             "text": f"“{self.text}”" if self.text else "",
             "model": self.model,
             "provider": self.provider,
             "days": self.days if DAYS[self.days] else "",
-            "rating": f"{self.rating} stars or more" if self.rating > 1 else "",
+            "rating": stars if self.rating else "",
+            "only": "where the picture is from" if self.only else "",
         }
-        words["rating"] = words["rating"] or ("rated" if self.rating else "")
         return {name: text for name, text in words.items() if text}
 
 
@@ -181,63 +151,40 @@ class Past:
     said: str = ""  # what the last action came to, in one sentence
 
     def asked(self, look: Look) -> "Past":
-        """Return the page while an answer to another question is awaited."""
         return replace(self, look=look, loading=True, said="")
 
     def found(
-        self,
-        look: Look,
-        entries: tuple[Entry, ...],
-        *,
-        cursor: object,
-        more: bool,
-        after: object = None,
-        **counts: Any,
+        self, look: Look, entries: tuple[Entry, ...], *, after: object = None, **facts: Any
     ) -> "Past":
-        """Return the page with an answer; one to an earlier question changes nothing."""
+        """Return the page with an answer; one to an earlier question changes nothing.
+
+        `after` is the cursor of the page before; the facts are the cursor, more and the counts.
+        """
         if look != self.look or (after is not None and after is not self.cursor):
             return self
         shown = entries if after is None else (*self.entries, *entries)
-        kept = self.selected & {entry.id for entry in shown}
-        return replace(
-            self,
-            entries=shown,
-            cursor=cursor,
-            more=more,
-            loading=False,
-            loaded=True,
-            selected=frozenset(kept),
-            **counts,
-        )
+        selected = self.selected & {entry.id for entry in shown}
+        facts |= {"entries": shown, "selected": selected, "loading": False, "loaded": True}
+        return replace(self, **facts)
 
     def changed(self, entry_id: str, **changes: Any) -> "Past":
-        """Return the page with an entry changed: its stars, or its thumbnail that came later."""
         entries = (replace(e, **changes) if e.id == entry_id else e for e in self.entries)
         return replace(self, entries=tuple(entries))
 
     def with_newest(self, entry: Entry) -> "Past":
-        """Return the page with what was just made before all else."""
         entries = (entry, *(e for e in self.entries if e.id != entry.id))
-        more = len(entries) - len(self.entries)
-        return replace(self, entries=entries, matched=self.matched + more, total=self.total + more)
+        return self._with_entries(entries)
 
     def ticked(self, entry_id: str) -> "Past":
-        """Return the page with an entry's tick put or taken away."""
         return replace(self, selected=self.selected ^ {entry_id}, deleted=(), said="")
 
     def without(self, ids: tuple[str, ...]) -> "Past":
-        """Return the page after entries were deleted."""
-        kept = tuple(entry for entry in self.entries if entry.id not in ids)
-        gone = len(self.entries) - len(kept)
-        return replace(
-            self,
-            entries=kept,
-            matched=self.matched - gone,
-            total=self.total - gone,
-            selected=frozenset(),
-            deleted=ids,
-            said="",
-        )
+        left = self._with_entries(tuple(entry for entry in self.entries if entry.id not in ids))
+        return replace(left, selected=frozenset(), deleted=ids, said="")
+
+    def _with_entries(self, entries: tuple[Entry, ...]) -> "Past":
+        more = len(entries) - len(self.entries)
+        return replace(self, entries=entries, matched=self.matched + more, total=self.total + more)
 
 
 class Tab(StrEnum):
@@ -270,15 +217,13 @@ class State:
     past: Past = field(default_factory=Past)  # the History page
     pending: int = 0  # how many jobs of earlier kernels wait to be fetched
     resuming: bool = False  # whether they are being fetched
-    latest: Generation | None = None  # the newest generation
     # The first of two pictures to compare: generation id and index
     marked: tuple[str, int] | None = None
     active: int = 0  # which input picture is ringed, from 0
-
-    # ---------------------------------------------------------------------------------- looking
+    # What was done with a picture, in words, by generation id and index
+    said: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     def job(self, number: int) -> JobState | None:
-        """Return the job with this number; None if it is not in sight."""
         return next((job for job in self.jobs if job.number == number), None)
 
     @property
@@ -292,6 +237,10 @@ class State:
         return tuple(job for job in self.jobs if job.active or isinstance(job.ending, Pictures))
 
     @property
+    def latest(self) -> Generation | None:
+        return next(iter(self.made), None)
+
+    @property
     def headline(self) -> JobState | None:
         """The job that the status line speaks of: the newest that runs, else the newest."""
         return next(iter(self.running), next(iter(self.jobs), None))
@@ -303,8 +252,12 @@ class State:
 
     @property
     def status(self) -> str:
-        """The status line."""
         return self.headline.status if self.headline is not None else "Ready"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that is made here is ever billed."""
+        return self.account is not None and self.account.free
 
     @property
     def can_generate(self) -> bool:
@@ -315,6 +268,9 @@ class State:
         """Return True if a press of Generate at this time is a press of its own."""
         same_press = at - self.clicked_at < DOUBLE_PRESS_SECONDS and bool(self.running)
         return self.can_generate and not same_press
+
+    def spent(self, period: str) -> Decimal:
+        return self.today if period == "day" else self.month
 
     @property
     def warning(self) -> str:
@@ -328,11 +284,12 @@ class State:
         if self.budget and self.price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
         for limit in self.budget:
-            spent = self.today if limit.period == "day" else self.month
-            if spent + (self.price or 0) > limit.amount:
+            left = limit.amount - self.spent(limit.period)
+            if (self.price or 0) > left:
                 cap = f"{dollars(limit.amount)} a {limit.period}"
-                left = dollars(max(Decimal(0), limit.amount - spent))
-                return f"This would pass your cap of {cap}: {left} is left."
+                return (
+                    f"This would pass your cap of {cap}: {dollars(max(Decimal(0), left))} is left."
+                )
         return ""
 
     @property
@@ -366,7 +323,6 @@ class State:
     # ---------------------------------------------------------------------------------- the form
 
     def with_form(self, form: Form, *, note: str = "") -> "State":
-        """Return the state with another form."""
         active = min(self.active, max(0, len(form.pictures) - 1))
         return replace(self, form=form, note=note, active=active)
 
@@ -396,7 +352,7 @@ class State:
         started = self._with(JobState(self.last_number + 1, request, seconds))
         return replace(started, clicked_at=at, trouble=None, note="", tab=Tab.CREATE)
 
-    def progressed(self, number: int, progress: Snapshot, status: str) -> "State":
+    def progressed(self, number: int, progress: Progress, status: str) -> "State":
         """Return the state after a job said how far it is.
 
         Its last word is left to `ended`, which comes when the pictures can be shown.
@@ -409,7 +365,6 @@ class State:
         return self._changed(replace(job, progress=progress, status=status))
 
     def cancelling(self, number: int) -> "State":
-        """Return the state after Cancel was pressed for a job."""
         job = self.job(number)
         if job is None or not job.active:
             return self
@@ -421,7 +376,7 @@ class State:
         if job is None or not job.active:
             return self
         if isinstance(ending, Pictures) and job.cancelling:
-            ending, status = replace(ending, too_late=True), f"{TOO_LATE} · {status}"
+            status = f"{TOO_LATE} · {status}"
         after = self._changed(replace(job, ending=ending, status=status))._bounded()
         if isinstance(ending, Pictures):
             return after._kept(ending.generation)
@@ -430,41 +385,24 @@ class State:
     def arrived(self, pictures: Pictures) -> "State":
         """Return the state after pictures came without a press of Generate."""
         generation = pictures.generation
-        shown = [j for j in self.jobs if isinstance(j.ending, Pictures)]
-        if any(job.ending.generation.id == generation.id for job in shown):  # type: ignore[union-attr]
+        shown = (j.ending.generation.id for j in self.jobs if isinstance(j.ending, Pictures))
+        if generation.id in shown:
             return replace(self, tab=Tab.CREATE)
         number = self.last_number + 1
         job = JobState(number, generation.request, status=generation.summary, ending=pictures)
-        after = replace(self._with(job)._bounded(), tab=Tab.CREATE)
+        after = replace(self._with(job), tab=Tab.CREATE)
         return after if pictures.earlier else after._kept(generation)
 
-    def said(self, generation_id: str, index: int, words: str) -> "State":
-        """Return the state after something was done with a picture, in words."""
-        state = self
-        for job in self.jobs:
-            ending = job.ending
-            if isinstance(ending, Pictures) and ending.generation.id == generation_id:
-                cards = (
-                    replace(card, said=words if place == index else card.said)
-                    for place, card in enumerate(ending.cards)
-                )
-                state = state._changed(replace(job, ending=replace(ending, cards=tuple(cards))))
-        return state
-
     def _kept(self, generation: Generation) -> "State":
-        return replace(self, latest=generation, made=(generation, *self.made))
+        return replace(self, made=(generation, *self.made))
 
     def _with(self, job: JobState) -> "State":
         """Put a job on top; those that brought nothing go, and so do the oldest."""
-        running = [j for j in self.jobs if j.active]
-        ended = [j for j in self.jobs if isinstance(j.ending, Pictures)]
-        kept = {j.number for j in [*running, *ended[: MAX_ENDED - 1]]}
-        jobs = (job, *(j for j in self.jobs if j.number in kept))
-        return replace(self, jobs=jobs, last_number=job.number)
+        return replace(self, jobs=(job, *self.rows), last_number=job.number)._bounded()
 
     def _bounded(self) -> "State":
         ended = [job.number for job in self.jobs if not job.active]
-        dropped = set(ended[MAX_ENDED:])
+        dropped = ended[MAX_ENDED:]
         return replace(self, jobs=tuple(job for job in self.jobs if job.number not in dropped))
 
     def _changed(self, job: JobState) -> "State":

@@ -18,11 +18,17 @@ FOLDER = Path(__file__).parents[2] / "build" / "axe"
 FETCH_SECONDS = 120.0
 
 # JupyterLab's body has no height, so axe would take all text for hidden and skip its colours.
-SHOW_BODY = "html, body { height: 100% !important; overflow: visible !important; }"
+# A dialog is in the top layer, where nothing cuts it off; axe does not know that.
+SHOW_BODY = """
+html, body { height: 100% !important; overflow: visible !important; }
+:has(dialog[open]) { overflow: visible !important; }
+"""
 RUN = """async (selector) => {
-    const found = await axe.run(selector, { resultTypes: ["violations"] });
+    const found = await axe.run(selector, { resultTypes: ["violations", "incomplete"] });
+    const told = (rules) => rules.map((r) => [r.id, r.impact, r.nodes.map((n) => n.html)]);
     return {
-        violations: found.violations.map((v) => [v.id, v.impact, v.nodes.map((n) => n.html)]),
+        violations: told(found.violations),
+        incomplete: told(found.incomplete),
         contrast: found.passes.filter((p) => p.id === "color-contrast").length,
     };
 }"""
@@ -49,11 +55,14 @@ def script() -> Path:
     return path
 
 
-def violations(page: Page, selector: str, *, colours: bool = True) -> list[Any]:
-    """Return what axe objects to within an element: rule, impact, markup."""
+def violations(page: Page, selector: str, *, unsure: bool = False) -> list[Any]:
+    """Return what axe objects to within an element: rule, impact, markup.
+
+    With `unsure` also what it could not judge.
+    """
     if not page.evaluate("() => Boolean(window.axe)"):
         page.add_style_tag(content=SHOW_BODY)
         page.add_script_tag(path=script())
     found = page.evaluate(RUN, selector)
-    assert found["contrast"] or not colours, "axe compared no colours: its green would be false"
-    return list(found["violations"])
+    assert found["contrast"], "axe compared no colours: its green would be false"
+    return [*found["violations"], *(found["incomplete"] if unsure else ())]

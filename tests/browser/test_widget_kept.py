@@ -22,6 +22,29 @@ THIRTY = """
 for number in range(30):
     await widget.generate(prompt=f"fox number {number}", num_images=4, image_size="square")
 """
+# The browser's own notifications, granted by the test, and a note of those that were made
+HIDE = """() => {
+    Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
+    window.told = [];
+    window.Notification = class extends Notification {
+        constructor(...given) {
+            super(...given);
+            window.told.push(this);
+        }
+    };
+}"""
+IN_OUTPUT = """
+%load_ext imagen_widget
+import ipywidgets
+out = ipywidgets.Output()
+out
+"""
+INTO_OUTPUT = """
+with out:
+    print("printed before")
+    %imagen --no-wait a fox among words [demo:slow=3]
+    print("printed after")
+"""
 MOVING = """(root) => root.getAnimations({ subtree: true })
     .filter((one) => one.playState === "running").length"""
 
@@ -173,17 +196,33 @@ def test_the_status_goes_on_while_another_cell_sleeps(page: Page, lab: JupyterSe
     expect(widget.status).to_have_text("Cancelled, not billed.", timeout=15_000)
 
 
+def test_what_is_printed_into_an_output_while_a_job_goes_on_stays(
+    page: Page, lab: JupyterServer
+) -> None:
+    lab.write_notebook("output.ipynb", [IN_OUTPUT, INTO_OUTPUT])
+    open_notebook(page, lab, "output.ipynb")
+    run_all(page)
+    out = page.locator(".jp-Cell-outputArea").first
+
+    expect(out.get_by_role("img", name="a fox among words")).to_be_visible()
+
+    expect(out).to_contain_text("printed before")
+    expect(out).to_contain_text("printed after")
+    expect(out.get_by_role("img")).to_have_count(1)
+
+
 def test_a_job_of_more_than_twenty_seconds_that_ends_in_a_hidden_tab_is_told(
     lab_form: Callable[..., WidgetPage],
 ) -> None:
     widget = lab_form()
     page = widget.page
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
-    )
+    page.context.grant_permissions(["notifications"])
+    page.evaluate(HIDE)
 
     widget.make_and_wait("a patient fox [demo:slow=21]")
 
     page.wait_for_function("document.title.startsWith('✓ 1 image')")
+    told = page.evaluate("window.told.map((one) => [one.title, one.body])")
+    assert [(title, body[:7]) for title, body in told] == [("Imagen", "1 image")]
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_function("!document.title.startsWith('✓')")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from PIL import Image
-from playwright.sync_api import FilePayload, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.browser.jupyter_server import JupyterServer
 from tests.browser.widget_page import MEAN_COLOUR, WidgetPage, kept_pictures
@@ -19,7 +19,7 @@ Form = Callable[..., WidgetPage]
 FOCUSED = """() => {
     const node = document.activeElement;
     if (!node?.closest(".imagen")) return "";
-    return node.innerText || node.ariaLabel || node.title || node.tagName;
+    return node.innerText || node.ariaLabel || node.title || node.placeholder || node.tagName;
 }"""
 MAX_COLOUR_DIFFERENCE = 12  # of 255: the picture on the page is a small WebP copy
 MASKED = "model='fal-ai/gpt-image-1.5/edit'"
@@ -338,6 +338,69 @@ def test_the_history_is_searched_starred_saved_deleted_and_brought_back(form: Fo
     widget.root.get_by_role("button", name="Remove:").click()
 
     expect(widget.root.get_by_role("button", name="Remove:")).to_have_count(0)
+
+
+def test_history_and_the_large_view_work_by_keys_alone(lab_form: Form) -> None:
+    widget = lab_form("model='nano-banana-2', num_images=2")
+    page, keyboard = widget.page, widget.page.keyboard
+    words = "a fox that nobody clicked"
+    widget.prompt.focus()
+    keyboard.type(words)
+    keyboard.press("ControlOrMeta+Enter")
+    expect(widget.cards).to_have_count(2)
+
+    tab_to(page, "Open large")
+    keyboard.press("Enter")
+    expect(widget.dialog).to_contain_text(words)
+    keyboard.press("ArrowRight")
+    expect(widget.button("Next")).to_be_disabled()
+    tab_to(page, "Save")
+    with page.expect_download():
+        keyboard.press("Enter")
+    keyboard.press("Escape")
+    expect(widget.dialog).to_be_hidden()
+
+    tab_to(page, "History", back=True)
+    keyboard.press("Enter")
+    tab_to(page, "words of the prompt, then Enter")
+    keyboard.type(words)
+    keyboard.press("Enter")
+    expect(widget.entries).to_have_count(1)
+    tab_to(page, f"Select: {words}")
+    keyboard.press("Space")
+    tab_to(page, "Delete")
+    keyboard.press("Enter")
+    expect(widget.entries).to_have_count(0)
+    tab_to(page, "Undo")
+    keyboard.press("Enter")
+
+    expect(widget.entries).to_have_count(1)
+
+
+def tab_to(page: Page, name: str, *, back: bool = False) -> None:
+    """Press Tab until the focus is on a control of the widget whose name begins like this."""
+    reached = []
+    for _ in range(80):
+        page.keyboard.press("Shift+Tab" if back else "Tab")
+        reached.append(page.evaluate(FOCUSED).strip())
+        if reached[-1].startswith(name):
+            return
+    pytest.fail(f"{name!r} is not among {reached}")
+
+
+def test_a_picture_of_history_leads_back_to_its_entry(lab_form: Form) -> None:
+    widget = lab_form("model='nano-banana-2'")
+    widget.make_and_wait("a fox of its own entry")
+    widget.make_and_wait("an owl that came later")
+
+    widget.button("Edit").last.click()
+    widget.button("Show in History").click()
+
+    expect(widget.entries).to_have_count(1)
+    expect(widget.entries).to_contain_text("a fox of its own entry")
+    expect(widget.button("Show these pictures: a fox of its own entry")).to_be_focused()
+    widget.root.get_by_role("button", name="Remove: where the picture is from").click()
+    expect(widget.entries.nth(1)).to_be_visible()
 
 
 def test_all_of_it_works_by_keyboard_alone(form: Form) -> None:
