@@ -288,7 +288,7 @@ def test_a_wrong_password_or_database_is_said(postgres: PostgresServer) -> None:
 
 
 def test_a_password_that_the_server_refuses_is_said(postgres: PostgresServer, address: str) -> None:
-    run(address, f"CREATE ROLE eve LOGIN PASSWORD '{SECRET}'")
+    run(address, "DROP ROLE IF EXISTS eve", f"CREATE ROLE eve LOGIN PASSWORD '{SECRET}'")
     with postgres.asking_for_passwords():
         text = refusal(address.replace("//postgres:", "//eve:wrong"))
 

@@ -104,8 +104,14 @@ class PostgresJournal(Journal):
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        if self._pid != os.getpid():
-            return  # a fork: the connections are the parent's
+        if self._pid == os.getpid():  # else a fork: the connections are the parent's
+            self._close()
+
+    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # `os` may be gone by then
+        if getattr(self, "_pid", None) == getpid():
+            self._close()
+
+    def _close(self) -> None:
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -115,10 +121,6 @@ class PostgresJournal(Journal):
         """Count and search as fast as after the server's own next look at the tables."""
         with contextlib.suppress(psycopg.Error), self._opened("").connection() as connection:
             connection.execute("VACUUM (ANALYZE) jobs, images")
-
-    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # `os` may be gone by then
-        if getattr(self, "_pid", None) == getpid():
-            self.close()
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         if self._pid != os.getpid():  # a fork: the parent's lock and connections are not ours
