@@ -16,10 +16,19 @@ from imagen_widget._display import StatusLine, is_rich, running_shell, surface_o
 from imagen_widget._html import attributes, escape, tag
 from imagen_widget._models import short_name
 from imagen_widget._result import GeneratedImage, cost_text
-from imagen_widget._series.compare import stage
-from imagen_widget._series.layout import Layout, Row
-from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Tiles, head, key_text, plural
-from imagen_widget._series.views import Grid
+from imagen_widget._series.parts import (
+    OWN_KEYS,
+    REJECTED,
+    TILE,
+    Bundle,
+    Layout,
+    Row,
+    Tiles,
+    head,
+    key_text,
+    plural,
+)
+from imagen_widget._series.views import Grid, stage
 from imagen_widget.errors import ImagenError, InvalidRequest, one_line
 
 if TYPE_CHECKING:  # it imports this module
@@ -45,19 +54,6 @@ _KEYS = {
 }
 
 
-def make(series: "Series", *, best: Any, by: str | None, tiles: Tiles | None = None) -> "Pick":
-    """Return a picker for a series.
-
-    Raises:
-        InvalidRequest: `best` is not a number from 1, or `by` is not an axis.
-    """
-    if isinstance(best, bool) or not isinstance(best, int) or best < 1:
-        raise InvalidRequest(
-            f"best: {str(best)[:40]} is not allowed.", remedy="Use a whole number from 1."
-        )
-    return Pick(series, best=best, by=by, tiles=tiles or Tiles())
-
-
 class Pick:
     """Chooses from a series' pictures, group by group.
 
@@ -67,7 +63,11 @@ class Pick:
         is_over: Whether the user has finished.
     """
 
-    def __init__(self, series: "Series", *, best: int, by: str | None, tiles: Tiles) -> None:
+    def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
+        if isinstance(best, bool) or not isinstance(best, int) or best < 1:
+            raise InvalidRequest(
+                f"best: {str(best)[:40]} is not allowed.", remedy="Use a whole number from 1."
+            )
         layout = Layout.of((row for row in series.rows if row.generation), row=by)
         order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
         self._series, self._best, self._by, self._tiles = series, best, by, tiles
@@ -243,7 +243,7 @@ class Pick:
             threading.Thread(target=self.fold, daemon=True).start()
         # By name: the widget is in a layer above, and all but the keys works without it.
         live = importlib.import_module("imagen_widget._widget.picker").PickerView(self)
-        surface_of(shell).status(_Shown({"text/plain": repr(self), **live.bundle()}))
+        surface_of(shell).status(Bundle({"text/plain": repr(self), **live.bundle()}))
         self._kept = surface_of(shell)
         self._show()
 
@@ -261,7 +261,7 @@ class Pick:
         self._is_stale = False
         bundle = self._repr_mimebundle_()
         html = f'<div class="ims-result"><style>{_ONE_OF_TWO}</style>{bundle["text/html"]}</div>'
-        self._kept.status(_Shown({**bundle, "text/html": html}))
+        self._kept.status(Bundle({**bundle, "text/html": html}))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         kept = self.kept
@@ -416,16 +416,6 @@ def difference_hash(data: bytes) -> int:
         small = picture.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
     bits = (small[9 * y + x] < small[9 * y + x + 1] for y in range(8) for x in range(8))
     return sum(bit << place for place, bit in enumerate(bits))
-
-
-class _Shown:
-    """A bundle that displays itself."""
-
-    def __init__(self, bundle: dict[str, Any]) -> None:
-        self._bundle = bundle
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return self._bundle
 
 
 def _button(press: str, markup: str, **values: object) -> str:

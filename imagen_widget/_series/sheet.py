@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from imagen_widget import _picture
 from imagen_widget._result import GeneratedImage
-from imagen_widget._series.layout import Layout, Row
-from imagen_widget._series.parts import Tiles, cannot_write, key_text, reason
+from imagen_widget._series.parts import (
+    Layout,
+    Row,
+    Tiles,
+    cannot_write,
+    heading,
+    key_text,
+    reason,
+)
 from imagen_widget.errors import InvalidRequest, one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
@@ -120,13 +127,13 @@ class _Painter:
             for start in range(0, len(layout.col_values), self._columns):
                 band = layout.col_values[start : start + self._columns]
                 yield _Line((title,), is_title=True)
-                yield _Line(tuple(layout.heading(layout.col, value) for value in band))
+                yield _Line(tuple(heading(layout.col, value) for value in band))
                 for value in layout.row_values:
                     stacks = [
                         [x for r in table.get((value, c), ()) for x in _cells(r)] for c in band
                     ]
                     for depth in range(max(map(len, stacks))):
-                        head = layout.heading(layout.row, value) if depth == 0 else ""
+                        head = heading(layout.row, value) if depth == 0 else ""
                         line = (stack[depth] if depth < len(stack) else None for stack in stacks)
                         yield _Line((head,), tuple(line))
 

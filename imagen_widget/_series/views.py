@@ -1,24 +1,32 @@
-"""The pictures of a series to look at: a grid with headings, facets and pages.
+"""The pictures of a series to look at: a grid with headings and pages, and two side by side.
 
 All of it is static HTML that works without a kernel and without a script. A grid holds at most
-2 MB: the more pictures, the smaller their copies; what does not fit is said.
+2 MB: the more pictures, the smaller their copies; what does not fit is said. The line between two
+pictures is moved by CSS alone: the place of a range input's thumb is the timeline of an animation;
+browsers that cannot do this get an edge to drag.
 """
 
 import base64
 import itertools
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from imagen_widget._html import data_uri, escape, tag
-from imagen_widget._result import GeneratedImage, cost_text
-from imagen_widget._series.layout import Layout, Row, Table, pictures
+from imagen_widget._html import attributes, data_uri, escape, image, tag
+from imagen_widget._models import short_name
+from imagen_widget._picture import contact_sheet
+from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._series.parts import (
     OWN_KEYS,
+    Layout,
+    Row,
+    Table,
     Tiles,
     axes_text,
     card,
     head,
+    heading,
     key_text,
     plural,
     reason,
@@ -26,60 +34,37 @@ from imagen_widget._series.parts import (
     stars,
 )
 from imagen_widget._series.sheet import first_page
-from imagen_widget.errors import one_line
+from imagen_widget.errors import InvalidRequest, one_line
 
 MAX_BYTES = 1_950_000
 MAX_PICTURES = 1_300
-SHEET_BYTES = 110_000  # of the picture that PDF and LaTeX show, as base64
-MAX_TILE_BYTES = 60_000
-
+_SHEET_BYTES = 110_000  # of the picture that PDF and LaTeX show, as base64
+_MAX_TILE_BYTES = 60_000
 _MIN_TILE_BYTES = 700
 _MARKUP_BYTES = 300  # about, for each picture
 _PAGE_PIXELS = 1_100  # wide and high
 _LARGE_PIXELS = 256  # copies of this size and more open large
 _SMALL_PIXELS = 130
 _MAX_NAMED_PAGES, _MAX_PAGE_NAME = 6, 40
-_NOT_SHOWN = '<div class="ims-gone">not shown</div>'
-
-
-def grid(
-    rows: Iterable[Row],
-    *,
-    row: str | None = None,
-    col: str | None = None,
-    facet: str | None = None,
-    title: str = "Series",
-    tiles: Tiles | None = None,
-) -> "Grid":
-    """Return a table of the pictures with headings.
-
-    Raises:
-        InvalidRequest: There is no such axis, or one is named twice.
-    """
-    return Grid(Layout.of(rows, row=row, col=col, facet=facet), title, tiles or Tiles())
+_COMPARED = (1_600, 280_000)  # pixels and bytes of each picture that is compared
+_MAX_VALUE = 40  # characters of a value that is compared
 
 
 class Grid:
-    """A table of pictures that displays itself; complete in the saved notebook.
-
-    Args:
-        layout: The rows and the axes that head the table.
-        title: The series' name.
-        tiles: Makes the small copies.
-    """
+    """A table of pictures that displays itself; complete in the saved notebook."""
 
     def __init__(self, layout: Layout, title: str, tiles: Tiles) -> None:
         self._layout, self._title, self._tiles = layout, title, tiles
-        self._count = sum(map(pictures, layout.rows))
-        share = (MAX_BYTES - SHEET_BYTES) // max(1, min(self._count, MAX_PICTURES))
-        self._side = side_for(min(MAX_TILE_BYTES, (share - _MARKUP_BYTES) * 3 // 4))
+        self._count = sum(len(row.images) for row in layout.rows)
+        share = (MAX_BYTES - _SHEET_BYTES) // max(1, min(self._count, MAX_PICTURES))
+        self._side = side_for(min(_MAX_TILE_BYTES, (share - _MARKUP_BYTES) * 3 // 4))
         self._is_large = self._side >= _LARGE_PIXELS
         columns = len(layout.col_values)
         widest = _PAGE_PIXELS // max(4, min(columns, 4 if self._is_large else 8)) - 12
         self._width = max(64, min(self._side, widest, 260))
         parts = [layout.of_facet(v) for v in layout.values[layout.facet]] if layout.facet else []
         cells = (cell for part in parts or [layout.rows] for cell in layout.table(part).values())
-        self._deepest = max((sum(max(1, pictures(r)) for r in cell) for cell in cells), default=1)
+        self._deepest = max((sum(max(1, len(r.images)) for r in cell) for cell in cells), default=1)
         self._across = max(1, min(self._deepest, _PAGE_PIXELS // (columns * (self._width + 10))))
         self._id = f"ims{secrets.token_hex(4)}"
 
@@ -93,7 +78,7 @@ class Grid:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         bundle = {"text/plain": repr(self), "text/html": self._html()}
         if self._count:  # PDF and LaTeX show this
-            limit = SHEET_BYTES * 3 // 4
+            limit = _SHEET_BYTES * 3 // 4
             rows, tiles = self._layout.rows, self._tiles
             jpeg = first_page(rows, title=self._title, tiles=tiles, max_bytes=limit)
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
@@ -102,8 +87,8 @@ class Grid:
     def _html(self) -> str:
         """Return the markup, drawn first without pictures: their size follows from the rest."""
         shown = max(1, min(self._count, MAX_PICTURES))
-        left = (MAX_BYTES - SHEET_BYTES - len(self._markup(0).encode())) * 3 // 4
-        return self._markup(min(MAX_TILE_BYTES, max(_MIN_TILE_BYTES, left // shown - 2)))
+        left = (MAX_BYTES - _SHEET_BYTES - len(self._markup(0).encode())) * 3 // 4
+        return self._markup(min(_MAX_TILE_BYTES, max(_MIN_TILE_BYTES, left // shown - 2)))
 
     def _markup(self, max_bytes: int) -> str:
         self._max_bytes, self._numbers, self._left = max_bytes, itertools.count(), MAX_PICTURES
@@ -120,15 +105,15 @@ class Grid:
         kind = "grid ims-small" if self._width < _SMALL_PIXELS else "grid"
         sizes = f"--tile:{self._width}px;--across:{self._across}"
         body = self._facets() if layout.facet else self._pages(layout.rows)
-        return card(top, body, self._foot(), parts=("grid",), kind=kind, style=sizes)
+        return card(top, body, self._foot(), part="grid", kind=kind, style=sizes)
 
     def _facets(self) -> str:
         layout, parts = self._layout, []
         assert layout.facet is not None
         for value in layout.values[layout.facet]:
             rows = layout.of_facet(value)
-            count = sum(map(pictures, rows))
-            name = f"{escape(layout.heading(layout.facet, value))} <small>{count:,}</small>"
+            count = sum(len(row.images) for row in rows)
+            name = f"{escape(heading(layout.facet, value))} <small>{count:,}</small>"
             parts.append((name, self._pages(rows)))
         return self._tabs(layout.facet, parts)
 
@@ -169,14 +154,14 @@ class Grid:
     def _table(self, heads: list[str], table: Table) -> str:
         layout, lines = self._layout, []
         if layout.col:
-            names = (escape(layout.heading(layout.col, value)) for value in layout.col_values)
+            names = (escape(heading(layout.col, value)) for value in layout.col_values)
             titles = "".join(f'<th scope="col">{name}</th>' for name in names)
             lines.append(f"<thead><tr><td></td>{titles}</tr></thead>")
         for value in heads:
             cells = [table.get((value, column), []) for column in layout.col_values]
             best = max((row.rating for cell in cells for row in cell), default=0)
             shown = (f"<td>{self._flow(cell, best=best)}</td>" for cell in cells)
-            name = escape(layout.heading(layout.row, value))
+            name = escape(heading(layout.row, value))
             lines.append(f'<tr><th scope="row">{name}</th>{"".join(shown)}</tr>')
         name = escape(" by ".join(axis for axis in (layout.row, layout.col) if axis))
         region = f'tabindex="0" role="region" aria-label="{name}" {OWN_KEYS}'
@@ -200,7 +185,9 @@ class Grid:
             caption = f"{stars(row.rating)} {caption}"
         for picture in row.generation:
             self._left -= 1
-            shown = self._picture(row, picture) if self._left >= 0 else _NOT_SHOWN
+            shown = '<div class="ims-gone">not shown</div>'
+            if self._left >= 0:
+                shown = self._picture(row, picture)
             yield f"<figure{ring}>{shown}<figcaption>{caption}</figcaption></figure>"
 
     def _picture(self, row: Row, picture: GeneratedImage) -> str:
@@ -256,3 +243,177 @@ def _gone(row: Row) -> str:
         mark = '<i class="ims-mark" aria-hidden="true">!</i>'
         said = f"{mark} {said} <span>{why} · {billed}</span>"
     return f'<div class="ims-gone">{said}</div>'
+
+
+# --------------------------------------------------------------------------------- two of them
+
+
+def find_row(rows: list[Row], what: Any) -> Row:
+    """Return the row that a key, a position, partial axes, a row or a generation names.
+
+    Raises:
+        InvalidRequest: There is none, or it has no picture.
+    """
+    found = next((shown for number, shown in enumerate(rows) if _is(shown, number, what)), None)
+    if isinstance(what, int) and -len(rows) <= what < 0:
+        found = rows[what]
+    if found is None:
+        raise InvalidRequest(
+            f"There is no row {one_line(repr(what), limit=60)}.",
+            remedy="Give a position, a key, a dict of axes, a row of .rows, or a generation.",
+        )
+    if not found.generation:
+        raise InvalidRequest(
+            f"The row {key_text(found.key)!r} has no picture: it is {found.state}.",
+            remedy="Choose one that is done.",
+        )
+    return found
+
+
+def _is(shown: Row, number: int, what: Any) -> bool:
+    match what:
+        case bool():
+            return False
+        case int():
+            return number == what
+        case str():
+            return what in {shown.key, key_text(shown.key)}
+        case Mapping():
+            return bool(what) and all(shown.axes.get(name) == v for name, v in what.items())
+        case Generation():
+            return shown.generation is not None and shown.generation.id == what.id
+        case GeneratedImage():
+            return any(what.path == picture.path for picture in shown.generation or ())
+    return getattr(what, "key", None) == shown.key
+
+
+class Compared:
+    """Two pictures that display themselves with a slider between them."""
+
+    def __init__(self, a: Row, b: Row, tiles: Tiles) -> None:
+        self._a, self._b, self._tiles = a, b, tiles
+
+    def __repr__(self) -> str:
+        return f"<Compared: {key_text(self._a.key)} | {key_text(self._b.key)}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        bundle = {"text/plain": repr(self), "text/html": self._html()}
+        pair = [self._tiles.make(_first(row), *_COMPARED) for row in (self._a, self._b)]
+        shown = [picture for picture in pair if picture is not None]
+        if shown:  # PDF and LaTeX show this
+            bundle["image/jpeg"] = base64.b64encode(contact_sheet(shown)).decode()
+        return bundle
+
+    def _html(self) -> str:
+        first = _first(self._a)
+        shape = first.width / first.height if first.width and first.height else 1.0
+        view = stage(self._picture(self._a, "A"), self._picture(self._b, "B"))
+        facts = tag("div", self._facts(self._a, "A"), self._facts(self._b, "B"), class_="ims-pair")
+        return card(
+            head("Compare", self._about(), icon="compare"),
+            _tools(),
+            view,
+            facts,
+            self._differences(),
+            part="compare",
+            kind="compare",
+            style=f"--shape:{shape:.4f}",
+        )
+
+    def _about(self) -> str:
+        prompts = {self._a.request.prompt, self._b.request.prompt}
+        if len(prompts) == 1:
+            return one_line(prompts.pop() or "", limit=120)
+        return f"{key_text(self._a.key)} and {key_text(self._b.key)}"
+
+    def _picture(self, row: Row, letter: str) -> str:
+        small = self._tiles.make(_first(row), *_COMPARED)
+        if small is None:
+            return tag("div", "This picture cannot be shown.")
+        alt = f"{letter}: {axes_text(row.axes) or _first(row).alt or 'picture'}"
+        return image(small.data, small.media_type, alt=alt)
+
+    def _facts(self, row: Row, letter: str) -> str:
+        made = row.generation
+        assert made is not None
+        picture = _first(row)
+        facts = [f"seed {made.seed}"] if made.seed is not None else []
+        facts.append(f"{picture.width} × {picture.height}")
+        facts += [cost_text(made.cost)] if made.cost else []
+        words = tag(
+            "div",
+            tag("b", escape(short_name(made.model))),
+            tag("div", escape(" · ".join(facts)), class_="ims-muted"),
+        )
+        return tag("div", tag("i", letter), words, tag("span", stars(row.rating)))
+
+    def _differences(self) -> str:
+        one, other = _asked(self._a), _asked(self._b)
+        names = list(dict.fromkeys([*one, *other]))
+        parts = {True: ["<b>Different</b>"], False: ["<b>The same</b>"]}
+        for name in names:
+            values = one.get(name, "not given"), other.get(name, "not given")
+            differs = values[0] != values[1]
+            shown = " | ".join(values) if differs else values[0]
+            text = f"{name} {shown}" if len(shown) <= _MAX_VALUE else name
+            parts[differs].append(tag("span", escape(text), class_="ims-tag"))
+        return "".join(tag("div", *p, class_="ims-differ") for p in parts.values() if len(p) > 1)
+
+
+def stage(first: str, second: str) -> str:
+    """Return two pictures' markup with the line between them that the range input moves."""
+    pair = (
+        tag("div", markup, f'<span class="ims-letter" aria-hidden="true">{letter}</span>', class_=c)
+        for markup, letter, c in ((first, "A", "ims-top"), (second, "B", "ims-under"))
+    )
+    split = (
+        f'<input type="range" class="ims-split" style="display:none" min="0" max="100" step="1" '
+        f'value="50" aria-label="How much of each picture is shown" {OWN_KEYS}>'
+    )
+    both = tag("div", *pair, split, class_="ims-stage")
+    region = f'role="region" aria-label="Both pictures" {OWN_KEYS}'
+    return f'<div class="ims-view" tabindex="0" {region}>{both}</div>'
+
+
+def _tools() -> str:
+    """Return the radio buttons and the others; each works by the style sheet alone."""
+    group = f"ims{secrets.token_hex(4)}"
+
+    def choice(name: str, text: str, family: str, *, on: bool = False) -> str:
+        place, only = f"{group}-{name}", "ims-if-slider" if family == "zoom" else None
+        kind = "checkbox" if family == "swap" else "radio"
+        values = {"id": place, "class_": f"ims-{name}", "name": f"{group}-{family}", "checked": on}
+        label = tag("label", text, for_=place, class_=only)
+        return f"<input {OWN_KEYS}{attributes(type=kind, **values)}>{label}"
+
+    return tag(
+        "div",
+        choice("slider", "Slider", "mode", on=True),
+        choice("side", "Side by side", "mode"),
+        choice("swap", "Swap", "swap"),
+        '<hr class="ims-if-slider">',
+        choice("fit", "Fit", "zoom", on=True),
+        choice("zoom2", "2 ×", "zoom"),
+        choice("zoom4", "4 ×", "zoom"),
+        f'<button type="button" class="ims-hold ims-if-slider" {OWN_KEYS}>Hold to see the other'
+        "</button>",
+        class_="ims-tools",
+        role="group",
+        aria_label="View",
+        style="display:none",  # for viewers that drop the style sheet
+    )
+
+
+def _first(row: Row) -> GeneratedImage:
+    assert row.generation is not None
+    return row.generation[0]
+
+
+def _asked(row: Row) -> dict[str, str]:
+    """Return everything that can make a difference, as text."""
+    made = row.generation
+    asked: dict[str, object] = {"model": short_name(row.request.model), **row.request.arguments()}
+    if made is not None and made.seed is not None:
+        asked["seed"] = made.seed
+    asked |= {name: value for name, value in row.axes.items() if name not in asked}
+    return {name: one_line(str(value), limit=500) for name, value in asked.items()}

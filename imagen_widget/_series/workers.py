@@ -57,15 +57,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker did.
+    """What a worker did: the ids of rows that it has given up, and why it stopped early."""
 
-    Attributes:
-        done: How many rows have their pictures now.
-        left: The ids of rows that are still out, and that it has given up.
-        stopped: Why it stopped early.
-    """
-
-    done: int = 0
     left: tuple[str, ...] = ()
     stopped: ImagenError | None = None
 
@@ -83,22 +76,18 @@ def work(task: Task) -> Report:
                 f"A worker has imagen-widget {_VERSION}, and this is {task.version}.",
                 remedy="Install the same version there. Nothing was sent by it.",
             )
-        return _loop.run(_work, task, _session(os.getpid(), _settings(task)))
+        found = load_settings(  # the worker's own, under the caps and prices of the series
+            provider=task.provider,
+            base_url=task.base_url,
+            journal=task.journal,
+            store=task.store,
+            timeout=task.timeout,
+        )
+        budget = tuple(dict.fromkeys((*task.budget, *found.budget)))
+        settings = replace(found, budget=budget, price=task.price, user=task.user)
+        return _loop.run(_work, task, _session(os.getpid(), settings))
     except ImagenError as error:
         return Report(stopped=error)
-
-
-def _settings(task: Task) -> Settings:
-    """Return the worker's own settings, under the caps and prices of the series."""
-    found = load_settings(
-        provider=task.provider,
-        base_url=task.base_url,
-        journal=task.journal,
-        store=task.store,
-        timeout=task.timeout,
-    )
-    budget = tuple(dict.fromkeys((*task.budget, *found.budget)))
-    return replace(found, budget=budget, price=task.price, user=task.user)
 
 
 @functools.lru_cache(maxsize=8)
@@ -112,7 +101,6 @@ async def _work(task: Task, session: Session) -> Report:
         session,
         task.series,
         Tally(),
-        changed=lambda: None,
         max_in_flight=task.part.max_in_flight,
         max_spend=task.max_spend,
         errors=task.errors,
@@ -126,7 +114,7 @@ async def _work(task: Task, session: Session) -> Report:
         stopped = error
     if drive.tally.done_here:
         _proven.add(session)
-    return Report(drive.tally.done_here, tuple(drive.left), stopped)
+    return Report(tuple(drive.left), stopped)
 
 
 # ------------------------------------------------------------------------- in the user's process
@@ -155,11 +143,6 @@ def check_engine(engine: Any, settings: Settings) -> None:
         )
 
 
-def run_on(engine: Any, session: Session, drive: Drive) -> concurrent.futures.Future[None]:
-    """Have the engine's workers send the rows; the future ends with the series."""
-    return _loop.spawn(_Coordinator(engine, session, drive).run)
-
-
 def _is_dask(engine: Any) -> bool:
     distributed = sys.modules.get("distributed")
     return distributed is not None and isinstance(engine, distributed.Client)
@@ -175,11 +158,11 @@ class _ThisProcess:
         return _loop.spawn(_work, task, self._session)
 
 
-class _Coordinator:
+class Coordinator:
     """Offers tasks to the engine until no row is waiting or out; the journal says how far it is."""
 
-    def __init__(self, engine: Any, session: Session, drive: Drive) -> None:
-        self._engine, self._session, self._drive = engine, session, drive
+    def __init__(self, engine: Any, drive: Drive) -> None:
+        self._engine, self._session, self._drive = engine, drive.session, drive
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._out: dict[Any, Part] = {}  # tasks by their futures
@@ -190,6 +173,7 @@ class _Coordinator:
         self._proven = self._halted = False
 
     async def run(self) -> None:
+        """Return when no row is waiting or out; errors as of `Drive.run`."""
         await self._drive.begin()
         self._before = Counter(self._drive.tally.counts)
         try:
@@ -206,6 +190,7 @@ class _Coordinator:
         drive, session = self._drive, self._session
         for future in [future for future in self._out if future.done()]:
             await self._collect(future)
+        await drive.heed()
         await self._look()
         if drive.stopping and not self._halted:
             await session.record(session.journal.halt, drive.name, self._run)
