@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from IPython.core import magic
 from traitlets import TraitError
@@ -65,7 +64,6 @@ class ImagenMagics(ConfiguredMagics):
         super().__init__(shell, **settings)
         self._once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
         self._matcher = make_matcher(shell, self.studio)
-        self._series: WeakValueDictionary[str, Series] = WeakValueDictionary()
 
     # ---------------------------------------------------------------------------- pictures
 
@@ -169,11 +167,9 @@ class ImagenMagics(ConfiguredMagics):
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
             return self._shown(tables.series_table(found), ask)
-        running = self._series.get(ask.prompt)
-        series = running or ask.studio.series(ask.prompt)
+        series = ask.studio.series(ask.prompt)
         if ask.values.get("cancel"):
-            elsewhere = f"{series.name} does not run here; stop it in its own notebook."
-            self._call(ask).say(running.cancel() if running is not None else elsewhere)
+            self._call(ask).say(series.cancel())
         return self._run(series, ask) if ask.values.get("resume") else self._shown(series, ask)
 
     # ---------------------------------------------------------------------------- lists
@@ -257,7 +253,6 @@ class ImagenMagics(ConfiguredMagics):
         return run.Call(self.shell, self._once, surface, _variable(ask.values.get("out")))
 
     def _run(self, series: Series, ask: Ask) -> Series:
-        self._series[series.name] = series
         with one_line_interrupt():
             return run.run_series(series, ask.values, self._call(ask))
 

@@ -183,7 +183,8 @@ def run_series(series: Series, values: dict[str, Any], call: Call) -> Series:
                 quiet=call.is_quiet,
             )
         except (KeyboardInterrupt, asyncio.CancelledError):
-            call.say(f"{series.cancel()} Go on: %imagen_series {series.name} --resume")
+            said = series.cancel(everywhere=False)
+            call.say(f"{said} Go on: %imagen_series {series.name} --resume")
             raise
     return call.hand_over(series, lambda _: None)
 

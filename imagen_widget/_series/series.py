@@ -4,7 +4,6 @@ Rows are rows of the journal, so that any process with the same journal can watc
 """
 
 import asyncio
-import concurrent.futures
 import functools
 import importlib
 import itertools
@@ -216,10 +215,10 @@ class Series:
             InvalidRequest: An argument is not valid; nothing was sent.
         """
         with _loop.interruptible():
-            future = self._begin(max_spend, max_in_flight, errors, on)
-            view = self._view(quiet=quiet)
+            run = self._begin(max_spend, max_in_flight, errors, on)
+            view = self._watch(run, surface_of_call(quiet=quiet))
             try:
-                _loop.wait(future)
+                _loop.wait(run.future)
             except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
                 self.cancel(everywhere=False)
                 interrupt.add_note(self.status)
@@ -241,9 +240,9 @@ class Series:
         quiet: bool = False,
     ) -> "Series":
         """Send the rows in the background, under the same display; arguments as for `run`."""
-        future = self._begin(max_spend, max_in_flight, errors, on)
-        view = self._view(quiet=quiet)
-        future.add_done_callback(lambda _: view.end(self._board()))
+        run = self._begin(max_spend, max_in_flight, errors, on)
+        view = self._watch(run, surface_of_call(quiet=quiet))
+        run.future.add_done_callback(lambda _: view.end(self._board()))
         return self
 
     async def arun(
@@ -258,10 +257,10 @@ class Series:
         """Send the rows and wait for the pictures: `run`, awaited."""
         _loop.check_async_library()
         begin = functools.partial(self._begin, max_spend, max_in_flight, errors, on)
-        future = await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
-        view = self._view(quiet=quiet)
+        run = await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
+        view = self._watch(run, surface_of_call(quiet=quiet))
         try:
-            await _loop.wait_async(future)
+            await _loop.wait_async(run.future)
         except Exception:
             raise
         except BaseException:  # cancelled, in the words of the caller's async library
@@ -287,9 +286,7 @@ class Series:
         rest = f" {which} out will be fetched; they are paid for." if out else ""
         return f"No more rows are sent.{rest}"
 
-    def _begin(
-        self, max_spend: object, max_in_flight: object, errors: Any, on: Any
-    ) -> concurrent.futures.Future[None]:
+    def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
         if self._drive is not None and not self._drive.future.done():
             raise InvalidRequest(
@@ -320,7 +317,7 @@ class Series:
         drive.future = _loop.spawn(drive.run if on is None else workers.Coordinator(on, drive).run)
         note_run(drive)
         self._drive = drive
-        return drive.future
+        return drive
 
     def _write_plan(self, planned: list[Planned]) -> None:
         session = self._session
@@ -380,26 +377,30 @@ class Series:
         return self._board()._repr_mimebundle_()
 
     def _ipython_display_(self) -> None:
-        """Show nothing more in a cell that has its live view already."""
-        if self._shown_in is None or self._shown_in != _cell():
+        """Show a run that is under way live; nothing more in a cell that does so already."""
+        if self._shown_in is not None and self._shown_in == _cell():
+            return
+        run, surface = self._running, surface_of_call(quiet=False)
+        if run is None or not isinstance(surface, NotebookSurface | OutputSurface):
             raise NotImplementedError  # IPython then shows the bundle
+        view = self._watch(run, surface)
+        run.future.add_done_callback(lambda _: view.end(self._board()))
 
-    def _view(self, *, quiet: bool) -> JobView:
-        """Return the live view of the run that has just begun."""
-        surface, drive = surface_of_call(quiet=quiet), self._drive
-        assert drive is not None
+    def _watch(self, run: Drive, surface: Surface) -> JobView:
+        """Return the live view of a run, which has begun."""
         if isinstance(surface, NotebookSurface | OutputSurface):
-            drive.tiles, self._shown_in = self._tiles, _cell()
+            self._tiles = run.tiles = run.tiles or self._tiles
+            self._shown_in = _cell()
         view = JobView(self, surface, interval=UPDATE_SECONDS, render=self._board)
         view.begin()
         shell = running_shell()
         if isinstance(surface, NotebookSurface) and getattr(shell, "kernel", None) is not None:
-            self._show_stop(surface_of(shell), drive)
+            self._show_stop(surface_of(shell), run)
         if not isinstance(surface, SilentSurface):
-            _loop.spawn(_tick, drive)
+            _loop.spawn(_tick, run)
         return view
 
-    def _show_stop(self, place: Surface, drive: Drive) -> None:
+    def _show_stop(self, place: Surface, run: Drive) -> None:
         """Show the button that stops the run, until it ends."""
         # By name: the widget is in a layer above, and all but this button works without it.
         button = importlib.import_module("imagen_widget._widget.stop").stop_button(self.cancel)
@@ -409,7 +410,7 @@ class Series:
             button.close()
             place.final(Bundle({"text/plain": "", "text/html": ""}))
 
-        drive.future.add_done_callback(remove)
+        run.future.add_done_callback(remove)
 
     def _board(self) -> Board:
         session, now, run = self._session, time.monotonic(), self._running or self._drive
