@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import subprocess
 import sys
@@ -321,11 +320,9 @@ def test_a_process_shows_and_stops_the_run_of_another_one(queue: FakeQueue) -> N
 
 def test_rows_that_failed_before_they_were_taken_are_planned_to_be_sent(queue: FakeQueue) -> None:
     series = animals()
-    queue.script("submit", None, Reply(422, {"detail": "no"}), Reply(429, {"detail": "wait"}))
-    queue.always("submit", Reply(429, {"detail": "wait"}))
-    with contextlib.suppress(errors.ImagenError):
+    queue.script("submit", None, Reply(422, {"detail": "no"}), Reply(401, {"detail": "key"}))
+    with pytest.raises(errors.CredentialsError):
         series.run(quiet=True, max_in_flight=1)
-    queue.heal()
     plans = [series.plan, Series.open("animals").plan]
     posts = queue.posts
 

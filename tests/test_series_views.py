@@ -281,7 +281,7 @@ def test_the_board_counts_in_words_and_does_not_guess_before_five_rows() -> None
     page = Reader(html(second))
     assert "the series stops at $2.00" in page.text
     assert "29 of 48 rows have ended" in page.text
-    assert "Stop sends nothing more; what is paid for is still fetched" in page.text
+    assert "Stop or .cancel(): nothing more is sent" in page.text
 
 
 def test_errors_are_one_line_with_their_rows_behind_it() -> None:

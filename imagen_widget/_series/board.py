@@ -16,8 +16,7 @@ MAX_PICTURES = 14
 _BAR_SIGNS = {"kept": "▓", "done": "█", "failed": "✕", "refused": "✕", "unknown": "?", "sent": "▒"}
 _BAR_LENGTH = 24
 _WORDS = {"kept": "from history", "unknown": "of unknown outcome"}
-_STOP = "Stop sends nothing more; what is paid for is still fetched. Run the cell again to go on."
-_STOP_BY = " In a program: .cancel()."
+_STOPPED = "nothing more is sent, what is paid for is still fetched. Run the cell again to go on."
 _UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
@@ -32,6 +31,7 @@ class Board:
         tiles: The small copies of its pictures; without it none are shown.
         provider: Where the rows go.
         cap: The first cap on spending.
+        blocks: Whether the cell waits for it, so that clicks would wait too.
     """
 
     def __init__(
@@ -44,9 +44,10 @@ class Board:
         tiles: Tiles | None = None,
         provider: str = "",
         cap: Limit | None = None,
+        blocks: bool = False,
     ) -> None:
         self._name, self._tally, self._free, self._now = name, tally, free, now
-        self._tiles, self._provider, self._cap = tiles, provider, cap
+        self._tiles, self._provider, self._cap, self._blocks = tiles, provider, cap, blocks
         self._rate = tally.rate(now)
         self._kept = min(tally.kept, tally.counts["done"])
         counts = {"kept": self._kept, "done": tally.counts["done"] - self._kept}
@@ -119,7 +120,8 @@ class Board:
     def _foot(self) -> str:
         counts = self._tally.counts
         if self._tally.is_running:
-            return f"{_STOP}{_STOP_BY}"
+            how = "Interrupt the kernel to stop" if self._blocks else "Stop or .cancel()"
+            return f"{how}: {_STOPPED}"
         if self._tally.elsewhere:
             return "Another process works on it: .run() joins in and shows it, .cancel() stops it."
         if counts["sent"]:

@@ -42,7 +42,6 @@ MIN_DONE_FOR_RATE = 5
 
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
-_HEED_SECONDS = 1.0
 _MAX_RECENT = 14  # generations that a view shows
 _ONE_ROW_ONLY = (ContentRejected, GenerationFailed, QueueTimeout, SubmitUncertain)
 
@@ -173,8 +172,8 @@ class Drive:
         self._failures = self._ended = 0
         self._stop: ImagenError | None = None
         self._wake = anyio.Event()
-        self._look_at = self._heed_at = 0.0
-        self._stops: object = None
+        self._look_at = 0.0
+        self._stopped: str | None = None
 
     def changed(self) -> None:
         """Tell those who listen."""
@@ -239,14 +238,12 @@ class Drive:
 
     async def heed(self) -> None:
         """Stop if the series has been cancelled since the run began, perhaps in another process."""
-        now = time.monotonic()
-        if now < self._heed_at or self._part is not None:  # workers are halted by the journal
+        if self._part is not None:  # workers are halted by the journal
             return
         spec = await self.session.record(self.session.journal.series, self.name) or {}
-        before, self._stops = self._stops, spec.get("stopped", "")
-        if self._heed_at and self._stops != before:
+        before, self._stopped = self._stopped, spec.get("stopped", "")
+        if before is not None and self._stopped != before and not self.stopping:
             self.stop()
-        self._heed_at = now + _HEED_SECONDS
 
     async def _step(self, group: anyio.abc.TaskGroup) -> bool:
         """Begin what can be begun, wait for a change, and return False when all is over."""

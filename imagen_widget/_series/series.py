@@ -216,7 +216,7 @@ class Series:
         """
         with _loop.interruptible():
             run = self._begin(max_spend, max_in_flight, errors, on)
-            view = self._watch(run, surface_of_call(quiet=quiet))
+            view = self._watch(run, surface_of_call(quiet=quiet), blocks=True)
             try:
                 _loop.wait(run.future)
             except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
@@ -274,7 +274,7 @@ class Series:
         """Stop sending and return a line that says what that means; from any thread.
 
         Args:
-            everywhere: Whether runs of other notebooks stop too: they look every second or two.
+            everywhere: Whether runs of other notebooks stop too: they look before each row.
         """
         for drive in runs_here(self._session, self.name):
             _loop.call_soon(drive.stop)
@@ -386,15 +386,17 @@ class Series:
         view = self._watch(run, surface)
         run.future.add_done_callback(lambda _: view.end(self._board()))
 
-    def _watch(self, run: Drive, surface: Surface) -> JobView:
-        """Return the live view of a run, which has begun."""
+    def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
+        """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
         if isinstance(surface, NotebookSurface | OutputSurface):
             self._tiles = run.tiles = run.tiles or self._tiles
             self._shown_in = _cell()
-        view = JobView(self, surface, interval=UPDATE_SECONDS, render=self._board)
+        render = functools.partial(self._board, blocks=blocks)
+        view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
         view.begin()
         shell = running_shell()
-        if isinstance(surface, NotebookSurface) and getattr(shell, "kernel", None) is not None:
+        has_clicks = not blocks and getattr(shell, "kernel", None) is not None
+        if has_clicks and isinstance(surface, NotebookSurface):
             self._show_stop(surface_of(shell), run)
         if not isinstance(surface, SilentSurface):
             _loop.spawn(_tick, run)
@@ -412,7 +414,7 @@ class Series:
 
         run.future.add_done_callback(remove)
 
-    def _board(self) -> Board:
+    def _board(self, *, blocks: bool = False) -> Board:
         session, now, run = self._session, time.monotonic(), self._running or self._drive
         tally = self._tally_from_journal() if run is None else run.tally
         if run is not None and run.future.done():
@@ -427,6 +429,7 @@ class Series:
             tiles=self._tiles,
             provider=account.name,
             cap=budget[0] if budget else None,
+            blocks=blocks,
         )
 
     def _tally_from_journal(self) -> Tally:
