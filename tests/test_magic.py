@@ -986,6 +986,25 @@ def test_a_series_goes_on_in_the_background(stage: Stage) -> None:
     assert [row.state for row in stage.shell.user_ns["two"].rows] == ["done"] * 2
 
 
+def test_a_series_that_is_run_by_name_is_shown_once_and_live_again_by_another_cell(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    stage.run("import imagen_widget")
+    stage.queue.polls = float("inf")
+    begun = stage.run("s = imagen_widget.sweep('a {n}', n=range(3), name='three')\ns.start()")
+    seen = stage.run("imagen_widget.Series.open('three')")
+    stage.queue.finish()
+    stage.run("await s")
+    ran = stage.run("s.run()")
+    later = stage.run("s")
+
+    assert [(len(cell.outputs), cell.printed) for cell in (begun, seen, ran)] == [(1, "")] * 3
+    assert "running" in seen.outputs[0]["text/html"]
+    assert "3 from history" in ran.outputs[0]["text/plain"]
+    assert "3 from history" in later.printed
+
+
 def test_the_errors_of_a_series_stop_it_when_the_line_says_so(stage: Stage) -> None:
     cell = "%%imagen_sweep --errors {}\nwhat = REFUSE me || a fox || an owl\n---\n{{what}}"
 

@@ -45,7 +45,7 @@ from imagen_widget._models import Catalogue, Model
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Plan, Series, make_sweep, parse_axes
+from imagen_widget._series import Plan, Series, listed, make_sweep
 from imagen_widget._settings import (
     READERS,
     SETTINGS,
@@ -70,7 +70,7 @@ _ALSO: dict[str, Callable[[Any], object]] = {  # what must be more than a text
 }
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
-_LINE = re.compile(r"^.*$", re.MULTILINE)
+_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
 
 
 # -------------------------------------------------------------------------------- settings, lines
@@ -185,7 +185,7 @@ class Ask:
 
 
 def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
-    """Return the axes of a sweep's cell, one a line until `---`, and the prompt below.
+    """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
 
     A line that gives one `{{expression}}` has the items of its value.
     """
@@ -195,18 +195,22 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
             "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
             remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
         )
-    lines: list[str] = []
-    lists: dict[str, list[Any]] = {}
+    axes: dict[str, list[Any]] = {}
     for match in _LINE.finditer(text.masked, 0, rule.start()):
         name, _, typed = match[0].partition("=")
         start = match.end() - len(typed.lstrip())
         value = text.value(start, start + len(typed.strip()))
-        if isinstance(value, Iterable) and not isinstance(value, str):
-            lines.append(f"{name}= …")
-            lists[name.strip()] = list(value)
-        else:
-            lines.append(text.cut(*match.span()))
-    axes = {**parse_axes(iter(lines)), **lists}
+        name = text.cut(match.start(), match.start() + len(name)).strip()
+        if not (name.isidentifier() and typed.strip()):
+            raise InvalidRequest(
+                f"{match[0].strip()[:60]!r} is not an axis.",
+                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
+                "the prompt.",
+            )
+        if name in axes:
+            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
     return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
@@ -216,7 +220,7 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
 
 
 def _takes(grammar: grammars.Grammar) -> Callable[[F], F]:
-    """Return a decorator: the line comes as typed, and the help ends with the grammars."""
+    """Return a decorator: the line comes as typed, and the help ends with the options."""
 
     def decorate(function: F) -> F:
         function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{grammar.help()}\n"

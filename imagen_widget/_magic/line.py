@@ -141,18 +141,18 @@ def _options_of(model: Model) -> Iterator[Option]:
 # ------------------------------------------------------------------------------------- the table
 
 
-def _flag(names: str, help: str) -> Option:
-    key = names.rpartition("--")[2].replace("-", "_")
-    return Option(tuple(names.split()), Field(key, "switch", help=help))
-
-
 def _own(names: str, metavar: str, help: str, kind: Kind = "text", **more: object) -> Option:
+    """Return an option of the magic's own; a flag if it has no metavar."""
     key = names.rpartition("--")[2].replace("-", "_")
     return Option(tuple(names.split()), Field(key, kind, help=help, **more), metavar)  # type: ignore[arg-type]
 
 
-def _common(name: str, names: str, metavar: str, help: str, kind: Kind = "text") -> Option:
-    return Option(tuple(names.split()), Field(name, kind, help=help), metavar, is_models=True)
+def _flag(names: str, help: str) -> Option:
+    return _own(names, "", help, "switch")
+
+
+def _common(names: str, metavar: str, help: str, kind: Kind = "text") -> Option:
+    return replace(_own(names, metavar, help, kind), is_models=True)
 
 
 _MODEL = _own("-m --model", "MODEL", "alias or endpoint id of the model")
@@ -160,12 +160,12 @@ _OUT = _own("-o --out", "NAME", "put the result into this variable")
 _QUIET = _flag("-q --quiet", "show nothing, only return the result")
 _FIELDS = (
     _MODEL,
-    _common("aspect_ratio", "--ar --aspect-ratio", "RATIO", "width to height, like 16:9"),
-    _common("num_images", "-n --num-images", "COUNT", "how many pictures", "whole"),
-    _common("resolution", "--resolution", "SIZE", "1K, 2K or 4K, where the model takes it"),
-    _common("output_format", "--format --output-format", "FORMAT", "png, jpeg or webp"),
-    _common("seed", "-s --seed", "SEED", "whole number that starts the randomness", "whole"),
-    _common("safety_tolerance", "--safety-tolerance", "LEVEL", "1 (strict) to 6"),
+    _common("--ar --aspect-ratio", "RATIO", "width to height, like 16:9"),
+    _common("-n --num-images", "COUNT", "how many pictures", "whole"),
+    _common("--resolution", "SIZE", "1K, 2K or 4K, where the model takes it"),
+    _common("--format --output-format", "FORMAT", "png, jpeg or webp"),
+    _common("-s --seed", "SEED", "whole number that starts the randomness", "whole"),
+    _common("--safety-tolerance", "LEVEL", "1 (strict) to 6"),
     _own("-i --image", "PICTURE", "input: a file, https address, or expression", "picture"),
     _own("--mask", "PICTURE", "picture that is white where to change the input", "picture"),
 )

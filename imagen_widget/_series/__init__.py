@@ -2,9 +2,9 @@
 
 from imagen_widget._series.parts import Row, style
 from imagen_widget._series.picker import Pick
-from imagen_widget._series.plan import parse_axes
+from imagen_widget._series.plan import listed
 from imagen_widget._series.series import Plan, Series, make_batch, make_sweep
 from imagen_widget._series.views import Compared, Grid
 
 __all__ = ["Compared", "Grid", "Pick", "Plan", "Row", "Series"]
-__all__ += ["make_batch", "make_sweep", "parse_axes", "style"]
+__all__ += ["listed", "make_batch", "make_sweep", "style"]

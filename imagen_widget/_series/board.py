@@ -21,17 +21,9 @@ _UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
 class Board:
-    """How a series is doing now, as text and as a card.
+    """How a series is doing at the moment `now`, as text and as a card.
 
-    Args:
-        name: The series.
-        tally: How far it is.
-        free: Whether pictures cost nothing here.
-        now: The time, on the clock of `tally.started`.
-        tiles: The small copies of its pictures; without it none are shown.
-        provider: Where the rows go.
-        cap: The first cap on spending.
-        blocks: Whether the cell waits for it, so that clicks would wait too.
+    `blocks`: the cell waits for it, so that clicks would wait too.
     """
 
     def __init__(
@@ -91,10 +83,11 @@ class Board:
     # -------------------------------------------------------------------------------- as a card
 
     def _html(self) -> str:
-        (state, dot), foot = self._state(), self._foot()
+        state, dot, foot = self._state()
         where = escape(f"{self._provider} · {state}" if self._provider else state)
+        chip = tag("span", where, class_="ims-chip", style=f"--dot:var(--{dot})")
         return card(
-            head(self._name, "Series", tag("span", where, class_="ims-chip", style=dot or None)),
+            head(self._name, "Series", chip),
             self._summary(),
             self._bar(),
             self._facts(),
@@ -105,30 +98,28 @@ class Board:
             kind="board",
         )
 
-    def _state(self) -> tuple[str, str]:
-        """Return what the series is doing, and the colour of its dot."""
-        counts, tally = self._tally.counts, self._tally
+    def _state(self) -> tuple[str, str, str]:
+        """Return what the series is doing, the colour of its dot, and what can be done."""
+        tally, waiting, sent = (
+            self._tally,
+            self._tally.counts["waiting"],
+            self._tally.counts["sent"],
+        )
         if tally.is_running:
-            return ("stopping", "--dot:var(--warn)") if tally.stopping else ("running", "")
-        if tally.elsewhere:
-            return "running elsewhere", ""
-        if counts["waiting"] or counts["sent"]:
-            began = self._ended or counts["sent"]
-            return ("paused" if began else "not begun", "--dot:var(--line)")
-        return "ended", "--dot:var(--accent)"
-
-    def _foot(self) -> str:
-        counts = self._tally.counts
-        if self._tally.is_running:
             how = "Interrupt the kernel to stop" if self._blocks else "Stop or .cancel()"
-            return f"{how}: {_STOPPED}"
-        if self._tally.elsewhere:
-            return "Another process works on it: .run() joins in and shows it, .cancel() stops it."
-        if counts["sent"]:
-            return f"{plural(counts['sent'], 'row')} sent and not fetched yet: .resume() fetches."
-        if counts["waiting"]:
-            return ".run() sends the rows that wait; those that are done are not paid again."
-        return "All of them: .grid(). Choose with .pick(), take away with .export(folder)."
+            now, dot = ("stopping", "warn") if tally.stopping else ("running", "good")
+            return now, dot, f"{how}: {_STOPPED}"
+        if tally.elsewhere:
+            how = "Another process works on it: .run() joins in and shows it, .cancel() stops it."
+            return "running elsewhere", "good", how
+        if sent:
+            how = f"{plural(sent, 'row')} sent and not fetched yet: .resume() fetches."
+            return "paused", "line", how
+        if waiting:
+            how = ".run() sends the rows that wait; those that are done are not paid again."
+            return "paused" if self._ended else "not begun", "line", how
+        how = "All of them: .grid(). Choose with .pick(), take away with .export(folder)."
+        return "ended", "accent", how
 
     def _summary(self) -> str:
         tally = self._tally

@@ -124,15 +124,9 @@ class Part:
 
 
 class Drive:
-    """One run of a series in this process.
+    """One run of a series in this process; the arguments are those of `Series.run`.
 
     Args:
-        session: Where rows are sent, written down and kept.
-        name: The series.
-        tally: Kept up to date for the view.
-        max_in_flight: How many rows may be out at once.
-        max_spend: US dollars for the whole series; None for no limit of its own.
-        errors: `row` to go on, `raise` to stop at the first, a number, or a share below 1.
         part: What to do of a run that several workers share; None for all of it.
         alone: Whether the first row goes alone, so that a wrong key or model costs one error.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
 from imagen_widget._models import short_name
-from imagen_widget._result import GeneratedImage, cost_text
+from imagen_widget._result import cost_text
 from imagen_widget._series.parts import (
     OWN_KEYS,
     REJECTED,
@@ -195,7 +195,7 @@ class Pick:
         """Find the candidates that look like an earlier one of their group."""
         seen: dict[str, Alike] = {}
         for index, row in enumerate(self._rows):
-            found = self._tiles.make(self._images(index)[0], *TILE)
+            found = self._tiles.make(self._rows[index].images[0], *TILE)
             if found is None or self.is_over:
                 continue
             group = seen.setdefault(self._group(row), Alike())
@@ -207,7 +207,7 @@ class Pick:
     def picture(self, name: str) -> bytes:
         """Return the picture that the markup names: `s12-0` is small, `l12-0` large."""
         index, _, number = name[1:].partition("-")
-        image = self._images(int(index))[int(number)]
+        image = self._rows[int(index)].images[int(number)]
         found = self._tiles.make(image, *(LARGE if name[0] == "l" else TILE))
         return b"" if found is None else found.data
 
@@ -217,7 +217,7 @@ class Pick:
         here = film.index(self.position) if film else 0
         looked_at = [*film[here : here + 1], *([] if rival is None else [rival])]
         large = [*looked_at, *film[here + 1 : here + 3]]
-        named = [f"l{i}-{n}" for i in large for n in range(len(self._images(i)))]
+        named = [f"l{i}-{n}" for i in large for n in range(len(self._rows[i].images))]
         return [*named[:1], *(f"s{i}-0" for i in film), *named[1:]]
 
     def window(self) -> list[int]:
@@ -228,10 +228,6 @@ class Pick:
         room = max(FILM // 2, FILM - 1 - len(after))
         before = list(itertools.islice(self._shown(-1), room))
         return [*reversed(before), self.position, *after][:FILM]
-
-    def _images(self, index: int) -> tuple[GeneratedImage, ...]:
-        generation = self._rows[index].generation
-        return () if generation is None else generation.images
 
     # ------------------------------------------------------------------------------ displayed
 
@@ -307,7 +303,7 @@ class Pick:
 
     def _seat(self) -> str:
         """Return the place of the picture that is looked at, or of two that are compared."""
-        images, rival = self._images(self.position), self._rival()
+        images, rival = self._rows[self.position].images, self._rival()
         if self._comparing and rival is not None:
             shape = images[0].width / (images[0].height or 1) or 1.0
             view = stage(_img(f"l{self.position}-0", "This one"), _img(f"l{rival}-0", "The best"))

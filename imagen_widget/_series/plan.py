@@ -12,7 +12,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -148,39 +148,20 @@ def name_for(*parts: object) -> str:
     return "-".join([*(word[:12] for word in words), digest])
 
 
-def parse_axes(lines: Iterator[str]) -> dict[str, list[str]]:
-    """Return the axes that a cell of `%%imagen_sweep` lists, one `name = a || b` a line.
-
-    `1..4` stands for the numbers from 1 to 4. Values are separated by `||`, so that they can hold
-    commas.
+def listed(values: str) -> list[str]:
+    """Return the values of an axis as `%%imagen_sweep` takes them: `a || b`, or numbers as `1..4`.
 
     Raises:
-        InvalidRequest: A line is not an axis.
+        InvalidRequest: There are too many.
     """
-    axes: dict[str, list[str]] = {}
-    for line in filter(str.strip, lines):
-        name, equals, values = (part.strip() for part in line.partition("="))
-        if not (equals and name.isidentifier() and values):
-            raise InvalidRequest(
-                f"{line.strip()[:60]!r} is not an axis.",
-                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
-                "the prompt.",
-            )
-        if name in axes:
-            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
-        axes[name] = _listed(values)
-    return axes
-
-
-def _listed(values: str) -> list[str]:
-    start, dots, end = values.partition("..")
-    if dots and start.strip().isdigit() and end.strip().isdigit():
-        low, high = int(start), int(end)
-        if high - low >= MAX_ROWS:
-            raise _too_many(high - low + 1, MAX_ROWS)
-        step = 1 if low <= high else -1
-        return [str(number) for number in range(low, high + step, step)]
-    return [value.strip() for value in values.split("||")]
+    start, dots, end = (part.strip() for part in values.partition(".."))
+    if not (dots and start.isdigit() and end.isdigit()):
+        return [value.strip() for value in values.split("||")]
+    low, high = int(start), int(end)
+    if high - low >= MAX_ROWS:
+        raise _too_many(high - low + 1, MAX_ROWS)
+    step = 1 if low <= high else -1
+    return [str(number) for number in range(low, high + step, step)]
 
 
 # ---------------------------------------------------------------------------- values to choose from

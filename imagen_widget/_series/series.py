@@ -115,6 +115,7 @@ class Series:
         self._session, self._journal = session, session.journal
         self._planned, self._spec = planned, spec  # None: opened again, the journal has the rows
         self._drive: Drive | None = None
+        self._listeners: list[Callable[[Any], object]] = []
         self._tiles = Tiles(session.store)
         self._shown_in: int | None = None
 
@@ -314,6 +315,7 @@ class Series:
             max_spend=cap,
             errors=errors,
         )
+        drive.listeners = self._listeners
         drive.future = _loop.spawn(drive.run if on is None else workers.Coordinator(on, drive).run)
         note_run(drive)
         self._drive = drive
@@ -359,9 +361,10 @@ class Series:
         return self._board().line
 
     def listen(self, listener: Callable[[Any], object]) -> None:
-        """Have a function called on the loop thread at each change of a run under way."""
+        """Have a function called on the loop thread at each change, of later runs too."""
+        self._listeners.append(listener)
         run = self._running
-        if run is not None:
+        if run is not None and run.listeners is not self._listeners:
             run.listeners.append(listener)
 
     def __await__(self) -> Generator[object, None, None]:

@@ -23,7 +23,7 @@ from imagen_widget import _loop
 from imagen_widget._journal import Filter, Record, State
 from imagen_widget._runs import Session
 from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Part, Tally
-from imagen_widget._settings import Budget, Prices, Settings, load_settings
+from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 MIN_ROWS_A_TASK = 20
@@ -42,14 +42,8 @@ class Task:
 
     series: str
     part: Part
-    provider: str
-    base_url: str
-    journal: str = field(repr=False)  # may hold a password, and engines log what they run
-    store: str = field(repr=False)
-    budget: Budget
-    price: Prices
-    timeout: float
-    user: str
+    place: dict[str, Any] = field(repr=False)  # settings; the journal's may hold a password
+    limits: dict[str, Any]
     max_spend: Decimal | None
     errors: str
     version: str = _VERSION
@@ -76,15 +70,9 @@ def work(task: Task) -> Report:
                 f"A worker has imagen-widget {_VERSION}, and this is {task.version}.",
                 remedy="Install the same version there. Nothing was sent by it.",
             )
-        found = load_settings(  # the worker's own, under the caps and prices of the series
-            provider=task.provider,
-            base_url=task.base_url,
-            journal=task.journal,
-            store=task.store,
-            timeout=task.timeout,
-        )
-        budget = tuple(dict.fromkeys((*task.budget, *found.budget)))
-        settings = replace(found, budget=budget, price=task.price, user=task.user)
+        found = load_settings(**task.place)  # the worker's own, under the limits of the series
+        budget = tuple(dict.fromkeys((*task.limits["budget"], *found.budget)))
+        settings = replace(found, **{**task.limits, "budget": budget})
         return _loop.run(_work, task, _session(os.getpid(), settings))
     except ImagenError as error:
         return Report(stopped=error)
@@ -135,9 +123,9 @@ def check_engine(engine: Any, settings: Settings) -> None:
         )
     waits = _is_dask(engine) and engine.asynchronous
     if waits or not callable(getattr(engine, "submit", None)):
-        kind = type(engine).__name__
+        what = "an asynchronous " if waits else "not a "
         raise InvalidRequest(
-            f"on=: an asynchronous {kind} cannot be used." if waits else f"on=: not a {kind}.",
+            f"on=: {what}{type(engine).__name__}{' cannot be used' if waits else ''}.",
             remedy="Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor.",
             field="on",
         )
@@ -148,14 +136,14 @@ def _is_dask(engine: Any) -> bool:
     return distributed is not None and isinstance(engine, distributed.Client)
 
 
+@dataclass
 class _ThisProcess:
     """The engine that fetches what is out where the other one has broken."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    session: Session
 
     def submit(self, _: object, task: Task) -> concurrent.futures.Future[Report]:
-        return _loop.spawn(_work, task, self._session)
+        return _loop.spawn(_work, task, self.session)
 
 
 class Coordinator:
@@ -214,12 +202,10 @@ class Coordinator:
             ended = Filter(series=drive.name, states=_ENDED_BADLY, sort="plan")
             records = await session.record(session.journal.query, ended, limit=MAX_ERRORS)
             drive.tally.errors = Tally.of(records).errors
-        is_news = done > drive.tally.done_here
-        drive.tally.done_here = done
+        is_news, drive.tally.done_here = done > drive.tally.done_here, done
         drive.count(failures, done + failures)
         if is_news and drive.tiles is not None:
             await self._show_newest()
-        drive.changed()
 
     async def _show_newest(self) -> None:
         session, drive = self._session, self._drive
@@ -271,20 +257,11 @@ class Coordinator:
 
     async def _submit(self, part: Part) -> None:
         settings, drive = self._session.settings, self._drive
-        task = Task(
-            series=drive.name,
-            part=part,
-            provider=settings.account.name,
-            base_url=settings.base_url,
-            journal=settings.journal or "",
-            store=settings.store or "",
-            budget=settings.budget,
-            price=settings.price,
-            timeout=settings.timeout,
-            user=settings.user,
-            max_spend=drive.max_spend,
-            errors="raise" if drive.errors == "raise" else "row",
-        )
+        place = {name: getattr(settings, name) for name in ("base_url", "journal", "store")}
+        place |= {"provider": settings.account.name, "timeout": settings.timeout}
+        limits = {name: getattr(settings, name) for name in ("budget", "price", "user")}
+        errors = "raise" if drive.errors == "raise" else "row"
+        task = Task(drive.name, part, place, limits, drive.max_spend, errors)
         options: dict[str, Any] = {}
         if _is_dask(self._engine):
             key = f"imagen-{drive.name}-{self._run}-{next(self._numbers)}"
