@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from imagen_widget import Row, Series, Studio
-from imagen_widget._series import board, drive, parts, picker, sheet, views
+from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
 
 VOID = {"img", "input", "meta", "hr", "br", "path", "rect"}
@@ -227,20 +227,20 @@ def test_a_row_that_is_not_there_or_not_done_is_said_in_one_line(fauna: Series) 
 
 
 def test_a_sheet_is_pages_of_png_or_one_pdf(fauna: Series, tmp_path: Path) -> None:
-    (one,) = sheet.sheet(fauna.rows[:3], tmp_path / "one.png", title="fauna", tiles=parts.Tiles())
-    pages = sheet.sheet(many(fauna, 200), tmp_path / "x.png", title="fauna", tiles=parts.Tiles())
+    (one,) = views.write_sheet(fauna.rows[:3], tmp_path / "one.png", "fauna", parts.Tiles())
+    pages = views.write_sheet(many(fauna, 200), tmp_path / "x.png", "fauna", parts.Tiles())
     (pdf,) = fauna.sheet(tmp_path / "x.pdf")
 
     assert one.name == "one.png"
     assert [page.name for page in pages[:2]] == ["x-1.png", "x-2.png"]
     with Image.open(pages[0]) as page:
-        assert page.size == sheet.PAGE
+        assert page.size == views.PAGE
     assert pdf.read_bytes().startswith(b"%PDF")
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_sheet_has_every_cell(fauna: Series, tmp_path: Path) -> None:
-    pages = sheet.sheet(many(fauna, 400), tmp_path / "x.png", title="fauna", tiles=parts.Tiles())
+    pages = views.write_sheet(many(fauna, 400), tmp_path / "x.png", "fauna", parts.Tiles())
 
     assert len(pages) == 20  # four rows of five columns on each
 

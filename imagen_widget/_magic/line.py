@@ -253,10 +253,7 @@ GRAMMARS = {
 class Text:
     """What a user typed, with the templates in it; each is evaluated once, when it is needed.
 
-    Attributes:
-        raw: The text as typed.
-        masked: The same with templates that hold no blank, quote or dash; positions agree.
-        evaluate: Returns the value of an expression.
+    In `masked` the templates of `raw` hold no blank, quote or dash; positions agree.
     """
 
     def __init__(self, raw: str, evaluate: Evaluate) -> None:
@@ -351,19 +348,12 @@ def _read(text: str, start: int) -> _Template:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a line or a cell asks for.
+    """What a line or a cell asks for."""
 
-    Attributes:
-        prompt: The prompt with its templates filled in; None if there is none.
-        values: The options of the magic's own, by name; a picture option has a list.
-        fields: The fields of the model, by name.
-        silent: Whether a trailing `;` asks to hide the output.
-    """
-
-    prompt: str | None
-    values: dict[str, Any]
-    fields: dict[str, Any]
-    silent: bool
+    prompt: str | None  # with its templates filled in
+    values: dict[str, Any]  # of the magic's own options; a picture option has a list
+    fields: dict[str, Any]  # of the model
+    silent: bool  # whether a trailing `;` asks to hide the output
 
 
 def parse_line(text: Text, grammar: Grammar) -> Parsed:

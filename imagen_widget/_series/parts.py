@@ -272,8 +272,7 @@ def cannot_write(error: OSError, path: object) -> InvalidRequest:
 class Tiles:
     """Small copies of pictures, each made once for its size; from any thread.
 
-    Args:
-        store: Has small copies already, and keeps those that are made.
+    The store has some already, and keeps those that are made.
     """
 
     def __init__(self, store: Store | None = None) -> None:

@@ -546,11 +546,13 @@ class Series:
 
         Args:
             path: A `.png`, paged as `x-1.png`, `x-2.png`, …, or a `.pdf` of several pages.
-        """
-        from imagen_widget._series import sheet
 
-        target = Path(path).expanduser()
-        return sheet.sheet(self.iter_rows(), target, title=self.name, tiles=self._tiles)
+        Raises:
+            InvalidRequest: It cannot be written there, or the suffix is another one.
+        """
+        from imagen_widget._series.views import write_sheet
+
+        return write_sheet(self.iter_rows(), Path(path).expanduser(), self.name, self._tiles)
 
     def pick(self, best: int = 1, by: str | None = None) -> "Pick":
         """Return a picker by keyboard: 1 to 5 stars, 0 none, X reject, arrows, C compare.

@@ -129,7 +129,6 @@ def test_the_stop_button_stops_a_series_in_the_background(page: Page, lab: Jupyt
     expect(board.locator("img").first).to_be_visible()
     found = violations(page, ".ims-board")
 
-    page.screenshot(path="/tmp/sx/stop.png")
     stop.click()
 
     expect(board).to_contain_text("paused")
@@ -137,4 +136,4 @@ def test_the_stop_button_stops_a_series_in_the_background(page: Page, lab: Jupyt
     expect(board).to_contain_text("waiting")
     run_cell(page, 1)
     expect(page.get_by_text("{'waiting': 0, 'sent': 0, 'done': 40")).to_be_visible()
-    assert found == {} or not found
+    assert not found
