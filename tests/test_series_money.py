@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -168,6 +169,25 @@ def test_the_cap_of_a_series_is_never_passed_and_more_money_goes_on(queue: FakeQ
     assert (paused["done"], paused["waiting"]) == (2, 2)
     assert series.status_counts["done"] == 4
     assert queue.posts == 4
+
+
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        ("10/month", "This month $0.20 of $10.00 the cap leaves $9.80"),
+        ("1.00", "Today $0.20 of $1.00 the cap leaves $0.80"),
+        (None, "This month $0.20 no cap is set"),
+    ],
+)
+def test_a_series_shows_what_the_cap_leaves(queue: FakeQueue, cap: str | None, said: str) -> None:
+    studio = Studio(max_spend=cap)
+    studio.generate("a cat", quiet=True)
+
+    ran = studio.sweep("a {animal}", animal=ANIMALS, name="animals").run(quiet=True)
+
+    for series in (ran, Studio(max_spend=cap).series("animals")):
+        shown = re.sub(r"<[^>]*>", "", series._repr_mimebundle_()["text/html"])
+        assert said in " ".join(shown.split())
 
 
 def test_the_cap_of_the_day_holds_over_series_and_single_jobs(

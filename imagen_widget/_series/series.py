@@ -4,6 +4,7 @@ Rows are rows of the journal, so that any process with the same journal can watc
 """
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import itertools
@@ -14,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import anyio
 from anyio import to_thread
@@ -35,10 +36,11 @@ from imagen_widget._journal import Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
-from imagen_widget._series import workers
+from imagen_widget._series import export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, Drive, Tally, note_run, runs_here, spent_in_period
 from imagen_widget._series.parts import Bundle, Layout, Row, Tiles
+from imagen_widget._series.picker import Pick
 from imagen_widget._series.plan import (
     Maker,
     Planned,
@@ -49,12 +51,9 @@ from imagen_widget._series.plan import (
     names_in,
     sweep_rows,
 )
+from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
 from imagen_widget._settings import check_key, load_settings
 from imagen_widget.errors import InvalidRequest, shown
-
-if TYPE_CHECKING:  # most series are run without a look at them
-    from imagen_widget._series.picker import Pick
-    from imagen_widget._series.views import Compared, Grid
 
 MAX_IN_FLIGHT = 1000
 UPDATE_SECONDS = 0.25
@@ -400,7 +399,8 @@ class Series:
         shell = running_shell()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, NotebookSurface):
-            self._show_stop(surface_of(shell), run)
+            with contextlib.suppress(Exception):  # a front end without it costs no paid picture
+                self._show_stop(surface_of(shell), run)
         if not isinstance(surface, SilentSurface):
             _loop.spawn(_tick, run)
         return view
@@ -437,6 +437,7 @@ class Series:
 
     def _tally_from_journal(self) -> Tally:
         """Return how far the series is where no run of this process knows it."""
+        self._journal.recover()  # what a dead process left is not on its way
         records = self._records()
         if not records:
             plan = self.plan
@@ -504,7 +505,7 @@ class Series:
 
     def grid(
         self, *, row: str | None = None, col: str | None = None, facet: str | None = None
-    ) -> "Grid":
+    ) -> Grid:
         """Return a table of the pictures with headings; it stays complete in the saved notebook.
 
         Args:
@@ -515,20 +516,16 @@ class Series:
         Raises:
             InvalidRequest: There is no such axis, or one is named twice.
         """
-        from imagen_widget._series.views import Grid
-
         layout = Layout.of(self.iter_rows(), row=row, col=col, facet=facet)
         return Grid(layout, self.name, self._tiles)
 
-    def compare(self, a: Any, b: Any) -> "Compared":
+    def compare(self, a: Any, b: Any) -> Compared:
         """Return two pictures with a slider between them; zoom and pan are linked.
 
         Args:
             a: A key, a row, a position, or a generation.
             b: Another.
         """
-        from imagen_widget._series.views import Compared
-
         return Compared(self.find(a), self.find(b), self._tiles)
 
     def find(self, what: Any) -> Row:
@@ -537,8 +534,6 @@ class Series:
         Raises:
             InvalidRequest: There is none, or it is not done.
         """
-        from imagen_widget._series.views import find_row
-
         return find_row(self.rows, what)
 
     def sheet(self, path: str | Path) -> list[Path]:
@@ -550,11 +545,9 @@ class Series:
         Raises:
             InvalidRequest: It cannot be written there, or the suffix is another one.
         """
-        from imagen_widget._series.views import write_sheet
-
         return write_sheet(self.iter_rows(), Path(path).expanduser(), self.name, self._tiles)
 
-    def pick(self, best: int = 1, by: str | None = None) -> "Pick":
+    def pick(self, best: int = 1, by: str | None = None) -> Pick:
         """Return a picker by keyboard: 1 to 5 stars, 0 none, X reject, arrows, C compare.
 
         Args:
@@ -564,8 +557,6 @@ class Series:
         Raises:
             InvalidRequest: `best` is not a number from 1, or `by` is not an axis.
         """
-        from imagen_widget._series.picker import Pick
-
         return Pick(self, best, by, self._tiles)
 
     def rate(self, row: Row, stars: int) -> None:
@@ -591,8 +582,6 @@ class Series:
             InvalidRequest: An argument is not valid, nothing is left to write, the folder cannot be
                 written, or a file of that name is not one of an earlier export.
         """
-        from imagen_widget._series import export
-
         target = Path(folder).expanduser()
         return export.write(self.iter_rows, target, format, self.name, where=where)
 
