@@ -1088,6 +1088,24 @@ def test_series_are_listed_looked_at_resumed_and_stopped(stage: Stage) -> None:
     assert stage.queue.posts == 5
 
 
+def test_pictures_go_into_the_field_of_their_role_not_into_one_for_styles(
+    stage: Stage, picture: Path
+) -> None:
+    stage.shell.user_ns["fox"] = picture
+    edit = "%imagen make it snow -m fal-ai/ideogram/v3/edit -i fox --mask fox"
+
+    one = stage.run(edit)
+    styled = stage.run(f"{edit} --image-urls https://host.example/style.png")
+    two = stage.run(f"{edit} -i fox")
+
+    assert [sorted(n for n in body if "url" in n) for body in (*one.sent, *styled.sent)] == [
+        ["image_url", "mask_url"],
+        ["image_url", "image_urls", "mask_url"],
+    ]
+    assert "takes one picture, and 2 were given" in str(two.error)
+    assert two.sent == []
+
+
 # ------------------------------------------------------------------------------- lists and money
 
 
