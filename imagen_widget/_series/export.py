@@ -21,7 +21,7 @@ from urllib.parse import quote
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._result import GeneratedImage
-from imagen_widget._series.parts import Row, cannot_write, card, head, plural, stars
+from imagen_widget._series.parts import Row, cannot_write, card, head, plural, refused, stars
 from imagen_widget.errors import InvalidRequest, one_line
 
 Where = str | Callable[[Row], object] | None
@@ -48,11 +48,7 @@ def write(
 ) -> Path:
     """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
     if format not in _WRITERS:
-        raise InvalidRequest(
-            f"format: {str(format)[:40]!r} is not known.",
-            remedy=f"Use {', '.join(_WRITERS)}.",
-            field="format",
-        )
+        raise refused("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
     items = _Items(rows, _condition(where), any_type=format in {"zip", "html"})
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,11 +71,8 @@ def _condition(where: Where) -> Callable[[Row], object]:
         return where
     found = _CONDITION.fullmatch(str(where))
     if found is None:
-        raise InvalidRequest(
-            f"where: {one_line(str(where), limit=60)!r} is not a condition.",
-            remedy='Write "rating>=3", or give a function of a row.',
-            field="where",
-        )
+        what = f"{one_line(str(where), limit=60)!r} is not a condition"
+        raise refused("where", what, 'Write "rating>=3", or give a function of a row.')
     compare, limit = _COMPARE[found[1]], int(found[2])
     return lambda row: compare(max(row.rating, 0), limit)
 

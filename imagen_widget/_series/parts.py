@@ -111,11 +111,7 @@ class Layout:
         for number, name in enumerate(given):
             if name not in values or name in given[:number]:
                 why = "named twice" if name in values else "not an axis of the series"
-                raise InvalidRequest(
-                    f"{name}: it is {why}.",
-                    remedy=f"The axes are: {', '.join(values) or 'none'}.",
-                    field=name,
-                )
+                raise refused(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
         row = row or (free.pop(0) if free else None)
         col = col or (free.pop(0) if free else None)
@@ -255,6 +251,11 @@ def head(title: str, about: str, *more: str, icon: str = "series") -> str:
         f'<div class="ims-about">{escape(about)}</div></div>'
     )
     return tag("div", logo, words, *more, class_="ims-head")
+
+
+def refused(field: str, what: str, remedy: str) -> InvalidRequest:
+    """Return the error for an argument, an axis or a column that cannot be used."""
+    return InvalidRequest(f"{field}: {what}.", remedy=remedy, field=field)
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from imagen_widget._inputs import PictureSource
 from imagen_widget._models import plain
 from imagen_widget._request import ImageRequest
+from imagen_widget._series.parts import refused
 from imagen_widget.errors import InvalidRequest
 
 MAX_COMBINATIONS = 1_000_000
@@ -68,8 +69,7 @@ def sweep_rows(
             f"template: it is a {type(template).__name__}, not text.", remedy="Give a prompt."
         )
     if sample is not None and (type(sample) is not int or sample < 1):
-        what = "sample: it is not a whole number from 1."
-        raise InvalidRequest(what, remedy="Say how many rows to take.", field="sample")
+        raise refused("sample", "it is not a whole number from 1", "Say how many rows to take.")
     if rows is None:
         found = _combinations(axes, where, sample)
     elif axes:
@@ -94,8 +94,8 @@ def batch_rows(
         InvalidRequest: A column is missing, a value is empty, or a key stands twice.
     """
     if not isinstance(prompt, str):
-        what = f"prompt: it is a {type(prompt).__name__}, not a text."
-        raise InvalidRequest(what, remedy="Give a str with columns in braces.", field="prompt")
+        what = f"it is a {type(prompt).__name__}, not a text"
+        raise refused("prompt", what, "Give a str with columns in braces.")
     found = _table_rows(table)
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
@@ -132,11 +132,8 @@ def check_name(name: str) -> str:
         InvalidRequest: It has signs that do not go into file names.
     """
     if not _NAME.fullmatch(str(name)):
-        raise InvalidRequest(
-            f"name: {str(name)[:40]!r} is not a name for a series.",
-            remedy="Use up to 100 letters, digits, blanks, _ . : and -.",
-            field="name",
-        )
+        what = f"{str(name)[:40]!r} is not a name for a series"
+        raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
     return name
 
 
@@ -214,16 +211,11 @@ def _values(name: str, values: object) -> list[Any]:
     except TypeError:  # also numpy's arrays without a dimension
         several = None
     if several is None or isinstance(values, str | bytes):
-        raise InvalidRequest(
-            f"{name}: an axis needs several values, not one.",
-            remedy=f"Give a list, like {name}=[…]; a value for all rows goes into the template.",
-            field=name,
-        )
+        remedy = f"Give a list, like {name}=[…]; a value for all rows goes into the template."
+        raise refused(name, "an axis needs several values, not one", remedy)
     found = list(itertools.islice(several, MAX_COMBINATIONS + 1))
     if not found:
-        raise InvalidRequest(
-            f"{name}: the axis has no values.", remedy="Give at least one.", field=name
-        )
+        raise refused(name, "the axis has no values", "Give at least one.")
     return found
 
 
@@ -235,11 +227,8 @@ def _condition(where: Where) -> Callable[[dict[str, Any]], object]:
     partial: Any = [where] if isinstance(where, Mapping) else where
     partial = list(partial) if isinstance(partial, Iterable) else [None]
     if not all(isinstance(each, Mapping) for each in partial):
-        raise InvalidRequest(
-            "where: it is neither a function nor a list of dicts.",
-            remedy="Give a function of a row, or dicts of which one must match.",
-            field="where",
-        )
+        remedy = "Give a function of a row, or dicts of which one must match."
+        raise refused("where", "it is neither a function nor a list of dicts", remedy)
     return lambda row: any(all(row.get(n) == v for n, v in each.items()) for each in partial)
 
 
@@ -294,11 +283,8 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _no_column(name: str, columns: Iterable[object]) -> InvalidRequest:
-    return InvalidRequest(
-        f"{name}: the table has no such column.",
-        remedy=f"It has {', '.join(sorted(map(str, columns))[:12])}.",
-        field=name,
-    )
+    remedy = f"It has {', '.join(sorted(map(str, columns))[:12])}."
+    return refused(name, "the table has no such column", remedy)
 
 
 # -------------------------------------------------------------------------- from values to requests
@@ -332,11 +318,8 @@ def _as_text(value: object, name: str) -> str:
     """
     text = "" if value is None else plain(value) if isinstance(value, str) else str(value)
     if text in {"nan", "NaN", "<NA>", "NaT"} or not text.strip():
-        raise InvalidRequest(
-            f"{name}: a value is missing, so the prompt would have a hole.",
-            remedy="Fill it in, or leave the row out.",
-            field=name,
-        )
+        what = "a value is missing, so the prompt would have a hole"
+        raise refused(name, what, "Fill it in, or leave the row out.")
     return text
 
 

@@ -39,7 +39,7 @@ from imagen_widget._runs import Session
 from imagen_widget._series import export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, Drive, Tally, note_run, runs_here, spent_in_period
-from imagen_widget._series.parts import Bundle, Layout, Row, Tiles
+from imagen_widget._series.parts import Bundle, Layout, Row, Tiles, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.plan import (
     Maker,
@@ -55,7 +55,6 @@ from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
 from imagen_widget._settings import check_key, load_settings
 from imagen_widget.errors import InvalidRequest, shown
 
-MAX_IN_FLIGHT = 1000
 UPDATE_SECONDS = 0.25
 _TICK_SECONDS = 0.1
 _PAGE_ROWS = 500
@@ -293,12 +292,12 @@ class Series:
                 f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
             )
         errors, cap = _check_errors(errors), _check_amount(max_spend)
-        if type(max_in_flight) is not int or not 1 <= max_in_flight <= MAX_IN_FLIGHT:
-            raise InvalidRequest(
-                f"max_in_flight: {shown(max_in_flight)} is not allowed.",
-                remedy=f"Use a whole number from 1 to {MAX_IN_FLIGHT}.",
-                field="max_in_flight",
+        if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
+            what, remedy = (
+                f"{shown(max_in_flight)} is not allowed",
+                "Use a whole number from 1 to 1000.",
             )
+            raise refused("max_in_flight", what, remedy)
         if on is None:
             check_key(self._session.settings)
         else:
@@ -680,11 +679,8 @@ def _check_errors(errors: Any) -> str | float:
         return str(errors)
     number = isinstance(errors, int | float) and not isinstance(errors, bool) and errors >= 0
     if not number or (errors >= 1 and errors % 1 != 0):  # nor infinity, whose rest is not a number
-        raise InvalidRequest(
-            f"errors: {shown(errors)} is not allowed.",
-            remedy='Use "row", "raise", a number of rows, or a share below 1.',
-            field="errors",
-        )
+        remedy = 'Use "row", "raise", a number of rows, or a share below 1.'
+        raise refused("errors", f"{shown(errors)} is not allowed", remedy)
     return float(errors) if errors < 1 else int(errors)
 
 
@@ -696,9 +692,7 @@ def _check_amount(value: object) -> Decimal | None:
     except InvalidOperation:
         amount = Decimal("NaN")
     if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise InvalidRequest(
-            f"max_spend: {shown(value)} is not an amount.",
-            remedy="Give US dollars, like 2.50.",
-            field="max_spend",
+        raise refused(
+            "max_spend", f"{shown(value)} is not an amount", "Give US dollars, like 2.50."
         )
     return amount

@@ -36,6 +36,7 @@ from imagen_widget._series.parts import (
     key_text,
     plural,
     reason,
+    refused,
     side_for,
     stars,
 )
@@ -449,10 +450,10 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     """Write the contact sheet and return the paths of its files; arguments as of `Series.sheet`."""
     kind = path.suffix.lower()
     if kind not in {".png", ".pdf"}:
-        raise InvalidRequest(
-            f"path: a sheet is not written as {kind or 'a folder'}.",
-            remedy="End the name in .png or .pdf.",
-            field="path",
+        raise refused(
+            "path",
+            f"a sheet is not written as {kind or 'a folder'}",
+            "End the name in .png or .pdf.",
         )
     painter = _Painter(rows, title, tiles)
     part, paths = path.with_name(f"{path.name}.part"), [path]
