@@ -409,6 +409,6 @@ def note_run(drive: Drive) -> None:
 
 
 def runs_here(session: Session, name: str) -> list[Drive]:
-    """Return the runs of a series that are under way in this process, whoever began them."""
+    """Return the runs of a series that are under way in this process, of all its objects."""
     place = _place(session, name)
     return [d for where, d in list(_under_way) if where == place and not d.future.done()]

@@ -102,7 +102,7 @@ class Layout:
         """Return the layout; axes that are not given are the first ones whose values repeat.
 
         Raises:
-            InvalidRequest: There is no such axis, or one is named twice.
+            InvalidRequest: The series has no such axis, or one is named twice.
         """
         every = list(rows)
         names = dict.fromkeys(name for shown in every for name in shown.axes)

@@ -225,8 +225,8 @@ class Pick:
         if not self._rows:
             return []
         after = list(itertools.islice(self._shown(1), FILM - 1))
-        room = max(FILM // 2, FILM - 1 - len(after))
-        before = list(itertools.islice(self._shown(-1), room))
+        left = max(FILM // 2, FILM - 1 - len(after))
+        before = list(itertools.islice(self._shown(-1), left))
         return [*reversed(before), self.position, *after][:FILM]
 
     # ------------------------------------------------------------------------------ displayed

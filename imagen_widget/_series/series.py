@@ -122,7 +122,7 @@ class Series:
         """Return a series that was begun before, in this or another notebook.
 
         Raises:
-            InvalidRequest: There is none of that name.
+            InvalidRequest: No series has that name.
         """
         return Series.reopen(Session(load_settings(need_key=False)), name)
 
@@ -340,7 +340,7 @@ class Series:
 
     @property
     def _running(self) -> Drive | None:
-        """The run that is under way in this process, whoever began it; our own one first."""
+        """The run that is under way in this process, of any object; our own one first."""
         runs = runs_here(self._session, self.name)
         return self._drive if self._drive in runs else runs[-1] if runs else None
 
@@ -513,7 +513,7 @@ class Series:
             facet: An axis with a grid of its own for each value.
 
         Raises:
-            InvalidRequest: There is no such axis, or one is named twice.
+            InvalidRequest: The series has no such axis, or one is named twice.
         """
         layout = Layout.of(self.iter_rows(), row=row, col=col, facet=facet)
         return Grid(layout, self.name, self._tiles)
@@ -531,7 +531,7 @@ class Series:
         """Return the row that a key, a position, partial axes or a generation names.
 
         Raises:
-            InvalidRequest: There is none, or it is not done.
+            InvalidRequest: Nothing is named so, or it is not done.
         """
         return find_row(self.rows, what)
 

@@ -273,7 +273,7 @@ def find_row(rows: list[Row], what: Any) -> Row:
     """Return the row that a key, a position, partial axes, a row or a generation names.
 
     Raises:
-        InvalidRequest: There is none, or it has no picture.
+        InvalidRequest: Nothing is named so, or it has no picture.
     """
     found = next((shown for number, shown in enumerate(rows) if _is(shown, number, what)), None)
     if isinstance(what, int) and -len(rows) <= what < 0:

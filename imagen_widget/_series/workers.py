@@ -112,7 +112,7 @@ def check_engine(engine: Any, settings: Settings) -> None:
     """Refuse what cannot work before anything is written down.
 
     Raises:
-        InvalidRequest: The journal or the store is not shared with workers, or it is no engine.
+        InvalidRequest: The journal or the store is not shared with workers, or it is not an engine.
     """
     if not settings.journal or not settings.store:
         missing = "IMAGEN_JOURNAL" if not settings.journal else "IMAGEN_STORE"
