@@ -152,7 +152,7 @@ class Drive:
         part: Part | None = None,
         alone: bool = True,
     ) -> None:
-        tally.limit, tally.in_flight = max_spend, max_in_flight
+        tally.limit, tally.in_flight, tally.started = max_spend, max_in_flight, time.monotonic()
         self.listeners: list[Callable[[Any], object]] = []
         self.tiles: Tiles | None = None
         self.left: set[str] = set()
@@ -211,7 +211,6 @@ class Drive:
         Raises:
             JournalError: Pictures could not be kept; nothing was sent.
         """
-        self.tally.started = time.monotonic()
         await to_thread.run_sync(self.session.store.ready)
         await self.heed()
         await self.look()
