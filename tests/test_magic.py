@@ -986,6 +986,25 @@ def test_a_series_goes_on_in_the_background(stage: Stage) -> None:
     assert [row.state for row in stage.shell.user_ns["two"].rows] == ["done"] * 2
 
 
+def test_a_series_that_is_run_by_name_is_shown_once_and_live_again_by_another_cell(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    stage.run("import imagen_widget")
+    stage.queue.polls = float("inf")
+    begun = stage.run("s = imagen_widget.sweep('a {n}', n=range(3), name='three')\ns.start()")
+    seen = stage.run("imagen_widget.Series.open('three')")
+    stage.queue.finish()
+    stage.run("await s")
+    ran = stage.run("s.run()")
+    later = stage.run("s")
+
+    assert [(len(cell.outputs), cell.printed) for cell in (begun, seen, ran)] == [(1, "")] * 3
+    assert "running" in seen.outputs[0]["text/html"]
+    assert "3 from history" in ran.outputs[0]["text/plain"]
+    assert "3 from history" in later.printed
+
+
 def test_the_errors_of_a_series_stop_it_when_the_line_says_so(stage: Stage) -> None:
     cell = "%%imagen_sweep --errors {}\nwhat = REFUSE me || a fox || an owl\n---\n{{what}}"
 
@@ -1059,14 +1078,32 @@ def test_series_are_listed_looked_at_resumed_and_stopped(stage: Stage) -> None:
     stage.queue.finish()
     stage.run("s = %imagen_series two --resume")
     stage.run("%reload_ext imagen_widget")  # as in another notebook
-    elsewhere = stage.run("%imagen_series one --cancel;")
+    over = stage.run("%imagen_series one --cancel;")
 
     assert [one.name for one in listed.value] == ["two", "one"]
     assert "2 done" in seen.shown[0]
     assert "No more rows are sent" in stopped.shown[0]
-    assert "one does not run here; stop it in its own notebook" in elsewhere.shown[0]
+    assert over.shown == ["No more rows are sent."]
     assert [row.state for row in stage.shell.user_ns["s"].rows] == ["done"] * 3
     assert stage.queue.posts == 5
+
+
+def test_pictures_go_into_the_field_of_their_role_not_into_one_for_styles(
+    stage: Stage, picture: Path
+) -> None:
+    stage.shell.user_ns["fox"] = picture
+    edit = "%imagen make it snow -m fal-ai/ideogram/v3/edit -i fox --mask fox"
+
+    one = stage.run(edit)
+    styled = stage.run(f"{edit} --image-urls https://host.example/style.png")
+    two = stage.run(f"{edit} -i fox")
+
+    assert [sorted(n for n in body if "url" in n) for body in (*one.sent, *styled.sent)] == [
+        ["image_url", "mask_url"],
+        ["image_url", "image_urls", "mask_url"],
+    ]
+    assert "takes one picture, and 2 were given" in str(two.error)
+    assert two.sent == []
 
 
 # ------------------------------------------------------------------------------- lists and money

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -168,6 +171,25 @@ def test_the_cap_of_a_series_is_never_passed_and_more_money_goes_on(queue: FakeQ
     assert queue.posts == 4
 
 
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        ("10/month", "This month $0.20 of $10.00 the cap leaves $9.80"),
+        ("1.00", "Today $0.20 of $1.00 the cap leaves $0.80"),
+        (None, "This month $0.20 no cap is set"),
+    ],
+)
+def test_a_series_shows_what_the_cap_leaves(queue: FakeQueue, cap: str | None, said: str) -> None:
+    studio = Studio(max_spend=cap)
+    studio.generate("a cat", quiet=True)
+
+    ran = studio.sweep("a {animal}", animal=ANIMALS, name="animals").run(quiet=True)
+
+    for series in (ran, Studio(max_spend=cap).series("animals")):
+        shown = re.sub(r"<[^>]*>", "", series._repr_mimebundle_()["text/html"])
+        assert said in " ".join(shown.split())
+
+
 def test_the_cap_of_the_day_holds_over_series_and_single_jobs(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,3 +285,105 @@ def test_no_more_rows_are_out_at_once_than_allowed(queue: FakeQueue) -> None:
 
     assert queue.posts == 12
     assert max(open_jobs) <= 3
+
+
+# --------------------------------------------------------- watched and stopped from elsewhere
+
+
+def in_another_process(code: str) -> str:
+    """Run code in a process with the same home, and return what it prints."""
+    start = "from imagen_widget import Series, Studio, sweep\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60, check=True
+    )
+    return ran.stdout
+
+
+def test_another_object_shows_awaits_and_stops_the_run_of_this_process(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    begun = animals().start(quiet=True)
+    queue.wait_for("status")
+    other = Studio().series("animals")
+
+    shown = other._repr_mimebundle_()["text/html"]
+    said = other.cancel()
+    queue.finish()
+    asyncio.run(_end_of(other))
+
+    assert "running" in shown
+    assert said.startswith("No more rows are sent. The row that is out will be fetched")
+    assert (queue.posts, begun.status_counts["done"], other.status_counts["waiting"]) == (1, 1, 3)
+    assert Series.open("animals").resume(quiet=True).status_counts["done"] == 4
+    assert queue.posts == 4
+
+
+def test_a_process_shows_and_stops_the_run_of_another_one(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    series = sweep("fox {number}", number=range(9), name="nine").start(quiet=True, max_in_flight=1)
+    queue.wait_for("status")
+
+    shown = in_another_process("print(Series.open('nine')._repr_mimebundle_()['text/html'])")
+    said = in_another_process("print(Series.open('nine').cancel())")
+    queue.polls = 3
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert "running elsewhere" in shown
+    assert said.startswith("No more rows are sent. The row that is out")
+    assert (queue.posts, series.status_counts["waiting"]) == (1, 8)
+    in_another_process("Series.open('nine').resume(quiet=True)")
+    assert (queue.posts, queue.duplicates, series.status_counts["done"]) == (9, 0, 9)
+
+
+# ------------------------------------------------------- the plan says what a run then pays
+
+
+def test_rows_that_failed_before_they_were_taken_are_planned_to_be_sent(queue: FakeQueue) -> None:
+    series = animals()
+    queue.script("submit", None, Reply(422, {"detail": "no"}), Reply(401, {"detail": "key"}))
+    with pytest.raises(errors.CredentialsError):
+        series.run(quiet=True, max_in_flight=1)
+    plans = [series.plan, Series.open("animals").plan]
+    posts = queue.posts
+
+    series.run(quiet=True)
+
+    assert {plan.to_send for plan in plans} == {queue.posts - posts}
+    assert {plan.price for plan in plans} == {Decimal("0.04") * (queue.posts - posts)}
+    assert series.plan.to_send == 0
+
+
+def test_equal_generations_outside_of_the_series_answer_no_row(queue: FakeQueue) -> None:
+    Studio().generate("a fox", reuse=True, quiet=True)
+
+    planned = animals().plan.to_send
+    animals().run(quiet=True)
+
+    assert (planned, queue.posts) == (4, 5)
+
+
+def test_rows_done_at_another_provider_are_planned_and_paid_again(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as demo:
+        demo.setenv("IMAGEN_PROVIDER", "demo")
+        demo.setenv("IMAGEN_DEMO_SECONDS", "0")
+        animals().run(quiet=True)
+
+    planned = animals().plan.to_send
+    animals().run(quiet=True)
+
+    assert (planned, queue.posts) == (4, 4)
+
+
+def test_what_a_dead_process_had_claimed_and_not_sent_is_planned_again(queue: FakeQueue) -> None:
+    series = animals()
+    journal = series._journal
+    series._write_plan(series._planned or [])
+    journal.claim(series="animals", count=2)
+    books.bury()
+
+    planned = Series.open("animals").plan.to_send
+    animals().run(quiet=True)
+
+    assert (planned, queue.posts) == (4, 4)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from imagen_widget import Row, Series, Studio
-from imagen_widget._series import board, drive, picker, sheet, views
+from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
 
 VOID = {"img", "input", "meta", "hr", "br", "path", "rect"}
@@ -99,6 +99,10 @@ def many(fauna: Series, count: int) -> list[Row]:
     ]
 
 
+def grid(rows: list[Row], **axes: str) -> views.Grid:
+    return views.Grid(parts.Layout.of(rows, **axes), "many", parts.Tiles())
+
+
 # ------------------------------------------------------------------------------------------- grid
 
 
@@ -129,7 +133,7 @@ def test_foreign_text_is_text_and_no_formula(fauna: Series) -> None:
 
 
 def test_facets_and_pages_are_radio_buttons_whose_first_is_chosen(fauna: Series) -> None:
-    page = Reader(html(views.grid(many(fauna, 1_000), row="word", col="style", facet="seed")))
+    page = Reader(html(grid(many(fauna, 1_000), row="word", col="style", facet="seed")))
 
     groups: dict[str | None, list[bool]] = {}
     for radio in page.all("input", type="radio"):
@@ -142,7 +146,7 @@ def test_facets_and_pages_are_radio_buttons_whose_first_is_chosen(fauna: Series)
 
 @pytest.mark.parametrize("count", [1, 12, 100, 1_000])
 def test_a_grid_stays_below_two_megabytes(fauna: Series, count: int) -> None:
-    bundle = views.grid(many(fauna, count))._repr_mimebundle_()
+    bundle = grid(many(fauna, count))._repr_mimebundle_()
 
     assert sum(map(len, bundle.values())) <= 2_000_000
     sizes = [len(data) for data in re.findall(r"base64,([^\"]+)", bundle["text/html"])]
@@ -151,7 +155,7 @@ def test_a_grid_stays_below_two_megabytes(fauna: Series, count: int) -> None:
 
 
 def test_pictures_that_do_not_fit_are_counted(fauna: Series) -> None:
-    bundle = views.grid(many(fauna, 3_000))._repr_mimebundle_()
+    bundle = grid(many(fauna, 3_000))._repr_mimebundle_()
 
     assert f"{3_000 - views.MAX_PICTURES:,} more pictures do not fit" in bundle["text/html"]
     assert sum(map(len, bundle.values())) <= 2_000_000
@@ -169,7 +173,7 @@ def test_a_picture_opens_large_without_a_second_copy_of_it(fauna: Series) -> Non
 def test_rows_of_a_table_without_common_values_follow_each_other(fauna: Series) -> None:
     rows = [replace(row, axes={"title": f"product {n}"}) for n, row in enumerate(fauna.rows)]
 
-    page = Reader(html(views.grid(rows)))
+    page = Reader(html(grid(rows)))
 
     assert not page.all("table")
     assert "product 0" in page.text
@@ -223,20 +227,20 @@ def test_a_row_that_is_not_there_or_not_done_is_said_in_one_line(fauna: Series) 
 
 
 def test_a_sheet_is_pages_of_png_or_one_pdf(fauna: Series, tmp_path: Path) -> None:
-    (one,) = sheet.sheet(fauna.rows[:3], tmp_path / "one.png", title="fauna")
-    pages = sheet.sheet(many(fauna, 200), tmp_path / "x.png", title="fauna")
+    (one,) = views.write_sheet(fauna.rows[:3], tmp_path / "one.png", "fauna", parts.Tiles())
+    pages = views.write_sheet(many(fauna, 200), tmp_path / "x.png", "fauna", parts.Tiles())
     (pdf,) = fauna.sheet(tmp_path / "x.pdf")
 
     assert one.name == "one.png"
     assert [page.name for page in pages[:2]] == ["x-1.png", "x-2.png"]
     with Image.open(pages[0]) as page:
-        assert page.size == sheet.PAGE
+        assert page.size == views.PAGE
     assert pdf.read_bytes().startswith(b"%PDF")
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_sheet_has_every_cell(fauna: Series, tmp_path: Path) -> None:
-    pages = sheet.sheet(many(fauna, 400), tmp_path / "x.png", title="fauna")
+    pages = views.write_sheet(many(fauna, 400), tmp_path / "x.png", "fauna", parts.Tiles())
 
     assert len(pages) == 20  # four rows of five columns on each
 
@@ -277,7 +281,7 @@ def test_the_board_counts_in_words_and_does_not_guess_before_five_rows() -> None
     page = Reader(html(second))
     assert "the series stops at $2.00" in page.text
     assert "29 of 48 rows have ended" in page.text
-    assert ".cancel() to stop" in page.text
+    assert "Stop or .cancel(): nothing more is sent" in page.text
 
 
 def test_errors_are_one_line_with_their_rows_behind_it() -> None:
@@ -401,7 +405,7 @@ def test_the_same_picture_twice_is_folded(fauna: Series, chosen: Callable[[], Se
     series = chosen()
     rows = many(fauna, 26)
     twice = type("Twice", (), {"rows": rows, "name": "twice", "rate": lambda *_: None})()
-    pick = picker.make(twice, best=1, by=None, tiles=series._tiles)
+    pick = picker.Pick(twice, 1, None, series._tiles)
 
     pick.fold()
 

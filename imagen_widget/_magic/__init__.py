@@ -1,27 +1,39 @@
 """%imagen and its companions: a line or cell becomes a call, and the outcome is shown once.
 
-What a line means is decided in `line` by the table in `options`. A failure is raised, so that Run
-All stops.
+What a line means is decided in `line` by its table of options. A failure is raised, so that Run
+All stops. The settings are traits of the magics too, made from the table of settings. Precedence,
+everywhere: an option on the line, then a trait that was set, then the environment, a `.env` file,
+`[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, the default.
 """
 
 import inspect
 import keyword
 import logging
-from collections.abc import Callable
+import re
+import types
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from IPython.core import magic
-from traitlets import TraitError
+from traitlets import HasTraits, TraitError, TraitType
 from traitlets.config import Config
 
 from imagen_widget._display import JobView, SilentSurface, is_rich, surface_of
-from imagen_widget._magic import options, run, tables
-from imagen_widget._magic.ask import Ask, ConfiguredMagics, read_axes
+from imagen_widget._magic import line as grammars, run, tables
 from imagen_widget._magic.complete import make_matcher
-from imagen_widget._magic.line import Text, object_of
+from imagen_widget._magic.line import (
+    Evaluate,
+    Grammar,
+    Parsed,
+    Text,
+    model_named,
+    object_of,
+    parse_cell,
+    parse_line,
+)
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
     ShownOnce,
@@ -29,11 +41,21 @@ from imagen_widget._magic.shell import (
     one_line_interrupt,
 )
 from imagen_widget._magic.tables import Table
-from imagen_widget._models import Model
+from imagen_widget._models import Catalogue, Model
+from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Plan, Series, make_sweep
-from imagen_widget.errors import InvalidRequest
+from imagen_widget._series import Plan, Series, listed, make_sweep
+from imagen_widget._settings import (
+    READERS,
+    SETTINGS,
+    Setting,
+    Settings,
+    find_account,
+    load_settings,
+)
+from imagen_widget._studio import Studio, studio_for
+from imagen_widget.errors import ImagenError, InvalidRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -42,9 +64,162 @@ _DEFAULT_ROWS = 10
 _MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
+_ALSO: dict[str, Callable[[Any], object]] = {  # what must be more than a text
+    "model": Catalogue(None).resolve,
+    "provider": find_account,
+}
+_BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
+_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
+_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
 
 
-def _takes(grammar: options.Grammar) -> Callable[[F], F]:
+# -------------------------------------------------------------------------------- settings, lines
+
+
+class SettingTrait(TraitType[Any, Any]):
+    """One setting; None means: as set elsewhere, or the default."""
+
+    def __init__(self, setting: Setting) -> None:
+        choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
+        default = setting.unset or setting.default
+        text = f"{setting.help}{choices}; {setting.variable}; default: {default}"
+        text = text.replace("`", "").replace(", see below", "")
+        super().__init__(None, allow_none=True, help=text)
+        self.setting = setting
+        self.tag(config=True)
+
+    def validate(self, _owner: HasTraits, value: Any) -> Any:
+        """Return the value if the setting can have it."""
+        try:
+            READERS[self.setting.kind](f"ImagenMagics.{self.setting.name}", value)
+            if self.setting.name in _ALSO:
+                _ALSO[self.setting.name](value)
+        except InvalidRequest as error:
+            raise TraitError(str(error)) from None
+        return value
+
+
+_TRAITS = {setting.name: SettingTrait(setting) for setting in SETTINGS if setting.trait}
+_WithTraits: Any = types.new_class(
+    "_WithTraits", (magic.Magics,), {}, lambda body: body.update(_TRAITS)
+)
+
+
+class Ask:
+    """One line or cell of a magic; `models` are those that a cell names besides its first line."""
+
+    def __init__(
+        self,
+        magics: "ImagenMagics",
+        grammar: Grammar,
+        line: str,
+        local_ns: Any,
+        cell: str | None = None,
+        *,
+        models: Sequence[str] = (),
+    ) -> None:
+        self.settings, self.evaluate = magics.settings(), magics.evaluator(local_ns)
+        self.studio = studio_for(self.settings)
+        self._line = Text(line, self.evaluate)
+        self._cell = None if cell is None else Text(cell, self.evaluate)
+        named = model_named(self._line)
+        parsed = self._read(grammar, [named, *models])
+        if parsed.values.get("model") != named:  # that word is in the prompt
+            parsed = self._read(grammar, [parsed.values.get("model"), *models])
+        self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
+        self.is_silent = parsed.silent
+        self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """What was given besides the prompt: model, pictures, and the fields as `extra`."""
+        extra = {name: self._objects(value, name) for name, value in self.fields.items()}
+        given = {"model": self.values.get("model"), "extra": extra}
+        pictures = self._objects(self.values.get("image", []), "--image")
+        if pictures:
+            given |= {"images": pictures} if len(pictures) > 1 else {"image": pictures[0]}
+        for value in self._objects(self.values.get("mask", []), "--mask"):
+            given["mask"] = value
+        return given
+
+    def model(self, name: str | None = None) -> Model:
+        """Return what is known of a model, by default of the one that is asked."""
+        return self.studio.model(self.values.get("model") if name is None else name)
+
+    def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
+        """Return a checked request; a row's own values go before those of the line."""
+        given = {**self.given, **asked}
+        extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
+        given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
+        return self.studio.request(prompt, **given)
+
+    def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
+        """Return the defaults of the settings that a model takes and that nothing else gives."""
+        chosen = {}
+        for name, value in self.settings.presets.items():
+            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
+            names = {name, "" if field is None else field.name}
+            if (field is not None or model.source == "none") and not names & {*taken}:
+                chosen[name] = value
+        return chosen
+
+    def _objects(self, value: Any, name: str) -> Any:
+        """Return what the words of a picture option mean; other values as they are."""
+        if not isinstance(value, list):
+            return value
+        return [object_of(each, self.evaluate, name) for each in value]
+
+    def _read(self, grammar: Grammar, names: Sequence[str | None]) -> Parsed:
+        if grammar.takes_fields:
+            known = [model for name in names if (model := self._known(name)) is not None]
+            grammar = grammar.with_fields(*known)
+        if self._cell is None:
+            return parse_line(self._line, grammar)
+        return parse_cell(self._line, self._cell, grammar)
+
+    def _known(self, name: str | None) -> Model | None:
+        try:
+            return self.studio.model(name)
+        except InvalidRequest:  # said when the request is made
+            return None
+
+
+def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
+    """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
+
+    A line that gives one `{{expression}}` has the items of its value.
+    """
+    rule = _RULE.search(text.masked)
+    if rule is None:
+        raise InvalidRequest(
+            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
+            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
+        )
+    axes: dict[str, list[Any]] = {}
+    for match in _LINE.finditer(text.masked, 0, rule.start()):
+        name, _, typed = match[0].partition("=")
+        start = match.end() - len(typed.lstrip())
+        value = text.value(start, start + len(typed.strip()))
+        name = text.cut(match.start(), match.start() + len(name)).strip()
+        if not (name.isidentifier() and typed.strip()):
+            raise InvalidRequest(
+                f"{match[0].strip()[:60]!r} is not an axis.",
+                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
+                "the prompt.",
+            )
+        if name in axes:
+            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
+    for name in axes.keys() & {"image", "mask"}:
+        axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
+    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
+
+
+# ------------------------------------------------------------------------------------ the magics
+
+
+def _takes(grammar: grammars.Grammar) -> Callable[[F], F]:
     """Return a decorator: the line comes as typed, and the help ends with the options."""
 
     def decorate(function: F) -> F:
@@ -56,7 +231,7 @@ def _takes(grammar: options.Grammar) -> Callable[[F], F]:
 
 
 @magic.magics_class
-class ImagenMagics(ConfiguredMagics):
+class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known when it runs
     """The magics of one shell, and what they add to it."""
 
     shell: Any
@@ -65,12 +240,37 @@ class ImagenMagics(ConfiguredMagics):
         super().__init__(shell, **settings)
         self._once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
         self._matcher = make_matcher(shell, self.studio)
-        self._series: WeakValueDictionary[str, Series] = WeakValueDictionary()
+
+    def settings(self, **given: Any) -> Settings:
+        """Return the settings in force; a missing key is an error only when something is sent."""
+        chosen = {name: getattr(self, name) for name in _TRAITS}
+        chosen |= {name: value for name, value in given.items() if value is not None}
+        return load_settings(need_key=False, **chosen)
+
+    def evaluator(self, local_ns: Any) -> Evaluate:
+        """Return what evaluates an expression: in the caller's names, then the user's."""
+        names = {**self.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
+        return lambda code: eval(code, names)
+
+    def studio(self) -> Studio:
+        """Return the studio of the settings in force."""
+        return studio_for(self.settings())
+
+    @classmethod
+    def class_get_trait_help(
+        cls, trait: TraitType[Any, Any], inst: Any = None, helptext: str | None = None
+    ) -> str:
+        """Return the help of a trait, with the place where its setting was found."""
+        text: str = super().class_get_trait_help(trait, inst, helptext)
+        if inst is not None and trait.name is not None:
+            with suppress(ImagenError):
+                text += f"\n    Found in: {inst.settings().sources[trait.name]}"
+        return text
 
     # ---------------------------------------------------------------------------- pictures
 
     @magic.line_cell_magic
-    @_takes(options.IMAGEN)
+    @_takes(grammars.IMAGEN)
     def imagen(self, line: str, cell: str | None = None, local_ns: Any = None) -> object:
         """Make pictures from text, or from text and pictures.
 
@@ -98,7 +298,7 @@ class ImagenMagics(ConfiguredMagics):
         """
         if cell is None and not line.strip():
             return self._open_form()
-        ask = Ask(self, options.IMAGEN, line, local_ns, cell)
+        ask = Ask(self, grammars.IMAGEN, line, local_ns, cell)
         values, studio = ask.values, ask.studio
         call, request = self._call(ask), ask.request(ask.prompt)
         if values.get("dry_run"):
@@ -113,7 +313,7 @@ class ImagenMagics(ConfiguredMagics):
     # ---------------------------------------------------------------------------- series
 
     @magic.cell_magic
-    @_takes(options.SWEEP)
+    @_takes(grammars.SWEEP)
     def imagen_sweep(self, line: str, cell: str, local_ns: Any = None) -> Series:
         """Make a picture for every combination of some axes.
 
@@ -131,12 +331,12 @@ class ImagenMagics(ConfiguredMagics):
         """
         axes, template = read_axes(Text(cell, self.evaluator(local_ns)))
         models = [name for name in axes.get("model", ()) if isinstance(name, str)]
-        ask = Ask(self, options.SWEEP, line, local_ns, "", models=models)
+        ask = Ask(self, grammars.SWEEP, line, local_ns, "", models=models)
         name, session = ask.values.get("name"), ask.studio.session
         return self._run(make_sweep(session, ask, template, None, axes=axes, name=name), ask)
 
     @magic.line_magic
-    @_takes(options.BATCH)
+    @_takes(grammars.BATCH)
     def imagen_batch(self, line: str, local_ns: Any = None) -> Series:
         """Make a picture for each row of a table: a dataframe, a list of dicts, or a CSV file.
 
@@ -144,7 +344,7 @@ class ImagenMagics(ConfiguredMagics):
 
         Values of options may name columns too, like -i {photo}.
         """
-        ask = Ask(self, options.BATCH, line, local_ns)
+        ask = Ask(self, grammars.BATCH, line, local_ns)
         prompt = ask.values.get("prompt")
         if not ask.prompt or prompt is None:
             raise InvalidRequest(
@@ -159,33 +359,31 @@ class ImagenMagics(ConfiguredMagics):
         return self._run(ask.studio.batch(table, prompt, **names, **fields), ask)
 
     @magic.line_magic
-    @_takes(options.SERIES)
+    @_takes(grammars.SERIES)
     def imagen_series(self, line: str, local_ns: Any = None) -> Series | Table[Series]:
         """Show a series, or all there are; go on with one, or stop it.
 
         %imagen_series autumn --resume
         """
-        ask = Ask(self, options.SERIES, line, local_ns)
+        ask = Ask(self, grammars.SERIES, line, local_ns)
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
             return self._shown(tables.series_table(found), ask)
-        running = self._series.get(ask.prompt)
-        series = running or ask.studio.series(ask.prompt)
+        series = ask.studio.series(ask.prompt)
         if ask.values.get("cancel"):
-            elsewhere = f"{series.name} does not run here; stop it in its own notebook."
-            self._call(ask).say(running.cancel() if running is not None else elsewhere)
+            self._call(ask).say(series.cancel())
         return self._run(series, ask) if ask.values.get("resume") else self._shown(series, ask)
 
     # ---------------------------------------------------------------------------- lists
 
     @magic.line_magic
-    @_takes(options.HISTORY)
+    @_takes(grammars.HISTORY)
     def imagen_history(self, line: str, local_ns: Any = None) -> Table[Generation]:
         """List what was generated, newest first, with small pictures; words filter by prompt.
 
         %imagen_history fox -n 20
         """
-        ask = Ask(self, options.HISTORY, line, local_ns)
+        ask = Ask(self, grammars.HISTORY, line, local_ns)
         history, values = ask.studio.history, ask.values
         found = history.search(
             ask.prompt or "",
@@ -196,13 +394,13 @@ class ImagenMagics(ConfiguredMagics):
         return self._shown(tables.history_table(history, list(found)), ask)
 
     @magic.line_magic
-    @_takes(options.MODEL_LIST)
+    @_takes(grammars.MODEL_LIST)
     def imagen_models(self, line: str, local_ns: Any = None) -> Model | Table[Model]:
         """List the models and what a picture costs with the present settings; words filter.
 
         %imagen_models NAME, an alias or an endpoint id, shows what that model takes.
         """
-        ask = Ask(self, options.MODEL_LIST, line, local_ns)
+        ask = Ask(self, grammars.MODEL_LIST, line, local_ns)
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
             return self._shown(studio.refresh(query), ask)
@@ -214,18 +412,18 @@ class ImagenMagics(ConfiguredMagics):
         return self._shown(tables.models_table(found, ask.settings), ask)
 
     @magic.line_magic
-    @_takes(options.SPEND)
+    @_takes(grammars.SPEND)
     def imagen_spend(self, line: str, local_ns: Any = None) -> Table[tuple[str, Decimal]]:
         """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
-        ask = Ask(self, options.SPEND, line, local_ns)
+        ask = Ask(self, grammars.SPEND, line, local_ns)
         by = ask.values.get("by", "model")
         return self._shown(tables.spend_table(ask.studio.history, ask.settings, by), ask)
 
     @magic.line_magic
-    @_takes(options.RESUME)
+    @_takes(grammars.RESUME)
     def imagen_resume(self, line: str, local_ns: Any = None) -> Table[Generation]:
         """Fetch and show what was paid for and not fetched; list what nobody can fetch."""
-        ask = Ask(self, options.RESUME, line, local_ns)
+        ask = Ask(self, grammars.RESUME, line, local_ns)
         history = ask.studio.history
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
@@ -257,7 +455,6 @@ class ImagenMagics(ConfiguredMagics):
         return run.Call(self.shell, self._once, surface, _variable(ask.values.get("out")))
 
     def _run(self, series: Series, ask: Ask) -> Series:
-        self._series[series.name] = series
         with one_line_interrupt():
             return run.run_series(series, ask.values, self._call(ask))
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from imagen_widget._magic.options import GRAMMARS, Grammar, Option
+from imagen_widget._magic.line import GRAMMARS, Grammar, Option
 from imagen_widget._models import Model
 from imagen_widget._studio import Studio
 from imagen_widget.errors import ImagenError

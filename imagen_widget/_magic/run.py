@@ -34,25 +34,17 @@ from imagen_widget.errors import ImagenError, InvalidRequest
 T = TypeVar("T")
 
 MAX_UNASKED_ROWS = 20
-TICK_SECONDS = 0.25
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Where the value of one call goes.
+    """Where the value of one call goes."""
 
-    Attributes:
-        shell: The shell whose cell is running.
-        once: Keeps the displayhook from showing again what is shown here.
-        surface: Where the value is shown.
-        out: The user's variable to put it into, or None.
-    """
-
-    shell: Any
-    once: ShownOnce
-    surface: Surface
-    out: str | None = None
+    shell: Any  # whose cell is running
+    once: ShownOnce  # keeps the displayhook from showing again what is shown here
+    surface: Surface  # where the value is shown
+    out: str | None = None  # the user's variable to put it into
 
     @property
     def is_quiet(self) -> bool:
@@ -150,11 +142,11 @@ def _cancel(job: Job, call: Call, view: JobView) -> None:
 
 def _ending(job: Job, outcome: str) -> str:
     """Return how the job ended, in one line with what is needed to find it again."""
-    progress = job.progress
-    where = f"{progress.provider} {short_name(progress.model)}"
-    request_id = progress.request_id
-    known = [f"request id {request_id}"] if request_id and request_id not in outcome else []
-    return " · ".join([outcome, f"{progress.elapsed:.1f} s", where, *known])
+    progress, known = job.progress, job.progress.request_id
+    ended = (
+        f"{outcome} · {progress.elapsed:.1f} s · {progress.provider} {short_name(progress.model)}"
+    )
+    return f"{ended} · request id {known}" if known and known not in outcome else ended
 
 
 # -------------------------------------------------------------------------------------- a series
@@ -183,7 +175,8 @@ def run_series(series: Series, values: dict[str, Any], call: Call) -> Series:
                 quiet=call.is_quiet,
             )
         except (KeyboardInterrupt, asyncio.CancelledError):
-            call.say(f"{series.cancel()} Go on: %imagen_series {series.name} --resume")
+            said = series.cancel(everywhere=False)
+            call.say(f"{said} Go on: %imagen_series {series.name} --resume")
             raise
     return call.hand_over(series, lambda _: None)
 
@@ -237,7 +230,7 @@ class Fetching:
     async def _tick(self, listener: Callable[[Any], None]) -> None:
         while not self._over:
             listener(self)
-            await anyio.sleep(TICK_SECONDS)
+            await anyio.sleep(0.25)
 
     def __await__(self) -> Generator[object, None, None]:
         return self._tick(lambda _: None).__await__()

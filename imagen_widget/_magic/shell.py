@@ -87,8 +87,12 @@ class ShownOnce:
         self._statements = tuple(frame.f_code for frame in _stack())
 
     def _show(self, value: object) -> None:
-        if value is not self._shown or not self._is_hooked():
+        if value is self._shown and self._is_hooked():
+            return
+        display = getattr(type(value), "_ipython_display_", None)
+        if display is None:
             raise NotImplementedError  # IPython then goes on as if this were not here
+        display(value)
 
     def _is_hooked(self) -> bool:
         """Return True if the displayhook asks, in a statement that is noted; display() may."""

@@ -37,7 +37,6 @@ _ROOT = (
     "color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums"
 )
 _MUTED = "color:var(--jp-ui-font-color2,inherit);font-size:12px"
-_CAPTION, _ALONE = f"{_MUTED};margin:8px 0", "white-space:pre-wrap"
 _TABLE = "border-collapse:collapse;border:none;margin:0"
 _HEAD = (
     "padding:6px 18px 6px 0;font-weight:600;background:none;"

@@ -1,22 +1,10 @@
 """Series of requests: planned, paid once, watched, looked at, chosen from and exported."""
 
-from imagen_widget._series.compare import Compared
-from imagen_widget._series.layout import Row
-from imagen_widget._series.parts import style
+from imagen_widget._series.parts import Row, style
 from imagen_widget._series.picker import Pick
+from imagen_widget._series.plan import listed
 from imagen_widget._series.series import Plan, Series, make_batch, make_sweep
-from imagen_widget._series.template import parse_axes
-from imagen_widget._series.views import Grid
+from imagen_widget._series.views import Compared, Grid
 
-__all__ = [
-    "Compared",
-    "Grid",
-    "Pick",
-    "Plan",
-    "Row",
-    "Series",
-    "make_batch",
-    "make_sweep",
-    "parse_axes",
-    "style",
-]
+__all__ = ["Compared", "Grid", "Pick", "Plan", "Row", "Series"]
+__all__ += ["listed", "make_batch", "make_sweep", "style"]

@@ -8,6 +8,7 @@ from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
 from imagen_widget._series.drive import STATES, Tally
 from imagen_widget._series.parts import OWN_KEYS, TILE, Tiles, card, head, key_text, plural, reason
+from imagen_widget._settings import Limit
 
 MAX_ERRORS = 8
 MAX_KEYS = 12
@@ -15,175 +16,162 @@ MAX_PICTURES = 14
 _BAR_SIGNS = {"kept": "▓", "done": "█", "failed": "✕", "refused": "✕", "unknown": "?", "sent": "▒"}
 _BAR_LENGTH = 24
 _WORDS = {"kept": "from history", "unknown": "of unknown outcome"}
-_STOP = (
-    "Interrupt the kernel or call .cancel() to stop: nothing more is sent, what is paid for is "
-    "still fetched. Run the cell again to go on."
-)
+_STOPPED = "nothing more is sent, what is paid for is still fetched. Run the cell again to go on."
+_UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
 class Board:
-    """How a series is doing now, as text and as a card.
+    """How a series is doing at the moment `now`, as text and as a card.
 
-    Args:
-        name: The series.
-        tally: How far it is.
-        free: Whether pictures cost nothing here.
-        now: The time, on the clock of `tally.started`.
-        tiles: The small copies of its pictures; without it none are shown.
+    `blocks`: the cell waits for it, so that clicks would wait too.
     """
 
     def __init__(
-        self, name: str, tally: Tally, *, free: bool, now: float, tiles: Tiles | None = None
+        self,
+        name: str,
+        tally: Tally,
+        *,
+        free: bool,
+        now: float,
+        tiles: Tiles | None = None,
+        provider: str = "",
+        cap: Limit | None = None,
+        blocks: bool = False,
     ) -> None:
-        self.name, self._tally, self._free, self._now = name, tally, free, now
-        self._tiles = tiles
+        self._name, self._tally, self._free, self._now = name, tally, free, now
+        self._tiles, self._provider, self._cap, self._blocks = tiles, provider, cap, blocks
+        self._rate = tally.rate(now)
+        self._kept = min(tally.kept, tally.counts["done"])
+        counts = {"kept": self._kept, "done": tally.counts["done"] - self._kept}
+        counts |= {state: tally.counts[state] for state in (*STATES[3:], "sent", "waiting")}
+        self._counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
+        self._ended = tally.total - tally.counts["waiting"] - tally.counts["sent"]
 
     @property
     def line(self) -> str:
         """One line: counts by state, what was spent of what is planned, rate, time left."""
-        parts = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self._counts())]
-        parts.append(self._money())
-        if self._tally.is_running:
-            rate = self._tally.rate(self._now)
-            parts += [_rate(rate)] if rate else []
-            parts.append(self._left())
+        tally = self._tally
+        parts = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self._counts.items())]
+        if self._free:
+            parts.append("free")
+        elif tally.planned is None:
+            parts.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
+        else:
+            parts.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
+        if tally.is_running:
+            parts += [" ".join(_per(self._rate))] if self._rate else []
+            left = self._left()
+            parts.append("time left unknown" if left == "unknown" else f"{left} left")
         return " · ".join(parts)
 
-    def __str__(self) -> str:
-        return f"{self._text_bar()} {self.line}"
-
     def __repr__(self) -> str:
-        return str(self)
+        bar = ""
+        for state, count in self._counts.items():
+            share = round(count / max(1, self._tally.total) * _BAR_LENGTH) or (count > 0)
+            bar += _BAR_SIGNS.get(state, "░") * share
+        return f"{bar[:_BAR_LENGTH].ljust(_BAR_LENGTH, '░')} {self.line}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": f"{self.name}: {self}", "text/html": self._html()}
-
-    # -------------------------------------------------------------------------------- in words
-
-    def _counts(self) -> list[tuple[str, int]]:
-        """Return how many rows are in each state, those that were done before this run apart."""
-        counts = {state: self._tally.counts[state] for state in STATES}
-        kept = min(self._tally.kept, counts["done"])
-        counts["done"] -= kept
-        order = {"kept": kept} | {s: counts[s] for s in ("done", *STATES[3:], "sent", "waiting")}
-        shown = [(state, count) for state, count in order.items() if count > 0]
-        return shown or [("waiting", 0)]
-
-    def _money(self) -> str:
-        tally = self._tally
-        if self._free:
-            return "free"
-        if tally.planned is None:
-            return f"{cost_text(tally.spent)} spent, price of the rest unknown"
-        return f"{cost_text(tally.spent)} of {cost_text(tally.planned)}"
+        return {"text/plain": f"{self._name}: {self}", "text/html": self._html()}
 
     def _left(self) -> str:
-        seconds = self._tally.left_seconds(self._now)
-        return "time left unknown" if seconds is None else f"about {_duration(seconds)} left"
-
-    def _ended(self) -> int:
-        counts = self._tally.counts
-        return self._tally.total - counts["waiting"] - counts["sent"]
-
-    def _state(self) -> tuple[str, str]:
-        """Return what the series is doing, and the colour of its dot."""
-        counts, tally = self._tally.counts, self._tally
-        if tally.is_running:
-            return ("stopping", "--dot:var(--warn)") if tally.stopping else ("running", "")
-        if counts["waiting"] or counts["sent"]:
-            began = self._ended() or counts["sent"]
-            return ("paused" if began else "not begun", "--dot:var(--line)")
-        return "ended", "--dot:var(--accent)"
-
-    def _foot(self) -> str:
-        counts = self._tally.counts
-        if self._tally.is_running:
-            return _STOP
-        if counts["sent"]:
-            return f"{plural(counts['sent'], 'row')} sent and not fetched yet: .resume() fetches."
-        if counts["waiting"]:
-            return ".run() sends the rows that wait; those that are done are not paid again."
-        return "All of them: .grid(). Choose with .pick(), take away with .export(folder)."
-
-    def _text_bar(self) -> str:
-        total = max(1, self._tally.total)
-        bar = ""
-        for state, count in self._counts():
-            share = round(count / total * _BAR_LENGTH) or (count > 0)
-            bar += _BAR_SIGNS.get(state, "░") * share
-        return bar[:_BAR_LENGTH].ljust(_BAR_LENGTH, "░")
+        if self._rate is None:
+            return "unknown"
+        left = self._tally.counts["waiting"] + self._tally.counts["sent"]
+        return f"about {_duration(left / self._rate)}"
 
     # -------------------------------------------------------------------------------- as a card
 
     def _html(self) -> str:
-        state, dot = self._state()
-        where = tag("span", escape(state), class_="ims-chip", style=dot or None)
+        state, dot, foot = self._state()
+        where = escape(f"{self._provider} · {state}" if self._provider else state)
+        chip = tag("span", where, class_="ims-chip", style=f"--dot:var(--{dot})")
         return card(
-            head(self.name, self._about(), where),
+            head(self._name, "Series", chip),
             self._summary(),
             self._bar(),
             self._facts(),
             self._trouble(),
             self._strip(),
-            tag("div", tag("span", escape(self._foot())), class_="ims-foot"),
-            parts=("board",),
+            tag("div", tag("span", escape(foot)), class_="ims-foot"),
+            part="board",
             kind="board",
         )
 
-    def _about(self) -> str:
-        axes = " × ".join(plural(count, name) for name, count in self._tally.axes.items())
-        return f"Series · {axes}" if axes else "Series"
+    def _state(self) -> tuple[str, str, str]:
+        """Return what the series is doing, the colour of its dot, and what can be done."""
+        tally, waiting, sent = (
+            self._tally,
+            self._tally.counts["waiting"],
+            self._tally.counts["sent"],
+        )
+        if tally.is_running:
+            how = "Interrupt the kernel to stop" if self._blocks else "Stop or .cancel()"
+            now, dot = ("stopping", "warn") if tally.stopping else ("running", "good")
+            return now, dot, f"{how}: {_STOPPED}"
+        if tally.elsewhere:
+            how = "Another process works on it: .run() joins in and shows it, .cancel() stops it."
+            return "running elsewhere", "good", how
+        if sent:
+            how = f"{plural(sent, 'row')} sent and not fetched yet: .resume() fetches."
+            return "paused", "line", how
+        if waiting:
+            how = ".run() sends the rows that wait; those that are done are not paid again."
+            return "paused" if self._ended else "not begun", "line", how
+        how = "All of them: .grid(). Choose with .pick(), take away with .export(folder)."
+        return "ended", "accent", how
 
     def _summary(self) -> str:
         tally = self._tally
-        left = tally.total - tally.kept
         parts = [f"<b>{plural(tally.total, 'row')}</b>"]
-        if tally.kept:
-            parts.append(f"{tally.kept:,} from history, free")
-        parts += [f"{left:,} to send"] if self._ended() < tally.total else []
+        if self._kept:
+            parts.append(f"{self._kept:,} from history, free")
+        if self._ended < tally.total:
+            parts.append(f"{tally.total - self._kept:,} to send")
         if self._free:
             parts.append("<b>free</b>")
         elif tally.planned is not None:
             parts.append(f"<b>at most {cost_text(tally.planned)}</b>")
-        ended = f"{self._ended():,} of {plural(tally.total, 'row')} have ended"
-        return tag(
-            "div", tag("span", " · ".join(parts)), " ", tag("span", ended), class_="ims-line"
+        axes = " × ".join(
+            tag("span", escape(plural(count, name)), class_="ims-tag")
+            for name, count in tally.axes.items()
         )
+        return tag("div", tag("span", " · ".join(parts)), " ", tag("span", axes), class_="ims-line")
 
     def _bar(self) -> str:
-        counts = self._counts()
-        words = [(state, f"{count:,}", _WORDS.get(state, state)) for state, count in counts]
+        words = [(state, f"{n:,}", _WORDS.get(state, state)) for state, n in self._counts.items()]
         name = ", ".join(f"{count} {word}" for _, count, word in words)
-        bar = "".join(f'<i class="ims-{s}" style="flex:{count}"></i>' for s, count in counts)
+        bar = "".join(f'<i class="ims-{s}" style="flex:{n}"></i>' for s, n in self._counts.items())
         legend = "".join(
             f'<span role="listitem"><i class="ims-{state}"></i><b>{count}</b> {word} </span>'
             for state, count, word in words
         )
-        drawn = tag("div", bar, class_="ims-bar", role="img", aria_label=name)
-        return drawn + tag("div", legend, class_="ims-legend", role="list")
+        ended = f"{self._ended:,} of {plural(self._tally.total, 'row')} have ended"
+        return (
+            tag("div", bar, class_="ims-bar", role="img", aria_label=name)
+            + '<div class="ims-line ims-small-line">'
+            + tag("div", legend, class_="ims-legend", role="list")
+            + f" <span>{ended}</span></div>"
+        )
 
     def _facts(self) -> str:
-        tally, now = self._tally, self._now
-        rate = tally.rate(now)
-        spent = "free" if self._free else cost_text(tally.spent)
-        planned = "" if self._free or tally.planned is None else f"of {cost_text(tally.planned)}"
-        limit = f"the series stops at {cost_text(tally.limit)}" if tally.limit is not None else ""
-        facts = [("Spent", spent, planned, limit)]
+        tally = self._tally
+        planned, limit = "", ""
+        if not self._free and tally.planned is not None:
+            planned = f"of {cost_text(tally.planned)} planned"
+        if tally.limit is not None:
+            limit = f"the series stops at {cost_text(tally.limit)}"
+        facts = [("Spent", "free" if self._free else cost_text(tally.spent), planned, limit)]
         if tally.started:
-            took = _duration((tally.ended or now) - tally.started, exactly=True)
-            at_once = f"{plural(tally.in_flight, 'row')} at a time" if tally.in_flight else ""
-            said = ("unknown", "", "until five rows are done")
-            if rate:
-                number, _, unit = _rate(rate).partition(" ")
-                said = (number, unit, at_once)
-            facts.append(("Rate", *said))
-            left = tally.left_seconds(now)
-            if not tally.is_running:
-                facts.append(("Time", took, "", "from the first row to the last"))
-            elif left is None:
-                facts.append(("Time left", "unknown", "", f"running for {took}"))
+            took = _duration((tally.ended or self._now) - tally.started, exactly=True)
+            at_once = f"{plural(tally.in_flight, 'row')} at a time"
+            rate = (*_per(self._rate), at_once) if self._rate else None
+            facts.append(("Rate", *(rate or ("unknown", "", "until five rows are done"))))
+            if tally.is_running:
+                facts.append(("Time left", self._left(), "", f"running for {took}"))
             else:
-                facts.append(("Time left", f"about {_duration(left)}", "", f"running for {took}"))
+                facts.append(("Time", took, "", "from the first row to the last"))
+        facts += self._period()
         cells = (
             f"<div><span>{name} </span><span><b>{escape(big)}</b> {escape(more)}</span>"
             f"<span> {escape(small)}</span></div>"
@@ -191,13 +179,26 @@ class Board:
         )
         return tag("div", *cells, class_="ims-facts")
 
+    def _period(self) -> list[tuple[str, str, str, str]]:
+        """Return what was spent in the period of the cap, and what it leaves."""
+        if self._free or self._tally.besides is None:
+            return []
+        spent, cap = self._tally.besides + self._tally.spent, self._cap
+        name = "Today" if cap is not None and cap.period == "day" else "This month"
+        if cap is None:
+            return [(name, cost_text(spent), "", "no cap is set")]
+        left = cost_text(max(cap.amount - spent, cap.amount * 0))
+        whose = "your cap" if cap.scope == "user" else "the cap"
+        return [(name, cost_text(spent), f"of {cost_text(cap.amount)}", f"{whose} leaves {left}")]
+
     def _trouble(self) -> str:
         errors = self._tally.errors
         if not errors:
             return ""
         rows = sum(map(len, errors.values()))
-        first = next(iter(errors))
-        said = f"<b>{plural(rows, 'row')} without a picture</b> · {escape(reason(first))}"
+        said = (
+            f"<b>{plural(rows, 'row')} without a picture</b> · {escape(reason(next(iter(errors))))}"
+        )
         if len(errors) > 1:
             said += f" · and {plural(len(errors) - 1, 'other reason')}"
         listed = "".join(
@@ -214,19 +215,17 @@ class Board:
         get = None if tiles is None else tiles.ready if tally.is_running else tiles.make
         newest = [image for generation in reversed(tally.recent) for image in generation]
         shown = [(i.alt[:80], get(i, *TILE)) for i in newest[:MAX_PICTURES]] if get else []
-        drawn = "".join(
+        drawn = [
             image(small.data, small.media_type, alt=alt or "picture", title=alt, width=96)
             for alt, small in shown
             if small is not None
-        )
+        ]
         if not drawn and not tally.is_running:
             return ""
-        waiting = "<i></i>" * (MAX_PICTURES - drawn.count("<img")) if tally.is_running else ""
-        few = f"{drawn.count('<img')} of {tally.counts['done']:,} rows" if drawn else "none yet"
-        title = tag(
-            "div", tag("b", "Newest pictures"), " ", tag("span", few), class_="ims-line ims-sub"
-        )
-        return title + tag("div", drawn, waiting, class_="ims-strip")
+        waiting = "<i></i>" * (MAX_PICTURES - len(drawn)) if tally.is_running else ""
+        few = f"{len(drawn)} of {tally.counts['done']:,} rows" if drawn else "none yet"
+        title = f'<div class="ims-line ims-sub"><b>Newest pictures</b> <span>{few}</span></div>'
+        return title + tag("div", *drawn, waiting, class_="ims-strip")
 
 
 def _few(keys: list[str]) -> str:
@@ -234,12 +233,10 @@ def _few(keys: list[str]) -> str:
     return " · ".join(key_text(key) for key in keys[:MAX_KEYS]) + more
 
 
-def _rate(rows_a_second: float) -> str:
-    for name, seconds in (("second", 1), ("minute", 60), ("hour", 3600)):
-        if rows_a_second * seconds >= 1 or name == "hour":
-            number = rows_a_second * seconds
-            return f"{number:.1f} rows a {name}" if number < 100 else f"{number:,.0f} rows a {name}"
-    return ""
+def _per(rows_a_second: float) -> tuple[str, str]:
+    name, seconds = next((u for u in _UNITS if rows_a_second * u[1] >= 1), _UNITS[-1])
+    number = rows_a_second * seconds
+    return (f"{number:.1f}" if number < 100 else f"{number:,.0f}"), f"rows a {name}"
 
 
 def _duration(seconds: float, *, exactly: bool = False) -> str:

@@ -4,14 +4,17 @@ At most once: a row is claimed in the journal, with its price reserved, before i
 dead processes are taken over; those that may have been sent without an answer are not sent again.
 """
 
-import math
+import os
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -39,43 +42,29 @@ MIN_DONE_FOR_RATE = 5
 
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
-_MAX_RECENT = 12  # generations that a view shows
+_MAX_RECENT = 14  # generations that a view shows
 _ONE_ROW_ONLY = (ContentRejected, GenerationFailed, QueueTimeout, SubmitUncertain)
 
 
 @dataclass(slots=True)
 class Tally:
-    """How far a series is.
+    """How far a series is; amounts in US dollars, times in seconds of `time.monotonic`."""
 
-    Attributes:
-        counts: Rows by state.
-        spent: US dollars spent or reserved for rows that were sent.
-        planned: US dollars for all rows; None if a price is unknown.
-        recent: The newest pictures' generations.
-        errors: Rows' keys by what went wrong.
-        done_here: How many rows this run has done.
-        started: When this run began, in seconds of the clock; 0 before.
-        ended: When it ended.
-        kept: How many rows were done before it began.
-        in_flight: How many rows may be out at once.
-        limit: US dollars at which the series pauses.
-        stopping: Whether no more rows are sent.
-        axes: How many values each axis has.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    spent: Decimal = Decimal(0)
-    planned: Decimal | None = Decimal(0)
+    counts: Counter[str] = field(default_factory=Counter)  # rows by state
+    spent: Decimal = Decimal(0)  # or reserved for rows that were sent
+    planned: Decimal | None = Decimal(0)  # for all rows; None if a price is unknown
     recent: deque[Generation] = field(default_factory=lambda: deque(maxlen=_MAX_RECENT))
-    errors: dict[str, list[str]] = field(default_factory=dict)
-    done_here: int = 0
+    errors: dict[str, list[str]] = field(default_factory=dict)  # keys of rows by what went wrong
+    axes: dict[str, int] = field(default_factory=dict)  # how many values each has
+    done_here: int = 0  # rows that this run has done
+    kept: int = 0  # rows that were done before it began
     started: float = 0.0
     ended: float | None = None
-    kept: int = 0
-    in_flight: int = 0
-    limit: Decimal | None = None
-    stopping: bool = False
-    axes: dict[str, int] = field(default_factory=dict)
+    in_flight: int = 0  # how many rows may be out at once
+    limit: Decimal | None = None  # at which the series pauses
+    stopping: bool = False  # no more rows are sent
+    elsewhere: bool = False  # another process works on it
+    besides: Decimal | None = None  # spent in the period of the cap on other things
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Tally":
@@ -104,12 +93,6 @@ class Tally:
         """How many rows there are."""
         return sum(self.counts.values())
 
-    def left_seconds(self, now: float) -> float | None:
-        """Return the seconds that the rest will take; None until five rows are done."""
-        rate = self.rate(now)
-        left = self.counts["waiting"] + self.counts["sent"]
-        return left / rate if rate else None
-
     def rate(self, now: float) -> float | None:
         """Return rows a second; None until five rows are done."""
         if self.done_here < MIN_DONE_FOR_RATE or now <= self.started:
@@ -117,41 +100,45 @@ class Tally:
         return self.done_here / (now - self.started)
 
 
+def spent_in_period(session: Session) -> Decimal:
+    """Return US dollars spent or reserved in the period of the first cap; this month without one.
+
+    Of a cap for each user it is what this one has spent.
+    """
+    settings, today = session.settings, datetime.now().astimezone().date()
+    limit = settings.budget[0] if settings.budget else None
+    since = today if limit and limit.period == "day" else today.replace(day=1)
+    if limit and limit.scope == "user":
+        return session.journal.spend(since, by="user").get(settings.user, Decimal(0))
+    return session.journal.spend(since)
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one worker does of a run that several share.
+    """What one worker does of a run that several share."""
 
-    Attributes:
-        run: The run; when the journal has it as halted, no more rows are claimed.
-        max_in_flight: How many rows may be out at once.
-        max_rows: How many rows to claim at most.
-        fetch: The ids of rows that dead processes have sent, to be fetched.
-    """
-
-    run: str
+    run: str  # no more rows are claimed when the journal has it as halted
     max_in_flight: int
     max_rows: int
-    fetch: tuple[str, ...] = ()
+    fetch: tuple[str, ...] = ()  # the ids of rows that dead processes have sent
 
 
 class Drive:
-    """One run of a series in this process.
+    """One run of a series in this process; the arguments are those of `Series.run`.
 
     Args:
-        session: Where rows are sent, written down and kept.
-        name: The series.
-        tally: Kept up to date for the view.
-        changed: Called after each change of the tally.
-        max_in_flight: How many rows may be out at once.
-        max_spend: US dollars for the whole series; None for no limit of its own.
-        errors: `row` to go on, `raise` to stop at the first, a number, or a share below 1.
         part: What to do of a run that several workers share; None for all of it.
         alone: Whether the first row goes alone, so that a wrong key or model costs one error.
 
     Attributes:
+        future: Ends with the run.
+        listeners: Called after each change, most often on the loop thread.
+        changes: How many there were.
         tiles: Makes the small copies of new pictures, if there is a view to show them.
         left: The ids of rows that this run has given up, and that are still out.
     """
+
+    future: Future[None]
 
     def __init__(
         self,
@@ -159,34 +146,40 @@ class Drive:
         name: str,
         tally: Tally,
         *,
-        changed: Callable[[], None],
         max_in_flight: int = 8,
         max_spend: Decimal | None = None,
         errors: str | float = "row",
         part: Part | None = None,
         alone: bool = True,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        tally.limit, tally.in_flight = max_spend, max_in_flight
+        tally.limit, tally.in_flight, tally.started = max_spend, max_in_flight, time.monotonic()
+        self.listeners: list[Callable[[Any], object]] = []
         self.tiles: Tiles | None = None
         self.left: set[str] = set()
-        self._session, self.name, self.tally = session, name, tally
-        self.changed, self._clock = changed, clock
+        self.changes = 0
+        self.session, self.name, self.tally = session, name, tally
         self.max_in_flight, self.max_spend, self.errors = max_in_flight, max_spend, errors
+        self.stopping = False
         self._part, self._proven, self._tried = part, not alone, 0
         self._rows_left = sys.maxsize if part is None else part.max_rows
         self._out: set[str] = set()
-        self._failures = 0
-        self._ended = 0
+        self._failures = self._ended = 0
         self._stop: ImagenError | None = None
-        self.stopping = False
         self._wake = anyio.Event()
         self._look_at = 0.0
+        self._stopped: str | None = None
+
+    def changed(self) -> None:
+        """Tell those who listen."""
+        self.changes += 1
+        for listener in list(self.listeners):
+            listener(self.tally)
 
     def stop(self) -> None:
         """Send no more rows; on the loop thread. What is out is fetched all the same."""
         self.stopping = self.tally.stopping = True
         self._wake.set()
+        self.changed()
 
     def end_with(self, error: ImagenError) -> None:
         """Send no more rows, and raise this at the end unless something else was first."""
@@ -218,14 +211,14 @@ class Drive:
         Raises:
             JournalError: Pictures could not be kept; nothing was sent.
         """
-        self.tally.started = self._clock()
-        await to_thread.run_sync(self._session.store.ready)
+        await to_thread.run_sync(self.session.store.ready)
+        await self.heed()
         await self.look()
         self.tally.kept = self.tally.counts["done"]
 
     def finish(self) -> None:
         """Show the end, and raise what stopped the series."""
-        self.tally.ended = self._clock()
+        self.tally.ended = time.monotonic()
         self.changed()
         if self._stop is not None:
             raise self._stop
@@ -236,11 +229,21 @@ class Drive:
             await self._wake.wait()
         self._wake = anyio.Event()
 
+    async def heed(self) -> None:
+        """Stop if the series has been cancelled since the run began, perhaps in another process."""
+        if self._part is not None:  # workers are halted by the journal
+            return
+        spec = await self.session.record(self.session.journal.series, self.name) or {}
+        before, self._stopped = self._stopped, spec.get("stopped", "")
+        if before is not None and self._stopped != before and not self.stopping:
+            self.stop()
+
     async def _step(self, group: anyio.abc.TaskGroup) -> bool:
         """Begin what can be begun, wait for a change, and return False when all is over."""
+        await self.heed()
         free, found = self.max_in_flight - len(self._out), list[Record]()
-        if free > 0 and (not self._out or self._clock() >= self._look_at):
-            self._look_at = self._clock() + _TAKE_OVER_SECONDS
+        if free > 0 and (not self._out or time.monotonic() >= self._look_at):
+            self._look_at = time.monotonic() + _TAKE_OVER_SECONDS
             found = await self._abandoned(free)
             free -= len(found)
         claimed = await self._claim(free if self._proven else min(free, 1 - self._tried))
@@ -264,7 +267,7 @@ class Drive:
 
     async def _claim(self, count: int) -> list[Record]:
         """Return rows that are now ours to send; their prices are reserved."""
-        session = self._session
+        session = self.session
         count = min(count, self._rows_left)
         if count < 1 or self.stopping:
             return []
@@ -282,14 +285,14 @@ class Drive:
             self.end_with(error)
             return []
         self._rows_left -= len(records)
-        self._move("waiting", "sent", len(records))
-        for record in records:
-            self.tally.spent += record.price or 0
+        self.tally.spent += sum(record.price or 0 for record in records)
+        if records:
+            self._move("waiting", "sent", len(records))
         return records
 
     async def _abandoned(self, count: int) -> list[Record]:
         """Return rows that a dead process had sent, leased to this one."""
-        session, verbs = self._session, self._session.journal
+        session, verbs = self.session, self.session.journal
         mine = None if self._part is None else set(self._part.fetch)
         if mine is None:
             await session.record(verbs.recover)
@@ -304,7 +307,7 @@ class Drive:
         return found
 
     async def _row(self, record: Record) -> None:
-        session = self._session
+        session = self.session
         run = Run(session, record.request, report=_ignore, timeout=session.settings.timeout)
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
         try:
@@ -313,15 +316,14 @@ class Drive:
             await self._row_failed(record, error)
         else:
             self._ended += 1
-            self._move("sent", "done", 1)
             self.tally.done_here += 1
             self.tally.spent += Decimal(str(generation.cost or 0)) - (record.price or 0)
+            self._move("sent", "done", 1)
             self.show(generation)
         finally:
             self._proven = self._proven or not resumable
             self._out.discard(record.id)
             self._wake.set()
-            self.changed()
 
     def show(self, generation: Generation) -> None:
         """Have the view show a new generation."""
@@ -331,15 +333,15 @@ class Drive:
 
     async def _row_failed(self, record: Record, error: ImagenError) -> None:
         """Count a row as the journal has it now."""
-        session, now = self._session, record
+        session, now = self.session, record
         with suppress(JournalError):  # it is about to be told what is wrong with the journal
             now = await session.record(session.journal.get, record.id)
         if now.status == "sent":
             self.left.add(record.id)  # fetched by the next run
-        self._move("sent", now.status, 1)
-        self.tally.spent += now.amount - record.amount
         said = f"{type(error).__name__}: {error.message}"
         self.tally.errors.setdefault(said, []).append(record.key)
+        self.tally.spent += now.amount - record.amount
+        self._move("sent", now.status, 1)
         if self._stops_all(error):
             self.end_with(error)
         self.count(self._failures + 1, self._ended + 1)
@@ -377,27 +379,35 @@ class Drive:
 
     async def look(self) -> None:
         """Read counts and money from the journal: other processes may work on the series too."""
-        session = self._session
+        session, tally = self.session, self.tally
         counts = await session.record(session.journal.states, self.name)
         spent = await session.record(session.journal.spent_on, self.name)
-        self.tally.counts, self.tally.spent = Counter(counts), spent
+        tally.counts, tally.spent = Counter(counts), spent
+        tally.besides = await session.record(spent_in_period, session) - spent
         self.changed()
-
-
-def check_errors(errors: object) -> str | float:
-    """Return a valid `errors` argument.
-
-    Raises:
-        ValueError: It is not valid; the caller says so in its own words.
-    """
-    if errors in {"row", "raise"}:
-        return str(errors)
-    if isinstance(errors, bool) or not isinstance(errors, int | float) or not errors >= 0:
-        raise ValueError(errors)
-    if math.isinf(errors) or (errors >= 1 and errors != int(errors)):
-        raise ValueError(errors)
-    return errors
 
 
 def _ignore(_: object) -> None:
     return None
+
+
+# ------------------------------------------------------------------------- the runs of this process
+
+_under_way: list[tuple[tuple[object, ...], Drive]] = []
+
+
+def _place(session: Session, name: str) -> tuple[object, ...]:
+    return os.getpid(), session.settings.home, session.settings.journal, name
+
+
+def note_run(drive: Drive) -> None:
+    """Have `runs_here` find a run until it ends."""
+    noted = (_place(drive.session, drive.name), drive)
+    _under_way.append(noted)
+    drive.future.add_done_callback(lambda _: _under_way.remove(noted))
+
+
+def runs_here(session: Session, name: str) -> list[Drive]:
+    """Return the runs of a series that are under way in this process, of all its objects."""
+    place = _place(session, name)
+    return [d for where, d in list(_under_way) if where == place and not d.future.done()]

@@ -21,8 +21,7 @@ from urllib.parse import quote
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._result import GeneratedImage
-from imagen_widget._series.layout import Row
-from imagen_widget._series.parts import cannot_write, card, head, plural, stars
+from imagen_widget._series.parts import Row, cannot_write, card, head, plural, refused, stars
 from imagen_widget.errors import InvalidRequest, one_line
 
 Where = str | Callable[[Row], object] | None
@@ -45,27 +44,11 @@ _NO_PICTURES = {"image/svg+xml", "application/octet-stream"}  # no library decod
 
 
 def write(
-    rows: Iterable[Row], folder: Path, format: str, name: str, *, where: Where = None
+    rows: Callable[[], Iterable[Row]], folder: Path, format: str, name: str, *, where: Where = None
 ) -> Path:
-    """Write the rows that have pictures, and return the path of what was written.
-
-    Args:
-        rows: Can be iterated over more than once.
-        folder: Where to; made if missing.
-        format: `imagefolder`, `parquet`, `webdataset`, `zip` or `html`.
-        name: The series; names the files.
-        where: `rating>=3` and its like, or a function of a row.
-
-    Raises:
-        InvalidRequest: An argument is not valid, nothing is left to write, the folder cannot be
-            written, or a file of that name is not one of an earlier export.
-    """
+    """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
     if format not in _WRITERS:
-        raise InvalidRequest(
-            f"format: {str(format)[:40]!r} is not known.",
-            remedy=f"Use {', '.join(_WRITERS)}.",
-            field="format",
-        )
+        raise refused("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
     items = _Items(rows, _condition(where), any_type=format in {"zip", "html"})
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,11 +71,8 @@ def _condition(where: Where) -> Callable[[Row], object]:
         return where
     found = _CONDITION.fullmatch(str(where))
     if found is None:
-        raise InvalidRequest(
-            f"where: {one_line(str(where), limit=60)!r} is not a condition.",
-            remedy='Write "rating>=3", or give a function of a row.',
-            field="where",
-        )
+        what = f"{one_line(str(where), limit=60)!r} is not a condition"
+        raise refused("where", what, 'Write "rating>=3", or give a function of a row.')
     compare, limit = _COMPARE[found[1]], int(found[2])
     return lambda row: compare(max(row.rating, 0), limit)
 
@@ -114,7 +94,7 @@ class _Items:
     """The pictures to write; the values of a column, `columns`, are of one type each."""
 
     def __init__(
-        self, rows: Iterable[Row], keep: Callable[[Row], object], *, any_type: bool
+        self, rows: Callable[[], Iterable[Row]], keep: Callable[[Row], object], *, any_type: bool
     ) -> None:
         self._rows, self._keep, self._any_type = rows, keep, any_type
         self.columns: dict[str, type] = {}
@@ -137,7 +117,7 @@ class _Items:
             yield _Item(name, image, typed)
 
     def _found(self) -> Iterator[tuple[str, GeneratedImage, dict[str, Any]]]:
-        for number, row in enumerate(self._rows, 1):
+        for number, row in enumerate(self._rows(), 1):
             if row.generation is None or not self._keep(row):
                 continue
             words = safe_name(row.request.prompt or row.key)[:40].strip("-")
@@ -338,7 +318,7 @@ def _figure(item: _Item, folder: str) -> str:
 def _page(title: str, figures: list[str]) -> bytes:
     flow = tag("div", *figures, class_="ims-flow")
     top = head(title, plural(len(figures), "picture"))
-    body = card(top, flow, parts=("grid",), kind="page", style="--tile:240px")
+    body = card(top, flow, part="grid", kind="page", style="--tile:240px")
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     start = f'<!doctype html><html lang="en"><head>{meta}<title>{escape(title)}</title></head>'
     return f"{start}<body>{body}</body></html>".encode("utf-8", "replace")

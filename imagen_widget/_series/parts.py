@@ -1,4 +1,4 @@
-"""What the views of a series share: style, header, stars and small copies of pictures.
+"""What the views of a series share: rows and how they lie in a table, markup, small pictures.
 
 Foreign text becomes markup through `_html.escape` only. No view needs a script or a kernel, so that
 a saved notebook shows what it showed when it was run.
@@ -10,7 +10,8 @@ import json
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +19,8 @@ from imagen_widget import _picture
 from imagen_widget._html import escape, tag
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
-from imagen_widget._result import GeneratedImage
+from imagen_widget._request import ImageRequest
+from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
 from imagen_widget.errors import ImagenError, InvalidRequest, one_line
 
@@ -42,45 +44,131 @@ _ICONS = {
 }
 
 
-@functools.cache
-def style(*parts: str) -> str:
-    """Return the style sheet of some parts of `style.css`, without comments and line ends."""
-    text = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-    named = dict(re.findall(r"/\* @(\w+) \*/(.*?)(?=/\* @|\Z)", text, re.DOTALL))
-    chosen = "".join(named[part] for part in ("base", *parts))
-    return re.sub(r"\s*([{};,])\s+", r"\1", re.sub(r"/\*.*?\*/", "", chosen)).strip()
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a series.
+
+    Attributes:
+        key: Identifies it in its series.
+        axes: The values that make it differ from the others.
+        request: What is asked.
+        state: `waiting`, `sent`, `done`, `failed`, `refused` or `unknown`.
+        error: What went wrong, in one line; None if nothing did.
+        rating: Its stars, 0 to 5; -1 if it was rejected.
+        generation: What it brought; None as long as it is not done.
+        billed: Whether the provider may charge for it.
+    """
+
+    key: str
+    axes: dict[str, Any] = field(hash=False)
+    request: ImageRequest
+    state: str
+    error: str | None
+    rating: int
+    generation: Generation | None
+    billed: bool = False
+
+    @property
+    def images(self) -> tuple[GeneratedImage, ...]:
+        """Its pictures; none as long as it is not done."""
+        return () if self.generation is None else self.generation.images
 
 
-def card(*children: str, parts: tuple[str, ...], kind: str, **values: object) -> str:
-    """Return the frame of a view with its style."""
-    # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
-    names = f"ims ims-{kind} mathjax_ignore tex2jax_ignore"
-    return tag("div", f"<style>{style(*parts)}</style>", *children, class_=names, **values)
+Table = Mapping[tuple[str, str], list[Row]]
 
 
-def head(title: str, about: str, *more: str, icon: str = "series") -> str:
-    """Return the head of a card; `more` is markup at its right."""
-    logo = (
-        '<span class="ims-logo" aria-hidden="true"><svg viewBox="0 0 24 24" width="24" height="24" '
-        f'fill="none" stroke="currentColor" stroke-width="1.800" stroke-linejoin="round">'
-        f"{_ICONS[icon]}</svg></span>"
-    )
-    words = (
-        f'<div><div class="ims-title">{escape(title)}</div>'
-        f'<div class="ims-about">{escape(about)}</div></div>'
-    )
-    return tag("div", logo, words, *more, class_="ims-head")
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The rows with the axes that head their table.
+
+    Axes whose values hardly repeat (a title, a key) head no table.
+    """
+
+    rows: list[Row]
+    values: dict[str, list[str]]  # of each axis, in the order in which they come
+    row: str | None  # the axis down the side
+    col: str | None  # the axis along the top
+    facet: str | None  # the axis with a table of its own for each value
+
+    @classmethod
+    def of(
+        cls,
+        rows: Iterable[Row],
+        *,
+        row: str | None = None,
+        col: str | None = None,
+        facet: str | None = None,
+    ) -> "Layout":
+        """Return the layout; axes that are not given are the first ones whose values repeat.
+
+        Raises:
+            InvalidRequest: The series has no such axis, or one is named twice.
+        """
+        every = list(rows)
+        names = dict.fromkeys(name for shown in every for name in shown.axes)
+        values = {n: list(dict.fromkeys(_value(shown, n) for shown in every)) for n in names}
+        given = [name for name in (row, col, facet) if name is not None]
+        for number, name in enumerate(given):
+            if name not in values or name in given[:number]:
+                why = "named twice" if name in values else "not an axis of the series"
+                raise refused(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
+        free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
+        row = row or (free.pop(0) if free else None)
+        col = col or (free.pop(0) if free else None)
+        return cls(every, values, row, col, facet)
+
+    @property
+    def row_values(self) -> list[str]:
+        """The headings down the side; one that is empty if no axis goes there."""
+        return self.values[self.row] if self.row else [""]
+
+    @property
+    def col_values(self) -> list[str]:
+        """The headings along the top; one that is empty if no axis goes there."""
+        return self.values[self.col] if self.col else [""]
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether no axis heads a table, so that pictures just follow each other."""
+        return self.row is None and self.col is None
+
+    def rest(self, shown: Row) -> str:
+        """Return what the headings do not say of a row: its values of the other axes that vary."""
+        same = (name for name, found in self.values.items() if len(found) < 2)
+        return axes_text(shown.axes, self.row, self.col, self.facet, *same)
+
+    def of_facet(self, value: str) -> list[Row]:
+        """Return the rows of one value of the facet."""
+        return [shown for shown in self.rows if _value(shown, self.facet) == value]
+
+    def table(self, rows: Iterable[Row]) -> Table:
+        """Return rows by their headings; several may have the same."""
+        cells: dict[tuple[str, str], list[Row]] = {}
+        for shown in rows:
+            place = (_value(shown, self.row), _value(shown, self.col))
+            cells.setdefault(place, []).append(shown)
+        return cells
+
+    def tables(self) -> Iterator[tuple[str, Table]]:
+        """Iterate over a table for each combination of the other axes, with its title."""
+        parts: dict[str, list[Row]] = {}
+        for shown in self.rows:
+            parts.setdefault(self.rest(shown), []).append(shown)
+        if any(len(part) == 1 for part in parts.values()):  # as with titles: they say nothing
+            parts = {"": self.rows}
+        return ((title, self.table(part)) for title, part in parts.items())
 
 
-def stars(rating: int) -> str:
-    """Return a rating as stars; words if there are none."""
-    if rating == REJECTED:
-        return "rejected"
-    if not rating:
-        return "not rated"
-    text = "★" * rating + "☆" * (5 - rating)
-    name = f"{rating} of 5 stars"
-    return tag("span", text, class_="ims-stars", role="img", aria_label=name, style=f"--n:{rating}")
+def _value(shown: Row, axis: str | None) -> str:
+    return str(shown.axes.get(axis, "")) if axis else ""
+
+
+# ---------------------------------------------------------------------------------- words and marks
+
+
+def heading(axis: str | None, value: Any) -> Any:
+    """Return a value as it stands over a column or before a row."""
+    return short_name(value) if axis == "model" else value
 
 
 def plural(count: int, word: str) -> str:
@@ -95,7 +183,7 @@ def axes_text(axes: dict[str, Any], *without: str | None) -> str:
     shown = []
     for name, value in axes.items():
         if name not in without:
-            text = short_name(value) if name == "model" else value
+            text = heading(name, value)
             shown.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
     return ", ".join(shown)
 
@@ -116,6 +204,60 @@ def reason(error: str | None) -> str:
     return re.sub(r"^\w+: ", "", error or "no reason is known")
 
 
+def stars(rating: int) -> str:
+    """Return a rating as stars; words if there are none."""
+    if rating <= 0:
+        return "rejected" if rating == REJECTED else "not rated"
+    text = "★" * rating + "☆" * (5 - rating)
+    name = f"{rating} of 5 stars"
+    return tag("span", text, class_="ims-stars", role="img", aria_label=name, style=f"--n:{rating}")
+
+
+class Bundle:
+    """Data of several media types that displays itself."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._data = data
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return self._data
+
+
+@functools.cache
+def style(*parts: str) -> str:
+    """Return the style sheet of some parts of `style.css`, without comments and line ends."""
+    text = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    named = dict(re.findall(r"/\* @(\w+) \*/(.*?)(?=/\* @|\Z)", text, re.DOTALL))
+    chosen = "".join(named[part] for part in ("base", *parts))
+    return re.sub(r"\s*([{};,])\s+", r"\1", re.sub(r"/\*.*?\*/", "", chosen)).strip()
+
+
+def card(*children: str, part: str, kind: str, **values: object) -> str:
+    """Return the frame of a view with its part of the style sheet."""
+    # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
+    names = f"ims ims-{kind} mathjax_ignore tex2jax_ignore"
+    return tag("div", f"<style>{style(part)}</style>", *children, class_=names, **values)
+
+
+def head(title: str, about: str, *more: str, icon: str = "series") -> str:
+    """Return the head of a card; `more` is markup at its right."""
+    logo = (
+        '<span class="ims-logo" aria-hidden="true"><svg viewBox="0 0 24 24" width="24" height="24" '
+        f'fill="none" stroke="currentColor" stroke-width="1.800" stroke-linejoin="round">'
+        f"{_ICONS[icon]}</svg></span>"
+    )
+    words = (
+        f'<div><div class="ims-title">{escape(title)}</div>'
+        f'<div class="ims-about">{escape(about)}</div></div>'
+    )
+    return tag("div", logo, words, *more, class_="ims-head")
+
+
+def refused(field: str, what: str, remedy: str) -> InvalidRequest:
+    """Return the error for an argument, an axis or a column that cannot be used."""
+    return InvalidRequest(f"{field}: {what}.", remedy=remedy, field=field)
+
+
 def cannot_write(error: OSError, path: object) -> InvalidRequest:
     """Return the error for a file or folder that cannot be written."""
     return InvalidRequest(
@@ -125,11 +267,13 @@ def cannot_write(error: OSError, path: object) -> InvalidRequest:
     )
 
 
+# ----------------------------------------------------------------------------------- small pictures
+
+
 class Tiles:
     """Small copies of pictures, each made once for its size; from any thread.
 
-    Args:
-        store: Has small copies already, and keeps those that are made.
+    The store has some already, and keeps those that are made.
     """
 
     def __init__(self, store: Store | None = None) -> None:
@@ -137,7 +281,8 @@ class Tiles:
         self._made: dict[tuple[str, int, int], Preview | None] = {}
         self._bytes = 0
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[GeneratedImage, Callable[[], None]]] = deque()
+        # Of many that wait only the newest are made: a view shows no more.
+        self._waiting: deque[tuple[GeneratedImage, Callable[[], None]]] = deque(maxlen=14)
         self._thread: threading.Thread | None = None
 
     def ready(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
@@ -163,16 +308,21 @@ class Tiles:
 
     def later(self, image: GeneratedImage, then: Callable[[], None]) -> None:
         """Have a tile made by a thread, one after the other, and `then` called."""
-        self._waiting.append((image, then))
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
+        with self._lock:
+            self._waiting.append((image, then))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, daemon=True)
+                self._thread.start()
 
     def _work(self) -> None:
-        while self._waiting:
-            image, then = self._waiting.popleft()
-            self.make(image, *TILE)
-            with contextlib.suppress(Exception):  # the view's trouble is not that of the next tile
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                image, then = self._waiting.popleft()
+            with contextlib.suppress(Exception):  # the trouble of one is not that of the next
+                self.make(image, *TILE)
                 then()
 
     def picture(self, image: GeneratedImage, side: int) -> Any:

@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Any
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
 from imagen_widget._models import short_name
-from imagen_widget._result import GeneratedImage, cost_text
-from imagen_widget._series.compare import stage
-from imagen_widget._series.layout import Layout, Row
-from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Tiles, head, key_text, plural
-from imagen_widget._series.views import Grid
+from imagen_widget._result import cost_text
+from imagen_widget._series.parts import (
+    OWN_KEYS,
+    REJECTED,
+    TILE,
+    Bundle,
+    Layout,
+    Row,
+    Tiles,
+    head,
+    key_text,
+    plural,
+)
+from imagen_widget._series.views import Grid, stage
 from imagen_widget.errors import ImagenError, InvalidRequest, one_line
 
 if TYPE_CHECKING:  # it imports this module
@@ -45,19 +54,6 @@ _KEYS = {
 }
 
 
-def make(series: "Series", *, best: Any, by: str | None, tiles: Tiles | None = None) -> "Pick":
-    """Return a picker for a series.
-
-    Raises:
-        InvalidRequest: `best` is not a number from 1, or `by` is not an axis.
-    """
-    if isinstance(best, bool) or not isinstance(best, int) or best < 1:
-        raise InvalidRequest(
-            f"best: {str(best)[:40]} is not allowed.", remedy="Use a whole number from 1."
-        )
-    return Pick(series, best=best, by=by, tiles=tiles or Tiles())
-
-
 class Pick:
     """Chooses from a series' pictures, group by group.
 
@@ -67,7 +63,11 @@ class Pick:
         is_over: Whether the user has finished.
     """
 
-    def __init__(self, series: "Series", *, best: int, by: str | None, tiles: Tiles) -> None:
+    def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
+        if isinstance(best, bool) or not isinstance(best, int) or best < 1:
+            raise InvalidRequest(
+                f"best: {str(best)[:40]} is not allowed.", remedy="Use a whole number from 1."
+            )
         layout = Layout.of((row for row in series.rows if row.generation), row=by)
         order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
         self._series, self._best, self._by, self._tiles = series, best, by, tiles
@@ -195,7 +195,7 @@ class Pick:
         """Find the candidates that look like an earlier one of their group."""
         seen: dict[str, Alike] = {}
         for index, row in enumerate(self._rows):
-            found = self._tiles.make(self._images(index)[0], *TILE)
+            found = self._tiles.make(self._rows[index].images[0], *TILE)
             if found is None or self.is_over:
                 continue
             group = seen.setdefault(self._group(row), Alike())
@@ -207,7 +207,7 @@ class Pick:
     def picture(self, name: str) -> bytes:
         """Return the picture that the markup names: `s12-0` is small, `l12-0` large."""
         index, _, number = name[1:].partition("-")
-        image = self._images(int(index))[int(number)]
+        image = self._rows[int(index)].images[int(number)]
         found = self._tiles.make(image, *(LARGE if name[0] == "l" else TILE))
         return b"" if found is None else found.data
 
@@ -217,7 +217,7 @@ class Pick:
         here = film.index(self.position) if film else 0
         looked_at = [*film[here : here + 1], *([] if rival is None else [rival])]
         large = [*looked_at, *film[here + 1 : here + 3]]
-        named = [f"l{i}-{n}" for i in large for n in range(len(self._images(i)))]
+        named = [f"l{i}-{n}" for i in large for n in range(len(self._rows[i].images))]
         return [*named[:1], *(f"s{i}-0" for i in film), *named[1:]]
 
     def window(self) -> list[int]:
@@ -225,13 +225,9 @@ class Pick:
         if not self._rows:
             return []
         after = list(itertools.islice(self._shown(1), FILM - 1))
-        room = max(FILM // 2, FILM - 1 - len(after))
-        before = list(itertools.islice(self._shown(-1), room))
+        left = max(FILM // 2, FILM - 1 - len(after))
+        before = list(itertools.islice(self._shown(-1), left))
         return [*reversed(before), self.position, *after][:FILM]
-
-    def _images(self, index: int) -> tuple[GeneratedImage, ...]:
-        generation = self._rows[index].generation
-        return () if generation is None else generation.images
 
     # ------------------------------------------------------------------------------ displayed
 
@@ -243,7 +239,7 @@ class Pick:
             threading.Thread(target=self.fold, daemon=True).start()
         # By name: the widget is in a layer above, and all but the keys works without it.
         live = importlib.import_module("imagen_widget._widget.script").PickerView(self)
-        surface_of(shell).status(_Shown({"text/plain": repr(self), **live.bundle()}))
+        surface_of(shell).status(Bundle({"text/plain": repr(self), **live.bundle()}))
         self._kept = surface_of(shell)
         self._show()
 
@@ -261,7 +257,7 @@ class Pick:
         self._is_stale = False
         bundle = self._repr_mimebundle_()
         html = f'<div class="ims-result"><style>{_ONE_OF_TWO}</style>{bundle["text/html"]}</div>'
-        self._kept.status(_Shown({**bundle, "text/html": html}))
+        self._kept.status(Bundle({**bundle, "text/html": html}))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         kept = self.kept
@@ -307,7 +303,7 @@ class Pick:
 
     def _seat(self) -> str:
         """Return the place of the picture that is looked at, or of two that are compared."""
-        images, rival = self._images(self.position), self._rival()
+        images, rival = self._rows[self.position].images, self._rival()
         if self._comparing and rival is not None:
             shape = images[0].width / (images[0].height or 1) or 1.0
             view = stage(_img(f"l{self.position}-0", "This one"), _img(f"l{rival}-0", "The best"))
@@ -416,16 +412,6 @@ def difference_hash(data: bytes) -> int:
         small = picture.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
     bits = (small[9 * y + x] < small[9 * y + x + 1] for y in range(8) for x in range(8))
     return sum(bit << place for place, bit in enumerate(bits))
-
-
-class _Shown:
-    """A bundle that displays itself."""
-
-    def __init__(self, bundle: dict[str, Any]) -> None:
-        self._bundle = bundle
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return self._bundle
 
 
 def _button(press: str, markup: str, **values: object) -> str:

@@ -4,16 +4,18 @@ Rows are rows of the journal, so that any process with the same journal can watc
 """
 
 import asyncio
-import concurrent.futures
+import contextlib
 import functools
+import importlib
 import itertools
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import anyio
 from anyio import to_thread
@@ -23,34 +25,41 @@ from imagen_widget._display import (
     JobView,
     NotebookSurface,
     OutputSurface,
+    SilentSurface,
     StatusLine,
+    Surface,
     running_shell,
+    surface_of,
     surface_of_call,
 )
-from imagen_widget._journal import Draft, Filter, Record, State
+from imagen_widget._journal import Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
-from imagen_widget._series import workers
+from imagen_widget._series import export, workers
 from imagen_widget._series.board import Board
-from imagen_widget._series.drive import STATES, Drive, Tally, check_errors
-from imagen_widget._series.layout import Row
-from imagen_widget._series.parts import Tiles
-from imagen_widget._series.rows import Maker, Planned, batch_rows, check_name, name_for, sweep_rows
-from imagen_widget._series.template import Where, names_in
+from imagen_widget._series.drive import STATES, Drive, Tally, note_run, runs_here, spent_in_period
+from imagen_widget._series.parts import Bundle, Layout, Row, Tiles, refused
+from imagen_widget._series.picker import Pick
+from imagen_widget._series.plan import (
+    Maker,
+    Planned,
+    Where,
+    batch_rows,
+    check_name,
+    name_for,
+    names_in,
+    sweep_rows,
+)
+from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
 from imagen_widget._settings import check_key, load_settings
 from imagen_widget.errors import InvalidRequest, shown
 
-if TYPE_CHECKING:  # most series are run without a look at them
-    from imagen_widget._series.compare import Compared
-    from imagen_widget._series.picker import Pick
-    from imagen_widget._series.views import Grid
-
-MAX_IN_FLIGHT = 1000
 UPDATE_SECONDS = 0.25
-_TICK_SECONDS = 0.5
-_STOP_SECONDS = 5.0
+_TICK_SECONDS = 0.1
 _PAGE_ROWS = 500
+_UNSENT = frozenset({State.WAITING, State.FAILED, State.CANCELLED})
+_OWN_FAULT = {"ContentRejected", "InvalidRequest", "ModelRetired"}  # as `Journal.retry` has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +87,8 @@ class Plan:
     def __str__(self) -> str:
         known = f", {self.answered} answered from history" if self.answered else ""
         rows = f"{self.rows} row{'' if self.rows == 1 else 's'}"
-        return f"{self.name}: {rows}{known}, {self.to_send} to send, {self._price_text()}"
-
-    def _price_text(self) -> str:
-        return cost_text(self.price, free=self.free)
+        price = cost_text(self.price, free=self.free)
+        return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = StatusLine(str(self))._repr_mimebundle_()
@@ -106,9 +113,7 @@ class Series:
         self._session, self._journal = session, session.journal
         self._planned, self._spec = planned, spec  # None: opened again, the journal has the rows
         self._drive: Drive | None = None
-        self._future: concurrent.futures.Future[None] | None = None
-        self._tally = Tally()
-        self._listeners: list[Callable[[Any], None]] = []
+        self._listeners: list[Callable[[Any], object]] = []
         self._tiles = Tiles(session.store)
         self._shown_in: int | None = None
 
@@ -117,13 +122,13 @@ class Series:
         """Return a series that was begun before, in this or another notebook.
 
         Raises:
-            InvalidRequest: There is none of that name.
+            InvalidRequest: No series has that name.
         """
         return Series.reopen(Session(load_settings(need_key=False)), name)
 
     @classmethod
     def reopen(cls, session: Session, name: str) -> "Series":
-        """Return a series that the session's journal has."""
+        """Return a series that the session's journal has; it shows a run that is under way."""
         if session.journal.series(check_name(name)) is None:
             known = ", ".join(session.journal.all_series()[:8]) or "none yet"
             raise InvalidRequest(
@@ -146,23 +151,35 @@ class Series:
 
     def __iter__(self) -> Iterator[ImageRequest]:
         """Iterate over the requests."""
-        if self._planned is not None:
-            return (row.request for row in self._planned)
-        return (record.request for record in self._records())
+        return (row.request for row in self._planned or self._records())
 
     @property
     def plan(self) -> Plan:
-        """What running it would do now: rows, how many history answers, and the price."""
-        session = self._session
-        free = session.settings.account.free
+        """What running it would do now: rows, how many history answers, and the price.
+
+        Rows that this series has paid are not paid again. What else is in the history answers none:
+        equal rows are separate pictures.
+        """
+        self._journal.recover()  # what a dead process had claimed and not sent waits again
+        unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
+        again = [record for record in self._journal.query(unsent) if _is_sent(record)]
         if self._planned is None:
-            unsent = [r.price for r in self._records() if r.status == "waiting" or _fails_again(r)]
-            total = len(self)
-            return Plan(self.name, total, total - len(unsent), _sum(unsent), free)
-        asked = [(row.key, row.request.fingerprint) for row in self._planned]
-        kept = self._journal.kept_keys(self.name, asked)
-        prices = [session.price(row.request) for row in self._planned if row.key not in kept]
-        return Plan(self.name, len(self), len(kept), _sum(prices), free)
+            prices = [record.price for record in again]
+        else:
+            asked = [(row.key, row.request.fingerprint) for row in self._planned]
+            provider = self._session.settings.account.name
+            kept = self._journal.kept_keys(self.name, asked, provider=provider)
+            kept -= {record.key for record in again}
+            asks = (row.request for row in self._planned if row.key not in kept)
+            prices = [self._session.price(request) for request in asks]
+        known = [price for price in prices if price is not None]
+        return Plan(
+            self.name,
+            len(self),
+            len(self) - len(prices),
+            sum(known, Decimal(0)) if len(known) == len(prices) else None,
+            self._session.settings.account.free,
+        )
 
     # ---------------------------------------------------------------------------------- running
 
@@ -197,21 +214,17 @@ class Series:
             InvalidRequest: An argument is not valid; nothing was sent.
         """
         with _loop.interruptible():
-            self._begin(max_spend, max_in_flight, errors, on)
-            view = self._view(quiet=quiet)
-            view.begin()
-            assert self._future is not None
+            run = self._begin(max_spend, max_in_flight, errors, on)
+            view = self._watch(run, surface_of_call(quiet=quiet), blocks=True)
             try:
-                _loop.wait(self._future)
+                _loop.wait(run.future)
             except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
-                self.cancel()
+                self.cancel(everywhere=False)
                 interrupt.add_note(self.status)
                 view.end(StatusLine(self.status))
                 raise
-            except BaseException:
+            finally:
                 view.end(self._board())
-                raise
-        view.end(self._board())
         return self
 
     resume = run
@@ -226,11 +239,9 @@ class Series:
         quiet: bool = False,
     ) -> "Series":
         """Send the rows in the background, under the same display; arguments as for `run`."""
-        self._begin(max_spend, max_in_flight, errors, on)
-        view = self._view(quiet=quiet)
-        view.begin()
-        assert self._future is not None
-        self._future.add_done_callback(lambda _: view.end(self._board()))
+        run = self._begin(max_spend, max_in_flight, errors, on)
+        view = self._watch(run, surface_of_call(quiet=quiet))
+        run.future.add_done_callback(lambda _: view.end(self._board()))
         return self
 
     async def arun(
@@ -245,79 +256,75 @@ class Series:
         """Send the rows and wait for the pictures: `run`, awaited."""
         _loop.check_async_library()
         begin = functools.partial(self._begin, max_spend, max_in_flight, errors, on)
-        await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
-        view = self._view(quiet=quiet)
-        view.begin()
-        assert self._future is not None
+        run = await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
+        view = self._watch(run, surface_of_call(quiet=quiet))
         try:
-            await _loop.wait_async(self._future)
+            await _loop.wait_async(run.future)
         except Exception:
             raise
         except BaseException:  # cancelled, in the words of the caller's async library
-            self.cancel()
+            self.cancel(everywhere=False)
             raise
         finally:
             view.end(self._board())
         return self
 
-    def cancel(self) -> str:
-        """Stop sending and return a line that says what that means; from any thread."""
-        if self._drive is not None:
-            _loop.call_soon(self._drive.stop)
+    def cancel(self, *, everywhere: bool = True) -> str:
+        """Stop sending and return a line that says what that means; from any thread.
+
+        Args:
+            everywhere: Whether runs of other notebooks stop too: they look before each row.
+        """
+        for drive in runs_here(self._session, self.name):
+            _loop.call_soon(drive.stop)
+        spec = self._journal.series(self.name) if everywhere else None
+        if spec is not None:
+            self._journal.save_series(self.name, {**spec, "stopped": secrets.token_hex(4)})
         out = self.status_counts["sent"]
         which = "The row that is" if out == 1 else f"The {out} rows that are"
         rest = f" {which} out will be fetched; they are paid for." if out else ""
         return f"No more rows are sent.{rest}"
 
-    def _begin(self, max_spend: Any, max_in_flight: int, errors: str | float, on: Any) -> None:
+    def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
-        if self._future is not None and not self._future.done():
+        if self._drive is not None and not self._drive.future.done():
             raise InvalidRequest(
                 f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
             )
-        try:
-            errors = check_errors(errors)
-        except ValueError:
-            raise InvalidRequest(
-                f"errors: {shown(errors)} is not allowed.",
-                remedy='Use "row", "raise", a number of rows, or a share below 1.',
-                field="errors",
-            ) from None
-        limit = _whole("max_in_flight", max_in_flight, high=MAX_IN_FLIGHT)
-        cap = _amount(max_spend)
+        errors, cap = _check_errors(errors), _check_amount(max_spend)
+        if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
+            what, remedy = (
+                f"{shown(max_in_flight)} is not allowed",
+                "Use a whole number from 1 to 1000.",
+            )
+            raise refused("max_in_flight", what, remedy)
         if on is None:
             check_key(self._session.settings)
         else:
             workers.check_engine(on, self._session.settings)
         if self._planned is not None:
-            self._journal.save_series(self.name, self._spec or {})
-            self._journal.plan(self.name, self._drafts(), user=self._session.settings.user)
+            self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        self._tally = Tally.of(self._records())
-        self._drive = Drive(
+        drive = Drive(
             self._session,
             self.name,
-            self._tally,
-            changed=self._notify,
-            max_in_flight=limit,
+            Tally.of(self._records()),
+            max_in_flight=max_in_flight,
             max_spend=cap,
             errors=errors,
         )
-        if on is None:
-            self._future = _loop.spawn(self._drive.run)
-        else:
-            self._future = workers.run_on(on, self._session, self._drive)
-        _loop.spawn(self._tick, self._future)
+        drive.listeners = self._listeners
+        drive.future = _loop.spawn(drive.run if on is None else workers.Coordinator(on, drive).run)
+        note_run(drive)
+        self._drive = drive
+        return drive
 
-    async def _tick(self, running: "concurrent.futures.Future[None]") -> None:
-        """Show the time that passes, and the last change if it came too soon after another."""
-        while not running.done():
-            await anyio.sleep(_TICK_SECONDS)
-            self._notify()
-
-    def _drafts(self) -> list[Draft]:
-        return [
-            self._session.draft(
+    def _write_plan(self, planned: list[Planned]) -> None:
+        session = self._session
+        if self._journal.series(self.name) is None:  # what another process may have noted stays
+            self._journal.save_series(self.name, self._spec or {})
+        drafts = (
+            session.draft(
                 row.request,
                 series=self.name,
                 key=row.key,
@@ -325,16 +332,23 @@ class Series:
                 axes=row.axes,
                 waiting=True,
             )
-            for ordinal, row in enumerate(self._planned or ())
-        ]
+            for ordinal, row in enumerate(planned)
+        )
+        self._journal.plan(self.name, drafts, user=session.settings.user)
 
-    # ---------------------------------------------------------------------------------- looking
+    # ---------------------------------------------------------------------------------- watching
+
+    @property
+    def _running(self) -> Drive | None:
+        """The run that is under way in this process, of any object; our own one first."""
+        runs = runs_here(self._session, self.name)
+        return self._drive if self._drive in runs else runs[-1] if runs else None
 
     @property
     def status_counts(self) -> dict[str, int]:
         """How many rows are in each state."""
-        running = self._future is not None and not self._future.done()
-        counts = self._tally.counts if running else self._journal.states(self.name)
+        run = self._running
+        counts = self._journal.states(self.name) if run is None else run.tally.counts
         if not counts and self._planned is not None:
             counts = {"waiting": len(self._planned)}
         return {state: counts.get(state, 0) for state in STATES}
@@ -344,17 +358,112 @@ class Series:
         """One line: counts by state, what was spent of what is planned, rate, time left."""
         return self._board().line
 
+    def listen(self, listener: Callable[[Any], object]) -> None:
+        """Have a function called on the loop thread at each change, of later runs too."""
+        self._listeners.append(listener)
+        run = self._running
+        if run is not None and run.listeners is not self._listeners:
+            run.listeners.append(listener)
+
+    def __await__(self) -> Generator[object, None, None]:
+        run = self._running or self._drive
+        if run is None:
+            raise InvalidRequest("The series is not running.", remedy="Call start() first.")
+        return _loop.wait_async(run.future).__await__()
+
+    def __repr__(self) -> str:
+        return f"<Series {self.name}: {self.status}>".encode("ascii", "replace").decode()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return self._board()._repr_mimebundle_()
+
+    def _ipython_display_(self) -> None:
+        """Show a run that is under way live; nothing more in a cell that does so already."""
+        if self._shown_in is not None and self._shown_in == _cell():
+            return
+        run, surface = self._running, surface_of_call(quiet=False)
+        if run is None or not isinstance(surface, NotebookSurface | OutputSurface):
+            raise NotImplementedError  # IPython then shows the bundle
+        view = self._watch(run, surface)
+        run.future.add_done_callback(lambda _: view.end(self._board()))
+
+    def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
+        """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
+        if isinstance(surface, NotebookSurface | OutputSurface):
+            self._tiles = run.tiles = run.tiles or self._tiles
+            self._shown_in = _cell()
+        render = functools.partial(self._board, blocks=blocks)
+        view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
+        view.begin()
+        shell = running_shell()
+        has_clicks = not blocks and getattr(shell, "kernel", None) is not None
+        if has_clicks and isinstance(surface, NotebookSurface):
+            with contextlib.suppress(Exception):  # a front end without it costs no paid picture
+                self._show_stop(surface_of(shell), run)
+        if not isinstance(surface, SilentSurface):
+            _loop.spawn(_tick, run)
+        return view
+
+    def _show_stop(self, place: Surface, run: Drive) -> None:
+        """Show the button that stops the run, until it ends."""
+        # By name: the widget is in a layer above, and all but this button works without it.
+        button = importlib.import_module("imagen_widget._widget.stop").stop_button(self.cancel)
+        place.status(Bundle(button._repr_mimebundle_()))
+
+        def remove(_: object) -> None:
+            button.close()
+            place.final(Bundle({"text/plain": "", "text/html": ""}))
+
+        run.future.add_done_callback(remove)
+
+    def _board(self, *, blocks: bool = False) -> Board:
+        session, now, run = self._session, time.monotonic(), self._running or self._drive
+        tally = self._tally_from_journal() if run is None else run.tally
+        if run is not None and run.future.done():
+            tally.ended = tally.ended or now  # a run that broke down has no end of its own
+            tally.counts = Counter(self.status_counts)
+        account, budget = session.settings.account, session.settings.budget
+        return Board(
+            self.name,
+            tally,
+            free=account.free,
+            now=now,
+            tiles=self._tiles,
+            provider=account.name,
+            cap=budget[0] if budget else None,
+            blocks=blocks,
+        )
+
+    def _tally_from_journal(self) -> Tally:
+        """Return how far the series is where no run of this process knows it."""
+        self._journal.recover()  # what a dead process left is not on its way
+        records = self._records()
+        if not records:
+            plan = self.plan
+            return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
+        tally = Tally.of(records)
+        done = (record for record in reversed(records) if record.state is State.DONE)
+        newest = list(itertools.islice(done, tally.recent.maxlen))
+        made = filter(None, map(self._session.recall, reversed(newest)))
+        tally.recent.extend(made)
+        if tally.counts["sent"]:
+            nobodys = len(self._journal.pending(series=self.name))
+            tally.elsewhere = nobodys < tally.counts["sent"]
+        tally.besides = spent_in_period(self._session) - tally.spent
+        return tally
+
+    # ---------------------------------------------------------------------------------- looking
+
     @property
     def rows(self) -> list[Row]:
         """The rows in the order of the plan, as they are now."""
-        if self._planned is not None and self._journal.series(self.name) is None:
-            return [Row(p.key, p.axes, p.request, "waiting", None, 0, None) for p in self._planned]
-        return [self._row(record) for record in self._records()]
+        return list(self.iter_rows())
 
     def iter_rows(self) -> Iterator[Row]:
         """Iterate over the rows in the order of the plan; a few hundred are in memory at once."""
         if self._planned is not None and self._journal.series(self.name) is None:
-            yield from self.rows
+            for row in self._planned:
+                yield Row(row.key, row.axes, row.request, "waiting", None, 0, None)
             return
         asked, last = Filter(series=self.name, sort="plan"), None
         while page := self._journal.query(asked, limit=_PAGE_ROWS, before=last):
@@ -364,75 +473,18 @@ class Series:
     @property
     def errors(self) -> list[Row]:
         """The rows that failed, were refused, or have an unknown outcome."""
-        return [row for row in self.rows if row.state in {"failed", "refused", "unknown"}]
+        return [row for row in self.iter_rows() if row.state in {"failed", "refused", "unknown"}]
 
     @property
     def generations(self) -> list[Generation]:
         """What the rows that are done brought, in the order of the plan."""
-        return [row.generation for row in self.rows if row.generation is not None]
+        return [row.generation for row in self.iter_rows() if row.generation is not None]
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame: a row each, with the axes as columns."""
         import pandas as pd
 
-        return pd.DataFrame([_flat(row) for row in self.rows])
-
-    def __repr__(self) -> str:
-        return f"<Series {self.name}: {self.status}>".encode("ascii", "replace").decode()
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return self._board()._repr_mimebundle_()
-
-    def _ipython_display_(self) -> None:
-        """Show nothing more in a cell that has its live view already."""
-        if self._shown_in is None or self._shown_in != _cell():
-            raise NotImplementedError  # IPython then shows the bundle
-
-    def listen(self, listener: Callable[[Any], None]) -> None:
-        """Have a function called on the loop thread at each change."""
-        self._listeners.append(listener)
-
-    def __await__(self) -> Generator[object, None, None]:
-        if self._future is None:
-            raise InvalidRequest("The series is not running.", remedy="Call start() first.")
-        return _loop.wait_async(self._future).__await__()
-
-    def _notify(self) -> None:
-        for listener in list(self._listeners):
-            listener(self._tally)
-
-    def _view(self, *, quiet: bool) -> JobView:
-        surface = surface_of_call(quiet=quiet)
-        if self._drive is not None and isinstance(surface, NotebookSurface | OutputSurface):
-            self._drive.tiles, self._shown_in = self._tiles, _cell()
-        return JobView(self, surface, interval=UPDATE_SECONDS, render=self._board)
-
-    def _board(self) -> Board:
-        running = self._future is not None and not self._future.done()
-        tally, now = self._tally, time.monotonic()
-        if running:
-            pass
-        elif not tally.started:
-            tally = self._tally_from_journal()
-        else:
-            tally.ended = tally.ended or now  # a run that broke down has no end of its own
-            tally.counts = Counter(self.status_counts)
-        free = self._session.settings.account.free
-        return Board(self.name, tally, free=free, now=now, tiles=self._tiles)
-
-    def _tally_from_journal(self) -> Tally:
-        """Return how far the series is where no run of this process knows it."""
-        records = self._records()
-        if not records:
-            plan = self.plan
-            return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
-        done = (record for record in reversed(records) if record.state is State.DONE)
-        tally = Tally.of(records)
-        for record in reversed(list(itertools.islice(done, tally.recent.maxlen))):
-            generation = self._session.recall(record)
-            if generation is not None:
-                tally.recent.append(generation)
-        return tally
+        return pd.DataFrame(map(_flat, self.iter_rows()))
 
     def _records(self) -> list[Record]:
         return self._journal.query(Filter(series=self.name, sort="plan"))
@@ -450,66 +502,61 @@ class Series:
             billed=record.cost != 0 and state != "waiting",
         )
 
-    # ---------------------------------------------------------------------------------- views
-
     def grid(
         self, *, row: str | None = None, col: str | None = None, facet: str | None = None
-    ) -> "Grid":
+    ) -> Grid:
         """Return a table of the pictures with headings; it stays complete in the saved notebook.
 
         Args:
             row: The axis down the side; the first one by default.
             col: The axis along the top; the second one by default.
             facet: An axis with a grid of its own for each value.
+
+        Raises:
+            InvalidRequest: The series has no such axis, or one is named twice.
         """
-        from imagen_widget._series import views
+        layout = Layout.of(self.iter_rows(), row=row, col=col, facet=facet)
+        return Grid(layout, self.name, self._tiles)
 
-        args = {"row": row, "col": col, "facet": facet}
-        return views.grid(self.rows, **args, title=self.name, tiles=self._tiles)
-
-    def compare(self, a: Any, b: Any) -> "Compared":
+    def compare(self, a: Any, b: Any) -> Compared:
         """Return two pictures with a slider between them; zoom and pan are linked.
 
         Args:
             a: A key, a row, a position, or a generation.
             b: Another.
         """
-        from imagen_widget._series import compare
-
-        return compare.compare(self.find(a), self.find(b), tiles=self._tiles)
+        return Compared(self.find(a), self.find(b), self._tiles)
 
     def find(self, what: Any) -> Row:
         """Return the row that a key, a position, partial axes or a generation names.
 
         Raises:
-            InvalidRequest: There is none, or it is not done.
+            InvalidRequest: Nothing is named so, or it is not done.
         """
-        from imagen_widget._series import compare
-
-        found: Row = compare.find_row(self.rows, what)
-        return found
+        return find_row(self.rows, what)
 
     def sheet(self, path: str | Path) -> list[Path]:
         """Write the pictures as a contact sheet with headings, and return the files' paths.
 
         Args:
             path: A `.png`, paged as `x-1.png`, `x-2.png`, …, or a `.pdf` of several pages.
+
+        Raises:
+            InvalidRequest: It cannot be written there, or the suffix is another one.
         """
-        from imagen_widget._series import sheet
+        return write_sheet(self.iter_rows(), Path(path).expanduser(), self.name, self._tiles)
 
-        target = Path(path).expanduser()
-        return sheet.sheet(self.iter_rows(), target, title=self.name, tiles=self._tiles)
-
-    def pick(self, best: int = 1, by: str | None = None) -> "Pick":
+    def pick(self, best: int = 1, by: str | None = None) -> Pick:
         """Return a picker by keyboard: 1 to 5 stars, 0 none, X reject, arrows, C compare.
 
         Args:
             best: How many to choose from each group.
             by: The axis whose values are the groups; one group if None.
-        """
-        from imagen_widget._series import picker
 
-        return picker.make(self, best=best, by=by, tiles=self._tiles)
+        Raises:
+            InvalidRequest: `best` is not a number from 1, or `by` is not an axis.
+        """
+        return Pick(self, best, by, self._tiles)
 
     def rate(self, row: Row, stars: int) -> None:
         """Give a row's generation 0 to 5 stars; written to the journal at once."""
@@ -529,20 +576,13 @@ class Series:
             folder: Where to; made if missing.
             format: `imagefolder`, `parquet`, `webdataset`, `zip` or `html`.
             where: `rating>=3`, or a function of a row that returns True to keep it.
+
+        Raises:
+            InvalidRequest: An argument is not valid, nothing is left to write, the folder cannot be
+                written, or a file of that name is not one of an earlier export.
         """
-        from imagen_widget._series import export
-
-        return export.write(_Rows(self), Path(folder).expanduser(), format, self.name, where=where)
-
-
-class _Rows:
-    """The rows of a series, read again each time that they are iterated over."""
-
-    def __init__(self, series: Series) -> None:
-        self._series = series
-
-    def __iter__(self) -> Iterator[Row]:
-        return self._series.iter_rows()
+        target = Path(folder).expanduser()
+        return export.write(self.iter_rows, target, format, self.name, where=where)
 
 
 # ---------------------------------------------------------------------------------- making them
@@ -562,7 +602,7 @@ def make_sweep(
     """Return a series over every combination of the axes, or over rows."""
     planned = sweep_rows(maker, template, rows, axes=axes, where=where, sample=sample)
     names = sorted({axis for row in planned for axis in row.axes})
-    chosen = check_name(name) if name is not None else name_for(template, names)
+    chosen = name_for(template, names) if name is None else name
     return _made(session, chosen, planned, {"kind": "sweep", "axes": names})
 
 
@@ -579,13 +619,13 @@ def make_batch(
     """Return a series with a row for each row of a table."""
     planned = batch_rows(maker, table, prompt, key=key, fields=fields)
     names = sorted(names_in(prompt, {axis for row in planned for axis in row.axes}))
-    chosen = check_name(name) if name is not None else name_for(prompt, names, sorted(fields))
+    chosen = name_for(prompt, names, sorted(fields)) if name is None else name
     return _made(session, chosen, planned, {"kind": "batch", "axes": []})
 
 
 def _made(session: Session, name: str, planned: list[Planned], spec: dict[str, Any]) -> Series:
-    before = session.journal.series(name)
-    if before is not None and before != spec:
+    before = session.journal.series(check_name(name))
+    if before is not None and any(before.get(part) != value for part, value in spec.items()):
         axes = ", ".join(before.get("axes", ())) or "a table"
         raise InvalidRequest(
             f"A series {name!r} exists with other axes ({axes}).",
@@ -593,6 +633,23 @@ def _made(session: Session, name: str, planned: list[Planned], spec: dict[str, A
             field="name",
         )
     return Series(session, name, planned, spec)
+
+
+async def _tick(drive: Drive) -> None:
+    """Show each second that passes, and soon the changes that came too soon after another."""
+    changes = unchanged = 0
+    while not drive.future.done():
+        await anyio.sleep(_TICK_SECONDS)
+        unchanged = unchanged + 1 if drive.changes == changes else 0
+        if unchanged * _TICK_SECONDS <= UPDATE_SECONDS or unchanged % 10 == 0:
+            drive.changed()
+        changes = drive.changes
+
+
+def _is_sent(record: Record) -> bool:
+    """Return True if a run sends a row that waits, or that failed before the provider took it."""
+    failed = record.state is not State.WAITING
+    return not (failed and (record.was_accepted or record.trouble in _OWN_FAULT))
 
 
 def _cell() -> int | None:
@@ -617,38 +674,25 @@ def _flat(row: Row) -> dict[str, Any]:
     }
 
 
-def _fails_again(record: Record) -> bool:
-    """Return True if a row failed before the provider took it, so that resuming sends it again."""
-    return record.status in {"failed", "refused"} and not record.was_accepted
+def _check_errors(errors: Any) -> str | float:
+    if errors in ("row", "raise"):
+        return str(errors)
+    number = isinstance(errors, int | float) and not isinstance(errors, bool) and errors >= 0
+    if not number or (errors >= 1 and errors % 1 != 0):  # nor infinity, whose rest is not a number
+        remedy = 'Use "row", "raise", a number of rows, or a share below 1.'
+        raise refused("errors", f"{shown(errors)} is not allowed", remedy)
+    return float(errors) if errors < 1 else int(errors)
 
 
-def _sum(prices: list[Decimal | None]) -> Decimal | None:
-    if any(price is None for price in prices):
-        return None
-    return sum((price for price in prices if price is not None), Decimal(0))
-
-
-def _amount(value: object) -> Decimal | None:
+def _check_amount(value: object) -> Decimal | None:
     if value is None:
         return None
     try:
         amount = Decimal(str(value).strip().removeprefix("$"))
-    except (InvalidOperation, ValueError):
+    except InvalidOperation:
         amount = Decimal("NaN")
     if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise InvalidRequest(
-            f"max_spend: {shown(value)} is not an amount.",
-            remedy="Give US dollars, like 2.50.",
-            field="max_spend",
+        raise refused(
+            "max_spend", f"{shown(value)} is not an amount", "Give US dollars, like 2.50."
         )
     return amount
-
-
-def _whole(name: str, value: object, *, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-        raise InvalidRequest(
-            f"{name}: {shown(value)} is not allowed.",
-            remedy=f"Use a whole number from 1 to {high}.",
-            field=name,
-        )
-    return value

@@ -23,7 +23,7 @@ from imagen_widget import _loop
 from imagen_widget._journal import Filter, Record, State
 from imagen_widget._runs import Session
 from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Part, Tally
-from imagen_widget._settings import Budget, Prices, Settings, load_settings
+from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 MIN_ROWS_A_TASK = 20
@@ -42,14 +42,8 @@ class Task:
 
     series: str
     part: Part
-    provider: str
-    base_url: str
-    journal: str = field(repr=False)  # may hold a password, and engines log what they run
-    store: str = field(repr=False)
-    budget: Budget
-    price: Prices
-    timeout: float
-    user: str
+    place: dict[str, Any] = field(repr=False)  # settings; the journal's may hold a password
+    limits: dict[str, Any]
     max_spend: Decimal | None
     errors: str
     version: str = _VERSION
@@ -57,15 +51,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker did.
+    """What a worker did: the ids of rows that it has given up, and why it stopped early."""
 
-    Attributes:
-        done: How many rows have their pictures now.
-        left: The ids of rows that are still out, and that it has given up.
-        stopped: Why it stopped early.
-    """
-
-    done: int = 0
     left: tuple[str, ...] = ()
     stopped: ImagenError | None = None
 
@@ -83,22 +70,12 @@ def work(task: Task) -> Report:
                 f"A worker has imagen-widget {_VERSION}, and this is {task.version}.",
                 remedy="Install the same version there. Nothing was sent by it.",
             )
-        return _loop.run(_work, task, _session(os.getpid(), _settings(task)))
+        found = load_settings(**task.place)  # the worker's own, under the limits of the series
+        budget = tuple(dict.fromkeys((*task.limits["budget"], *found.budget)))
+        settings = replace(found, **{**task.limits, "budget": budget})
+        return _loop.run(_work, task, _session(os.getpid(), settings))
     except ImagenError as error:
         return Report(stopped=error)
-
-
-def _settings(task: Task) -> Settings:
-    """Return the worker's own settings, under the caps and prices of the series."""
-    found = load_settings(
-        provider=task.provider,
-        base_url=task.base_url,
-        journal=task.journal,
-        store=task.store,
-        timeout=task.timeout,
-    )
-    budget = tuple(dict.fromkeys((*task.budget, *found.budget)))
-    return replace(found, budget=budget, price=task.price, user=task.user)
 
 
 @functools.lru_cache(maxsize=8)
@@ -112,7 +89,6 @@ async def _work(task: Task, session: Session) -> Report:
         session,
         task.series,
         Tally(),
-        changed=lambda: None,
         max_in_flight=task.part.max_in_flight,
         max_spend=task.max_spend,
         errors=task.errors,
@@ -126,7 +102,7 @@ async def _work(task: Task, session: Session) -> Report:
         stopped = error
     if drive.tally.done_here:
         _proven.add(session)
-    return Report(drive.tally.done_here, tuple(drive.left), stopped)
+    return Report(tuple(drive.left), stopped)
 
 
 # ------------------------------------------------------------------------- in the user's process
@@ -136,7 +112,7 @@ def check_engine(engine: Any, settings: Settings) -> None:
     """Refuse what cannot work before anything is written down.
 
     Raises:
-        InvalidRequest: The journal or the store is not shared with workers, or it is no engine.
+        InvalidRequest: The journal or the store is not shared with workers, or it is not an engine.
     """
     if not settings.journal or not settings.store:
         missing = "IMAGEN_JOURNAL" if not settings.journal else "IMAGEN_STORE"
@@ -147,17 +123,12 @@ def check_engine(engine: Any, settings: Settings) -> None:
         )
     waits = _is_dask(engine) and engine.asynchronous
     if waits or not callable(getattr(engine, "submit", None)):
-        kind = type(engine).__name__
+        what = "an asynchronous " if waits else "not a "
         raise InvalidRequest(
-            f"on=: an asynchronous {kind} cannot be used." if waits else f"on=: not a {kind}.",
+            f"on=: {what}{type(engine).__name__}{' cannot be used' if waits else ''}.",
             remedy="Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor.",
             field="on",
         )
-
-
-def run_on(engine: Any, session: Session, drive: Drive) -> concurrent.futures.Future[None]:
-    """Have the engine's workers send the rows; the future ends with the series."""
-    return _loop.spawn(_Coordinator(engine, session, drive).run)
 
 
 def _is_dask(engine: Any) -> bool:
@@ -165,21 +136,21 @@ def _is_dask(engine: Any) -> bool:
     return distributed is not None and isinstance(engine, distributed.Client)
 
 
+@dataclass
 class _ThisProcess:
     """The engine that fetches what is out where the other one has broken."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    session: Session
 
     def submit(self, _: object, task: Task) -> concurrent.futures.Future[Report]:
-        return _loop.spawn(_work, task, self._session)
+        return _loop.spawn(_work, task, self.session)
 
 
-class _Coordinator:
+class Coordinator:
     """Offers tasks to the engine until no row is waiting or out; the journal says how far it is."""
 
-    def __init__(self, engine: Any, session: Session, drive: Drive) -> None:
-        self._engine, self._session, self._drive = engine, session, drive
+    def __init__(self, engine: Any, drive: Drive) -> None:
+        self._engine, self._session, self._drive = engine, drive.session, drive
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._out: dict[Any, Part] = {}  # tasks by their futures
@@ -190,6 +161,7 @@ class _Coordinator:
         self._proven = self._halted = False
 
     async def run(self) -> None:
+        """Return when no row is waiting or out; errors as of `Drive.run`."""
         await self._drive.begin()
         self._before = Counter(self._drive.tally.counts)
         try:
@@ -206,6 +178,7 @@ class _Coordinator:
         drive, session = self._drive, self._session
         for future in [future for future in self._out if future.done()]:
             await self._collect(future)
+        await drive.heed()
         await self._look()
         if drive.stopping and not self._halted:
             await session.record(session.journal.halt, drive.name, self._run)
@@ -229,12 +202,10 @@ class _Coordinator:
             ended = Filter(series=drive.name, states=_ENDED_BADLY, sort="plan")
             records = await session.record(session.journal.query, ended, limit=MAX_ERRORS)
             drive.tally.errors = Tally.of(records).errors
-        is_news = done > drive.tally.done_here
-        drive.tally.done_here = done
+        is_news, drive.tally.done_here = done > drive.tally.done_here, done
         drive.count(failures, done + failures)
         if is_news and drive.tiles is not None:
             await self._show_newest()
-        drive.changed()
 
     async def _show_newest(self) -> None:
         session, drive = self._session, self._drive
@@ -286,20 +257,11 @@ class _Coordinator:
 
     async def _submit(self, part: Part) -> None:
         settings, drive = self._session.settings, self._drive
-        task = Task(
-            series=drive.name,
-            part=part,
-            provider=settings.account.name,
-            base_url=settings.base_url,
-            journal=settings.journal or "",
-            store=settings.store or "",
-            budget=settings.budget,
-            price=settings.price,
-            timeout=settings.timeout,
-            user=settings.user,
-            max_spend=drive.max_spend,
-            errors="raise" if drive.errors == "raise" else "row",
-        )
+        place = {name: getattr(settings, name) for name in ("base_url", "journal", "store")}
+        place |= {"provider": settings.account.name, "timeout": settings.timeout}
+        limits = {name: getattr(settings, name) for name in ("budget", "price", "user")}
+        errors = "raise" if drive.errors == "raise" else "row"
+        task = Task(drive.name, part, place, limits, drive.max_spend, errors)
         options: dict[str, Any] = {}
         if _is_dask(self._engine):
             key = f"imagen-{drive.name}-{self._run}-{next(self._numbers)}"

@@ -112,3 +112,28 @@ def test_an_untrusted_notebook_shows_all_pictures_with_their_headings(
     expect(page.get_by_role("rowheader", name="owl").nth(1)).to_be_visible()
     expect(page.locator(".jp-OutputArea input")).to_have_count(2)
     expect(page.locator(".jp-OutputArea input").first).to_be_hidden()
+
+
+def test_the_stop_button_stops_a_series_in_the_background(page: Page, lab: JupyterServer) -> None:
+    cells = (
+        "from imagen_widget import sweep\n"
+        "s = sweep('fox {number}', number=range(40), name='many')\n"
+        "s.start(max_in_flight=1)",
+        "s.resume(max_in_flight=8, quiet=True); print(s.status_counts)",
+    )
+    lab.write_notebook("stop.ipynb", cells)
+    open_notebook(page, lab, "stop.ipynb")
+    run_cell(page, 0)
+    board, stop = page.locator(".ims-board"), page.get_by_role("button", name="Stop")
+    expect(board).to_contain_text("running")
+    expect(board.locator("img").first).to_be_visible()
+    found = violations(page, ".ims-board")
+
+    stop.click()
+
+    expect(board).to_contain_text("paused")
+    expect(stop).to_have_count(0)
+    expect(board).to_contain_text("waiting")
+    run_cell(page, 1)
+    expect(page.get_by_text("{'waiting': 0, 'sent': 0, 'done': 40")).to_be_visible()
+    assert not found

@@ -1,0 +1,391 @@
+"""From a template with axes or a table to the rows of a series: a key, axes, a checked request.
+
+Only braces around a declared name are replaced. Everything else stays as typed: `$5`, JSON, code,
+`{a|b}` and braces around other words.
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from imagen_widget._inputs import PictureSource
+from imagen_widget._models import plain
+from imagen_widget._request import ImageRequest
+from imagen_widget._series.parts import refused
+from imagen_widget.errors import InvalidRequest
+
+MAX_COMBINATIONS = 1_000_000
+MAX_ROWS = 100_000
+
+_NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+
+Where = Callable[[dict[str, Any]], object] | Iterable[Mapping[str, object]] | None
+
+
+class Maker(Protocol):
+    """Makes checked requests, as a studio does."""
+
+    def request(self, prompt: str | None, **fields: Any) -> ImageRequest:
+        """Return a checked request."""
+
+    def model(self, name: str | None = None) -> Any:
+        """Return what is known of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One row of a plan; the values of its axes are as JSON can hold them."""
+
+    key: str
+    axes: dict[str, Any]
+    request: ImageRequest
+
+
+def sweep_rows(
+    maker: Maker,
+    template: str,
+    rows: Iterable[Mapping[str, object]] | None,
+    *,
+    axes: Mapping[str, Iterable[object]],
+    where: Where,
+    sample: int | None,
+) -> list[Planned]:
+    """Return a row for each combination of the axes, or for each of the given dicts.
+
+    Raises:
+        InvalidRequest: An axis is not used, or a combination is not a valid request.
+    """
+    if not isinstance(template, str):
+        raise InvalidRequest(
+            f"template: it is a {type(template).__name__}, not text.", remedy="Give a prompt."
+        )
+    if sample is not None and (type(sample) is not int or sample < 1):
+        raise refused("sample", "it is not a whole number from 1", "Say how many rows to take.")
+    if rows is None:
+        found = _combinations(axes, where, sample)
+    elif axes:
+        raise InvalidRequest(
+            "rows and axes cannot be given together.",
+            remedy="Put the values of the axes into the rows.",
+        )
+    else:
+        found = _select(map(_mapping, rows), where, sample)
+    if not found:
+        raise InvalidRequest("No combination is left.", remedy="Loosen where=, or add rows.")
+    used = names_in(template, {name for row in found for name in row})
+    return _planned(maker, found, template, used)
+
+
+def batch_rows(
+    maker: Maker, table: Any, prompt: Any, *, key: str | None, fields: Mapping[str, object]
+) -> list[Planned]:
+    """Return a row for each row of a table.
+
+    Raises:
+        InvalidRequest: A column is missing, a value is empty, or a key stands twice.
+    """
+    if not isinstance(prompt, str):
+        what = f"it is a {type(prompt).__name__}, not a text"
+        raise refused("prompt", what, "Give a str with columns in braces.")
+    found = _table_rows(table)
+    if not found:
+        raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
+    columns = set().union(*found)
+    if key is not None and key not in columns:
+        raise _no_column("key", columns)  # unnamed: who mistakes it for that of the account
+    texts = [prompt, *(value for value in fields.values() if isinstance(value, str))]
+    used = set().union(*(names_in(text, columns) for text in texts))
+    for missing in set(re.findall(r"\{([^\W\d]\w*)\}", prompt)) - columns:
+        raise _no_column(missing, columns)
+    if not used:
+        raise InvalidRequest(
+            "The prompt names no column, so all rows would ask for the same.",
+            remedy=f"Put a column in braces: {', '.join(sorted(map(str, columns))[:8])}.",
+        )
+    planned = _planned(maker, found, prompt, used, fields)
+    if key is None:
+        return planned
+    named = [_as_text(row.get(key), key) for row in found]
+    twice = [name for name, count in Counter(named).items() if count > 1]
+    if twice:
+        raise InvalidRequest(
+            f"{key}: {twice[0][:40]!r} stands more than once, so it identifies no row.",
+            remedy="Name another column with key=, or none.",
+            field="key",
+        )
+    return [replace(row, key=name) for name, row in zip(named, planned, strict=True)]
+
+
+def check_name(name: str) -> str:
+    """Return a series' name.
+
+    Raises:
+        InvalidRequest: It has signs that do not go into file names.
+    """
+    if not _NAME.fullmatch(str(name)):
+        what = f"{str(name)[:40]!r} is not a name for a series"
+        raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
+    return name
+
+
+def name_for(*parts: object) -> str:
+    """Return the same name for the same template and axes, so that a cell run again continues."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    words = re.findall(r"\w+", str(parts[0]))[:4]
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:6]
+    return "-".join([*(word[:12] for word in words), digest])
+
+
+def listed(values: str) -> list[str]:
+    """Return the values of an axis as `%%imagen_sweep` takes them: `a || b`, or numbers as `1..4`.
+
+    Raises:
+        InvalidRequest: There are too many.
+    """
+    start, dots, end = (part.strip() for part in values.partition(".."))
+    if not (dots and start.isdigit() and end.isdigit()):
+        return [value.strip() for value in values.split("||")]
+    low, high = int(start), int(end)
+    if high - low >= MAX_ROWS:
+        raise _too_many(high - low + 1, MAX_ROWS)
+    step = 1 if low <= high else -1
+    return [str(number) for number in range(low, high + step, step)]
+
+
+# ---------------------------------------------------------------------------- values to choose from
+
+
+def _combinations(
+    axes: Mapping[str, Iterable[object]], where: Where, sample: int | None
+) -> list[dict[str, Any]]:
+    """Return every combination of the axes, the last axis turning fastest."""
+    lists = {name: _values(name, values) for name, values in axes.items()}
+    total = math.prod(map(len, lists.values()))
+    if total > MAX_COMBINATIONS and (sample is None or where is not None):
+        raise _too_many(total, MAX_COMBINATIONS)
+    if where is None and sample is None and total > MAX_ROWS:
+        raise _too_many(total, MAX_ROWS)
+    if where is None and sample is not None and sample < total:
+        return [_combination(lists, index) for index in _sampled(total, sample)]
+    every = (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
+    return _select(every, where, sample)
+
+
+def _select(
+    rows: Iterable[dict[str, Any]], where: Where, sample: int | None
+) -> list[dict[str, Any]]:
+    """Return the rows that `where` keeps, or `sample` of them; the same ones each time."""
+    keep = _condition(where)
+    kept = [row for row in rows if keep(row)]
+    if sample is not None and sample < len(kept):
+        kept = [kept[index] for index in _sampled(len(kept), sample)]
+    if len(kept) > MAX_ROWS:
+        raise _too_many(len(kept), MAX_ROWS)
+    return kept
+
+
+def _sampled(total: int, sample: int) -> list[int]:
+    return sorted(random.Random(0).sample(range(total), sample))
+
+
+def _combination(lists: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in reversed(list(lists)):
+        index, place = divmod(index, len(lists[name]))
+        values[name] = lists[name][place]
+    return {name: values[name] for name in lists}
+
+
+def _values(name: str, values: object) -> list[Any]:
+    try:
+        several = iter(() if isinstance(values, str | bytes) else values)  # type: ignore[call-overload]
+    except TypeError:  # also numpy's arrays without a dimension
+        several = None
+    if several is None or isinstance(values, str | bytes):
+        remedy = f"Give a list, like {name}=[…]; a value for all rows goes into the template."
+        raise refused(name, "an axis needs several values, not one", remedy)
+    found = list(itertools.islice(several, MAX_COMBINATIONS + 1))
+    if not found:
+        raise refused(name, "the axis has no values", "Give at least one.")
+    return found
+
+
+def _condition(where: Where) -> Callable[[dict[str, Any]], object]:
+    if where is None:
+        return lambda _: True
+    if callable(where):
+        return where
+    partial: Any = [where] if isinstance(where, Mapping) else where
+    partial = list(partial) if isinstance(partial, Iterable) else [None]
+    if not all(isinstance(each, Mapping) for each in partial):
+        remedy = "Give a function of a row, or dicts of which one must match."
+        raise refused("where", "it is neither a function nor a list of dicts", remedy)
+    return lambda row: any(all(row.get(n) == v for n, v in each.items()) for each in partial)
+
+
+def _too_many(count: int, limit: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"The axes make {count:,} combinations; at most {limit:,} are planned.",
+        remedy="Shorten an axis, or take some of them with sample=100. Nothing was sent.",
+    )
+
+
+def _mapping(row: object) -> dict[str, Any]:
+    if not isinstance(row, Mapping):
+        raise InvalidRequest(
+            f"rows: a {type(row).__name__} is not a row.", remedy="Give dicts of values."
+        )
+    return {str(name): value for name, value in row.items()}
+
+
+def _table_rows(table: Any) -> list[dict[str, Any]]:
+    """Return the rows of a pandas, polars or pyarrow table, a list of dicts, or a CSV file."""
+    if isinstance(table, str | Path):
+        return _csv_rows(Path(table).expanduser())
+    if isinstance(table, Iterable) and not hasattr(table, "columns"):
+        return [_mapping(row) for row in table]
+    try:
+        import narwhals as nw
+    except ModuleNotFoundError:
+        raise InvalidRequest(
+            "Reading a dataframe needs narwhals.",
+            remedy="pip install 'imagen-widget[frames]', or give a list of dicts.",
+        ) from None
+    try:
+        frame = nw.from_native(table, eager_only=True)
+    except TypeError:
+        raise InvalidRequest(
+            f"table: a {type(table).__name__} is not a table.",
+            remedy="Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path.",
+        ) from None
+    return [dict(row) for row in frame.iter_rows(named=True)]
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [dict(row) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        said = getattr(error, "strerror", None) or type(error).__name__
+        raise InvalidRequest(
+            f"The table cannot be read ({said}): {path}",
+            remedy="Give the path of a CSV file in UTF-8.",
+        ) from None
+
+
+def _no_column(name: str, columns: Iterable[object]) -> InvalidRequest:
+    remedy = f"It has {', '.join(sorted(map(str, columns))[:12])}."
+    return refused(name, "the table has no such column", remedy)
+
+
+# -------------------------------------------------------------------------- from values to requests
+
+
+def names_in(template: str, names: Iterable[str]) -> set[str]:
+    """Return those of the names that stand in braces in the template."""
+    return {name for name in names if f"{{{name}}}" in template}
+
+
+def _fill(template: str, values: Mapping[str, object]) -> str:
+    """Return the template with `{name}` replaced by its value, for the given names only.
+
+    What a value holds is not read again, so that a value may contain braces.
+    """
+    places = {f"{{{name}}}": name for name in values}
+    any_place = "|".join(map(re.escape, places)) or r"(?!)"
+
+    def filled(found: re.Match[str]) -> str:
+        name = places[found[0]]
+        return _as_text(values[name], name)
+
+    return re.sub(any_place, filled, template)
+
+
+def _as_text(value: object, name: str) -> str:
+    """Return a value as it stands in a prompt.
+
+    Raises:
+        InvalidRequest: It is missing (None, NaN, NaT) or empty, so that the prompt has a hole.
+    """
+    text = "" if value is None else plain(value) if isinstance(value, str) else str(value)
+    if text in {"nan", "NaN", "<NA>", "NaT"} or not text.strip():
+        what = "a value is missing, so the prompt would have a hole"
+        raise refused(name, what, "Fill it in, or leave the row out.")
+    return text
+
+
+def _planned(
+    maker: Maker,
+    rows: list[dict[str, Any]],
+    template: str,
+    used: set[str],
+    fields: Mapping[str, object] | None = None,
+) -> list[Planned]:
+    """Return the checked rows; without `fields` the values that the template leaves are fields."""
+    if len(rows) > MAX_ROWS:
+        raise InvalidRequest(
+            f"There are {len(rows):,} rows; a series has at most {MAX_ROWS:,}.",
+            remedy="Split the table. Nothing was sent.",
+        )
+    planned, seen = [], Counter[str]()
+    for number, row in enumerate(rows, 1):
+        texts = {name: row.get(name) for name in used}
+        others = {name: value for name, value in row.items() if name not in used}
+        asked = others
+        if fields is not None:
+            asked, others = {n: _filled(value, texts) for n, value in fields.items()}, {}
+        try:
+            request = maker.request(_fill(template, texts) if template else None, **asked)
+        except InvalidRequest as error:
+            raise _refused(number, error, others, maker) from None
+        axes = {str(name): _label(value) for name, value in row.items()}
+        key = json.dumps(axes, ensure_ascii=False, sort_keys=True)
+        seen[key] += 1
+        if seen[key] > 1:  # equal rows are separate rows
+            key = f"{key} #{seen[key]}"
+        planned.append(Planned(key, axes, request))
+    return planned
+
+
+def _filled(value: object, texts: Mapping[str, object]) -> object:
+    if not isinstance(value, str):
+        return value
+    alone = next((name for name in texts if value == f"{{{name}}}"), None)
+    return texts[alone] if alone is not None else _fill(value, texts)
+
+
+def _refused(
+    number: int, error: InvalidRequest, others: Mapping[str, object], maker: Maker
+) -> InvalidRequest:
+    name = error.field
+    if name in others and maker.model(others.get("model")).field(name) is None:  # type: ignore[arg-type]
+        return InvalidRequest(
+            f"{name}: the axis is neither in the template nor a field. {error.message}",
+            remedy=f"Put {{{name}}} into the template, or leave the axis out. {error.remedy}",
+            field=name,
+        )
+    return InvalidRequest(f"Row {number}: {error.message}", remedy=error.remedy, field=name)
+
+
+def _label(value: object) -> Any:
+    """Return an axis' value as JSON can hold it: it names the row and heads the grid."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, PictureSource):
+        return value.sources()[0].origin
+    if hasattr(value, "item"):  # numpy's numbers
+        return _label(value.item())
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()[:12]
+    return str(value)[: None if isinstance(value, Path) else 200]
