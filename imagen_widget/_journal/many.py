@@ -117,7 +117,7 @@ class Journal(Jobs):
             *(series, tx.now),
         )
         asked = [(draft.key, draft.request.fingerprint, draft.provider) for draft in wanted]
-        found, rest = _match(asked, _rows_of(tx, series), ("fingerprint", "provider"))
+        found, rest = _match(asked, _rows_of(tx, series))
         new, moved, offers = [], [], []
         for draft, row in zip(wanted, found, strict=True):
             if row is None:
@@ -191,9 +191,12 @@ class Journal(Jobs):
         tx.run("UPDATE series SET halted = halted || ? WHERE name = ?", f"{run} ", series)
 
     @reads
-    def kept_keys(self, tx: Transaction, series: str, rows: Sequence[tuple[str, str]]) -> set[str]:
-        """Return the keys of rows, as key and fingerprint, that were sent to any provider."""
-        found, _ = _match(rows, _rows_of(tx, series), ("fingerprint",))
+    def kept_keys(
+        self, tx: Transaction, series: str, rows: Sequence[tuple[str, str]], *, provider: str
+    ) -> set[str]:
+        """Return the keys of rows, as key and fingerprint, that were sent to this provider."""
+        asked = [(key, fingerprint, provider) for key, fingerprint in rows]
+        found, _ = _match(asked, _rows_of(tx, series))
         pairs = zip(rows, found, strict=True)
         return {key for (key, _), row in pairs if row and row["state"] != State.WAITING}
 
@@ -329,24 +332,24 @@ def _rows_of(tx: Transaction, series: str) -> list[Any]:
 
 
 def _match(
-    wanted: Sequence[tuple[str, ...]], rows: Sequence[Any], same: tuple[str, ...]
+    wanted: Sequence[tuple[str, str, str]], rows: Sequence[Any]
 ) -> tuple[list[Any], list[Any]]:
-    """Match wanted rows, as their key and the columns `same`, with those there are.
+    """Match wanted rows, as key, fingerprint and provider, with those there are.
 
     It returns for each the one whose job it keeps, or None; and those that nobody wants.
     """
     # The last one of each list is kept first: one in the plan before one that had left it.
     by_key: dict[object, list[Any]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["planned"]):
-        by_key[row["row_key"], *(row[name] for name in same)].append(row)
+        by_key[row["row_key"], row["fingerprint"], row["provider"]].append(row)
     found = [by_key[row].pop() if by_key.get(row) else None for row in wanted]
     left = [row for rest in by_key.values() for row in rest]
     by_request: dict[object, list[Any]] = defaultdict(list)
     for row in sorted(left, key=lambda row: _RANKS.index(row["state"])):
-        by_request[tuple(row[name] for name in same)].append(row)
+        by_request[row["fingerprint"], row["provider"]].append(row)
     for index, (_, *request) in enumerate(wanted):
-        if found[index] is None and by_request.get(tuple(request)):
-            found[index] = by_request[tuple(request)].pop()
+        if found[index] is None and (alike := by_request.get(tuple(request))):
+            found[index] = alike.pop()
     return found, [row for rest in by_request.values() for row in rest]
 
 
