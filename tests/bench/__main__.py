@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true", help="half a minute: only see it run")
     parser.add_argument("--without", action="append", default=[], help="leave a contender out")
     parser.add_argument("--only", default="", help="only works, or parts, with this in their name")
+    parser.add_argument("--trials", type=int, default=3, help="at most so many of each work")
     options = parser.parse_args(arguments)
     with_rivals = "fal-client" not in options.without
     if with_rivals and not BENCH_PYTHON.exists():
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: list[Line] = []
     for workload in smoke() if options.smoke else workloads():
         if options.only in workload.work.name:
-            table, measured = measure(workload, without=options.without)
+            trials = min(workload.trials, options.trials)
+            table, measured = measure(workload, trials=trials, without=options.without)
             lines += table
             found += measured
     if options.only in PARTS[0]:
@@ -58,21 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep([*goals, "", *lines])
 
 
-def measure(workload: Workload, *, without: Iterable[str]) -> tuple[list[str], list[Line]]:
+def measure(
+    workload: Workload, *, trials: int, without: Iterable[str]
+) -> tuple[list[str], list[Line]]:
     """Run a workload's trials in turns; return what each contender came to, and its goals."""
     names = [name for name in workload.contenders if name not in set(without)]
-    trials: dict[str, list[Trial]] = {name: [] for name in names}
-    for _ in range(workload.trials):
+    made: dict[str, list[Trial]] = {name: [] for name in names}
+    for _ in range(trials):
         for name in names:
-            trials[name].append(run_trial(name, workload.work))
-    table = [
-        f"\n{workload.work.name}, {workload.trials} trial{'s' * (workload.trials > 1)}\n",
-        WORK_HEAD,
-    ]
-    table += [work_line(name, trials[name]) for name in names]
+            made[name].append(run_trial(name, workload.work))
+    table = [f"\n{workload.work.name}, {trials} trial{'s' * (trials > 1)}\n", WORK_HEAD]
+    table += [work_line(name, made[name]) for name in names]
     print("\n".join(table), flush=True)
     goals = [goal for goal in workload.goals if {goal.ours, goal.rival or goal.ours} <= set(names)]
-    return table, [goal_line(goal, trials) for goal in goals]
+    return table, [goal_line(goal, made) for goal in goals]
 
 
 def work_line(name: str, trials: Sequence[Trial]) -> str:
