@@ -41,7 +41,8 @@ fal, OPENAI_API_KEY that of OpenAI; IMAGEN_PROVIDER, IMAGEN_MODEL, IMAGEN_HOME a
 are the other settings that matter. Money is US dollars and times are seconds, everywhere.
 
 Jobs are written to a journal before they are sent, and pictures to disk before they are shown: a
-restarted kernel loses nothing that was paid for, and a cell that is run again pays nothing twice.
+restarted kernel loses nothing that was paid for. A magic or a series that is run again pays nothing
+twice; generate() sends its request each time, unless reuse=True.
 Importing this package opens no socket, writes no file, starts no thread and patches nothing.
 """
 

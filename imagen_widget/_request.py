@@ -14,6 +14,7 @@ from typing import Any
 
 from imagen_widget._inputs import Input, place_inputs
 from imagen_widget._models import (
+    ARGUMENTS,
     COMMON_NAMES,
     DEFAULT_MODEL,
     Catalogue,
@@ -22,15 +23,11 @@ from imagen_widget._models import (
     size_pixels,
 )
 from imagen_widget._settings import refuse_reserved
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, a_type
 
 MAX_BODY_BYTES = 1_000_000
 
 _V1_NAMES = ("prompt", "num_images", "seed")  # those of version 0.1, and of unknown models
-_TAKEN = {  # what `generate` itself takes; a model's field of that name goes by `extra`
-    *("prompt", "model", "image", "images", "mask", "reuse", "timeout"),
-    *("on_event", "strict", "quiet", "extra"),
-}
 _OPTIONS = {
     "aspect_ratio": "--ar",
     "num_images": "-n",
@@ -204,7 +201,7 @@ def read_extra(extra: object) -> Mapping[str, object]:
         return {}
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
         raise InvalidRequest(
-            f"extra: it is a {type(extra).__name__}, not a mapping of names to values.",
+            f"extra: it is {a_type(extra)}, not a mapping of names to values.",
             remedy="Give a dict of the model's fields.",
             field="extra",
         )
@@ -327,7 +324,7 @@ def _written(
             argument = {"picture": "image" if one else "images", "mask": "mask"}.get(role, name)
             code = pictures[0] if one else f"[{', '.join(pictures)}]"
         if argument == name and (
-            name in _TAKEN or not name.isidentifier() or keyword.iskeyword(name)
+            name in ARGUMENTS or not name.isidentifier() or keyword.iskeyword(name)
         ):
             extra.append(f"{name!r}: {code}")
         else:

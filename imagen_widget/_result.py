@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
 
 _MAX_ALT_CHARACTERS = 300
 _MAX_NAMES = 10_000
+_PICTURE_SUFFIXES = {*SUFFIXES.values(), ".jpeg", ".tiff"}
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -266,10 +267,20 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     def save(self, folder: str | Path, *, provenance: bool = True) -> list[Path]:
         """Write copies of all pictures into a folder, made if missing, and return their paths.
 
+        A single picture can be given the name of a file, as in `GeneratedImage.save`.
+
         Raises:
             InvalidRequest: They cannot be written there.
         """
         with _saving(folder) as target:
+            if target.suffix.lower() in _PICTURE_SUFFIXES and not target.is_dir():
+                if len(self) == 1:
+                    return [self[0].save(target, provenance=provenance)]
+                raise InvalidRequest(
+                    f"folder: save() takes a folder for {len(self)} pictures, not a file's name.",
+                    remedy=f"For one file save one of them, like fox[0].save({target.name!r}).",
+                    field="folder",
+                )
             target.mkdir(parents=True, exist_ok=True)
         return [image.save(target, provenance=provenance) for image in self.images]
 
@@ -303,7 +314,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
             first, more = self.inputs[0].origin or "a picture", len(self.inputs) - 1
             yield f"from {first}" + (f" and {more} more" if more else "")
         if self.reused:
-            yield f"from history, {age(self.created)}, free; --fresh for a new one"
+            yield f"from history, {age(self.created)}, free"
         else:
             yield f"{self.seconds:.1f} s"
             billed = " billed" if self.cost_source == "billed" else ""
@@ -311,6 +322,8 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         if self.seed is not None:
             yield f"seed {self.seed}"
         yield f"{self.provider} {short_name(self.model)}"
+        if self.reused:
+            yield "--fresh (reuse=False) for a new one"
 
     def __repr__(self) -> str:
         parts = ", ".join(self._summary_parts())  # printed on streams that know ASCII only

@@ -31,7 +31,7 @@ from imagen_widget._settings import (
     refuse_reserved,
     usable_key,
 )
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, a_type
 
 log = logging.getLogger("imagen_widget")
 
@@ -373,7 +373,7 @@ class Studio:
         """
         if not isinstance(query, str):
             raise InvalidRequest(
-                f"query: it is a {type(query).__name__}, not a text.",
+                f"query: it is {a_type(query)}, not a text.",
                 remedy="Give words, or an endpoint id.",
                 field="query",
             )

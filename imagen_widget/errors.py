@@ -16,7 +16,7 @@ none echoes the prompt: error texts are stored in notebooks that people share.
         CancelledAtProvider           it was cancelled there; not billed
       JobCancelled (CancelledError)   the job was cancelled; says whether in time
       BudgetExceeded                  the spend cap would be passed; nothing was sent
-      SeriesStopped                   too many rows of a series failed; what is out is fetched
+      SeriesStopped                   too many rows failed; jobs under way are still fetched
       JournalError                    the journal cannot be written or read; nothing was sent
 """
 
@@ -65,6 +65,12 @@ def shown(value: object) -> str:
         return repr(value[:40]) if isinstance(value, str) else repr(value)[:40]
     except Exception:  # noqa: BLE001 - an integer of too many digits, or a repr of somebody else's
         return f"a value of type {type(value).__name__}"
+
+
+def a_type(value: object) -> str:
+    """Return the type of a value with its article: `an int`, `a list`."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _sentence(text: str) -> str:

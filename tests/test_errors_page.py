@@ -167,6 +167,12 @@ def _withheld(home: Path) -> object:
         return _paid(home, base_url=url, poll_seconds=0.02)
 
 
+def _spend_it_all(home: Path) -> object:
+    with FakeQueue().serve() as url:
+        _paid(home, base_url=url, poll_seconds=0.02, max_spend="0.05")
+        return _paid(home, base_url=url, max_spend="0.05")
+
+
 def _write_nowhere(home: Path, what: str) -> object:
     home.mkdir()
     if what == "images":
@@ -254,7 +260,7 @@ HAPPENINGS: dict[str, Callable[[Path], object]] = {
     ),
     "You cancel in time": _cancel,
     "You cancel, and nobody confirms it": _cancel_in_vain,
-    "The spend cap is reached": lambda home: _paid(home, max_spend="0.01"),
+    "The spend cap is reached": _spend_it_all,
     "The price is not known under a cap": lambda home: _paid(
         home, max_spend="1", model="owner/some-model", schemas="off"
     ),

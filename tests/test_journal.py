@@ -287,6 +287,17 @@ def test_a_job_over_the_cap_is_refused_with_all_three_amounts(verbs: journal.Jou
     assert verbs.count() == 1
 
 
+def test_of_a_cap_below_one_request_it_is_said_that_only_a_higher_one_helps(
+    verbs: journal.Journal,
+) -> None:
+    with pytest.raises(errors.BudgetExceeded) as refused:
+        intend(verbs, price="0.08", budget=limits("0.03"))
+
+    assert refused.value.remedy == (
+        "Nothing was sent; one such request costs more than the cap: raise IMAGEN_MAX_SPEND."
+    )
+
+
 def test_a_month_has_a_cap_of_its_own(verbs: journal.Journal, clock: Clock) -> None:
     both = limits("1") + limits("1.50", period="month")
     intend(verbs, price="1", budget=both)

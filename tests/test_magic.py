@@ -1169,6 +1169,15 @@ def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
     assert [model.alias for model in found] == ["nano-banana-pro", "nano-banana-pro-edit"]
 
 
+def test_every_model_is_free_on_the_demo(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    table = stage.run("%imagen_models flux").shown[0]
+
+    assert re.search(r"^flux-2-edit +fal-ai/flux-2/edit +free ", table, re.MULTILINE)
+    assert "price unknown" not in table
+
+
 def test_a_model_has_a_page_of_its_own(stage: Stage) -> None:
     by_alias = stage.run("%imagen_models kontext")
     by_id = stage.run("%imagen_models fal-ai/flux/dev")

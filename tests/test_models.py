@@ -425,6 +425,14 @@ def test_a_long_choice_names_the_nearest_word_first() -> None:
         style.check("realistic_image/hdri")
 
 
+@pytest.mark.parametrize(("value", "kind"), [(7, "an int"), ([], "a list")])
+def test_the_type_of_what_is_no_text_has_its_article(value: object, kind: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^prompt: it is {kind}, not a text"):
+        Field("prompt", "text").check(value)
+    with pytest.raises(InvalidRequest, match=f"^model: it is {kind}, not a text"):
+        Catalogue(None).resolve(value)
+
+
 def test_a_text_that_is_refused_is_not_repeated() -> None:
     with pytest.raises(InvalidRequest) as caught:
         Field("prompt", "text").check(Path("secret plan"))
@@ -486,6 +494,10 @@ def test_openais_models_take_the_count_as_n_and_a_ratio_as_a_size() -> None:
         ("flux-dev", {"guidance": 5}, "Did you mean guidance_scale?"),
         ("nano-banana-2", {"enable_websearch": True}, "Did you mean enable_web_search?"),
         ("nano-banana", {"resolution": "2K"}, "It takes prompt, aspect_ratio"),
+        ("nano-banana-2", {"modle": "imagen4"}, "Did you mean model?"),
+        ("nano-banana-2", {"n": 2}, "Did you mean num_images?"),
+        ("flux-dev", {"ar": "16:9"}, "Did you mean aspect_ratio?"),
+        ("flux-2-pro", {"n": 2}, "takes no such field. It takes prompt"),
         ("flux-dev", {"aspect_ratio": "1:1", "image_size": "square"}, "given twice"),
         ("flux-dev", {"num_images": 9}, "from 1 to 4"),
         ("kontext", {}, "image_url: kontext needs it. Give image=…"),

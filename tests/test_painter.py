@@ -1,6 +1,9 @@
 """The demo's painter: what it understands of a prompt, and the colours it mixes."""
 
+import random
+
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from imagen_widget._providers.demo import canvas, painter
 
@@ -29,6 +32,20 @@ def test_each_subject_has_a_scene_of_its_own() -> None:
 
     calls = [call for call in painter.CALLS if subjects & set(call.split())]
     assert len(calls) == len(subjects)
+
+
+def test_snow_falls_on_what_the_prompt_names_and_is_no_fox() -> None:
+    def draw(words: str) -> Image.Image:
+        empty = canvas.Canvas((256, 256), rng=random.Random(3))
+        painter.draw(empty, words, "1|2", 0, {})
+        return empty.image
+
+    def change(subject: str) -> float:
+        ice, snow = draw(f"{subject} ice"), draw(f"{subject} snow")  # in the same light
+        return sum(ImageStat.Stat(ImageChops.difference(ice, snow)).mean)
+
+    assert all(0 < change(subject) < 20 for subject in ("boat sea", "forest owl", "city"))
+    assert change("fox") == change("kitchen") == 0
 
 
 def test_a_word_for_night_makes_it_night() -> None:

@@ -127,7 +127,8 @@ def test_an_answer_from_history_says_so_and_names_fresh(tmp_path: Path) -> None:
 
     old = generation(tmp_path, created=made, cost_source="billed").as_reused()
 
-    assert "from history, 2 days ago, free; --fresh for a new one" in old.summary
+    assert "from history, 2 days ago, free · seed 42" in old.summary
+    assert old.summary.endswith(" · --fresh (reuse=False) for a new one")
     assert (old.cost, old.seconds, old.cost_source) == (0, 0, None)
     assert old.caption == f"{PROMPT} · 2 days ago · imagen4"
 
@@ -381,11 +382,26 @@ def test_all_pictures_are_saved_under_names_of_their_own(tmp_path: Path) -> None
     assert all(path.is_file() for path in saved)
 
 
+def test_the_name_of_a_file_is_one_for_a_single_picture_and_refused_for_several(
+    tmp_path: Path,
+) -> None:
+    file, folder = tmp_path / "fox.JPG", tmp_path / "foxes.png"
+    folder.mkdir()
+
+    assert generation(tmp_path, picture(tmp_path)).save(file) == [file]
+    assert opened(file.read_bytes()).format == "JPEG"
+    assert {path.parent for path in generation(tmp_path).save(folder)} == {folder}
+    assert len(generation(tmp_path).save(tmp_path / "v1.5")) == 2
+    with pytest.raises(InvalidRequest, match=r"takes a folder.*fox\[0\]\.save\('two\.jpg'\)"):
+        generation(tmp_path).save(tmp_path / "two.jpg")
+    assert not (tmp_path / "two.jpg").exists()
+
+
 @pytest.mark.parametrize("where", ["foxes", "fox.png", "."])
 def test_in_a_deleted_working_folder_one_line_says_where_to_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    made, here = generation(tmp_path), tmp_path / "here"
+    made, here = generation(tmp_path, picture(tmp_path)), tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
     here.rmdir()

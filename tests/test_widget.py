@@ -41,6 +41,7 @@ from imagen_widget.errors import (
     SubmitUncertain,
 )
 from tests.hostile import HOSTILE
+from tests.schemas import document
 from tests.widget_bench import Bench, count_widgets, generation, png, tree
 
 KEY = "00000000-0000-0000-0000-000000000000:" + "0" * 32
@@ -759,6 +760,19 @@ def test_settings_can_be_copied_as_code_with_the_seed(bench: Bench) -> None:
     assert "%imagen a red fox -m nano-banana-2 --ar 3:4 -s 42" in card
     line = "generate('a red fox', model='nano-banana-2', aspect_ratio='3:4', seed=42)"
     assert line in card
+
+
+def test_the_code_of_a_model_that_is_not_bundled_is_the_magic_too(bench: Bench) -> None:
+    fields = {"prompt": {"type": "string"}, "steps": {"type": "integer"}}
+    schema = json.dumps(document("o/a", fields, ["prompt"])).encode()
+    bench.studio.session.models.learn("o/a", schema)
+    bench.widget.model.value = "o/a"
+    bench.widget.fields["steps"].value = "4"
+    bench.make()
+
+    card = "".join(Reading(bench.text("imagen-card")).words)
+
+    assert "%imagen a red fox -m o/a --steps 4" in card
 
 
 def test_two_cards_are_compared_with_what_is_different_and_what_is_the_same(

@@ -302,6 +302,7 @@ class Cap(NamedTuple):
     spent: str  # when its sum was spent, as `today`
     text: str  # what would be passed, as `the cap of $2.00 a day`
     remedy: str
+    later: str = ""  # what helps too, unless one request costs more than the cap
 
 
 def day_of(moment: float) -> date:
@@ -323,11 +324,12 @@ def caps_of(
                 to_micros(limit.amount) or 0,
                 "this month" if monthly else "today",
                 f"{'your' if mine else 'the'} cap of {dollars(limit.amount)} a {limit.period}",
-                f"raise {setting}, or go on {'next month' if monthly else 'tomorrow'}.",
+                f"raise {setting}",
+                f", or go on {'next month' if monthly else 'tomorrow'}",
             )
         )
     if most is not None:
-        words = ("in the series", f"its max_spend of {dollars(most)}", "run it with a higher one.")
+        words = ("in the series", f"its max_spend of {dollars(most)}", "run it with a higher one")
         caps.append(Cap((_SERIES, series), to_micros(most) or 0, *words))
     return caps
 
@@ -390,8 +392,11 @@ def _spent(tx: Transaction, cap: Cap) -> int:
 
 def _refusal(tx: Transaction, cap: Cap, *, needed: int) -> BudgetExceeded:
     spent = dollars(to_dollars(_spent(tx, cap)))
+    help_ = f"{cap.remedy}{cap.later}"
+    if needed > cap.micros:
+        help_ = f"one such request costs more than the cap: {cap.remedy}"
     return BudgetExceeded(
         f"The request costs {dollars(to_dollars(needed))}; with {spent} spent or reserved"
         f" {cap.spent} it would pass {cap.text}.",
-        remedy=f"Nothing was sent; {cap.remedy}",
+        remedy=f"Nothing was sent; {help_}.",
     )

@@ -183,6 +183,8 @@ def models_table(models: Sequence[Model], settings: Settings) -> Table[Model]:
 
 def _price(model: Model, settings: Settings) -> str:
     """Return what one picture costs with the present settings."""
+    if settings.account.free:
+        return "free"
     price = settings.price.for_model(model.id, model.alias)
     if price is None and model.price is not None:
         presets: dict[str, object] = {}
@@ -190,9 +192,9 @@ def _price(model: Model, settings: Settings) -> str:
             with contextlib.suppress(InvalidRequest, AttributeError):  # what it does not take
                 presets[name] = model.field(name).check(value)  # type: ignore[union-attr]
         price = model.price.of(presets)
-        if price is None and not settings.account.free:
+        if price is None:
             return "by its size"
-    return cost_text(price, free=settings.account.free)
+    return cost_text(price)
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:

@@ -13,9 +13,17 @@ from imagen_widget._models.field import (
     plain,
     size_pixels,
 )
-from imagen_widget._models.model import COMMON_NAMES, Checked, Model, Models, Price, dollars
+from imagen_widget._models.model import (
+    ARGUMENTS,
+    COMMON_NAMES,
+    Checked,
+    Model,
+    Models,
+    Price,
+    dollars,
+)
 from imagen_widget._models.openapi import read_schema
 
 __all__ = ["COMMON_NAMES", "DEFAULT_MODEL", "Catalogue", "Checked", "Field", "Kind", "Model"]
 __all__ += ["Models", "PictureLimits", "Price", "Role", "as_number", "dollars", "plain"]
-__all__ += ["read_schema", "short_name", "size_pixels"]
+__all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]

@@ -20,7 +20,7 @@ from typing import Any
 from imagen_widget._models.field import Field, PictureLimits
 from imagen_widget._models.model import Model, Price
 from imagen_widget._models.openapi import MAX_DOCUMENT_BYTES, read_schema
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, a_type
 
 DEFAULT_MODEL = "fal-ai/imagen4/preview"
 
@@ -49,7 +49,7 @@ class Catalogue:
         """
         if not isinstance(name, str):
             raise InvalidRequest(
-                f"model: it is a {type(name).__name__}, not a text.",
+                f"model: it is {a_type(name)}, not a text.",
                 remedy="Give an alias or an endpoint id; None means the default.",
                 field="model",
             )

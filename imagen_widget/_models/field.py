@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import InvalidRequest, a_type, shown
 
 Kind = Literal[
     "text", "choice", "whole", "number", "switch", "size", "picture", "pictures", "words", "json"
@@ -191,7 +191,7 @@ class Field:
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
             raise InvalidRequest(
-                f"{self.name}: it is a {type(value).__name__}, not a text.",
+                f"{self.name}: it is {a_type(value)}, not a text.",
                 remedy="Give a str.",
                 field=self.name,
             )
@@ -223,7 +223,7 @@ class Field:
         text = value.strip() if isinstance(value, str) else ""
         if not _ADDRESS.fullmatch(text):
             raise InvalidRequest(
-                f"{self.name}: a {type(value).__name__} that is not an https address was given.",
+                f"{self.name}: {a_type(value)} that is not an https address was given.",
                 remedy="Give a file, bytes, a PIL image, an https address or a generated picture.",
                 field=self.name,
             )

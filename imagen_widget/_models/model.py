@@ -29,11 +29,16 @@ COMMON_NAMES = (
     "seed",
     "safety_tolerance",
 )
+ARGUMENTS = (  # what `generate` itself takes; a model's field of that name goes by `extra`
+    *("prompt", "model", "image", "images", "mask", "reuse", "timeout"),
+    *("on_event", "strict", "quiet", "extra"),
+)
 MAX_COUNT = 1000  # pictures of one request
 MEGAPIXEL = 1024 * 1024
 COUNT_NAMES = ("num_images", "num_samples", "n", "num_results", "number_of_images", "num_outputs")
 FORMAT_NAMES = ("format", "image_format")
 
+_SHORT = {"n": "num_images", "ar": "aspect_ratio"}  # as people know them from the magic
 _MAIN_NAMES = ("aspect_ratio", "resolution", "quality")
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)\s*[:/x]\s*(\d{1,5}(?:\.\d{1,3})?)", re.ASCII)
 _FREE = {  # the fields of a model of which nothing is known
@@ -241,7 +246,7 @@ class Model:
             notes += [note] if note else []
             if target is None:
                 if not note and strict:
-                    raise self._unknown(name)
+                    raise self._unknown(name, value)
                 sent |= {} if note else {name: as_json(name, value)}
             elif target.name in sent:
                 raise self._twice(name, target.name)
@@ -305,9 +310,11 @@ class Model:
         said = f"{name} goes out as {target.name}"
         return target, value, f"{said} {value}" if target.role == "size" else said
 
-    def _unknown(self, name: str) -> InvalidRequest:
+    def _unknown(self, name: str, value: object) -> InvalidRequest:
         names = [f.name for f in self.fields if not f.hidden]
-        near = difflib.get_close_matches(name.lower()[:60], names, n=1)
+        near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS], n=1)
+        meant = _SHORT.get(name, "")
+        near = [meant] if self._place(meant, value)[0] else near
         hint = f"Did you mean {near[0]}? " if near else ""
         return InvalidRequest(
             f"{name[:60]}: {self.name} takes no such field.",

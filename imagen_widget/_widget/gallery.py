@@ -151,7 +151,7 @@ def card(
         act("Save", "save", icon="download", title="Save this picture", **key),
         act("", "use", icon="sliders", title="Use settings", aria_label="Use settings", **icon),
         act("", "compare", icon="columns", title=compare, **pressed),
-        _code(job.request, generation, f"{token}-{job.number}-{index}-code"),
+        _code(job.request, generation, f"{token}-{job.number}-{index}-code", state),
     )
     image, seed = generation[index], generation[index].provenance.seed
     many = job.request.count > 1 or seed is None
@@ -214,17 +214,19 @@ def _opening(
     )
 
 
-def _code(request: ImageRequest, generation: Generation, place: str) -> str:
+def _code(request: ImageRequest, generation: Generation, place: str, state: State) -> str:
     """Return a button that shows the settings as code to copy, in a box on top."""
     shown = tag("span", "&lt;/&gt;", aria_hidden="true")
     named = {"title": "Copy as code", "aria_label": "Copy as code", "popovertarget": place}
     opens = tag("button", shown, type_="button", class_="imagen-link imagen-code-open", **named)
+    models = (state.form.model, *state.models)
+    known = next((model for model in models if model.id == request.model and model.fields), None)
     forms = {"As %imagen": as_magic, "As Python": as_python}
     parts = []
     for name, form in forms.items():
         copy = act("Copy", "copy", class_="imagen-copy")
         parts.append(tag("div", tag("span", name), copy, class_="imagen-code-head"))
-        text = form(request, seed=generation.seed, job_id=generation.id)
+        text = form(request, known=known, seed=generation.seed, job_id=generation.id)
         parts.append(tag("pre", escape(text), tabindex=0, role="region", aria_label=name))
     box = {"popover": "auto", "id_": place, "class_": "imagen-code", "role": "dialog"}
     return opens + tag("div", *parts, aria_label="These settings as code", **box)

@@ -66,7 +66,7 @@ _ANY_MOOD = "dusk day teal rose gold green violet ember"
 TINTS = {words: rgb(mood[-7:]) for words, mood in _MOODS.items() if "#" in mood}
 OPTIONS = ("sheets", "shadows", "colours")  # fields of a model that are read here
 _SCENES: Mapping[str, Callable[[Canvas, Light], None]] = {
-    "fox snow winter 狐 雪": scenes.snow,
+    "fox 狐": scenes.fox,
     "kitchen flour wheat bread baker bakery package cake food 厨 面粉": scenes.kitchen,
     "balloon 气球": scenes.balloons,
     "lighthouse coast cliff 灯塔": scenes.lighthouse,
@@ -77,6 +77,7 @@ _SCENES: Mapping[str, Callable[[Canvas, Light], None]] = {
     "mountain hill landscape valley view alps 山": scenes.hills,
 }
 CALLS = (*_SCENES, *_MOODS)
+_DRY = (scenes.fox, scenes.kitchen)  # one has snow of its own, and in one it never snows
 _ANYWHERE = (scenes.hills, scenes.sea, scenes.city, scenes.forest, scenes.balloons)
 
 
@@ -111,10 +112,12 @@ def find_light(words: str, key: str, index: int) -> Light:
 
 
 def draw(canvas: Canvas, words: str, key: str, index: int, options: Mapping[str, Any]) -> None:
-    """Draw the scene that the words name, or one by chance, if asked for behind cut paper."""
+    """Draw the scene that the words name, or one by chance; in snow or behind paper if asked."""
     light = find_light(words, key, index)
-    scene = said(words, _SCENES) or [random.Random(key.partition("|")[0]).choice(_ANYWHERE)]
-    scene[0](canvas, light)
+    scene = (said(words, _SCENES) or [random.Random(key.partition("|")[0]).choice(_ANYWHERE)])[0]
+    scene(canvas, light)
+    if scene not in _DRY and not {"snow", "雪"}.isdisjoint(words.split()):
+        scenes.snowfall(canvas)
     count = options.get("sheets")
     if isinstance(count, int):
         papers = re.findall("#[0-9a-f]{6}", str(options.get("colours")).lower())

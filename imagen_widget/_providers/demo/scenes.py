@@ -157,7 +157,7 @@ def balloons(canvas: Canvas, light: Light) -> None:
         things.balloon(canvas, at, (kind + first) % 4, dark=light.near, haze=0.4 - size / 0.6)
 
 
-def snow(canvas: Canvas, light: Light) -> None:
+def fox(canvas: Canvas, light: Light) -> None:
     """Paint a winter evening at the edge of the woods, with a fox that looks at you."""
     w, h, u = canvas.w, canvas.h, canvas.u
     side, (lit, shade) = canvas.rng.choice((1, -1)), light.snow
