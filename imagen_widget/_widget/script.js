@@ -158,7 +158,7 @@ function chooser(root, model, signal) {
 		box.hidePopover(); // gives the focus back
 		input.value = key;
 		for (const type of ["input", "change"]) input.dispatchEvent(new Event(type, { bubbles: true }));
-		setTimeout(see, 500, face); // the page may jump
+		setTimeout(() => see($(root, ".imagen-pick:focus")), 300);
 	}
 
 	function option(key, ...children) {
@@ -269,7 +269,7 @@ function largeView(root, model, signal) {
 	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
 	addEventListener("keydown", (e) => {
 		if (!dialog.open) return;
-		e.stopPropagation(); // else the notebook acts too
+		e.stopPropagation(); // or the notebook acts
 		if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
 		e.preventDefault();
 		keys[e.key]();
