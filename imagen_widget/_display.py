@@ -88,6 +88,7 @@ class NotebookSurface(Surface):
         self._shell = shell
         self._display_id = uuid.uuid4().hex
         self._shown = False
+        self._last: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     def status(self, value: object) -> None:
         self._publish(*_format(self._shell, value))
@@ -95,10 +96,21 @@ class NotebookSurface(Surface):
     def final(self, value: object) -> None:
         """Show the value, and once more a little later, should the server have dropped it."""
         replaced = self._shown
-        data, metadata = _format(self._shell, value)
-        self._publish(data, metadata)
+        self._last = _format(self._shell, value)
+        self._publish(*self._last)
         if replaced:
-            _later(RESEND_SECONDS, lambda: self._publish(data, metadata))
+            _later(RESEND_SECONDS, lambda: self._publish(*self._last))
+
+    def give_way(self) -> None:
+        """Take the last line away when the cell ends, if its value is a result that repeats it."""
+
+        def end(cell: Any) -> None:
+            self._shell.events.unregister("post_run_cell", end)
+            line = self._last[0].get("text/plain")
+            if isinstance(cell.result, Generation) and cell.result.summary == line:
+                self.final(StatusLine(""))
+
+        self._shell.events.register("post_run_cell", end)
 
     def _publish(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         # Not IPython.display: that speaks to the process's one shell, and there may be others.
@@ -264,7 +276,10 @@ def surface_of_call(*, quiet: bool) -> Surface:
         return SilentSurface()
     shell = running_shell()
     if shell is not None and is_rich(shell):
-        return surface_of(shell)
+        surface = surface_of(shell)
+        if isinstance(surface, NotebookSurface):
+            surface.give_way()
+        return surface
     with contextlib.suppress(ValueError):  # it may be closed
         if sys.stderr is not None and sys.stderr.isatty():
             return StderrSurface()

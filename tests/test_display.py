@@ -21,6 +21,7 @@ from imagen_widget._display import (
     StatusLine,
     is_rich,
     surface_of,
+    using_shell,
 )
 from imagen_widget.errors import GenerationFailed
 from tests.magic_stage import new_shell
@@ -381,6 +382,29 @@ def test_a_plain_call_in_a_script_says_nothing(
     imagen_widget.generate("a fox")
 
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("cell", "stays"),
+    [
+        ("fox = generate('a fox')", True),
+        ("generate('a fox');", True),
+        ("fox = generate('a fox')\nfox[0]", True),
+        ("fox = generate('a fox')\nfox", False),
+        ("await agenerate('a fox')", False),
+    ],
+)
+def test_a_plain_calls_line_goes_where_the_cell_shows_the_result_that_repeats_it(
+    demo: None, notebook: Any, cell: str, stays: bool
+) -> None:
+    with using_shell(notebook):
+        notebook.run_cell("from imagen_widget import agenerate, generate")
+        notebook.run_cell(cell, store_history=True)
+        last = texts(notebook)[-1]
+        notebook.run_cell("1")
+
+    assert ("1 image" in last) is stays
+    assert (last == "") is not stays
 
 
 # ------------------------------------------------------------------------------------- unwatched

@@ -167,6 +167,7 @@ def test_a_default_that_is_not_allowed_is_refused_by_name(
         ImagenWidget(**defaults)
 
     assert refusal.value.field == field
+    assert str(refusal.value).count(f"{field}: ") == 1
 
 
 def test_the_default_model_is_that_of_the_settings(
@@ -199,6 +200,15 @@ def test_every_bundled_model_has_a_control_for_each_of_its_fields(
     assert slowest < SWITCH_SECONDS
 
 
+def test_the_chooser_says_edit_of_the_models_that_take_pictures(bench: Bench) -> None:
+    (layer,) = [part for part in bench.widget.children if hasattr(part, "announcement")]
+
+    edits = {row["id"] for row in layer.models if "edit" in row["tags"]}
+
+    assert edits == {m.id for m in bench.studio.models() if m.role("picture") is not None}
+    assert FLUX not in edits
+
+
 def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> None:
     bench.widget.model.value = "flux-dev"
     assert bench.widget.model.value == FLUX
@@ -211,6 +221,7 @@ def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> 
 
 def test_a_model_that_nobody_bundled_works_with_the_common_fields_and_json(bench: Bench) -> None:
     bench.widget.model.value = "someone/something"
+    assert "sent unchecked" in bench.text("imagen-about")
     bench.widget.num_images.value = "2"
     bench.widget.fields["other_fields"].value = '{"turbo": true}'
 
@@ -368,8 +379,8 @@ def test_seconds_never_run_backwards(bench: Bench) -> None:
     assert bench.widget.status.value == "running 5.30 s"
 
 
-def test_without_a_prompt_it_says_what_to_do_and_sends_nothing(
-    open_bench: Callable[..., Bench],
+def test_without_a_prompt_it_says_what_to_do_goes_to_the_prompt_and_sends_nothing(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
 ) -> None:
     bench = open_bench(prompt="", model=NANO)
 
@@ -377,6 +388,8 @@ def test_without_a_prompt_it_says_what_to_do_and_sends_nothing(
 
     assert bench.jobs == []
     assert "Write a prompt first." in bench.trouble
+    ((message, _),) = to_script(wire, "focus")
+    assert "prompt" in message["to"]
 
 
 def test_an_old_tick_does_not_stand_above_an_error(bench: Bench) -> None:
@@ -635,6 +648,26 @@ def test_edit_makes_a_picture_the_input_of_the_models_sibling(bench: Bench) -> N
     assert bench.widget.prompt.value == ""
     assert (given.width, given.height) == (made[0].width, made[0].height)
     assert "a red fox" in given.origin
+    assert "is the model now, since it takes pictures" in bench.text("imagen-note")
+    assert bench.widget.prompt.placeholder.startswith("Say what to change")
+
+
+def test_a_picture_that_the_new_model_does_not_take_is_said_to_be_kept_aside(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model="kontext", image=png())
+    assert "<b>Input picture</b> <span>(one" in bench.text("imagen-strip-markup")
+
+    bench.widget.model.value = NANO
+
+    kept = "Nano Banana 2 takes no pictures; yours is kept aside and not sent."
+    assert bench.text("imagen-note") == kept
+    assert bench.press().request.inputs == ()
+    assert bench.text("imagen-note") == kept
+    bench.jobs[0].ends(QueueError("gone"))
+    bench.widget.model.value = EDIT
+    assert bench.text("imagen-note") == ""
+    assert len(bench.press().request.inputs) == 1
 
 
 def test_a_painted_mask_goes_out_with_the_picture(open_bench: Callable[..., Bench]) -> None:

@@ -382,7 +382,11 @@ def test_pictures_go_in_by_role_and_a_mask_goes_with_its_picture() -> None:
     assert form.arguments()["mask"] == mask
     assert form.with_pictures([fox]).arguments()["image"] == fox
     assert form.with_pictures([owl, fox]).mask is None
-    assert "images" not in form.with_model(SHAPES)[0].arguments()
+    moved = form.with_model(SHAPES)[0]
+    assert "images" not in moved.arguments()
+    assert moved.kept_aside == "Shapes takes no pictures; yours are kept aside and not sent."
+    unmasked = replace(EDITS, title="Plain", fields=(PICTURES, PROMPT))
+    assert form.with_model(unmasked)[0].kept_aside.startswith("Plain takes no mask; yours is kept")
 
 
 def test_an_unknown_model_takes_the_common_fields_and_any_other_as_json() -> None:

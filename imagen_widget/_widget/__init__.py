@@ -19,7 +19,7 @@ from imagen_widget._result import Generation
 from imagen_widget._settings import SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
-from imagen_widget._widget.controller import Controller, Export, filled
+from imagen_widget._widget.controller import NO_PROMPT, Controller, Export, filled
 from imagen_widget._widget.controls import (
     Controls,
     Kit,
@@ -44,6 +44,7 @@ __all__ = ["ImagenWidget"]
 
 RESTARTED = "The kernel was restarted: run the cell again"
 _MAX_FILE_BYTES = 300_000_000
+_PROMPT = ".imagen-f-prompt textarea"
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -140,12 +141,13 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.fields = Controls(kit, self._give, controller.set_pictures)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
-            description="Model", continuous_update=False, _dom_classes=css("f", "f-model")
+            description="Model",
+            tooltip="",
+            continuous_update=False,
+            _dom_classes=css("f", "f-model"),
         )
         on_change(self.model, controller.choose_model)
-        self.generate_button = kit.button(
-            "Generate", "generate", icon="magic", does=controller.generate
-        )
+        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
         self._gallery = Gallery(kit, token=self._token)
         self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
@@ -180,7 +182,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         trouble = kit.box(*failing, classes=("trouble",), hides=True)
         self._switch = kit.button("", "quiet", icon="arrow-right", does=self._change, hides=True)
         self._fold = w.ToggleButton(
-            description="Advanced", icon="chevron-right", _dom_classes=css("fold")
+            description="Advanced",
+            icon="chevron-right",
+            tooltip="The model's other fields",
+            _dom_classes=css("fold"),
         )
         self._fold.observe(lambda _: self._fold_away(), "value")
         self._main = kit.box(classes=("row",))
@@ -200,11 +205,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.fields.strip,
             self.prompt,
             kit.box(self.model, self._switch, classes=("model-row",)),
+            self._text(lambda state: escape(state.notice), "note"),
             self._main,
             self._fold,
             self._advanced,
             self._text(words.about_model, "about"),
-            self._text(lambda state: escape(state.note), "note"),
             kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
             self._bar,
@@ -300,6 +305,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     # ----------------------------------------------------------------------------------- clicks
 
+    def _press(self) -> None:
+        self._controller.generate()
+        if self._controller.state.trouble is NO_PROMPT:
+            self._tell("focus", to=_PROMPT)
+
     def _change(self) -> None:
         self._controller.choose_model(self._switch.tooltip)
 
@@ -314,7 +324,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         match message:
             case {"kind": "generate", "values": {**seen}}:
                 self.fields.take(seen)
-                self._controller.generate()
+                self._press()
             case {"kind": "file", "purpose": str(purpose), "key": str(key), "parts": int(parts)}:
                 name = str(message.get("name", ""))[:100]
                 self._take_part(purpose, name, key, parts, bytes(buffers[0]))
@@ -375,7 +385,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _edit(self, generation_id: str, index: int) -> None:
         self._controller.on(generation_id, lambda found: self._controller.edit(found[index]))
-        self._tell("focus", to=".imagen-f-prompt textarea")
+        self._tell("focus", to=_PROMPT)
 
     def _find(self, generation_id: str) -> None:
         self._controller.look_for(generation_id)

@@ -59,7 +59,7 @@ NO_PROMPT = Trouble(
     "Write a prompt first.", "Say what the picture should show, then press Generate."
 )
 NO_SEED = "No seed is known of this picture: a new one with the same settings."
-LOOP_ENDED = "Stopped before it ended; %imagen_resume fetches what was paid for."
+LOOP_ENDED = "Stopped before it finished; %imagen_resume fetches what was paid for."
 
 log = logging.getLogger("imagen_widget")
 
@@ -314,16 +314,21 @@ class Controller:
 
     def edit(self, picture: GeneratedImage) -> None:
         """Make a picture the input, and choose the model that edits it."""
-        form = self.state.form
+        form, note = self.state.form, ""
         made_by = self.studio.known(picture.provenance.request.model)
         sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
-        if sibling:
-            form, _ = form.with_model(self.studio.known(sibling))
+        if sibling and sibling != form.model.id:
+            editor = self.studio.known(sibling)
+            form, lost = form.with_model(editor)
+            note = f"{editor.title} is the model now, since it takes pictures. {lost}".strip()
         given = read_picture(picture, form, self.studio)
         form = replace(form, prompt="").with_pictures([given])
-        self._pump.change(
-            lambda s: replace(s.with_form(form), tab=Tab.CREATE, trouble=None, active=0)
-        )
+
+        def change(state: State) -> State:
+            shown = state.with_form(form, note=note)
+            return replace(shown, tab=Tab.CREATE, trouble=None, active=0)
+
+        self._pump.change(change)
         self._reprice()
 
     def _with_pictures(self, change: Callable[[list[Input]], Iterable[Input]]) -> None:

@@ -27,6 +27,8 @@ MAX_SHAPES = 16
 MAX_LETTERS = 46
 MAX_SLIDER_STEPS = 1000
 CUSTOM = "custom"
+PROMPT_HINT = "A lighthouse at dusk, soft fog, long exposure…"
+EDIT_HINT = "Say what to change, such as: make it night"
 LEFT = ""  # in a list, since ipywidgets shows None as no choice at all
 _LEFT_OPTION = ("the model's choice", LEFT)
 _ICON_SIDE_PIXELS = 15
@@ -193,8 +195,10 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
     def __init__(self, field: Field, layout: w.Layout) -> None:
         options = [*((shape_label(a), a) for a in field.allowed), (CUSTOM, CUSTOM)]
         kind = Segments if _fits_segments(options) else Choice
-        self.preset = kind(options=options, description=field.title, value=None, layout=layout)
-        pixels = {"min": 1, "max": 14142, "layout": layout, "_dom_classes": css("f", "side")}
+        named = {"description": field.title, "tooltip": field.help, "layout": layout}
+        self.preset = kind(options=options, value=None, **named)
+        pixels = {"min": 1, "max": 14142, "layout": layout, "tooltip": ""}
+        pixels["_dom_classes"] = css("f", "side")
         self.width = w.BoundedIntText(1024, description="Width", **pixels)
         self.height = w.BoundedIntText(1024, description="Height", **pixels)
         sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
@@ -258,7 +262,7 @@ class Controls(Mapping[str, w.DOMWidget]):
             # Sent on leaving the field, as one message ahead of the click on Generate: with one
             # message a key a busy kernel would be behind, and an old prompt be paid.
             description="Prompt",
-            placeholder="A lighthouse at dusk, soft fog, long exposure…",
+            tooltip="",
             continuous_update=False,
             _dom_classes=css("f", "f-prompt"),
         )
@@ -338,7 +342,8 @@ class Controls(Mapping[str, w.DOMWidget]):
 
     def render(self, form: Form, before: Form | None) -> None:
         """Show the values of a form, as far as they changed."""
-        assign(self.prompt, value=form.prompt)
+        edits = form.pictures and form.max_pictures
+        assign(self.prompt, value=form.prompt, placeholder=EDIT_HINT if edits else PROMPT_HINT)
         self.strip.set_trait("value", form.pictures)
         same = before is not None and (before.given, before.problems) == (form.given, form.problems)
         for name, (field, control, _, said) in self._placed.items():
@@ -384,8 +389,8 @@ class Controls(Mapping[str, w.DOMWidget]):
 def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
     """Return the control that fits a field, not yet holding anything."""
     title = field.title or field.name.replace("_", " ")
-    named: dict[str, Any] = {"description": title, "layout": layout}
-    helped = {"tooltip": field.help, **named} if field.help else named
+    # Without a tooltip the front end shows "null" as one.
+    named: dict[str, Any] = {"description": title, "layout": layout, "tooltip": field.help}
     match field.kind:
         case "size" if field.custom_size or field.text_size:
             return Size(field, layout)
@@ -396,19 +401,19 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
             left = [] if field.default in field.allowed else [_LEFT_OPTION]
             return Choice(options=[*left, *options], value=None, **named)
         case "switch" if isinstance(field.default, bool):
-            return Switch(field.default, indent=False, **helped)
+            return Switch(field.default, indent=False, **named)
         case "switch":
             return Choice(options=[_LEFT_OPTION, ("on", True), ("off", False)], value=LEFT, **named)
         case "whole" | "number" if _fits_slider(field):
             kind = Whole if field.kind == "whole" else Number
             ends = {"min": field.low, "max": field.high, "step": _step(field)}
-            return kind(field.default, continuous_update=False, **ends, **helped)
+            return kind(field.default, continuous_update=False, **ends, **named)
         case "json" | "words" | "pictures":
             form = "as JSON" if field.kind == "json" else "one a line"
             hint = field.help.split(". ")[0] or form
-            return Lines(placeholder=hint, rows=2, continuous_update=False, **helped)
+            return Lines(placeholder=hint, rows=2, continuous_update=False, **named)
     hint = "random" if field.role == "seed" else _left_words(field)
-    return Line(placeholder=hint, continuous_update=False, **helped)
+    return Line(placeholder=hint, continuous_update=False, **named)
 
 
 def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -> None:

@@ -25,6 +25,7 @@ GENERIC_FIELDS = (  # what the form offers while nothing is known of a model
 )
 MAX_PICTURES = 16  # where the model names no bound
 OTHER_FIELDS = GENERIC_FIELDS[-1].name
+_ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # in the logarithm of width to height
 _ADDRESS = "https://example.com/picture.png"
 _SHAPE = re.compile(r"(portrait_|landscape_)?(\d{1,5}(?:\.\d)?)[:/x×_](\d{1,5}(?:\.\d)?)", re.ASCII)
@@ -105,6 +106,16 @@ class Form:
     @property
     def takes_mask(self) -> bool:
         return self.model.role("mask") is not None
+
+    @property
+    def kept_aside(self) -> str:
+        """What the form holds and the model does not take, in a sentence; empty if nothing."""
+        if self.pictures and not self.max_pictures:
+            one = len(self.pictures) == 1
+            return f"{self.model.title} takes no pictures; yours {'is' if one else 'are'} {_ASIDE}"
+        if self.mask is not None and not self.takes_mask:
+            return f"{self.model.title} takes no mask; yours is {_ASIDE}"
+        return ""
 
     @property
     def count(self) -> int:

@@ -30,6 +30,7 @@ class PastView:
         self._filters = {
             "text": w.Text(
                 description="Search",
+                tooltip="",
                 placeholder="words of the prompt, then Enter",
                 continuous_update=False,
                 _dom_classes=css("f", "f-search"),
@@ -46,7 +47,7 @@ class PastView:
         for name, (title, options) in lists.items():
             classes = css("f", "f-filter", f"f-{title.lower()}")
             self._filters[name] = w.Dropdown(
-                options=options, description=title, _dom_classes=classes
+                options=options, description=title, tooltip="", _dom_classes=classes
             )
         for name, control in self._filters.items():
             on_change(control, partial(_look, controller, name))
@@ -122,7 +123,7 @@ def entry_card(entry: Entry, ticked: bool) -> str:
     checked = {"role": "checkbox", "aria_checked": str(ticked).lower(), "class_": "imagen-tick"}
     above = (
         act("", "show", picture, **opens),
-        tag("span", f"{count} images", class_="imagen-badge") if count > 1 else "",
+        tag("span", f"{count} pictures", class_="imagen-badge") if count > 1 else "",
         act("", "tick", aria_label=f"Select: {name}", **checked, **key),
     )
     cost = cost_text(generation.cost, free=not generation.cost)

@@ -25,6 +25,7 @@ const address = (data, type) => URL.createObjectURL(new Blob([data], { type }));
 const $ = (node, selector) => node.querySelector(selector);
 const $$ = (node, selector) => [...node.querySelectorAll(selector)];
 const isShown = (node) => node.checkVisibility();
+const see = (node) => node?.scrollIntoView({ block: "nearest" });
 
 const act = (model, name, more) => model.send({ kind: "do", act: name, ...more });
 
@@ -51,6 +52,7 @@ function nameControls(root) {
 		set(group, "aria-label", label(group));
 	});
 	each(".widget-toggle-buttons button", (one) => set(one, "aria-pressed", isOn(one)));
+	each(".noUi-handle, .widget-toggle-buttons button", (one) => (one.title = one.matches(".imagen-left :is(.noUi-handle, .mod-active)") ? "the model's default" : ""));
 	each("button > i", (icon) => set(icon, "aria-hidden", "true"));
 	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", isOn(fold)));
 	each(".imagen-f", (field) => {
@@ -78,7 +80,7 @@ function download(name, type, bytes) {
 
 async function upload(model, purpose, files) {
 	for (const file of files) {
-		const key = crypto.getRandomValues(new Uint32Array(2)).join("-");
+		const key = String(Math.random());
 		const parts = Math.max(1, Math.ceil(file.size / CHUNK_BYTES));
 		for (let part = 0; part < parts; part++) {
 			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
@@ -156,13 +158,15 @@ function chooser(root, model, signal) {
 		box.hidePopover(); // gives the focus back
 		input.value = key;
 		for (const type of ["input", "change"]) input.dispatchEvent(new Event(type, { bubbles: true }));
+		setTimeout(() => see($(root, ".imagen-pick:focus")), 300);
 	}
 
 	function option(key, ...children) {
 		const number = list.children.length;
-		const chosen = key === model.get("chosen");
-		const more = { click: () => choose(key), pointermove: () => move(number), "aria-selected": chosen };
-		list.append(h("div.option", { role: "option", id: `${id}-${number}`, ...more }, ...children));
+		list.append(h("div.option", {
+			role: "option", id: `${id}-${number}`, "aria-selected": key === model.get("chosen"),
+			click: () => choose(key), pointermove: () => move(number),
+		}, ...children));
 	}
 
 	function fill() {
@@ -206,7 +210,7 @@ function chooser(root, model, signal) {
 		});
 	}
 
-	const seeChosen = () => $(list, ".imagen-at")?.scrollIntoView({ block: "nearest" });
+	const seeChosen = () => see($(list, ".imagen-at"));
 
 	function open() {
 		const tags = model.get("tags").filter((tag) => rows().some((row) => row.tags.includes(tag)));
@@ -241,8 +245,8 @@ function largeView(root, model, signal) {
 		},
 		pointermove: ({ buttons, movementX, movementY }) => {
 			if (!buttons) return;
-			const { scale: factor, x, y } = zoom ?? draw();
-			zoom = { scale: factor, x: x + movementX, y: y + movementY };
+			const from = zoom ?? draw();
+			zoom = { ...from, x: from.x + movementX, y: from.y + movementY };
 			draw();
 		},
 	});
@@ -265,7 +269,7 @@ function largeView(root, model, signal) {
 	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
 	addEventListener("keydown", (e) => {
 		if (!dialog.open) return;
-		e.stopPropagation(); // the notebook would select another cell
+		e.stopPropagation(); // or the notebook acts
 		if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
 		e.preventDefault();
 		keys[e.key]();
@@ -323,20 +327,22 @@ function largeView(root, model, signal) {
 		fit();
 	}
 
-	const all = () => $$(root, ".imagen-open[data-id]").filter(isShown);
-	const placeOf = (id, index) => all().findIndex(({ dataset }) => dataset.id === id && Number(dataset.index) === index);
+	function beside(by) {
+		const all = $$(root, ".imagen-open[data-id]").filter(isShown);
+		return all[by + all.findIndex(({ dataset: { id, index } }) => id === shown[0].id && +index === shown[0].index)];
+	}
 
 	function large(node) {
-		const { id, facts, seed, ...numbers } = node.dataset;
-		const [index, width, height] = [numbers.index, numbers.width, numbers.height].map(Number);
+		const { id, facts, seed, width, height } = node.dataset;
+		const index = Number(node.dataset.index);
 		const { alt, src } = $(node, "img");
 		open([{ id, index, seed, width, height, alt, src }], facts);
-		back.disabled = placeOf(id, index) <= 0;
-		next.disabled = placeOf(id, index) >= all().length - 1;
+		back.disabled = !beside(-1);
+		next.disabled = !beside(1);
 	}
 
 	function turn(by) {
-		const node = shown[1] ? null : all()[placeOf(shown[0].id, shown[0].index) + by];
+		const node = !shown[1] && beside(by);
 		if (node) large(node);
 	}
 
@@ -563,9 +569,8 @@ function attach(root, model) {
 	});
 
 	// after each change of the page
-	const keyOf = ({ dataset: { do: name, id, index, arg } }) => [name, id, index, arg].join();
-	let focused = "";
-	let wanted = "";
+	const keyOf = ({ dataset }) => Object.values(dataset).join();
+	let focused, wanted;
 	on("focusin", ({ target }) => {
 		focused = target.dataset.do ? keyOf(target) : "";
 		wanted = "";
@@ -585,7 +590,8 @@ function attach(root, model) {
 		if (focused && document.activeElement === document.body) {
 			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
 		}
-		if (wanted) $$(root, wanted).find(isShown)?.focus();
+		const node = wanted && $$(root, wanted).find(isShown);
+		if (node) wanted = node.focus();
 	}
 	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
 	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });

@@ -293,6 +293,11 @@ class State:
         return ""
 
     @property
+    def notice(self) -> str:
+        """What the form does without being asked, and what of it is not sent."""
+        return " ".join(filter(None, (self.note, self.form.kept_aside)))
+
+    @property
     def announcement(self) -> str:
         """What a screen reader is told: phases and endings, not each tenth of a second.
 
@@ -300,7 +305,7 @@ class State:
         """
         headline = self.headline
         if headline is None:
-            return self.note
+            return self.notice
         if not headline.active:
             return headline.status
         ahead = headline.progress.position if headline.progress is not None else None

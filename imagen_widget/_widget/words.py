@@ -72,9 +72,9 @@ def price(state: State) -> str:
     account, form = state.account, state.form
     if account is None:
         return ""
-    parts = [plural(form.count, "image")]
+    parts = [plural(form.count, "picture")]
     if form.pictures and form.max_pictures:
-        parts[0] += f", {plural(len(form.pictures), 'picture')} in"
+        parts[0] += f" from {len(form.pictures)} of yours"
     if account.free:
         parts.append("<b>free</b>")
     else:
@@ -133,10 +133,11 @@ def strip(state: State) -> str:
     if not allowed:
         return ""
     field = form.model.role("picture")
+    title = "Input picture" if allowed == 1 else "Input pictures"
     counted = f"{there} of up to {allowed}" if allowed > 1 else "one"
     counted += "" if field is None or field.required else ", optional"
-    counted += " · drag to change the order" if there > 1 else ""
-    head = tag("div", "<b>Pictures in</b> ", tag("span", counted))
+    counted = f"({counted})" + (" · drag to change the order" if there > 1 else "")
+    head = tag("div", f"<b>{title}</b> ", tag("span", counted))
     masked = tag("span", "mask", class_="imagen-masked") if form.mask else ""
     thumbs = [
         tag(
@@ -207,7 +208,7 @@ def about_model(state: State) -> str:
     if _has_ended(state, model):
         said.append(escape(model.status_text))
     if model.source == "none":
-        said.append("What it takes is not known; what is given passes as it is.")
+        said.append("Its fields are unknown, so yours are sent unchecked.")
     elif model.as_of:
         source = "fields read" if model.source == "fetched" else "fields as"
         said.append(f"{source} of {escape(model.as_of)}")
@@ -266,7 +267,7 @@ def _tags(model: Model) -> list[str]:
     values = {str(word) for field in model.fields for word in field.allowed}
     amount = model.price.amount if model.price is not None else None
     found = (
-        model.role("picture") is not None or bool(model.edits_with),
+        model.role("picture") is not None,
         model.role("mask") is not None,
         bool(values & {"4K", "4k", "auto_4K"}),
         "transparent" in values,

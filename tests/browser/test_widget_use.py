@@ -145,7 +145,9 @@ def test_json_that_does_not_parse_greys_generate_and_says_where(lab_form: Form) 
 
 def test_a_field_is_given_and_left_to_the_model_again(form: Form) -> None:
     widget = form()
+    expect(widget.button("1:1")).to_have_attribute("title", "the model's default")
     widget.button("16:9").click()
+    expect(widget.button("1:1")).to_have_attribute("title", "")
     leave = widget.button("Aspect ratio: leave it to the model")
 
     leave.click()
