@@ -1204,6 +1204,8 @@ def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
     assert "sunset" not in table
     assert re.search(r"^flux-dev .* none; kontext edits", table, re.MULTILINE)
     assert re.search(r"^kontext .* one$", table, re.MULTILINE)
+    html = ran.value._repr_mimebundle_()["text/html"]
+    assert re.search(r"<td style=\"(?:(?!nowrap)[^\"])*\">retired; use nano-banana", html)
     none = stage.run("%imagen_models no such").shown[0]
     assert none.startswith("No model matches 'no such'. %imagen_models lists all;")
     found = stage.run("%imagen_models banana pro").value

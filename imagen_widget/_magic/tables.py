@@ -106,7 +106,7 @@ class Table(list[T]):
         def line(kind: str, cells: Sequence[str], style: str) -> str:
             marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
             pairs = zip(marked, sides, strict=True)
-            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked[:-1]}
+            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked[:-2]}
             parts = (tag(kind, c, style=side + style + short.get(c, "")) for c, side in pairs)
             return tag("tr", *parts)
 
