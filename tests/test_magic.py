@@ -343,8 +343,12 @@ REFUSALS = [
     refuses("%imagen a fox -model imagen4", "-model is not an option. Did you mean --model?"),
     refuses("%imagen a fox --num 2", "--num is not an option. Did you mean --num-images?"),
     refuses("%imagen a fox --out_put x", "--out_put is not an option. Did you mean --out?"),
-    refuses("%imagen a fox --steps=30", "--steps is not an option. Did you mean"),
-    refuses("%imagen a fox -m flux-dev --steps 30", "Did you mean"),
+    refuses("%imagen a fox --steps=30", "--steps is not an option. %imagen? lists"),
+    refuses("%imagen a fox --width 640", "--width is not an option. %imagen? lists"),
+    refuses("%imagen a fox -m flux-dev --steps 30", "Did you mean --num-inference-steps?"),
+    refuses("%imagen make it snow -m kontext", "kontext needs it. Give -i PICTURE: a file"),
+    refuses("%imagen make it snow -m lab/x -i fxo.png", "there is no file 'fxo.png'"),
+    refuses("%imagen_spend today", "it takes options only"),
     refuses("%imagen a fox --bogus", "--bogus is not an option"),
     refuses("%imagen a fox --bogus -n 2", "--bogus is not an option"),
     refuses("%imagen a fox -z", "-z is not an option"),
@@ -629,7 +633,17 @@ def test_a_picture_that_is_not_there_is_one_line(stage: Stage) -> None:
     ran = stage.run("%imagen make it snow -m nano-banana-edit -i nowhere[0]")
     none = stage.run("%imagen make it snow -m imagen4 -i https://x.example/a.png")
 
-    assert "--image: 'nowhere[0]' is neither a file nor an expression (NameError" in str(ran.error)
+    assert "--image: nowhere[0]: name 'nowhere' is not defined" in str(ran.error)
+    stage.run("fox = %imagen a fox;")
+    for typed, says in (
+        ("fox.png", "image: there is no file 'fox.png'"),
+        ("nowhere", "'nowhere' is neither a file nor an expression"),
+        ("fox[9]", "--image: fox[9]: tuple index out of range."),
+        ("'a fox'", "--image: there is no file 'a fox'."),
+    ):
+        wrong = stage.run(f"%imagen make it snow -m nano-banana-edit -i {typed}")
+        assert says in str(wrong.error)
+        assert wrong.sent == []
     assert "imagen4 takes no pictures" in str(none.error)
     assert ran.sent == none.sent == []
 
@@ -717,6 +731,26 @@ def test_a_job_that_is_not_waited_for_shows_its_result_when_it_comes(stage: Stag
     assert stage.shell.user_ns["again"] is job
     assert "1 image" in job.status
     assert len(ran.outputs) == 1
+
+
+def test_a_job_that_history_answers_shows_its_pictures_at_once(stage: Stage) -> None:
+    stage.run("%imagen a fox;")
+    ran = stage.run("%imagen a fox --no-wait")
+
+    assert isinstance(ran.value, Job)
+    assert ran.sent == []
+    [output] = ran.outputs
+    assert "from history" in output["text/plain"]
+    assert "data:image/webp;base64," in output["text/html"]
+
+
+def test_an_option_in_the_body_of_a_cell_is_sent_and_said(stage: Stage) -> None:
+    ran = stage.run("%%imagen --dry-run\na harbour --ar 1:1 -n 2")
+    plain = stage.run("%%imagen --dry-run\na well--known -1 harbour")
+
+    assert ran.value[0].prompt == "a harbour --ar 1:1 -n 2"
+    assert "--ar and -n stand in the prompt; options go on the first line" in ran.shown[0]
+    assert "in the prompt" not in plain.shown[0]
 
 
 def test_a_job_can_be_awaited(stage: Stage) -> None:
@@ -1035,7 +1069,10 @@ IMPOSSIBLE = [
     ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
     ("%imagen_batch", "it needs a table and a prompt"),
     ("%imagen_batch nowhere -p {a}", "'nowhere' is neither a file nor an expression"),
+    ("%imagen_batch nothere.csv -p {a}", "No such file or directory): nothere.csv"),
     ("%imagen_batch [{'a':'x'}] -p '{b}'", "b: the table has no such column"),
+    ("%imagen_batch [{'a':'x'}] -p '{a}' -m kontext", "kontext needs it. Give -i PICTURE"),
+    ("%%imagen_sweep -m kontext\nseed = 1..2\n---\na", "kontext needs it. Give -i PICTURE"),
 ]
 
 
@@ -1165,6 +1202,12 @@ def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
     assert re.search(r"^nano-banana-2 +fal-ai/nano-banana-2 +\$0\.16 ", table, re.MULTILINE)
     assert re.search(r"^flux-dev +fal-ai/flux/dev +\$0\.025 ", table, re.MULTILINE)
     assert "sunset" not in table
+    assert re.search(r"^flux-dev .* none; kontext edits", table, re.MULTILINE)
+    assert re.search(r"^kontext .* one$", table, re.MULTILINE)
+    html = ran.value._repr_mimebundle_()["text/html"]
+    assert re.search(r"<td style=\"(?:(?!nowrap)[^\"])*\">retired; use nano-banana", html)
+    none = stage.run("%imagen_models no such").shown[0]
+    assert none.startswith("No model matches 'no such'. %imagen_models lists all;")
     found = stage.run("%imagen_models banana pro").value
     assert [model.alias for model in found] == ["nano-banana-pro", "nano-banana-pro-edit"]
 
@@ -1191,6 +1234,7 @@ def test_a_model_has_a_page_of_its_own(stage: Stage) -> None:
 def test_spend_sums_by_period_model_and_what_the_line_says(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert "Below the periods" not in stage.run("%imagen_spend").shown[0]
     stage.run("%imagen a fox -n 2;")
     stage.run("%imagen a fox -m imagen4-fast;")
     stage.run("%%imagen_sweep --name autumn -q\nseed = 1..2\n---\na fox")
@@ -1204,6 +1248,7 @@ def test_spend_sums_by_period_model_and_what_the_line_says(
     html = html or ran.value._repr_mimebundle_()["text/html"]
     assert re.search(r"^Today +\$0\.18 +4$", text, re.MULTILINE)
     assert re.search(r"^· imagen4-fast +\$0\.02 +1$", text, re.MULTILINE)
+    assert re.search(r"^This session +\$0\.10 +–$", text, re.MULTILINE)
     assert "No cap is set" in text
     assert dict(ran.value)["This month"] == dict(ran.value)["Today"]
     assert 'role="img"' in html
@@ -1451,7 +1496,11 @@ def test_help_names_every_option_that_is_taken(stage: Stage) -> None:
 
         assert set(offered) <= {"--sync-mode", "--no-sync-mode"}  # the model's own
 
+    asked = {line: stage.run(line) for line in ("%imagen --help", "%imagen_spend -h")}
+    assert "  --by WHAT  " in asked["%imagen_spend -h"].printed
+    assert [ran.sent for ran in asked.values()] == [[], []]
     text = stage.run("%imagen?").printed
+    assert text == asked["%imagen --help"].printed
     assert "{{'{{'}}" in text
     assert "\n    %imagen a red fox in fresh snow --ar 16:9 -n 2\n" in text
     assert "%config ImagenMagics" in text

@@ -837,6 +837,7 @@ def test_models_display_as_a_table() -> None:
     assert list(table[:2]) == BUNDLED[:2]
     assert "nano-banana-2" in shown["text/plain"]
     assert "retired, use nano-banana\n" in shown["text/plain"]
+    assert re.search(r"^flux-dev .* none; fal-ai/flux-pro/kontext edits", repr(table), re.MULTILINE)
     assert shown["text/html"].count("<tr") == len(BUNDLED) + 1
     assert repr(Models([])) == "no model"
 

@@ -42,6 +42,26 @@ def test_planning_sends_nothing_and_writes_no_job(queue: FakeQueue) -> None:
     assert (queue.log, books.rows()) == ([], [])
 
 
+def test_a_forgotten_axis_is_said_before_anything_is_paid(queue: FakeQueue) -> None:
+    typed = "a {animal} {lite}, {{animal}} {a|b} {0} {'json': 1}"
+    series, whole = sweep(typed, animal=["fox", "hen"], name="typo"), animals()
+    note = "{lite} is sent as typed: no axis has that name"
+
+    assert str(series.plan).endswith(f"2 to send, $0.08 · {note}")
+    assert series.status.endswith(f" · {note}")
+    assert note in series._repr_mimebundle_()["text/html"]
+    assert "as typed" not in str(whole.plan) + whole.status
+    assert queue.log == []
+
+
+def test_one_value_is_not_an_axis_and_the_error_shows_how_to_write_it(queue: FakeQueue) -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"Write aspect_ratio=\['16:9'\]\.$"):
+        animals(aspect_ratio="16:9")
+    with pytest.raises(errors.InvalidRequest, match=r"Write seed=\[5\]\.$"):
+        animals(seed=5)
+    assert queue.log == []
+
+
 def test_each_row_is_paid_once_however_often_the_series_runs(queue: FakeQueue) -> None:
     first = animals().run(quiet=True)
     animals().run(quiet=True)
@@ -311,7 +331,7 @@ def test_another_object_shows_awaits_and_stops_the_run_of_this_process(queue: Fa
     asyncio.run(_end_of(other))
 
     assert "running" in shown
-    assert said.startswith("No more rows are sent. The row that is out will be fetched")
+    assert said == "No more rows are sent. 1 job under way is still fetched, and paid for."
     assert (queue.posts, begun.status_counts["done"], other.status_counts["waiting"]) == (1, 1, 3)
     assert Series.open("animals").resume(quiet=True).status_counts["done"] == 4
     assert queue.posts == 4
@@ -329,7 +349,7 @@ def test_a_process_shows_and_stops_the_run_of_another_one(queue: FakeQueue) -> N
     asyncio.run(_end_of(series))
 
     assert "running elsewhere" in shown
-    assert said.startswith("No more rows are sent. The row that is out")
+    assert said.startswith("No more rows are sent. 1 job under way")
     assert (queue.posts, series.status_counts["waiting"]) == (1, 8)
     in_another_process("Series.open('nine').resume(quiet=True)")
     assert (queue.posts, queue.duplicates, series.status_counts["done"]) == (9, 0, 9)

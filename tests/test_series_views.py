@@ -114,6 +114,7 @@ def test_a_grid_has_headings_by_axes_and_stacks_what_they_do_not_tell_apart(faun
     assert len(page.all("img")) == sum(row.state == "done" for row in fauna.rows)
     assert "seed 1" in page.text
     assert "seed 2" in page.text
+    assert "not rated" not in page.text
 
 
 def test_a_row_without_a_picture_keeps_its_place_with_its_reason(fauna: Series) -> None:
@@ -226,10 +227,14 @@ def test_a_row_that_is_not_there_or_not_done_is_said_in_one_line(fauna: Series) 
 # ------------------------------------------------------------------------------------------- sheet
 
 
-def test_a_sheet_is_pages_of_png_or_one_pdf(fauna: Series, tmp_path: Path) -> None:
+def test_a_sheet_is_pages_of_png_or_one_pdf(
+    fauna: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (one,) = views.write_sheet(fauna.rows[:3], tmp_path / "one.png", "fauna", parts.Tiles())
     pages = views.write_sheet(many(fauna, 200), tmp_path / "x.png", "fauna", parts.Tiles())
     (pdf,) = fauna.sheet(tmp_path / "x.pdf")
+    monkeypatch.chdir(tmp_path)
+    assert fauna.sheet() == [Path("fauna-1.pdf")]
 
     assert one.name == "one.png"
     assert [page.name for page in pages[:2]] == ["x-1.png", "x-2.png"]
@@ -280,8 +285,24 @@ def test_the_board_counts_in_words_and_does_not_guess_before_five_rows() -> None
     )
     page = Reader(html(second))
     assert "the series stops at $2.00" in page.text
-    assert "29 of 48 rows have ended" in page.text
+    assert "27 of 48 done" in page.text
+    assert "6 from history, free" in page.text
     assert "Stop or .cancel(): nothing more is sent" in page.text
+
+
+def test_a_free_series_says_so_once_and_a_table_names_no_axes(fauna: Series) -> None:
+    made = tally(done=8, waiting=4)
+    made.axes, made.is_table, made.kept = {"sku": 6, "title": 6}, True, 6
+    made.recent.extend(fauna.generations[:8])
+    for generation in made.recent:
+        fauna._tiles.make(generation[0], *parts.TILE)
+
+    page = Reader(html(board.Board("shop", made, free=True, now=200.0, tiles=fauna._tiles)))
+
+    assert "12 rows of a table · 6 from history · 6 to send · free" in page.text
+    assert "6 skus" not in page.text
+    assert "Newest pictures 8 of 12 rows" in page.text
+    assert len(page.all("img")) + len([n for n in page.tags if n == ("i", {})]) == 12
 
 
 def test_errors_are_one_line_with_their_rows_behind_it() -> None:
@@ -349,8 +370,8 @@ def test_each_key_is_in_the_journal_at_once(chosen: Callable[[], Series]) -> Non
 
     assert [row.rating for row in pick.kept] == [5, 3]
     assert [row.key for row in pick.best] == [pick.kept[0].key]
-    assert "2</b> kept" in pick.html()
-    assert "0</b> kept" in first or first
+    assert "2</b> rated" in pick.html()
+    assert "0</b> rated" in first or first
     for key in ("go 0", "0", "right", "0"):
         pick.press(key)
 
@@ -380,6 +401,8 @@ def test_compare_shows_the_best_one_so_far_beside_the_current(chosen: Callable[[
 
     assert 'type="range"' in pick.html()
     assert 'data-pic="l0-0"' in pick.html()
+    assert "B: red fox, seed 1, oil ★4 · C closes" in pick.html()
+    assert "B: red fox, seed 1, oil ★4" in pick.said
     pick.press("right")
     assert 'type="range"' not in pick.html()
     for key in ("go 0", "0"):

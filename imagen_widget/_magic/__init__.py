@@ -6,16 +6,18 @@ everywhere: an option on the line, then a trait that was set, then the environme
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, the default.
 """
 
+import functools
 import inspect
 import keyword
 import logging
 import re
 import types
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from IPython.core import magic
 from traitlets import HasTraits, TraitError, TraitType
@@ -71,6 +73,7 @@ _ALSO: dict[str, Callable[[Any], object]] = {  # what must be more than a text
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
 _LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
+_GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
 # -------------------------------------------------------------------------------- settings, lines
@@ -127,7 +130,7 @@ class Ask:
         if parsed.values.get("model") != named:  # that word is in the prompt
             parsed = self._read(grammar, [parsed.values.get("model"), *models])
         self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
-        self.is_silent = parsed.silent
+        self._note, self.is_silent = parsed.note, parsed.silent
         self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
 
     @cached_property
@@ -151,7 +154,9 @@ class Ask:
         given = {**self.given, **asked}
         extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
         given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
-        return self.studio.request(prompt, **given)
+        with pictures_by_options():
+            request = self.studio.request(prompt, **given)
+        return replace(request, notes=(*request.notes, self._note)) if self._note else request
 
     def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
         """Return the defaults of the settings that a model takes and that nothing else gives."""
@@ -182,6 +187,23 @@ class Ask:
             return self.studio.model(name)
         except InvalidRequest:  # said when the request is made
             return None
+
+
+@contextmanager
+def pictures_by_options() -> Iterator[None]:
+    """Have an error that asks for a picture name the option that gives it."""
+    try:
+        yield
+    except InvalidRequest as error:
+        asks = _GIVE.fullmatch(error.remedy)
+        if asks is None:
+            raise
+        option = {"image": "-i", "images": "-i"}.get(asks[1], f"--{asks[1].replace('_', '-')}")
+        raise InvalidRequest(
+            error.message,
+            remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
+            field=error.field,
+        ) from None
 
 
 def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
@@ -223,9 +245,16 @@ def _takes(grammar: grammars.Grammar) -> Callable[[F], F]:
     """Return a decorator: the line comes as typed, and the help ends with the options."""
 
     def decorate(function: F) -> F:
-        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{grammar.help()}\n"
-        taken: F = magic.no_var_expand(magic.needs_local_scope(function))
-        return taken
+        @functools.wraps(function)
+        def call(self: Any, line: str, *cell: str, local_ns: Any = None) -> object:
+            if line.strip() in {"-h", "--help"}:
+                return self.shell.run_line_magic("pinfo", grammar.magic)
+            return function(self, line, *cell, local_ns=local_ns)
+
+        about = inspect.cleandoc(function.__doc__ or "")
+        call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
+        taken: Any = magic.no_var_expand(magic.needs_local_scope(call))
+        return cast("F", taken)
 
     return decorate
 
@@ -306,9 +335,13 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         settings = self.settings(save_dir=values.get("save_dir"))
         save = run.saver(settings.save_dir, provenance=settings.provenance)
         reuse = settings.reuse and not values.get("fresh")
+        leaves = bool(values.get("no_wait"))
+        known = leaves and reuse and studio.history.find(request) is not None
         with one_line_interrupt():
             job = studio.start(request, reuse=reuse, timeout=values.get("timeout"))
-            return (run.leave if values.get("no_wait") else run.wait)(job, call, save)
+            if leaves:
+                return run.leave(job, call, save, is_known=known)
+            return run.wait(job, call, save)
 
     # ---------------------------------------------------------------------------- series
 
@@ -356,7 +389,9 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         extra = given.pop("extra")
         fields = {**given, **extra, **ask.presets(ask.model(), extra)}
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
-        return self._run(ask.studio.batch(table, prompt, **names, **fields), ask)
+        with pictures_by_options():
+            series = ask.studio.batch(table, prompt, **names, **fields)
+        return self._run(series, ask)
 
     @magic.line_magic
     @_takes(grammars.SERIES)
@@ -409,13 +444,18 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             named = studio.known(query) if query else None
             if named is not None and (named in found or not found):
                 return self._shown(named, ask)
-        return self._shown(tables.models_table(found, ask.settings), ask)
+        return self._shown(tables.models_table(found, ask.settings, query), ask)
 
     @magic.line_magic
     @_takes(grammars.SPEND)
     def imagen_spend(self, line: str, local_ns: Any = None) -> Table[tuple[str, Decimal]]:
         """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
         ask = Ask(self, grammars.SPEND, line, local_ns)
+        if ask.prompt:
+            raise InvalidRequest(
+                "%imagen_spend: it takes options only.",
+                remedy="It shows today and this month; --by user sums up by user.",
+            )
         by = ask.values.get("by", "model")
         return self._shown(tables.spend_table(ask.studio.history, ask.settings, by), ask)
 

@@ -29,6 +29,7 @@ Evaluate = Callable[[CodeType], object]
 _Template = tuple[int, int, CodeType]  # where it begins and ends, and its expression
 
 _MAX_CLOSINGS_TRIED = 16
+_FILE = re.compile(r"[^\[(]*([/\\]|\.(png|jpe?g|webp|gif|avif|svg|tiff?|csv)$)[^\[(]*", re.I)
 _COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
 _REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
 _BLANKS = re.compile(r"\s*")
@@ -45,6 +46,7 @@ _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _SETTINGS = {name.replace("_", "-") for name in RESERVED}
 _NEAR = 0.75  # how like an option of the magic's a word is that cannot be a field of the model
+_GUESS = 0.7  # how like an option a word is for which that one was meant
 Span = tuple[int, int]
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
 _NAMES_WIDTH = 33
@@ -171,7 +173,7 @@ _FIELDS = (
 )
 _RUNNING = (
     _own("--max-spend", "AMOUNT", "US dollars for the whole series"),
-    _own("--in-flight", "COUNT", "rows that may be out at once", "whole", low=1, high=1000),
+    _own("--in-flight", "COUNT", "jobs under way at once", "whole", low=1, high=1000),
     _own(
         *("--errors", "LIMIT", "stop at so many rows or such a share", "number"),
         allowed=("row", "raise"),
@@ -209,8 +211,8 @@ BATCH = Grammar(
 SERIES = Grammar(
     "%imagen_series",
     (
-        _flag("--resume", "send the rows that wait, fetch those that are out"),
-        _flag("--cancel", "send no more rows; what is out is fetched"),
+        _flag("--resume", "send the rows that wait, fetch the jobs under way"),
+        _flag("--cancel", "send no more rows; jobs under way are still fetched"),
         *_RUNNING,
     ),
 )
@@ -300,7 +302,10 @@ def compiled(source: str) -> CodeType | None:
 
 
 def object_of(value: object, evaluate: Evaluate, option: str) -> object:
-    """Return what a value means: a file, an https address, or an expression of the notebook."""
+    """Return what a value means: a file, an https address, or an expression of the notebook.
+
+    What is written like a file and is not there is returned as it is: who reads it says so.
+    """
     if not isinstance(value, str) or "://" in value or _COLUMN.fullmatch(value):
         return value
     try:
@@ -308,14 +313,18 @@ def object_of(value: object, evaluate: Evaluate, option: str) -> object:
             return Path(value).expanduser()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of an unknown user
         pass
-    code, trouble = compiled(value.strip()), "not Python"
+    code, said = compiled(value.strip()), f"there is no file {value[:60]!r}"
     if code is not None:
         try:
             return evaluate(code)
         except Exception as error:  # noqa: BLE001 - the user's own code
-            trouble = f"{type(error).__name__}: {error}"
+            if _FILE.fullmatch(value):
+                return value
+            said = f"{value[:60]}: {str(error) or type(error).__name__}"
+            if value.isidentifier():
+                said = f"{value[:60]!r} is neither a file nor an expression ({error})"
     raise InvalidRequest(
-        f"{option}: {value[:60]!r} is neither a file nor an expression ({trouble}).",
+        f"{option}: {said}.",
         remedy="Give a file, an https address, or an expression like fox[0]. Nothing was sent.",
         field=option.lstrip("-"),
     )
@@ -354,6 +363,7 @@ class Parsed:
     values: dict[str, Any]  # of the magic's own options; a picture option has a list
     fields: dict[str, Any]  # of the model
     silent: bool  # whether a trailing `;` asks to hide the output
+    note: str = ""  # what may be a mistake
 
 
 def parse_line(text: Text, grammar: Grammar) -> Parsed:
@@ -389,7 +399,13 @@ def parse_cell(text: Text, body: Text, grammar: Grammar) -> Parsed:
         return scan.parsed(body.cut(0, stop), options, silent=silent)
     stop, silent_body = _without_semicolon(body.raw, stop)
     prompt = body.cut(*_unquoted(body.masked, 0, stop))
-    return scan.parsed(prompt, options, silent=silent or silent_body)
+    parsed = scan.parsed(prompt, options, silent=silent or silent_body)
+    found = [reading.name for reading in _Scan(body, grammar, stop).trailing(0)[0]]
+    if not found:
+        return parsed
+    stand = "stands" if len(found) == 1 else "stand"
+    note = f"{' and '.join(found)} {stand} in the prompt; options go on the first line"
+    return replace(parsed, note=note)
 
 
 def model_named(text: Text) -> str | None:
@@ -598,9 +614,9 @@ class _Scan:
     def _nearest(self, name: str) -> str:
         names = self._grammar.names
         bare = _bare(name)
-        begun = [n for n in names if len(bare) > 1 and _bare(n).startswith(bare)]
-        near = begun or difflib.get_close_matches(f"--{bare}", names, n=1, cutoff=0)
-        return f" Did you mean {near[0]}?"
+        parts = [n for n in names if len(bare) > 1 and f"-{bare}" in f"-{_bare(n)}"]
+        near = parts or difflib.get_close_matches(f"--{bare}", names, n=1, cutoff=_GUESS)
+        return f" Did you mean {near[0]}?" if near else ""
 
 
 def is_quoted(text: str) -> bool:

@@ -89,8 +89,14 @@ def wait(job: Job, call: Call, save: Callable[[Generation], None]) -> Generation
     return generation
 
 
-def leave(job: Job, call: Call, save: Callable[[Generation], None]) -> Job:
-    """Let the job go on by itself and return it; its output follows it where it can."""
+def leave(job: Job, call: Call, save: Callable[[Generation], None], *, is_known: bool) -> Job:
+    """Let the job go on by itself and return it; its output follows it where it can.
+
+    If history is known to answer, the pictures are shown at once.
+    """
+    if is_known:
+        wait(job, call, save)
+        return call.hand_over(job, lambda _: None)
     if not call.surface.outlives_call:  # the terminal's next prompt stands on that line
         call.hand_over(job)
         JobView(job, SilentSurface()).follow(save)

@@ -22,7 +22,7 @@ from imagen_widget._runs import price_text
 from imagen_widget._series import Series
 from imagen_widget._settings import Settings
 from imagen_widget._studio import Studio
-from imagen_widget.errors import InvalidRequest, one_line
+from imagen_widget.errors import InvalidRequest, one_line, shown
 
 T = TypeVar("T")
 
@@ -106,8 +106,9 @@ class Table(list[T]):
         def line(kind: str, cells: Sequence[str], style: str) -> str:
             marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
             pairs = zip(marked, sides, strict=True)
-            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked}
-            return tag("tr", *(tag(kind, c, style=side + style + short[c]) for c, side in pairs))
+            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked[:-2]}
+            parts = (tag(kind, c, style=side + style + short.get(c, "")) for c, side in pairs)
+            return tag("tr", *parts)
 
         head = line("th", [name.rstrip("$") for name in self.columns], _HEAD)
         body = (line("td", row, _CELL) for row in self.rows)
@@ -153,12 +154,12 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
     )
 
 
-def models_table(models: Sequence[Model], settings: Settings) -> Table[Model]:
+def models_table(models: Sequence[Model], settings: Settings, query: str) -> Table[Model]:
     """Return a table of models, with what a picture costs with the present settings."""
     account = settings.account
     rows = []
     for model in models:
-        successor, takes = model.successor_at(account.name), model.role("picture")
+        successor, editor = model.successor_at(account.name), short_name(model.edits_with)
         status = "" if model.status == "active" else model.status
         rows.append(
             (
@@ -166,18 +167,25 @@ def models_table(models: Sequence[Model], settings: Settings) -> Table[Model]:
                 model.id,
                 _price(model, settings),
                 model.price_text,
-                "" if takes is None else "one" if takes.kind == "picture" else "several",
+                model.pictures_text.replace(model.edits_with, editor),
                 f"{status}; use {successor}" if status and successor else status,
             )
         )
     dates = sorted({model.as_of for model in models if model.as_of})
+    caption = (
+        f"Fields and prices as of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}. "
+        "%imagen_models NAME shows what one takes; any other owner/name works too."
+    )
+    if not rows:
+        caption = (
+            f"No model matches {shown(query)}. %imagen_models lists all; any other endpoint id "
+            "(owner/name) works too."
+        )
     return Table(
         models,
         ("Model", "Endpoint", "A picture$", "List price", "Pictures in", "Status"),
         rows,
-        f"Fields and prices as of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}. "
-        "%imagen_models NAME shows what one "
-        "takes; any other owner/name works too.",
+        caption,
     )
 
 
@@ -215,7 +223,7 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
     month = today.replace(day=1)
     spending = history.spending()
     items = [("This session", spending.session)]
-    rows = [("This session", cost_text(spending.session), "", "")]
+    rows = [("This session", cost_text(spending.session), "–", "")]
     for name, period, since, spent in (
         ("Today", "day", today, spending.today),
         ("This month", "month", month, spending.month),
@@ -223,19 +231,21 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
         cap = _caps(history, settings, period, since, spent)
         items.append((name, spent))
         rows.append((name, cost_text(spent), _count(history, since), cap))
-    for name, spent in history.spend_by(by).items():
+    parts = history.spend_by(by)
+    for name, spent in parts.items():
         label = short_name(name) if by == "model" else name or "-"
-        count = "" if by == "day" else _count(history, month, **{by: name})
+        count = "–" if by == "day" else _count(history, month, **{by: name})
         items.append((name, spent))
         rows.append((f"· {label}", cost_text(spent), count, ""))
     capped = "" if settings.budget else "No cap is set; IMAGEN_MAX_SPEND=2/day sets one. "
+    below = f"Below the periods: this month by {by}. " if parts else ""
     days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
     return Table(
         items,
         ("", "Spent$", "Generations$", "Cap"),
         rows,
-        f"{capped}Below the periods: this month by {by}. Amounts are as billed, or by IMAGEN_PRICE "
-        "or the list price; jobs under way count in full.",
+        f"{capped}{below}Amounts are as billed, or by IMAGEN_PRICE or the list price; jobs under "
+        "way count in full.",
         _chart(days, today) if days else "",
     )
 

@@ -368,6 +368,14 @@ class Model:
             f"; {instead}" if instead else ""
         )
 
+    @property
+    def pictures_text(self) -> str:
+        """How many pictures it takes; if none, which model edits in its place."""
+        takes = self.role("picture")
+        if takes is not None:
+            return "one" if takes.kind == "picture" else "several"
+        return f"none; {self.edits_with} edits" if self.edits_with else ""
+
     def _facts(self) -> list[tuple[str, str]]:
         read = f"as read on {self.as_of}" + (" from its schema" if self.source == "fetched" else "")
         facts = [
@@ -439,10 +447,8 @@ class Models(Sequence[Model]):
         for model in self._models:
             successor = model.successor_at(self._account)
             status = model.status if model.status != "active" else ""
-            takes = model.role("picture")
-            pictures = "" if takes is None else "one" if takes.kind == "picture" else "several"
             instead = f"{status}, use {successor}" if status and successor else status
-            rows.append((model.name, model.id, model.price_text, pictures, instead))
+            rows.append((model.name, model.id, model.price_text, model.pictures_text, instead))
         return rows
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

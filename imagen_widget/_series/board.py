@@ -37,7 +37,9 @@ class Board:
         provider: str = "",
         cap: Limit | None = None,
         blocks: bool = False,
+        note: str = "",
     ) -> None:
+        self._note = note
         self._name, self._tally, self._free, self._now = name, tally, free, now
         self._tiles, self._provider, self._cap, self._blocks = tiles, provider, cap, blocks
         self._rate = tally.rate(now)
@@ -45,7 +47,6 @@ class Board:
         counts = {"kept": self._kept, "done": tally.counts["done"] - self._kept}
         counts |= {state: tally.counts[state] for state in (*STATES[3:], "sent", "waiting")}
         self._counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
-        self._ended = tally.total - tally.counts["waiting"] - tally.counts["sent"]
 
     @property
     def line(self) -> str:
@@ -62,6 +63,7 @@ class Board:
             parts += [" ".join(_per(self._rate))] if self._rate else []
             left = self._left()
             parts.append("time left unknown" if left == "unknown" else f"{left} left")
+        parts += [self._note] if self._note else []
         return " · ".join(parts)
 
     def __repr__(self) -> str:
@@ -89,6 +91,7 @@ class Board:
         return card(
             head(self._name, "Series", chip),
             self._summary(),
+            tag("div", escape(self._note), class_="ims-line") if self._note else "",
             self._bar(),
             self._facts(),
             self._trouble(),
@@ -117,16 +120,17 @@ class Board:
             return "paused", "line", how
         if waiting:
             how = ".run() sends the rows that wait; those that are done are not paid again."
-            return "paused" if self._ended else "not begun", "line", how
+            return "paused" if waiting < tally.total else "not started", "line", how
         how = "All of them: .grid(). Choose with .pick(), take away with .export(folder)."
-        return "ended", "accent", how
+        return "finished", "accent", how
 
     def _summary(self) -> str:
         tally = self._tally
-        parts = [f"<b>{plural(tally.total, 'row')}</b>"]
+        of_table = " of a table" if tally.is_table else ""
+        parts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
         if self._kept:
-            parts.append(f"{self._kept:,} from history, free")
-        if self._ended < tally.total:
+            parts.append(f"{self._kept:,} from history{'' if self._free else ', free'}")
+        if tally.counts["waiting"] + tally.counts["sent"]:
             parts.append(f"{tally.total - self._kept:,} to send")
         if self._free:
             parts.append("<b>free</b>")
@@ -135,6 +139,7 @@ class Board:
         axes = " × ".join(
             tag("span", escape(plural(count, name)), class_="ims-tag")
             for name, count in tally.axes.items()
+            if not tally.is_table
         )
         return tag("div", tag("span", " · ".join(parts)), " ", tag("span", axes), class_="ims-line")
 
@@ -146,12 +151,12 @@ class Board:
             f'<span role="listitem"><i class="ims-{state}"></i><b>{count}</b> {word} </span>'
             for state, count, word in words
         )
-        ended = f"{self._ended:,} of {plural(self._tally.total, 'row')} have ended"
+        done = f"{self._tally.counts['done']:,} of {self._tally.total:,} done"
         return (
             tag("div", bar, class_="ims-bar", role="img", aria_label=name)
             + '<div class="ims-line ims-small-line">'
             + tag("div", legend, class_="ims-legend", role="list")
-            + f" <span>{ended}</span></div>"
+            + f" <span>{done}</span></div>"
         )
 
     def _facts(self) -> str:
@@ -213,17 +218,19 @@ class Board:
     def _strip(self) -> str:
         tally, tiles = self._tally, self._tiles
         get = None if tiles is None else tiles.ready if tally.is_running else tiles.make
-        newest = [image for generation in reversed(tally.recent) for image in generation]
-        shown = [(i.alt[:80], get(i, *TILE)) for i in newest[:MAX_PICTURES]] if get else []
+        newest = [(image, g.id) for g in reversed(tally.recent) for image in g]
+        shown = [(i.alt[:80], get(i, *TILE), g) for i, g in newest[:MAX_PICTURES]] if get else []
         drawn = [
             image(small.data, small.media_type, alt=alt or "picture", title=alt, width=96)
-            for alt, small in shown
+            for alt, small, _ in shown
             if small is not None
         ]
         if not drawn and not tally.is_running:
             return ""
-        waiting = "<i></i>" * (MAX_PICTURES - len(drawn)) if tally.is_running else ""
-        few = f"{len(drawn)} of {tally.counts['done']:,} rows" if drawn else "none yet"
+        places = min(MAX_PICTURES, tally.total) if tally.is_running else 0
+        waiting = "<i></i>" * (places - len(drawn))
+        rows = len({row for _, small, row in shown if small is not None})
+        few = f"{rows} of {plural(tally.total, 'row')}" if rows else "none yet"
         title = f'<div class="ims-line ims-sub"><b>Newest pictures</b> <span>{few}</span></div>'
         return title + tag("div", *drawn, waiting, class_="ims-strip")
 

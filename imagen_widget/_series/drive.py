@@ -1,4 +1,4 @@
-"""Sends the rows of one series and fetches what is out, on the loop thread.
+"""Sends the rows of one series and fetches the jobs under way, on the loop thread.
 
 At most once: a row is claimed in the journal, with its price reserved, before it is sent. Rows of
 dead processes are taken over; those that may have been sent without an answer are not sent again.
@@ -56,6 +56,7 @@ class Tally:
     recent: deque[Generation] = field(default_factory=lambda: deque(maxlen=_MAX_RECENT))
     errors: dict[str, list[str]] = field(default_factory=dict)  # keys of rows by what went wrong
     axes: dict[str, int] = field(default_factory=dict)  # how many values each has
+    is_table: bool = False  # the rows are those of a table, not combinations of the axes
     done_here: int = 0  # rows that this run has done
     kept: int = 0  # rows that were done before it began
     started: float = 0.0
@@ -176,7 +177,7 @@ class Drive:
             listener(self.tally)
 
     def stop(self) -> None:
-        """Send no more rows; on the loop thread. What is out is fetched all the same."""
+        """Send no more rows; on the loop thread. Jobs under way are still fetched."""
         self.stopping = self.tally.stopping = True
         self._wake.set()
         self.changed()
@@ -190,7 +191,7 @@ class Drive:
         """Return when no row is waiting or out.
 
         Raises:
-            BudgetExceeded: A cap would be passed; what was out has been fetched.
+            BudgetExceeded: A cap would be passed; jobs under way have been fetched.
             SeriesStopped: More rows failed than allowed.
             ImagenError: The first row showed that none can succeed, or `errors="raise"`.
         """

@@ -118,8 +118,8 @@ class Pick:
         return (replace(row, rating=stars) for row, stars in rated)
 
     def _counts(self) -> dict[str, int]:
-        kept, rejected = sum(n > 0 for n in self._ratings), self._ratings.count(REJECTED)
-        return {"kept": kept, "rejected": rejected, "to go": len(self._rows) - kept - rejected}
+        rated, rejected = sum(n > 0 for n in self._ratings), self._ratings.count(REJECTED)
+        return {"rated": rated, "rejected": rejected, "to go": len(self._rows) - rated - rejected}
 
     # ---------------------------------------------------------------------------------- the keys
 
@@ -144,10 +144,8 @@ class Pick:
                     self._rate(stars)
                 case "left" | "right":
                     self._move(1 if name == "right" else -1)
-                case "c" if self._rival() is None:
-                    self.note = "Nothing to compare with yet: give another one stars first."
                 case "c":
-                    self._comparing = not self._comparing
+                    self._compare()
                 case "alike":
                     self._open ^= {self.position}
                 case "end":
@@ -163,6 +161,16 @@ class Pick:
             return
         self._ratings[self.position] = stars
         self._is_stale = True
+
+    def _compare(self) -> None:
+        rival = self._rival()
+        if rival is None:
+            self.note = "Nothing to compare with yet: give another one stars first."
+            return
+        self._comparing = not self._comparing
+        if self._comparing:
+            best = f"{key_text(self._rows[rival].key)} ★{self._ratings[rival]}"
+            self.note = f"B: {best} · C closes"
 
     def _move(self, step: int) -> None:
         self._comparing = False

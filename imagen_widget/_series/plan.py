@@ -21,12 +21,13 @@ from imagen_widget._inputs import PictureSource
 from imagen_widget._models import plain
 from imagen_widget._request import ImageRequest
 from imagen_widget._series.parts import refused
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, shown
 
 MAX_COMBINATIONS = 1_000_000
 MAX_ROWS = 100_000
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_PLACE = re.compile(r"(?<!\{)\{([^\W\d]\w*)\}(?!\})")
 
 Where = Callable[[dict[str, Any]], object] | Iterable[Mapping[str, object]] | None
 
@@ -66,7 +67,7 @@ def sweep_rows(
     """
     if not isinstance(template, str):
         raise InvalidRequest(
-            f"template: it is a {type(template).__name__}, not text.", remedy="Give a prompt."
+            f"template: {type(template).__name__} is not a text.", remedy="Give a prompt."
         )
     if sample is not None and (type(sample) is not int or sample < 1):
         raise refused("sample", "it is not a whole number from 1", "Say how many rows to take.")
@@ -94,7 +95,7 @@ def batch_rows(
         InvalidRequest: A column is missing, a value is empty, or a key stands twice.
     """
     if not isinstance(prompt, str):
-        what = f"it is a {type(prompt).__name__}, not a text"
+        what = f"{type(prompt).__name__} is not a text"
         raise refused("prompt", what, "Give a str with columns in braces.")
     found = _table_rows(table)
     if not found:
@@ -211,8 +212,7 @@ def _values(name: str, values: object) -> list[Any]:
     except TypeError:  # also numpy's arrays without a dimension
         several = None
     if several is None or isinstance(values, str | bytes):
-        remedy = f"Give a list, like {name}=[…]; a value for all rows goes into the template."
-        raise refused(name, "an axis needs several values, not one", remedy)
+        raise refused(name, "an axis is a list of values", f"Write {name}=[{shown(values)}].")
     found = list(itertools.islice(several, MAX_COMBINATIONS + 1))
     if not found:
         raise refused(name, "the axis has no values", "Give at least one.")
@@ -242,7 +242,7 @@ def _too_many(count: int, limit: int) -> InvalidRequest:
 def _mapping(row: object) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise InvalidRequest(
-            f"rows: a {type(row).__name__} is not a row.", remedy="Give dicts of values."
+            f"rows: {type(row).__name__} is not a row.", remedy="Give dicts of values."
         )
     return {str(name): value for name, value in row.items()}
 
@@ -264,7 +264,7 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
         frame = nw.from_native(table, eager_only=True)
     except TypeError:
         raise InvalidRequest(
-            f"table: a {type(table).__name__} is not a table.",
+            f"table: {type(table).__name__} is not a table.",
             remedy="Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path.",
         ) from None
     return [dict(row) for row in frame.iter_rows(named=True)]
@@ -293,6 +293,13 @@ def _no_column(name: str, columns: Iterable[object]) -> InvalidRequest:
 def names_in(template: str, names: Iterable[str]) -> set[str]:
     """Return those of the names that stand in braces in the template."""
     return {name for name in names if f"{{{name}}}" in template}
+
+
+def note_of(template: str, names: Iterable[str]) -> str:
+    """Return a line on what looks like an axis in the template and is not one, or ""."""
+    typed = dict.fromkeys(f"{{{name}}}" for name in _PLACE.findall(template) if name not in names)
+    are, it = ("is", "that name") if len(typed) == 1 else ("are", "these names")
+    return f"{', '.join(typed)} {are} sent as typed: no axis has {it}" if typed else ""
 
 
 def _fill(template: str, values: Mapping[str, object]) -> str:

@@ -49,6 +49,7 @@ from imagen_widget._series.plan import (
     check_name,
     name_for,
     names_in,
+    note_of,
     sweep_rows,
 )
 from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
@@ -71,6 +72,7 @@ class Plan:
         rows: How many rows there are.
         answered: How many need not be sent: they are done, out, or of unknown outcome.
         price: US dollars for the rest; None if a price is unknown.
+        note: What looks like a mistake in the template; "" if nothing does.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Plan:
     answered: int
     price: Decimal | None
     free: bool = False
+    note: str = ""
 
     @property
     def to_send(self) -> int:
@@ -88,7 +91,8 @@ class Plan:
         known = f", {self.answered} answered from history" if self.answered else ""
         rows = f"{self.rows} row{'' if self.rows == 1 else 's'}"
         price = cost_text(self.price, free=self.free)
-        return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}"
+        note = f" · {self.note}" if self.note else ""
+        return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = StatusLine(str(self))._repr_mimebundle_()
@@ -108,8 +112,9 @@ class Series:
         name: str,
         planned: list[Planned] | None = None,
         spec: dict[str, Any] | None = None,
+        note: str = "",
     ) -> None:
-        self.name = name
+        self.name, self._note = name, note
         self._session, self._journal = session, session.journal
         self._planned, self._spec = planned, spec  # None: opened again, the journal has the rows
         self._drive: Drive | None = None
@@ -179,6 +184,7 @@ class Series:
             len(self) - len(prices),
             sum(known, Decimal(0)) if len(known) == len(prices) else None,
             self._session.settings.account.free,
+            self._note,
         )
 
     # ---------------------------------------------------------------------------------- running
@@ -194,13 +200,13 @@ class Series:
     ) -> "Series":
         """Send the rows and wait for the pictures, with a live display; blocks.
 
-        An interrupt stops sending; what is out is fetched in the background.
+        An interrupt stops sending; jobs under way are still fetched in the background.
 
         Args:
             max_spend: US dollars for the whole series; it pauses before that is passed.
             max_in_flight: How many rows may be out at once.
             errors: `row` to go on, `raise` to stop at the first, a number of rows, or a share
-                (below 1) of the rows that have ended, once ten have.
+                (below 1) of the rows that are finished, once ten are.
             on: A Dask `Client` or a `concurrent.futures.Executor` whose workers send the rows.
             quiet: Whether to show nothing.
 
@@ -208,7 +214,7 @@ class Series:
             The series itself.
 
         Raises:
-            BudgetExceeded: `max_spend` or IMAGEN_MAX_SPEND would be passed; what was out has
+            BudgetExceeded: `max_spend` or IMAGEN_MAX_SPEND would be passed; jobs under way have
                 been fetched, and `resume()` goes on.
             SeriesStopped: More rows failed than allowed.
             InvalidRequest: An argument is not valid; nothing was sent.
@@ -281,9 +287,8 @@ class Series:
         if spec is not None:
             self._journal.save_series(self.name, {**spec, "stopped": secrets.token_hex(4)})
         out = self.status_counts["sent"]
-        which = "The row that is" if out == 1 else f"The {out} rows that are"
-        rest = f" {which} out will be fetched; they are paid for." if out else ""
-        return f"No more rows are sent.{rest}"
+        which = "1 job under way is" if out == 1 else f"{out} jobs under way are"
+        return "No more rows are sent." + (f" {which} still fetched, and paid for." if out else "")
 
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
@@ -308,7 +313,7 @@ class Series:
         drive = Drive(
             self._session,
             self.name,
-            Tally.of(self._records()),
+            self._tally_of(self._records()),
             max_in_flight=max_in_flight,
             max_spend=cap,
             errors=errors,
@@ -432,7 +437,14 @@ class Series:
             provider=account.name,
             cap=budget[0] if budget else None,
             blocks=blocks,
+            note=self._note,
         )
+
+    def _tally_of(self, records: list[Record]) -> Tally:
+        tally = Tally.of(records)
+        spec = self._spec or self._journal.series(self.name) or {}
+        tally.is_table = spec.get("kind") == "batch"
+        return tally
 
     def _tally_from_journal(self) -> Tally:
         """Return how far the series is where no run of this process knows it."""
@@ -441,7 +453,7 @@ class Series:
         if not records:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
-        tally = Tally.of(records)
+        tally = self._tally_of(records)
         done = (record for record in reversed(records) if record.state is State.DONE)
         newest = list(itertools.islice(done, tally.recent.maxlen))
         made = filter(None, map(self._session.recall, reversed(newest)))
@@ -535,16 +547,18 @@ class Series:
         """
         return find_row(self.rows, what)
 
-    def sheet(self, path: str | Path) -> list[Path]:
+    def sheet(self, path: str | Path | None = None) -> list[Path]:
         """Write the pictures as a contact sheet with headings, and return the files' paths.
 
         Args:
-            path: A `.png`, paged as `x-1.png`, `x-2.png`, …, or a `.pdf` of several pages.
+            path: A `.png`, paged as `x-1.png`, `x-2.png`, …, or a `.pdf` of several pages; the
+                series' name as a `.pdf` if None.
 
         Raises:
             InvalidRequest: It cannot be written there, or the suffix is another one.
         """
-        return write_sheet(self.iter_rows(), Path(path).expanduser(), self.name, self._tiles)
+        target = Path(path or f"{export.safe_name(self.name) or 'series'}.pdf").expanduser()
+        return write_sheet(self.iter_rows(), target, self.name, self._tiles)
 
     def pick(self, best: int = 1, by: str | None = None) -> Pick:
         """Return a picker by keyboard: 1 to 5 stars, 0 none, X reject, arrows, C compare.
@@ -603,7 +617,8 @@ def make_sweep(
     planned = sweep_rows(maker, template, rows, axes=axes, where=where, sample=sample)
     names = sorted({axis for row in planned for axis in row.axes})
     chosen = name_for(template, names) if name is None else name
-    return _made(session, chosen, planned, {"kind": "sweep", "axes": names})
+    spec, note = {"kind": "sweep", "axes": names}, note_of(template, names)
+    return _made(session, chosen, planned, spec, note)
 
 
 def make_batch(
@@ -623,7 +638,9 @@ def make_batch(
     return _made(session, chosen, planned, {"kind": "batch", "axes": []})
 
 
-def _made(session: Session, name: str, planned: list[Planned], spec: dict[str, Any]) -> Series:
+def _made(
+    session: Session, name: str, planned: list[Planned], spec: dict[str, Any], note: str = ""
+) -> Series:
     before = session.journal.series(check_name(name))
     if before is not None and any(before.get(part) != value for part, value in spec.items()):
         axes = ", ".join(before.get("axes", ())) or "a table"
@@ -632,7 +649,7 @@ def _made(session: Session, name: str, planned: list[Planned], spec: dict[str, A
             remedy="Choose another name=; nothing was sent or changed.",
             field="name",
         )
-    return Series(session, name, planned, spec)
+    return Series(session, name, planned, spec, note)
 
 
 async def _tick(drive: Drive) -> None:

@@ -202,7 +202,7 @@ class Grid:
             yield f"<figure>{_gone(row)}<figcaption>{caption}</figcaption></figure>"
             return
         ring = ' class="ims-best"' if 0 < best == row.rating else ""
-        if row.rating or self._width >= _SMALL_PIXELS:
+        if row.rating:
             caption = f"{stars(row.rating)} {caption}"
         for picture in row.generation:
             self._left -= 1

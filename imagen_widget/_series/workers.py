@@ -138,7 +138,7 @@ def _is_dask(engine: Any) -> bool:
 
 @dataclass
 class _ThisProcess:
-    """The engine that fetches what is out where the other one has broken."""
+    """The engine that fetches the jobs under way where the other one has broken."""
 
     session: Session
 

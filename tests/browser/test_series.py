@@ -39,8 +39,8 @@ def test_a_series_is_watched_chosen_from_by_keys_and_there_when_reopened(
     board = page.locator(".ims-board")
     expect(board).to_contain_text("running")
     expect(page.locator(".ims-strip img").first).to_be_visible()  # while the other cell sleeps
-    expect(board).to_contain_text("12 of 12 rows have ended")
-    expect(board).to_contain_text("ended", use_inner_text=True)
+    expect(board).to_contain_text("12 of 12 done")
+    expect(board).to_contain_text("finished", use_inner_text=True)
     for index in (2, 3, 4):
         run_cell(page, index)
 
@@ -49,9 +49,10 @@ def test_a_series_is_watched_chosen_from_by_keys_and_there_when_reopened(
     expect(picker).to_be_focused()
     for key, count in (("5", 1), ("3", 2), ("4", 3)):
         page.keyboard.press(key)
-        expect(picker.locator(".ims-counts")).to_contain_text(f"{count} kept")
+        expect(picker.locator(".ims-counts")).to_contain_text(f"{count} rated")
     page.keyboard.press("c")
     expect(picker.get_by_role("slider")).to_be_visible()
+    expect(picker).to_contain_text("C closes")
     page.keyboard.press("c")
     found = {}
     for view in (".ims-board", ".ims-grid", ".ims-compare", ".ims-pick"):
