@@ -251,6 +251,21 @@ def test_an_unknown_price_under_a_cap_is_refused_and_the_line_says_how_to_set_it
     assert generate("a red fox", model="somebody/some-model").cost == pytest.approx(0.25)
 
 
+def test_a_price_of_your_own_is_what_is_reserved_and_what_the_cap_counts(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.60")
+    monkeypatch.setenv("IMAGEN_PRICE", "0.25")  # more than the list says
+    reserved: list[float | None] = []
+    queue.first_byte = lambda: reserved.extend(row.price for row in books.rows())
+
+    generate("two red foxes", num_images=2)
+    with pytest.raises(errors.BudgetExceeded, match=r"costs \$0\.25"):
+        generate("a red fox")
+
+    assert (reserved, queue.posts) == ([0.5], 1)
+
+
 @pytest.mark.parametrize("what", ["journal.sqlite3", "images"])
 def test_nothing_is_sent_if_the_journal_or_the_pictures_cannot_be_written(
     queue: FakeQueue, what: str
