@@ -298,10 +298,10 @@ def hostile_documents() -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "hostile"), hostile_documents().items())
 def test_a_hostile_document_costs_little_and_keeps_the_prompt(name: str, hostile: Any) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     model = read_schema(hostile, "o/a")
 
-    assert time.perf_counter() - began < 2, name
+    assert time.thread_time() - began < 2, name
     assert next(f.name for f in model.fields if f.required) == "prompt"
     assert len(model.fields) <= 1_000
 
@@ -603,11 +603,11 @@ def test_a_check_takes_well_under_a_millisecond() -> None:
     model = known("nano-banana-2")
     arguments = {"prompt": "a fox", "aspect_ratio": "16:9", "num_images": 2, "resolution": "2K"}
     model.check(arguments)
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(100):
         model.check(arguments)
 
-    assert (time.perf_counter() - began) / 100 < 0.001
+    assert (time.thread_time() - began) / 100 < 0.001
 
 
 # ----------------------------------------------------------------------------------- prices
