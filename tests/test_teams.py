@@ -21,11 +21,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from imagen_widget import History, Series, Studio, errors, generate, start, sweep
 from tests import books
 from tests.buckets import S3Server, s3 as s3, s3_server as s3_server
+from tests.clusters import MortalCluster
 from tests.fakequeue import FakeQueue, Reply
 from tests.jobs import journal
 from tests.postgres import PostgresServer
@@ -214,7 +215,7 @@ class Workers:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalCluster]:
     """Run a Dask cluster of processes whose environment has the key."""
     environ = {
         "IMAGEN_API_KEY": "made-up",
@@ -222,14 +223,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         "IMAGEN_SCHEMAS": "off",
         "IMAGEN_HOME": str(tmp_path_factory.mktemp("worker")),
     }
-    with LocalCluster(
+    with MortalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", env=environ, silence_logs=50
     ) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def dask(cluster: LocalCluster) -> Iterator[Workers]:
+def dask(cluster: MortalCluster) -> Iterator[Workers]:
     with Client(cluster) as client:
         client.wait_for_workers(2)
         yield Workers(client, lambda: [*client.run(os.getpid).values()])

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from imagen_widget import Studio
 from tests.chaos.counts import POSTS, show
+from tests.clusters import MortalCluster
 from tests.fakequeue import FakeQueue
 from tests.jobs import journal
 from tests.postgres import PostgresServer
@@ -42,10 +43,10 @@ def address(
 
 
 @pytest.fixture
-def cluster() -> Iterator[LocalCluster]:
+def cluster() -> Iterator[MortalCluster]:
     """Run a cluster of processes with the test's environment."""
     options = {"dashboard_address": ":0", "silence_logs": 50}
-    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, **options) as cluster:
+    with MortalCluster(n_workers=WORKERS, threads_per_worker=1, **options) as cluster:
         yield cluster
 
 
@@ -88,7 +89,7 @@ def pay(url: str, number: int) -> str:
 
 
 def test_no_row_is_paid_twice_while_dask_workers_are_killed(
-    address: str, queue: FakeQueue, cluster: LocalCluster, capsys: pytest.CaptureFixture[str]
+    address: str, queue: FakeQueue, cluster: MortalCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Client(cluster) as client:
         series = Studio().sweep("fox {n}", n=range(POSTS), name="chaos")
