@@ -75,7 +75,7 @@ postgres: $(VENV)/.stamp-dev  ## The journal's tests on Debian's PostgreSQL inst
 	programs=$$(.ci/postgres) && TEST_POSTGRES=$$programs \
 	    $(ALONE) -q tests/test_journal.py tests/test_journal_postgres.py -k postgres
 
-bench: $(VENV)/.stamp-dev $(BENCH_VENV)/.stamp  ## Measure ours beside fal-client and raw sockets, print the table (SMOKE=1: only see it run)
+bench: $(VENV)/.stamp-dev $(BENCH_VENV)/.stamp chromium  ## Measure ours beside fal-client and raw sockets, print the table (SMOKE=1: only see it run)
 	$(BIN)/python -m tests.bench $(if $(filter 1,$(strip $(SMOKE))),--smoke)
 
 chaos: $(VENV)/.stamp-dev  ## Kill processes and drop connections on purpose, with the large counts

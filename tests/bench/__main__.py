@@ -15,14 +15,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tests.bench import local, series, teams
+from tests.bench import clicks, local, series, teams
 from tests.bench.lines import HEAD, Line
 from tests.bench.trial import BENCH_PYTHON, Trial, run_trial
 from tests.bench.workloads import Goal, Workload, delay, quantile, smoke, workloads
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 KEPT = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
-PARTS = ("local", "series", "teams")
+PARTS = ("local", "series", "teams", "clicks")
 WORK_HEAD = """\
 | who | known, ms, p50 / p95 | on disk, ms | requests | CPU ms | connections | MB | s | errors |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|"""
@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found += series.measured(smoke=options.smoke, with_rivals=with_rivals)
     if options.only in PARTS[2]:
         found += teams.measured(smoke=options.smoke)
+    if options.only in PARTS[3]:
+        found += clicks.measured(smoke=options.smoke)
     goals = [HEAD, *map(str, found)]
     print("\n".join(goals))
     if not (options.smoke or options.only or options.without):
