@@ -11,7 +11,7 @@ import pytest
 from imagen_widget import ImagenWidget
 from tests.widget_bench import count_widgets
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 GENERATIONS = int(os.environ.get("IMAGEN_SOAK_COUNT", "200"))
 WARM_UP = 20  # allocators, executors and caches settle first
