@@ -1,6 +1,7 @@
 """Many thousand jobs over a real socket leave nothing behind; the figures are printed."""
 
 import gc
+import logging
 import os
 import threading
 from pathlib import Path
@@ -39,8 +40,9 @@ def run(studio: Studio, count: int) -> None:
 
 
 def test_twenty_thousand_jobs_leave_nothing_behind(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.root.manager, "disable", logging.INFO)  # pytest keeps each record
     with queue_process("--picture-bytes", "10000") as queue:
         studio = Studio(
             "kkiai", base_url=queue.url, api_key="made-up", home=tmp_path, schemas="off"
