@@ -5,7 +5,6 @@ from the loop thread only updates it, at most ten times a second. The server dro
 flood it, the last one included, so the final state is sent once more.
 """
 
-import asyncio
 import contextlib
 import logging
 import shutil
@@ -99,7 +98,7 @@ class NotebookSurface(Surface):
         self._last = _format(self._shell, value)
         self._publish(*self._last)
         if replaced:
-            _later(RESEND_SECONDS, lambda: self._publish(*self._last))
+            _loop.call_later(RESEND_SECONDS, lambda: self._publish(*self._last))
 
     def give_way(self) -> None:
         """Take the last line away when the cell ends, if its value is a result that repeats it."""
@@ -336,7 +335,3 @@ def _rewrite(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "ascii"
     stream.write(_ERASE_LINE + text[:width].encode(encoding, "replace").decode(encoding))
     stream.flush()
-
-
-def _later(seconds: float, function: Callable[[], None]) -> None:
-    _loop.call_soon(lambda: asyncio.get_running_loop().call_later(seconds, function))

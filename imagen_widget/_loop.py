@@ -58,6 +58,11 @@ def call_soon(function: Callable[[*Ts], object], /, *args: *Ts) -> None:
         thread.loop.call_soon_threadsafe(function, *args)
 
 
+def call_later(seconds: float, function: Callable[[], object]) -> None:
+    """Run a plain function on the loop thread after a while, from any thread."""
+    call_soon(lambda: asyncio.get_running_loop().call_later(seconds, function))
+
+
 def wait(future: Future[T], *, timeout: float | None = None) -> T:
     """Block until a future of the loop thread is done, and return its result.
 

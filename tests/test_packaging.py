@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Sequence
 from email.parser import Parser
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.documents import ROOT, copy_project
+from tests.programs import run_program
 
 pytestmark = pytest.mark.install
 
@@ -46,19 +46,7 @@ USE_THE_MAGIC = (
 )
 
 
-def _run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS,
-    )
-    assert ended.returncode == 0, ended.stdout[-3000:]
-    return ended.stdout
+_run = partial(run_program, seconds=COMMAND_SECONDS)
 
 
 @pytest.fixture(scope="module")

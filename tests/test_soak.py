@@ -1,16 +1,14 @@
 """Many thousand jobs over a real socket leave nothing behind; the figures are printed."""
 
-import gc
 import logging
 import os
-import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from imagen_widget import Studio
 from tests.fakequeue import queue_process
+from tests.footprint import footprint
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
@@ -19,17 +17,6 @@ AT_ONCE = 100
 WARM_UP = 1_000  # allocators, executors and caches settle first
 MAX_MEGABYTES = 30.0
 WAIT_SECONDS = 120.0
-
-
-def figures() -> dict[str, float]:
-    gc.collect()
-    process = psutil.Process()
-    return {
-        "rss_mb": process.memory_info().rss / 1e6,
-        "threads": threading.active_count(),
-        "files": process.num_fds(),
-        "sockets": len(process.net_connections()),
-    }
 
 
 def run(studio: Studio, count: int) -> None:
@@ -48,9 +35,9 @@ def test_twenty_thousand_jobs_leave_nothing_behind(
             "kkiai", base_url=queue.url, api_key="made-up", home=tmp_path, schemas="off"
         )
         run(studio, WARM_UP)
-        warm = figures()
+        warm = footprint()
         run(studio, JOBS)
-        worked = figures()
+        worked = footprint()
 
     with capsys.disabled():
         for name, found in {"warm": warm, f"{JOBS:,} jobs later": worked}.items():

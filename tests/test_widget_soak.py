@@ -1,14 +1,13 @@
 """Two hundred generations through one widget leave nothing behind; the figures are printed."""
 
-import gc
 import os
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from imagen_widget import ImagenWidget
+from tests.footprint import footprint
 from tests.widget_bench import count_widgets
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
@@ -20,14 +19,7 @@ WAIT_SECONDS = 60.0
 
 
 def figures() -> dict[str, float]:
-    gc.collect()
-    process = psutil.Process()
-    return {
-        "widgets": count_widgets(),
-        "rss_mb": process.memory_info().rss / 1e6,
-        "threads": threading.active_count(),
-        "files": process.num_fds(),
-    }
+    return {**footprint(), "widgets": count_widgets()}
 
 
 def generate(widget: ImagenWidget, count: int) -> None:

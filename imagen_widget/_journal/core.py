@@ -211,7 +211,7 @@ class Jobs(ABC):
 
     @reads
     def get(self, tx: Transaction, job_id: str) -> Record:
-        """Return one job; raises IllegalStep if there is none of that id."""
+        """Return one job; raises IllegalStep if none has that id."""
         return self._records(tx, [self._row(tx, job_id)])[0]
 
     @reads

@@ -42,8 +42,6 @@ _SORTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "rating": ("rating DESC, {seq} DESC", "(rating, {seq}) < (?, ?)", ("rating", "seq")),
     "plan": ("ordinal, {seq}", "(ordinal, {seq}) > (?, ?)", ("ordinal", "seq")),
 }
-# Errors of the request itself: the same row would be refused again.
-_OWN_FAULT = ("ContentRejected", "InvalidRequest", "ModelRetired")
 # Of several rows with the same request, those that come last here keep their place first.
 _RANKS = (
     *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
@@ -212,7 +210,7 @@ class Journal(Jobs):
         )
         count = 0
         for row, record in zip(rows, self._records(tx, rows), strict=True):
-            if not record.was_accepted and record.trouble not in _OWN_FAULT:
+            if record.may_be_sent_again:
                 self._store(tx, row, record, apply(record, Returned()))
                 count += 1
         return count

@@ -59,6 +59,10 @@ class KeptImage:
     filtered: bool = False  # withheld by the provider, and served blacked out
 
 
+# Errors of the request itself: the same row would be refused again.
+_OWN_FAULT = ("ContentRejected", "InvalidRequest", "ModelRetired")
+
+
 @dataclass(frozen=True)
 class Record:
     """One job as the journal has it; what needs parsing is parsed when it is asked for."""
@@ -141,6 +145,11 @@ class Record:
     def was_accepted(self) -> bool:
         """Whether the provider may have taken it, now or earlier."""
         return bool(self.request_id or self.ticket or self.images or self.cost != FREE)
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether the provider never took it, for another reason than what it asks for."""
+        return not (self.was_accepted or self.trouble in _OWN_FAULT)
 
 
 def status(state: State, trouble: str, *, accepted: bool) -> str:

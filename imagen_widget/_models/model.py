@@ -159,7 +159,7 @@ class Model:
 
     Attributes:
         id: The endpoint id on the wire, `owner/name[/route]`, or a name without a slash.
-        alias: The short name that people type; "" if there is none.
+        alias: The short name that people type; "" if missing.
         title: The name that people read.
         provider: The service whose model it is.
         providers: The accounts that are known to serve it.
@@ -168,7 +168,7 @@ class Model:
         status: `retired` if the maker or the provider has ended it, `deprecated` if that is near.
         note: One line about the status.
         successors: What to use instead: (account, alias), "" for any other account.
-        edits_with: The id of the model that edits this one's pictures; "" if there is none.
+        edits_with: The id of the model that edits this one's pictures; "" if missing.
         source: Where the fields are from; `none` means that any field passes.
         as_of: The date at which the fields were read.
         typical_seconds: A guess of the service time until the journal knows better.
@@ -198,7 +198,7 @@ class Model:
 
     @property
     def successor(self) -> str:
-        """The alias of the model to use instead; "" if there is none."""
+        """The alias of the model to use instead; "" if unknown."""
         return self.successor_at("")
 
     def successor_at(self, account: str) -> str:
@@ -476,7 +476,7 @@ def _plain(name: str, word: str) -> str:
 
 
 def nearest_size(ratio: object, field: Field) -> str | None:
-    """Return the size of the field that is nearest to a ratio like `16:9`; None if there is none.
+    """Return the size of the field that is nearest to a ratio like `16:9`; None without a size.
 
     Of several with the same shape it is the one nearest to a megapixel. A field without presets
     gets about a megapixel, in steps of 16 pixels.

@@ -270,7 +270,7 @@ def _with_comment(old: bytes, text: str) -> bytes:
 
 
 def _comment_of(exif: bytes) -> str:
-    """Return the comment of an EXIF block; "" if there is none or the block is broken."""
+    """Return the comment of an EXIF block; "" if it has none or is broken."""
     tiff = exif.removeprefix(EXIF_START)
     if len(tiff) > _MAX_TEXT_BYTES:
         return ""

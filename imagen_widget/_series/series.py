@@ -60,7 +60,6 @@ UPDATE_SECONDS = 0.25
 _TICK_SECONDS = 0.1
 _PAGE_ROWS = 500
 _UNSENT = frozenset({State.WAITING, State.FAILED, State.CANCELLED})
-_OWN_FAULT = {"ContentRejected", "InvalidRequest", "ModelRetired"}  # as `Journal.retry` has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -665,8 +664,7 @@ async def _tick(drive: Drive) -> None:
 
 def _is_sent(record: Record) -> bool:
     """Return True if a run sends a row that waits, or that failed before the provider took it."""
-    failed = record.state is not State.WAITING
-    return not (failed and (record.was_accepted or record.trouble in _OWN_FAULT))
+    return record.state is State.WAITING or record.may_be_sent_again
 
 
 def _cell() -> int | None:

@@ -69,7 +69,7 @@ HEAD_WIDTH, HEAD_HEIGHT = 150, 34
 _INK, _MUTED, _BAD = "#14131c", "#5a5870", "#b3261e"
 _FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "Arial Unicode.ttf", "DejaVuSans")
 
-Cell = tuple[GeneratedImage | None, str]  # a picture with its caption, or why there is none
+Cell = tuple[GeneratedImage | None, str]  # a picture with its caption, or why it is missing
 
 
 class Grid:

@@ -81,7 +81,7 @@ class Prices:
     by_model: tuple[tuple[str, Decimal], ...] = ()
 
     def for_model(self, model_id: str, alias: str = "") -> Decimal | None:
-        """Return the price set for a model under its id or its alias; None if there is none."""
+        """Return the price set for a model under its id or its alias; None if not set."""
         named = dict(self.by_model)
         return named.get(model_id, named.get(alias, self.default))
 
@@ -368,7 +368,7 @@ SETTINGS = (
     ),
     Setting(
         *("schemas", "schemas", "off", "auto"),
-        "where unknown models' fields are read: `auto`, `off`, or an address with `{endpoint}`",
+        "where fields of unknown models are read: `auto`, `off`, or an address with `{endpoint}`",
         choices=("auto", "off"),
     ),
     Setting(
@@ -410,7 +410,7 @@ class Settings:
     Attributes:
         account: The provider's account.
         base_url: Where it answers, without a trailing slash; may carry a path.
-        key: The key for that host and no other; None if there is none, or none is needed.
+        key: The key for that host and no other; None if missing or not needed.
         model: The model that was set, as it was written; see `default_model`.
         home: The folder of history and pictures.
         journal: The address of a PostgreSQL journal; None for the file in the home.

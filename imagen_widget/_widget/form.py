@@ -314,7 +314,7 @@ def _from_json(name: str, text: str) -> object:
 
 
 def _missing_bracket(text: str) -> str:
-    """Return the bracket that would close the innermost one still open; empty if there is none."""
+    """Return the bracket that would close the innermost one still open; empty if all are closed."""
     still_open = []
     for bracket in re.findall(r"[][{}]", re.sub(r'"(?:\\.|[^"\\])*"?', "", text)):
         if bracket in "[{":

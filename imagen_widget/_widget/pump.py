@@ -25,7 +25,7 @@ class Timer:
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` after a while, on the package's loop thread."""
-        _loop.call_soon(lambda: asyncio.get_running_loop().call_later(seconds, action))
+        _loop.call_later(seconds, action)
 
     def background(self, action: Callable[[], None]) -> None:
         """Call `action` on a worker thread: it may decode pictures or wait for the disk.

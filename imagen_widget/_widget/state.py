@@ -43,7 +43,7 @@ class Pictures:
     """A job that ended well."""
 
     generation: Generation
-    small: tuple[Preview | None, ...]  # copies of its pictures for the grid; None if there is none
+    small: tuple[Preview | None, ...]  # copies of its pictures for the grid; None if unreadable
     earlier: bool = False  # whether it was not made here but found in history
 
 

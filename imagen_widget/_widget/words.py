@@ -98,7 +98,7 @@ def trouble(state: State) -> str:
 
 
 def again(state: State) -> str:
-    """Return the words of the button in the error box; empty if there is none."""
+    """Return the words of the button in the error box; empty without a button."""
     shown = state.trouble
     if shown is not None and shown.switch_to:
         return f"Use {shown.switch_to}"

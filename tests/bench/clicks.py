@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.bench.lines import Line
-from tests.browser.conftest import CHROMIUMS, FLAGS
+from tests.browser.conftest import FLAGS, find_chromium
 from tests.browser.jupyter_server import running_server
 from tests.browser.notebook_page import open_notebook, run_all
 from tests.browser.widget_page import CELL, find_widget
@@ -39,9 +38,8 @@ CLICK = """([button, shown]) => new Promise((resolve) => {
 def measured(*, smoke: bool) -> Iterator[Line]:
     """Yield the line."""
     turns = 1 if smoke else 9
-    path = next(filter(None, map(shutil.which, CHROMIUMS)))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
         with running_server("lab", Path(folder), settings={"IMAGEN_DEMO_SECONDS": "0"}) as lab:
             page = browser.new_page()
             page.set_default_timeout(60_000)

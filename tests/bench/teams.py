@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +10,7 @@ from pathlib import Path
 
 from imagen_widget import Studio
 from tests.bench.lines import Line
-from tests.bench.trial import ROOT
+from tests.chaos.places import Place
 from tests.fakequeue import FakeQueue
 from tests.postgres import PostgresServer
 
@@ -59,28 +56,9 @@ def _overhead(address: str, *, rows: int, turns: int) -> Line:
 
 def _reservations(address: str, *, units: int) -> Line:
     """Let processes reserve against one cap until it is reached; return the time of each."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        command = [sys.executable, "-m", "tests.chaos.journal_worker", "reserve"]
-        started = []
-        for _ in range(PROCESSES):
-            worker = subprocess.Popen(
-                [*command, folder, address, str(units)],
-                cwd=ROOT,
-                text=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            stack.callback(worker.communicate)
-            stack.callback(worker.kill)
-            started.append(worker)
-        for worker in started:
-            assert worker.stdout is not None
-            worker.stdout.readline()
-        for worker in started:  # all at once
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        found = [json.loads(worker.communicate()[0]) for worker in started]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place("postgres", Path(folder), address)
+        found = place.reports("reserve", processes=PROCESSES, count=units)
     granted = sum(report["granted"] for report in found)
     assert granted == units
     each = max(report["seconds"] for report in found) / granted

@@ -48,10 +48,15 @@ def pytest_runtest_makereport(
     return report
 
 
+def find_chromium() -> str | None:
+    """Return the path of the system's Chromium, or None."""
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Start the system's Chromium once for all tests; skip where there is none."""
-    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    """Start the system's Chromium once for all tests; skip if it is missing."""
+    path = find_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine; `make chromium` says how to get one")
     with sync_playwright() as playwright:

@@ -1,7 +1,6 @@
 """Takes the README's pictures: `python -m tests.browser.pictures [NAME ...]`."""
 
 import io
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.conftest import CHROMIUMS, FLAGS
+from tests.browser.conftest import FLAGS, find_chromium
 from tests.browser.jupyter_server import running_server
 from tests.browser.notebook_page import open_notebook, run_all
 from tests.documents import ROOT
@@ -141,10 +140,9 @@ PICTURES: dict[str, Callable[[Browser], Image.Image]] = {
 
 def main(names: Sequence[str]) -> int:
     """Take the named pictures, or all of them."""
-    chromium = next(filter(None, map(shutil.which, CHROMIUMS)))
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
         for name in names or PICTURES:
             target = FOLDER / f"{name}.webp"
             PICTURES[name](browser).save(target, quality=QUALITY, method=6)

@@ -5,7 +5,6 @@ build/screenshots.
 """
 
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Literal
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.conftest import CHROMIUMS, FLAGS
+from tests.browser.conftest import FLAGS, find_chromium
 from tests.browser.jupyter_server import FrontEnd, JupyterServer, running_server
 from tests.browser.notebook_page import SHOTS
 from tests.browser.test_widget_kept import RESTART
@@ -37,10 +36,9 @@ FADE_MS = 400.0  # so that no picture catches a transition half-way
 
 def main(themes: Sequence[str]) -> int:
     """Photograph all scenes."""
-    path = next(filter(None, map(shutil.which, CHROMIUMS)))
     SHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
         for theme in ("light", "dark"):
             for front_end in ("lab", "voila"):
                 if themes and theme not in themes:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,10 @@ from tests.browser.notebook_page import (
 )
 from tests.documents import README, ROOT, copy_project
 from tests.notebooks import texts
+from tests.programs import run_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from playwright.sync_api import Page
 
@@ -83,19 +85,7 @@ def _python() -> str:
     return sys.executable
 
 
-def _run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=INSTALL_SECONDS,
-    )
-    assert ended.returncode == 0, ended.stdout[-3000:]
-    return ended.stdout
+_run = partial(run_program, seconds=INSTALL_SECONDS)
 
 
 @pytest.fixture(scope="module")

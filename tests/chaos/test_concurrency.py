@@ -4,21 +4,19 @@ IMAGEN_CHAOS_COUNT sets the operations of each process, and half as many kills: 
 figures that the README gives; without it the counts suit CI.
 """
 
-import contextlib
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from tests.chaos.counts import show
 from tests.chaos.journal_worker import CAP
+from tests.chaos.places import Place
 from tests.jobs import journal
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -32,58 +30,14 @@ WORST_WAIT_SECONDS = 10.0  # what SQLite waits before it gives up
 STATES = [State.INTENT, State.SUBMITTING, State.SUBMITTED]
 
 
-class Place:
-    """Where a journal is, for this process and for others."""
-
-    def __init__(self, kind: str, home: Path, address: str) -> None:
-        self.kind, self.home, self.address = kind, home, address
-
-    def open(self) -> contextlib.closing[journal.Journal]:
-        return contextlib.closing(journal.open_journal(self.home, self.address or None))
-
-    @contextlib.contextmanager
-    def workers(self, role: str, *, processes: int, count: int) -> Iterator[list[Any]]:
-        """Run processes that all begin at once; end them by their ids, whatever happens."""
-        command = [sys.executable, "-m", "tests.chaos.journal_worker", role]
-        command += [str(self.home), self.address, str(count)]
-        pipe = subprocess.PIPE
-        with contextlib.ExitStack() as stack:
-            started = []
-            for _ in range(processes):
-                worker = subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe)
-                stack.callback(worker.communicate)
-                stack.callback(worker.kill)
-                started.append(worker)
-            for worker in started:
-                assert worker.stdout is not None
-                assert json.loads(worker.stdout.readline()) == {"ready": True}
-            for worker in started:
-                assert worker.stdin is not None
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-            yield started
-
-    def reports(self, role: str, *, processes: int = PROCESSES, count: int = COUNT) -> list[Any]:
-        """Return what each of the processes reported at its end."""
-        with self.workers(role, processes=processes, count=count) as started:
-            answers = [worker.communicate()[0] for worker in started]
-            assert [worker.returncode for worker in started] == [0] * processes
-        return [json.loads(answer) for answer in answers]
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     server = request.getfixturevalue("postgres") if request.param == "postgres" else None
     return Place(request.param, tmp_path, server.make_database() if server else "")
 
 
-def show(capsys: pytest.CaptureFixture[str], figure: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n{figure}\n")
-
-
 def test_no_transaction_fails_on_a_lock(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    found = place.reports("transactions")
+    found = place.reports("transactions", processes=PROCESSES, count=COUNT)
 
     errors = [error for report in found for error in report["errors"]]
     worst = max(report["worst"] for report in found)
@@ -134,7 +88,7 @@ def is_behind(state: Any, acknowledged: Any) -> bool:
 def test_no_mix_of_processes_passes_the_cap(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = place.reports("spend")
+    found = place.reports("spend", processes=PROCESSES, count=COUNT)
 
     total = {name: sum(report[name] for report in found) for name in found[0]}
     with place.open() as verbs:
@@ -175,7 +129,8 @@ def test_each_row_of_a_series_is_claimed_once(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = COUNT * 10
-    keys = [key for report in place.reports("claim", count=rows) for key in report["keys"]]
+    found = place.reports("claim", processes=PROCESSES, count=rows)
+    keys = [key for report in found for key in report["keys"]]
 
     twice = len(keys) - len(set(keys))
     show(capsys, f"{place.kind}: {rows} rows, {PROCESSES} processes: {twice} claimed twice")
