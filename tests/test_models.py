@@ -641,17 +641,11 @@ PRICES: list[tuple[str, dict[str, object], int, str | None]] = [
 def test_the_price_follows_the_request(
     name: str, arguments: dict[str, object], count: int, dollars: str | None
 ) -> None:
-    price = known(name).price
-    assert price is not None
-
-    assert price.of(arguments, count) == (None if dollars is None else Decimal(dollars))
+    assert known(name).price_of(arguments, count) == (None if dollars is None else Decimal(dollars))
 
 
 def test_a_size_that_only_the_input_tells_gives_the_price() -> None:
-    price = known("qwen-image-edit").price
-    assert price is not None
-
-    assert price.of({}, 1, pixels=3_000_000) == Decimal("0.09")
+    assert known("qwen-image-edit").price_of({}, pixels=3_000_000) == Decimal("0.09")
 
 
 def test_a_billed_unit_has_a_price_only_if_the_list_is_by_that_unit() -> None:
@@ -783,8 +777,7 @@ def test_a_bundled_model_that_is_read_again_keeps_its_price_and_names(tmp_path: 
     assert fresh.field("brand_new") is not None
     assert (fresh.alias, fresh.source) == ("flux-dev", "fetched")
     assert fresh.as_of >= shipped.as_of
-    assert fresh.price is not None
-    assert fresh.price.of({}, 1) == Decimal("0.025")
+    assert fresh.price_of({}) == Decimal("0.025")
 
 
 def test_a_document_without_fields_is_not_kept(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def _price(model: Model, settings: Settings) -> str:
         for name, value in settings.presets.items():
             with contextlib.suppress(InvalidRequest, AttributeError):  # what it does not take
                 presets[name] = model.field(name).check(value)  # type: ignore[union-attr]
-        price = model.price.of(presets)
+        price = model.price_of(presets)
         if price is None:
             return "by its size"
     return cost_text(price)

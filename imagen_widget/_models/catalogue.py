@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -179,7 +179,7 @@ def _frozen(value: Any) -> Any:
 
 def _model(entry: dict[str, Any]) -> Model:
     fields = tuple(map(_field, entry["fields"]))
-    price = _price(entry["price"], fields) if "price" in entry else None
+    price = _price(entry["price"]) if "price" in entry else None
     return Model(**entry | {"fields": fields, "price": price, "source": "bundled"})
 
 
@@ -187,19 +187,14 @@ def _field(data: dict[str, Any]) -> Field:
     return Field(**data | {"limits": PictureLimits(**data["limits"]) if "limits" in data else None})
 
 
-def _price(data: dict[str, Any], fields: Sequence[Field]) -> Price:
+def _price(data: dict[str, Any]) -> Price:
     """Return a price; in the data, amounts are texts, and the last of each row."""
     read = dict(data)
     for name in data.keys() & {"amount", "further", "unit_price"}:
         read[name] = Decimal(data[name])
     for name in data.keys() & {"factors", "extras", "table"}:
         read[name] = tuple((*row[:-1], Decimal(row[-1])) for row in data[name])
-    size = next((f.name for f in fields if f.role == "size"), "")
-    return Price(**read, defaults=_defaults(fields), size=size)
-
-
-def _defaults(fields: Sequence[Field]) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, f.default) for f in fields if f.default is not None)
+    return Price(**read)
 
 
 def _learned(read: Model, as_of: str) -> Model:
@@ -207,8 +202,7 @@ def _learned(read: Model, as_of: str) -> Model:
     shipped = bundled().get(read.id)
     if shipped is None:
         return replace(read, as_of=as_of)
-    price = replace(shipped.price, defaults=_defaults(read.fields)) if shipped.price else None
-    return replace(shipped, fields=read.fields, source=read.source, as_of=as_of, price=price)
+    return replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
 
 
 def _is_possible(model: Model, account: str) -> bool:

@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
@@ -75,8 +75,6 @@ class Price:
         table: Prices by those values, the first row that fits: (patterns, dollars).
         times: Fields whose number multiplies the pictures.
         unit_price: The price of one unit in the provider's bill; None if its units differ.
-        defaults: What the fields above are if a request does not give them.
-        size: The name of the field that says how large a picture is.
     """
 
     per: Literal["picture", "megapixel"] = "picture"
@@ -88,22 +86,16 @@ class Price:
     table: tuple[tuple[tuple[str, ...], Decimal], ...] = ()
     times: tuple[str, ...] = ()
     unit_price: Decimal | None = None
-    defaults: tuple[tuple[str, Any], ...] = field(default=(), hash=False)
-    size: str = ""
 
-    def of(
-        self, arguments: Mapping[str, Any], count: int = 1, *, pixels: int | None = None
-    ) -> Decimal | None:
-        """Return what a request is expected to cost; None if unknown.
+    def of(self, given: Mapping[str, Any], pixels: int | None) -> Decimal | None:
+        """Return what one picture asked for is expected to cost; None if unknown.
 
         Args:
-            arguments: What is sent.
-            count: How many pictures are asked for.
-            pixels: The size of a picture whose size the request leaves open, such as its input's.
+            given: The values of all fields, the defaults of those that are not sent included.
+            pixels: The size of the picture; None if unknown.
         """
-        given = {**dict(self.defaults), **arguments}
         words = {name: _as_word(value) for name, value in given.items()}
-        one = self._one(words, given, pixels)
+        one = self._one(words, pixels)
         if one is None:
             return None
         for name, pattern, factor in self.factors:
@@ -113,8 +105,8 @@ class Price:
             if fnmatchcase(words.get(name, ""), pattern):
                 one += more
         for name in self.times:
-            count *= max(1, int(as_number(given.get(name)) or 1))
-        return one * count
+            one *= max(1, int(as_number(given.get(name)) or 1))
+        return one
 
     @property
     def text(self) -> str:
@@ -131,9 +123,7 @@ class Price:
         notes = ", ".join([*ways, *more])
         return f"{dollars(self.amount)} a {self.per}" + (f" ({notes})" if notes else "")
 
-    def _one(
-        self, words: Mapping[str, str], given: Mapping[str, Any], pixels: int | None
-    ) -> Decimal | None:
+    def _one(self, words: Mapping[str, str], pixels: int | None) -> Decimal | None:
         """Return the price of one picture before factors and extras."""
         amount = self.amount
         if amount is None:
@@ -143,11 +133,9 @@ class Price:
             )
         if amount is None or self.per == "picture":
             return amount
-        size = size_pixels(given.get(self.size))
-        area = size[0] * size[1] if size else pixels
-        if not area:
+        if not pixels:
             return None
-        megapixels = math.ceil(area / MEGAPIXEL)
+        megapixels = math.ceil(pixels / MEGAPIXEL)
         if self.further is None:
             return amount * megapixels
         return amount + self.further * (megapixels - 1)
@@ -213,6 +201,24 @@ class Model:
     def role(self, role: Role) -> Field | None:
         """Return the first field with this role; None if the model has none."""
         return next((f for f in self.fields if f.role == role), None)
+
+    def price_of(
+        self, arguments: Mapping[str, Any], count: int = 1, *, pixels: int | None = None
+    ) -> Decimal | None:
+        """Return what a request is expected to cost in US dollars; None if unknown.
+
+        Args:
+            arguments: What is sent.
+            count: How many pictures are asked for.
+            pixels: The size of a picture whose size the request leaves open, such as its input's.
+        """
+        if self.price is None:
+            return None
+        given = {f.name: f.default for f in self.fields if f.default is not None} | dict(arguments)
+        sized = self.role("size")
+        size = size_pixels(given.get(sized.name)) if sized else None
+        one = self.price.of(given, size[0] * size[1] if size else pixels)
+        return None if one is None else one * count
 
     def main_fields(self) -> tuple[Field, ...]:
         """Return the fields that a form shows at once: required, important, shape and count."""

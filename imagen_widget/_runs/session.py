@@ -160,11 +160,9 @@ class Session:
         yours = settings.price.for_model(request.model, short_name(request.model))
         if yours is not None:
             return yours * request.count
-        price = self.known(request.model).price
-        if price is None:
-            return None
         pixels = request.inputs[0].width * request.inputs[0].height if request.inputs else None
-        return price.of(request.arguments(), request.count, pixels=pixels or None)
+        known = self.known(request.model)
+        return known.price_of(request.arguments(), request.count, pixels=pixels)
 
     def draft(self, request: ImageRequest, **series: Any) -> Draft:
         """Return what the journal writes down of a request before it is sent."""
