@@ -214,7 +214,7 @@ def _meaning(
         again = "; running the same again sometimes works" if kind == "no_media_generated" else ""
         return ContentRejected(
             f"The content checker refused: {trouble.text or kind}",
-            remedy=f"Say it another way{again}.",
+            remedy=f"Rephrase the prompt{again}.",
             ticket=ticket,
             billed=True,
         )
@@ -331,7 +331,7 @@ def all_filtered(ticket: "Ticket | None", *, billed: bool) -> ContentRejected:
     """Return the error for a job that finished without a picture."""
     return ContentRejected(
         "The job finished without a picture: all of them were filtered by the provider.",
-        remedy="Say it another way; running the same again sometimes works.",
+        remedy="Rephrase the prompt; running the same again sometimes works.",
         ticket=ticket,
         billed=billed,
     )
