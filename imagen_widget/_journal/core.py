@@ -384,8 +384,7 @@ class Jobs(ABC):
         lease_seconds: float | None = None,
     ) -> Record:
         """Store a record in place of an earlier one, and book what has changed of its amount."""
-        old = values_of(before)
-        values = {name: new for name, new in values_of(after).items() if new != old[name]}
+        values = values_of(after, before)
         values["lease_until"] = self._lease_after(tx, row, after, lease_seconds)
         _set(tx, after.id, **values)
         if after.images != before.images:

@@ -212,16 +212,19 @@ IMAGE_COLUMNS = [
 ]
 
 
-def values_of(record: Record) -> dict[str, Any]:
-    """Return what a table row holds of a record, but for its number, words, day and owner."""
-    values: dict[str, Any] = {"pictures": 0}
-    held = vars(record)
+def values_of(record: Record, before: Record | None = None) -> dict[str, Any]:
+    """Return what a table row holds of a record, but for its words, day and owner.
+
+    After a step, these are only the values that it has changed since `before`.
+    """
+    values: dict[str, Any] = {}
+    new, old = vars(record), {} if before is None else vars(before)
     for name, column, store, _ in _FIELDS:
-        value = held[name]
-        values[column] = None if value is None else store(value)
-    for image in record.images:
-        values["pictures"] += not image.filtered
-    del values["seq"]
+        value = new[name]
+        if name not in old or value != old[name]:
+            values[column] = None if value is None else store(value)
+    if before is None or record.images != before.images:
+        values["pictures"] = len([image for image in record.images if not image.filtered])
     return values
 
 

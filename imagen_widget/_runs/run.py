@@ -217,7 +217,9 @@ class Run:
         answer = None
         try:
             with self._new_scope():
-                request = await to_thread.run_sync(session.with_bytes, self._request)
+                request = self._request
+                if request.inputs:
+                    request = await to_thread.run_sync(session.with_bytes, request)
                 async with session.submits:
                     lease = self._left() + _SUBMIT_MARGIN_SECONDS
                     await session.record(
