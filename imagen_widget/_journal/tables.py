@@ -12,6 +12,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
 from imagen_widget._journal.transitions import KeptImage, Record, State, damaged
@@ -203,6 +204,9 @@ _FIELDS = [
     for f in fields(Record)
     if f.name != "images"
 ]
+_NAMES = [name for name, *_ in _FIELDS]
+_READ = [(name, read) for name, _, _, read in _FIELDS if read is not None]
+_stored = itemgetter(*(column for _, column, *_ in _FIELDS))
 JOB_COLUMNS = [
     *(column for _, column, *_ in _FIELDS if column != "seq"),
     *("pictures", "words", "day", "owner", "lease_until"),
@@ -241,10 +245,11 @@ def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) 
     """Return the value of a table row, and of its pictures' rows."""
     record = object.__new__(Record)  # its own __init__ takes three times as long: pages have many
     values = vars(record)
+    values.update(zip(_NAMES, _stored(row), strict=True))
     try:
-        for name, column, _, read in _FIELDS:
-            value = row[column]
-            values[name] = value if read is None or value is None else read(value)
+        for name, read in _READ:
+            if values[name] is not None:
+                values[name] = read(values[name])
     except (ValueError, TypeError, ArithmeticError) as error:
         raise damaged(row["id"], error) from None
     kept = []
