@@ -12,7 +12,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, NamedTuple
 
 from imagen_widget._journal.transitions import KeptImage, Record, State, damaged
@@ -204,6 +204,7 @@ _FIELDS = [
     for f in fields(Record)
     if f.name != "images"
 ]
+_is_filtered = attrgetter("filtered")
 _NAMES = [name for name, *_ in _FIELDS]
 _READ = [(name, read) for name, _, _, read in _FIELDS if read is not None]
 _stored = itemgetter(*(column for _, column, *_ in _FIELDS))
@@ -228,7 +229,7 @@ def values_of(record: Record, before: Record | None = None) -> dict[str, Any]:
         if name not in old or value != old[name]:
             values[column] = None if value is None else store(value)
     if before is None or record.images != before.images:
-        values["pictures"] = len([image for image in record.images if not image.filtered])
+        values["pictures"] = len(record.images) - sum(map(_is_filtered, record.images))
     return values
 
 

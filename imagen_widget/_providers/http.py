@@ -332,7 +332,7 @@ class _Exchange:
     def read(self, key: Secret | None, *, whole: bool = True) -> Answer:
         """Return what came back; what is not whole cannot be unpacked."""
         assert self.response is not None
-        headers = {name.lower(): value for name, value in self.response.headers.items()}
+        headers = dict(self.response.headers.items())  # names in lower case
         body = self.body
         if whole:
             body = unpack(body, headers.get("content-encoding", ""), max_bytes=self._max_bytes)
@@ -381,8 +381,9 @@ class Lanes(Generic[T]):
             await self._free.acquire()
         try:
             # The first that is free, so that connections are used again.
-            free = (lane for lane, busy in enumerate(self._busy) if busy < self._width)
-            lane = next(free, len(self._busy))
+            lane = 0
+            while lane < len(self._busy) and self._busy[lane] == self._width:
+                lane += 1
             if lane == len(self._busy):
                 self.clients.append(self._make())
                 self._busy.append(0)

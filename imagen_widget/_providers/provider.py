@@ -562,7 +562,8 @@ def make_provider(settings: Settings, **options: Any) -> Provider:
         points = [metadata.EntryPoint(name, f"imagen_widget._providers.{_BUILT_IN[name]}", "")]
     else:
         points = list(metadata.entry_points(group=ENTRY_POINTS, name=name))
-    for found in (point.load() for point in points):
+    for point in points:
+        found = point.load()
         if isinstance(found, type) and issubclass(found, Provider):
             return found(settings, **options)
     raise InvalidRequest(
