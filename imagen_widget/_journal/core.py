@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -55,6 +56,7 @@ NOTHING_SENT = "Nothing was sent."
 _MAX_RATING = 5
 _MAX_TOGETHER = 100  # calls in one transaction
 _WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
+_in_order = itemgetter(*JOB_COLUMNS)
 FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 
 
@@ -372,7 +374,7 @@ class Jobs(ABC):
                 "lease_until": 0.0 if draft.waiting else until,
             }
             values["row_key"], values["ordinal"], values["axes_text"] = place_of(draft)
-            rows.append([values[name] for name in JOB_COLUMNS])
+            rows.append(_in_order(values))
         tx.many(insert("jobs", JOB_COLUMNS), rows)
 
     def _store(
@@ -384,16 +386,16 @@ class Jobs(ABC):
         lease_seconds: float | None = None,
     ) -> Record:
         """Store a record in place of an earlier one, and book what has changed of its amount."""
-        old = values_of(before)
-        values = {name: new for name, new in values_of(after).items() if new != old[name]}
+        values = values_of(after, before)
         values["lease_until"] = self._lease_after(tx, row, after, lease_seconds)
         _set(tx, after.id, **values)
         if after.images != before.images:
             tx.run("DELETE FROM images WHERE job = ?", after.id)
             tx.many(insert("images", IMAGE_COLUMNS), image_values(after))
         moved = (to_micros(after.amount) or 0) - (to_micros(before.amount) or 0)
-        account = Account(row["day"], after.provider, after.model, after.user, after.series)
-        book(tx, {account: moved})
+        if moved:
+            account = Account(row["day"], after.provider, after.model, after.user, after.series)
+            book(tx, {account: moved})
         return after
 
     def _lease_after(

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ _MOUNTS = Path("/proc/self/mounts")
 _NETWORK_FILE_SYSTEMS = re.compile(
     r"nfs\d?|cifs|smb\w*|afs|9p|ceph|lustre|gpfs|beegfs\w*|glusterfs|fuse\.(?!portal).*"
 )
+_name_of = itemgetter(0)  # of a column
 _INHERITED: list[sqlite3.Connection] = []  # kept, because collecting one would close it
 
 
@@ -201,7 +203,7 @@ def _connect(path: Path, clock: Callable[[], float]) -> sqlite3.Connection:
 
 
 def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+    return dict(zip(map(_name_of, cursor.description), row, strict=True))
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -12,6 +12,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, NamedTuple
 
 from imagen_widget._journal.transitions import KeptImage, Record, State, damaged
@@ -203,6 +204,10 @@ _FIELDS = [
     for f in fields(Record)
     if f.name != "images"
 ]
+_is_filtered = attrgetter("filtered")
+_NAMES = [name for name, *_ in _FIELDS]
+_READ = [(name, read) for name, _, _, read in _FIELDS if read is not None]
+_stored = itemgetter(*(column for _, column, *_ in _FIELDS))
 JOB_COLUMNS = [
     *(column for _, column, *_ in _FIELDS if column != "seq"),
     *("pictures", "words", "day", "owner", "lease_until"),
@@ -212,16 +217,19 @@ IMAGE_COLUMNS = [
 ]
 
 
-def values_of(record: Record) -> dict[str, Any]:
-    """Return what a table row holds of a record, but for its number, words, day and owner."""
-    values: dict[str, Any] = {"pictures": 0}
-    held = vars(record)
+def values_of(record: Record, before: Record | None = None) -> dict[str, Any]:
+    """Return what a table row holds of a record, but for its words, day and owner.
+
+    After a step, these are only the values that it has changed since `before`.
+    """
+    values: dict[str, Any] = {}
+    new, old = vars(record), {} if before is None else vars(before)
     for name, column, store, _ in _FIELDS:
-        value = held[name]
-        values[column] = None if value is None else store(value)
-    for image in record.images:
-        values["pictures"] += not image.filtered
-    del values["seq"]
+        value = new[name]
+        if name not in old or value != old[name]:
+            values[column] = None if value is None else store(value)
+    if before is None or record.images != before.images:
+        values["pictures"] = len(record.images) - sum(map(_is_filtered, record.images))
     return values
 
 
@@ -238,10 +246,11 @@ def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) 
     """Return the value of a table row, and of its pictures' rows."""
     record = object.__new__(Record)  # its own __init__ takes three times as long: pages have many
     values = vars(record)
+    values.update(zip(_NAMES, _stored(row), strict=True))
     try:
-        for name, column, _, read in _FIELDS:
-            value = row[column]
-            values[name] = value if read is None or value is None else read(value)
+        for name, read in _READ:
+            if values[name] is not None:
+                values[name] = read(values[name])
     except (ValueError, TypeError, ArithmeticError) as error:
         raise damaged(row["id"], error) from None
     kept = []

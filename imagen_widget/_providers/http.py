@@ -50,6 +50,7 @@ _MAX_PICTURE_BYTES = 64 * 1024 * 1024
 _MAX_PART_BYTES = 64 * 1024  # of a broken answer, to look for the job's id in
 _LARGE_BODY_BYTES = 256 * 1024  # what is larger is unpacked and parsed beside the loop
 _UNPACKED_AT_ONCE_BYTES = 4096  # at the worst, a thousand times as much comes of it
+_GZIP = b"\x1f\x8b"
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRAPPING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
@@ -177,7 +178,7 @@ class Http:
         except _TROUBLES as error:
             failed = _named(error, seconds, sent=exchange.sent)
         if isinstance(failed, Lost) and exchange.response is not None:
-            del exchange.body[_MAX_PART_BYTES:]
+            exchange.body = exchange.body[:_MAX_PART_BYTES]
             failed.part = exchange.read(self._key, whole=False)
         del exchange  # as httpx's errors, it holds the request, and that the key
         raise failed
@@ -292,23 +293,27 @@ class _Exchange:
         self._max_bytes, self._traced, self._check = max_bytes, traced, check
         self.sent = not traced
         self.response: httpx.Response | None = None
-        self.body = bytearray()
+        self.body = b""
 
     async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
         """Send the request and read the body as it is sent, up to its limit."""
         if self._traced:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
+        pieces: list[bytes] = []
+        size = 0
         try:
             if self._check is not None:
                 stream = response.extensions.get("network_stream")
                 self._check(None if stream is None else stream.get_extra_info("server_addr"))
             async for piece in response.aiter_raw():  # decoders hand over 67 MB at a time
-                self.body += piece
-                if len(self.body) > self._max_bytes:
-                    del self.body[_MAX_PART_BYTES:]  # at once: a traceback may hold it for a while
+                pieces.append(piece)
+                size += len(piece)
+                if size > self._max_bytes:
+                    pieces[:] = [b"".join(pieces)[:_MAX_PART_BYTES]]  # a traceback may hold them
                     raise Lost(_too_large(self._max_bytes))
         finally:
+            self.body = b"".join(pieces)  # copied once
             await response.aclose()
 
     async def _trace(self, name: str, info: dict[str, Any]) -> None:
@@ -318,16 +323,17 @@ class _Exchange:
             self.sent = self.sent or method != b"CONNECT"  # which only speaks to the proxy
 
     async def answer(self, key: Secret | None = None) -> Answer:
-        """Return the answer without the key; a large one is unpacked and read in a thread."""
-        if len(self.body) <= _LARGE_BODY_BYTES:
+        """Return the answer without the key; a large one is unpacked and parsed in a thread."""
+        is_picture = self._check is not None and self.body[:2] != _GZIP
+        if is_picture or len(self.body) <= _LARGE_BODY_BYTES:
             return self.read(key)
         return await to_thread.run_sync(self.read, key)
 
     def read(self, key: Secret | None, *, whole: bool = True) -> Answer:
         """Return what came back; what is not whole cannot be unpacked."""
         assert self.response is not None
-        headers = {name.lower(): value for name, value in self.response.headers.items()}
-        body = bytes(self.body)
+        headers = dict(self.response.headers.items())  # names in lower case
+        body = self.body
         if whole:
             body = unpack(body, headers.get("content-encoding", ""), max_bytes=self._max_bytes)
         if key is not None:
@@ -375,8 +381,9 @@ class Lanes(Generic[T]):
             await self._free.acquire()
         try:
             # The first that is free, so that connections are used again.
-            free = (lane for lane, busy in enumerate(self._busy) if busy < self._width)
-            lane = next(free, len(self._busy))
+            lane = 0
+            while lane < len(self._busy) and self._busy[lane] == self._width:
+                lane += 1
             if lane == len(self._busy):
                 self.clients.append(self._make())
                 self._busy.append(0)
@@ -430,7 +437,7 @@ def unpack(body: bytes, coding: str, *, max_bytes: int) -> bytes:
         if is_deflate:
             packed = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
         else:
-            packed = name.strip() in {"gzip", "x-gzip"} and body.startswith(b"\x1f\x8b")
+            packed = name.strip() in {"gzip", "x-gzip"} and body.startswith(_GZIP)
         if packed:
             body = _unpack_once(body, zlib.MAX_WBITS | 32, max_bytes)
         elif is_deflate and body and sniff(body) is None and body[:1] not in b"{[<":

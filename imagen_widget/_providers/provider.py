@@ -425,7 +425,7 @@ class Provider(ABC):
         except TimeoutError:
             raise NotSent("other requests took all the time") from None
         try:
-            await anyio.lowlevel.checkpoint_if_cancelled()  # before the POST it is not too late
+            await anyio.lowlevel.checkpoint()  # before the POST it is not too late to cancel
             left = end - self.clock()
             if left <= 0:
                 raise NotSent("no time was left for it")
@@ -535,11 +535,10 @@ class Provider(ABC):
 
     async def body(self, request: ImageRequest) -> bytes:
         """Return the request as JSON, with each input picture as it goes out."""
-        arguments = request.arguments()
-        if request.inputs:
-            placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
-            arguments = _replaced(arguments, placed)
-        return await to_thread.run_sync(answers.write_json, arguments)
+        if not request.inputs:
+            return answers.write_json(request.arguments())
+        placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
+        return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
 
 
 def _replaced(value: Any, placed: dict[str, str]) -> Any:
@@ -563,7 +562,8 @@ def make_provider(settings: Settings, **options: Any) -> Provider:
         points = [metadata.EntryPoint(name, f"imagen_widget._providers.{_BUILT_IN[name]}", "")]
     else:
         points = list(metadata.entry_points(group=ENTRY_POINTS, name=name))
-    for found in (point.load() for point in points):
+    for point in points:
+        found = point.load()
         if isinstance(found, type) and issubclass(found, Provider):
             return found(settings, **options)
     raise InvalidRequest(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from operator import attrgetter
 
 import anyio
 from anyio import to_thread
@@ -217,7 +218,9 @@ class Run:
         answer = None
         try:
             with self._new_scope():
-                request = await to_thread.run_sync(session.with_bytes, self._request)
+                request = self._request
+                if request.inputs:
+                    request = await to_thread.run_sync(session.with_bytes, request)
                 async with session.submits:
                     lease = self._left() + _SUBMIT_MARGIN_SECONDS
                     await session.record(
@@ -382,7 +385,7 @@ class Run:
     async def _download(self, pictures: tuple[Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
         session = self._session
-        rows: dict[int, journal.KeptImage] = {}
+        rows: list[journal.KeptImage] = []
         failures: list[Exception] = []
 
         async def fetch(index: int, served: Served) -> None:
@@ -396,15 +399,17 @@ class Run:
             except Exception as error:  # noqa: BLE001 - raised below, without a group around it
                 failures.append(error)
                 return
-            rows[index] = journal.KeptImage(
-                index=index,
-                digest=kept.digest,
-                media_type=kept.media_type,
-                width=kept.width,
-                height=kept.height,
-                size=kept.size,
-                url=served.url if served.url.startswith("http") else None,
-                filtered=served.filtered,
+            rows.append(
+                journal.KeptImage(
+                    index=index,
+                    digest=kept.digest,
+                    media_type=kept.media_type,
+                    width=kept.width,
+                    height=kept.height,
+                    size=kept.size,
+                    url=served.url if served.url.startswith("http") else None,
+                    filtered=served.filtered,
+                )
             )
 
         async with anyio.create_task_group() as group:
@@ -412,7 +417,7 @@ class Run:
                 group.start_soon(fetch, index, served)
         if failures:
             raise next((f for f in failures if isinstance(f, ImagenError)), failures[0])
-        return [rows[index] for index in sorted(rows)]
+        return sorted(rows, key=attrgetter("index"))
 
     def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
         """Return what the job came to, and where the figure is from."""

@@ -176,21 +176,13 @@ class Session:
 
     def with_bytes(self, request: ImageRequest) -> ImageRequest:
         """Return a request that was read from the journal, with its pictures' bytes at hand."""
-        if not request.inputs:
-            return request
         inputs = tuple(i.kept_in(self.store) if i.digest else i for i in request.inputs)
         return replace(request, inputs=inputs)
 
     def recall(self, record: Record) -> Generation | None:
         """Return what a job brought; None if one of its pictures is no longer kept."""
-        origin = Provenance(
-            request=record.request,
-            request_id=record.request_id or "",
-            provider=record.provider,
-            created=record.created,
-            seed=record.seed if record.seed is not None else record.request.seed,
-            id=record.id,
-        )
+        request, request_id, created = record.request, record.request_id or "", record.created
+        seed = request.seed if record.seed is None else record.seed
         images = []
         for kept in record.images:
             if kept.filtered:
@@ -205,7 +197,15 @@ class Session:
                     width=kept.width,
                     height=kept.height,
                     url=kept.url,
-                    provenance=replace(origin, index=kept.index),
+                    provenance=Provenance(
+                        request=request,
+                        request_id=request_id,
+                        provider=record.provider,
+                        created=created,
+                        seed=seed,
+                        id=record.id,
+                        index=kept.index,
+                    ),
                 )
             )
         if not images:
@@ -213,14 +213,14 @@ class Session:
         cost = record.cost if record.cost is not None else record.price
         return Generation(
             images=tuple(images),
-            request=record.request,
-            request_id=origin.request_id,
+            request=request,
+            request_id=request_id,
             provider=record.provider,
             seconds=record.elapsed or record.seconds or 0.0,
             cost=None if cost is None else float(cost),
             cost_source=record.cost_source,
-            created=record.created,
-            seed=origin.seed,
+            created=created,
+            seed=seed,
             filtered=record.filtered,
             revised_prompt=record.revised_prompt,
             id=record.id,

@@ -63,12 +63,12 @@ _DESCRIBE_SECONDS = 2.0
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _USUAL_SECONDS = 8.0
 _QUEUE_POLL_SECONDS = 1.0  # the position should look current
-_GROWTH = 0.015  # of the time that a job has run is waited between two polls
+_GROWTH = 0.018  # of the time that a job has run is waited between two polls
 _EARLY_SHARE = 10  # one job in so many is quicker than when it is first expected
-_EARLY_MARGIN = 0.9
+_OF_THE_REST = 0.75  # of the time until a job is expected is waited at once
 _UNKNOWN_SHARE = 0.25  # of a guessed time, before which a job is not expected
 _MIN_OBSERVATIONS = 5
-_MAX_UNSLOWED_JOBS = 25  # so many at once may each be asked for as if it were alone
+_MAX_POLLS_A_SECOND = 400  # of all jobs together: about half of what one loop can do
 
 _SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
@@ -251,7 +251,7 @@ class Demo(Fal):
 class PollPace:
     """How long to wait before the next status request, by how long the job has run.
 
-    Before a job can be expected the wait is half of the time until then; after that it is a small
+    Before a job can be expected the wait is most of the time until then; after that it is a small
     share of the time that it has run, so that a late job is asked for ever less often.
 
     Attributes:
@@ -270,8 +270,7 @@ class PollPace:
         times = sorted(seconds for seconds in observed if seconds > 0.0)
         if len(times) < _MIN_OBSERVATIONS:
             return cls(guess, guess * _UNKNOWN_SHARE, shortest)
-        early = times[len(times) // _EARLY_SHARE]
-        return cls(times[len(times) // 2], early * _EARLY_MARGIN, shortest)
+        return cls(times[len(times) // 2], times[len(times) // _EARLY_SHARE], shortest)
 
     def next_seconds(self, running: float | None, *, chance: float, jobs: int = 1) -> float:
         """Return the seconds to wait before the next status request.
@@ -281,11 +280,11 @@ class PollPace:
             chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
             jobs: How many are watched at once; the more, the less often each is asked for.
         """
-        least = self.shortest * max(1.0, jobs / _MAX_UNSLOWED_JOBS)
+        least = max(self.shortest, jobs / _MAX_POLLS_A_SECOND)
         if running is None:
             ideal = min(self.usual / 2, _QUEUE_POLL_SECONDS)
         else:
-            ideal = max((self.expected - running) / 2, _GROWTH * running)
+            ideal = max((self.expected - running) * _OF_THE_REST, _GROWTH * running)
         return max(min(ideal, MAX_POLL_SECONDS), least) * (0.9 + 0.2 * chance)
 
 
