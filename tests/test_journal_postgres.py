@@ -200,19 +200,20 @@ def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     verbs: journal.Journal, address: str, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     """The connection breaks just before or just after each commit, once for each verb."""
-    commit = psycopg.Transaction._commit_gen
+    execute = psycopg.Cursor.execute
     broken: list[int] = []
 
-    def break_once(self: Any) -> Any:
-        breaks = broken.pop()
+    def break_once(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        breaks = query.endswith(b"COMMIT") and broken.pop()
         if breaks and lost == "before":
-            run(address, f"SELECT pg_terminate_backend({self.pgconn.backend_pid})")
-        yield from commit(self)
+            run(address, f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
+        cursor = execute(self, query, *values, **options)
         if breaks:
             raise psycopg.OperationalError("the connection is lost")
+        return cursor
 
     verbs.count()  # the tables are there
-    monkeypatch.setattr(psycopg.Transaction, "_commit_gen", break_once)
+    monkeypatch.setattr(psycopg.Cursor, "execute", break_once)
 
     def breaking(call: Callable[[], Any]) -> Any:
         broken[:] = [0, 0, 0, 0, 1]
