@@ -149,6 +149,17 @@ def test_files_and_folders_are_private_under_any_umask(
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
 
 
+def test_what_is_kept_in_a_folder_of_a_group_is_the_groups(home: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2770)
+
+    path = Store(home, folder=shared).keep(picture()).path
+
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o2770
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
 def test_a_file_changed_afterwards_does_not_verify_and_keeping_it_again_repairs_it(
     store: Store,
 ) -> None:
