@@ -122,10 +122,21 @@ class Store:
         return stat.S_IMODE(self._folder.stat().st_mode)
 
     def path(self, digest: str) -> Path | None:
-        """Return where the picture of this digest is; None if it is not kept."""
+        """Return where the picture of this digest is; None if it is not kept.
+
+        Raises:
+            JournalError: Its folder is somebody else's: it must not be paid for again.
+        """
         for name in names_of(digest):
-            if (path := self._folder / name).is_file():
-                return path
+            path = self._folder / name
+            try:
+                if path.is_file():
+                    return path
+            except OSError:
+                raise JournalError(
+                    f"A kept picture cannot be read: its folder is somebody else's ({path}).",
+                    remedy=f"Let all of the group read and write what is in {self._folder}.",
+                ) from None
         return None
 
     def read(self, digest: str) -> bytes:
@@ -158,12 +169,12 @@ class Store:
             data = small.read_bytes()
             facts = inspect(data)
             return Preview(data, facts.media_type, facts.width, facts.height)
-        path = self.path(digest)
         try:
+            path = self.path(digest)
             if path is None:
                 return None
             made = preview(path.read_bytes(), side=THUMBNAIL_SIDE_PIXELS, max_bytes=THUMBNAIL_BYTES)
-        except (QueueError, OSError):
+        except (QueueError, JournalError, OSError):
             return None
         with contextlib.suppress(OSError, JournalError):  # a full disk costs time, not pictures
             _write(small, made.data)
