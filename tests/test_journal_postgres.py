@@ -4,6 +4,7 @@ import contextlib
 import functools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -195,6 +196,27 @@ def test_a_server_that_is_restarted_is_waited_for(
     assert verbs.get(job_id).state is State.SUBMITTING
 
 
+def test_a_server_that_stays_away_is_waited_for_once(
+    verbs: journal.Journal, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RECONNECT_SECONDS", "CONNECT_SECONDS"):
+        monkeypatch.setattr(f"imagen_widget._journal.postgres.{name}", 1.0)
+    job_id = intend(verbs)
+    postgres.stop()
+
+    taken = []
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(errors.JournalError, match="nothing answers at that address"):
+            verbs.apply(job_id, journal.Submitting())
+        taken.append(time.monotonic() - began)
+    postgres.start()
+
+    assert taken[0] > 1
+    assert max(taken[1:]) < 0.5
+    assert verbs.apply(job_id, journal.Submitting()).state is State.SUBMITTING
+
+
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     verbs: journal.Journal, address: str, monkeypatch: pytest.MonkeyPatch, lost: str
@@ -268,7 +290,8 @@ def refusal(address: str, call: Callable[[journal.Journal], object] = intend) ->
         (f"postgresql://ann:{SECRET}@x@host/x", "%40 for an @"),
         (f"postgresql://ann:{SECRET}/x@host/x", "cannot be read"),
         (f"postgresql://ann:{SECRET}@host:{SECRET}/x", "IMAGEN_JOURNAL"),
-        (f"postgresql://ann@host/x?passwd={SECRET}", "IMAGEN_JOURNAL"),
+        (f"postgresql://ann@host/x?passwd={SECRET}", "address cannot be read"),
+        (f"postgresql://ann:{SECRET}@127.0.0.1:1/x?sslmode=yes", "address cannot be read"),
     ],
 )
 def test_a_wrong_address_is_one_line_that_does_not_say_the_password(
@@ -294,6 +317,28 @@ def test_a_password_that_the_server_refuses_is_said(postgres: PostgresServer, ad
         text = refusal(address.replace("//postgres:", "//eve:wrong"))
 
     assert "it refuses user or password" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("no pg_hba.conf entry for host, no encryption", "do not agree on TLS"),
+        ('server certificate for "a" does not match host name "b"', "do not agree on TLS"),
+        ('root certificate file "/nowhere" does not exist', "do not agree on TLS"),
+        ("server does not support SSL, but SSL was required", "do not agree on TLS"),
+        (
+            "no pg_hba.conf entry, SSL encryption\nno pg_hba.conf entry, no encryption",
+            "refuses user",
+        ),
+    ],
+)
+def test_a_server_with_other_rules_for_tls_is_said(
+    address: str, monkeypatch: pytest.MonkeyPatch, answer: str, words: str
+) -> None:
+    refused = psycopg.OperationalError(f"connection to server at {SECRET} failed: {answer}")
+    monkeypatch.setattr(psycopg, "connect", mock.Mock(side_effect=refused))
+
+    assert words in refusal(address)
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,10 @@ class PostgresJournal(Journal):
             except Raced as error:
                 again = again or error.__cause__ is not None
             except psycopg.Error as error:
-                if not _is_passing(error) or time.monotonic() > deadline:
+                if not _is_passing(error):
+                    raise explain(error, self._host, after=after) from None
+                if time.monotonic() > deadline:
+                    self._close()  # calls that come next ask the server once, and do not wait too
                     raise explain(self._reason(error), self._host, after=after) from None
                 again = True
             time.sleep(pause)
@@ -329,6 +332,12 @@ _REASONS: tuple[tuple[str, str, str], ...] = (  # SQLSTATE or words, what it mea
     ("42501", "its user may not write there", "Grant that user the right, or name another one."),
     ("42P01|42703", "its tables are not those of this version", "Name another database."),
     ("53300|too many", "it has too many connections", "Try again, or allow it more of them."),
+    ("invalid (URI|port|connection|\\w+ value)", "its address cannot be read", "Correct it there."),
+    (
+        "(?s)certificate|SSL (?!encryption)|^(?!.*SSL encryption).*no encryption",
+        "it and this side do not agree on TLS",
+        "Correct sslmode and sslrootcert there.",
+    ),
     ("authentication|no password|pg_hba", "it refuses user or password", "Correct them there."),
     ("does not exist", "it does not have that user or database", "Correct them there."),
     ("translate host|not known", "its host name cannot be found", "Correct it there."),
