@@ -262,6 +262,30 @@ def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     assert verbs.states("autumn") == {"waiting": 4}
 
 
+def test_only_a_result_that_a_ticket_brings_again_does_not_wait_for_the_disk(
+    verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = psycopg.Cursor.execute
+    waited: list[bool] = []
+
+    def noted(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        if query.endswith(b"COMMIT"):
+            waited.append(b"synchronous_commit TO off" not in query)
+        return execute(self, query, *values, **options)
+
+    queued, direct, grouped = (job_in(verbs, State.SUBMITTING) for _ in range(3))
+    completed, ends = EVENTS[State.COMPLETED], (EVENTS[State.DOWNLOADED], EVENTS[State.DONE])
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+    verbs.apply(queued, EVENTS[State.SUBMITTED])
+    verbs.apply(queued, completed)
+    verbs.apply(queued, completed, *ends)
+    verbs.apply(direct, completed)
+    verbs.apply(grouped, EVENTS[State.SUBMITTED])
+    verbs.together(functools.partial(verbs.apply, grouped, completed))
+
+    assert waited == [True, False, True, True, True, True]
+
+
 # ------------------------------------------------------------------------------------- errors
 
 SECRET = "s3cr3t-passw0rd"

@@ -698,6 +698,25 @@ def test_a_disk_that_fills_up_after_the_bill_loses_nothing(
     assert team.posts == 1
 
 
+def test_a_database_that_dies_while_pictures_are_fetched_loses_nothing(
+    team: FakeQueue, address: str
+) -> None:
+    """It may lose that the job is completed: of all steps, only that is not waited for."""
+
+    def die(_: object) -> None:
+        assert ask(address, "SELECT state FROM jobs") == [("completed",)]
+        ask(address, "UPDATE jobs SET state = 'submitted', urls = '[]', seed = NULL")
+
+    team.before["media"] = die
+
+    generation = generate("a red fox")
+
+    assert generation.seed == 7
+    assert next(History().search("fox")).seed == 7
+    assert team.posts == 1
+    assert is_sound(address)
+
+
 @pytest.mark.parametrize("fault", ["lost", "cut", "down"])
 def test_a_store_that_fails_after_the_bill_loses_nothing(
     team: FakeQueue, s3: S3Server, monkeypatch: pytest.MonkeyPatch, fault: Any
