@@ -6,9 +6,8 @@ answer wait and go with the next question, as one text, and so do BEGIN and COMM
 in that text, quoted by psycopg: only the simple protocol takes several statements, and PgBouncer
 knows it in every mode. A verb that only reads needs no transaction. The time is the database's.
 
-Nobody can see whether a process on another
-machine is alive: leases are short, and a process that works on jobs renews them. One that ran on
-this machine and is gone is noticed at once.
+Nobody can see whether a process on another machine is alive: leases are short, and a process that
+works on jobs renews them. One that ran on this machine and is gone is noticed at once.
 
 A transaction whose connection broke is run again. Whether the first attempt was committed cannot be
 known, so that verbs look before they repeat (`Transaction.again`).
@@ -77,7 +76,7 @@ class PostgresTransaction(Transaction):
     ) -> None:
         self.connection, self.again, self._own_clock = connection, again, clock
         self._cursor: Any = psycopg.ClientCursor(connection)
-        self._opening, self._waiting = opening, [*opening]
+        self._opening, self._waiting = opening, [*opening]  # the first is () once it is sent
 
     def clock(self) -> float:
         return self._own_clock() if self._own_clock else float(self._answers(_NOW)[0][0]["now"])
@@ -89,6 +88,8 @@ class PostgresTransaction(Transaction):
                 self._send()
 
     def count(self, statement: str, *rows: Sequence[object]) -> int:
+        if not rows:
+            return 0
         spelled = _spelled(f"{statement} RETURNING 1")
         changed = self._answers(*(self._cursor.mogrify(spelled, row) for row in rows))
         return sum(map(len, changed))
@@ -134,7 +135,7 @@ class PostgresTransaction(Transaction):
     def undo(self, part: "PostgresTransaction") -> None:
         """Undo what was sent of a part, with whatever is sent next."""
         undone = ("ROLLBACK TO part", "RELEASE part")
-        self._waiting += part._opening[:-1] or undone
+        self._waiting += part._opening[:-1] if part._opening else undone
 
 
 class PostgresJournal(Journal):

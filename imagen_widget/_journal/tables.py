@@ -353,11 +353,11 @@ def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()
             raise _refusal(tx, cap, needed=rows[cap.row])
         limits[cap.row] = min(cap.micros, limits.get(cap.row, _NO_LIMIT))
     reserves = [(*row, rows[row], limits.get(row, _NO_LIMIT)) for row in sorted(rows) if rows[row]]
-    tx.run(_BOOK, *((*account, micros) for account, micros in sorted(moves.items()) if micros))
     if not caps:
         tx.run(_RESERVE, *reserves)
     elif tx.count(_RESERVE, *reserves) < len(reserves):
         raise Raced
+    tx.run(_BOOK, *((*account, micros) for account, micros in sorted(moves.items()) if micros))
 
 
 def fitting(tx: Transaction, prices: Sequence[int | None], caps: Sequence[Cap]) -> int:
