@@ -1027,13 +1027,16 @@ def test_service_times_are_the_latest_of_one_model_at_one_provider(verbs: journa
 def test_calls_that_are_made_together_are_undone_alone(verbs: journal.Journal) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
 
-    first, second, third = verbs.together(
+    bad, first, worse, second, third = verbs.together(
+        lambda: verbs.rate(job_id, 99),
         lambda: intend(verbs),
+        lambda: verbs.rate(job_id, 99),
         lambda: verbs.apply(job_id, EVENTS[journal.State.COMPLETED], EVENTS[journal.State.DONE]),
         lambda: verbs.apply(job_id, EVENTS[journal.State.COMPLETED]),
     )
 
     assert verbs.get(first).state is journal.State.INTENT
+    assert [type(error) for error in (bad, worse)] == [ValueError] * 2
     assert isinstance(second, journal.IllegalStep)
     assert third == verbs.get(job_id)
     assert verbs.together() == []

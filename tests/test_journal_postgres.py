@@ -4,6 +4,7 @@ import contextlib
 import functools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -195,24 +196,46 @@ def test_a_server_that_is_restarted_is_waited_for(
     assert verbs.get(job_id).state is State.SUBMITTING
 
 
+def test_a_server_that_stays_away_is_waited_for_once(
+    verbs: journal.Journal, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RECONNECT_SECONDS", "CONNECT_SECONDS"):
+        monkeypatch.setattr(f"imagen_widget._journal.postgres.{name}", 1.0)
+    job_id = intend(verbs)
+    postgres.stop()
+
+    taken = []
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(errors.JournalError, match="nothing answers at that address"):
+            verbs.apply(job_id, journal.Submitting())
+        taken.append(time.monotonic() - began)
+    postgres.start()
+
+    assert taken[0] > 1
+    assert max(taken[1:]) < 0.5
+    assert verbs.apply(job_id, journal.Submitting()).state is State.SUBMITTING
+
+
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     verbs: journal.Journal, address: str, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     """The connection breaks just before or just after each commit, once for each verb."""
-    commit = psycopg.Transaction._commit_gen
+    execute = psycopg.Cursor.execute
     broken: list[int] = []
 
-    def break_once(self: Any) -> Any:
-        breaks = broken.pop()
+    def break_once(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        breaks = query.endswith(b"COMMIT") and broken.pop()
         if breaks and lost == "before":
-            run(address, f"SELECT pg_terminate_backend({self.pgconn.backend_pid})")
-        yield from commit(self)
+            run(address, f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
+        cursor = execute(self, query, *values, **options)
         if breaks:
             raise psycopg.OperationalError("the connection is lost")
+        return cursor
 
     verbs.count()  # the tables are there
-    monkeypatch.setattr(psycopg.Transaction, "_commit_gen", break_once)
+    monkeypatch.setattr(psycopg.Cursor, "execute", break_once)
 
     def breaking(call: Callable[[], Any]) -> Any:
         broken[:] = [0, 0, 0, 0, 1]
@@ -237,6 +260,30 @@ def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     run(address, "UPDATE jobs SET lease_until = lease_until - 60")
     verbs.recover()
     assert verbs.states("autumn") == {"waiting": 4}
+
+
+def test_only_a_result_that_a_ticket_brings_again_does_not_wait_for_the_disk(
+    verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = psycopg.Cursor.execute
+    waited: list[bool] = []
+
+    def noted(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        if query.endswith(b"COMMIT"):
+            waited.append(b"synchronous_commit TO off" not in query)
+        return execute(self, query, *values, **options)
+
+    queued, direct, grouped = (job_in(verbs, State.SUBMITTING) for _ in range(3))
+    completed, ends = EVENTS[State.COMPLETED], (EVENTS[State.DOWNLOADED], EVENTS[State.DONE])
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+    verbs.apply(queued, EVENTS[State.SUBMITTED])
+    verbs.apply(queued, completed)
+    verbs.apply(queued, completed, *ends)
+    verbs.apply(direct, completed)
+    verbs.apply(grouped, EVENTS[State.SUBMITTED])
+    verbs.together(functools.partial(verbs.apply, grouped, completed))
+
+    assert waited == [True, False, True, True, True, True]
 
 
 # ------------------------------------------------------------------------------------- errors
@@ -267,7 +314,8 @@ def refusal(address: str, call: Callable[[journal.Journal], object] = intend) ->
         (f"postgresql://ann:{SECRET}@x@host/x", "%40 for an @"),
         (f"postgresql://ann:{SECRET}/x@host/x", "cannot be read"),
         (f"postgresql://ann:{SECRET}@host:{SECRET}/x", "IMAGEN_JOURNAL"),
-        (f"postgresql://ann@host/x?passwd={SECRET}", "IMAGEN_JOURNAL"),
+        (f"postgresql://ann@host/x?passwd={SECRET}", "address cannot be read"),
+        (f"postgresql://ann:{SECRET}@127.0.0.1:1/x?sslmode=yes", "address cannot be read"),
     ],
 )
 def test_a_wrong_address_is_one_line_that_does_not_say_the_password(
@@ -293,6 +341,28 @@ def test_a_password_that_the_server_refuses_is_said(postgres: PostgresServer, ad
         text = refusal(address.replace("//postgres:", "//eve:wrong"))
 
     assert "it refuses user or password" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("no pg_hba.conf entry for host, no encryption", "do not agree on TLS"),
+        ('server certificate for "a" does not match host name "b"', "do not agree on TLS"),
+        ('root certificate file "/nowhere" does not exist', "do not agree on TLS"),
+        ("server does not support SSL, but SSL was required", "do not agree on TLS"),
+        (
+            "no pg_hba.conf entry, SSL encryption\nno pg_hba.conf entry, no encryption",
+            "refuses user",
+        ),
+    ],
+)
+def test_a_server_with_other_rules_for_tls_is_said(
+    address: str, monkeypatch: pytest.MonkeyPatch, answer: str, words: str
+) -> None:
+    refused = psycopg.OperationalError(f"connection to server at {SECRET} failed: {answer}")
+    monkeypatch.setattr(psycopg, "connect", mock.Mock(side_effect=refused))
+
+    assert words in refusal(address)
 
 
 @pytest.mark.parametrize(

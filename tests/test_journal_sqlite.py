@@ -110,7 +110,7 @@ def test_commits_are_durable_and_writers_do_not_block_readers(verbs: journal.Jou
     intend(verbs)
     names = ("synchronous", "journal_mode", "foreign_keys")
     settings = verbs._transact(
-        lambda tx: {name: tx.run(f"PRAGMA {name}").fetchone()[name] for name in names},
+        lambda tx: {name: tx.all(f"PRAGMA {name}")[0][name] for name in names},
         write=False,
         after="",
     )
@@ -498,7 +498,7 @@ def test_a_disk_that_takes_no_more_bytes_stops_before_anything_is_sent(
 
 
 def test_a_full_disk_is_called_full(verbs: journal.Journal) -> None:
-    verbs._transact(lambda tx: tx.run("PRAGMA max_page_count = 1"), write=False, after="")
+    verbs._transact(lambda tx: tx.all("PRAGMA max_page_count = 1"), write=False, after="")
 
     with pytest.raises(errors.JournalError, match=r"the disk is full.*Nothing was sent"):
         verbs.intend(*[draft("x" * 1000) for _ in range(500)])

@@ -103,7 +103,7 @@ async def test_where_the_whole_write_fails_nobody_is_told_that_it_is_done(
     recorder: journal.Recorder, verbs: journal.Journal
 ) -> None:
     def roll_back() -> None:  # what SQLite does when the disk is full
-        verbs._transact(lambda tx: tx.run("ROLLBACK"), write=True, after="")
+        verbs._transact(lambda tx: tx.all("ROLLBACK"), write=True, after="")
 
     outcomes = await record_behind_a_gate(
         recorder, lambda: intend(verbs), roll_back, lambda: intend(verbs)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import pytest
@@ -147,6 +148,29 @@ def test_files_and_folders_are_private_under_any_umask(
     folders = [home, *(folder for folder in home.rglob("*") if folder.is_dir())]
     assert path.parent in folders
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+
+
+def test_what_is_kept_in_a_folder_of_a_group_is_the_groups(home: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2770)
+
+    path = Store(home, folder=shared).keep(picture()).path
+
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o2770
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_picture_in_somebody_elses_folder_is_not_taken_for_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store.keep(picture())
+    forbidden = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "is_file", Mock(side_effect=forbidden))
+
+    with pytest.raises(JournalError, match=r"^A kept picture cannot be read"):
+        store.path(kept.digest)
+    assert store.thumbnail(kept.digest) is None
 
 
 def test_a_file_changed_afterwards_does_not_verify_and_keeping_it_again_repairs_it(

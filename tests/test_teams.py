@@ -27,6 +27,7 @@ from imagen_widget import History, Series, Studio, errors, generate, start, swee
 from tests import books
 from tests.buckets import S3Server, s3 as s3, s3_server as s3_server
 from tests.clusters import MortalCluster
+from tests.documents import ROOT, fences
 from tests.fakequeue import FakeQueue, Reply
 from tests.jobs import journal
 from tests.postgres import PostgresServer
@@ -90,6 +91,29 @@ def wait_for(series: Series) -> None:
 def is_sound(address: str) -> bool:
     with contextlib.closing(journal.open_journal(Path(), address)) as verbs:
         return journal.check_journal(verbs) == []
+
+
+def test_the_roles_of_the_page_can_work_and_cannot_drop_it(
+    team: FakeQueue, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / ".github" / "docs" / "teams.md"
+    made, granted = (fence.text for fence in fences(page) if fence.language == "sql")
+    for statement in made.split(";")[:-1]:
+        ask(postgres.address(), statement)
+    imagen = postgres.address("imagen")
+    assert is_sound(imagen.replace("//postgres:", "//imagen:"))
+    ask(imagen, granted)
+    ask(imagen, "CREATE ROLE anna LOGIN IN ROLE painters")
+    anna = imagen.replace("//postgres:", "//anna:")
+    monkeypatch.setenv("IMAGEN_JOURNAL", anna)
+
+    generate("a red fox")
+    foxes(3).run()
+
+    assert is_sound(anna)
+    assert len(History()) == 4
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        ask(anna, "DROP TABLE jobs")
 
 
 # ------------------------------------------------------------- one history, one set of pictures
@@ -672,6 +696,25 @@ def test_a_disk_that_fills_up_after_the_bill_loses_nothing(
     [fox] = History().resume()
     assert fox[0].width == 8
     assert team.posts == 1
+
+
+def test_a_database_that_dies_while_pictures_are_fetched_loses_nothing(
+    team: FakeQueue, address: str
+) -> None:
+    """It may lose that the job is completed: of all steps, only that is not waited for."""
+
+    def die(_: object) -> None:
+        assert ask(address, "SELECT state FROM jobs") == [("completed",)]
+        ask(address, "UPDATE jobs SET state = 'submitted', urls = '[]', seed = NULL")
+
+    team.before["media"] = die
+
+    generation = generate("a red fox")
+
+    assert generation.seed == 7
+    assert next(History().search("fox")).seed == 7
+    assert team.posts == 1
+    assert is_sound(address)
 
 
 @pytest.mark.parametrize("fault", ["lost", "cut", "down"])

@@ -109,7 +109,7 @@ def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object,
 @writes
 def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
     statement = insert("series", _SERIES_COLUMNS)
-    return tx.many(f"{statement} ON CONFLICT (name) DO NOTHING", series)
+    return tx.count(f"{statement} ON CONFLICT (name) DO NOTHING", *series)
 
 
 def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
@@ -143,7 +143,7 @@ def _add_jobs(
         ("jobs", JOB_COLUMNS, [row for row, _ in missing]),
         ("images", IMAGE_COLUMNS, [image for _, images in missing for image in images]),
     ):
-        tx.many(insert(table, columns), [[row[name] for name in columns] for row in rows])
+        tx.run(insert(table, columns), *([row[name] for name in columns] for row in rows))
     moves: Counter[Account] = Counter()
     for row, _ in missing:
         account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))

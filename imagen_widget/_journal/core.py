@@ -176,6 +176,9 @@ class Jobs(ABC):
             if tx.again and before.state is steps.TRANSITIONS[type(events[-1])][1]:
                 return before  # the earlier attempt was written, only its answer was lost
             after = functools.reduce(steps.apply, events, before)
+            # A ticket brings the result again: if the server dies before this is on its disk, the
+            # job is submitted as it was. The step to come waits, and then both are there.
+            tx.waits = after.state is not State.COMPLETED or after.ticket is None
             return self._store(tx, row, before, after, lease_seconds)
 
         return self._transact(body, write=True, after=NOTHING_SENT if submits else "")
@@ -281,17 +284,16 @@ class Jobs(ABC):
     @writes
     def renew(self, tx: Transaction, *job_ids: str, seconds: float | None = None) -> int:
         """Hold on to jobs from now on, and return how many of them are still ours."""
-        renewed = tx.run(
+        return tx.count(
             "UPDATE jobs SET lease_until = ? WHERE owner = ? AND lease_until > 0"
             f" AND id IN {marks(job_ids)}",
-            *(self._until(tx, seconds), self.owner, *job_ids),
+            (self._until(tx, seconds), self.owner, *job_ids),
         )
-        return int(renewed.rowcount)
 
     @writes
     def release(self, tx: Transaction, job_id: str) -> None:
         """Let go of a job, so that any process can take it at once."""
-        tx.run("UPDATE jobs SET lease_until = 0 WHERE id = ? AND owner = ?", job_id, self.owner)
+        tx.run("UPDATE jobs SET lease_until = 0 WHERE id = ? AND owner = ?", (job_id, self.owner))
 
     def recover(self) -> list[Record]:
         """Settle what dead processes left between two steps, and return the jobs now unknown.
@@ -325,13 +327,13 @@ class Jobs(ABC):
     # ------------------------------------------------------------------ inside
 
     def _row(self, tx: Transaction, job_id: str, lock: str = "") -> Any:
-        row = tx.run(f"SELECT * FROM jobs WHERE id = ?{lock}", job_id).fetchone()
-        if row is None:
+        rows = tx.all(f"SELECT * FROM jobs WHERE id = ?{lock}", job_id)
+        if not rows:
             raise IllegalStep(
                 f"The journal has no job {job_id[:40]}.",
                 remedy="List the jobs with %imagen_history.",
             )
-        return row
+        return rows[0]
 
     def _records(self, tx: Transaction, rows: Sequence[Any]) -> list[Record]:
         images = defaultdict(list)
@@ -375,7 +377,7 @@ class Jobs(ABC):
             }
             values["row_key"], values["ordinal"], values["axes_text"] = place_of(draft)
             rows.append(_in_order(values))
-        tx.many(insert("jobs", JOB_COLUMNS), rows)
+        tx.run(insert("jobs", JOB_COLUMNS), *rows)
 
     def _store(
         self,
@@ -390,8 +392,8 @@ class Jobs(ABC):
         values["lease_until"] = self._lease_after(tx, row, after, lease_seconds)
         _set(tx, after.id, **values)
         if after.images != before.images:
-            tx.run("DELETE FROM images WHERE job = ?", after.id)
-            tx.many(insert("images", IMAGE_COLUMNS), image_values(after))
+            tx.run("DELETE FROM images WHERE job = ?", (after.id,))
+            tx.run(insert("images", IMAGE_COLUMNS), *image_values(after))
         moved = (to_micros(after.amount) or 0) - (to_micros(before.amount) or 0)
         if moved:
             account = Account(row["day"], after.provider, after.model, after.user, after.series)
@@ -423,7 +425,7 @@ class Jobs(ABC):
 
 def _set(tx: Transaction, job_id: str, **values: object) -> None:
     columns = " = ?, ".join(values)
-    tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", *values.values(), job_id)
+    tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", (*values.values(), job_id))
 
 
 def _outcome(call: Callable[[], Any]) -> Any:

@@ -82,7 +82,7 @@ class Journal(Jobs):
         tx.run(
             "INSERT INTO series (name, spec, created_at) VALUES (?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec",
-            *(name, json.dumps(spec), tx.now),
+            (name, json.dumps(spec), tx.now),
         )
 
     @reads
@@ -112,7 +112,7 @@ class Journal(Jobs):
         tx.run(  # two processes that plan the same series do so one after the other
             "INSERT INTO series (name, spec, created_at) VALUES (?, '{}', ?)"
             " ON CONFLICT (name) DO UPDATE SET name = excluded.name",
-            *(series, tx.now),
+            (series, tx.now),
         )
         asked = [(draft.key, draft.request.fingerprint, draft.provider) for draft in wanted]
         found, rest = _match(asked, _rows_of(tx, series))
@@ -127,16 +127,16 @@ class Journal(Jobs):
             if offer != (row["base_url"], row["price"]):
                 offers.append((*offer, row["id"]))
         self._insert(tx, new, user=user)
-        tx.many(
+        tx.run(
             "UPDATE jobs SET row_key = ?, ordinal = ?, axes_text = ?, planned = 1 WHERE id = ?",
-            moved,
+            *moved,
         )
-        tx.many(
-            "UPDATE jobs SET base_url = ?, price = ? WHERE id = ? AND state = 'waiting'", offers
+        tx.run(
+            "UPDATE jobs SET base_url = ?, price = ? WHERE id = ? AND state = 'waiting'", *offers
         )
         gone = [(row["id"],) for row in rest]
-        tx.many("DELETE FROM jobs WHERE id = ? AND state = 'waiting'", gone)
-        tx.many("UPDATE jobs SET planned = 0 WHERE id = ? AND planned = 1", gone)
+        tx.run("DELETE FROM jobs WHERE id = ? AND state = 'waiting'", *gone)
+        tx.run("UPDATE jobs SET planned = 0 WHERE id = ? AND planned = 1", *gone)
 
     @prepares
     def claim(
@@ -174,10 +174,10 @@ class Journal(Jobs):
             account = Account(day, row["provider"], row["model"], user, series)
             moves[account] += row["price"] or 0
         kept = (State.INTENT.value, now, day, user, self.owner, self._until(tx))
-        tx.many(
+        tx.run(
             f"UPDATE jobs SET seq = {tx.next_seq}, state = ?, created_at = ?, day = ?, who = ?,"
             " owner = ?, lease_until = ? WHERE id = ?",
-            [(*kept, row["id"]) for row in rows],
+            *((*kept, row["id"]) for row in rows),
         )
         book(tx, moves, caps)
         claimed = tx.all_in("SELECT * FROM jobs WHERE id IN", [row["id"] for row in rows])
@@ -186,7 +186,7 @@ class Journal(Jobs):
     @writes
     def halt(self, tx: Transaction, series: str, run: str) -> None:
         """Have `claim` give no more rows to a run, in whichever processes it works."""
-        tx.run("UPDATE series SET halted = halted || ? WHERE name = ?", f"{run} ", series)
+        tx.run("UPDATE series SET halted = halted || ? WHERE name = ?", (f"{run} ", series))
 
     @reads
     def kept_keys(

@@ -47,21 +47,25 @@ class SqliteTransaction(Transaction):
     ) -> None:
         self.connection, self.clock, self.has_prompts = connection, clock, has_prompts
 
-    def run(self, statement: str, *values: object) -> Any:
-        return self.connection.execute(statement, values)
+    def run(self, statement: str, *rows: Sequence[Any]) -> None:
+        self.connection.executemany(statement, rows)
 
-    def many(self, statement: str, rows: Sequence[Any]) -> int:
+    def count(self, statement: str, *rows: Sequence[Any]) -> int:
         return self.connection.executemany(statement, rows).rowcount if rows else 0
 
+    def all(self, statement: str, *values: Any) -> list[Any]:
+        rows: list[Any] = self.connection.execute(statement, values).fetchall()
+        return rows
+
     def faults(self) -> list[str]:
-        found = [row["quick_check"] for row in self.run("PRAGMA quick_check")]
+        found = [row["quick_check"] for row in self.all("PRAGMA quick_check")]
         problems = [] if found == ["ok"] else found
         counted = "SELECT state, deleted, pictures > 0, COUNT(*) FROM jobs GROUP BY 1, 2, 3"
-        if self.run(f"{counted} EXCEPT SELECT * FROM tally").fetchall():
+        if self.all(f"{counted} EXCEPT SELECT * FROM tally"):
             problems.append("the counts by state are not those of the rows")
         if self.has_prompts:
             try:
-                self.run("INSERT INTO prompts (prompts, rank) VALUES ('integrity-check', 1)")
+                self.all("INSERT INTO prompts (prompts, rank) VALUES ('integrity-check', 1)")
             except sqlite3.DatabaseError:
                 problems.append("the index of words is not that of the rows")
         return problems

@@ -37,7 +37,8 @@ class Transaction(ABC):
 
     connection: Any
     clock: Callable[[], float]  # Unix seconds
-    again = False  # whether an earlier attempt at the same may have been committed
+    again: bool = False  # whether an earlier attempt at the same may have been committed
+    waits = True  # for the disk at its end; a server's log is in order, so a later one may do that
     lock: ClassVar[str] = ""  # ends a SELECT whose rows stay locked
     skip: ClassVar[str] = ""  # the same, leaving out rows that another transaction has locked
     next_seq: ClassVar[str]  # an expression for the next number in the order of sending
@@ -51,21 +52,20 @@ class Transaction(ABC):
         return self.clock()
 
     @abstractmethod
-    def run(self, statement: str, *values: object) -> Any:
-        """Run one statement and return its cursor."""
+    def run(self, statement: str, *rows: Sequence[object]) -> None:
+        """Run a statement once for each row of values; it may be sent with the next one."""
 
     @abstractmethod
-    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
-        """Run a statement once for each row of values; return how many rows it changed in all."""
+    def count(self, statement: str, *rows: Sequence[object]) -> int:
+        """Do the same at once, and return how many rows it changed in all."""
+
+    @abstractmethod
+    def all(self, statement: str, *values: object) -> list[Any]:
+        """Return the rows of a SELECT."""
 
     def faults(self) -> list[str]:
         """Return one line for each fault that the database itself can find."""
         return []
-
-    def all(self, statement: str, *values: object) -> list[Any]:
-        """Return the rows of a SELECT."""
-        rows: list[Any] = self.run(statement, *values).fetchall()
-        return rows
 
     def all_in(self, statement: str, chosen: Sequence[object], order: str = "") -> list[Any]:
         """Return the rows of a SELECT that ends in `IN`, for the chosen values."""
@@ -362,9 +362,11 @@ def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()
             raise _refusal(tx, cap, needed=rows[cap.row])
         limits[cap.row] = min(cap.micros, limits.get(cap.row, _NO_LIMIT))
     reserves = [(*row, rows[row], limits.get(row, _NO_LIMIT)) for row in sorted(rows) if rows[row]]
-    if tx.many(_RESERVE, reserves) < len(reserves):
+    if not caps:
+        tx.run(_RESERVE, *reserves)
+    elif tx.count(_RESERVE, *reserves) < len(reserves):
         raise Raced
-    tx.many(_BOOK, [(*account, micros) for account, micros in sorted(moves.items()) if micros])
+    tx.run(_BOOK, *((*account, micros) for account, micros in sorted(moves.items()) if micros))
 
 
 def fitting(tx: Transaction, prices: Sequence[int | None], caps: Sequence[Cap]) -> int:
@@ -395,8 +397,8 @@ def unpriced(caps: Sequence[Cap]) -> BudgetExceeded:
 
 
 def _spent(tx: Transaction, cap: Cap) -> int:
-    row = tx.run("SELECT micros FROM budgets WHERE period = ? AND scope = ?", *cap.row).fetchone()
-    return int(row["micros"]) if row else 0
+    rows = tx.all("SELECT micros FROM budgets WHERE period = ? AND scope = ?", *cap.row)
+    return int(rows[0]["micros"]) if rows else 0
 
 
 def _refusal(tx: Transaction, cap: Cap, *, needed: int) -> BudgetExceeded:

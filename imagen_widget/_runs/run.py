@@ -354,19 +354,18 @@ class Run:
         if seconds is None and not self._resumed:
             since = self._started if self._ran_since is None else self._ran_since
             seconds = time.monotonic() - since
+        completed = journal.Completed(
+            request_id=finished.request_id or None,
+            seconds=seconds,
+            seed=finished.seed,
+            description=finished.description,
+            revised_prompt=finished.revised_prompt,
+            urls=tuple(url for url in finished.urls if url.startswith("http")),
+            units=finished.units,
+            filtered=flagged + missing,
+        )
         try:
-            await self._apply(
-                journal.Completed(
-                    request_id=finished.request_id or None,
-                    seconds=seconds,
-                    seed=finished.seed,
-                    description=finished.description,
-                    revised_prompt=finished.revised_prompt,
-                    urls=tuple(url for url in finished.urls if url.startswith("http")),
-                    units=finished.units,
-                    filtered=flagged + missing,
-                )
-            )
+            await self._apply(completed)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except ImagenError as error:
@@ -380,7 +379,8 @@ class Run:
                 billed=True,
             )
         closed = journal.Closed(*self._cost(finished), time.monotonic() - self._started)
-        return self._generation(await self._apply(journal.Kept(tuple(kept)), closed))
+        kept_all = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
+        return self._generation(await self._apply(*kept_all))
 
     async def _download(self, pictures: tuple[Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""

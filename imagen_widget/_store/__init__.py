@@ -2,8 +2,9 @@
 
 A file appears under its name only when it is whole: `.part`, fsync, rename. The bytes are exactly
 those that the provider served. Small copies are made once, in `thumbnails/` of the home; what is
-deleted goes to its `trash/`. Only its owner can read what is made in a home; modes are set after
-the making, because a umask can take bits away but never adds the right ones.
+deleted goes to its `trash/`. Only its owner can read what is made in a home, and a group what is
+made in a folder of the group's; modes are set after the making, because a umask can take bits away
+but never adds the right ones.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,7 +107,8 @@ class Store:
         target = self._folder / name_of(digest, SUFFIXES[facts.media_type])
         try:
             if not _holds(target, digest):
-                _write(target, data)
+                make_folder(self._folder)
+                _write(target, data, self._mode)
         except OSError as error:
             doing = "The picture cannot be kept"
             raise trouble(error, target.parent, doing=doing, after=_RETRY) from None
@@ -113,12 +116,27 @@ class Store:
             digest, target, facts.media_type, facts.width, facts.height, len(data), facts.problem
         )
 
+    @property
+    def _mode(self) -> int:
+        """The rights of the folder, which what is in it gets too: a group may share it."""
+        return stat.S_IMODE(self._folder.stat().st_mode)
+
     def path(self, digest: str) -> Path | None:
-        """Return where the picture of this digest is; None if it is not kept."""
+        """Return where the picture of this digest is; None if it is not kept.
+
+        Raises:
+            JournalError: Its folder is somebody else's: it must not be paid for again.
+        """
         for name in names_of(digest):
             path = Path(f"{self._folder}/{name}")  # twice as quick as joining: a search has many
-            if path.is_file():
-                return path
+            try:
+                if path.is_file():
+                    return path
+            except OSError:
+                raise JournalError(
+                    f"A kept picture cannot be read: its folder is somebody else's ({path}).",
+                    remedy=f"Let all of the group read and write what is in {self._folder}.",
+                ) from None
         return None
 
     def read(self, digest: str) -> bytes:
@@ -151,12 +169,12 @@ class Store:
             data = small.read_bytes()
             facts = inspect(data)
             return Preview(data, facts.media_type, facts.width, facts.height)
-        path = self.path(digest)
         try:
+            path = self.path(digest)
             if path is None:
                 return None
             made = preview(path.read_bytes(), side=THUMBNAIL_SIDE_PIXELS, max_bytes=THUMBNAIL_BYTES)
-        except (QueueError, OSError):
+        except (QueueError, JournalError, OSError):
             return None
         with contextlib.suppress(OSError, JournalError):  # a full disk costs time, not pictures
             _write(small, made.data)
@@ -182,7 +200,7 @@ class Store:
         for name in names_of(digest):
             path = self._home / "trash" / Path(name).name
             if path.is_file():
-                _move(path, self._folder / name)
+                _move(path, self._folder / name, self._mode)
 
     def sweep_parts(self) -> None:
         """Delete the unfinished files that dead processes left."""
@@ -209,19 +227,19 @@ def names_of(digest: str) -> Iterator[str]:
 # -------------------------------------------------------------------------------------- files
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, mode: int = FOLDER_MODE) -> None:
     """Make a folder, with its missing parents; one that exists is left as its owner made it."""
     if path.is_dir():
         return
     if path.parent != path:
         make_folder(path.parent)
     try:
-        path.mkdir(mode=FOLDER_MODE)
+        path.mkdir(mode=mode)
     except FileExistsError:
         if path.is_dir():
             return  # another process was quicker
         raise
-    path.chmod(FOLDER_MODE)
+    path.chmod(mode)
     sync_folder(path.parent)
 
 
@@ -268,8 +286,8 @@ def trouble(error: OSError, path: Path, *, doing: str, after: str = "") -> Journ
     return JournalError(f"{doing}: {what} ({path}).", remedy=f"{after} {remedy}".strip())
 
 
-def _write(target: Path, data: bytes) -> None:
-    make_folder(target.parent)
+def _write(target: Path, data: bytes, mode: int = FOLDER_MODE) -> None:
+    make_folder(target.parent, mode)
     part = target.with_name(f"{target.name}.part-{secrets.token_hex(8)}")
     try:
         with os.fdopen(create_file(part), "wb") as file:
@@ -282,19 +300,20 @@ def _write(target: Path, data: bytes) -> None:
                 f"The disk took {size} of {len(data)} bytes ({target.parent}).",
                 remedy=f"{_RETRY} Set IMAGEN_HOME to a folder on a disk that works.",
             )
+        part.chmod(mode & 0o666)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     sync_folder(target.parent)
 
 
-def _move(path: Path, target: Path) -> None:
+def _move(path: Path, target: Path, mode: int = FOLDER_MODE) -> None:
     try:
-        make_folder(target.parent)
+        make_folder(target.parent, mode)
         try:
             path.replace(target)
         except OSError:  # the store may be on another disk than the home
-            _write(target, path.read_bytes())
+            _write(target, path.read_bytes(), mode)
             path.unlink()
     except OSError as error:
         raise trouble(error, path, doing="The picture cannot be moved") from None
