@@ -6,8 +6,19 @@ shows those whose small copies are ready.
 
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
-from imagen_widget._series.drive import STATES, Tally
-from imagen_widget._series.parts import OWN_KEYS, TILE, Tiles, card, head, key_text, plural, reason
+from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
+from imagen_widget._series.parts import (
+    OWN_KEYS,
+    TILE,
+    Tiles,
+    bar,
+    card,
+    foot,
+    head,
+    key_text,
+    plural,
+    reason,
+)
 from imagen_widget._settings import Limit
 
 MAX_ERRORS = 8
@@ -39,13 +50,12 @@ class Board:
         blocks: bool = False,
         note: str = "",
     ) -> None:
-        self._note = note
-        self._name, self._tally, self._free, self._now = name, tally, free, now
+        self._name, self._tally, self._free, self._now, self._note = name, tally, free, now, note
         self._tiles, self._provider, self._cap, self._blocks = tiles, provider, cap, blocks
         self._rate = tally.rate(now)
         self._kept = min(tally.kept, tally.counts["done"])
         counts = {"kept": self._kept, "done": tally.counts["done"] - self._kept}
-        counts |= {state: tally.counts[state] for state in (*STATES[3:], "sent", "waiting")}
+        counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}
         self._counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
 
     @property
@@ -61,10 +71,8 @@ class Board:
             parts.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
         if tally.is_running:
             parts += [" ".join(_per(self._rate))] if self._rate else []
-            left = self._left()
-            parts.append("time left unknown" if left == "unknown" else f"{left} left")
-        parts += [self._note] if self._note else []
-        return " · ".join(parts)
+            parts.append(f"{self._left()} left" if self._rate else "time left unknown")
+        return " · ".join([*parts, self._note] if self._note else parts)
 
     def __repr__(self) -> str:
         bar = ""
@@ -85,10 +93,11 @@ class Board:
     # -------------------------------------------------------------------------------- as a card
 
     def _html(self) -> str:
-        state, dot, foot = self._state()
+        state, dot, how = self._state()
         where = escape(f"{self._provider} · {state}" if self._provider else state)
         chip = tag("span", where, class_="ims-chip", style=f"--dot:var(--{dot})")
         return card(
+            "board",
             head(self._name, "Series", chip),
             self._summary(),
             tag("div", escape(self._note), class_="ims-line") if self._note else "",
@@ -96,18 +105,13 @@ class Board:
             self._facts(),
             self._trouble(),
             self._strip(),
-            tag("div", tag("span", escape(foot)), class_="ims-foot"),
-            part="board",
-            kind="board",
+            foot(how),
         )
 
     def _state(self) -> tuple[str, str, str]:
         """Return what the series is doing, the colour of its dot, and what can be done."""
-        tally, waiting, sent = (
-            self._tally,
-            self._tally.counts["waiting"],
-            self._tally.counts["sent"],
-        )
+        tally = self._tally
+        waiting, sent = tally.counts["waiting"], tally.counts["sent"]
         if tally.is_running:
             how = "Interrupt the kernel to stop" if self._blocks else "Stop or .cancel()"
             now, dot = ("stopping", "warn") if tally.stopping else ("running", "good")
@@ -146,16 +150,14 @@ class Board:
     def _bar(self) -> str:
         words = [(state, f"{n:,}", _WORDS.get(state, state)) for state, n in self._counts.items()]
         name = ", ".join(f"{count} {word}" for _, count, word in words)
-        bar = "".join(f'<i class="ims-{s}" style="flex:{n}"></i>' for s, n in self._counts.items())
         legend = "".join(
             f'<span role="listitem"><i class="ims-{state}"></i><b>{count}</b> {word} </span>'
             for state, count, word in words
         )
         done = f"{self._tally.counts['done']:,} of {self._tally.total:,} done"
         return (
-            tag("div", bar, class_="ims-bar", role="img", aria_label=name)
-            + '<div class="ims-line ims-small-line">'
-            + tag("div", legend, class_="ims-legend", role="list")
+            bar(self._counts, role="img", aria_label=name)
+            + f'<div class="ims-line"><div class="ims-legend" role="list">{legend}</div>'
             + f" <span>{done}</span></div>"
         )
 
@@ -169,9 +171,10 @@ class Board:
         facts = [("Spent", "free" if self._free else cost_text(tally.spent), planned, limit)]
         if tally.started:
             took = _duration((tally.ended or self._now) - tally.started, exactly=True)
-            at_once = f"{plural(tally.in_flight, 'row')} at a time"
-            rate = (*_per(self._rate), at_once) if self._rate else None
-            facts.append(("Rate", *(rate or ("unknown", "", "until five rows are done"))))
+            rate = ("unknown", "", "until five rows are done")
+            if self._rate:
+                rate = (*_per(self._rate), f"{plural(tally.in_flight, 'row')} at a time")
+            facts.append(("Rate", *rate))
             if tally.is_running:
                 facts.append(("Time left", self._left(), "", f"running for {took}"))
             else:
@@ -201,9 +204,8 @@ class Board:
         if not errors:
             return ""
         rows = sum(map(len, errors.values()))
-        said = (
-            f"<b>{plural(rows, 'row')} without a picture</b> · {escape(reason(next(iter(errors))))}"
-        )
+        first = escape(reason(next(iter(errors))))
+        said = f"<b>{plural(rows, 'row')} without a picture</b> · {first}"
         if len(errors) > 1:
             said += f" · and {plural(len(errors) - 1, 'other reason')}"
         listed = "".join(
@@ -217,9 +219,9 @@ class Board:
 
     def _strip(self) -> str:
         tally, tiles = self._tally, self._tiles
-        get = None if tiles is None else tiles.ready if tally.is_running else tiles.make
-        newest = [(image, g.id) for g in reversed(tally.recent) for image in g]
-        shown = [(i.alt[:80], get(i, *TILE), g) for i, g in newest[:MAX_PICTURES]] if get else []
+        get = tiles and (tiles.ready if tally.is_running else tiles.make)
+        newest = [(image, g.id) for g in reversed(tally.recent) for image in g][:MAX_PICTURES]
+        shown = [(i.alt[:80], get(i, *TILE), row) for i, row in newest] if get else []
         drawn = [
             image(small.data, small.media_type, alt=alt or "picture", title=alt, width=96)
             for alt, small, _ in shown
@@ -231,7 +233,7 @@ class Board:
         waiting = "<i></i>" * (places - len(drawn))
         rows = len({row for _, small, row in shown if small is not None})
         few = f"{rows} of {plural(tally.total, 'row')}" if rows else "none yet"
-        title = f'<div class="ims-line ims-sub"><b>Newest pictures</b> <span>{few}</span></div>'
+        title = f'<div class="ims-line"><b>Newest pictures</b> <span>{few}</span></div>'
         return title + tag("div", *drawn, waiting, class_="ims-strip")
 
 

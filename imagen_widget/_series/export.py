@@ -318,7 +318,7 @@ def _figure(item: _Item, folder: str) -> str:
 def _page(title: str, figures: list[str]) -> bytes:
     flow = tag("div", *figures, class_="ims-flow")
     top = head(title, plural(len(figures), "picture"))
-    body = card(top, flow, part="grid", kind="page", style="--tile:240px")
+    body = card("grid", top, flow, style="--tile:240px")
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     start = f'<!doctype html><html lang="en"><head>{meta}<title>{escape(title)}</title></head>'
     return f"{start}<body>{body}</body></html>".encode("utf-8", "replace")

@@ -6,7 +6,6 @@ Rows are rows of the journal, so that any process with the same journal can watc
 import asyncio
 import contextlib
 import functools
-import importlib
 import itertools
 import secrets
 import time
@@ -38,8 +37,16 @@ from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
 from imagen_widget._series import export, workers
 from imagen_widget._series.board import Board
-from imagen_widget._series.drive import STATES, Drive, Tally, note_run, runs_here, spent_in_period
-from imagen_widget._series.parts import Bundle, Layout, Row, Tiles, refused
+from imagen_widget._series.drive import (
+    STATES,
+    WITHOUT_PICTURE,
+    Drive,
+    Tally,
+    note_run,
+    runs_here,
+    spent_in_period,
+)
+from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.plan import (
     Maker,
@@ -57,7 +64,7 @@ from imagen_widget._settings import check_key, load_settings
 from imagen_widget.errors import InvalidRequest, shown
 
 UPDATE_SECONDS = 0.25
-_TICK_SECONDS = 0.1
+
 _PAGE_ROWS = 500
 _UNSENT = frozenset({State.WAITING, State.FAILED, State.CANCELLED})
 
@@ -93,9 +100,8 @@ class Plan:
         note = f" · {self.note}" if self.note else ""
         return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        bundle: dict[str, Any] = StatusLine(str(self))._repr_mimebundle_()
-        return bundle
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return StatusLine(str(self))._repr_mimebundle_()
 
 
 class Series:
@@ -297,11 +303,8 @@ class Series:
             )
         errors, cap = _check_errors(errors), _check_amount(max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
-            what, remedy = (
-                f"{shown(max_in_flight)} is not allowed",
-                "Use a whole number from 1 to 1000.",
-            )
-            raise refused("max_in_flight", what, remedy)
+            what = f"{shown(max_in_flight)} is not allowed"
+            raise refused("max_in_flight", what, "Use a whole number from 1 to 1000.")
         if on is None:
             check_key(self._session.settings)
         else:
@@ -309,16 +312,12 @@ class Series:
         if self._planned is not None:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        drive = Drive(
-            self._session,
-            self.name,
-            self._tally_of(self._records()),
-            max_in_flight=max_in_flight,
-            max_spend=cap,
-            errors=errors,
-        )
+        tally = self._tally_of(self._records())
+        tally.in_flight, tally.limit = max_in_flight, cap
+        run = self._session, self.name, tally, errors
+        drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
         drive.listeners = self._listeners
-        drive.future = _loop.spawn(drive.run if on is None else workers.Coordinator(on, drive).run)
+        drive.future = _loop.spawn(drive.run)
         note_run(drive)
         self._drive = drive
         return drive
@@ -393,8 +392,8 @@ class Series:
 
     def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
-        if isinstance(surface, NotebookSurface | OutputSurface):
-            self._tiles = run.tiles = run.tiles or self._tiles
+        is_rich = isinstance(surface, NotebookSurface | OutputSurface)
+        if is_rich:
             self._shown_in = _cell()
         render = functools.partial(self._board, blocks=blocks)
         view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
@@ -405,14 +404,15 @@ class Series:
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
                 self._show_stop(surface_of(shell), run)
         if not isinstance(surface, SilentSurface):
-            _loop.spawn(_tick, run)
+            _loop.spawn(_tick, run, self._tiles if is_rich else None)
         return view
 
     def _show_stop(self, place: Surface, run: Drive) -> None:
         """Show the button that stops the run, until it ends."""
-        # By name: the widget is in a layer above, and all but this button works without it.
-        button = importlib.import_module("imagen_widget._widget.stop").stop_button(self.cancel)
-        place.status(Bundle(button._repr_mimebundle_()))
+        from imagen_widget._series.live import stop_button  # the widget library is slow to import
+
+        button = stop_button(self.cancel)
+        place.status(button)
 
         def remove(_: object) -> None:
             button.close()
@@ -453,10 +453,9 @@ class Series:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
         tally = self._tally_of(records)
-        done = (record for record in reversed(records) if record.state is State.DONE)
-        newest = list(itertools.islice(done, tally.recent.maxlen))
-        made = filter(None, map(self._session.recall, reversed(newest)))
-        tally.recent.extend(made)
+        done = [record for record in records if record.state is State.DONE]
+        newest = done[-(tally.recent.maxlen or 0) :]
+        tally.recent.extend(filter(None, map(self._session.recall, newest)))
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
             tally.elsewhere = nobodys < tally.counts["sent"]
@@ -484,7 +483,7 @@ class Series:
     @property
     def errors(self) -> list[Row]:
         """The rows that failed, were refused, or have an unknown outcome."""
-        return [row for row in self.iter_rows() if row.state in {"failed", "refused", "unknown"}]
+        return [row for row in self.iter_rows() if row.state in WITHOUT_PICTURE]
 
     @property
     def generations(self) -> list[Generation]:
@@ -651,15 +650,20 @@ def _made(
     return Series(session, name, planned, spec, note)
 
 
-async def _tick(drive: Drive) -> None:
-    """Show each second that passes, and soon the changes that came too soon after another."""
-    changes = unchanged = 0
-    while not drive.future.done():
-        await anyio.sleep(_TICK_SECONDS)
-        unchanged = unchanged + 1 if drive.changes == changes else 0
-        if unchanged * _TICK_SECONDS <= UPDATE_SECONDS or unchanged % 10 == 0:
+async def _tick(drive: Drive, tiles: Tiles | None) -> None:
+    """Have what changed shown, and each second that passes; makes the small copies it needs."""
+    seen = -1
+    for number in itertools.count():
+        for made in list(drive.tally.recent):
+            if tiles is not None and tiles.ready(made[0], *TILE) is None:
+                small = await to_thread.run_sync(tiles.make, made[0], *TILE)
+                drive.changes += small is not None
+        if drive.future.done():
+            return
+        if drive.changes != seen or number % 4 == 0:
             drive.changed()
-        changes = drive.changes
+        seen = drive.changes
+        await anyio.sleep(UPDATE_SECONDS)
 
 
 def _is_sent(record: Record) -> bool:
