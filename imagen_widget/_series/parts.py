@@ -54,10 +54,10 @@ class Row:
     key: str
     axes: dict[str, Any] = field(hash=False)
     request: ImageRequest
-    state: str
-    error: str | None
-    rating: int
-    generation: Generation | None
+    state: str = "waiting"
+    error: str | None = None
+    rating: int = 0
+    generation: Generation | None = None
     billed: bool = False
 
     @property

@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -48,17 +49,6 @@ from imagen_widget._series.drive import (
 )
 from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, refused
 from imagen_widget._series.picker import Pick
-from imagen_widget._series.plan import (
-    Maker,
-    Planned,
-    Where,
-    batch_rows,
-    check_name,
-    name_for,
-    names_in,
-    note_of,
-    sweep_rows,
-)
 from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
 from imagen_widget._settings import check_key, load_settings
 from imagen_widget.errors import InvalidRequest, shown
@@ -66,7 +56,8 @@ from imagen_widget.errors import InvalidRequest, shown
 UPDATE_SECONDS = 0.25
 
 _PAGE_ROWS = 500
-_UNSENT = frozenset({State.WAITING, State.FAILED, State.CANCELLED})
+_NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +106,7 @@ class Series:
         self,
         session: Session,
         name: str,
-        planned: list[Planned] | None = None,
+        planned: list[Row] | None = None,
         spec: dict[str, Any] | None = None,
         note: str = "",
     ) -> None:
@@ -322,12 +313,11 @@ class Series:
         self._drive = drive
         return drive
 
-    def _write_plan(self, planned: list[Planned]) -> None:
-        session = self._session
+    def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
             self._journal.save_series(self.name, self._spec or {})
         drafts = (
-            session.draft(
+            self._session.draft(
                 row.request,
                 series=self.name,
                 key=row.key,
@@ -337,7 +327,7 @@ class Series:
             )
             for ordinal, row in enumerate(planned)
         )
-        self._journal.plan(self.name, drafts, user=session.settings.user)
+        self._journal.plan(self.name, drafts, user=self._session.settings.user)
 
     # ---------------------------------------------------------------------------------- watching
 
@@ -352,8 +342,7 @@ class Series:
         """How many rows are in each state."""
         run = self._running
         counts = self._journal.states(self.name) if run is None else run.tally.counts
-        if not counts and self._planned is not None:
-            counts = {"waiting": len(self._planned)}
+        counts = counts or {"waiting": len(self._planned or ())}
         return {state: counts.get(state, 0) for state in STATES}
 
     @property
@@ -472,8 +461,7 @@ class Series:
     def iter_rows(self) -> Iterator[Row]:
         """Iterate over the rows in the order of the plan; a few hundred are in memory at once."""
         if self._planned is not None and self._journal.series(self.name) is None:
-            for row in self._planned:
-                yield Row(row.key, row.axes, row.request, "waiting", None, 0, None)
+            yield from self._planned
             return
         asked, last = Filter(series=self.name, sort="plan"), None
         while page := self._journal.query(asked, limit=_PAGE_ROWS, before=last):
@@ -597,57 +585,16 @@ class Series:
         return export.write(self.iter_rows, target, format, self.name, where=where)
 
 
-# ---------------------------------------------------------------------------------- making them
+def check_name(name: str) -> str:
+    """Return a series' name.
 
-
-def make_sweep(
-    session: Session,
-    maker: Maker,
-    template: str,
-    rows: Iterable[Mapping[str, object]] | None,
-    *,
-    axes: Mapping[str, Iterable[object]],
-    where: Where = None,
-    sample: int | None = None,
-    name: str | None = None,
-) -> Series:
-    """Return a series over every combination of the axes, or over rows."""
-    planned = sweep_rows(maker, template, rows, axes=axes, where=where, sample=sample)
-    names = sorted({axis for row in planned for axis in row.axes})
-    chosen = name_for(template, names) if name is None else name
-    spec, note = {"kind": "sweep", "axes": names}, note_of(template, names)
-    return _made(session, chosen, planned, spec, note)
-
-
-def make_batch(
-    session: Session,
-    maker: Maker,
-    table: Any,
-    prompt: str,
-    *,
-    key: str | None = None,
-    name: str | None = None,
-    fields: Mapping[str, object],
-) -> Series:
-    """Return a series with a row for each row of a table."""
-    planned = batch_rows(maker, table, prompt, key=key, fields=fields)
-    names = sorted(names_in(prompt, {axis for row in planned for axis in row.axes}))
-    chosen = name_for(prompt, names, sorted(fields)) if name is None else name
-    return _made(session, chosen, planned, {"kind": "batch", "axes": []})
-
-
-def _made(
-    session: Session, name: str, planned: list[Planned], spec: dict[str, Any], note: str = ""
-) -> Series:
-    before = session.journal.series(check_name(name))
-    if before is not None and any(before.get(part) != value for part, value in spec.items()):
-        axes = ", ".join(before.get("axes", ())) or "a table"
-        raise InvalidRequest(
-            f"A series {name!r} exists with other axes ({axes}).",
-            remedy="Choose another name=; nothing was sent or changed.",
-            field="name",
-        )
-    return Series(session, name, planned, spec, note)
+    Raises:
+        InvalidRequest: It has signs that do not go into file names.
+    """
+    if not _NAME.fullmatch(str(name)):
+        what = f"{str(name)[:40]!r} is not a name for a series"
+        raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
+    return name
 
 
 async def _tick(drive: Drive, tiles: Tiles | None) -> None:
