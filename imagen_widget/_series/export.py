@@ -1,7 +1,7 @@
 """A series taken away: pictures with what is known of them, in the formats that others read.
 
 Nothing is overwritten but what an earlier export of the series wrote: each folder has a list of
-that. Rows are read twice, one after the other: first to settle the columns, then to write.
+that. One picture is in memory at a time, of parquet a group of them.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from imagen_widget.errors import InvalidRequest, one_line
 Where = str | Callable[[Row], object] | None
 
 SHARD_BYTES = 1_000_000_000
-GROUP_BYTES, GROUP_ROWS = 16_000_000, 100  # of parquet, which are in memory together
+GROUP_ROWS = 20  # of parquet, which are in memory together
 LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
 
-_CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|=|>|<)\s*([0-5])\s*")
+_CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|>|<)\s*([0-5])\s*")
 _COMPARE = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -38,18 +38,17 @@ _COMPARE = {
     "!=": operator.ne,
     ">": operator.gt,
     "<": operator.lt,
-    "=": operator.eq,
 }
 _NO_PICTURES = {"image/svg+xml", "application/octet-stream"}  # no library decodes these
 
 
 def write(
-    rows: Callable[[], Iterable[Row]], folder: Path, format: str, name: str, *, where: Where = None
+    rows: Iterable[Row], folder: Path, format: str, name: str, *, where: Where = None
 ) -> Path:
     """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
     if format not in _WRITERS:
         raise refused("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
-    items = _Items(rows, _condition(where), any_type=format in {"zip", "html"})
+    items = _items(rows, _condition(where), any_type=format in {"zip", "html"})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _Target(folder, f"{format} {name}") as target:
@@ -77,7 +76,7 @@ def _condition(where: Where) -> Callable[[Row], object]:
     return lambda row: compare(max(row.rating, 0), limit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item:
     """One picture to write: its file name, the picture, and what is known of it."""
 
@@ -90,41 +89,40 @@ class _Item:
         return json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-class _Items:
-    """The pictures to write; the values of a column, `columns`, are of one type each."""
+def _items(rows: Iterable[Row], keep: Callable[[Row], object], *, any_type: bool) -> list[_Item]:
+    items = []
+    for number, row in enumerate(rows, 1):
+        if row.generation is None or not keep(row):
+            continue
+        words = safe_name(row.request.prompt or row.key)[:40].strip("-")
+        for place, image in enumerate(row.generation, 1):
+            if any_type or image.media_type not in _NO_PICTURES:
+                stem = "-".join(filter(None, (f"{number:05d}", str(place), words)))
+                name = stem + SUFFIXES[image.media_type]
+                items.append(_Item(name, image, _facts(row, image)))
+    if not items:
+        raise InvalidRequest(
+            "No picture is left to export.", remedy="Loosen where=, or run the series first."
+        )
+    kinds = _kinds(items)
+    for item in items:
+        given = item.facts
+        item.facts = {n: kind(given[n]) if given.get(n) is not None else None for n, kind in kinds}
+    return items
 
-    def __init__(
-        self, rows: Callable[[], Iterable[Row]], keep: Callable[[Row], object], *, any_type: bool
-    ) -> None:
-        self._rows, self._keep, self._any_type = rows, keep, any_type
-        self.columns: dict[str, type] = {}
-        for _, _, facts in self._found():
-            for column, value in facts.items():
-                kinds = {self.columns.get(column, type(None)), type(value)} - {type(None)}
-                numbers = float if kinds == {int, float} else str
-                self.columns[column] = numbers if len(kinds) > 1 else (*kinds, type(None))[0]
-        if not self.columns:
-            raise InvalidRequest(
-                "No picture is left to export.", remedy="Loosen where=, or run the series first."
-            )
 
-    def __iter__(self) -> Iterator[_Item]:
-        for name, image, facts in self._found():
-            typed = {
-                column: None if facts.get(column) is None else kind(facts[column])
-                for column, kind in self.columns.items()
-            }
-            yield _Item(name, image, typed)
-
-    def _found(self) -> Iterator[tuple[str, GeneratedImage, dict[str, Any]]]:
-        for number, row in enumerate(self._rows(), 1):
-            if row.generation is None or not self._keep(row):
-                continue
-            words = safe_name(row.request.prompt or row.key)[:40].strip("-")
-            for place, image in enumerate(row.generation, 1):
-                if self._any_type or image.media_type not in _NO_PICTURES:
-                    stem = "-".join(filter(None, (f"{number:05d}", str(place), words)))
-                    yield stem + SUFFIXES[image.media_type], image, _facts(row, image)
+def _kinds(items: list[_Item]) -> list[tuple[str, type]]:
+    """Return the columns with the one type that all their values have or get."""
+    found: dict[str, set[type]] = {}
+    for item in items:
+        for column, value in item.facts.items():
+            found.setdefault(column, set()).add(type(value))
+    kinds = []
+    for column, types in found.items():
+        types -= {type(None)}
+        numbers = float if types == {int, float} else str
+        kinds.append((column, types.pop() if len(types) == 1 else numbers))
+    return kinds
 
 
 def _facts(row: Row, image: GeneratedImage) -> dict[str, Any]:
@@ -207,7 +205,7 @@ class _Target:
 # ------------------------------------------------------------------------------------- the formats
 
 
-def _imagefolder(items: _Items, target: _Target, _: str) -> Path:
+def _imagefolder(items: list[_Item], target: _Target, _: str) -> Path:
     lines = []
     for item in items:
         target.put(item.name, item.image.marked())
@@ -216,7 +214,7 @@ def _imagefolder(items: _Items, target: _Target, _: str) -> Path:
     return target.folder
 
 
-def _webdataset(items: _Items, target: _Target, stem: str) -> Path:
+def _webdataset(items: list[_Item], target: _Target, stem: str) -> Path:
     left = iter(items)
     item, shard = next(left, None), 0
     while item is not None:
@@ -242,7 +240,7 @@ def _webdataset(items: _Items, target: _Target, stem: str) -> Path:
     return target.folder / f"{stem}-000000.tar"
 
 
-def _zip(items: _Items, target: _Target, stem: str) -> Path:
+def _zip(items: list[_Item], target: _Target, stem: str) -> Path:
     lines, figures = [], []
     with (
         target.open(f"{stem}.zip") as file,
@@ -257,7 +255,7 @@ def _zip(items: _Items, target: _Target, stem: str) -> Path:
     return target.folder / f"{stem}.zip"
 
 
-def _html(items: _Items, target: _Target, stem: str) -> Path:
+def _html(items: list[_Item], target: _Target, stem: str) -> Path:
     figures = []
     for item in items:
         target.put(f"pictures/{item.name}", item.image.marked())
@@ -265,7 +263,7 @@ def _html(items: _Items, target: _Target, stem: str) -> Path:
     return target.put("index.html", _page(stem, figures))
 
 
-def _parquet(items: _Items, target: _Target, stem: str) -> Path:
+def _parquet(items: list[_Item], target: _Target, stem: str) -> Path:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         from pyarrow import parquet
@@ -276,7 +274,7 @@ def _parquet(items: _Items, target: _Target, stem: str) -> Path:
             field="format",
         ) from None
     names = {int: "int64", float: "float64", bool: "bool"}
-    columns = {column: names.get(kind, "string") for column, kind in items.columns.items()}
+    columns = {column: names.get(kind, "string") for column, kind in _kinds(items)}
     image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     fields = [pa.field("image", image)]
     fields += [pa.field(column, pa.type_for_alias(name)) for column, name in columns.items()]
@@ -284,20 +282,17 @@ def _parquet(items: _Items, target: _Target, stem: str) -> Path:
     features |= {column: {"dtype": name, "_type": "Value"} for column, name in columns.items()}
     about = {"huggingface": json.dumps({"info": {"features": features}})}
     schema = pa.schema(fields, metadata=about)
-    rows: list[dict[str, Any]] = []
     with target.open(f"{stem}.parquet") as file, parquet.ParquetWriter(file, schema) as writer:
-        for item in items:
-            data = item.image.marked()
-            rows.append({"image": {"bytes": data, "path": item.name}, **item.facts})
-            size = sum(len(row["image"]["bytes"]) for row in rows)
-            if size >= GROUP_BYTES or len(rows) >= GROUP_ROWS:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                rows = []
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        for at in range(0, len(items), GROUP_ROWS):
+            rows = [
+                {"image": {"bytes": item.image.marked(), "path": item.name}, **item.facts}
+                for item in items[at : at + GROUP_ROWS]
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return target.folder / f"{stem}.parquet"
 
 
-_WRITERS: dict[str, Callable[[_Items, _Target, str], Path]] = {
+_WRITERS: dict[str, Callable[[list[_Item], _Target, str], Path]] = {
     "imagefolder": _imagefolder,
     "parquet": _parquet,
     "webdataset": _webdataset,

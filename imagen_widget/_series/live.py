@@ -18,7 +18,6 @@ def stop_button(cancel: Callable[[], object]) -> ipywidgets.Button:
     """Return a button that calls `cancel` once."""
     about = "Send no more rows; what is paid for is still fetched"
     button = ipywidgets.Button(description="Stop", icon="stop", tooltip=about)
-    button.add_class("ims-stopper")
 
     def stop(_: object) -> None:
         button.disabled, button.description = True, "Stopping"

@@ -582,7 +582,7 @@ class Series:
                 written, or a file of that name is not one of an earlier export.
         """
         target = Path(folder).expanduser()
-        return export.write(self.iter_rows, target, format, self.name, where=where)
+        return export.write(self.iter_rows(), target, format, self.name, where=where)
 
 
 def check_name(name: str) -> str:
