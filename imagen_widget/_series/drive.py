@@ -120,7 +120,6 @@ class Drive:
         run: The run that several workers share; none of its rows is claimed once it is halted.
         max_rows: How many rows to claim in all.
         fetch: The ids of rows to fetch of those that dead processes have sent; None for all.
-        alone: Whether the first row goes alone, so that a wrong key or model costs one error.
 
     Attributes:
         future: Ends with the run.
@@ -141,7 +140,6 @@ class Drive:
         run: str = "",
         max_rows: int = sys.maxsize,
         fetch: tuple[str, ...] | None = None,
-        alone: bool = True,
     ) -> None:
         self.session, self.name, self.tally, self.errors = session, name, tally, errors
         self.listeners: list[Callable[[Any], object]] = []
@@ -149,7 +147,9 @@ class Drive:
         self.changes = 0
         self.place = _place(session, name)
         self._run, self._rows_left, self._fetch = run, max_rows, fetch
-        self._proven, self._tried = not alone, 0
+        # The first row goes alone, so that a wrong key or model costs one error; that of workers
+        # is a task of its own.
+        self._proven, self._tried = bool(run) and max_rows > 1, 0
         self._out: set[str] = set()
         self._failures = self._ended = 0
         self._stop: ImagenError | None = None

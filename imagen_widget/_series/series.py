@@ -163,7 +163,11 @@ class Series:
         """
         self._journal.recover()  # what a dead process had claimed and not sent waits again
         unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
-        again = [record for record in self._journal.query(unsent) if _is_sent(record)]
+        again = [
+            record
+            for record in self._journal.query(unsent)
+            if record.state is State.WAITING or record.may_be_sent_again
+        ]
         if self._planned is None:
             prices = [record.price for record in again]
         else:
@@ -611,11 +615,6 @@ async def _tick(drive: Drive, tiles: Tiles | None) -> None:
             drive.changed()
         seen = drive.changes
         await anyio.sleep(UPDATE_SECONDS)
-
-
-def _is_sent(record: Record) -> bool:
-    """Return True if a run sends a row that waits, or that failed before the provider took it."""
-    return record.state is State.WAITING or record.may_be_sent_again
 
 
 def _cell() -> int | None:

@@ -14,7 +14,6 @@ import sys
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
-from weakref import WeakSet
 
 import anyio
 from anyio import to_thread
@@ -56,8 +55,6 @@ class Task:
 
 # ------------------------------------------------------------------------- in a worker's process
 
-_proven: WeakSet[Session] = WeakSet()  # those with which a row was done: their key is right
-
 
 def work(task: Task) -> Report:
     """Claim rows, send them and fetch their pictures; in the worker's process."""
@@ -90,16 +87,12 @@ async def _work(task: Task, session: Session) -> Report:
         run=task.run,
         max_rows=task.max_rows,
         fetch=task.fetch,
-        alone=session not in _proven,
     )
-    stopped = None
     try:
         await drive.run()
     except ImagenError as error:
-        stopped = error
-    if drive.tally.done_here:
-        _proven.add(session)
-    return tuple(drive.left), stopped
+        return tuple(drive.left), error
+    return tuple(drive.left), None
 
 
 # ------------------------------------------------------------------------- in the user's process
@@ -146,7 +139,7 @@ class Coordinator(Drive):
         self._failed_before: int | None = None
         self._newest: list[str] = []
         self._lost = self._done = 0
-        self._halted = False
+        self._proven = self._halted = False
 
     async def run(self) -> None:
         """Return when no row is waiting or out; errors as of `Drive.run`."""
