@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
+from imagen_widget import _loop
 from imagen_widget._journal import IllegalStep, Record, State
 from imagen_widget._result import Generation
 from imagen_widget._runs import LEASE_SECONDS, Run, Session
@@ -157,6 +158,12 @@ class Drive:
         self._look_at = 0.0
         self._stopped: str | None = None
         tally.started = time.monotonic()
+
+    def start(self) -> None:
+        """Start to run; `runs_here` finds it until it ends."""
+        self.future = _loop.spawn(self.run)
+        _under_way.append(self)
+        self.future.add_done_callback(lambda _: _under_way.remove(self))
 
     def changed(self) -> None:
         """Tell those who listen."""
@@ -366,12 +373,6 @@ _under_way: list[Drive] = []
 
 def _place(session: Session, name: str) -> tuple[object, ...]:
     return os.getpid(), session.settings.home, session.settings.journal, name
-
-
-def note_run(drive: Drive) -> None:
-    """Have `runs_here` find a run until it ends."""
-    _under_way.append(drive)
-    drive.future.add_done_callback(lambda _: _under_way.remove(drive))
 
 
 def runs_here(session: Session, name: str) -> list[Drive]:

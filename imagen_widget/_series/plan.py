@@ -304,14 +304,13 @@ def _fill(template: str, values: Mapping[str, object]) -> str:
 
     What a value holds is not read again, so that a value may contain braces.
     """
-    places = {f"{{{name}}}": name for name in values}
-    any_place = "|".join(map(re.escape, places)) or r"(?!)"
+    places = "|".join(re.escape(f"{{{name}}}") for name in values) or r"(?!)"
 
     def filled(found: re.Match[str]) -> str:
-        name = places[found[0]]
+        name = found[0][1:-1]
         return _as_text(values[name], name)
 
-    return re.sub(any_place, filled, template)
+    return re.sub(places, filled, template)
 
 
 def _as_text(value: object, name: str) -> str:

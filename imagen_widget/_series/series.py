@@ -43,7 +43,6 @@ from imagen_widget._series.drive import (
     WITHOUT_PICTURE,
     Drive,
     Tally,
-    note_run,
     runs_here,
     spent_in_period,
 )
@@ -55,7 +54,6 @@ from imagen_widget.errors import InvalidRequest, shown
 
 UPDATE_SECONDS = 0.25
 
-_PAGE_ROWS = 500
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 
@@ -310,11 +308,9 @@ class Series:
         tally = self._tally_of(self._records())
         tally.in_flight, tally.limit = max_in_flight, cap
         run = self._session, self.name, tally, errors
-        drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
+        self._drive = drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
         drive.listeners = self._listeners
-        drive.future = _loop.spawn(drive.run)
-        note_run(drive)
-        self._drive = drive
+        drive.start()
         return drive
 
     def _write_plan(self, planned: list[Row]) -> None:
@@ -375,7 +371,8 @@ class Series:
 
     def _ipython_display_(self) -> None:
         """Show a run that is under way live; nothing more in a cell that does so already."""
-        if self._shown_in is not None and self._shown_in == _cell():
+        shell = running_shell()
+        if shell is not None and self._shown_in == shell.execution_count:
             return
         run, surface = self._running, surface_of_call(quiet=False)
         if run is None or not isinstance(surface, NotebookSurface | OutputSurface):
@@ -385,13 +382,13 @@ class Series:
 
     def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
+        shell = running_shell()
         is_rich = isinstance(surface, NotebookSurface | OutputSurface)
-        if is_rich:
-            self._shown_in = _cell()
+        if is_rich and shell is not None:
+            self._shown_in = shell.execution_count
         render = functools.partial(self._board, blocks=blocks)
         view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
         view.begin()
-        shell = running_shell()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, NotebookSurface):
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
@@ -463,14 +460,10 @@ class Series:
         return list(self.iter_rows())
 
     def iter_rows(self) -> Iterator[Row]:
-        """Iterate over the rows in the order of the plan; a few hundred are in memory at once."""
+        """Iterate over the rows in the order of the plan."""
         if self._planned is not None and self._journal.series(self.name) is None:
-            yield from self._planned
-            return
-        asked, last = Filter(series=self.name, sort="plan"), None
-        while page := self._journal.query(asked, limit=_PAGE_ROWS, before=last):
-            yield from map(self._row, page)
-            last = page[-1]
+            return iter(self._planned)
+        return map(self._row, self._records())
 
     @property
     def errors(self) -> list[Row]:
@@ -615,12 +608,6 @@ async def _tick(drive: Drive, tiles: Tiles | None) -> None:
             drive.changed()
         seen = drive.changes
         await anyio.sleep(UPDATE_SECONDS)
-
-
-def _cell() -> int | None:
-    """Return the number of the cell that runs now."""
-    shell = running_shell()
-    return None if shell is None else shell.execution_count
 
 
 def _flat(row: Row) -> dict[str, Any]:
