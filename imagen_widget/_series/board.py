@@ -10,6 +10,7 @@ from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
 from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
 from imagen_widget._series.parts import (
+    MARK,
     OWN_KEYS,
     TILE,
     Tiles,
@@ -216,8 +217,7 @@ class Board:
                 f"<div><b>{plural(len(keys), 'row')}</b> · {escape(error)}<br>"
                 f'<span class="ims-muted">{escape(few)}</span></div>'
             )
-        mark = '<i class="ims-mark" aria-hidden="true">!</i>'
-        summary = f"<summary {OWN_KEYS}>{mark}<span> {said}</span></summary>"
+        summary = f"<summary {OWN_KEYS}>{MARK}<span> {said}</span></summary>"
         return tag("details", summary, listed, class_="ims-trouble")
 
     def _strip(self) -> str:

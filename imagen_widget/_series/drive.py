@@ -20,7 +20,7 @@ import anyio
 from anyio import to_thread
 
 from imagen_widget import _loop
-from imagen_widget._journal import IllegalStep, Record, State
+from imagen_widget._journal import Filter, IllegalStep, Record, State
 from imagen_widget._result import Generation
 from imagen_widget._runs import LEASE_SECONDS, Run, Session
 from imagen_widget.errors import (
@@ -99,6 +99,13 @@ class Tally:
         if self.done_here < MIN_DONE_FOR_RATE or now <= self.started:
             return None
         return self.done_here / (now - self.started)
+
+
+def newest(session: Session, name: str) -> list[Generation]:
+    """Return what the last rows brought, oldest first, as many as a view shows."""
+    done = Filter(series=name, states={State.DONE}, sort="newest")
+    records = session.journal.query(done, limit=_MAX_RECENT)
+    return [made for made in map(session.recall, reversed(records)) if made is not None]
 
 
 def spent_in_period(session: Session) -> Decimal:

@@ -52,7 +52,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _Target(folder, f"{format} {name}") as target:
-            return _WRITERS[format](items, target, safe_name(name) or "series")
+            return folder / _WRITERS[format](items, target, safe_name(name) or "series")
     except OSError as error:
         raise cannot_write(error, folder) from None
 
@@ -154,7 +154,7 @@ class _Target:
     """A folder in which an export writes; knows which files it wrote there before."""
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self._key, self._list = folder, key, folder / LIST_NAME
+        self._folder, self._key, self._list = folder, key, folder / LIST_NAME
         self._known: dict[str, list[str]] = {}
         with contextlib.suppress(OSError, ValueError):
             self._known = dict(json.loads(self._list.read_text(encoding="utf-8")))
@@ -167,7 +167,7 @@ class _Target:
         """Delete what is not written any more, unless it failed, and note what is there."""
         stale = self._before.difference(self._written)
         for name in () if failed else stale:
-            (self.folder / name).unlink(missing_ok=True)
+            (self._folder / name).unlink(missing_ok=True)
         self._known[self._key] = [*self._written, *(stale if failed else ())]
         self._list.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
 
@@ -178,7 +178,7 @@ class _Target:
         Raises:
             InvalidRequest: There is one that no export wrote.
         """
-        path = self.folder / name
+        path = self._folder / name
         if path.exists() and name not in self._before:
             raise InvalidRequest(
                 f"{path} exists, and no export of this series wrote it.",
@@ -195,75 +195,73 @@ class _Target:
             part.unlink(missing_ok=True)
         self._written.append(name)
 
-    def put(self, name: str, data: bytes) -> Path:
-        """Write a whole file and return its path."""
+    def put(self, name: str, data: bytes) -> None:
+        """Write a whole file."""
         with self.open(name) as file:
             file.write(data)
-        return self.folder / name
 
 
 # ------------------------------------------------------------------------------------- the formats
 
 
-def _imagefolder(items: list[_Item], target: _Target, _: str) -> Path:
-    lines = []
+def _files(
+    items: list[_Item],
+    put: Callable[[str, bytes], None],
+    title: str = "",
+    *,
+    folder: str = "",
+    table: bool = True,
+) -> None:
     for item in items:
-        target.put(item.name, item.image.marked())
-        lines.append(item.line())
-    target.put("metadata.jsonl", b"".join(lines))
-    return target.folder
+        put(f"{folder}{item.name}", item.image.marked())
+    if table:
+        put("metadata.jsonl", b"".join(item.line() for item in items))
+    if title:
+        put("index.html", _page(title, [_figure(item, folder) for item in items]))
 
 
-def _webdataset(items: list[_Item], target: _Target, stem: str) -> Path:
-    left = iter(items)
-    item, shard = next(left, None), 0
-    while item is not None:
-        name, size = f"{stem}-{shard:06d}.tar", 0
-        with (
-            target.open(name) as file,
-            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-        ):
-            while item is not None and size < SHARD_BYTES:
-                key, _, suffix = item.name.rpartition(".")
-                parts = {
-                    suffix: item.image.marked(),
-                    "json": json.dumps(item.facts).encode(),
-                    "txt": item.facts["prompt"].encode("utf-8", "replace"),
-                }
-                for kind, data in parts.items():
-                    info = tarfile.TarInfo(f"{key}.{kind}")
-                    info.size = len(data)
-                    size += len(data)
-                    tar.addfile(info, io.BytesIO(data))
-                item = next(left, None)
-        shard += 1
-    return target.folder / f"{stem}-000000.tar"
+def _imagefolder(items: list[_Item], target: _Target, _: str) -> str:
+    _files(items, target.put)
+    return ""
 
 
-def _zip(items: list[_Item], target: _Target, stem: str) -> Path:
-    lines, figures = [], []
-    with (
-        target.open(f"{stem}.zip") as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
-    ):
+def _html(items: list[_Item], target: _Target, stem: str) -> str:
+    _files(items, target.put, stem, folder="pictures/", table=False)
+    return "index.html"
+
+
+def _zip(items: list[_Item], target: _Target, stem: str) -> str:
+    with target.open(f"{stem}.zip") as file, zipfile.ZipFile(file, "w") as archive:
+        _files(items, archive.writestr, stem)
+    return f"{stem}.zip"
+
+
+def _webdataset(items: list[_Item], target: _Target, stem: str) -> str:
+    number, size = 0, SHARD_BYTES
+    with contextlib.ExitStack() as shard:
         for item in items:
-            archive.writestr(item.name, item.image.marked())
-            lines.append(item.line())
-            figures.append(_figure(item, ""))
-        archive.writestr("metadata.jsonl", b"".join(lines))
-        archive.writestr("index.html", _page(stem, figures))
-    return target.folder / f"{stem}.zip"
+            if size >= SHARD_BYTES:
+                shard.close()
+                file = shard.enter_context(target.open(f"{stem}-{number:06d}.tar"))
+                tar = shard.enter_context(
+                    tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
+                )
+                number, size = number + 1, 0
+            key, _, suffix = item.name.rpartition(".")
+            parts = {
+                suffix: item.image.marked(),
+                "json": json.dumps(item.facts).encode(),
+                "txt": item.facts["prompt"].encode("utf-8", "replace"),
+            }
+            for kind, data in parts.items():
+                info = tarfile.TarInfo(f"{key}.{kind}")
+                info.size = len(data)
+                size += len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return f"{stem}-000000.tar"
 
 
-def _html(items: list[_Item], target: _Target, stem: str) -> Path:
-    figures = []
-    for item in items:
-        target.put(f"pictures/{item.name}", item.image.marked())
-        figures.append(_figure(item, "pictures/"))
-    return target.put("index.html", _page(stem, figures))
-
-
-def _parquet(items: list[_Item], target: _Target, stem: str) -> Path:
+def _parquet(items: list[_Item], target: _Target, stem: str) -> str:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         from pyarrow import parquet
@@ -289,10 +287,10 @@ def _parquet(items: list[_Item], target: _Target, stem: str) -> Path:
                 for item in items[at : at + GROUP_ROWS]
             ]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    return target.folder / f"{stem}.parquet"
+    return f"{stem}.parquet"
 
 
-_WRITERS: dict[str, Callable[[list[_Item], _Target, str], Path]] = {
+_WRITERS: dict[str, Callable[[list[_Item], _Target, str], str]] = {
     "imagefolder": _imagefolder,
     "parquet": _parquet,
     "webdataset": _webdataset,

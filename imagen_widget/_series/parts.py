@@ -30,6 +30,7 @@ REJECTED = -1  # the rating of a row that was looked at and not wanted
 OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
 
 _THUMBNAIL_PIXELS = 384  # of the store's own small copies
+MARK = '<i class="ims-mark" aria-hidden="true">!</i>'
 _ICONS = {
     "series": '<path d="m12 3 9 5-9 5-9-5z"/><path d="m3 13 9 5 9-5"/>',
     "compare": '<rect x="3" y="5" width="18" height="14" rx="2"/><path d="M12 2v20"/>',
@@ -224,11 +225,11 @@ def card(part: str, *children: str, class_: str = "", **values: object) -> str:
 
 def head(title: str, about: str, *more: str, icon: str = "series") -> str:
     """Return the head of a card; `more` is markup at its right."""
-    logo = (
-        '<span class="ims-logo" aria-hidden="true"><svg viewBox="0 0 24 24" width="24" height="24" '
-        f'fill="none" stroke="currentColor" stroke-width="1.800" stroke-linejoin="round">'
-        f"{_ICONS[icon]}</svg></span>"
+    drawn = (
+        f'<svg viewBox="0 0 24 24" width="24" height="24" fill="none" stroke="currentColor" '
+        f'stroke-width="1.8" stroke-linejoin="round">{_ICONS[icon]}</svg>'
     )
+    logo = tag("span", drawn, class_="ims-logo", aria_hidden="true")
     words = (
         f'<div><div class="ims-title">{escape(title)}</div>'
         f'<div class="ims-about">{escape(about)}</div></div>'

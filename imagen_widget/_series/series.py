@@ -43,6 +43,7 @@ from imagen_widget._series.drive import (
     WITHOUT_PICTURE,
     Drive,
     Tally,
+    newest,
     runs_here,
     spent_in_period,
 )
@@ -443,9 +444,7 @@ class Series:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
         tally = self._tally_of(records)
-        done = [record for record in records if record.state is State.DONE]
-        newest = done[-(tally.recent.maxlen or 0) :]
-        tally.recent.extend(filter(None, map(self._session.recall, newest)))
+        tally.recent.extend(newest(self._session, self.name))
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
             tally.elsewhere = nobodys < tally.counts["sent"]

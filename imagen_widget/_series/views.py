@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 from imagen_widget import _picture
 from imagen_widget._html import attributes, data_uri, escape, image, tag
 from imagen_widget._models import short_name
+from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._series.parts import (
+    MARK,
     OWN_KEYS,
     Layout,
     Row,
@@ -251,8 +253,7 @@ def _gone(row: Row) -> str:
     if row.state not in {"waiting", "sent"}:
         why = escape(one_line(reason(row.error), limit=120).rstrip("."))
         billed = "may be billed" if row.billed else "not billed"
-        mark = '<i class="ims-mark" aria-hidden="true">!</i>'
-        said = f"{mark} {said} <span>{why} · {billed}</span>"
+        said = f"{MARK} {said} <span>{why} · {billed}</span>"
     return f'<div class="ims-gone">{said}</div>'
 
 
@@ -305,26 +306,23 @@ class Compared:
         return f"<Compared: {key_text(self._a.key)} | {key_text(self._b.key)}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        bundle = {"text/plain": repr(self), "text/html": self._html()}
         pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
+        bundle = {"text/plain": repr(self), "text/html": self._html(*pair)}
         shown = [picture for picture in pair if picture is not None]
         if shown:  # PDF and LaTeX show this
             bundle["image/jpeg"] = base64.b64encode(_picture.contact_sheet(shown)).decode()
         return bundle
 
-    def _html(self) -> str:
-        first = self._a.images[0]
-        shape = first.width / first.height if first.width and first.height else 1.0
-        view = stage(self._picture(self._a, "A"), self._picture(self._b, "B"))
+    def _html(self, a: Preview | None, b: Preview | None) -> str:
         facts = tag("div", self._facts(self._a, "A"), self._facts(self._b, "B"), class_="ims-pair")
         return card(
             "compare",
             head("Compare", self._about(), icon="compare"),
             _tools(),
-            view,
+            stage(self._picture(self._a, "A", a), self._picture(self._b, "B", b)),
             facts,
             self._differences(),
-            style=f"--shape:{shape:.4f}",
+            style=f"--shape:{a.width / a.height if a is not None else 1:.4f}",
         )
 
     def _about(self) -> str:
@@ -333,8 +331,7 @@ class Compared:
             return one_line(prompts.pop() or "", limit=120)
         return f"{key_text(self._a.key)} and {key_text(self._b.key)}"
 
-    def _picture(self, row: Row, letter: str) -> str:
-        small = self._tiles.make(row.images[0], *_COMPARED)
+    def _picture(self, row: Row, letter: str, small: Preview | None) -> str:
         if small is None:
             return tag("div", "This picture cannot be shown.")
         alt = f"{letter}: {axes_text(row.axes) or row.images[0].alt or 'picture'}"
@@ -355,9 +352,8 @@ class Compared:
 
     def _differences(self) -> str:
         one, other = _asked(self._a), _asked(self._b)
-        names = list(dict.fromkeys([*one, *other]))
         parts = {True: ["<b>Different</b>"], False: ["<b>The same</b>"]}
-        for name in names:
+        for name in one | other:
             values = one.get(name, "not given"), other.get(name, "not given")
             differs = values[0] != values[1]
             shown = " | ".join(values) if differs else values[0]

@@ -21,7 +21,7 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
-from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally
+from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, newest
 from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -113,9 +113,8 @@ def check_engine(engine: Any, settings: Settings) -> None:
         )
     waits = _is_dask(engine) and engine.asynchronous
     if waits or not callable(getattr(engine, "submit", None)):
-        what = "an asynchronous " if waits else "not a "
         raise InvalidRequest(
-            f"on=: {what}{type(engine).__name__}{' cannot be used' if waits else ''}.",
+            f"on=: not a{'n asynchronous' if waits else ''} {type(engine).__name__}.",
             remedy="Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor.",
             field="on",
         )
@@ -137,7 +136,6 @@ class Coordinator(Drive):
         self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
         self._failed_before: int | None = None
-        self._newest: list[str] = []
         self._lost = self._done = 0
         self._proven = self._halted = False
 
@@ -166,7 +164,6 @@ class Coordinator(Drive):
             for future in self._tasks:
                 future.cancel()
         if not (self._tasks or waiting or tally.counts["sent"] > len(self.left)):
-            await self._show_newest()
             return False
         await self._pause(_LOOK_SECONDS)
         return True
@@ -186,17 +183,7 @@ class Coordinator(Drive):
         is_news, tally.done_here = done > tally.done_here, done
         self._count(failures, done + failures)
         if is_news:
-            await self._show_newest()
-
-    async def _show_newest(self) -> None:
-        session, recent = self.session, self.tally.recent
-        done = Filter(series=self.name, states={State.DONE}, sort="newest")
-        records = await session.record(session.journal.query, done, limit=recent.maxlen)
-        for record in reversed(records):
-            if record.id not in self._newest:
-                generation = await to_thread.run_sync(session.recall, record)
-                recent.extend([] if generation is None else [generation])
-        self._newest = [record.id for record in records]
+            tally.recent.extend(await to_thread.run_sync(newest, session, self.name))
 
     async def _offer(self, waiting: int) -> None:
         """Give tasks to workers that are free: for waiting rows, and for those of dead workers."""
