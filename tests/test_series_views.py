@@ -99,7 +99,7 @@ def many(fauna: Series, count: int) -> list[Row]:
     ]
 
 
-def grid(rows: list[Row], **axes: str) -> views.Grid:
+def grid(rows: list[Row], **axes: Any) -> views.Grid:
     return views.Grid(parts.Layout.of(rows, **axes), "many", parts.Tiles())
 
 

@@ -67,7 +67,7 @@ class Row:
         return () if self.generation is None else self.generation.images
 
 
-Table = Mapping[tuple[str, str], list[Row]]
+Table = dict[str, dict[str, list[Row]]]  # by the headings at the side, then by those along the top
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class Layout:
     row: str | None  # the axis down the side
     col: str | None  # the axis along the top
     facet: str | None  # the axis with a table of its own for each value
+    tables: dict[str, Table]  # by the values of the facet
 
     @classmethod
     def of(
@@ -91,8 +92,9 @@ class Layout:
         row: str | None = None,
         col: str | None = None,
         facet: str | None = None,
+        fill: bool = True,
     ) -> "Layout":
-        """Return the layout; axes that are not given are the first ones whose values repeat.
+        """Return the layout; with `fill`, axes not given are the first ones whose values repeat.
 
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
@@ -106,41 +108,18 @@ class Layout:
                 why = "named twice" if name in values else "not an axis of the series"
                 raise refused(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
-        row = row or (free.pop(0) if free else None)
-        col = col or (free.pop(0) if free else None)
-        return cls(every, values, row, col, facet)
-
-    @property
-    def row_values(self) -> list[str]:
-        """The headings down the side; one that is empty if no axis goes there."""
-        return self.values[self.row] if self.row else [""]
-
-    @property
-    def col_values(self) -> list[str]:
-        """The headings along the top; one that is empty if no axis goes there."""
-        return self.values[self.col] if self.col else [""]
-
-    @property
-    def is_flow(self) -> bool:
-        """Whether no axis heads a table, so that pictures just follow each other."""
-        return self.row is None and self.col is None
+        row = row or (free.pop(0) if free and fill else None)
+        col = col or (free.pop(0) if free and fill else None)
+        tables: dict[str, Table] = {}
+        for shown in every:
+            line = tables.setdefault(_value(shown, facet), {}).setdefault(_value(shown, row), {})
+            line.setdefault(_value(shown, col), []).append(shown)
+        return cls(every, values, row, col, facet, tables)
 
     def rest(self, shown: Row) -> str:
         """Return what the headings do not say of a row: its values of the other axes that vary."""
         same = (name for name, found in self.values.items() if len(found) < 2)
         return axes_text(shown.axes, self.row, self.col, self.facet, *same)
-
-    def of_facet(self, value: str) -> list[Row]:
-        """Return the rows of one value of the facet."""
-        return [shown for shown in self.rows if _value(shown, self.facet) == value]
-
-    def table(self, rows: Iterable[Row]) -> Table:
-        """Return rows by their headings; several may have the same."""
-        cells: dict[tuple[str, str], list[Row]] = {}
-        for shown in rows:
-            place = (_value(shown, self.row), _value(shown, self.col))
-            cells.setdefault(place, []).append(shown)
-        return cells
 
 
 def _value(shown: Row, axis: str | None) -> str:

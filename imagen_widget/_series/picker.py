@@ -248,7 +248,7 @@ class Pick:
         if not kept:
             text = f"{self._series.name}: nothing is chosen yet."
             return StatusLine(text)._repr_mimebundle_()
-        layout = replace(Layout.of(kept, row=self._by), row=self._by, col=None)
+        layout = Layout.of(kept, row=self._by, fill=False)
         grid = Grid(layout, f"{self._series.name}, chosen", self._tiles)._repr_mimebundle_()
         lines = (f"{row.rating} stars: {key_text(row.key)}" for row in self.best)
         return {**grid, "text/plain": "\n".join([repr(self), *lines])}

@@ -81,11 +81,13 @@ class Grid:
         side = 3.5 * min(_MAX_TILE_BYTES, share * 3 // 4) ** 0.5  # as WebP packs pixels
         self._side = min(1024, max(96, round(side)))
         self._is_large = self._side >= _LARGE_PIXELS
-        columns = len(layout.col_values)
+        self._is_flow = layout.row is None and layout.col is None
+        self._columns = layout.values[layout.col] if layout.col else [""]
+        columns = len(self._columns)
         widest = _PAGE_PIXELS // max(4, min(columns, 4 if self._is_large else 8)) - 12
         self._width = max(64, min(self._side, widest, 260))
-        parts = [layout.of_facet(v) for v in layout.values[layout.facet]] if layout.facet else []
-        cells = (cell for part in parts or [layout.rows] for cell in layout.table(part).values())
+        lines = (line for table in layout.tables.values() for line in table.values())
+        cells = (cell for line in lines for cell in line.values())
         self._deepest = max((sum(max(1, len(r.images)) for r in cell) for cell in cells), default=1)
         self._across = max(1, min(self._deepest, _PAGE_PIXELS // (columns * (self._width + 10))))
         self._id = f"ims{secrets.token_hex(4)}"
@@ -119,7 +121,9 @@ class Grid:
         named = [name for name in (layout.row, layout.col, layout.facet) if name]
         about = " × ".join(plural(len(layout.values[name]), name) for name in named) or "all rows"
         said = tag("span", " · ".join(facts), class_="ims-muted")
-        body = self._facets(layout.facet) if layout.facet else self._pages(layout.rows)
+        body = (
+            self._facets(layout.facet) if layout.facet else self._pages(layout.tables.get("", {}))
+        )
         return card(
             "grid",
             head(self._title, f"Grid · {about}", said),
@@ -131,26 +135,24 @@ class Grid:
 
     def _facets(self, axis: str) -> str:
         parts = []
-        for value in self._layout.values[axis]:
-            rows = self._layout.of_facet(value)
-            count = sum(len(row.images) for row in rows)
+        for value, table in self._layout.tables.items():
+            cells = (cell for line in table.values() for cell in line.values())
+            count = sum(len(row.images) for cell in cells for row in cell)
             name = f"{escape(heading(axis, value))} <small>{count:,}</small>"
-            parts.append((name, self._pages(rows)))
+            parts.append((name, self._pages(table)))
         return self._tabs(axis, parts)
 
-    def _pages(self, rows: list[Row]) -> str:
+    def _pages(self, table: Table) -> str:
         """Return one table, in pages of what a screen can hold."""
-        layout, high = self._layout, self._width + 40
-        if layout.is_flow:
+        high = self._width + 40
+        if self._is_flow:
+            rows = table.get("", {}).get("", [])
             size = max(2, _PAGE_PIXELS // high) * max(1, _PAGE_PIXELS // self._width)
             pages = [self._flow(rows[at : at + size]) for at in range(0, len(rows), size)]
         else:
-            table = layout.table(rows)
-            used = {value for value, _ in table}
-            heads = [value for value in layout.row_values if value in used]
+            lines = list(table.items())
             size = max(1, round(_PAGE_PIXELS / (-(-self._deepest // self._across) * high)))
-            starts = range(0, len(heads), size)
-            pages = [self._table(heads[at : at + size], table) for at in starts]
+            pages = [self._table(lines[at : at + size]) for at in range(0, len(lines), size)]
         numbered = [(str(number), page) for number, page in enumerate(pages, 1)]
         return pages[0] if len(pages) == 1 else self._tabs("page", numbered)
 
@@ -168,21 +170,21 @@ class Grid:
             )
         return f"{shown}</div>"
 
-    def _table(self, heads: list[str], table: Table) -> str:
-        layout, lines = self._layout, []
+    def _table(self, lines: list[tuple[str, dict[str, list[Row]]]]) -> str:
+        layout, markup = self._layout, ""
         if layout.col:
-            names = (escape(heading(layout.col, value)) for value in layout.col_values)
+            names = (escape(heading(layout.col, value)) for value in self._columns)
             titles = "".join(f'<th scope="col">{name}</th>' for name in names)
-            lines.append(f"<thead><tr><td></td>{titles}</tr></thead>")
-        for value in heads:
-            cells = [table.get((value, column), []) for column in layout.col_values]
-            best = max((row.rating for cell in cells for row in cell), default=0)
-            shown = (f"<td>{self._flow(cell, best=best)}</td>" for cell in cells)
+            markup = f"<thead><tr><td></td>{titles}</tr></thead>"
+        for value, line in lines:
+            best = max(row.rating for cell in line.values() for row in cell)
+            cells = (self._flow(line.get(column, []), best=best) for column in self._columns)
             name = escape(heading(layout.row, value))
-            lines.append(f'<tr><th scope="row">{name}</th>{"".join(shown)}</tr>')
+            shown = "".join(f"<td>{cell}</td>" for cell in cells)
+            markup += f'<tr><th scope="row">{name}</th>{shown}</tr>'
         name = escape(" by ".join(axis for axis in (layout.row, layout.col) if axis))
         region = f'tabindex="0" role="region" aria-label="{name}" {OWN_KEYS}'
-        return f'<div class="ims-scroll" {region}><table>{"".join(lines)}</table></div>'
+        return f'<div class="ims-scroll" {region}><table>{markup}</table></div>'
 
     def _flow(self, rows: list[Row], *, best: int = 0) -> str:
         figures = [figure for row in rows for figure in self._figures(row, best=best)]
@@ -190,7 +192,7 @@ class Grid:
 
     def _figures(self, row: Row, *, best: int) -> Iterator[str]:
         """Iterate over a row's pictures, or over the one place that says why it has none."""
-        rest = self._layout.rest(row) or (key_text(row.key) if self._layout.is_flow else "")
+        rest = self._layout.rest(row) or (key_text(row.key) if self._is_flow else "")
         seed = row.generation.seed if row.generation is not None else None
         words = rest or ("" if seed is None else f"seed {seed}")
         caption = f"<span>{escape(words)}</span>" if words else ""
@@ -237,7 +239,7 @@ class Grid:
         states = Counter(row.state for row in rows if row.state != "done")
         if states:
             parts.append(", ".join(f"{count:,} {state}" for state, count in states.items()))
-        if not self._layout.is_flow and any(row.rating > 0 for row in rows):
+        if not self._is_flow and any(row.rating > 0 for row in rows):
             parts.append("framed: best of its row")
         if self._count > MAX_PICTURES:
             rest = self._count - MAX_PICTURES
@@ -450,7 +452,7 @@ def _sheet(rows: Iterable[Row], title: str, tiles: Tiles) -> list[Callable[[], "
     """Return the pages of a sheet, each drawn when it is called."""
     layout = Layout.of(rows)
     cells = [(row, picture) for row in layout.rows for picture in row.images or (None,)]
-    columns = max(len(row.images) for row in layout.rows) or 1
+    columns = max((len(row.images) for row in layout.rows), default=0) or 1
     for values in reversed(layout.values.values()):  # a line ends where an axis does
         if columns * len(values) > MAX_COLUMNS:
             break
@@ -458,7 +460,7 @@ def _sheet(rows: Iterable[Row], title: str, tiles: Tiles) -> list[Callable[[], "
     columns *= max(1, MAX_COLUMNS // columns)
     tile = min(MAX_TILE, (PAGE[0] - 2 * MARGIN) // columns - GAP)
     lines = (PAGE[1] - 2 * MARGIN) // (tile + CAPTION_HEIGHT)
-    starts = range(0, len(cells), columns * lines)
+    starts = range(0, len(cells) or 1, columns * lines)
     draw = functools.partial(_page, tiles=tiles, columns=columns, tile=tile)
     if len(starts) == 1:
         lines = -(-len(cells) // columns)
