@@ -27,7 +27,7 @@ from imagen_widget.errors import InvalidRequest, one_line
 Where = str | Callable[[Row], object] | None
 
 SHARD_BYTES = 1_000_000_000
-GROUP_ROWS = 20  # of parquet, which are in memory together
+GROUP_ROWS = 10  # of parquet, which are in memory together
 LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
 
 _CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|>|<)\s*([0-5])\s*")

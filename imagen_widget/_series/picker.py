@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
-from imagen_widget._models import short_name
-from imagen_widget._result import cost_text
 from imagen_widget._series.parts import (
     OWN_KEYS,
     REJECTED,
@@ -28,7 +26,7 @@ from imagen_widget._series.parts import (
     plural,
     refused,
 )
-from imagen_widget._series.views import Grid, stage
+from imagen_widget._series.views import Grid, facts, stage
 from imagen_widget.errors import ImagenError, one_line, shown
 
 if TYPE_CHECKING:  # it imports this module
@@ -317,24 +315,16 @@ class Pick:
             " ".join(f"<kbd>{one}</kbd>" for one in key.split()): text
             for key, text in _KEYS.items()
         }
-        facts = {escape(name): escape(text) for name, text in self._facts(row).items()}
+        apart = {self._by, "model", "seed"}
+        known = {n: one_line(str(v), limit=90) for n, v in row.axes.items() if n not in apart}
+        known = {escape(name): escape(text) for name, text in (known | facts(row)).items()}
         return (
             f'<span class="ims-muted">{place}</span>'
             f'<div class="ims-what">{escape(one_line(row.request.prompt or row.key, limit=300))}'
-            f"</div>{_pairs(facts)}<b>Your rating{': rejected' if stars == REJECTED else ''}</b>"
+            f"</div>{_pairs(known)}<b>Your rating{': rejected' if stars == REJECTED else ''}</b>"
             f'<div class="ims-keys">{rated}</div><b></b><div class="ims-keys">{others}</div>'
             f'<div class="ims-how"><b>Keys</b>{_pairs(keys)}</div>'
         )
-
-    def _facts(self, row: Row) -> dict[str, str]:
-        made = row.generation
-        assert made is not None
-        apart = {self._by, "model", "seed"}
-        facts: dict[str, Any] = {n: v for n, v in row.axes.items() if n not in apart}
-        facts |= {"model": short_name(row.request.model), "seed": made.seed}
-        facts["size"] = f"{made[0].width} × {made[0].height}"
-        facts["cost"] = cost_text(made.cost) if made.cost else None
-        return {n: one_line(str(v), limit=90) for n, v in facts.items() if v is not None}
 
     def _film(self) -> str:
         """Return the strip of small pictures; a line stands before a new group."""

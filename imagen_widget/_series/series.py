@@ -530,7 +530,7 @@ class Series:
         return find_row(self.rows, what)
 
     def sheet(self, path: str | Path | None = None) -> list[Path]:
-        """Write the pictures as a contact sheet with headings, and return the files' paths.
+        """Write the pictures as a contact sheet with captions, and return the files' paths.
 
         Args:
             path: A `.png`, paged as `x-1.png`, `x-2.png`, …, or a `.pdf` of several pages; the

@@ -340,16 +340,10 @@ class Compared:
         return image(small.data, small.media_type, alt=alt)
 
     def _facts(self, row: Row, letter: str) -> str:
-        made, picture = row.generation, row.images[0]
-        assert made is not None
-        facts = [f"seed {made.seed}"] if made.seed is not None else []
-        facts.append(f"{picture.width} × {picture.height}")
-        facts += [cost_text(made.cost)] if made.cost else []
-        words = tag(
-            "div",
-            tag("b", escape(short_name(made.model))),
-            tag("div", escape(" · ".join(facts)), class_="ims-muted"),
-        )
+        known = facts(row)
+        title = escape(known.pop("model"))
+        said = " · ".join(f"seed {v}" if name == "seed" else v for name, v in known.items())
+        words = tag("div", tag("b", title), f'<div class="ims-muted">{escape(said)}</div>')
         return tag("div", tag("i", letter), words, tag("span", stars(row.rating)))
 
     def _differences(self) -> str:
@@ -362,6 +356,15 @@ class Compared:
             text = f"{name} {shown}" if len(shown) <= _MAX_VALUE else name
             parts[differs].append(tag("span", escape(text), class_="ims-tag"))
         return "".join(tag("div", *p, class_="ims-differ") for p in parts.values() if len(p) > 1)
+
+
+def facts(row: Row) -> dict[str, str]:
+    """Return what is known of a row's pictures beside its axes, each in a few words."""
+    made, picture = row.generation, row.images[0]
+    assert made is not None
+    found = {"model": short_name(row.request.model), "size": f"{picture.width} × {picture.height}"}
+    found |= {} if made.seed is None else {"seed": str(made.seed)}
+    return found | ({"cost": cost_text(made.cost)} if made.cost else {})
 
 
 def stage(first: str, second: str) -> str:

@@ -83,6 +83,9 @@ def test_a_series_is_watched_chosen_from_by_keys_and_there_when_reopened(
     for _ in range(10):
         page.keyboard.press("ArrowRight")
     page.wait_for_function(f"() => Math.abs(({SPLIT})() - 0.6) < 0.01")
+    page.get_by_text("Side by side", exact=True).click()
+    page.get_by_text("Swap", exact=True).click()
+    expect(page.locator(".ims-compare .ims-under")).to_have_css("clip-path", "none")
     page.get_by_role("button", name="Open large").first.click()
     large = page.locator(".ims-large:popover-open")
     expect(large).to_be_visible()
