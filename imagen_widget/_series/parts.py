@@ -191,7 +191,7 @@ def style(*parts: str) -> str:
     """Return the style sheet of some parts of `style.css`, without comments and line ends."""
     text = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     named = dict(re.findall(r"/\* @(\w+) \*/(.*?)(?=/\* @|\Z)", text, re.DOTALL))
-    chosen = "".join(named[part] for part in ("base", *parts))
+    chosen = "".join(named[part] for part in parts)
     return re.sub(r"\s*([{};,])\s+", r"\1", re.sub(r"/\*.*?\*/", "", chosen)).strip()
 
 
@@ -199,7 +199,7 @@ def card(part: str, *children: str, class_: str = "", **values: object) -> str:
     """Return the frame of a view with its part of the style sheet."""
     # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
     names = f"ims ims-{part} mathjax_ignore tex2jax_ignore{class_}"
-    return tag("div", f"<style>{style(part)}</style>", *children, class_=names, **values)
+    return tag("div", f"<style>{style('base', part)}</style>", *children, class_=names, **values)
 
 
 def head(title: str, about: str, *more: str, icon: str = "series") -> str:

@@ -25,6 +25,7 @@ from imagen_widget._series.parts import (
     key_text,
     plural,
     refused,
+    style,
 )
 from imagen_widget._series.views import Grid, facts, stage
 from imagen_widget.errors import ImagenError, one_line, shown
@@ -36,11 +37,6 @@ LARGE = (1024, 110_000)  # pixels and bytes of the picture that is looked at
 FILM = 11  # pictures in the strip below it
 MAX_DISTANCE_BITS = 3  # of 64: more are two pictures, not one made twice
 
-_ONE_OF_TWO = (  # a live view hides the result; without one, its "model not found" is hidden
-    ".jp-OutputArea-child:has(.ims-pick)+.jp-OutputArea-child:has(.ims-result),"
-    ".jp-OutputArea-child:not(:has(.ims-pick)):has(+.jp-OutputArea-child .ims-result)"
-    "{display:none}"
-)
 _KEYS = {
     "← →": "back, next",
     "1–5": "stars, then next",
@@ -234,11 +230,13 @@ class Pick:
         self._show_result()
 
     def _show_result(self) -> None:
-        """Keep the result under the live view: only one of the two outputs is seen."""
+        """Keep the result under the live view; the style sheet lets one of the two be seen."""
         if self._kept is None:
             return
         bundle = self._repr_mimebundle_()
-        html = f'<div class="ims-result"><style>{_ONE_OF_TWO}</style>{bundle["text/html"]}</div>'
+        html = tag(
+            "div", f"<style>{style('result')}</style>", bundle["text/html"], class_="ims-result"
+        )
         self._kept.status(Bundle({**bundle, "text/html": html}))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from imagen_widget._display import (
     JobView,
     NotebookSurface,
     OutputSurface,
-    SilentSurface,
     StatusLine,
     Surface,
     running_shell,
@@ -47,7 +46,7 @@ from imagen_widget._series.drive import (
     runs_here,
     spent_in_period,
 )
-from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, refused
+from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
 from imagen_widget._settings import check_key, load_settings
@@ -85,9 +84,9 @@ class Plan:
 
     def __str__(self) -> str:
         known = f", {self.answered} answered from history" if self.answered else ""
-        rows = f"{self.rows} row{'' if self.rows == 1 else 's'}"
-        price = cost_text(self.price, free=self.free)
         note = f" · {self.note}" if self.note else ""
+        price = cost_text(self.price, free=self.free)
+        rows = plural(self.rows, "row")
         return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -394,8 +393,7 @@ class Series:
         if has_clicks and isinstance(surface, NotebookSurface):
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
                 self._show_stop(surface_of(shell), run)
-        if not isinstance(surface, SilentSurface):
-            _loop.spawn(_tick, run, self._tiles if is_rich else None)
+        _loop.spawn(_tick, run, self._tiles if is_rich else None)
         return view
 
     def _show_stop(self, place: Surface, run: Drive) -> None:

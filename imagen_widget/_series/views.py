@@ -14,7 +14,7 @@ import itertools
 import secrets
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,29 +187,25 @@ class Grid:
         return f'<div class="ims-scroll" {region}><table>{markup}</table></div>'
 
     def _flow(self, rows: list[Row], *, best: int = 0) -> str:
-        figures = [figure for row in rows for figure in self._figures(row, best=best)]
-        return f'<div class="ims-flow">{"".join(figures)}</div>'
+        figures = "".join(self._figures(row, is_best=0 < best == row.rating) for row in rows)
+        return f'<div class="ims-flow">{figures}</div>'
 
-    def _figures(self, row: Row, *, best: int) -> Iterator[str]:
-        """Iterate over a row's pictures, or over the one place that says why it has none."""
+    def _figures(self, row: Row, *, is_best: bool) -> str:
+        """Return a row's pictures, or the one place that says why it has none."""
         rest = self._layout.rest(row) or (key_text(row.key) if self._is_flow else "")
         seed = row.generation.seed if row.generation is not None else None
         words = rest or ("" if seed is None else f"seed {seed}")
-        caption = f"<span>{escape(words)}</span>" if words else ""
-        if not row.generation:
-            yield f"<figure>{_gone(row)}<figcaption>{caption}</figcaption></figure>"
-            return
-        ring = ' class="ims-best"' if 0 < best == row.rating else ""
-        if row.rating:
-            caption = f"{stars(row.rating)} {caption}"
-        for picture in row.generation:
-            self._left -= 1
-            shown = '<div class="ims-gone">not shown</div>'
-            if self._left >= 0:
-                shown = self._picture(row, picture)
-            yield f"<figure{ring}>{shown}<figcaption>{caption}</figcaption></figure>"
+        caption = f"{stars(row.rating)} " if row.rating else ""
+        caption += f"<span>{escape(words)}</span>" if words else ""
+        ring = ' class="ims-best"' if is_best else ""
+        shown = [self._picture(row, picture) for picture in row.images] or [_gone(row)]
+        end = f"<figcaption>{caption}</figcaption></figure>"
+        return "".join(f"<figure{ring}>{each}{end}" for each in shown)
 
     def _picture(self, row: Row, picture: GeneratedImage) -> str:
+        self._left -= 1
+        if self._left < 0:
+            return '<div class="ims-gone">not shown</div>'
         name = escape(axes_text(row.axes)[:90] or one_line(picture.alt, limit=90) or "picture")
         source = "data:image/webp;base64,"
         if self._max_bytes:
@@ -217,9 +213,9 @@ class Grid:
             if small is None:
                 return f'<div class="ims-gone">cannot be shown: {escape(picture.media_type)}</div>'
             source = data_uri(small.data, small.media_type)
-        image = f'<img src="{source}" alt="{name}">'
+        shown = f'<img src="{source}" alt="{name}">'
         if not self._is_large:
-            return image
+            return shown
         # The picture itself becomes the large view, so that its bytes stand here once. What is of
         # no use without the style sheet is hidden for viewers that drop it.
         place = f"{self._id}-{next(self._numbers)}"
@@ -227,7 +223,7 @@ class Grid:
         opens = f'popovertarget="{place}" {OWN_KEYS}'
         return (
             f'<div class="ims-place" style="--shape:{shape:.3f}"><div id="{place}" popover '
-            f'class="ims-large" role="group" aria-label="{name}">{image}'
+            f'class="ims-large" role="group" aria-label="{name}">{shown}'
             f'<span style="display:none"><span>{name}</span>'
             f'<button type="button" {opens}>Close</button></span></div><button type="button" '
             f'class="ims-open" style="display:none" {opens} aria-label="Open large: {name}">'
