@@ -296,7 +296,7 @@ class Drive:
 
     async def _row(self, record: Record) -> None:
         session = self.session
-        run = Run(session, record.request, report=_ignore, timeout=session.settings.timeout)
+        run = Run(session, record.request, report=lambda _: None, timeout=session.settings.timeout)
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
         try:
             generation = await (run.resume(record) if resumable else run.send(record.id))
@@ -367,10 +367,6 @@ class Drive:
         tally.counts = Counter(counts)
         tally.besides = await session.record(spent_in_period, session) - tally.spent
         self.changed()
-
-
-def _ignore(_: object) -> None:
-    return None
 
 
 # ------------------------------------------------------------------------- the runs of this process

@@ -42,9 +42,8 @@ class PickerView(anywidget.AnyWidget):
         self._sent: set[str] = set()
         self.on_msg(self._on_message)
 
-    def bundle(self) -> dict[str, Any]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return {"application/vnd.jupyter.widget-view+json": view}
+    def __repr__(self) -> str:
+        return repr(self._pick)
 
     def _on_message(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         match content:

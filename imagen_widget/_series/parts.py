@@ -269,7 +269,12 @@ class Tiles:
         if picture is not None:
             # A very small tile is better coarse than smaller still.
             qualities = (78 if max_bytes >= 3_000 else 60, 18)
-            data, small = _picture.fit(picture, max_bytes, _as_webp, qualities=qualities)
+            data, small = _picture.fit(
+                picture,
+                max_bytes,
+                lambda shown, quality: _picture.saved(shown, "image/webp", quality),
+                qualities=qualities,
+            )
             made = Preview(data, "image/webp", *small.size)
         with self._lock:
             if key not in self._made:
@@ -289,7 +294,3 @@ class Tiles:
             return _picture.for_screen(_picture.resized(opened, side))
         except (ImagenError, OSError):
             return None
-
-
-def _as_webp(picture: Any, quality: int) -> bytes:
-    return _picture.saved(picture, "image/webp", quality)

@@ -225,7 +225,7 @@ class Pick:
 
         if self._kept is None:
             threading.Thread(target=self.fold, daemon=True).start()
-        surface_of(shell).status(Bundle({"text/plain": repr(self), **PickerView(self).bundle()}))
+        surface_of(shell).status(PickerView(self))
         self._kept = surface_of(shell)
         self._show_result()
 

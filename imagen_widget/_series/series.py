@@ -46,11 +46,11 @@ from imagen_widget._series.drive import (
     runs_here,
     spent_in_period,
 )
-from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, plural, refused
+from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, key_text, plural, refused
 from imagen_widget._series.picker import Pick
-from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
+from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import check_key, load_settings
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
 
@@ -525,7 +525,22 @@ class Series:
         Raises:
             InvalidRequest: Nothing is named so, or it is not done.
         """
-        return find_row(self.rows, what)
+        rows = self.rows
+        if isinstance(what, int) and not isinstance(what, bool):
+            found = rows[what] if -len(rows) <= what < len(rows) else None
+        else:
+            found = next((row for row in rows if is_named(row, what)), None)
+        if found is None:
+            raise InvalidRequest(
+                f"There is no row {one_line(repr(what), limit=60)}.",
+                remedy="Give a position, a key, a dict of axes, a row of .rows, or a generation.",
+            )
+        if not found.generation:
+            raise InvalidRequest(
+                f"The row {key_text(found.key)!r} has no picture: it is {found.state}.",
+                remedy="Choose one that is done.",
+            )
+        return found
 
     def sheet(self, path: str | Path | None = None) -> list[Path]:
         """Write the pictures as a contact sheet with captions, and return the files' paths.

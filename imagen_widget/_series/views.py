@@ -42,7 +42,7 @@ from imagen_widget._series.parts import (
     refused,
     stars,
 )
-from imagen_widget.errors import InvalidRequest, one_line
+from imagen_widget.errors import one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -107,7 +107,8 @@ class Grid:
         bundle = {"text/plain": repr(self), "text/html": html}
         if self._count:  # PDF and LaTeX show this
             page = _sheet(self._layout.rows, self._title, self._tiles)[0]()
-            jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, _as_jpeg)[0]
+            limit = _SHEET_BYTES * 3 // 4
+            jpeg = _picture.fit(page, limit, lambda p, q: _picture.saved(p, "image/jpeg", q))[0]
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
         return bundle
 
@@ -258,30 +259,8 @@ def _gone(row: Row) -> str:
 # --------------------------------------------------------------------------------- two of them
 
 
-def find_row(rows: list[Row], what: Any) -> Row:
-    """Return the row that a key, a position, partial axes, a row or a generation names.
-
-    Raises:
-        InvalidRequest: Nothing is named so, or it has no picture.
-    """
-    if isinstance(what, int) and not isinstance(what, bool):
-        found = rows[what] if -len(rows) <= what < len(rows) else None
-    else:
-        found = next((row for row in rows if _is(row, what)), None)
-    if found is None:
-        raise InvalidRequest(
-            f"There is no row {one_line(repr(what), limit=60)}.",
-            remedy="Give a position, a key, a dict of axes, a row of .rows, or a generation.",
-        )
-    if not found.generation:
-        raise InvalidRequest(
-            f"The row {key_text(found.key)!r} has no picture: it is {found.state}.",
-            remedy="Choose one that is done.",
-        )
-    return found
-
-
-def _is(row: Row, what: Any) -> bool:
+def is_named(row: Row, what: Any) -> bool:
+    """Return True if a key, axes, a picture, a generation or a row names this row."""
     match what:
         case str():
             return what in {row.key, key_text(row.key)}
@@ -503,10 +482,6 @@ def _page(
             _write(draw, left + 10, top + 10, why, width=tile - 20, lines=6, colour="#b3261e")
         _write(draw, left, top + tile + 3, key_text(row.key), width=tile, lines=2)
     return page
-
-
-def _as_jpeg(page: "PILImage", quality: int) -> bytes:
-    return _picture.saved(page, "image/jpeg", quality)
 
 
 def _write(
