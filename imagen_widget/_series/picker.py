@@ -90,6 +90,11 @@ class Pick:
         """The rows with stars, most stars first."""
         return self._ranked(*dict.fromkeys(self._groups))
 
+    @property
+    def rejected(self) -> list[Row]:
+        """The rows that were rejected."""
+        return [row for row in self._series.rows if row.rating == REJECTED]
+
     def _ranked(self, *groups: str) -> list[Row]:
         rated = zip(self._rows, self._ratings, self._groups, strict=True)
         kept = [replace(row, rating=n) for row, n, group in rated if n > 0 and group in groups]

@@ -12,7 +12,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -205,12 +205,12 @@ def _sampled(total: int, sample: int) -> list[int]:
     return sorted(random.Random(0).sample(range(total), sample))
 
 
-def _combination(lists: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in reversed(list(lists)):
+def _combination(lists: dict[str, list[Any]], index: int) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(lists)
+    for name in reversed(lists):
         index, place = divmod(index, len(lists[name]))
         values[name] = lists[name][place]
-    return {name: values[name] for name in lists}
+    return values
 
 
 def _values(name: str, values: object) -> list[Any]:
