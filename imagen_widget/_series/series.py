@@ -46,7 +46,7 @@ from imagen_widget._series.drive import (
     runs_here,
     spent_in_period,
 )
-from imagen_widget._series.parts import TILE, Bundle, Layout, Row, Tiles, key_text, plural, refused
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, key_text, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import check_key, load_settings
@@ -405,7 +405,7 @@ class Series:
 
         def remove(_: object) -> None:
             button.close()
-            place.final(Bundle({"text/plain": "", "text/html": ""}))
+            place.final(StatusLine(""))
 
         run.future.add_done_callback(remove)
 
