@@ -35,6 +35,7 @@ from imagen_widget.errors import (
     SubmitUncertain,
 )
 
+VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
 MIN_ENDED_FOR_SHARE = 10
@@ -121,13 +122,24 @@ def spent_in_period(session: Session) -> Decimal:
     return session.journal.spend(since)
 
 
-class Drive:
-    """One run of a series in this process; `errors`, and the limits in `tally`, as of `Series.run`.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a run does of a series, here or in a worker; it holds no key and no request."""
 
-    Args:
-        run: The run that several workers share; none of its rows is claimed once it is halted.
-        max_rows: How many rows to claim in all.
-        fetch: The ids of rows to fetch of those that dead processes have sent; None for all.
+    series: str
+    max_in_flight: int
+    max_spend: Decimal | None
+    errors: str | float
+    run: str = ""  # that several workers share; no more rows are claimed when it is halted
+    max_rows: int = sys.maxsize
+    fetch: tuple[str, ...] | None = None  # rows of dead processes, by id; None for all
+    place: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold a password
+    limits: dict[str, Any] = field(default_factory=dict)
+    version: str = VERSION
+
+
+class Drive:
+    """One run of a series in this process.
 
     Attributes:
         future: Ends with the run.
@@ -138,33 +150,24 @@ class Drive:
 
     future: Future[None]
 
-    def __init__(
-        self,
-        session: Session,
-        name: str,
-        tally: Tally,
-        errors: str | float,
-        *,
-        run: str = "",
-        max_rows: int = sys.maxsize,
-        fetch: tuple[str, ...] | None = None,
-    ) -> None:
-        self.session, self.name, self.tally, self.errors = session, name, tally, errors
+    def __init__(self, session: Session, task: Task, tally: Tally) -> None:
+        tally.in_flight, tally.limit = task.max_in_flight, task.max_spend
+        tally.started = time.monotonic()
+        self.session, self.task, self.tally, self.name = session, task, tally, task.series
         self.listeners: list[Callable[[Any], object]] = []
         self.left: set[str] = set()
         self.changes = 0
-        self.place = _place(session, name)
-        self._run, self._rows_left, self._fetch = run, max_rows, fetch
+        self.place = _place(session, task.series)
         # The first row goes alone, so that a wrong key or model costs one error; that of workers
         # is a task of its own.
-        self._proven, self._tried = bool(run) and max_rows > 1, 0
+        self._proven, self._tried = bool(task.run) and task.max_rows > 1, 0
+        self._rows_left = task.max_rows
         self._out: set[str] = set()
         self._failures = self._ended = 0
         self._stop: ImagenError | None = None
         self._wake = anyio.Event()
         self._look_at = 0.0
         self._stopped: str | None = None
-        tally.started = time.monotonic()
 
     def start(self) -> None:
         """Start to run; `runs_here` finds it until it ends."""
@@ -230,7 +233,7 @@ class Drive:
 
     async def _step(self, group: anyio.abc.TaskGroup) -> bool:
         """Begin what can be begun, wait for a change, and return False when all is over."""
-        if not self._run:  # workers are halted by the journal
+        if not self.task.run:  # workers are halted by the journal
             await self._heed()
         free, found = self.tally.in_flight - len(self._out), list[Record]()
         if free > 0 and (not self._out or time.monotonic() >= self._look_at):
@@ -252,7 +255,7 @@ class Drive:
     async def _goes_on(self) -> bool:
         """Return True if rows of others may still come to this process."""
         await self._look()
-        if self.tally.stopping or self._run:
+        if self.tally.stopping or self.task.run:
             return False  # what is still out belongs to another process, which goes on
         return self.tally.counts["waiting"] > 0 or self.tally.counts["sent"] > len(self.left)
 
@@ -269,7 +272,7 @@ class Drive:
                 budget=session.settings.budget,
                 series_cap=self.tally.limit,
                 user=session.settings.user,
-                run=self._run,
+                run=self.task.run,
             )
         except (BudgetExceeded, JournalError) as error:
             self._end_with(error)
@@ -283,12 +286,12 @@ class Drive:
     async def _abandoned(self, count: int) -> list[Record]:
         """Return rows that a dead process had sent, leased to this one."""
         session, verbs, found = self.session, self.session.journal, list[Record]()
-        if self._fetch == ():
+        if self.task.fetch == ():
             return found
-        if self._fetch is None:
+        if self.task.fetch is None:
             await session.record(verbs.recover)
         for record in await session.record(verbs.pending, series=self.name):
-            is_told = self._fetch is None or record.id in self._fetch
+            is_told = self.task.fetch is None or record.id in self.task.fetch
             wanted = is_told and len(found) < count and record.id not in self._out | self.left
             if wanted and await session.record(verbs.lease, record.id, LEASE_SECONDS):
                 found.append(record)
@@ -331,7 +334,7 @@ class Drive:
     def _count(self, failures: int, ended: int) -> None:
         """Take over how many rows have failed and ended in this run; stop if that is too many."""
         self._failures, self._ended = failures, ended
-        allowed = self.errors
+        allowed = self.task.errors
         if isinstance(allowed, str):
             return
         if 0 < allowed < 1:  # a share
@@ -349,7 +352,7 @@ class Drive:
         """Return True if the error shows that the other rows would fail too."""
         if isinstance(error, IllegalStep):  # another process has taken the row
             return False
-        if self.errors == "raise" or isinstance(error, CredentialsError | JournalError):
+        if self.task.errors == "raise" or isinstance(error, CredentialsError | JournalError):
             return True
         first = not self._proven and not self.tally.counts["done"]
         return first and not isinstance(error, _ONE_ROW_ONLY)

@@ -42,6 +42,7 @@ from imagen_widget._series.drive import (
     WITHOUT_PICTURE,
     Drive,
     Tally,
+    Task,
     newest,
     runs_here,
     spent_in_period,
@@ -306,8 +307,7 @@ class Series:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
         tally = self._tally_of(self._records())
-        tally.in_flight, tally.limit = max_in_flight, cap
-        run = self._session, self.name, tally, errors
+        run = self._session, Task(self.name, max_in_flight, cap, errors), tally
         self._drive = drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
         drive.listeners = self._listeners
         drive.start()

@@ -11,8 +11,7 @@ import itertools
 import os
 import secrets
 import sys
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -21,7 +20,14 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
-from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, newest
+from imagen_widget._series.drive import (
+    VERSION as _VERSION,
+    WITHOUT_PICTURE,
+    Drive,
+    Tally,
+    Task,
+    newest,
+)
 from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -32,25 +38,7 @@ _LOOK_SECONDS = 0.5
 _USUAL_WORKERS = 4  # of an engine that does not say how many it has
 _MAX_LOST_TASKS = 3  # while no row was done: the workers cannot work
 _ENDED_BADLY = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.UNKNOWN})
-_VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
-
 Report = tuple[tuple[str, ...], ImagenError | None]  # rows that it gave up, why it stopped early
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a worker is told; it holds no key and no request."""
-
-    series: str
-    run: str
-    max_in_flight: int
-    max_rows: int
-    fetch: tuple[str, ...]  # the ids of rows that dead processes have sent
-    place: dict[str, Any] = field(repr=False)  # settings; the journal's may hold a password
-    limits: dict[str, Any]
-    max_spend: Decimal | None
-    errors: str
-    version: str = _VERSION
 
 
 # ------------------------------------------------------------------------- in a worker's process
@@ -79,15 +67,7 @@ def _session(_pid: int, settings: Settings) -> Session:
 
 
 async def _work(task: Task, session: Session) -> Report:
-    drive = Drive(
-        session,
-        task.series,
-        Tally(in_flight=task.max_in_flight, limit=task.max_spend),
-        task.errors,
-        run=task.run,
-        max_rows=task.max_rows,
-        fetch=task.fetch,
-    )
+    drive = Drive(session, task, Tally())
     try:
         await drive.run()
     except ImagenError as error:
@@ -128,10 +108,13 @@ def _is_dask(engine: Any) -> bool:
 class Coordinator(Drive):
     """Offers tasks to the engine until no row is waiting or out; the journal says how far it is."""
 
-    def __init__(
-        self, engine: Any, session: Session, name: str, tally: Tally, errors: str | float
-    ) -> None:
-        super().__init__(session, name, tally, errors, run=secrets.token_hex(4))
+    def __init__(self, engine: Any, session: Session, task: Task, tally: Tally) -> None:
+        settings = session.settings
+        place = {name: getattr(settings, name) for name in ("base_url", "journal", "store")}
+        place |= {"provider": settings.account.name, "timeout": settings.timeout}
+        limits = {name: getattr(settings, name) for name in ("budget", "price", "user")}
+        run = secrets.token_hex(4)
+        super().__init__(session, replace(task, run=run, place=place, limits=limits), tally)
         self._engine = engine  # None once it has broken: what is out is fetched in this process
         self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
@@ -156,7 +139,7 @@ class Coordinator(Drive):
         await self._look()
         await self._count_ended()
         if tally.stopping and not self._halted:
-            await session.record(session.journal.halt, self.name, self._run)
+            await session.record(session.journal.halt, self.name, self.task.run)
             self._halted = True
         waiting = 0 if tally.stopping else tally.counts["waiting"]
         await self._offer(waiting)
@@ -189,7 +172,7 @@ class Coordinator(Drive):
         """Give tasks to workers that are free: for waiting rows, and for those of dead workers."""
         session, verbs = self.session, self.session.journal
         await session.record(verbs.recover)
-        told = {row for task in self._tasks.values() for row in task.fetch} | self.left
+        told = {row for task in self._tasks.values() for row in task.fetch or ()} | self.left
         pending = await session.record(verbs.pending, series=self.name)
         abandoned = [record.id for record in pending if record.id not in told]
         if waiting <= 0 and not abandoned:
@@ -205,7 +188,14 @@ class Coordinator(Drive):
         while free > 0 and (waiting > 0 or abandoned):
             size = min(share, free)
             rows = 1 if not self._proven else max(MIN_ROWS_A_TASK, 4 * size)
-            await self._submit(size, rows if waiting > 0 else 0, tuple(abandoned[:rows]))
+            task = replace(
+                self.task,
+                max_in_flight=size,
+                errors="raise" if self.task.errors == "raise" else "row",
+                max_rows=rows if waiting > 0 else 0,
+                fetch=tuple(abandoned[:rows]),
+            )
+            await self._submit(task)
             abandoned = abandoned[rows:]
             waiting -= size
             free -= size
@@ -217,22 +207,13 @@ class Coordinator(Drive):
             return max(1, int(sum(threads.values())))
         return int(getattr(self._engine, "_max_workers", None) or _USUAL_WORKERS)
 
-    async def _submit(self, max_in_flight: int, max_rows: int, fetch: tuple[str, ...]) -> None:
-        settings = self.session.settings
-        place = {name: getattr(settings, name) for name in ("base_url", "journal", "store")}
-        place |= {"provider": settings.account.name, "timeout": settings.timeout}
-        limits = {name: getattr(settings, name) for name in ("budget", "price", "user")}
-        errors = "raise" if self.errors == "raise" else "row"
-        limit = self.tally.limit
-        task = Task(
-            self.name, self._run, max_in_flight, max_rows, fetch, place, limits, limit, errors
-        )
+    async def _submit(self, task: Task) -> None:
         if self._engine is None:
             self._tasks[_loop.spawn(_work, task, self.session)] = task
             return
         options: dict[str, Any] = {}
         if _is_dask(self._engine):
-            key = f"imagen-{self.name}-{self._run}-{next(self._numbers)}"
+            key = f"imagen-{self.name}-{self.task.run}-{next(self._numbers)}"
             options = {"pure": False, "retries": 0, "key": key}
         submit = functools.partial(self._engine.submit, work, task, **options)
         try:
