@@ -102,11 +102,11 @@ class Tally:
         return self.done_here / (now - self.started)
 
 
-def newest(session: Session, name: str) -> list[Generation]:
+def newest(session: Session, name: str) -> deque[Generation]:
     """Return what the last rows brought, oldest first, as many as a view shows."""
     done = Filter(series=name, states={State.DONE}, sort="newest")
     records = session.journal.query(done, limit=_MAX_RECENT)
-    return [made for made in map(session.recall, reversed(records)) if made is not None]
+    return deque(filter(None, map(session.recall, reversed(records))), maxlen=_MAX_RECENT)
 
 
 def spent_in_period(session: Session) -> Decimal:

@@ -442,7 +442,7 @@ class Series:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
         tally = self._tally_of(records)
-        tally.recent.extend(newest(self._session, self.name))
+        tally.recent = newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
             tally.elsewhere = nobodys < tally.counts["sent"]

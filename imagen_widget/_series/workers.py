@@ -166,7 +166,7 @@ class Coordinator(Drive):
         is_news, tally.done_here = done > tally.done_here, done
         self._count(failures, done + failures)
         if is_news:
-            tally.recent.extend(await to_thread.run_sync(newest, session, self.name))
+            tally.recent = await to_thread.run_sync(newest, session, self.name)
 
     async def _offer(self, waiting: int) -> None:
         """Give tasks to workers that are free: for waiting rows, and for those of dead workers."""
