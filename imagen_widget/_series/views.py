@@ -53,7 +53,7 @@ _SHEET_BYTES = 110_000  # of the picture that PDF and LaTeX show, as base64
 _MAX_TILE_BYTES = 60_000
 _MIN_TILE_BYTES = 700
 _MARKUP_BYTES = 300  # about, for each picture
-_PAGE_PIXELS = 1_100  # wide and high
+_PAGE_PIXELS, _MAX_WIDTH = 1_100, 260  # of a page both ways, of a picture on it
 _LARGE_PIXELS = 256  # copies of this size and more open large
 _SMALL_PIXELS = 130
 _COMPARED = (1_600, 280_000)  # pixels and bytes of each picture that is compared
@@ -83,13 +83,13 @@ class Grid:
         self._is_large = self._side >= _LARGE_PIXELS
         self._is_flow = layout.row is None and layout.col is None
         self._columns = layout.values[layout.col] if layout.col else [""]
-        columns = len(self._columns)
-        widest = _PAGE_PIXELS // max(4, min(columns, 4 if self._is_large else 8)) - 12
-        self._width = max(64, min(self._side, widest, 260))
+        self._width = min(self._side, _MAX_WIDTH)
         lines = (line for table in layout.tables.values() for line in table.values())
         cells = (cell for line in lines for cell in line.values())
         self._deepest = max((sum(max(1, len(r.images)) for r in cell) for cell in cells), default=1)
-        self._across = max(1, min(self._deepest, _PAGE_PIXELS // (columns * (self._width + 10))))
+        self._across = max(
+            1, min(self._deepest, _PAGE_PIXELS // (len(self._columns) * (self._width + 10)))
+        )
         self._id = f"ims{secrets.token_hex(4)}"
 
     def __repr__(self) -> str:
