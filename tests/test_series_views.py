@@ -99,7 +99,7 @@ def many(fauna: Series, count: int) -> list[Row]:
     ]
 
 
-def grid(rows: list[Row], **axes: str) -> views.Grid:
+def grid(rows: list[Row], **axes: Any) -> views.Grid:
     return views.Grid(parts.Layout.of(rows, **axes), "many", parts.Tiles())
 
 
@@ -247,7 +247,7 @@ def test_a_sheet_is_pages_of_png_or_one_pdf(
 def test_a_sheet_has_every_cell(fauna: Series, tmp_path: Path) -> None:
     pages = views.write_sheet(many(fauna, 400), tmp_path / "x.png", "fauna", parts.Tiles())
 
-    assert len(pages) == 20  # four rows of five columns on each
+    assert len(pages) == 13  # four lines of eight on each
 
 
 def test_a_sheet_that_cannot_be_written_is_said_in_one_line(fauna: Series, tmp_path: Path) -> None:

@@ -291,8 +291,9 @@ def test_workers_send_each_row_once_and_the_view_follows_the_journal(
     team: FakeQueue, engine: Any, address: str
 ) -> None:
     team.seconds = 0.1
-    series, seen = foxes(), list[tuple[int, int]]()
+    series, seen, newest = foxes(), list[tuple[int, int]](), list[list[str]]()
     series.listen(lambda tally: seen.append((tally.counts["done"], tally.total)))
+    series.listen(lambda tally: newest.append([made.id for made in tally.recent]))
 
     series.run(on=engine, max_in_flight=6, quiet=True)
 
@@ -301,6 +302,8 @@ def test_workers_send_each_row_once_and_the_view_follows_the_journal(
     assert (team.posts, team.duplicates) == (ROWS, 0)
     assert {total for _, total in seen} == {ROWS}
     assert len({done for done, _ in seen}) > 2  # it was seen to grow
+    assert newest[-1]
+    assert all(len(set(ids)) == len(ids) for ids in newest)
     assert f"{ROWS} done · $0.48 of $0.48" in series.status
     assert is_sound(address)
     foxes(ROWS + 1).run(on=engine)  # one row more, and one is paid

@@ -4,10 +4,24 @@ It is rendered up to four times a second while the series runs: it encodes no pi
 shows those whose small copies are ready.
 """
 
+from dataclasses import KW_ONLY, dataclass
+
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
-from imagen_widget._series.drive import STATES, Tally
-from imagen_widget._series.parts import OWN_KEYS, TILE, Tiles, card, head, key_text, plural, reason
+from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
+from imagen_widget._series.parts import (
+    MARK,
+    OWN_KEYS,
+    TILE,
+    Tiles,
+    bar,
+    card,
+    foot,
+    head,
+    key_text,
+    plural,
+    reason,
+)
 from imagen_widget._settings import Limit
 
 MAX_ERRORS = 8
@@ -20,96 +34,86 @@ _STOPPED = "nothing more is sent, what is paid for is still fetched. Run the cel
 _UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
+@dataclass
 class Board:
     """How a series is doing at the moment `now`, as text and as a card.
 
     `blocks`: the cell waits for it, so that clicks would wait too.
     """
 
-    def __init__(
-        self,
-        name: str,
-        tally: Tally,
-        *,
-        free: bool,
-        now: float,
-        tiles: Tiles | None = None,
-        provider: str = "",
-        cap: Limit | None = None,
-        blocks: bool = False,
-        note: str = "",
-    ) -> None:
-        self._note = note
-        self._name, self._tally, self._free, self._now = name, tally, free, now
-        self._tiles, self._provider, self._cap, self._blocks = tiles, provider, cap, blocks
-        self._rate = tally.rate(now)
-        self._kept = min(tally.kept, tally.counts["done"])
-        counts = {"kept": self._kept, "done": tally.counts["done"] - self._kept}
-        counts |= {state: tally.counts[state] for state in (*STATES[3:], "sent", "waiting")}
-        self._counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
+    name: str
+    tally: Tally
+    _: KW_ONLY
+    free: bool
+    now: float
+    tiles: Tiles | None = None
+    provider: str = ""
+    cap: Limit | None = None
+    blocks: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        tally = self.tally
+        self.rate = tally.rate(self.now)
+        self.kept = min(tally.kept, tally.counts["done"])
+        counts = {"kept": self.kept, "done": tally.counts["done"] - self.kept}
+        counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}
+        self.counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
 
     @property
     def line(self) -> str:
         """One line: counts by state, what was spent of what is planned, rate, time left."""
-        tally = self._tally
-        parts = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self._counts.items())]
-        if self._free:
+        tally = self.tally
+        parts = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self.counts.items())]
+        if self.free:
             parts.append("free")
         elif tally.planned is None:
             parts.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
         else:
             parts.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
         if tally.is_running:
-            parts += [" ".join(_per(self._rate))] if self._rate else []
-            left = self._left()
-            parts.append("time left unknown" if left == "unknown" else f"{left} left")
-        parts += [self._note] if self._note else []
-        return " · ".join(parts)
+            parts += [" ".join(_per(self.rate))] if self.rate else []
+            parts.append(f"{self._left()} left" if self.rate else "time left unknown")
+        return " · ".join([*parts, self.note] if self.note else parts)
 
     def __repr__(self) -> str:
         bar = ""
-        for state, count in self._counts.items():
-            share = round(count / max(1, self._tally.total) * _BAR_LENGTH) or (count > 0)
+        for state, count in self.counts.items():
+            share = round(count / max(1, self.tally.total) * _BAR_LENGTH) or (count > 0)
             bar += _BAR_SIGNS.get(state, "░") * share
         return f"{bar[:_BAR_LENGTH].ljust(_BAR_LENGTH, '░')} {self.line}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": f"{self._name}: {self}", "text/html": self._html()}
+        return {"text/plain": f"{self.name}: {self}", "text/html": self._html()}
 
     def _left(self) -> str:
-        if self._rate is None:
+        if self.rate is None:
             return "unknown"
-        left = self._tally.counts["waiting"] + self._tally.counts["sent"]
-        return f"about {_duration(left / self._rate)}"
+        left = self.tally.counts["waiting"] + self.tally.counts["sent"]
+        return f"about {_duration(left / self.rate)}"
 
     # -------------------------------------------------------------------------------- as a card
 
     def _html(self) -> str:
-        state, dot, foot = self._state()
-        where = escape(f"{self._provider} · {state}" if self._provider else state)
+        state, dot, how = self._state()
+        where = escape(f"{self.provider} · {state}" if self.provider else state)
         chip = tag("span", where, class_="ims-chip", style=f"--dot:var(--{dot})")
         return card(
-            head(self._name, "Series", chip),
+            "board",
+            head(self.name, "Series", chip),
             self._summary(),
-            tag("div", escape(self._note), class_="ims-line") if self._note else "",
             self._bar(),
             self._facts(),
             self._trouble(),
             self._strip(),
-            tag("div", tag("span", escape(foot)), class_="ims-foot"),
-            part="board",
-            kind="board",
+            foot(how),
         )
 
-    def _state(self) -> tuple[str, str, str]:
-        """Return what the series is doing, the colour of its dot, and what can be done."""
-        tally, waiting, sent = (
-            self._tally,
-            self._tally.counts["waiting"],
-            self._tally.counts["sent"],
-        )
+    def _state(self) -> tuple[str, str, str]:  # what it does, its colour, what can be done
+        tally = self.tally
+        waiting, sent = tally.counts["waiting"], tally.counts["sent"]
         if tally.is_running:
-            how = "Interrupt the kernel to stop" if self._blocks else "Stop or .cancel()"
+            how = "Interrupt the kernel to stop" if self.blocks else "Stop or .cancel()"
             now, dot = ("stopping", "warn") if tally.stopping else ("running", "good")
             return now, dot, f"{how}: {_STOPPED}"
         if tally.elsewhere:
@@ -125,14 +129,14 @@ class Board:
         return "finished", "accent", how
 
     def _summary(self) -> str:
-        tally = self._tally
+        tally = self.tally
         of_table = " of a table" if tally.is_table else ""
         parts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
-        if self._kept:
-            parts.append(f"{self._kept:,} from history{'' if self._free else ', free'}")
+        if self.kept:
+            parts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
         if tally.counts["waiting"] + tally.counts["sent"]:
-            parts.append(f"{tally.total - self._kept:,} to send")
-        if self._free:
+            parts.append(f"{tally.total - self.kept:,} to send")
+        if self.free:
             parts.append("<b>free</b>")
         elif tally.planned is not None:
             parts.append(f"<b>at most {cost_text(tally.planned)}</b>")
@@ -141,37 +145,37 @@ class Board:
             for name, count in tally.axes.items()
             if not tally.is_table
         )
-        return tag("div", tag("span", " · ".join(parts)), " ", tag("span", axes), class_="ims-line")
+        note = tag("div", escape(self.note), class_="ims-line") if self.note else ""
+        said = tag("span", " · ".join(parts))
+        return tag("div", said, " ", tag("span", axes), class_="ims-line") + note
 
     def _bar(self) -> str:
-        words = [(state, f"{n:,}", _WORDS.get(state, state)) for state, n in self._counts.items()]
+        words = [(state, f"{n:,}", _WORDS.get(state, state)) for state, n in self.counts.items()]
         name = ", ".join(f"{count} {word}" for _, count, word in words)
-        bar = "".join(f'<i class="ims-{s}" style="flex:{n}"></i>' for s, n in self._counts.items())
         legend = "".join(
             f'<span role="listitem"><i class="ims-{state}"></i><b>{count}</b> {word} </span>'
             for state, count, word in words
         )
-        done = f"{self._tally.counts['done']:,} of {self._tally.total:,} done"
+        done = f"{self.tally.counts['done']:,} of {self.tally.total:,} done"
         return (
-            tag("div", bar, class_="ims-bar", role="img", aria_label=name)
-            + '<div class="ims-line ims-small-line">'
-            + tag("div", legend, class_="ims-legend", role="list")
+            bar(self.counts, role="img", aria_label=name)
+            + f'<div class="ims-line"><div class="ims-legend" role="list">{legend}</div>'
             + f" <span>{done}</span></div>"
         )
 
     def _facts(self) -> str:
-        tally = self._tally
-        planned, limit = "", ""
-        if not self._free and tally.planned is not None:
-            planned = f"of {cost_text(tally.planned)} planned"
-        if tally.limit is not None:
-            limit = f"the series stops at {cost_text(tally.limit)}"
-        facts = [("Spent", "free" if self._free else cost_text(tally.spent), planned, limit)]
+        tally = self.tally
+        is_planned = not self.free and tally.planned is not None
+        planned = f"of {cost_text(tally.planned)} planned" if is_planned else ""
+        stops = tally.limit is not None
+        limit = f"the series stops at {cost_text(tally.limit)}" if stops else ""
+        facts = [("Spent", cost_text(tally.spent, free=self.free), planned, limit)]
         if tally.started:
-            took = _duration((tally.ended or self._now) - tally.started, exactly=True)
-            at_once = f"{plural(tally.in_flight, 'row')} at a time"
-            rate = (*_per(self._rate), at_once) if self._rate else None
-            facts.append(("Rate", *(rate or ("unknown", "", "until five rows are done"))))
+            took = _duration((tally.ended or self.now) - tally.started, exactly=True)
+            rate = ("unknown", "", "until five rows are done")
+            if self.rate:
+                rate = (*_per(self.rate), f"{plural(tally.in_flight, 'row')} at a time")
+            facts.append(("Rate", *rate))
             if tally.is_running:
                 facts.append(("Time left", self._left(), "", f"running for {took}"))
             else:
@@ -186,9 +190,9 @@ class Board:
 
     def _period(self) -> list[tuple[str, str, str, str]]:
         """Return what was spent in the period of the cap, and what it leaves."""
-        if self._free or self._tally.besides is None:
+        if self.free or self.tally.besides is None:
             return []
-        spent, cap = self._tally.besides + self._tally.spent, self._cap
+        spent, cap = self.tally.besides + self.tally.spent, self.cap
         name = "Today" if cap is not None and cap.period == "day" else "This month"
         if cap is None:
             return [(name, cost_text(spent), "", "no cap is set")]
@@ -197,29 +201,30 @@ class Board:
         return [(name, cost_text(spent), f"of {cost_text(cap.amount)}", f"{whose} leaves {left}")]
 
     def _trouble(self) -> str:
-        errors = self._tally.errors
+        errors = self.tally.errors
         if not errors:
             return ""
         rows = sum(map(len, errors.values()))
-        said = (
-            f"<b>{plural(rows, 'row')} without a picture</b> · {escape(reason(next(iter(errors))))}"
-        )
+        first = escape(reason(next(iter(errors))))
+        said = f"<b>{plural(rows, 'row')} without a picture</b> · {first}"
         if len(errors) > 1:
             said += f" · and {plural(len(errors) - 1, 'other reason')}"
-        listed = "".join(
-            f"<div><b>{plural(len(keys), 'row')}</b> · {escape(error)}<br>"
-            f'<span class="ims-muted">{escape(_few(keys))}</span></div>'
-            for error, keys in list(errors.items())[:MAX_ERRORS]
-        )
-        mark = '<i class="ims-mark" aria-hidden="true">!</i>'
-        summary = f"<summary {OWN_KEYS}>{mark}<span> {said}</span></summary>"
+        listed = ""
+        for error, keys in list(errors.items())[:MAX_ERRORS]:
+            few = " · ".join(map(key_text, keys[:MAX_KEYS]))
+            few += f" and {len(keys) - MAX_KEYS:,} more" if len(keys) > MAX_KEYS else ""
+            listed += (
+                f"<div><b>{plural(len(keys), 'row')}</b> · {escape(error)}<br>"
+                f'<span class="ims-muted">{escape(few)}</span></div>'
+            )
+        summary = f"<summary {OWN_KEYS}>{MARK}<span> {said}</span></summary>"
         return tag("details", summary, listed, class_="ims-trouble")
 
     def _strip(self) -> str:
-        tally, tiles = self._tally, self._tiles
-        get = None if tiles is None else tiles.ready if tally.is_running else tiles.make
-        newest = [(image, g.id) for g in reversed(tally.recent) for image in g]
-        shown = [(i.alt[:80], get(i, *TILE), g) for i, g in newest[:MAX_PICTURES]] if get else []
+        tally, tiles = self.tally, self.tiles
+        get = tiles and (tiles.ready if tally.is_running else tiles.make)
+        newest = [(image, g.id) for g in reversed(tally.recent) for image in g][:MAX_PICTURES]
+        shown = [(i.alt[:80], get(i, *TILE), row) for i, row in newest] if get else []
         drawn = [
             image(small.data, small.media_type, alt=alt or "picture", title=alt, width=96)
             for alt, small, _ in shown
@@ -231,13 +236,8 @@ class Board:
         waiting = "<i></i>" * (places - len(drawn))
         rows = len({row for _, small, row in shown if small is not None})
         few = f"{rows} of {plural(tally.total, 'row')}" if rows else "none yet"
-        title = f'<div class="ims-line ims-sub"><b>Newest pictures</b> <span>{few}</span></div>'
+        title = f'<div class="ims-line"><b>Newest pictures</b> <span>{few}</span></div>'
         return title + tag("div", *drawn, waiting, class_="ims-strip")
-
-
-def _few(keys: list[str]) -> str:
-    more = f" and {len(keys) - MAX_KEYS:,} more" if len(keys) > MAX_KEYS else ""
-    return " · ".join(key_text(key) for key in keys[:MAX_KEYS]) + more
 
 
 def _per(rows_a_second: float) -> tuple[str, str]:

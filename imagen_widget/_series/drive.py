@@ -19,10 +19,10 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from imagen_widget._journal import IllegalStep, Record, State
+from imagen_widget import _loop
+from imagen_widget._journal import Filter, IllegalStep, Record, State
 from imagen_widget._result import Generation
 from imagen_widget._runs import LEASE_SECONDS, Run, Session
-from imagen_widget._series.parts import Tiles
 from imagen_widget.errors import (
     BudgetExceeded,
     ContentRejected,
@@ -35,6 +35,7 @@ from imagen_widget.errors import (
     SubmitUncertain,
 )
 
+VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
 MIN_ENDED_FOR_SHARE = 10
@@ -61,7 +62,7 @@ class Tally:
     kept: int = 0  # rows that were done before it began
     started: float = 0.0
     ended: float | None = None
-    in_flight: int = 0  # how many rows may be out at once
+    in_flight: int = 8  # how many rows may be out at once
     limit: Decimal | None = None  # at which the series pauses
     stopping: bool = False  # no more rows are sent
     elsewhere: bool = False  # another process works on it
@@ -101,6 +102,13 @@ class Tally:
         return self.done_here / (now - self.started)
 
 
+def newest(session: Session, name: str) -> deque[Generation]:
+    """Return what the last rows brought, oldest first, as many as a view shows."""
+    done = Filter(series=name, states={State.DONE}, sort="newest")
+    records = session.journal.query(done, limit=_MAX_RECENT)
+    return deque(filter(None, map(session.recall, reversed(records))), maxlen=_MAX_RECENT)
+
+
 def spent_in_period(session: Session) -> Decimal:
     """Return US dollars spent or reserved in the period of the first cap; this month without one.
 
@@ -115,60 +123,57 @@ def spent_in_period(session: Session) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one worker does of a run that several share."""
+class Task:
+    """What a run does of a series, here or in a worker; it holds no key and no request."""
 
-    run: str  # no more rows are claimed when the journal has it as halted
+    series: str
     max_in_flight: int
-    max_rows: int
-    fetch: tuple[str, ...] = ()  # the ids of rows that dead processes have sent
+    max_spend: Decimal | None
+    errors: str | float
+    run: str = ""  # that several workers share; no more rows are claimed when it is halted
+    max_rows: int = sys.maxsize
+    fetch: tuple[str, ...] | None = None  # rows of dead processes, by id; None for all
+    place: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold a password
+    limits: dict[str, Any] = field(default_factory=dict)
+    version: str = VERSION
 
 
 class Drive:
-    """One run of a series in this process; the arguments are those of `Series.run`.
-
-    Args:
-        part: What to do of a run that several workers share; None for all of it.
-        alone: Whether the first row goes alone, so that a wrong key or model costs one error.
+    """One run of a series in this process.
 
     Attributes:
         future: Ends with the run.
         listeners: Called after each change, most often on the loop thread.
         changes: How many there were.
-        tiles: Makes the small copies of new pictures, if there is a view to show them.
         left: The ids of rows that this run has given up, and that are still out.
     """
 
     future: Future[None]
 
-    def __init__(
-        self,
-        session: Session,
-        name: str,
-        tally: Tally,
-        *,
-        max_in_flight: int = 8,
-        max_spend: Decimal | None = None,
-        errors: str | float = "row",
-        part: Part | None = None,
-        alone: bool = True,
-    ) -> None:
-        tally.limit, tally.in_flight, tally.started = max_spend, max_in_flight, time.monotonic()
+    def __init__(self, session: Session, task: Task, tally: Tally) -> None:
+        tally.in_flight, tally.limit = task.max_in_flight, task.max_spend
+        tally.started = time.monotonic()
+        self.session, self.task, self.tally, self.name = session, task, tally, task.series
         self.listeners: list[Callable[[Any], object]] = []
-        self.tiles: Tiles | None = None
         self.left: set[str] = set()
         self.changes = 0
-        self.session, self.name, self.tally = session, name, tally
-        self.max_in_flight, self.max_spend, self.errors = max_in_flight, max_spend, errors
-        self.stopping = False
-        self._part, self._proven, self._tried = part, not alone, 0
-        self._rows_left = sys.maxsize if part is None else part.max_rows
+        self.place = _place(session, task.series)
+        # The first row goes alone, so that a wrong key or model costs one error; that of workers
+        # is a task of its own.
+        self._proven, self._tried = bool(task.run) and task.max_rows > 1, 0
+        self._rows_left = task.max_rows
         self._out: set[str] = set()
         self._failures = self._ended = 0
         self._stop: ImagenError | None = None
         self._wake = anyio.Event()
         self._look_at = 0.0
         self._stopped: str | None = None
+
+    def start(self) -> None:
+        """Start to run; `runs_here` finds it until it ends."""
+        self.future = _loop.spawn(self.run)
+        _under_way.append(self)
+        self.future.add_done_callback(lambda _: _under_way.remove(self))
 
     def changed(self) -> None:
         """Tell those who listen."""
@@ -178,11 +183,11 @@ class Drive:
 
     def stop(self) -> None:
         """Send no more rows; on the loop thread. Jobs under way are still fetched."""
-        self.stopping = self.tally.stopping = True
+        self.tally.stopping = True
         self._wake.set()
         self.changed()
 
-    def end_with(self, error: ImagenError) -> None:
+    def _end_with(self, error: ImagenError) -> None:
         """Send no more rows, and raise this at the end unless something else was first."""
         self._stop = self._stop or error
         self.stop()
@@ -193,56 +198,44 @@ class Drive:
         Raises:
             BudgetExceeded: A cap would be passed; jobs under way have been fetched.
             SeriesStopped: More rows failed than allowed.
+            JournalError: Pictures could not be kept, or the journal could not be written.
             ImagenError: The first row showed that none can succeed, or `errors="raise"`.
         """
-        await self.begin()
+        await to_thread.run_sync(self.session.store.ready)
+        await self._heed()
+        await self._look()
+        self.tally.kept = self.tally.counts["done"]
         async with anyio.create_task_group() as group:
             try:
                 while await self._step(group):
                     pass
             except JournalError as error:
-                self.end_with(error)  # rows that are out go on
+                self._end_with(error)  # rows that are out go on
         with suppress(JournalError):
-            await self.look()
-        self.finish()
-
-    async def begin(self) -> None:
-        """Note what there is before anything is sent.
-
-        Raises:
-            JournalError: Pictures could not be kept; nothing was sent.
-        """
-        await to_thread.run_sync(self.session.store.ready)
-        await self.heed()
-        await self.look()
-        self.tally.kept = self.tally.counts["done"]
-
-    def finish(self) -> None:
-        """Show the end, and raise what stopped the series."""
+            await self._look()
         self.tally.ended = time.monotonic()
         self.changed()
         if self._stop is not None:
             raise self._stop
 
-    async def pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         """Wait for a row to end, for `stop`, or for so long."""
         with anyio.move_on_after(seconds):
             await self._wake.wait()
         self._wake = anyio.Event()
 
-    async def heed(self) -> None:
+    async def _heed(self) -> None:
         """Stop if the series has been cancelled since the run began, perhaps in another process."""
-        if self._part is not None:  # workers are halted by the journal
-            return
         spec = await self.session.record(self.session.journal.series, self.name) or {}
         before, self._stopped = self._stopped, spec.get("stopped", "")
-        if before is not None and self._stopped != before and not self.stopping:
+        if before is not None and self._stopped != before and not self.tally.stopping:
             self.stop()
 
     async def _step(self, group: anyio.abc.TaskGroup) -> bool:
         """Begin what can be begun, wait for a change, and return False when all is over."""
-        await self.heed()
-        free, found = self.max_in_flight - len(self._out), list[Record]()
+        if not self.task.run:  # workers are halted by the journal
+            await self._heed()
+        free, found = self.tally.in_flight - len(self._out), list[Record]()
         if free > 0 and (not self._out or time.monotonic() >= self._look_at):
             self._look_at = time.monotonic() + _TAKE_OVER_SECONDS
             found = await self._abandoned(free)
@@ -256,21 +249,20 @@ class Drive:
         if not found:
             if not self._out and not await self._goes_on():
                 return False
-            await self.pause(_LOOK_SECONDS)
+            await self._pause(_LOOK_SECONDS)
         return True
 
     async def _goes_on(self) -> bool:
         """Return True if rows of others may still come to this process."""
-        await self.look()
-        if self.stopping or self._part is not None:
+        await self._look()
+        if self.tally.stopping or self.task.run:
             return False  # what is still out belongs to another process, which goes on
         return self.tally.counts["waiting"] > 0 or self.tally.counts["sent"] > len(self.left)
 
     async def _claim(self, count: int) -> list[Record]:
         """Return rows that are now ours to send; their prices are reserved."""
-        session = self.session
-        count = min(count, self._rows_left)
-        if count < 1 or self.stopping:
+        session, count = self.session, min(count, self._rows_left)
+        if count < 1 or self.tally.stopping:
             return []
         try:
             records: list[Record] = await session.record(
@@ -278,12 +270,12 @@ class Drive:
                 series=self.name,
                 count=count,
                 budget=session.settings.budget,
-                series_cap=self.max_spend,
+                series_cap=self.tally.limit,
                 user=session.settings.user,
-                run=self._part.run if self._part else "",
+                run=self.task.run,
             )
         except (BudgetExceeded, JournalError) as error:
-            self.end_with(error)
+            self._end_with(error)
             return []
         self._rows_left -= len(records)
         self.tally.spent += sum(record.price or 0 for record in records)
@@ -293,23 +285,21 @@ class Drive:
 
     async def _abandoned(self, count: int) -> list[Record]:
         """Return rows that a dead process had sent, leased to this one."""
-        session, verbs = self.session, self.session.journal
-        mine = None if self._part is None else set(self._part.fetch)
-        if mine is None:
+        session, verbs, found = self.session, self.session.journal, list[Record]()
+        if self.task.fetch == ():
+            return found
+        if self.task.fetch is None:
             await session.record(verbs.recover)
-        pending = [] if mine == set() else await session.record(verbs.pending, series=self.name)
-        found: list[Record] = []
-        for record in pending:
-            known = record.id in self._out or record.id in self.left
-            if len(found) >= count or known or (mine is not None and record.id not in mine):
-                continue
-            if await session.record(verbs.lease, record.id, LEASE_SECONDS):
+        for record in await session.record(verbs.pending, series=self.name):
+            is_told = self.task.fetch is None or record.id in self.task.fetch
+            wanted = is_told and len(found) < count and record.id not in self._out | self.left
+            if wanted and await session.record(verbs.lease, record.id, LEASE_SECONDS):
                 found.append(record)
         return found
 
     async def _row(self, record: Record) -> None:
         session = self.session
-        run = Run(session, record.request, report=_ignore, timeout=session.settings.timeout)
+        run = Run(session, record.request, report=lambda _: None, timeout=session.settings.timeout)
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
         try:
             generation = await (run.resume(record) if resumable else run.send(record.id))
@@ -319,18 +309,12 @@ class Drive:
             self._ended += 1
             self.tally.done_here += 1
             self.tally.spent += Decimal(str(generation.cost or 0)) - (record.price or 0)
+            self.tally.recent.append(generation)
             self._move("sent", "done", 1)
-            self.show(generation)
         finally:
             self._proven = self._proven or not resumable
             self._out.discard(record.id)
             self._wake.set()
-
-    def show(self, generation: Generation) -> None:
-        """Have the view show a new generation."""
-        self.tally.recent.append(generation)
-        if self.tiles is not None:
-            self.tiles.later(generation[0], then=self.changed)
 
     async def _row_failed(self, record: Record, error: ImagenError) -> None:
         """Count a row as the journal has it now."""
@@ -344,20 +328,20 @@ class Drive:
         self.tally.spent += now.amount - record.amount
         self._move("sent", now.status, 1)
         if self._stops_all(error):
-            self.end_with(error)
-        self.count(self._failures + 1, self._ended + 1)
+            self._end_with(error)
+        self._count(self._failures + 1, self._ended + 1)
 
-    def count(self, failures: int, ended: int) -> None:
+    def _count(self, failures: int, ended: int) -> None:
         """Take over how many rows have failed and ended in this run; stop if that is too many."""
         self._failures, self._ended = failures, ended
-        allowed = self.errors
+        allowed = self.task.errors
         if isinstance(allowed, str):
             return
         if 0 < allowed < 1:  # a share
             allowed = allowed * ended if ended >= MIN_ENDED_FOR_SHARE else failures
         if failures > allowed:
             said = next(iter(self.tally.errors), "see series.errors")
-            self.end_with(
+            self._end_with(
                 SeriesStopped(
                     f"{failures} rows failed, more than allowed; one of them: {said}",
                     remedy="See series.errors; resume() goes on with the rest.",
@@ -368,7 +352,7 @@ class Drive:
         """Return True if the error shows that the other rows would fail too."""
         if isinstance(error, IllegalStep):  # another process has taken the row
             return False
-        if self.errors == "raise" or isinstance(error, CredentialsError | JournalError):
+        if self.task.errors == "raise" or isinstance(error, CredentialsError | JournalError):
             return True
         first = not self._proven and not self.tally.counts["done"]
         return first and not isinstance(error, _ONE_ROW_ONLY)
@@ -378,37 +362,26 @@ class Drive:
         self.tally.counts[after] += count
         self.changed()
 
-    async def look(self) -> None:
+    async def _look(self) -> None:
         """Read counts and money from the journal: other processes may work on the series too."""
         session, tally = self.session, self.tally
         counts = await session.record(session.journal.states, self.name)
-        spent = await session.record(session.journal.spent_on, self.name)
-        tally.counts, tally.spent = Counter(counts), spent
-        tally.besides = await session.record(spent_in_period, session) - spent
+        tally.spent = await session.record(session.journal.spent_on, self.name)
+        tally.counts = Counter(counts)
+        tally.besides = await session.record(spent_in_period, session) - tally.spent
         self.changed()
-
-
-def _ignore(_: object) -> None:
-    return None
 
 
 # ------------------------------------------------------------------------- the runs of this process
 
-_under_way: list[tuple[tuple[object, ...], Drive]] = []
+_under_way: list[Drive] = []
 
 
 def _place(session: Session, name: str) -> tuple[object, ...]:
     return os.getpid(), session.settings.home, session.settings.journal, name
 
 
-def note_run(drive: Drive) -> None:
-    """Have `runs_here` find a run until it ends."""
-    noted = (_place(drive.session, drive.name), drive)
-    _under_way.append(noted)
-    drive.future.add_done_callback(lambda _: _under_way.remove(noted))
-
-
 def runs_here(session: Session, name: str) -> list[Drive]:
     """Return the runs of a series that are under way in this process, of all its objects."""
     place = _place(session, name)
-    return [d for where, d in list(_under_way) if where == place and not d.future.done()]
+    return [run for run in list(_under_way) if run.place == place and not run.future.done()]

@@ -1,7 +1,7 @@
 """A series taken away: pictures with what is known of them, in the formats that others read.
 
 Nothing is overwritten but what an earlier export of the series wrote: each folder has a list of
-that. Rows are read twice, one after the other: first to settle the columns, then to write.
+that. One picture is in memory at a time, of parquet a group of them.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from imagen_widget.errors import InvalidRequest, one_line
 Where = str | Callable[[Row], object] | None
 
 SHARD_BYTES = 1_000_000_000
-GROUP_BYTES, GROUP_ROWS = 16_000_000, 100  # of parquet, which are in memory together
+GROUP_ROWS = 10  # of parquet, which are in memory together
 LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
 
-_CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|=|>|<)\s*([0-5])\s*")
+_CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|>|<)\s*([0-5])\s*")
 _COMPARE = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -38,22 +38,21 @@ _COMPARE = {
     "!=": operator.ne,
     ">": operator.gt,
     "<": operator.lt,
-    "=": operator.eq,
 }
 _NO_PICTURES = {"image/svg+xml", "application/octet-stream"}  # no library decodes these
 
 
 def write(
-    rows: Callable[[], Iterable[Row]], folder: Path, format: str, name: str, *, where: Where = None
+    rows: Iterable[Row], folder: Path, format: str, name: str, *, where: Where = None
 ) -> Path:
     """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
     if format not in _WRITERS:
         raise refused("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
-    items = _Items(rows, _condition(where), any_type=format in {"zip", "html"})
+    items = _items(rows, _condition(where), any_type=format in {"zip", "html"})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _Target(folder, f"{format} {name}") as target:
-            return _WRITERS[format](items, target, safe_name(name) or "series")
+            return folder / _WRITERS[format](items, target, safe_name(name) or "series")
     except OSError as error:
         raise cannot_write(error, folder) from None
 
@@ -77,7 +76,7 @@ def _condition(where: Where) -> Callable[[Row], object]:
     return lambda row: compare(max(row.rating, 0), limit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item:
     """One picture to write: its file name, the picture, and what is known of it."""
 
@@ -90,41 +89,40 @@ class _Item:
         return json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-class _Items:
-    """The pictures to write; the values of a column, `columns`, are of one type each."""
+def _items(rows: Iterable[Row], keep: Callable[[Row], object], *, any_type: bool) -> list[_Item]:
+    items = []
+    for number, row in enumerate(rows, 1):
+        if row.generation is None or not keep(row):
+            continue
+        words = safe_name(row.request.prompt or row.key)[:40].strip("-")
+        for place, image in enumerate(row.generation, 1):
+            if any_type or image.media_type not in _NO_PICTURES:
+                stem = "-".join(filter(None, (f"{number:05d}", str(place), words)))
+                name = stem + SUFFIXES[image.media_type]
+                items.append(_Item(name, image, _facts(row, image)))
+    if not items:
+        raise InvalidRequest(
+            "No picture is left to export.", remedy="Loosen where=, or run the series first."
+        )
+    kinds = _kinds(items)
+    for item in items:
+        given = item.facts
+        item.facts = {n: kind(given[n]) if given.get(n) is not None else None for n, kind in kinds}
+    return items
 
-    def __init__(
-        self, rows: Callable[[], Iterable[Row]], keep: Callable[[Row], object], *, any_type: bool
-    ) -> None:
-        self._rows, self._keep, self._any_type = rows, keep, any_type
-        self.columns: dict[str, type] = {}
-        for _, _, facts in self._found():
-            for column, value in facts.items():
-                kinds = {self.columns.get(column, type(None)), type(value)} - {type(None)}
-                numbers = float if kinds == {int, float} else str
-                self.columns[column] = numbers if len(kinds) > 1 else (*kinds, type(None))[0]
-        if not self.columns:
-            raise InvalidRequest(
-                "No picture is left to export.", remedy="Loosen where=, or run the series first."
-            )
 
-    def __iter__(self) -> Iterator[_Item]:
-        for name, image, facts in self._found():
-            typed = {
-                column: None if facts.get(column) is None else kind(facts[column])
-                for column, kind in self.columns.items()
-            }
-            yield _Item(name, image, typed)
-
-    def _found(self) -> Iterator[tuple[str, GeneratedImage, dict[str, Any]]]:
-        for number, row in enumerate(self._rows(), 1):
-            if row.generation is None or not self._keep(row):
-                continue
-            words = safe_name(row.request.prompt or row.key)[:40].strip("-")
-            for place, image in enumerate(row.generation, 1):
-                if self._any_type or image.media_type not in _NO_PICTURES:
-                    stem = "-".join(filter(None, (f"{number:05d}", str(place), words)))
-                    yield stem + SUFFIXES[image.media_type], image, _facts(row, image)
+def _kinds(items: list[_Item]) -> list[tuple[str, type]]:
+    """Return the columns with the one type that all their values have or get."""
+    found: dict[str, set[type]] = {}
+    for item in items:
+        for column, value in item.facts.items():
+            found.setdefault(column, set()).add(type(value))
+    kinds = []
+    for column, types in found.items():
+        types -= {type(None)}
+        numbers = float if types == {int, float} else str
+        kinds.append((column, types.pop() if len(types) == 1 else numbers))
+    return kinds
 
 
 def _facts(row: Row, image: GeneratedImage) -> dict[str, Any]:
@@ -156,7 +154,7 @@ class _Target:
     """A folder in which an export writes; knows which files it wrote there before."""
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self._key, self._list = folder, key, folder / LIST_NAME
+        self._folder, self._key, self._list = folder, key, folder / LIST_NAME
         self._known: dict[str, list[str]] = {}
         with contextlib.suppress(OSError, ValueError):
             self._known = dict(json.loads(self._list.read_text(encoding="utf-8")))
@@ -169,7 +167,7 @@ class _Target:
         """Delete what is not written any more, unless it failed, and note what is there."""
         stale = self._before.difference(self._written)
         for name in () if failed else stale:
-            (self.folder / name).unlink(missing_ok=True)
+            (self._folder / name).unlink(missing_ok=True)
         self._known[self._key] = [*self._written, *(stale if failed else ())]
         self._list.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
 
@@ -180,7 +178,7 @@ class _Target:
         Raises:
             InvalidRequest: There is one that no export wrote.
         """
-        path = self.folder / name
+        path = self._folder / name
         if path.exists() and name not in self._before:
             raise InvalidRequest(
                 f"{path} exists, and no export of this series wrote it.",
@@ -197,75 +195,73 @@ class _Target:
             part.unlink(missing_ok=True)
         self._written.append(name)
 
-    def put(self, name: str, data: bytes) -> Path:
-        """Write a whole file and return its path."""
+    def put(self, name: str, data: bytes) -> None:
+        """Write a whole file."""
         with self.open(name) as file:
             file.write(data)
-        return self.folder / name
 
 
 # ------------------------------------------------------------------------------------- the formats
 
 
-def _imagefolder(items: _Items, target: _Target, _: str) -> Path:
-    lines = []
+def _files(
+    items: list[_Item],
+    put: Callable[[str, bytes], None],
+    title: str = "",
+    *,
+    folder: str = "",
+    table: bool = True,
+) -> None:
     for item in items:
-        target.put(item.name, item.image.marked())
-        lines.append(item.line())
-    target.put("metadata.jsonl", b"".join(lines))
-    return target.folder
+        put(f"{folder}{item.name}", item.image.marked())
+    if table:
+        put("metadata.jsonl", b"".join(item.line() for item in items))
+    if title:
+        put("index.html", _page(title, [_figure(item, folder) for item in items]))
 
 
-def _webdataset(items: _Items, target: _Target, stem: str) -> Path:
-    left = iter(items)
-    item, shard = next(left, None), 0
-    while item is not None:
-        name, size = f"{stem}-{shard:06d}.tar", 0
-        with (
-            target.open(name) as file,
-            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-        ):
-            while item is not None and size < SHARD_BYTES:
-                key, _, suffix = item.name.rpartition(".")
-                parts = {
-                    suffix: item.image.marked(),
-                    "json": json.dumps(item.facts).encode(),
-                    "txt": item.facts["prompt"].encode("utf-8", "replace"),
-                }
-                for kind, data in parts.items():
-                    info = tarfile.TarInfo(f"{key}.{kind}")
-                    info.size = len(data)
-                    size += len(data)
-                    tar.addfile(info, io.BytesIO(data))
-                item = next(left, None)
-        shard += 1
-    return target.folder / f"{stem}-000000.tar"
+def _imagefolder(items: list[_Item], target: _Target, _: str) -> str:
+    _files(items, target.put)
+    return ""
 
 
-def _zip(items: _Items, target: _Target, stem: str) -> Path:
-    lines, figures = [], []
-    with (
-        target.open(f"{stem}.zip") as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
-    ):
+def _html(items: list[_Item], target: _Target, stem: str) -> str:
+    _files(items, target.put, stem, folder="pictures/", table=False)
+    return "index.html"
+
+
+def _zip(items: list[_Item], target: _Target, stem: str) -> str:
+    with target.open(f"{stem}.zip") as file, zipfile.ZipFile(file, "w") as archive:
+        _files(items, archive.writestr, stem)
+    return f"{stem}.zip"
+
+
+def _webdataset(items: list[_Item], target: _Target, stem: str) -> str:
+    number, size = 0, SHARD_BYTES
+    with contextlib.ExitStack() as shard:
         for item in items:
-            archive.writestr(item.name, item.image.marked())
-            lines.append(item.line())
-            figures.append(_figure(item, ""))
-        archive.writestr("metadata.jsonl", b"".join(lines))
-        archive.writestr("index.html", _page(stem, figures))
-    return target.folder / f"{stem}.zip"
+            if size >= SHARD_BYTES:
+                shard.close()
+                file = shard.enter_context(target.open(f"{stem}-{number:06d}.tar"))
+                tar = shard.enter_context(
+                    tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
+                )
+                number, size = number + 1, 0
+            key, _, suffix = item.name.rpartition(".")
+            parts = {
+                suffix: item.image.marked(),
+                "json": json.dumps(item.facts).encode(),
+                "txt": item.facts["prompt"].encode("utf-8", "replace"),
+            }
+            for kind, data in parts.items():
+                info = tarfile.TarInfo(f"{key}.{kind}")
+                info.size = len(data)
+                size += len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return f"{stem}-000000.tar"
 
 
-def _html(items: _Items, target: _Target, stem: str) -> Path:
-    figures = []
-    for item in items:
-        target.put(f"pictures/{item.name}", item.image.marked())
-        figures.append(_figure(item, "pictures/"))
-    return target.put("index.html", _page(stem, figures))
-
-
-def _parquet(items: _Items, target: _Target, stem: str) -> Path:
+def _parquet(items: list[_Item], target: _Target, stem: str) -> str:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         from pyarrow import parquet
@@ -276,7 +272,7 @@ def _parquet(items: _Items, target: _Target, stem: str) -> Path:
             field="format",
         ) from None
     names = {int: "int64", float: "float64", bool: "bool"}
-    columns = {column: names.get(kind, "string") for column, kind in items.columns.items()}
+    columns = {column: names.get(kind, "string") for column, kind in _kinds(items)}
     image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     fields = [pa.field("image", image)]
     fields += [pa.field(column, pa.type_for_alias(name)) for column, name in columns.items()]
@@ -284,20 +280,17 @@ def _parquet(items: _Items, target: _Target, stem: str) -> Path:
     features |= {column: {"dtype": name, "_type": "Value"} for column, name in columns.items()}
     about = {"huggingface": json.dumps({"info": {"features": features}})}
     schema = pa.schema(fields, metadata=about)
-    rows: list[dict[str, Any]] = []
     with target.open(f"{stem}.parquet") as file, parquet.ParquetWriter(file, schema) as writer:
-        for item in items:
-            data = item.image.marked()
-            rows.append({"image": {"bytes": data, "path": item.name}, **item.facts})
-            size = sum(len(row["image"]["bytes"]) for row in rows)
-            if size >= GROUP_BYTES or len(rows) >= GROUP_ROWS:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                rows = []
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    return target.folder / f"{stem}.parquet"
+        for at in range(0, len(items), GROUP_ROWS):
+            rows = [
+                {"image": {"bytes": item.image.marked(), "path": item.name}, **item.facts}
+                for item in items[at : at + GROUP_ROWS]
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return f"{stem}.parquet"
 
 
-_WRITERS: dict[str, Callable[[_Items, _Target, str], Path]] = {
+_WRITERS: dict[str, Callable[[list[_Item], _Target, str], str]] = {
     "imagefolder": _imagefolder,
     "parquet": _parquet,
     "webdataset": _webdataset,
@@ -318,7 +311,7 @@ def _figure(item: _Item, folder: str) -> str:
 def _page(title: str, figures: list[str]) -> bytes:
     flow = tag("div", *figures, class_="ims-flow")
     top = head(title, plural(len(figures), "picture"))
-    body = card(top, flow, part="grid", kind="page", style="--tile:240px")
+    body = card("grid", top, flow, style="--tile:240px")
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     start = f'<!doctype html><html lang="en"><head>{meta}<title>{escape(title)}</title></head>'
     return f"{start}<body>{body}</body></html>".encode("utf-8", "replace")

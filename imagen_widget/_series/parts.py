@@ -4,13 +4,11 @@ Foreign text becomes markup through `_html.escape` only. No view needs a script 
 a saved notebook shows what it showed when it was run.
 """
 
-import contextlib
 import functools
 import json
 import re
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -31,13 +29,8 @@ REJECTED = -1  # the rating of a row that was looked at and not wanted
 # On everything that can have the focus, else JupyterLab takes its keys: X would cut the cell.
 OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
 
-_QUALITIES = (78, 60, 45, 30, 18)
-_TINY_BYTES = 3_000  # a tile this small is better coarse than smaller still
 _THUMBNAIL_PIXELS = 384  # of the store's own small copies
-_SIDES = (  # pixels by bytes
-    *((36_000, 1024), (20_000, 640), (11_000, 384), (6_000, 256)),
-    *((3_200, 192), (1_900, 128), (0, 96)),
-)
+MARK = '<i class="ims-mark" aria-hidden="true">!</i>'
 _ICONS = {
     "series": '<path d="m12 3 9 5-9 5-9-5z"/><path d="m3 13 9 5 9-5"/>',
     "compare": '<rect x="3" y="5" width="18" height="14" rx="2"/><path d="M12 2v20"/>',
@@ -62,10 +55,10 @@ class Row:
     key: str
     axes: dict[str, Any] = field(hash=False)
     request: ImageRequest
-    state: str
-    error: str | None
-    rating: int
-    generation: Generation | None
+    state: str = "waiting"
+    error: str | None = None
+    rating: int = 0
+    generation: Generation | None = None
     billed: bool = False
 
     @property
@@ -74,7 +67,7 @@ class Row:
         return () if self.generation is None else self.generation.images
 
 
-Table = Mapping[tuple[str, str], list[Row]]
+Table = dict[str, dict[str, list[Row]]]  # by the headings at the side, then by those along the top
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +82,7 @@ class Layout:
     row: str | None  # the axis down the side
     col: str | None  # the axis along the top
     facet: str | None  # the axis with a table of its own for each value
+    tables: dict[str, Table]  # by the values of the facet
 
     @classmethod
     def of(
@@ -98,8 +92,9 @@ class Layout:
         row: str | None = None,
         col: str | None = None,
         facet: str | None = None,
+        fill: bool = True,
     ) -> "Layout":
-        """Return the layout; axes that are not given are the first ones whose values repeat.
+        """Return the layout; with `fill`, axes not given are the first ones whose values repeat.
 
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
@@ -113,50 +108,18 @@ class Layout:
                 why = "named twice" if name in values else "not an axis of the series"
                 raise refused(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
-        row = row or (free.pop(0) if free else None)
-        col = col or (free.pop(0) if free else None)
-        return cls(every, values, row, col, facet)
-
-    @property
-    def row_values(self) -> list[str]:
-        """The headings down the side; one that is empty if no axis goes there."""
-        return self.values[self.row] if self.row else [""]
-
-    @property
-    def col_values(self) -> list[str]:
-        """The headings along the top; one that is empty if no axis goes there."""
-        return self.values[self.col] if self.col else [""]
-
-    @property
-    def is_flow(self) -> bool:
-        """Whether no axis heads a table, so that pictures just follow each other."""
-        return self.row is None and self.col is None
+        row = row or (free.pop(0) if free and fill else None)
+        col = col or (free.pop(0) if free and fill else None)
+        tables: dict[str, Table] = {}
+        for shown in every:
+            line = tables.setdefault(_value(shown, facet), {}).setdefault(_value(shown, row), {})
+            line.setdefault(_value(shown, col), []).append(shown)
+        return cls(every, values, row, col, facet, tables)
 
     def rest(self, shown: Row) -> str:
         """Return what the headings do not say of a row: its values of the other axes that vary."""
         same = (name for name, found in self.values.items() if len(found) < 2)
         return axes_text(shown.axes, self.row, self.col, self.facet, *same)
-
-    def of_facet(self, value: str) -> list[Row]:
-        """Return the rows of one value of the facet."""
-        return [shown for shown in self.rows if _value(shown, self.facet) == value]
-
-    def table(self, rows: Iterable[Row]) -> Table:
-        """Return rows by their headings; several may have the same."""
-        cells: dict[tuple[str, str], list[Row]] = {}
-        for shown in rows:
-            place = (_value(shown, self.row), _value(shown, self.col))
-            cells.setdefault(place, []).append(shown)
-        return cells
-
-    def tables(self) -> Iterator[tuple[str, Table]]:
-        """Iterate over a table for each combination of the other axes, with its title."""
-        parts: dict[str, list[Row]] = {}
-        for shown in self.rows:
-            parts.setdefault(self.rest(shown), []).append(shown)
-        if any(len(part) == 1 for part in parts.values()):  # as with titles: they say nothing
-            parts = {"": self.rows}
-        return ((title, self.table(part)) for title, part in parts.items())
 
 
 def _value(shown: Row, axis: str | None) -> str:
@@ -228,29 +191,40 @@ def style(*parts: str) -> str:
     """Return the style sheet of some parts of `style.css`, without comments and line ends."""
     text = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     named = dict(re.findall(r"/\* @(\w+) \*/(.*?)(?=/\* @|\Z)", text, re.DOTALL))
-    chosen = "".join(named[part] for part in ("base", *parts))
+    chosen = "".join(named[part] for part in parts)
     return re.sub(r"\s*([{};,])\s+", r"\1", re.sub(r"/\*.*?\*/", "", chosen)).strip()
 
 
-def card(*children: str, part: str, kind: str, **values: object) -> str:
+def card(part: str, *children: str, class_: str = "", **values: object) -> str:
     """Return the frame of a view with its part of the style sheet."""
     # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
-    names = f"ims ims-{kind} mathjax_ignore tex2jax_ignore"
-    return tag("div", f"<style>{style(part)}</style>", *children, class_=names, **values)
+    names = f"ims ims-{part} mathjax_ignore tex2jax_ignore{class_}"
+    return tag("div", f"<style>{style('base', part)}</style>", *children, class_=names, **values)
 
 
 def head(title: str, about: str, *more: str, icon: str = "series") -> str:
     """Return the head of a card; `more` is markup at its right."""
-    logo = (
-        '<span class="ims-logo" aria-hidden="true"><svg viewBox="0 0 24 24" width="24" height="24" '
-        f'fill="none" stroke="currentColor" stroke-width="1.800" stroke-linejoin="round">'
-        f"{_ICONS[icon]}</svg></span>"
+    drawn = (
+        f'<svg viewBox="0 0 24 24" width="24" height="24" fill="none" stroke="currentColor" '
+        f'stroke-width="1.8" stroke-linejoin="round">{_ICONS[icon]}</svg>'
     )
+    logo = tag("span", drawn, class_="ims-logo", aria_hidden="true")
     words = (
         f'<div><div class="ims-title">{escape(title)}</div>'
         f'<div class="ims-about">{escape(about)}</div></div>'
     )
     return tag("div", logo, words, *more, class_="ims-head")
+
+
+def bar(counts: Mapping[str, int], **values: object) -> str:
+    """Return a bar of segments, one for each state, as wide as its count."""
+    parts = (f'<i class="ims-{state}" style="flex:{n}"></i>' for state, n in counts.items())
+    return tag("div", *parts, class_="ims-bar", **values)
+
+
+def foot(*texts: str) -> str:
+    """Return the foot of a card."""
+    return tag("div", *(tag("span", escape(text)) for text in texts), class_="ims-foot")
 
 
 def refused(field: str, what: str, remedy: str) -> InvalidRequest:
@@ -281,9 +255,6 @@ class Tiles:
         self._made: dict[tuple[str, int, int], Preview | None] = {}
         self._bytes = 0
         self._lock = threading.Lock()
-        # Of many that wait only the newest are made: a view shows no more.
-        self._waiting: deque[tuple[GeneratedImage, Callable[[], None]]] = deque(maxlen=14)
-        self._thread: threading.Thread | None = None
 
     def ready(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
         """Return the copy if it was made already."""
@@ -296,34 +267,23 @@ class Tiles:
             return self._made.get(key)
         made, picture = None, self.picture(image, side)
         if picture is not None:
-            qualities = _QUALITIES[max_bytes < _TINY_BYTES :]
-            data, small = _picture.fit(picture, max_bytes, _as_webp, qualities=qualities)
+            # A very small tile is better coarse than smaller still.
+            qualities = (78 if max_bytes >= 3_000 else 60, 18)
+            data, small = _picture.fit(
+                picture,
+                max_bytes,
+                lambda shown, quality: _picture.saved(shown, "image/webp", quality),
+                qualities=qualities,
+            )
             made = Preview(data, "image/webp", *small.size)
         with self._lock:
-            self._bytes += _size(made) - _size(self._made.get(key))
-            self._made[key] = made
+            if key not in self._made:
+                self._made[key] = made
+                self._bytes += len(made.data) if made else 0
             while self._bytes > MAX_KEPT_BYTES:
-                self._bytes -= _size(self._made.pop(next(iter(self._made))))
+                oldest = self._made.pop(next(iter(self._made)))
+                self._bytes -= len(oldest.data) if oldest else 0
         return made
-
-    def later(self, image: GeneratedImage, then: Callable[[], None]) -> None:
-        """Have a tile made by a thread, one after the other, and `then` called."""
-        with self._lock:
-            self._waiting.append((image, then))
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                image, then = self._waiting.popleft()
-            with contextlib.suppress(Exception):  # the trouble of one is not that of the next
-                self.make(image, *TILE)
-                then()
 
     def picture(self, image: GeneratedImage, side: int) -> Any:
         """Return the decoded picture, at most `side` pixels; None if it cannot be decoded."""
@@ -334,16 +294,3 @@ class Tiles:
             return _picture.for_screen(_picture.resized(opened, side))
         except (ImagenError, OSError):
             return None
-
-
-def side_for(max_bytes: int) -> int:
-    """Return how many pixels a picture of so many bytes should have at its longer side."""
-    return next(side for least, side in _SIDES if max_bytes >= least)
-
-
-def _size(made: Preview | None) -> int:
-    return 0 if made is None else len(made.data)
-
-
-def _as_webp(picture: Any, quality: int) -> bytes:
-    return _picture.saved(picture, "image/webp", quality)

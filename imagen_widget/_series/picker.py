@@ -1,21 +1,17 @@
 """Choosing from a series by keyboard; each key is written to the journal at once.
 
-The live view is a widget of a layer above, found by name when it is displayed. What it shows is
-made here, so that a saved notebook shows the ranked result without it.
+A live view passes keys on and shows `Pick.html`; the ranked result stands in the saved notebook.
 """
 
-import importlib
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
-from imagen_widget._models import short_name
-from imagen_widget._result import cost_text
 from imagen_widget._series.parts import (
     OWN_KEYS,
     REJECTED,
@@ -24,12 +20,15 @@ from imagen_widget._series.parts import (
     Layout,
     Row,
     Tiles,
+    bar,
     head,
     key_text,
     plural,
+    refused,
+    style,
 )
-from imagen_widget._series.views import Grid, stage
-from imagen_widget.errors import ImagenError, InvalidRequest, one_line
+from imagen_widget._series.views import Grid, facts, stage
+from imagen_widget.errors import ImagenError, one_line, shown
 
 if TYPE_CHECKING:  # it imports this module
     from imagen_widget._series.series import Series
@@ -38,11 +37,6 @@ LARGE = (1024, 110_000)  # pixels and bytes of the picture that is looked at
 FILM = 11  # pictures in the strip below it
 MAX_DISTANCE_BITS = 3  # of 64: more are two pictures, not one made twice
 
-_ONE_OF_TWO = (  # a live view hides the result; without one, its "model not found" is hidden
-    ".jp-OutputArea-child:has(.ims-pick)+.jp-OutputArea-child:has(.ims-result),"
-    ".jp-OutputArea-child:not(:has(.ims-pick)):has(+.jp-OutputArea-child .ims-result)"
-    "{display:none}"
-)
 _KEYS = {
     "← →": "back, next",
     "1–5": "stars, then next",
@@ -59,28 +53,28 @@ class Pick:
 
     Attributes:
         position: Which of the candidates is looked at, from 0.
+        folded: Candidates that look like an earlier one of their group, by that one's number.
         note: What the last key did, if that is worth a word.
         is_over: Whether the user has finished.
     """
 
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
-        if isinstance(best, bool) or not isinstance(best, int) or best < 1:
-            raise InvalidRequest(
-                f"best: {str(best)[:40]} is not allowed.", remedy="Use a whole number from 1."
-            )
-        layout = Layout.of((row for row in series.rows if row.generation), row=by)
-        order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
+        if type(best) is not int or best < 1:
+            what = f"{shown(best)} is not allowed"
+            raise refused("best", what, "Use a whole number from 1.")
+        groups: dict[str, list[Row]] = {}
+        for row in Layout.of((row for row in series.rows if row.generation), row=by).rows:
+            groups.setdefault(str(row.axes.get(by, "")) if by else "", []).append(row)
         self._series, self._best, self._by, self._tiles = series, best, by, tiles
-        self._rows = sorted(layout.rows, key=lambda row: order[self._group(row)])
+        self._rows = [row for group in groups.values() for row in group]
+        self._groups = [name for name, group in groups.items() for _ in group]
         self._ratings = [row.rating for row in self._rows]
-        self._folded: dict[int, int] = {}
         self._open: set[int] = set()
         self._undo: list[tuple[int, int]] = []
-        self._lock = threading.RLock()
-        self._listeners: list[Callable[[], None]] = []
-        self._comparing = self._is_stale = False
-        self._kept: Any = None
+        self._comparing = False
+        self._kept: Any = None  # where the result is shown
         self.position = next((n for n, stars in enumerate(self._ratings) if not stars), 0)
+        self.folded: dict[int, int] = {}
         self.note, self.is_over = "", False
 
     # ----------------------------------------------------------------------------- what is chosen
@@ -88,34 +82,27 @@ class Pick:
     @property
     def best(self) -> list[Row]:
         """The best rows of each group, most stars first; none of those without stars."""
-        chosen: list[Row] = []
-        for group in dict.fromkeys(map(self._group, self._rows)):
-            chosen += [row for row in self.kept if self._group(row) == group][: self._best]
-        return chosen
+        groups = dict.fromkeys(self._groups)
+        return [row for group in groups for row in self._ranked(group)[: self._best]]
 
     @property
     def kept(self) -> list[Row]:
         """The rows with stars, most stars first."""
-        return sorted((row for row in self._rated() if row.rating > 0), key=lambda r: -r.rating)
+        return self._ranked(*dict.fromkeys(self._groups))
 
     @property
     def rejected(self) -> list[Row]:
         """The rows that were rejected."""
-        return [row for row in self._rated() if row.rating == REJECTED]
+        return [row for row in self._series.rows if row.rating == REJECTED]
 
-    @property
-    def folded(self) -> dict[int, int]:
-        """Candidates that look like an earlier one of their group, by that one's number."""
-        with self._lock:
-            return dict(self._folded)
+    def _ranked(self, *groups: str) -> list[Row]:
+        rated = zip(self._rows, self._ratings, self._groups, strict=True)
+        kept = [replace(row, rating=n) for row, n, group in rated if n > 0 and group in groups]
+        return sorted(kept, key=lambda row: -row.rating)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {word}" for word, count in self._counts().items())
         return f"<Pick {self._series.name}: {counts}>"
-
-    def _rated(self) -> Iterator[Row]:
-        rated = zip(self._rows, self._ratings, strict=True)
-        return (replace(row, rating=stars) for row, stars in rated)
 
     def _counts(self) -> dict[str, int]:
         rated, rejected = sum(n > 0 for n in self._ratings), self._ratings.count(REJECTED)
@@ -124,34 +111,35 @@ class Pick:
     # ---------------------------------------------------------------------------------- the keys
 
     def press(self, key: str) -> None:
-        """Do what a key means: `1` to `5`, `0`, `x`, `c`, `z`, `left`, `right`, `alike`, `end`.
+        """Do what a key means: `1` to `5`, `0`, `x`, `c`, `z`, `left`, `right`, `alike`.
 
-        `go 12` looks at a candidate by its number from 0. Others do nothing.
+        `go 12` looks at a candidate by its number from 0, `leave` and `end` bring what is saved
+        with the notebook up to date. Others do nothing.
         """
-        with self._lock:
-            self.note = ""
-            name, _, number = key.lower().partition(" ")
-            match name:
-                case "go" if number.isdigit():
-                    self.position = min(int(number), len(self._rows) - 1)
-                case "0" | "1" | "2" | "3" | "4" | "5" | "x" if self._rows:
-                    self._undo.append((self.position, self._ratings[self.position]))
-                    self._rate(REJECTED if name == "x" else int(name))
-                    if name != "0" and not self.note:
-                        self._move(1)
-                case "z" if self._undo:
-                    self.position, stars = self._undo.pop()
-                    self._rate(stars)
-                case "left" | "right":
-                    self._move(1 if name == "right" else -1)
-                case "c":
-                    self._compare()
-                case "alike":
-                    self._open ^= {self.position}
-                case "end":
-                    self.is_over = self._is_stale = True
-        for listener in list(self._listeners):
-            listener()
+        self.note = ""
+        name, _, number = key.lower().partition(" ")
+        match name:
+            case "leave" | "end":
+                self.is_over = name == "end"
+                self._show_result()
+            case _ if not self._rows:
+                return
+            case "go" if number.isdigit():
+                self.position = min(int(number), len(self._rows) - 1)
+            case "0" | "1" | "2" | "3" | "4" | "5" | "x":
+                self._undo.append((self.position, self._ratings[self.position]))
+                self._rate(REJECTED if name == "x" else int(name))
+                if name != "0" and not self.note:
+                    self._move(1)
+            case "z" if self._undo:
+                self.position, stars = self._undo.pop()
+                self._rate(stars)
+            case "left" | "right":
+                self._move(1 if name == "right" else -1)
+            case "c":
+                self._compare()
+            case "alike":
+                self._open ^= {self.position}
 
     def _rate(self, stars: int) -> None:
         try:
@@ -160,7 +148,6 @@ class Pick:
             self.note = f"Not written down: {error.message}"
             return
         self._ratings[self.position] = stars
-        self._is_stale = True
 
     def _compare(self) -> None:
         rival = self._rival()
@@ -183,19 +170,18 @@ class Pick:
     def _shown(self, step: int) -> Iterator[int]:
         """Iterate over the candidates after or before the current one that are not folded."""
         for index in range(self.position + step, len(self._rows) if step > 0 else -1, step):
-            front = self._folded.get(index)
+            front = self.folded.get(index)
             if front is None or front in self._open or self._ratings[index]:
                 yield index
 
     def _rival(self) -> int | None:
         """Return the best other one of the group so far; None if no other has stars."""
-        group = self._group(self._rows[self.position]) if self._rows else ""
-        others = (n for n, row in enumerate(self._rows) if self._group(row) == group)
-        rated = [n for n in others if self._ratings[n] > 0 and n != self.position]
-        return max(rated, key=lambda n: self._ratings[n], default=None)
+        others = [n for n in self._group() if self._ratings[n] > 0 and n != self.position]
+        return max(others, key=lambda n: self._ratings[n], default=None)
 
-    def _group(self, row: Row) -> str:
-        return str(row.axes.get(self._by, "")) if self._by else ""
+    def _group(self) -> list[int]:
+        name = self._groups[self.position]
+        return [n for n, group in enumerate(self._groups) if group == name]
 
     # ---------------------------------------------------------------------------- its pictures
 
@@ -203,14 +189,12 @@ class Pick:
         """Find the candidates that look like an earlier one of their group."""
         seen: dict[str, Alike] = {}
         for index, row in enumerate(self._rows):
-            found = self._tiles.make(self._rows[index].images[0], *TILE)
-            if found is None or self.is_over:
-                continue
-            group = seen.setdefault(self._group(row), Alike())
-            front = group.add(index, difference_hash(found.data))
-            if front is not None:
-                with self._lock:
-                    self._folded[index] = front
+            found = self._tiles.make(row.images[0], *TILE)
+            if found is not None and not self.is_over:
+                group = seen.setdefault(self._groups[index], Alike())
+                front = group.add(index, difference_hash(found.data))
+                if front is not None:
+                    self.folded[index] = front
 
     def picture(self, name: str) -> bytes:
         """Return the picture that the markup names: `s12-0` is small, `l12-0` large."""
@@ -221,17 +205,16 @@ class Pick:
 
     def names(self) -> list[str]:
         """Return the pictures that the markup names, then those that it will name next."""
+        if not self._rows:
+            return []
         film, rival = self.window(), self._rival()
-        here = film.index(self.position) if film else 0
-        looked_at = [*film[here : here + 1], *([] if rival is None else [rival])]
-        large = [*looked_at, *film[here + 1 : here + 3]]
+        here = film.index(self.position)
+        large = [self.position, *([] if rival is None else [rival]), *film[here + 1 : here + 3]]
         named = [f"l{i}-{n}" for i in large for n in range(len(self._rows[i].images))]
-        return [*named[:1], *(f"s{i}-0" for i in film), *named[1:]]
+        return [named[0], *(f"s{i}-0" for i in film), *named[1:]]
 
     def window(self) -> list[int]:
         """Return the candidates of the strip, with the current one in its middle."""
-        if not self._rows:
-            return []
         after = list(itertools.islice(self._shown(1), FILM - 1))
         left = max(FILM // 2, FILM - 1 - len(after))
         before = list(itertools.islice(self._shown(-1), left))
@@ -243,28 +226,22 @@ class Pick:
         shell = running_shell()
         if shell is None or not is_rich(shell):
             raise NotImplementedError  # IPython then shows the text
+        from imagen_widget._series.live import PickerView  # slow to import, and not needed above
+
         if self._kept is None:
             threading.Thread(target=self.fold, daemon=True).start()
-        # By name: the widget is in a layer above, and all but the keys works without it.
-        live = importlib.import_module("imagen_widget._widget.script").PickerView(self)
-        surface_of(shell).status(Bundle({"text/plain": repr(self), **live.bundle()}))
+        surface_of(shell).status(PickerView(self))
         self._kept = surface_of(shell)
-        self._show()
+        self._show_result()
 
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Have a function called after each key."""
-        self._listeners.append(listener)
-
-    def left(self) -> None:
-        """Bring what is saved with the notebook up to date; the keys are elsewhere now."""
-        if self._kept is not None and self._is_stale:
-            self._show()
-
-    def _show(self) -> None:
-        """Keep the result under the live view: only one of the two outputs is seen."""
-        self._is_stale = False
+    def _show_result(self) -> None:
+        """Keep the result under the live view; the style sheet lets one of the two be seen."""
+        if self._kept is None:
+            return
         bundle = self._repr_mimebundle_()
-        html = f'<div class="ims-result"><style>{_ONE_OF_TWO}</style>{bundle["text/html"]}</div>'
+        html = tag(
+            "div", f"<style>{style('result')}</style>", bundle["text/html"], class_="ims-result"
+        )
         self._kept.status(Bundle({**bundle, "text/html": html}))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
@@ -272,10 +249,10 @@ class Pick:
         if not kept:
             text = f"{self._series.name}: nothing is chosen yet."
             return StatusLine(text)._repr_mimebundle_()
-        layout = replace(Layout.of(kept, row=self._by), row=self._by, col=None)
-        shown = Grid(layout, f"{self._series.name}, chosen", self._tiles)._repr_mimebundle_()
+        layout = Layout.of(kept, row=self._by, fill=False)
+        grid = Grid(layout, f"{self._series.name}, chosen", self._tiles)._repr_mimebundle_()
         lines = (f"{row.rating} stars: {key_text(row.key)}" for row in self.best)
-        return {**shown, "text/plain": "\n".join([repr(self), *lines])}
+        return {**grid, "text/plain": "\n".join([repr(self), *lines])}
 
     @property
     def said(self) -> str:
@@ -291,22 +268,16 @@ class Pick:
         counts = self._counts()
         numbers = "".join(f"<span><b>{n:,}</b> {word}</span>" for word, n in counts.items())
         what = "the best one" if self._best == 1 else f"the best {self._best}"
-        shares = zip(("done", "refused", "rest"), counts.values(), strict=True)
-        bar = "".join(f'<i class="ims-{name}" style="flex:{count}"></i>' for name, count in shares)
-        return "".join(
-            (
-                head(
-                    self._series.name,
-                    f"Pick {what}{f' of each {self._by}' if self._by else ''}",
-                    f'<div class="ims-counts">{numbers}{_button("end", "✓ Finish")}</div>',
-                ),
-                f'<div class="ims-way"><b>{self.position + 1:,} of {len(self._rows):,}</b>',
-                f'<div class="ims-bar" aria-hidden="true">{bar}</div>',
-                f"<span>{escape(self.note or 'all saved as you go')}</span></div>",
-                f'<div class="ims-two">{self._seat()}',
-                f'<div class="ims-said">{self._said()}</div></div>',
-                f'<div class="ims-film">{self._film()}</div>',
-            )
+        of_each = f" of each {self._by}" if self._by else ""
+        shares = dict(zip(("done", "refused", "rest"), counts.values(), strict=True))
+        done = f'<div class="ims-counts">{numbers}{_button("end", "✓ Finish")}</div>'
+        return (
+            head(self._series.name, f"Pick {what}{of_each}", done)
+            + f'<div class="ims-way"><b>{self.position + 1:,} of {len(self._rows):,}</b>'
+            + bar(shares, aria_hidden="true")
+            + f"<span>{escape(self.note or 'all saved as you go')}</span></div>"
+            + f'<div class="ims-two">{self._seat()}<div class="ims-said">{self._said()}</div></div>'
+            + f'<div class="ims-film">{self._film()}</div>'
         )
 
     def _seat(self) -> str:
@@ -324,9 +295,9 @@ class Pick:
 
     def _said(self) -> str:
         """Return what is known of the candidate, and the keys as buttons."""
-        row, stars = self._rows[self.position], self._ratings[self.position]
-        group = [n for n, other in enumerate(self._rows) if self._group(other) == self._group(row)]
-        where = f"{self._by}: {self._group(row)} · " if self._by else ""
+        row, stars, group = self._rows[self.position], self._ratings[self.position], self._group()
+        where = f"{self._by}: {self._groups[self.position]} · " if self._by else ""
+        place = f"{escape(where)}{group.index(self.position) + 1} of {len(group)}"
         rated = "".join(
             _button(
                 str(n),
@@ -337,57 +308,42 @@ class Pick:
             )
             for n in range(1, 6)
         )
-        alike = sum(front == self.position for front in self._folded.values())
-        fold = f"{plural(alike, 'picture')} like this one: " + (
-            "hide" if self.position in self._open else "show"
-        )
-        others = (
-            _button("x", "✕ Reject", aria_pressed=str(stars == REJECTED).lower()),
-            _button("c", "Compare", aria_pressed=str(self._comparing).lower()),
-            _button("alike", fold) if alike else "",
-        )
+        others = _button("x", "✕ Reject", aria_pressed=str(stars == REJECTED).lower())
+        others += _button("c", "Compare", aria_pressed=str(self._comparing).lower())
+        alike = list(self.folded.values()).count(self.position)  # a thread finds more of them
+        if alike:
+            way = "hide" if self.position in self._open else "show"
+            others += _button("alike", f"{plural(alike, 'picture')} like this one: {way}")
         keys = {
             " ".join(f"<kbd>{one}</kbd>" for one in key.split()): text
             for key, text in _KEYS.items()
         }
-        prompt = escape(one_line(row.request.prompt or row.key, limit=300))
-        place = f"{escape(where)}{group.index(self.position) + 1} of {len(group)}"
-        return "".join(
-            (
-                f'<span class="ims-muted">{place}</span><div class="ims-what">{prompt}</div>',
-                _pairs({escape(name): escape(text) for name, text in self._facts(row).items()}),
-                f"<b>Your rating{': rejected' if stars == REJECTED else ''}</b>",
-                f'<div class="ims-keys">{rated}</div><b></b>',
-                f'<div class="ims-keys">{"".join(others)}</div>',
-                f'<div class="ims-how"><b>Keys</b>{_pairs(keys)}</div>',
-            )
-        )
-
-    def _facts(self, row: Row) -> dict[str, str]:
-        made = row.generation
-        assert made is not None
         apart = {self._by, "model", "seed"}
-        facts: dict[str, Any] = {n: v for n, v in row.axes.items() if n not in apart}
-        facts |= {"model": short_name(row.request.model), "seed": made.seed}
-        facts["size"] = f"{made[0].width} × {made[0].height}"
-        facts["cost"] = cost_text(made.cost) if made.cost else None
-        return {n: one_line(str(v), limit=90) for n, v in facts.items() if v is not None}
+        known = {n: one_line(str(v), limit=90) for n, v in row.axes.items() if n not in apart}
+        known = {escape(name): escape(text) for name, text in (known | facts(row)).items()}
+        return (
+            f'<span class="ims-muted">{place}</span>'
+            f'<div class="ims-what">{escape(one_line(row.request.prompt or row.key, limit=300))}'
+            f"</div>{_pairs(known)}<b>Your rating{': rejected' if stars == REJECTED else ''}</b>"
+            f'<div class="ims-keys">{rated}</div><b></b><div class="ims-keys">{others}</div>'
+            f'<div class="ims-how"><b>Keys</b>{_pairs(keys)}</div>'
+        )
 
     def _film(self) -> str:
         """Return the strip of small pictures; a line stands before a new group."""
-        shown, group = "", None
+        film, before = "", None
         for index in self.window():
-            stars, name = self._ratings[index], self._group(self._rows[index])
+            stars, group = self._ratings[index], self._groups[index]
             mark = "✕" if stars == REJECTED else f"★ {stars}" if stars else ""
-            first = " ims-first" if group not in {None, name} else ""
-            group = name
-            shown += _button(
+            first = "ims-first" if before not in {None, group} else ""
+            before = group
+            film += _button(
                 f"go {index}",
                 f"{_img(f's{index}-0', '')}{tag('span', mark) if mark else ''}{index + 1}",
-                class_=f"ims-tile{first}{' ims-no' if stars == REJECTED else ''}",
+                class_=f"{first}{' ims-no' if stars == REJECTED else ''}",
                 aria_current="true" if index == self.position else None,
             )
-        return shown
+        return film
 
 
 class Alike:

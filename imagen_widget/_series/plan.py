@@ -12,21 +12,22 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from imagen_widget._inputs import PictureSource
 from imagen_widget._models import plain
 from imagen_widget._request import ImageRequest
-from imagen_widget._series.parts import refused
+from imagen_widget._runs import Session
+from imagen_widget._series.parts import Row, refused
+from imagen_widget._series.series import Series, check_name
 from imagen_widget.errors import InvalidRequest, shown
 
 MAX_COMBINATIONS = 1_000_000
 MAX_ROWS = 100_000
 
-_NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
 _PLACE = re.compile(r"(?<!\{)\{([^\W\d]\w*)\}(?!\})")
 
 Where = Callable[[dict[str, Any]], object] | Iterable[Mapping[str, object]] | None
@@ -42,54 +43,56 @@ class Maker(Protocol):
         """Return what is known of a model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One row of a plan; the values of its axes are as JSON can hold them."""
-
-    key: str
-    axes: dict[str, Any]
-    request: ImageRequest
-
-
-def sweep_rows(
+def make_sweep(
+    session: Session,
     maker: Maker,
-    template: str,
+    template: Any,
     rows: Iterable[Mapping[str, object]] | None,
     *,
     axes: Mapping[str, Iterable[object]],
-    where: Where,
-    sample: int | None,
-) -> list[Planned]:
-    """Return a row for each combination of the axes, or for each of the given dicts.
+    where: Where = None,
+    sample: int | None = None,
+    name: str | None = None,
+) -> Series:
+    """Return a series over every combination of the axes, or over the given dicts.
 
     Raises:
         InvalidRequest: An axis is not used, or a combination is not a valid request.
     """
     if not isinstance(template, str):
-        raise InvalidRequest(
-            f"template: {type(template).__name__} is not a text.", remedy="Give a prompt."
-        )
+        what = f"{type(template).__name__} is not a text"
+        raise refused("template", what, "Give a prompt.")
     if sample is not None and (type(sample) is not int or sample < 1):
         raise refused("sample", "it is not a whole number from 1", "Say how many rows to take.")
-    if rows is None:
-        found = _combinations(axes, where, sample)
-    elif axes:
+    if rows is not None and axes:
         raise InvalidRequest(
             "rows and axes cannot be given together.",
             remedy="Put the values of the axes into the rows.",
         )
+    if rows is None:
+        found = _combinations(axes, where, sample)
     else:
         found = _select(map(_mapping, rows), where, sample)
     if not found:
         raise InvalidRequest("No combination is left.", remedy="Loosen where=, or add rows.")
-    used = names_in(template, {name for row in found for name in row})
-    return _planned(maker, found, template, used)
+    names = sorted({str(axis) for row in found for axis in row})
+    planned = _planned(maker, found, template, _names_in(template, names))
+    chosen = _name_for(template, names) if name is None else name
+    spec = {"kind": "sweep", "axes": names}
+    return _made(session, chosen, planned, spec, _note_of(template, names))
 
 
-def batch_rows(
-    maker: Maker, table: Any, prompt: Any, *, key: str | None, fields: Mapping[str, object]
-) -> list[Planned]:
-    """Return a row for each row of a table.
+def make_batch(
+    session: Session,
+    maker: Maker,
+    table: Any,
+    prompt: Any,
+    *,
+    key: str | None = None,
+    name: str | None = None,
+    fields: Mapping[str, object],
+) -> Series:
+    """Return a series with a row for each row of a table.
 
     Raises:
         InvalidRequest: A column is missing, a value is empty, or a key stands twice.
@@ -101,44 +104,47 @@ def batch_rows(
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
     columns = set().union(*found)
-    if key is not None and key not in columns:
-        raise _no_column("key", columns)  # unnamed: who mistakes it for that of the account
     texts = [prompt, *(value for value in fields.values() if isinstance(value, str))]
-    used = set().union(*(names_in(text, columns) for text in texts))
-    for missing in set(re.findall(r"\{([^\W\d]\w*)\}", prompt)) - columns:
-        raise _no_column(missing, columns)
+    used = set().union(*(_names_in(text, columns) for text in texts))
+    # The key unnamed: who mistakes it for that of the account?
+    missing = [("key", key)] if key is not None and key not in columns else []
+    missing += [(n, n) for n in re.findall(r"\{([^\W\d]\w*)\}", prompt) if n not in columns]
+    if missing:
+        remedy = f"It has {', '.join(sorted(map(str, columns))[:12])}."
+        raise refused(missing[0][0], "the table has no such column", remedy)
     if not used:
         raise InvalidRequest(
             "The prompt names no column, so all rows would ask for the same.",
             remedy=f"Put a column in braces: {', '.join(sorted(map(str, columns))[:8])}.",
         )
     planned = _planned(maker, found, prompt, used, fields)
-    if key is None:
-        return planned
-    named = [_as_text(row.get(key), key) for row in found]
-    twice = [name for name, count in Counter(named).items() if count > 1]
-    if twice:
+    if key is not None:
+        named = [_as_text(row.get(key), key) for row in found]
+        twice = [name for name, count in Counter(named).items() if count > 1]
+        if twice:
+            what = f"{twice[0][:40]!r} stands more than once, so it identifies no row"
+            raise refused(key, what, "Name another column with key=, or none.")
+        planned = [replace(row, key=name) for name, row in zip(named, planned, strict=True)]
+    names = sorted(_names_in(prompt, columns))
+    chosen = _name_for(prompt, names, sorted(fields)) if name is None else name
+    return _made(session, chosen, planned, {"kind": "batch", "axes": []})
+
+
+def _made(
+    session: Session, name: str, planned: list[Row], spec: dict[str, Any], note: str = ""
+) -> Series:
+    before = session.journal.series(check_name(name))
+    if before is not None and any(before.get(part) != value for part, value in spec.items()):
+        axes = ", ".join(before.get("axes", ())) or "a table"
         raise InvalidRequest(
-            f"{key}: {twice[0][:40]!r} stands more than once, so it identifies no row.",
-            remedy="Name another column with key=, or none.",
-            field="key",
+            f"A series {name!r} exists with other axes ({axes}).",
+            remedy="Choose another name=; nothing was sent or changed.",
+            field="name",
         )
-    return [replace(row, key=name) for name, row in zip(named, planned, strict=True)]
+    return Series(session, name, planned, spec, note)
 
 
-def check_name(name: str) -> str:
-    """Return a series' name.
-
-    Raises:
-        InvalidRequest: It has signs that do not go into file names.
-    """
-    if not _NAME.fullmatch(str(name)):
-        what = f"{str(name)[:40]!r} is not a name for a series"
-        raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
-    return name
-
-
-def name_for(*parts: object) -> str:
+def _name_for(*parts: object) -> str:
     """Return the same name for the same template and axes, so that a cell run again continues."""
     text = json.dumps(parts, sort_keys=True, default=str)
     words = re.findall(r"\w+", str(parts[0]))[:4]
@@ -171,10 +177,11 @@ def _combinations(
     """Return every combination of the axes, the last axis turning fastest."""
     lists = {name: _values(name, values) for name, values in axes.items()}
     total = math.prod(map(len, lists.values()))
-    if total > MAX_COMBINATIONS and (sample is None or where is not None):
-        raise _too_many(total, MAX_COMBINATIONS)
-    if where is None and sample is None and total > MAX_ROWS:
-        raise _too_many(total, MAX_ROWS)
+    limit = MAX_ROWS if where is None else MAX_COMBINATIONS
+    if where is None and sample is not None:  # of any number of combinations
+        limit = total
+    if total > limit:
+        raise _too_many(total, limit)
     if where is None and sample is not None and sample < total:
         return [_combination(lists, index) for index in _sampled(total, sample)]
     every = (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
@@ -198,22 +205,21 @@ def _sampled(total: int, sample: int) -> list[int]:
     return sorted(random.Random(0).sample(range(total), sample))
 
 
-def _combination(lists: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in reversed(list(lists)):
+def _combination(lists: dict[str, list[Any]], index: int) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(lists)
+    for name in reversed(lists):
         index, place = divmod(index, len(lists[name]))
         values[name] = lists[name][place]
-    return {name: values[name] for name in lists}
+    return values
 
 
 def _values(name: str, values: object) -> list[Any]:
     try:
-        several = iter(() if isinstance(values, str | bytes) else values)  # type: ignore[call-overload]
+        given: Any = None if isinstance(values, str | bytes) else values
+        found = list(itertools.islice(given, MAX_COMBINATIONS + 1))
     except TypeError:  # also numpy's arrays without a dimension
-        several = None
-    if several is None or isinstance(values, str | bytes):
-        raise refused(name, "an axis is a list of values", f"Write {name}=[{shown(values)}].")
-    found = list(itertools.islice(several, MAX_COMBINATIONS + 1))
+        what = "an axis is a list of values"
+        raise refused(name, what, f"Write {name}=[{shown(values)}].") from None
     if not found:
         raise refused(name, "the axis has no values", "Give at least one.")
     return found
@@ -241,9 +247,7 @@ def _too_many(count: int, limit: int) -> InvalidRequest:
 
 def _mapping(row: object) -> dict[str, Any]:
     if not isinstance(row, Mapping):
-        raise InvalidRequest(
-            f"rows: {type(row).__name__} is not a row.", remedy="Give dicts of values."
-        )
+        raise refused("rows", f"{type(row).__name__} is not a row", "Give dicts of values.")
     return {str(name): value for name, value in row.items()}
 
 
@@ -263,10 +267,8 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
     try:
         frame = nw.from_native(table, eager_only=True)
     except TypeError:
-        raise InvalidRequest(
-            f"table: {type(table).__name__} is not a table.",
-            remedy="Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path.",
-        ) from None
+        remedy = "Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path."
+        raise refused("table", f"{type(table).__name__} is not a table", remedy) from None
     return [dict(row) for row in frame.iter_rows(named=True)]
 
 
@@ -282,20 +284,15 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
         ) from None
 
 
-def _no_column(name: str, columns: Iterable[object]) -> InvalidRequest:
-    remedy = f"It has {', '.join(sorted(map(str, columns))[:12])}."
-    return refused(name, "the table has no such column", remedy)
-
-
 # -------------------------------------------------------------------------- from values to requests
 
 
-def names_in(template: str, names: Iterable[str]) -> set[str]:
+def _names_in(template: str, names: Iterable[str]) -> set[str]:
     """Return those of the names that stand in braces in the template."""
     return {name for name in names if f"{{{name}}}" in template}
 
 
-def note_of(template: str, names: Iterable[str]) -> str:
+def _note_of(template: str, names: Iterable[str]) -> str:
     """Return a line on what looks like an axis in the template and is not one, or ""."""
     typed = dict.fromkeys(f"{{{name}}}" for name in _PLACE.findall(template) if name not in names)
     are, it = ("is", "that name") if len(typed) == 1 else ("are", "these names")
@@ -307,14 +304,13 @@ def _fill(template: str, values: Mapping[str, object]) -> str:
 
     What a value holds is not read again, so that a value may contain braces.
     """
-    places = {f"{{{name}}}": name for name in values}
-    any_place = "|".join(map(re.escape, places)) or r"(?!)"
+    places = "|".join(re.escape(f"{{{name}}}") for name in values) or r"(?!)"
 
     def filled(found: re.Match[str]) -> str:
-        name = places[found[0]]
+        name = found[0][1:-1]
         return _as_text(values[name], name)
 
-    return re.sub(any_place, filled, template)
+    return re.sub(places, filled, template)
 
 
 def _as_text(value: object, name: str) -> str:
@@ -336,7 +332,7 @@ def _planned(
     template: str,
     used: set[str],
     fields: Mapping[str, object] | None = None,
-) -> list[Planned]:
+) -> list[Row]:
     """Return the checked rows; without `fields` the values that the template leaves are fields."""
     if len(rows) > MAX_ROWS:
         raise InvalidRequest(
@@ -359,7 +355,7 @@ def _planned(
         seen[key] += 1
         if seen[key] > 1:  # equal rows are separate rows
             key = f"{key} #{seen[key]}"
-        planned.append(Planned(key, axes, request))
+        planned.append(Row(key, axes, request))
     return planned
 
 

@@ -6,12 +6,12 @@ Rows are rows of the journal, so that any process with the same journal can watc
 import asyncio
 import contextlib
 import functools
-import importlib
 import itertools
+import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -25,7 +25,6 @@ from imagen_widget._display import (
     JobView,
     NotebookSurface,
     OutputSurface,
-    SilentSurface,
     StatusLine,
     Surface,
     running_shell,
@@ -38,28 +37,26 @@ from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
 from imagen_widget._series import export, workers
 from imagen_widget._series.board import Board
-from imagen_widget._series.drive import STATES, Drive, Tally, note_run, runs_here, spent_in_period
-from imagen_widget._series.parts import Bundle, Layout, Row, Tiles, refused
-from imagen_widget._series.picker import Pick
-from imagen_widget._series.plan import (
-    Maker,
-    Planned,
-    Where,
-    batch_rows,
-    check_name,
-    name_for,
-    names_in,
-    note_of,
-    sweep_rows,
+from imagen_widget._series.drive import (
+    STATES,
+    WITHOUT_PICTURE,
+    Drive,
+    Tally,
+    Task,
+    newest,
+    runs_here,
+    spent_in_period,
 )
-from imagen_widget._series.views import Compared, Grid, find_row, write_sheet
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, key_text, plural, refused
+from imagen_widget._series.picker import Pick
+from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import check_key, load_settings
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
-_TICK_SECONDS = 0.1
-_PAGE_ROWS = 500
-_UNSENT = frozenset({State.WAITING, State.FAILED, State.CANCELLED})
+
+_NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +85,13 @@ class Plan:
 
     def __str__(self) -> str:
         known = f", {self.answered} answered from history" if self.answered else ""
-        rows = f"{self.rows} row{'' if self.rows == 1 else 's'}"
-        price = cost_text(self.price, free=self.free)
         note = f" · {self.note}" if self.note else ""
+        price = cost_text(self.price, free=self.free)
+        rows = plural(self.rows, "row")
         return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        bundle: dict[str, Any] = StatusLine(str(self))._repr_mimebundle_()
-        return bundle
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return StatusLine(str(self))._repr_mimebundle_()
 
 
 class Series:
@@ -109,7 +105,7 @@ class Series:
         self,
         session: Session,
         name: str,
-        planned: list[Planned] | None = None,
+        planned: list[Row] | None = None,
         spec: dict[str, Any] | None = None,
         note: str = "",
     ) -> None:
@@ -166,7 +162,11 @@ class Series:
         """
         self._journal.recover()  # what a dead process had claimed and not sent waits again
         unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
-        again = [record for record in self._journal.query(unsent) if _is_sent(record)]
+        again = [
+            record
+            for record in self._journal.query(unsent)
+            if record.state is State.WAITING or record.may_be_sent_again
+        ]
         if self._planned is None:
             prices = [record.price for record in again]
         else:
@@ -297,11 +297,8 @@ class Series:
             )
         errors, cap = _check_errors(errors), _check_amount(max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
-            what, remedy = (
-                f"{shown(max_in_flight)} is not allowed",
-                "Use a whole number from 1 to 1000.",
-            )
-            raise refused("max_in_flight", what, remedy)
+            what = f"{shown(max_in_flight)} is not allowed"
+            raise refused("max_in_flight", what, "Use a whole number from 1 to 1000.")
         if on is None:
             check_key(self._session.settings)
         else:
@@ -309,26 +306,18 @@ class Series:
         if self._planned is not None:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        drive = Drive(
-            self._session,
-            self.name,
-            self._tally_of(self._records()),
-            max_in_flight=max_in_flight,
-            max_spend=cap,
-            errors=errors,
-        )
+        tally = self._tally_of(self._records())
+        run = self._session, Task(self.name, max_in_flight, cap, errors), tally
+        self._drive = drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
         drive.listeners = self._listeners
-        drive.future = _loop.spawn(drive.run if on is None else workers.Coordinator(on, drive).run)
-        note_run(drive)
-        self._drive = drive
+        drive.start()
         return drive
 
-    def _write_plan(self, planned: list[Planned]) -> None:
-        session = self._session
+    def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
             self._journal.save_series(self.name, self._spec or {})
         drafts = (
-            session.draft(
+            self._session.draft(
                 row.request,
                 series=self.name,
                 key=row.key,
@@ -338,7 +327,7 @@ class Series:
             )
             for ordinal, row in enumerate(planned)
         )
-        self._journal.plan(self.name, drafts, user=session.settings.user)
+        self._journal.plan(self.name, drafts, user=self._session.settings.user)
 
     # ---------------------------------------------------------------------------------- watching
 
@@ -353,8 +342,7 @@ class Series:
         """How many rows are in each state."""
         run = self._running
         counts = self._journal.states(self.name) if run is None else run.tally.counts
-        if not counts and self._planned is not None:
-            counts = {"waiting": len(self._planned)}
+        counts = counts or {"waiting": len(self._planned or ())}
         return {state: counts.get(state, 0) for state in STATES}
 
     @property
@@ -383,7 +371,8 @@ class Series:
 
     def _ipython_display_(self) -> None:
         """Show a run that is under way live; nothing more in a cell that does so already."""
-        if self._shown_in is not None and self._shown_in == _cell():
+        shell = running_shell()
+        if shell is not None and self._shown_in == shell.execution_count:
             return
         run, surface = self._running, surface_of_call(quiet=False)
         if run is None or not isinstance(surface, NotebookSurface | OutputSurface):
@@ -393,30 +382,30 @@ class Series:
 
     def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
-        if isinstance(surface, NotebookSurface | OutputSurface):
-            self._tiles = run.tiles = run.tiles or self._tiles
-            self._shown_in = _cell()
+        shell = running_shell()
+        is_rich = isinstance(surface, NotebookSurface | OutputSurface)
+        if is_rich and shell is not None:
+            self._shown_in = shell.execution_count
         render = functools.partial(self._board, blocks=blocks)
         view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
         view.begin()
-        shell = running_shell()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, NotebookSurface):
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
                 self._show_stop(surface_of(shell), run)
-        if not isinstance(surface, SilentSurface):
-            _loop.spawn(_tick, run)
+        _loop.spawn(_tick, run, self._tiles if is_rich else None)
         return view
 
     def _show_stop(self, place: Surface, run: Drive) -> None:
         """Show the button that stops the run, until it ends."""
-        # By name: the widget is in a layer above, and all but this button works without it.
-        button = importlib.import_module("imagen_widget._widget.stop").stop_button(self.cancel)
-        place.status(Bundle(button._repr_mimebundle_()))
+        from imagen_widget._series.live import stop_button  # the widget library is slow to import
+
+        button = stop_button(self.cancel)
+        place.status(button)
 
         def remove(_: object) -> None:
             button.close()
-            place.final(Bundle({"text/plain": "", "text/html": ""}))
+            place.final(StatusLine(""))
 
         run.future.add_done_callback(remove)
 
@@ -453,10 +442,7 @@ class Series:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
         tally = self._tally_of(records)
-        done = (record for record in reversed(records) if record.state is State.DONE)
-        newest = list(itertools.islice(done, tally.recent.maxlen))
-        made = filter(None, map(self._session.recall, reversed(newest)))
-        tally.recent.extend(made)
+        tally.recent = newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
             tally.elsewhere = nobodys < tally.counts["sent"]
@@ -471,20 +457,15 @@ class Series:
         return list(self.iter_rows())
 
     def iter_rows(self) -> Iterator[Row]:
-        """Iterate over the rows in the order of the plan; a few hundred are in memory at once."""
+        """Iterate over the rows in the order of the plan."""
         if self._planned is not None and self._journal.series(self.name) is None:
-            for row in self._planned:
-                yield Row(row.key, row.axes, row.request, "waiting", None, 0, None)
-            return
-        asked, last = Filter(series=self.name, sort="plan"), None
-        while page := self._journal.query(asked, limit=_PAGE_ROWS, before=last):
-            yield from map(self._row, page)
-            last = page[-1]
+            return iter(self._planned)
+        return map(self._row, self._records())
 
     @property
     def errors(self) -> list[Row]:
         """The rows that failed, were refused, or have an unknown outcome."""
-        return [row for row in self.iter_rows() if row.state in {"failed", "refused", "unknown"}]
+        return [row for row in self.iter_rows() if row.state in WITHOUT_PICTURE]
 
     @property
     def generations(self) -> list[Generation]:
@@ -544,10 +525,25 @@ class Series:
         Raises:
             InvalidRequest: Nothing is named so, or it is not done.
         """
-        return find_row(self.rows, what)
+        rows = self.rows
+        if isinstance(what, int) and not isinstance(what, bool):
+            found = rows[what] if -len(rows) <= what < len(rows) else None
+        else:
+            found = next((row for row in rows if is_named(row, what)), None)
+        if found is None:
+            raise InvalidRequest(
+                f"There is no row {one_line(repr(what), limit=60)}.",
+                remedy="Give a position, a key, a dict of axes, a row of .rows, or a generation.",
+            )
+        if not found.generation:
+            raise InvalidRequest(
+                f"The row {key_text(found.key)!r} has no picture: it is {found.state}.",
+                remedy="Choose one that is done.",
+            )
+        return found
 
     def sheet(self, path: str | Path | None = None) -> list[Path]:
-        """Write the pictures as a contact sheet with headings, and return the files' paths.
+        """Write the pictures as a contact sheet with captions, and return the files' paths.
 
         Args:
             path: A `.png`, paged as `x-1.png`, `x-2.png`, …, or a `.pdf` of several pages; the
@@ -595,82 +591,35 @@ class Series:
                 written, or a file of that name is not one of an earlier export.
         """
         target = Path(folder).expanduser()
-        return export.write(self.iter_rows, target, format, self.name, where=where)
+        return export.write(self.iter_rows(), target, format, self.name, where=where)
 
 
-# ---------------------------------------------------------------------------------- making them
+def check_name(name: str) -> str:
+    """Return a series' name.
+
+    Raises:
+        InvalidRequest: It has signs that do not go into file names.
+    """
+    if not _NAME.fullmatch(str(name)):
+        what = f"{str(name)[:40]!r} is not a name for a series"
+        raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
+    return name
 
 
-def make_sweep(
-    session: Session,
-    maker: Maker,
-    template: str,
-    rows: Iterable[Mapping[str, object]] | None,
-    *,
-    axes: Mapping[str, Iterable[object]],
-    where: Where = None,
-    sample: int | None = None,
-    name: str | None = None,
-) -> Series:
-    """Return a series over every combination of the axes, or over rows."""
-    planned = sweep_rows(maker, template, rows, axes=axes, where=where, sample=sample)
-    names = sorted({axis for row in planned for axis in row.axes})
-    chosen = name_for(template, names) if name is None else name
-    spec, note = {"kind": "sweep", "axes": names}, note_of(template, names)
-    return _made(session, chosen, planned, spec, note)
-
-
-def make_batch(
-    session: Session,
-    maker: Maker,
-    table: Any,
-    prompt: str,
-    *,
-    key: str | None = None,
-    name: str | None = None,
-    fields: Mapping[str, object],
-) -> Series:
-    """Return a series with a row for each row of a table."""
-    planned = batch_rows(maker, table, prompt, key=key, fields=fields)
-    names = sorted(names_in(prompt, {axis for row in planned for axis in row.axes}))
-    chosen = name_for(prompt, names, sorted(fields)) if name is None else name
-    return _made(session, chosen, planned, {"kind": "batch", "axes": []})
-
-
-def _made(
-    session: Session, name: str, planned: list[Planned], spec: dict[str, Any], note: str = ""
-) -> Series:
-    before = session.journal.series(check_name(name))
-    if before is not None and any(before.get(part) != value for part, value in spec.items()):
-        axes = ", ".join(before.get("axes", ())) or "a table"
-        raise InvalidRequest(
-            f"A series {name!r} exists with other axes ({axes}).",
-            remedy="Choose another name=; nothing was sent or changed.",
-            field="name",
-        )
-    return Series(session, name, planned, spec, note)
-
-
-async def _tick(drive: Drive) -> None:
-    """Show each second that passes, and soon the changes that came too soon after another."""
-    changes = unchanged = 0
-    while not drive.future.done():
-        await anyio.sleep(_TICK_SECONDS)
-        unchanged = unchanged + 1 if drive.changes == changes else 0
-        if unchanged * _TICK_SECONDS <= UPDATE_SECONDS or unchanged % 10 == 0:
+async def _tick(drive: Drive, tiles: Tiles | None) -> None:
+    """Have what changed shown, and each second that passes; makes the small copies it needs."""
+    seen = -1
+    for number in itertools.count():
+        for made in list(drive.tally.recent):
+            if tiles is not None and tiles.ready(made[0], *TILE) is None:
+                small = await to_thread.run_sync(tiles.make, made[0], *TILE)
+                drive.changes += small is not None
+        if drive.future.done():
+            return
+        if drive.changes != seen or number % 4 == 0:
             drive.changed()
-        changes = drive.changes
-
-
-def _is_sent(record: Record) -> bool:
-    """Return True if a run sends a row that waits, or that failed before the provider took it."""
-    return record.state is State.WAITING or record.may_be_sent_again
-
-
-def _cell() -> int | None:
-    """Return the number of the cell that runs now."""
-    shell = running_shell()
-    return None if shell is None else shell.execution_count
+        seen = drive.changes
+        await anyio.sleep(UPDATE_SECONDS)
 
 
 def _flat(row: Row) -> dict[str, Any]:

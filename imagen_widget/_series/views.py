@@ -12,17 +12,19 @@ import contextlib
 import functools
 import itertools
 import secrets
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget import _picture
 from imagen_widget._html import attributes, data_uri, escape, image, tag
 from imagen_widget._models import short_name
+from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._series.parts import (
+    MARK,
     OWN_KEYS,
     Layout,
     Row,
@@ -31,16 +33,16 @@ from imagen_widget._series.parts import (
     axes_text,
     cannot_write,
     card,
+    foot,
     head,
     heading,
     key_text,
     plural,
     reason,
     refused,
-    side_for,
     stars,
 )
-from imagen_widget.errors import InvalidRequest, one_line
+from imagen_widget.errors import one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -51,10 +53,9 @@ _SHEET_BYTES = 110_000  # of the picture that PDF and LaTeX show, as base64
 _MAX_TILE_BYTES = 60_000
 _MIN_TILE_BYTES = 700
 _MARKUP_BYTES = 300  # about, for each picture
-_PAGE_PIXELS = 1_100  # wide and high
+_PAGE_PIXELS, _MAX_WIDTH = 1_100, 260  # of a page both ways, of a picture on it
 _LARGE_PIXELS = 256  # copies of this size and more open large
 _SMALL_PIXELS = 130
-_MAX_NAMED_PAGES, _MAX_PAGE_NAME = 6, 40
 _COMPARED = (1_600, 280_000)  # pixels and bytes of each picture that is compared
 _MAX_VALUE = 40  # characters of a value that is compared
 
@@ -62,14 +63,11 @@ PAGE = (1754, 1240)  # A4 at 150 dots an inch, landscape
 DPI = 150
 MARGIN = 60
 GAP = 14
-MIN_TILE, MIN_HIGH_TILE, MAX_TILE = 130, 220, 300
-MAX_FLOW_COLUMNS = 8
-HEAD_WIDTH, HEAD_HEIGHT = 150, 34
+MAX_COLUMNS = 8
+MAX_TILE = 300
+CAPTION_HEIGHT = 44
 
-_INK, _MUTED, _BAD = "#14131c", "#5a5870", "#b3261e"
 _FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "Arial Unicode.ttf", "DejaVuSans")
-
-Cell = tuple[GeneratedImage | None, str]  # a picture with its caption, or why it is missing
 
 
 class Grid:
@@ -78,16 +76,20 @@ class Grid:
     def __init__(self, layout: Layout, title: str, tiles: Tiles) -> None:
         self._layout, self._title, self._tiles = layout, title, tiles
         self._count = sum(len(row.images) for row in layout.rows)
-        share = (MAX_BYTES - _SHEET_BYTES) // max(1, min(self._count, MAX_PICTURES))
-        self._side = side_for(min(_MAX_TILE_BYTES, (share - _MARKUP_BYTES) * 3 // 4))
+        self._fitting = max(1, min(self._count, MAX_PICTURES))
+        share = (MAX_BYTES - _SHEET_BYTES) // self._fitting - _MARKUP_BYTES
+        side = 3.5 * min(_MAX_TILE_BYTES, share * 3 // 4) ** 0.5  # as WebP packs pixels
+        self._side = min(1024, max(96, round(side)))
         self._is_large = self._side >= _LARGE_PIXELS
-        columns = len(layout.col_values)
-        widest = _PAGE_PIXELS // max(4, min(columns, 4 if self._is_large else 8)) - 12
-        self._width = max(64, min(self._side, widest, 260))
-        parts = [layout.of_facet(v) for v in layout.values[layout.facet]] if layout.facet else []
-        cells = (cell for part in parts or [layout.rows] for cell in layout.table(part).values())
+        self._is_flow = layout.row is None and layout.col is None
+        self._columns = layout.values[layout.col] if layout.col else [""]
+        self._width = min(self._side, _MAX_WIDTH)
+        lines = (line for table in layout.tables.values() for line in table.values())
+        cells = (cell for line in lines for cell in line.values())
         self._deepest = max((sum(max(1, len(r.images)) for r in cell) for cell in cells), default=1)
-        self._across = max(1, min(self._deepest, _PAGE_PIXELS // (columns * (self._width + 10))))
+        self._across = max(
+            1, min(self._deepest, _PAGE_PIXELS // (len(self._columns) * (self._width + 10)))
+        )
         self._id = f"ims{secrets.token_hex(4)}"
 
     def __repr__(self) -> str:
@@ -98,18 +100,17 @@ class Grid:
         return f"<Grid {self._title}: {done:,} of {plural(len(layout.rows), 'row')} done{named}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        bundle = {"text/plain": repr(self), "text/html": self._html()}
+        # Drawn first without pictures: their size follows from the rest.
+        left = (MAX_BYTES - _SHEET_BYTES - len(self._markup(0).encode())) * 3 // 4
+        tile_bytes = max(_MIN_TILE_BYTES, left // self._fitting - 2)
+        html = self._markup(min(_MAX_TILE_BYTES, tile_bytes))
+        bundle = {"text/plain": repr(self), "text/html": html}
         if self._count:  # PDF and LaTeX show this
-            page = next(_Painter(self._layout.rows, self._title, self._tiles).pages)
-            jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, _as_jpeg)[0]
+            page = _sheet(self._layout.rows, self._title, self._tiles)[0]()
+            limit = _SHEET_BYTES * 3 // 4
+            jpeg = _picture.fit(page, limit, lambda p, q: _picture.saved(p, "image/jpeg", q))[0]
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
         return bundle
-
-    def _html(self) -> str:
-        """Return the markup, drawn first without pictures: their size follows from the rest."""
-        shown = max(1, min(self._count, MAX_PICTURES))
-        left = (MAX_BYTES - _SHEET_BYTES - len(self._markup(0).encode())) * 3 // 4
-        return self._markup(min(_MAX_TILE_BYTES, max(_MIN_TILE_BYTES, left // shown - 2)))
 
     def _markup(self, max_bytes: int) -> str:
         self._max_bytes, self._numbers, self._left = max_bytes, itertools.count(), MAX_PICTURES
@@ -120,43 +121,41 @@ class Grid:
             facts.append(cost_text(round(sum(cost or 0 for cost in costs), 4)))
         named = [name for name in (layout.row, layout.col, layout.facet) if name]
         about = " × ".join(plural(len(layout.values[name]), name) for name in named) or "all rows"
-        top = head(
-            self._title, f"Grid · {about}", tag("span", " · ".join(facts), class_="ims-muted")
+        said = tag("span", " · ".join(facts), class_="ims-muted")
+        body = (
+            self._facets(layout.facet) if layout.facet else self._pages(layout.tables.get("", {}))
         )
-        kind = "grid ims-small" if self._width < _SMALL_PIXELS else "grid"
-        sizes = f"--tile:{self._width}px;--across:{self._across}"
-        body = self._facets() if layout.facet else self._pages(layout.rows)
-        return card(top, body, self._foot(), part="grid", kind=kind, style=sizes)
+        return card(
+            "grid",
+            head(self._title, f"Grid · {about}", said),
+            body,
+            self._foot(),
+            class_=" ims-small" if self._width < _SMALL_PIXELS else "",
+            style=f"--tile:{self._width}px;--across:{self._across}",
+        )
 
-    def _facets(self) -> str:
-        layout, parts = self._layout, []
-        assert layout.facet is not None
-        for value in layout.values[layout.facet]:
-            rows = layout.of_facet(value)
-            count = sum(len(row.images) for row in rows)
-            name = f"{escape(heading(layout.facet, value))} <small>{count:,}</small>"
-            parts.append((name, self._pages(rows)))
-        return self._tabs(layout.facet, parts)
+    def _facets(self, axis: str) -> str:
+        parts = []
+        for value, table in self._layout.tables.items():
+            cells = (cell for line in table.values() for cell in line.values())
+            count = sum(len(row.images) for cell in cells for row in cell)
+            name = f"{escape(heading(axis, value))} <small>{count:,}</small>"
+            parts.append((name, self._pages(table)))
+        return self._tabs(axis, parts)
 
-    def _pages(self, rows: list[Row]) -> str:
+    def _pages(self, table: Table) -> str:
         """Return one table, in pages of what a screen can hold."""
-        layout, table = self._layout, self._layout.table(rows)
         high = self._width + 40
-        if layout.is_flow:
+        if self._is_flow:
+            rows = table.get("", {}).get("", [])
             size = max(2, _PAGE_PIXELS // high) * max(1, _PAGE_PIXELS // self._width)
             pages = [self._flow(rows[at : at + size]) for at in range(0, len(rows), size)]
-            return pages[0] if len(pages) == 1 else self._tabs("page", _numbered(pages))
-        used = {value for value, _ in table}
-        heads = [value for value in layout.row_values if value in used]
-        size = max(1, round(_PAGE_PIXELS / (-(-self._deepest // self._across) * high)))
-        groups = [heads[at : at + size] for at in range(0, len(heads), size)]
-        pages = [self._table(group, table) for group in groups]
-        names = [f"{escape(group[0])} – {escape(group[-1])}" for group in groups]
-        if len(pages) == 1:
-            return pages[0]
-        few = len(names) <= _MAX_NAMED_PAGES and max(map(len, names)) <= _MAX_PAGE_NAME
-        named = list(zip(names, pages, strict=True)) if few else _numbered(pages)
-        return self._tabs(layout.row or "page", named)
+        else:
+            lines = list(table.items())
+            size = max(1, round(_PAGE_PIXELS / (-(-self._deepest // self._across) * high)))
+            pages = [self._table(lines[at : at + size]) for at in range(0, len(lines), size)]
+        numbered = [(str(number), page) for number, page in enumerate(pages, 1)]
+        return pages[0] if len(pages) == 1 else self._tabs("page", numbered)
 
     def _tabs(self, name: str, parts: list[tuple[str, str]]) -> str:
         """Return the parts, of which one is shown, chosen by radio buttons."""
@@ -172,46 +171,42 @@ class Grid:
             )
         return f"{shown}</div>"
 
-    def _table(self, heads: list[str], table: Table) -> str:
-        layout, lines = self._layout, []
+    def _table(self, lines: list[tuple[str, dict[str, list[Row]]]]) -> str:
+        layout, markup = self._layout, ""
         if layout.col:
-            names = (escape(heading(layout.col, value)) for value in layout.col_values)
+            names = (escape(heading(layout.col, value)) for value in self._columns)
             titles = "".join(f'<th scope="col">{name}</th>' for name in names)
-            lines.append(f"<thead><tr><td></td>{titles}</tr></thead>")
-        for value in heads:
-            cells = [table.get((value, column), []) for column in layout.col_values]
-            best = max((row.rating for cell in cells for row in cell), default=0)
-            shown = (f"<td>{self._flow(cell, best=best)}</td>" for cell in cells)
+            markup = f"<thead><tr><td></td>{titles}</tr></thead>"
+        for value, line in lines:
+            best = max(row.rating for cell in line.values() for row in cell)
+            cells = (self._flow(line.get(column, []), best=best) for column in self._columns)
             name = escape(heading(layout.row, value))
-            lines.append(f'<tr><th scope="row">{name}</th>{"".join(shown)}</tr>')
+            shown = "".join(f"<td>{cell}</td>" for cell in cells)
+            markup += f'<tr><th scope="row">{name}</th>{shown}</tr>'
         name = escape(" by ".join(axis for axis in (layout.row, layout.col) if axis))
         region = f'tabindex="0" role="region" aria-label="{name}" {OWN_KEYS}'
-        return f'<div class="ims-scroll" {region}><table>{"".join(lines)}</table></div>'
+        return f'<div class="ims-scroll" {region}><table>{markup}</table></div>'
 
     def _flow(self, rows: list[Row], *, best: int = 0) -> str:
-        figures = [figure for row in rows for figure in self._figures(row, best=best)]
-        return f'<div class="ims-flow">{"".join(figures)}</div>'
+        figures = "".join(self._figures(row, is_best=0 < best == row.rating) for row in rows)
+        return f'<div class="ims-flow">{figures}</div>'
 
-    def _figures(self, row: Row, *, best: int) -> Iterator[str]:
-        """Iterate over a row's pictures, or over the one place that says why it has none."""
-        rest = self._layout.rest(row) or (key_text(row.key) if self._layout.is_flow else "")
+    def _figures(self, row: Row, *, is_best: bool) -> str:
+        """Return a row's pictures, or the one place that says why it has none."""
+        rest = self._layout.rest(row) or (key_text(row.key) if self._is_flow else "")
         seed = row.generation.seed if row.generation is not None else None
         words = rest or ("" if seed is None else f"seed {seed}")
-        caption = f"<span>{escape(words)}</span>" if words else ""
-        if not row.generation:
-            yield f"<figure>{_gone(row)}<figcaption>{caption}</figcaption></figure>"
-            return
-        ring = ' class="ims-best"' if 0 < best == row.rating else ""
-        if row.rating:
-            caption = f"{stars(row.rating)} {caption}"
-        for picture in row.generation:
-            self._left -= 1
-            shown = '<div class="ims-gone">not shown</div>'
-            if self._left >= 0:
-                shown = self._picture(row, picture)
-            yield f"<figure{ring}>{shown}<figcaption>{caption}</figcaption></figure>"
+        caption = f"{stars(row.rating)} " if row.rating else ""
+        caption += f"<span>{escape(words)}</span>" if words else ""
+        ring = ' class="ims-best"' if is_best else ""
+        shown = [self._picture(row, picture) for picture in row.images] or [_gone(row)]
+        end = f"<figcaption>{caption}</figcaption></figure>"
+        return "".join(f"<figure{ring}>{each}{end}" for each in shown)
 
     def _picture(self, row: Row, picture: GeneratedImage) -> str:
+        self._left -= 1
+        if self._left < 0:
+            return '<div class="ims-gone">not shown</div>'
         name = escape(axes_text(row.axes)[:90] or one_line(picture.alt, limit=90) or "picture")
         source = "data:image/webp;base64,"
         if self._max_bytes:
@@ -219,9 +214,9 @@ class Grid:
             if small is None:
                 return f'<div class="ims-gone">cannot be shown: {escape(picture.media_type)}</div>'
             source = data_uri(small.data, small.media_type)
-        image = f'<img src="{source}" alt="{name}">'
+        shown = f'<img src="{source}" alt="{name}">'
         if not self._is_large:
-            return image
+            return shown
         # The picture itself becomes the large view, so that its bytes stand here once. What is of
         # no use without the style sheet is hidden for viewers that drop it.
         place = f"{self._id}-{next(self._numbers)}"
@@ -229,7 +224,7 @@ class Grid:
         opens = f'popovertarget="{place}" {OWN_KEYS}'
         return (
             f'<div class="ims-place" style="--shape:{shape:.3f}"><div id="{place}" popover '
-            f'class="ims-large" role="group" aria-label="{name}">{image}'
+            f'class="ims-large" role="group" aria-label="{name}">{shown}'
             f'<span style="display:none"><span>{name}</span>'
             f'<button type="button" {opens}>Close</button></span></div><button type="button" '
             f'class="ims-open" style="display:none" {opens} aria-label="Open large: {name}">'
@@ -241,18 +236,14 @@ class Grid:
         states = Counter(row.state for row in rows if row.state != "done")
         if states:
             parts.append(", ".join(f"{count:,} {state}" for state, count in states.items()))
-        if not self._layout.is_flow and any(row.rating > 0 for row in rows):
+        if not self._is_flow and any(row.rating > 0 for row in rows):
             parts.append("framed: best of its row")
         if self._count > MAX_PICTURES:
             rest = self._count - MAX_PICTURES
             parts.append(f"{rest:,} more pictures do not fit: .sheet(path) has all of them")
         if self._is_large:
             parts.append("Click a picture to see it large, Esc closes.")
-        return tag("div", *(tag("span", escape(part)) for part in parts), class_="ims-foot")
-
-
-def _numbered(pages: list[str]) -> list[tuple[str, str]]:
-    return [(str(number), page) for number, page in enumerate(pages, 1)]
+        return foot(*parts)
 
 
 def _gone(row: Row) -> str:
@@ -261,51 +252,25 @@ def _gone(row: Row) -> str:
     if row.state not in {"waiting", "sent"}:
         why = escape(one_line(reason(row.error), limit=120).rstrip("."))
         billed = "may be billed" if row.billed else "not billed"
-        mark = '<i class="ims-mark" aria-hidden="true">!</i>'
-        said = f"{mark} {said} <span>{why} · {billed}</span>"
+        said = f"{MARK} {said} <span>{why} · {billed}</span>"
     return f'<div class="ims-gone">{said}</div>'
 
 
 # --------------------------------------------------------------------------------- two of them
 
 
-def find_row(rows: list[Row], what: Any) -> Row:
-    """Return the row that a key, a position, partial axes, a row or a generation names.
-
-    Raises:
-        InvalidRequest: Nothing is named so, or it has no picture.
-    """
-    found = next((shown for number, shown in enumerate(rows) if _is(shown, number, what)), None)
-    if isinstance(what, int) and -len(rows) <= what < 0:
-        found = rows[what]
-    if found is None:
-        raise InvalidRequest(
-            f"There is no row {one_line(repr(what), limit=60)}.",
-            remedy="Give a position, a key, a dict of axes, a row of .rows, or a generation.",
-        )
-    if not found.generation:
-        raise InvalidRequest(
-            f"The row {key_text(found.key)!r} has no picture: it is {found.state}.",
-            remedy="Choose one that is done.",
-        )
-    return found
-
-
-def _is(shown: Row, number: int, what: Any) -> bool:
+def is_named(row: Row, what: Any) -> bool:
+    """Return True if a key, axes, a picture, a generation or a row names this row."""
     match what:
-        case bool():
-            return False
-        case int():
-            return number == what
         case str():
-            return what in {shown.key, key_text(shown.key)}
+            return what in {row.key, key_text(row.key)}
         case Mapping():
-            return bool(what) and all(shown.axes.get(name) == v for name, v in what.items())
+            return bool(what) and all(row.axes.get(name) == v for name, v in what.items())
         case Generation():
-            return shown.generation is not None and shown.generation.id == what.id
+            return row.generation is not None and row.generation.id == what.id
         case GeneratedImage():
-            return any(what.path == picture.path for picture in shown.generation or ())
-    return getattr(what, "key", None) == shown.key
+            return any(what.path == picture.path for picture in row.images)
+    return getattr(what, "key", None) == row.key
 
 
 class Compared:
@@ -318,27 +283,23 @@ class Compared:
         return f"<Compared: {key_text(self._a.key)} | {key_text(self._b.key)}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        bundle = {"text/plain": repr(self), "text/html": self._html()}
         pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
+        bundle = {"text/plain": repr(self), "text/html": self._html(*pair)}
         shown = [picture for picture in pair if picture is not None]
         if shown:  # PDF and LaTeX show this
             bundle["image/jpeg"] = base64.b64encode(_picture.contact_sheet(shown)).decode()
         return bundle
 
-    def _html(self) -> str:
-        first = self._a.images[0]
-        shape = first.width / first.height if first.width and first.height else 1.0
-        view = stage(self._picture(self._a, "A"), self._picture(self._b, "B"))
+    def _html(self, a: Preview | None, b: Preview | None) -> str:
         facts = tag("div", self._facts(self._a, "A"), self._facts(self._b, "B"), class_="ims-pair")
         return card(
+            "compare",
             head("Compare", self._about(), icon="compare"),
             _tools(),
-            view,
+            stage(self._picture(self._a, "A", a), self._picture(self._b, "B", b)),
             facts,
             self._differences(),
-            part="compare",
-            kind="compare",
-            style=f"--shape:{shape:.4f}",
+            style=f"--shape:{a.width / a.height if a is not None else 1:.4f}",
         )
 
     def _about(self) -> str:
@@ -347,37 +308,38 @@ class Compared:
             return one_line(prompts.pop() or "", limit=120)
         return f"{key_text(self._a.key)} and {key_text(self._b.key)}"
 
-    def _picture(self, row: Row, letter: str) -> str:
-        small = self._tiles.make(row.images[0], *_COMPARED)
+    def _picture(self, row: Row, letter: str, small: Preview | None) -> str:
         if small is None:
             return tag("div", "This picture cannot be shown.")
         alt = f"{letter}: {axes_text(row.axes) or row.images[0].alt or 'picture'}"
         return image(small.data, small.media_type, alt=alt)
 
     def _facts(self, row: Row, letter: str) -> str:
-        made, picture = row.generation, row.images[0]
-        assert made is not None
-        facts = [f"seed {made.seed}"] if made.seed is not None else []
-        facts.append(f"{picture.width} × {picture.height}")
-        facts += [cost_text(made.cost)] if made.cost else []
-        words = tag(
-            "div",
-            tag("b", escape(short_name(made.model))),
-            tag("div", escape(" · ".join(facts)), class_="ims-muted"),
-        )
+        known = facts(row)
+        title = escape(known.pop("model"))
+        said = " · ".join(f"seed {v}" if name == "seed" else v for name, v in known.items())
+        words = tag("div", tag("b", title), f'<div class="ims-muted">{escape(said)}</div>')
         return tag("div", tag("i", letter), words, tag("span", stars(row.rating)))
 
     def _differences(self) -> str:
         one, other = _asked(self._a), _asked(self._b)
-        names = list(dict.fromkeys([*one, *other]))
         parts = {True: ["<b>Different</b>"], False: ["<b>The same</b>"]}
-        for name in names:
+        for name in one | other:
             values = one.get(name, "not given"), other.get(name, "not given")
             differs = values[0] != values[1]
             shown = " | ".join(values) if differs else values[0]
             text = f"{name} {shown}" if len(shown) <= _MAX_VALUE else name
             parts[differs].append(tag("span", escape(text), class_="ims-tag"))
         return "".join(tag("div", *p, class_="ims-differ") for p in parts.values() if len(p) > 1)
+
+
+def facts(row: Row) -> dict[str, str]:
+    """Return what is known of a row's pictures beside its axes, each in a few words."""
+    made, picture = row.generation, row.images[0]
+    assert made is not None
+    found = {"model": short_name(row.request.model), "size": f"{picture.width} × {picture.height}"}
+    found |= {} if made.seed is None else {"seed": str(made.seed)}
+    return found | ({"cost": cost_text(made.cost)} if made.cost else {})
 
 
 def stage(first: str, second: str) -> str:
@@ -437,37 +399,25 @@ def _asked(row: Row) -> dict[str, str]:
 # ----------------------------------------------------------------------------------- on paper
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """What stands across a page: a title, headings of columns, or cells with their heading."""
-
-    texts: tuple[str, ...] = ()
-    cells: tuple[Cell | None, ...] = ()
-    is_title: bool = False
-
-
 def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> list[Path]:
     """Write the contact sheet and return the paths of its files; arguments as of `Series.sheet`."""
     kind = path.suffix.lower()
     if kind not in {".png", ".pdf"}:
-        raise refused(
-            "path",
-            f"a sheet is not written as {kind or 'a folder'}",
-            "End the name in .png or .pdf.",
-        )
-    painter = _Painter(rows, title, tiles)
-    part, paths = path.with_name(f"{path.name}.part"), [path]
+        what = f"a sheet is not written as {kind or 'a folder'}"
+        raise refused("path", what, "End the name in .png or .pdf.")
+    pages, paths = _sheet(rows, title, tiles), [path]
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            if painter.count > 1:
-                numbers = range(1, painter.count + 1)
+            if len(pages) > 1:
+                numbers = range(1, len(pages) + 1)
                 paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
-            for target, page in zip(paths, painter.pages, strict=True):
-                page.save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
+            for target, page in zip(paths, pages, strict=True):
+                page().save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
             return paths
-        for number, page in enumerate(painter.pages):
-            page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
+        for number, page in enumerate(pages):
+            page().save(part, "PDF", resolution=DPI, append=number > 0, title=title)
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -476,117 +426,62 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     return paths
 
 
-class _Painter:
-    """Lays a sheet out, then draws it page by page."""
+def _sheet(rows: Iterable[Row], title: str, tiles: Tiles) -> list[Callable[[], "PILImage"]]:
+    """Return the pages of a sheet, each drawn when it is called."""
+    layout = Layout.of(rows)
+    cells = [(row, picture) for row in layout.rows for picture in row.images or (None,)]
+    columns = max((len(row.images) for row in layout.rows), default=0) or 1
+    for values in reversed(layout.values.values()):  # a line ends where an axis does
+        if columns * len(values) > MAX_COLUMNS:
+            break
+        columns *= len(values)
+    columns *= max(1, MAX_COLUMNS // columns)
+    tile = min(MAX_TILE, (PAGE[0] - 2 * MARGIN) // columns - GAP)
+    lines = (PAGE[1] - 2 * MARGIN) // (tile + CAPTION_HEIGHT)
+    starts = range(0, len(cells) or 1, columns * lines)
+    draw = functools.partial(_page, tiles=tiles, columns=columns, tile=tile)
+    if len(starts) == 1:
+        lines = -(-len(cells) // columns)
+        return [functools.partial(draw, cells, title, 2 * MARGIN + lines * (tile + CAPTION_HEIGHT))]
+    return [
+        functools.partial(
+            draw,
+            cells[at : at + columns * lines],
+            f"{title} · page {number} of {len(starts)}",
+            PAGE[1],
+        )
+        for number, at in enumerate(starts, 1)
+    ]
 
-    def __init__(self, rows: Iterable[Row], title: str, tiles: Tiles) -> None:
-        self._title, self._tiles = title, tiles
-        layout = Layout.of(rows)
-        self._is_flow = layout.is_flow
-        self._head = HEAD_WIDTH if layout.row else 0
-        across = PAGE[0] - 2 * MARGIN - self._head
-        wanted = MAX_FLOW_COLUMNS if layout.is_flow else len(layout.col_values)
-        self._columns = min(wanted, across // (MIN_TILE + GAP))
-        high = PAGE[1] - 2 * MARGIN - 3 * HEAD_HEIGHT  # a whole table on a page if it can be
-        fitting = max(MIN_HIGH_TILE, high // len(layout.row_values) - GAP)
-        self._tile = min(MAX_TILE, across // self._columns - GAP, fitting)
-        pages = list(self._paged(self._lines(layout)))
-        self.count = len(pages)
-        self.pages = (self._draw(lines, number) for number, lines in enumerate(pages, 1))
 
-    def _lines(self, layout: Layout) -> Iterator[_Line]:
-        """Iterate over everything on the sheet, from the top of the first page to the end."""
-        if layout.is_flow:
-            cells = [cell for row in layout.rows for cell in _cells(row)]
-            for start in range(0, len(cells), self._columns):
-                yield _Line(cells=tuple(cells[start : start + self._columns]))
-            return
-        for title, table in layout.tables():
-            for start in range(0, len(layout.col_values), self._columns):
-                band = layout.col_values[start : start + self._columns]
-                yield _Line((title,), is_title=True)
-                yield _Line(tuple(heading(layout.col, value) for value in band))
-                for value in layout.row_values:
-                    stacks = [
-                        [x for r in table.get((value, c), ()) for x in _cells(r)] for c in band
-                    ]
-                    for depth in range(max(map(len, stacks))):
-                        head = heading(layout.row, value) if depth == 0 else ""
-                        line = (stack[depth] if depth < len(stack) else None for stack in stacks)
-                        yield _Line((head,), tuple(line))
+def _page(
+    cells: list[tuple[Row, GeneratedImage | None]],
+    title: str,
+    height: int,
+    *,
+    tiles: Tiles,
+    columns: int,
+    tile: int,
+) -> "PILImage":
+    from PIL import Image, ImageDraw
 
-    def _paged(self, lines: Iterable[_Line]) -> Iterator[list[_Line]]:
-        """Iterate over the pages' lines; headings are said again at the top of a page."""
-        page: list[_Line] = []
-        above: list[_Line] = []
-        left = limit = PAGE[1] - 2 * MARGIN - HEAD_HEIGHT
-        for line in lines:
-            above = [line] if line.is_title else above if line.cells else [*above[:1], line]
-            needs = self._height(line) + (0 if line.cells else 2 * HEAD_HEIGHT + self._tile)
-            if page and needs > left:
-                yield page
-                page = [heading for heading in above if heading is not line]
-                left = limit - sum(map(self._height, page))
-            page.append(line)
-            left -= self._height(line)
-        yield page
-
-    def _height(self, line: _Line) -> int:
-        if line.cells:
-            return self._tile + GAP + self._is_flow * HEAD_HEIGHT
-        return HEAD_HEIGHT if any(line.texts) else 0
-
-    def _draw(self, lines: list[_Line], number: int) -> "PILImage":
-        from PIL import Image, ImageDraw
-
-        page = Image.new("RGB", PAGE, "white")
-        draw = ImageDraw.Draw(page)
-        _write(draw, MARGIN, MARGIN - 28, self._title, size=22, width=PAGE[0] - 400)
-        place = f"page {number} of {self.count}"
-        _write(draw, PAGE[0] - MARGIN - 150, MARGIN - 24, place, size=16, colour=_MUTED)
-        top = MARGIN + HEAD_HEIGHT // 2
-        for line in lines:
-            for column, cell in enumerate(line.cells):
-                if cell is not None:
-                    self._draw_cell(page, draw, cell, self._left(column), top)
-            if line.is_title:
-                _write(draw, MARGIN, top + 6, line.texts[0], size=20, width=PAGE[0] - 2 * MARGIN)
-            elif line.cells:
-                head = "".join(line.texts)
-                _write(draw, MARGIN, top + 8, head, width=self._head - GAP, lines=5)
-            else:
-                for column, text in enumerate(line.texts):
-                    _write(draw, self._left(column), top + 8, text, width=self._tile)
-            top += self._height(line)
-        return page if self.count > 1 else page.crop((0, 0, PAGE[0], min(PAGE[1], top + MARGIN)))
-
-    def _draw_cell(self, page: "PILImage", draw: Any, cell: Cell, left: int, top: int) -> None:
-        image, text = cell
-        picture = self._tiles.picture(image, self._tile) if image is not None else None
+    page = Image.new("RGB", (PAGE[0], height), "white")
+    draw = ImageDraw.Draw(page)
+    _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
+    for number, (row, kept) in enumerate(cells):
+        line, column = divmod(number, columns)
+        left, top = MARGIN + column * (tile + GAP), MARGIN + line * (tile + CAPTION_HEIGHT)
+        picture = None if kept is None else tiles.picture(kept, tile)
         if picture is not None:
             page.paste(_picture.on_white(picture), (left, top))
-            if self._is_flow:
-                _write(draw, left, top + self._tile + 4, text, size=14, width=self._tile)
-            return
-        box = (left, top, left + self._tile, top + self._tile)
-        draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
-        said, colour = (text, _BAD) if image is None else (f"{text}: cannot be shown", _MUTED)
-        width = self._tile - 20
-        _write(draw, left + 10, top + 10, said, size=15, width=width, lines=6, colour=colour)
-
-    def _left(self, column: int) -> int:
-        return MARGIN + self._head + column * (self._tile + GAP)
-
-
-def _as_jpeg(page: "PILImage", quality: int) -> bytes:
-    return _picture.saved(page, "image/jpeg", quality)
-
-
-def _cells(row: Row) -> list[Cell]:
-    if row.generation:
-        return [(picture, key_text(row.key)) for picture in row.generation]
-    why = f": {reason(row.error)}" if row.error else ""
-    return [(None, one_line(f"{row.state}{why}", limit=110))]
+        else:
+            box = (left, top, left + tile, top + tile)
+            draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
+            why = "cannot be shown" if kept is not None else row.state
+            why += f": {reason(row.error)}" if row.error else ""
+            _write(draw, left + 10, top + 10, why, width=tile - 20, lines=6, colour="#b3261e")
+        _write(draw, left, top + tile + 3, key_text(row.key), width=tile, lines=2)
+    return page
 
 
 def _write(
@@ -595,23 +490,15 @@ def _write(
     top: int,
     text: str,
     *,
-    size: int = 17,
-    width: int = 400,
+    width: int,
     lines: int = 1,
-    colour: str = _INK,
+    size: int = 14,
+    colour: str = "#14131c",
 ) -> None:
-    """Write a text in at most so many lines of a width; what does not fit ends in an ellipsis."""
-    font, rest = _font(size, text.isascii()), one_line(text, limit=300)
-    for number in range(lines if rest else 0):
-        fits = len(rest)
-        while fits > 1 and font.getlength(rest[:fits]) > width:
-            fits -= 1 + fits // 20
-        if fits < len(rest) and number < lines - 1:
-            fits = max(rest.rfind(" ", 1, fits + 1), 0) or fits
-        cut = number == lines - 1 and fits < len(rest)
-        shown = f"{rest[: max(1, fits - 1)].rstrip()}…" if cut else rest[:fits]
-        draw.text((left, top + number * round(size * 1.3)), shown, colour, font=font)
-        rest = rest[fits:].lstrip()
+    """Write a text in at most so many lines of about a width; the rest is an ellipsis."""
+    letters = int(width / size * (1.8 if text.isascii() else 1))
+    shown = textwrap.wrap(one_line(text, limit=300), letters, max_lines=lines, placeholder=" …")
+    draw.multiline_text((left, top), "\n".join(shown), colour, _font(size, text.isascii()))
 
 
 @functools.cache

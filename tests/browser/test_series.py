@@ -1,6 +1,7 @@
 """A series in a real notebook: watched while another cell runs, chosen from by keys, reopened."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -83,6 +84,11 @@ def test_a_series_is_watched_chosen_from_by_keys_and_there_when_reopened(
     for _ in range(10):
         page.keyboard.press("ArrowRight")
     page.wait_for_function(f"() => Math.abs(({SPLIT})() - 0.6) < 0.01")
+    cut = re.compile(r"inset\(0px (40|39\.9)")
+    expect(page.locator(".ims-compare .ims-top")).to_have_css("clip-path", cut)
+    page.get_by_text("Side by side", exact=True).click()
+    page.get_by_text("Swap", exact=True).click()
+    expect(page.locator(".ims-compare .ims-under")).to_have_css("clip-path", "none")
     page.get_by_role("button", name="Open large").first.click()
     large = page.locator(".ims-large:popover-open")
     expect(large).to_be_visible()
