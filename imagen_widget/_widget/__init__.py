@@ -177,7 +177,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
         fetching = (self._text(words.pending, "stretch"), self._fetch)
         pending = kit.box(*fetching, classes=("pending",), hides=True)
-        self._retry = kit.button("", "quiet", icon="repeat", does=controller.retry, hides=True)
+        self._retry = kit.button("Retry", "quiet", icon="repeat", does=controller.retry, hides=True)
         failing = (self._text(words.trouble, "stretch"), self._retry)
         trouble = kit.box(*failing, classes=("trouble",), hides=True)
         self._switch = kit.button("", "quiet", icon="arrow-right", does=self._change, hides=True)
@@ -196,7 +196,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._visible += [
             (pending, lambda state: state.pending > 0),
             (trouble, lambda state: state.trouble is not None),
-            (self._retry, lambda state: bool(words.again(state))),
+            (self._retry, lambda state: state.trouble is not None and bool(state.trouble.again)),
             (self._switch, lambda state: bool(words.successor(state, state.form.model))),
             (self.fields.strip, lambda state: state.form.max_pictures > 0),
         ]
@@ -275,7 +275,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         assign(self.generate_button, disabled=not state.can_generate)
         assign(self.cancel_button, disabled=state.cancellable is None)
         assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
-        assign(self._retry, description=words.again(state))
         assign(self._fetch, disabled=state.resuming)
         mark(self.status, "busy", when=bool(state.running))
         done = isinstance(ending, Pictures) and state.trouble is None

@@ -6,7 +6,7 @@ named by classes, assigned when changed, and freed whole.
 """
 
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -95,6 +95,7 @@ class Kit:
         self.layout = w.Layout()
         self._button_style = w.ButtonStyle()
         self._html_style = HTMLStyle()
+        self._shared = (self.layout, self._button_style, self._html_style)
 
     def html(self, value: str = "", *classes: str) -> w.HTML:
         """Return a piece of markup, in which foreign text is escaped already."""
@@ -110,9 +111,14 @@ class Kit:
         tooltip: str = "",
         hides: bool = False,
     ) -> w.Button:
-        looks = {"style": self._button_style, "tooltip": tooltip or None}
-        looks["layout"] = w.Layout() if hides else self.layout
-        made = w.Button(description=text, icon=icon, _dom_classes=css(*classes), **looks)
+        made = w.Button(
+            description=text,
+            icon=icon,
+            tooltip=tooltip or None,
+            layout=w.Layout() if hides else self.layout,
+            style=self._button_style,
+            _dom_classes=css(*classes),
+        )
         made.on_click(lambda _: does())
         return made
 
@@ -121,19 +127,16 @@ class Kit:
         return w.Box(children, layout=layout, _dom_classes=css(*classes))
 
     def free(self, widget: w.Widget) -> None:
-        close(widget, keep=(self.layout, self._button_style, self._html_style))
+        """Close a widget, what it holds, and all that is not shared."""
+        for child in getattr(widget, "children", ()):
+            self.free(child)
+        for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+            if isinstance(part, w.Widget) and part not in self._shared:
+                part.unobserve_all()
+                part.close()
 
     def close(self) -> None:
-        for part in (self.layout, self._button_style, self._html_style):
-            part.close()
-
-
-def close(widget: w.Widget, *, keep: Container[w.Widget] = ()) -> None:
-    for child in getattr(widget, "children", ()):
-        close(child, keep=keep)
-    for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
-        if isinstance(part, w.Widget) and part not in keep:
-            part.unobserve_all()
+        for part in self._shared:
             part.close()
 
 
@@ -150,13 +153,11 @@ class Leavable:
         if name != "value" or self.given is None or _RENDERING.get():
             super().__setattr__(name, value)
             return
-        is_text = isinstance(self, w.Text | w.Textarea)
-        if value is not None and (isinstance(value, str) or not is_text):
-            before = self.value
+        before = self.value
+        if value is not None and (isinstance(value, str) or not isinstance(self, Line | Lines)):
             super().__setattr__(name, value)
-            if self.value != before:
-                return  # observed as a change
-        self.given(value)
+        if self.value == before:  # else it was observed as a change
+            self.given(value)
 
 
 class Segments(Leavable, w.ToggleButtons):  # type: ignore[misc]  # ipywidgets has no types
@@ -198,9 +199,9 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
         named = {"description": field.title, "tooltip": field.help, "layout": layout}
         self.preset = kind(options=options, value=None, **named)
         pixels = {"min": 1, "max": 14142, "layout": layout, "tooltip": ""}
-        pixels["_dom_classes"] = css("f", "side")
-        self.width = w.BoundedIntText(1024, description="Width", **pixels)
-        self.height = w.BoundedIntText(1024, description="Height", **pixels)
+        look = {**pixels, "_dom_classes": css("f", "side")}
+        self.width = w.BoundedIntText(1024, description="Width", **look)
+        self.height = w.BoundedIntText(1024, description="Height", **look)
         sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
         super().__init__([self.preset, sides])
         self.known = (*field.allowed, CUSTOM)

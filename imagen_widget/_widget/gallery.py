@@ -38,7 +38,7 @@ class Gallery:
         self.box = kit.box(self._empty, classes=("jobs",))
 
     def render(self, state: State, before: State | None) -> None:
-        if before is not None and _drawn_from(before) == _drawn_from(state):
+        if before is not None and (before.jobs, before.marked) == (state.jobs, state.marked):
             return
         rows = state.rows
         for job in rows:
@@ -85,7 +85,7 @@ class _Row:
 
     def render(self, job: JobState, state: State) -> None:
         assign(self._head, value=job_head(job, state))
-        key = (job.ending, state.marked, state.said)
+        key = (job.ending, state.marked)
         if not isinstance(job.ending, Pictures) or key == self._drawn:
             return
         self._drawn = key
@@ -101,10 +101,6 @@ class _Row:
                 self._kit.free(each)
         for each, markup in zip(self._cards, shown, strict=True):
             assign(each, value=markup)
-
-
-def _drawn_from(state: State) -> tuple[object, ...]:
-    return state.jobs, state.marked, state.said
 
 
 # ------------------------------------------------------------------------------------- markup
@@ -157,13 +153,11 @@ def card(
     many = job.request.count > 1 or seed is None
     first = f"{index + 1} of {job.request.count}" if many else f"seed {seed}"
     size = tag("span", f"{image.width} x {image.height}", class_="imagen-size")
-    said = state.said.get((generation.id, index), "")
     return "".join((
         _opening(image, small, key, generation.seed),
         tag("div", tag("span", first), size, class_="imagen-caption"),
         _origin(generation),
         tag("div", *acts, class_="imagen-acts"),
-        tag("div", escape(said), class_="imagen-saved") if said else "",
     ))  # fmt: skip
 
 

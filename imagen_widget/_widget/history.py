@@ -87,13 +87,13 @@ class PastView:
         assign(self._older, description=words, disabled=past.loading)
         show(self._older, when=past.more)
         self._render_entries(past, Past() if before is None else before.past)
-        chosen = [entry for entry in past.entries if entry.id in past.selected]
-        assign(self._bar_text, value=bar(past, chosen))
-        assign(self._zip, description=f"Save {len(chosen)} as zip")
-        show(self._zip, when=bool(chosen))
-        show(self._delete, when=bool(chosen))
+        chosen = bool(past.chosen)
+        assign(self._bar_text, value=bar(past))
+        assign(self._zip, description=f"Save {len(past.chosen)} as zip")
+        show(self._zip, when=chosen)
+        show(self._delete, when=chosen)
         show(self._undo, when=bool(past.deleted))
-        show(self._bar, when=bool(chosen or past.deleted or past.said))
+        show(self._bar, when=chosen or bool(past.deleted))
 
     def _render_entries(self, past: Past, before: Past) -> None:
         drawn = {e.id: (e, e.id in before.selected) for e in before.entries}
@@ -173,16 +173,13 @@ def summary(past: Past) -> str:
     return tag("span", found, class_="imagen-hint") + "".join(chips)
 
 
-def bar(past: Past, chosen: list[Entry]) -> str:
+def bar(past: Past) -> str:
     if past.deleted:
         return f"<b>{len(past.deleted)} deleted</b> · in the trash, the bill stays"
-    if not chosen:
-        return escape(past.said)
-    pictures = sum(len(entry.generation) for entry in chosen)
-    size = sum(entry.size for entry in chosen) / 1e6
-    rest = past.said or "deleted pictures go to the trash, the bill stays"
-    facts = f"{plural(pictures, 'picture')}, {size:.1f} MB · {escape(rest)}"
-    return f"<b>{len(chosen)} selected</b> · {facts}"
+    pictures = plural(sum(len(entry.generation) for entry in past.chosen), "picture")
+    size = sum(entry.size for entry in past.chosen) / 1e6
+    rest = f"{pictures}, {size:.1f} MB · deleted pictures go to the trash, the bill stays"
+    return f"<b>{len(past.chosen)} selected</b> · {rest}"
 
 
 def spent(state: State) -> str:

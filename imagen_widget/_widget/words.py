@@ -12,6 +12,7 @@ from imagen_widget._html import escape, image, tag
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
+from imagen_widget._runs import Phase
 from imagen_widget._widget.state import State
 from imagen_widget.errors import ImagenError
 
@@ -97,14 +98,6 @@ def trouble(state: State) -> str:
     return tag("div", happened, remedy, class_="imagen-trouble-text", role="alert")
 
 
-def again(state: State) -> str:
-    """Return the words of the button in the error box; empty without a button."""
-    shown = state.trouble
-    if shown is not None and shown.switch_to:
-        return f"Use {shown.switch_to}"
-    return "Retry" if shown is not None and shown.again is not None else ""
-
-
 def pending(state: State) -> str:
     if not state.pending:
         return ""
@@ -118,7 +111,7 @@ def progress_bar(state: State) -> str:
     job = state.headline
     if job is None or not job.active:
         return ""
-    kind = "running" if job.phase == "running" else "waiting"
+    kind = "running" if job.phase is Phase.RUNNING else "waiting"
     fill = tag("i", style=f"--imagen-typical:{job.typical_seconds:g}s")
     look = {"class_": f"imagen-bar imagen-bar-{kind}", "role": "progressbar"}
     return tag("div", fill, aria_label="Generating", **look)
