@@ -14,7 +14,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import ip_address
 from os import PathLike
@@ -34,7 +33,6 @@ MAX_BODY_BYTES = 3 * 1024 * 1024  # of one request: gateways refuse more
 INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 adds a third
 
 _MAX_FILE_BYTES = 300_000_000
-_MAX_ADDRESS_CHARACTERS = 2048  # what fal's runners take
 _FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
 _WHAT = "Give a file, bytes, a PIL image, an https address or a generated picture."
@@ -77,11 +75,6 @@ class Input:
     def key(self) -> str:
         """What stands for it in a request: its digest or its address."""
         return self.digest or self.url
-
-    @property
-    def has_bytes(self) -> bool:
-        """Whether its bytes are at hand."""
-        return self.path is not None or self.in_memory is not None
 
     def data(self) -> bytes:
         """Return the bytes that go out; raises InvalidRequest if they are not at hand any more."""
@@ -126,8 +119,6 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
         return (_from_text(value, label, base_url),)
     if isinstance(value, PathLike):
         return (from_file(Path(value), label),)
-    if isinstance(value, Mapping) and "content" in value:  # what ipywidgets' FileUpload holds
-        return (_from_bytes(bytes(value["content"]), label, str(value.get("name", ""))),)
     if hasattr(value, "getbands"):
         return (_from_pillow(cast("PILImage", value), label),)
     several = f" Several go in by {label}s=[…]." if isinstance(value, list | tuple) else ""
@@ -141,20 +132,21 @@ def _refused(label: str, what: str, remedy: str) -> InvalidRequest:
 
 def from_file(path: Path, label: str, **known: Any) -> Input:
     """Return the picture in a file; it is read again only if the file has changed."""
-    path = path.expanduser()
+    shown = repr(str(path)[:60])
     try:
+        path = path.expanduser().absolute()
         stat = path.stat()
-        if not path.is_dir() and stat.st_size <= _MAX_FILE_BYTES:
-            is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
-            digest_of = _file_digest.__wrapped__ if is_fresh else _file_digest
-            digest = digest_of(path.absolute(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            found = Input(digest, size=stat.st_size, origin=path.name, path=path.absolute())
-            return replace(found, **known)
-    except (OSError, ValueError) as error:
-        raise _no_file(path, label, error) from None
-    if path.is_dir():
-        raise _refused(label, f"{path.name} is a folder", "Name files in it: images=[…].")
-    raise _refused(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
+        if stat.st_size > _MAX_FILE_BYTES:
+            raise _refused(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
+        is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
+        read = _file_digest.__wrapped__ if is_fresh else _file_digest
+        digest = read(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    except (FileNotFoundError, ValueError, RuntimeError):  # the last for the ~ of an unknown user
+        raise _refused(label, f"there is no file {shown}", _WHAT) from None
+    except OSError as error:
+        what = f"the file {shown} cannot be read ({error.strerror})"
+        raise _refused(label, what, _WHAT) from None
+    return replace(Input(digest, size=stat.st_size, origin=path.name, path=path), **known)
 
 
 @lru_cache(maxsize=10_000)
@@ -165,18 +157,6 @@ def _file_digest(path: Path, _time: int, _size: int, _inode: int) -> str:
 def digest_of(data: bytes) -> str:
     """Return `sha256:` and the 64 hex digits by which bytes are known."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _no_file(path: Path, label: str, error: Exception) -> InvalidRequest:
-    shown = repr(str(path)[:60])
-    if isinstance(error, PermissionError):
-        return _refused(label, f"the file {shown} may not be read", "Change its permissions.")
-    names: list[str] = []
-    with contextlib.suppress(OSError, ValueError):
-        names = [entry.name for entry in path.parent.iterdir()]
-    near = get_close_matches(path.name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    return _refused(label, f"there is no file {shown}", hint + _WHAT)
 
 
 def _from_bytes(data: bytes, label: str, origin: str) -> Input:
@@ -222,9 +202,6 @@ def _check_address(url: str, label: str, base_url: str) -> None:
     if parts.username or parts.password:
         what = "the address holds a name or password, which would be sent and written down"
         raise _refused(label, what, _GIVE_THE_FILE)
-    if len(url) > _MAX_ADDRESS_CHARACTERS:
-        what = f"the address has more than {_MAX_ADDRESS_CHARACTERS} characters"
-        raise _refused(label, what, _GIVE_THE_FILE)
     if parts.scheme == "http" and not (_is_loopback(url) and _is_loopback(base_url)):
         what = "an http:// address is not encrypted, and is not sent"
         raise _refused(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
@@ -257,7 +234,7 @@ def _prepare(
 
     Raises `InvalidRequest` if it is not a picture, or not one that the model takes.
     """
-    if not raw.has_bytes:
+    if raw.path is None and raw.in_memory is None:
         return raw, (raw.width, raw.height)
     limits = limits or PictureLimits()
     budget = budget_bytes - budget_bytes % min(budget_bytes, _BUDGET_STEP_BYTES)
@@ -304,9 +281,8 @@ class _Work:
         self._facts = _picture.inspect(data, checksums=False)
         problem = "an SVG drawing" if self._facts.media_type == SVG else self._facts.problem
         if problem:
-            raise _refused(
-                label, f"this is not a picture that can be sent ({problem})", _CONVERT_IT
-            )
+            what = f"this is not a picture that can be sent ({problem})"
+            raise _refused(label, what, _CONVERT_IT)
 
     def picture(self) -> tuple[Input, Size]:
         """Return the picture, as it was if that will do."""
@@ -387,12 +363,8 @@ class _Work:
         media_type = next((f for f in order if f in self._formats), "image/png")
         if media_type == "image/jpeg":
             picture = _picture.on_white(picture)
-        data, picture = _picture.fit(
-            picture,
-            self._budget,
-            lambda shown, quality: _picture.saved(shown, media_type, quality),
-            qualities=_QUALITIES if media_type != "image/png" else (0,),
-        )
+        qualities = _QUALITIES if media_type != "image/png" else (0,)
+        data, picture = _picture.fit(picture, self._budget, media_type, qualities=qualities)
         return data, media_type, picture
 
 
@@ -545,8 +517,9 @@ def _is_picture(value: object) -> bool:
 
 def _takes_none(model: Model, label: str) -> Field:
     what = "no mask" if label == "mask" else "no pictures"
-    other = f"{model.edits_with} edits pictures." if model.edits_with else ""
-    remedy = other or "Choose a model that does: models('edit') lists some."
+    remedy = "Choose a model that does: models('edit') lists some."
+    if model.edits_with:
+        remedy = f"{model.edits_with} edits pictures."
     raise _refused(label, f"{model.name} takes {what}", remedy)
 
 

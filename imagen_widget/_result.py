@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 _MAX_ALT_CHARACTERS = 300
-_MAX_NAMES = 10_000
 _PICTURE_SUFFIXES = {*SUFFIXES.values(), ".jpeg", ".tiff"}
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
@@ -134,22 +133,18 @@ class GeneratedImage(PictureSource):
 
     def _save_into(self, folder: Path, *, provenance: bool) -> Path:
         data, inside = self._marked(self.data, provenance)
-        name = Path(self.file_name)
-        for number in range(_MAX_NAMES):
-            target = folder / f"{name.stem}{f'-{number + 1}' if number else ''}{name.suffix}"
-            if not (target.exists() and target.read_bytes() == data):  # saved again: one file
-                try:
-                    with target.open("xb") as file:
-                        file.write(data)
-                except FileExistsError:
-                    continue
-            if not inside:
-                self._write_beside(target, data)
-            return target
-        raise InvalidRequest(
-            f"There are {_MAX_NAMES} files of this name in the folder.",
-            remedy="Save to another folder.",
-        )
+        first = target = folder / self.file_name
+        number = 1
+        while not (target.exists() and target.read_bytes() == data):  # saved again: one file
+            try:
+                with target.open("xb") as file:
+                    file.write(data)
+            except FileExistsError:
+                number += 1
+                target = first.with_stem(f"{first.stem}-{number}")
+        if not inside:
+            self._write_beside(target, data)
+        return target
 
     def _marked(self, data: bytes, provenance: bool) -> tuple[bytes, bool]:
         """Return a copy with the settings in it, and True if nothing needs to go beside it."""
@@ -365,11 +360,6 @@ def _saving(path: str | Path) -> Iterator[Path]:
         yield Path(path).expanduser()
     except (OSError, RuntimeError) as error:  # the latter for the ~ of an unknown user
         why = getattr(error, "strerror", None) or str(error)
-        if not Path(path).is_absolute():
-            try:
-                Path.cwd()
-            except OSError:
-                why = "the working folder was deleted"
         raise InvalidRequest(
             f"The picture cannot be saved as {path} ({why}).",
             remedy="Give the whole path of another folder; the picture itself is kept.",

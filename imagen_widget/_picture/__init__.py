@@ -9,7 +9,7 @@ import importlib.util
 import io
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -81,7 +81,7 @@ def preview(
     picture = open_picture(data, side=side)
     try:
         small = for_screen(resized(picture, side))
-        encoded, small = fit(small, max_bytes, lambda shown, q: saved(shown, "image/webp", q))
+        encoded, small = fit(small, max_bytes, "image/webp")
     except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
         raise _unreadable(type(error).__name__) from None
     return Preview(encoded, "image/webp", *small.size)
@@ -108,8 +108,7 @@ def contact_sheet(pictures: Sequence[Preview]) -> bytes:
         row, column = divmod(place, columns)
         left = column * (width + gap) + (width - tile.width) // 2
         sheet.paste(tile, (left, row * (height + gap) + (height - tile.height) // 2))
-    limit = SHEET_BYTES * len(pictures)
-    return fit(sheet, limit, lambda shown, q: saved(shown, "image/jpeg", q))[0]
+    return fit(sheet, SHEET_BYTES * len(pictures), "image/jpeg")[0]
 
 
 def encode(data: bytes, media_type: str) -> bytes:
@@ -218,11 +217,7 @@ def resized(picture: "PILImage", side: int) -> "PILImage":
 
 
 def fit(
-    picture: "PILImage",
-    max_bytes: int,
-    save: Callable[["PILImage", int], bytes],
-    *,
-    qualities: Sequence[int] = (80, 60),
+    picture: "PILImage", max_bytes: int, media_type: str, *, qualities: Sequence[int] = (80, 60)
 ) -> tuple[bytes, "PILImage"]:
     """Return the encoded picture and what was encoded.
 
@@ -230,14 +225,14 @@ def fit(
     much smaller as it must.
     """
     quality, last = qualities[0], qualities[-1]
-    data = save(picture, quality)
+    data = saved(picture, media_type, quality)
     while len(data) > max_bytes and max(picture.size) > 16:
         share = max_bytes / len(data)
         if quality != last:
             quality, share = last, share / 0.75  # what the lower quality saves
         if share < 1:
             picture = resized(picture, int(max(picture.size) * 0.97 * max(share, 0.15) ** 0.5))
-        data = save(picture, quality)
+        data = saved(picture, media_type, quality)
     return data, picture
 
 

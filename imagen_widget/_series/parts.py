@@ -297,7 +297,7 @@ class Tiles:
         made, picture = None, self.picture(image, side)
         if picture is not None:
             qualities = _QUALITIES[max_bytes < _TINY_BYTES :]
-            data, small = _picture.fit(picture, max_bytes, _as_webp, qualities=qualities)
+            data, small = _picture.fit(picture, max_bytes, "image/webp", qualities=qualities)
             made = Preview(data, "image/webp", *small.size)
         with self._lock:
             self._bytes += _size(made) - _size(self._made.get(key))
@@ -343,7 +343,3 @@ def side_for(max_bytes: int) -> int:
 
 def _size(made: Preview | None) -> int:
     return 0 if made is None else len(made.data)
-
-
-def _as_webp(picture: Any, quality: int) -> bytes:
-    return _picture.saved(picture, "image/webp", quality)

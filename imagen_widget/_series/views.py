@@ -101,7 +101,7 @@ class Grid:
         bundle = {"text/plain": repr(self), "text/html": self._html()}
         if self._count:  # PDF and LaTeX show this
             page = next(_Painter(self._layout.rows, self._title, self._tiles).pages)
-            jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, _as_jpeg)[0]
+            jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, "image/jpeg")[0]
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
         return bundle
 
@@ -576,10 +576,6 @@ class _Painter:
 
     def _left(self, column: int) -> int:
         return MARGIN + self._head + column * (self._tile + GAP)
-
-
-def _as_jpeg(page: "PILImage", quality: int) -> bytes:
-    return _picture.saved(page, "image/jpeg", quality)
 
 
 def _cells(row: Row) -> list[Cell]:
