@@ -94,7 +94,6 @@ class Input:
         return replace(self, path=path, in_memory=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a journal or a file tells of it."""
         names = ("digest", "url", "media_type", "width", "height", "size", "origin")
         return {name: getattr(self, name) for name in (*names, "source_id", "source_index")}
 
@@ -103,7 +102,6 @@ class PictureSource:
     """A value that stands for pictures which are kept here."""
 
     def sources(self) -> tuple[Input, ...]:
-        """Return its pictures."""
         raise NotImplementedError
 
 
@@ -126,7 +124,6 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
 
 
 def _refused(label: str, what: str, remedy: str) -> InvalidRequest:
-    """Return the error for what was given by the name `label`."""
     return InvalidRequest(f"{label}: {what}", remedy=remedy, field=label)
 
 
@@ -272,8 +269,6 @@ def mask_as_alpha(data: bytes) -> bytes:
 
 
 class _Work:
-    """The preparation of one picture."""
-
     def __init__(self, data: bytes, label: str, limits: PictureLimits, budget: int) -> None:
         self._data, self._label, self._limits, self._budget = data, label, limits, budget
         formats = (f if "/" in f else f"image/{f.lower()}" for f in limits.formats or _FORMATS)
@@ -285,7 +280,6 @@ class _Work:
             raise _refused(label, what, _CONVERT_IT)
 
     def picture(self) -> tuple[Input, Size]:
-        """Return the picture, as it was if that will do."""
         facts, size = self._facts, (self._facts.width, self._facts.height)
         if size[0]:
             self._check_size(size)
@@ -332,7 +326,6 @@ class _Work:
         return max(1, int(max(size) * min(1.0, *across, (area / (width * height)) ** 0.5)))
 
     def _is_ready(self, facts: PictureFacts) -> bool:
-        """Return True if the bytes can go out as they are."""
         from PIL import Image
 
         size = (facts.width, facts.height)
@@ -405,8 +398,6 @@ def _brightest(grey: "PILImage") -> int:
 
 @dataclass(slots=True)
 class _Group:
-    """The pictures for one field of the model, and the name by which they were given."""
-
     field: Field
     label: str
     inputs: list[Input]
@@ -497,7 +488,6 @@ def _many(images: object) -> list[object]:
 def _by_name(
     model: Model, fields: Mapping[str, object] | None
 ) -> Iterator[tuple[Field, str, list[object]]]:
-    """Yield the same for what was given by the model's own names."""
     for name, value in (fields or {}).items():
         values = list(value) if isinstance(value, list | tuple) else [value]
         field = model.field(name)

@@ -116,7 +116,6 @@ class GeneratedImage(PictureSource):
             return target
 
     def marked(self, *, provenance: bool = True) -> bytes:
-        """Return the bytes as `save` writes them, in the format that was served."""
         return self._marked(self.data, provenance)[0]
 
     def to_pil(self) -> "PILImage":
@@ -228,15 +227,12 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     @overload
     def __getitem__(self, index: slice) -> Sequence[GeneratedImage]: ...
     def __getitem__(self, index: int | slice) -> GeneratedImage | Sequence[GeneratedImage]:
-        """Return one picture, or some of them as a tuple."""
         return self.images[index]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
         return len(self.images)
 
     def __iter__(self) -> Iterator[GeneratedImage]:
-        """Iterate over the pictures."""
         return iter(self.images)
 
     @property
@@ -384,7 +380,6 @@ def _figure(image: GeneratedImage) -> str:
 
 
 def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
-    """Return all pictures as the one JPEG of an output, which LaTeX and Word are made from."""
     small = []
     for image in images:
         with contextlib.suppress(ImagenError):
@@ -392,9 +387,6 @@ def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
     if not small:
         return {}
     return {"image/jpeg": base64.b64encode(_picture.contact_sheet(small)).decode()}
-
-
-# ----------------------------------------------------------------------- settings from a picture
 
 
 def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:

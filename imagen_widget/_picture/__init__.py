@@ -139,9 +139,6 @@ def encode(data: bytes, media_type: str) -> bytes:
         raise _unreadable(type(error).__name__) from None
 
 
-# ------------------------------------------------------------------------------- Pillow pictures
-
-
 def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     """Return the decoded picture, upright; with `side` perhaps smaller, but not below that.
 
@@ -239,7 +236,6 @@ def fit(
 def saved(
     picture: "PILImage", media_type: str, quality: int, *, icc_profile: bytes | None = None
 ) -> bytes:
-    """Return the picture encoded as PNG, JPEG or WebP."""
     sink = io.BytesIO()
     picture.info.pop("icc_profile", None)  # PNG would take it from there
     options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
@@ -303,9 +299,6 @@ def _too_large(width: int, height: int) -> QueueError:
         f"The picture claims {width} x {height} pixels, over {MAX_PIXELS // 10**6} million.",
         remedy="It was not opened; its bytes are kept as they came.",
     )
-
-
-# ------------------------------------------------------------------------------------- addresses
 
 
 def from_data_address(text: str, *, flaws: bool = False) -> bytes | None:

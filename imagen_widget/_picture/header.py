@@ -132,9 +132,6 @@ def _guess(data: bytes) -> str:
     return "JSON" if head.startswith((b"{", b"[")) else "of an unknown type"
 
 
-# ------------------------------------------------------------------------------------------- PNG
-
-
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield each chunk's kind, and where its body begins and ends; up to IEND."""
     position, kind = len(PNG_START), b""
@@ -164,9 +161,6 @@ def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
     if not pixels:
         raise MalformedError("png")
     return exif
-
-
-# ------------------------------------------------------------------------------------------ JPEG
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -199,9 +193,6 @@ def _read_jpeg(data: bytes, facts: PictureFacts) -> bytes:
     if data.find(b"\xff\xd9", end) < 0:  # inside the pixels 0xFF is followed by 0 or a restart
         raise CutShortError("jpeg")
     return exif
-
-
-# ---------------------------------------------------------------------------------- WebP and AVIF
 
 
 def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -258,11 +249,7 @@ def _read_avif(data: bytes, facts: PictureFacts) -> None:
         raise CutShortError("avif")
 
 
-# ------------------------------------------------------------------------------------------- EXIF
-
-
 def tiff_header(tiff: bytes) -> tuple[str, int]:
-    """Return the byte order of an EXIF block, and where its main table begins."""
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:
         raise MalformedError("exif")

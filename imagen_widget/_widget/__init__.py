@@ -219,7 +219,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return kit.box(*rows, classes=("page", "create"), hides=True)
 
     def _text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
-        """Return a piece of markup that is drawn from each state."""
         part = self._kit.html("", *classes)
         self._texts.append((part, drawn))
         return part

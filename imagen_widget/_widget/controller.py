@@ -76,8 +76,6 @@ def background(
 
 
 class Export(NamedTuple):
-    """A file to hand out: a readable name, its media type and its bytes."""
-
     name: str
     media_type: str
     data: bytes
@@ -104,7 +102,6 @@ class Controller:
         return self._find_studio()
 
     def open(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
-        """Show the state, find out where jobs go, the price, and what waits to be fetched."""
         self._pump.listen(render, resend)
         render(self.state)
         self._guarded(self._look_around)
@@ -156,7 +153,6 @@ class Controller:
         action(self.studio.history.get(generation_id))
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        """Call `action`; what it raises becomes the error box, for it has no cell to go to."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 - every error is shown, whatever it is
@@ -203,7 +199,6 @@ class Controller:
         self.reuse(found.request, seed=found.seed)
 
     def same_again(self, generation: Generation) -> None:
-        """Ask for a generation once more, with its seed if one is known."""
         self.reuse(generation.request, seed=generation.seed)
         form = self.state.form
         if self._press(form) and (form.seed_field is None or generation.seed is None):
@@ -258,14 +253,12 @@ class Controller:
 
     @background
     def add_picture(self, data: bytes, *, name: str) -> None:
-        """Put a picture behind those that are there."""
         form = self.state.form
         read = read_picture(data, form, self.studio)
         added = replace(read, origin=name or read.origin)
         self._with_pictures(lambda there: [*there, added] if form.max_pictures != 1 else [added])
 
     def set_pictures(self, value: object) -> None:
-        """Put one picture or several in place of those that are there."""
         several = value if isinstance(value, list | tuple) else [value]
         form, studio = self.state.form, self.studio
         pictures = [read_picture(each, form, studio) for each in several if each is not None]
@@ -283,7 +276,6 @@ class Controller:
         self.ring_picture(to)
 
     def ring_picture(self, index: int) -> None:
-        """Choose the input picture that the buttons below the strip mean."""
         last = max(0, len(self.state.form.pictures) - 1)
         self._set(active=min(max(0, index), last))
 
@@ -296,7 +288,6 @@ class Controller:
         self._reprice()
 
     def edit(self, picture: GeneratedImage) -> None:
-        """Make a picture the input, and choose the model that edits it."""
         form, note = self.state.form, ""
         made_by = self.studio.known(picture.provenance.request.model)
         sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
@@ -323,7 +314,6 @@ class Controller:
         self._press(self.state.form)
 
     async def generated(self, changes: dict[str, Any]) -> Generation:
-        """Put values into the form, start a job, and return its pictures."""
         if isinstance(changes.get("model"), str):
             await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
@@ -338,7 +328,6 @@ class Controller:
         return await _loop.wait_async(future)
 
     def retry(self) -> None:
-        """Send the request of the error box again."""
         trouble = self.state.trouble
         if trouble is not None and trouble.again is not None:
             self._start(trouble.again)
@@ -351,7 +340,6 @@ class Controller:
             self._forward_cancel(meant.number)
 
     def _press(self, form: Form, *, deliberate: bool = False) -> bool:
-        """Start a job from a form; what is wrong with it is shown."""
         if not deliberate and not self.state.accepts(self._timer.now()):
             return False
         try:
@@ -468,7 +456,6 @@ class Controller:
         self._look(look)
 
     def look_for(self, generation_id: str) -> None:
-        """Open History at one generation."""
         self._set(tab=Tab.HISTORY)
         self.look(**asdict(Look(only=generation_id)))
 
@@ -509,12 +496,10 @@ class Controller:
         self.look()
 
     def show(self, generation: Generation) -> None:
-        """Show an earlier generation's pictures on the Create page."""
         self._pump.change(lambda s: s.arrived(shown(generation, earlier=True)))
         self._pump.show_again()
 
     def resume(self) -> None:
-        """Fetch what an earlier kernel left at the provider."""
         if not self.state.resuming:
             self._set(resuming=True)
             self._resume()

@@ -127,7 +127,6 @@ class Kit:
         return w.Box(children, layout=layout, _dom_classes=css(*classes))
 
     def free(self, widget: w.Widget) -> None:
-        """Close a widget, what it holds, and all that is not shared."""
         for child in getattr(widget, "children", ()):
             self.free(child)
         for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
@@ -138,9 +137,6 @@ class Kit:
     def close(self) -> None:
         for part in self._shared:
             part.close()
-
-
-# ------------------------------------------------------------------------------- kinds of controls
 
 
 class Leavable:
@@ -242,12 +238,7 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
             super().__setattr__(name, value)
 
 
-# ---------------------------------------------------------------------------- those of a model
-
-
 class Placed(NamedTuple):
-    """The control of a field, what holds its place in the form, and the line for what is wrong."""
-
     field: Field
     control: w.DOMWidget
     place: w.DOMWidget
@@ -302,7 +293,6 @@ class Controls(Mapping[str, w.DOMWidget]):
             self._kit.free(placed.place)
 
     def take(self, seen: Mapping[Any, object]) -> None:
-        """Set the controls to what the browser shows, unless they cannot hold that."""
         for key, (control, trait) in self.bindings().items():
             if key in seen:
                 with suppress(traitlets.TraitError, InvalidRequest):
@@ -342,7 +332,6 @@ class Controls(Mapping[str, w.DOMWidget]):
         return main, advanced
 
     def render(self, form: Form, before: Form | None) -> None:
-        """Show the values of a form, as far as they changed."""
         edits = form.pictures and form.max_pictures
         assign(self.prompt, value=form.prompt, placeholder=EDIT_HINT if edits else PROMPT_HINT)
         self.strip.set_trait("value", form.pictures)
@@ -362,7 +351,6 @@ class Controls(Mapping[str, w.DOMWidget]):
                 mark(control, "wrong", when=problem is not None)
 
     def _place(self, field: Field) -> Placed:
-        """Make the control of a field, in a box if something stands beside it."""
         control, kit = self._make(field), self._kit
         if field.role == "seed":
             roll = partial(self._give, "roll", 0)
@@ -388,7 +376,6 @@ class Controls(Mapping[str, w.DOMWidget]):
 
 
 def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
-    """Return the control that fits a field, not yet holding anything."""
     title = field.title or field.name.replace("_", " ")
     # Without a tooltip the front end shows "null" as one.
     named: dict[str, Any] = {"description": title, "layout": layout, "tooltip": field.help}
@@ -429,7 +416,6 @@ def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -
 
 
 def ratio_icons(form: Form) -> str:
-    """Return the rules that draw the shapes of a form's choices, each with the same area."""
     rules = []
     for word in sorted({str(word) for field in form.fields for word in field.allowed}):
         if (shape := shape_of(word)) is not None:

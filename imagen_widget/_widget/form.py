@@ -35,8 +35,6 @@ _SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A text that is not a value of its field, and why."""
-
     field: Field
     text: str
     error: InvalidRequest
@@ -77,7 +75,6 @@ class Form:
         return tuple(f for f in self.fields if f not in main)
 
     def field(self, name: str) -> Field | None:
-        """Return the field with this name; None if it has no control."""
         return next((f for f in self.fields if f.name == name), None)
 
     @property
@@ -90,7 +87,6 @@ class Form:
 
     @property
     def max_pictures(self) -> int:
-        """How many input pictures the model takes; 0 if none."""
         into = [f for f in self.model.fields if f.role == "picture"]
         many = [1 if f.kind == "picture" else f.max_items or MAX_PICTURES for f in into]
         return max(many, default=0 if self.model.fields else MAX_PICTURES)
@@ -101,7 +97,6 @@ class Form:
 
     @property
     def kept_aside(self) -> str:
-        """What the form holds and the model does not take, in a sentence; empty if nothing."""
         if self.pictures and not self.max_pictures:
             one = len(self.pictures) == 1
             return f"{self.model.title} takes no pictures; yours {'is' if one else 'are'} {_ASIDE}"
@@ -111,14 +106,12 @@ class Form:
 
     @property
     def count(self) -> int:
-        """How many pictures Generate asks for."""
         count = self.model.role("count") or self.field("num_images")
         value = None if count is None else self.given.get(count.name, count.default)
         return value if isinstance(value, int) else 1
 
     @property
     def blocked(self) -> str:
-        """What has to be mended before anything can be sent; empty if nothing."""
         return next((f"Mend {wrong.field.title} first" for wrong in self.problems.values()), "")
 
     def arguments(self) -> dict[str, Any]:
@@ -180,7 +173,6 @@ class Form:
         return form, note
 
     def with_pictures(self, pictures: Iterable[Input]) -> "Form":
-        """Return the form with these input pictures; a mask goes with its picture."""
         kept = tuple(pictures)
         same = bool(kept and self.pictures and kept[0] == self.pictures[0])
         return replace(self, pictures=kept, mask=self.mask if same else None)
@@ -201,7 +193,6 @@ class Form:
         return replace(form, given=given)
 
     def without_control(self, request: ImageRequest) -> list[str]:
-        """Return the names of a request's arguments that this form cannot send."""
         if not self.model.fields:
             return []
         known = {f.name for f in self.model.fields if not f.hidden}
@@ -257,7 +248,6 @@ def shape_of(value: object) -> tuple[float, float] | None:
 
 
 def request_shape(request: ImageRequest) -> tuple[float, float]:
-    """Return the shape that a request's pictures are expected to have."""
     for value in request.arguments().values():
         if isinstance(value, (str, Mapping)) and (shape := shape_of(value)) is not None:
             return shape
@@ -270,7 +260,6 @@ def _all(model: Model) -> tuple[Field, ...]:
 
 
 def _parsed(known: Field, value: object) -> object:
-    """Return what a text box holds as the value it stands for."""
     if not isinstance(value, str):
         return value
     if known.kind == "json":

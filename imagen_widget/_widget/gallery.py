@@ -28,8 +28,6 @@ EMPTY = f'<div class="imagen-empty">{_ICON}<span>Your pictures will appear here.
 
 
 class Gallery:
-    """The rows, newest first."""
-
     def __init__(self, kit: Kit, *, token: str) -> None:
         self._kit, self._token = kit, token
         self._empty = kit.html(EMPTY, "stretch")
@@ -57,7 +55,6 @@ class Gallery:
             self._kit.free(self._rows.pop(number).box)
 
     def resend(self) -> None:
-        """Send the pictures of the newest row once more."""
         self.box.send_state("children")
         if self._rows:
             grid = self._rows[max(self._rows)].grid
@@ -72,8 +69,6 @@ class Gallery:
 
 
 class _Row:
-    """One job: a head that is shown among several, then placeholders or cards."""
-
     def __init__(self, kit: Kit, job: JobState, *, token: str) -> None:
         self._kit, self._token = kit, token
         self._drawn: object = None
@@ -103,18 +98,13 @@ class _Row:
             assign(each, value=markup)
 
 
-# ------------------------------------------------------------------------------------- markup
-
-
 def skeletons(request: ImageRequest) -> str:
-    """Return one placeholder for each picture that was asked for, in its shape."""
     width, height = request_shape(request)
     shape = f"aspect-ratio:{width:g} / {height:g}"
     return tag("div", class_="imagen-skeleton", style=shape) * request.count
 
 
 def job_head(job: JobState, state: State) -> str:
-    """Return the head of a job's row: its prompt, and how it is doing if nothing else says it."""
     if len(state.rows) < 2:
         return ""
     doing = "" if job is state.headline else job.status
@@ -168,7 +158,6 @@ def again_words(seed: int | None) -> str:
 
 
 def differences(a: GeneratedImage, b: GeneratedImage) -> str:
-    """Return what is different and what is the same in two pictures' settings, in one line."""
     first, second = (
         {
             "model": image.provenance.request.model,
@@ -209,7 +198,6 @@ def _opening(
 
 
 def _code(request: ImageRequest, generation: Generation, place: str, state: State) -> str:
-    """Return a button that shows the settings as code to copy, in a box on top."""
     shown = tag("span", "&lt;/&gt;", aria_hidden="true")
     named = {"title": "Copy as code", "aria_label": "Copy as code", "popovertarget": place}
     opens = tag("button", shown, type_="button", class_="imagen-link imagen-code-open", **named)

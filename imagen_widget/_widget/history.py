@@ -22,8 +22,6 @@ _SORTS = [("newest first", "newest"), ("oldest first", "oldest"), ("best first",
 
 
 class PastView:
-    """What is drawn of the state's `past`."""
-
     def __init__(self, kit: Kit, controller: Controller, save: Callable[[], None]) -> None:
         self._kit = kit
         self._cards: dict[str, w.HTML] = {}

@@ -50,7 +50,6 @@ class KeptOutput:
         return f".jp-OutputArea-child:has(.{self._id}),.{self._id}{{display:none!important}}"
 
     def display(self, widget_bundle: dict[str, Any], *, alone: bool = False) -> None:
-        """Show the widget, with its kept pictures after it, in the running cell."""
         screen.display(widget_bundle, raw=True)  # type: ignore[no-untyped-call]
         if not alone:
             screen.display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
@@ -66,7 +65,6 @@ class KeptOutput:
             screen.update_display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
 
     def _made(self, made: tuple[Generation, ...]) -> dict[str, Any]:
-        """Return the bundle of what was made, newest first."""
         if not made:
             return {"text/plain": "", "text/html": self._html(NO_KERNEL, "")}
         newest: dict[str, Any] = made[0]._repr_mimebundle_()
@@ -100,7 +98,6 @@ class KeptOutput:
 
 
 def _small(generation: Generation, side: int = 0, max_bytes: int = 0) -> list[Preview]:
-    """Return the previews of a generation's pictures, or smaller ones of them."""
     found = []
     for each in generation:
         with suppress(ImagenError):

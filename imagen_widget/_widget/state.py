@@ -29,8 +29,6 @@ DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What went wrong: what happened, what to do, and what one click can do about it."""
-
     happened: str  # one sentence
     remedy: str = ""  # another; may be empty
     # The request to send again; None if that could be paid twice, or would not help
@@ -56,8 +54,6 @@ Ending = Pictures | Cancellation | Trouble
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """One press of Generate."""
-
     number: int  # counts up from 1 in each widget
     request: ImageRequest
     typical_seconds: float = 10.0  # how long the model takes as a rule
@@ -81,14 +77,11 @@ class JobState:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it started, by the last snapshot."""
         return self.progress.elapsed if self.progress is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An earlier generation: its record's stars and bytes, its first picture as small markup."""
-
     generation: Generation
     thumbnail: str
     rating: int = 0
@@ -119,7 +112,6 @@ class Look:
         return midnight - timedelta(days=days - 1) if days else None
 
     def chips(self) -> dict[str, str]:
-        """Return what is set, in words, by the attribute that clears it."""
         stars = f"{self.rating} stars or more" if self.rating > 1 else "rated"
         words = {
             "text": f"“{self.text}”" if self.text else "",
@@ -134,8 +126,6 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The History page."""
-
     look: Look = field(default_factory=Look)  # what is asked for
     entries: tuple[Entry, ...] = ()  # what was found so far
     cursor: Record | None = None  # the last record of the page, after which the next one begins
@@ -171,13 +161,10 @@ class Past:
 
     @property
     def chosen(self) -> list[Entry]:
-        """The entries that are ticked."""
         return [entry for entry in self.entries if entry.id in self.selected]
 
 
 class Tab(StrEnum):
-    """Which page of the widget is open."""
-
     CREATE = "create"
     HISTORY = "history"
 
@@ -214,7 +201,6 @@ class State:
 
     @property
     def running(self) -> tuple[JobState, ...]:
-        """The jobs that run, newest first."""
         return tuple(job for job in self.jobs if job.active)
 
     @property
@@ -242,7 +228,6 @@ class State:
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing that is made here is ever billed."""
         return self.account is not None and self.account.free
 
     @property
@@ -298,29 +283,22 @@ class State:
         return f"{headline.phase.capitalize()}{place}"
 
     def image(self, generation_id: str, index: int) -> GeneratedImage | None:
-        """Return a picture that is in sight; None if it is not."""
         found = self.generation(generation_id)
         return found[index] if found is not None and 0 <= index < len(found) else None
 
     def generation(self, generation_id: str) -> Generation | None:
-        """Return a generation that is in sight or was made here; None if it is neither."""
         shown = [job.ending.generation for job in self.jobs if isinstance(job.ending, Pictures)]
         known = (*shown, *self.made, *(entry.generation for entry in self.past.entries))
         return next((g for g in known if g.id == generation_id), None)
-
-    # ---------------------------------------------------------------------------------- the form
 
     def with_form(self, form: Form, *, note: str = "") -> "State":
         active = min(self.active, max(0, len(form.pictures) - 1))
         return replace(self, form=form, note=note, active=active)
 
     def reused(self, form: Form, left_out: list[str]) -> "State":
-        """Return the state with the settings of an earlier request in the form."""
         lost = f"The form has no control for {', '.join(left_out)}: left out."
         trouble = Trouble(lost, "Use generate() to send it too.") if left_out else None
         return replace(self.with_form(form), tab=Tab.CREATE, trouble=trouble)
-
-    # ---------------------------------------------------------------------------------- the jobs
 
     def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
         """Return the state after Generate or Retry; unchanged if the press is a double one.

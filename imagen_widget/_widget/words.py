@@ -24,7 +24,6 @@ _thumbnails: dict[str, str] = {}  # markup of input pictures by digest or addres
 
 
 def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> str:
-    """Return a button whose click the script layer passes on, with `id_`, `index` and `arg`."""
     picture = tag("i", class_=f"fa fa-{icon}", aria_hidden="true") if icon else ""
     said = tag("span", escape(words)) if icon and words else escape(words)
     data = {f"data_{name}": more.pop(name) for name in ("id_", "index", "arg") if name in more}
@@ -33,7 +32,6 @@ def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> st
 
 
 def excerpt(text: str) -> str:
-    """Return a text on one line, cut if it is long."""
     line = " ".join(text.split())
     if len(line) <= MAX_EXCERPT_LETTERS:
         return line
@@ -48,9 +46,6 @@ def picture(shown: Preview, alt: str) -> str:
 
 def plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-# ------------------------------------------------------------------------------ status and money
 
 
 def chip(state: State) -> str:
@@ -69,7 +64,6 @@ def chip(state: State) -> str:
 
 
 def price(state: State) -> str:
-    """Return the price of pressing Generate, what was spent, and what would stop it."""
     account, form = state.account, state.form
     if account is None:
         return ""
@@ -115,9 +109,6 @@ def progress_bar(state: State) -> str:
     fill = tag("i", style=f"--imagen-typical:{job.typical_seconds:g}s")
     look = {"class_": f"imagen-bar imagen-bar-{kind}", "role": "progressbar"}
     return tag("div", fill, aria_label="Generating", **look)
-
-
-# ------------------------------------------------------------------------------- input pictures
 
 
 def strip(state: State) -> str:
@@ -191,11 +182,7 @@ def _thumbnail(given: Input) -> str:
     return _thumbnails[given.key]
 
 
-# ------------------------------------------------------------------------------------- the models
-
-
 def about_model(state: State) -> str:
-    """Return what there is to say about the model: its id, its end, where its fields are from."""
     model = state.form.model
     said = [tag("code", escape(model.id))]
     if _has_ended(state, model):
@@ -220,7 +207,6 @@ def _has_ended(state: State, model: Model) -> bool:
 
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
-    """Return what the chooser shows of a model."""
     amount, unit = _price_words(model)
     row: dict[str, Any] = {
         "id": model.id,
@@ -240,7 +226,6 @@ def model_row(model: Model, state: State) -> dict[str, Any]:
 
 
 def prices_as_of(state: State) -> str:
-    """Return the month that the newest list prices are from."""
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
     return f"prices of {max(dates)[:7]}" if dates else ""
 
@@ -256,7 +241,6 @@ def _price_words(model: Model) -> tuple[str, str]:
 
 
 def _tags(model: Model) -> list[str]:
-    """Return what a model can do, in words to look for."""
     values = {str(word) for field in model.fields for word in field.allowed}
     amount = model.price.amount if model.price is not None else None
     found = (
