@@ -25,11 +25,9 @@ from imagen_widget._widget.controls import (
     Kit,
     assign,
     css,
-    mark,
     on_change,
     ratio_icons,
     rendering,
-    show,
 )
 from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, Gallery, differences
@@ -37,7 +35,7 @@ from imagen_widget._widget.history import PastView
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.pump import Timer
 from imagen_widget._widget.script import STYLE, Layer
-from imagen_widget._widget.state import Pictures, State, Tab, Trouble
+from imagen_widget._widget.state import State, Tab
 from imagen_widget.errors import ImagenError
 
 __all__ = ["ImagenWidget"]
@@ -114,8 +112,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._open = False
         self._controller.close()
         self.unobserve_all()
-        for page in (self._create, self._past.box):
-            self._kit.free(page)
         self.fields.close()
         self._gallery.close()
         self._kit.free(self)
@@ -136,8 +132,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self._texts: list[tuple[w.HTML, Callable[[State], str]]] = []
-        self._visible: list[tuple[w.DOMWidget, Callable[[State], bool]]] = []
         self.fields = Controls(kit, self._give, controller.set_pictures)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
@@ -147,150 +141,151 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             _dom_classes=css("f", "f-model"),
         )
         on_change(self.model, controller.choose_model)
-        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
-        self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
+        self.generate_button = kit.button(
+            "Generate",
+            "generate",
+            icon="magic",
+            does=self._press,
+            disabled=lambda state: not state.can_generate,
+        )
+        self.cancel_button = kit.button(
+            "Cancel",
+            "cancel",
+            icon="stop",
+            does=controller.cancel,
+            disabled=lambda state: state.cancellable is None,
+        )
+        self.status = kit.text(lambda state: escape(state.status), "status")
+        kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
         self._gallery = Gallery(kit, token=self._token)
         self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
-        self._create = self._create_page()
         self._layer = Layer(token=self._token, tags=list(words.TAGS))
         self._layer.on_msg(self._on_message)
+        kit.bind(
+            self._layer,
+            form=lambda _: {key: trait for key, (_, trait) in self.fields.bindings().items()},
+            chosen=lambda state: state.form.model.id,
+            announcement=lambda state: state.announcement,
+        )
         self._sheet = kit.html("", "sheet")
-        self._tabs = w.ToggleButtons(
+        tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
             _dom_classes=css("tabs"),
         )
-        on_change(self._tabs, controller.open_tab)
-        brand, chip = kit.html(HEADER, "brand-box"), self._text(words.chip, "chip-box")
-        header = kit.box(brand, chip, self._tabs, classes=("header",))
+        on_change(tabs, controller.open_tab)
+        kit.bind(tabs, value=lambda state: state.tab)
+        brand, chip = kit.html(HEADER, "brand-box"), kit.text(words.chip, "chip-box")
+        header = kit.box(brand, chip, tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
-        self._visible += [
-            (self._create, lambda state: state.tab is Tab.CREATE),
-            (self._past.box, lambda state: state.tab is Tab.HISTORY),
-        ]
-        pages = (self._create, self._past.box)
+        pages = (self._create_page(), self._past.box)
         self.children = (self._sheet, restarted, header, *pages, self._layer)
         self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
         kit, controller = self._kit, self._controller
-        self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
-        fetching = (self._text(words.pending, "stretch"), self._fetch)
-        pending = kit.box(*fetching, classes=("pending",), hides=True)
-        self._retry = kit.button("Retry", "quiet", icon="repeat", does=controller.retry, hides=True)
-        failing = (self._text(words.trouble, "stretch"), self._retry)
-        trouble = kit.box(*failing, classes=("trouble",), hides=True)
-        self._switch = kit.button("", "quiet", icon="arrow-right", does=self._change, hides=True)
-        self._fold = w.ToggleButton(
+        fetch = kit.button(
+            "Fetch",
+            "quiet",
+            icon="download",
+            does=controller.resume,
+            disabled=lambda state: state.resuming,
+        )
+        retry = kit.button(
+            "Retry",
+            "quiet",
+            icon="repeat",
+            does=controller.retry,
+            shown=lambda state: state.trouble and state.trouble.again,
+        )
+        switch = kit.button(
+            "",
+            "quiet",
+            icon="arrow-right",
+            does=lambda: controller.choose_model(words.successor(controller.state)),
+            shown=words.successor,
+            description=lambda state: f"Use {words.successor(state)} instead",
+        )
+        fold = w.ToggleButton(
             description="Advanced",
-            icon="chevron-right",
             tooltip="The model's other fields",
             _dom_classes=css("fold"),
         )
-        self._fold.observe(lambda _: self._fold_away(), "value")
+        kit.bind(
+            fold,
+            shown=lambda state: state.form.advanced,
+            icon=lambda _: "chevron-down" if fold.value else "chevron-right",
+        )
+        fold.observe(lambda _: kit.draw(controller.state), "value")
         self._main = kit.box(classes=("row",))
-        self._advanced = kit.box(classes=("row", "advanced"), hides=True)
-        self.status = self._text(lambda state: escape(state.status), "status")
-        self._bar = self._text(words.progress_bar, "bar-box")
-        price = self._text(words.price, "price")
-        self._visible += [
-            (pending, lambda state: state.pending > 0),
-            (trouble, lambda state: state.trouble is not None),
-            (self._retry, lambda state: state.trouble is not None and bool(state.trouble.again)),
-            (self._switch, lambda state: bool(words.successor(state, state.form.model))),
-            (self.fields.strip, lambda state: state.form.max_pictures > 0),
-        ]
+        self._advanced = kit.box(classes=("row", "advanced"), shown=lambda _: fold.value)
+        self._bar = kit.text(words.progress_bar, "bar-box")
+        price = kit.text(words.price, "price")
         rows = [
-            pending,
-            self.fields.strip,
-            self.prompt,
-            kit.box(self.model, self._switch, classes=("model-row",)),
-            self._text(lambda state: escape(state.notice), "note"),
+            kit.box(
+                kit.text(words.pending, "stretch"),
+                fetch,
+                classes=("pending",),
+                shown=lambda state: state.pending,
+            ),
+            kit.bind(self.fields.strip, shown=lambda state: state.form.max_pictures),
+            kit.bind(self.prompt, shown=lambda state: state.form.takes_prompt),
+            kit.box(self.model, switch, classes=("model-row",)),
+            kit.text(lambda state: escape(state.notice), "note"),
             self._main,
-            self._fold,
+            fold,
             self._advanced,
-            self._text(words.about_model, "about"),
+            kit.text(words.about_model, "about"),
             kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
             self._bar,
-            trouble,
+            kit.box(
+                kit.text(words.trouble, "stretch"),
+                retry,
+                classes=("trouble",),
+                shown=lambda state: state.trouble,
+            ),
             self._gallery.box,
         ]
-        return kit.box(*rows, classes=("page", "create"), hides=True)
-
-    def _text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
-        part = self._kit.html("", *classes)
-        self._texts.append((part, drawn))
-        return part
-
-    def _fold_away(self) -> None:
-        opened = self._fold.value
-        assign(self._fold, icon="chevron-down" if opened else "chevron-right")
-        show(self._advanced, when=opened)
+        classes = ("page", "create")
+        return kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.CREATE)
 
     # ---------------------------------------------------------------------------------- drawing
 
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
+        held = before.form if before is not None else None
         with rendering():
-            self._render_form(state, before)
-            for part, drawn in self._texts:
-                assign(part, value=drawn(state))
-            self._render_buttons(state)
+            if held is None or state.form.model != held.model:
+                self._build_form(state.form)
+                held = None
+            self.fields.render(state.form, held)
+            ids = tuple(model.id for model in state.models)
+            assign(self.model, options=ids, value=state.form.model.id)
+            self._kit.draw(state)
             self._gallery.render(state, before)
             self._past.render(state, before)
-            assign(self._tabs, value=state.tab)
             self._render_layer(state, before)
-        for page, is_seen in self._visible:
-            show(page, when=is_seen(state))
         if state.latest is not self.value:
             self.value = state.latest
         self._kept.render(state, before)
 
-    def _render_form(self, state: State, before: State | None) -> None:
-        form, strip = state.form, self.fields.strip
-        held = before.form if before is not None else None
-        if held is None or form.model != held.model:
-            main, advanced = self.fields.build(form)
-            assign(self._main, children=main)
-            assign(self._advanced, children=advanced)
-            rules = f"{STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
-            assign(self._sheet, value=f"<style>{rules}</style>")
-            show(self.prompt, when=form.takes_prompt)
-            show(self._fold, when=bool(advanced))
-            self._fold_away()
-            held = None
-        self.fields.render(form, held)
-        assign(strip.markup, value=words.strip(state))
-        if not form.takes_mask or form.mask is None:
-            assign(strip.mask, value="")
-        ids = tuple(model.id for model in state.models)
-        assign(self.model, options=ids, value=form.model.id)
-
-    def _render_buttons(self, state: State) -> None:
-        headline, successor = state.headline, words.successor(state, state.form.model)
-        ending = headline.ending if headline is not None else None
-        assign(self.generate_button, disabled=not state.can_generate)
-        assign(self.cancel_button, disabled=state.cancellable is None)
-        assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
-        assign(self._fetch, disabled=state.resuming)
-        mark(self.status, "busy", when=bool(state.running))
-        done = isinstance(ending, Pictures) and state.trouble is None
-        mark(self.status, "done", when=done)
-        mark(self.status, "failed", when=isinstance(ending, Trouble))
+    def _build_form(self, form: Form) -> None:
+        main, advanced = self.fields.build(form)
+        assign(self._main, children=main)
+        assign(self._advanced, children=advanced)
+        rules = f"{STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
+        assign(self._sheet, value=f"<style>{rules}</style>")
 
     def _render_layer(self, state: State, before: State | None) -> None:
-        layer = self._layer
         if before is None or (before.models, before.account) != (state.models, state.account):
             rows = [words.model_row(model, state) for model in state.models]
-            assign(layer, models=rows, as_of=words.prices_as_of(state))
-        bindings = {key: trait for key, (_, trait) in self.fields.bindings().items()}
-        assign(layer, form=bindings, chosen=state.form.model.id, announcement=state.announcement)
+            assign(self._layer, models=rows, as_of=words.prices_as_of(state))
         for job in before.running if before is not None else ():
             now = state.job(job.number)
             if now is not None and not now.active:
-                layer.send({"kind": "ended", "text": now.status, "seconds": now.elapsed})
+                self._tell("ended", text=now.status, seconds=now.elapsed)
 
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""
@@ -307,9 +302,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controller.generate()
         if self._controller.state.trouble is NO_PROMPT:
             self._tell("focus", to=_PROMPT)
-
-    def _change(self) -> None:
-        self._controller.choose_model(self._switch.tooltip)
 
     def _give(self, name: str, value: object) -> None:
         if name == "roll":

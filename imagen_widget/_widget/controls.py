@@ -19,7 +19,9 @@ from ipywidgets.widgets.widget_string import HTMLStyle
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models import Field
+from imagen_widget._widget import words
 from imagen_widget._widget.form import Form, shape_of
+from imagen_widget._widget.state import State
 from imagen_widget.errors import InvalidRequest
 
 MAX_SEGMENTS = 7
@@ -35,6 +37,7 @@ _ICON_SIDE_PIXELS = 15
 _RENDERING: ContextVar[bool] = ContextVar("imagen_widget_rendering", default=False)
 
 Give = Callable[[str, object], None]
+Drawn = Callable[[State], object]
 
 
 @contextmanager
@@ -57,11 +60,6 @@ def assign(widget: w.Widget, **values: object) -> None:
         with widget.hold_sync():
             for name, value in changed.items():
                 widget.set_trait(name, value)
-
-
-def show(widget: w.DOMWidget, *, when: bool) -> None:
-    """Show a control, or take it out of the layout; its layout must be its own."""
-    assign(widget.layout, display=None if when else "none")
 
 
 def mark(widget: w.DOMWidget, name: str, *, when: bool) -> None:
@@ -87,8 +85,7 @@ class Kit:
     """Makes controls that share one layout and one style object of each kind.
 
     Each layout and each style is a message of its own to the browser; sharing them makes a
-    gallery of four cards cost a handful of messages instead of fifty. What is shown and hidden
-    has a layout of its own.
+    gallery of four cards cost a handful of messages instead of fifty.
     """
 
     def __init__(self) -> None:
@@ -96,11 +93,31 @@ class Kit:
         self._button_style = w.ButtonStyle()
         self._html_style = HTMLStyle()
         self._shared = (self.layout, self._button_style, self._html_style)
+        self._bound: list[tuple[w.Widget, dict[str, Drawn]]] = []
+
+    def bind(self, widget: w.Widget, *, shown: Drawn | None = None, **traits: Drawn) -> w.Widget:
+        """Have traits of a widget follow the state; `shown` is whether it is in sight.
+
+        The layout of what is shown and hidden must be its own.
+        """
+        if shown is not None:
+            self.bind(widget.layout, display=lambda state: None if shown(state) else "none")
+        self._bound.append((widget, traits))
+        return widget
+
+    def draw(self, state: State) -> None:
+        with rendering():
+            for widget, traits in self._bound:
+                assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
 
     def html(self, value: str = "", *classes: str) -> w.HTML:
         """Return a piece of markup, in which foreign text is escaped already."""
         looks = {"layout": self.layout, "style": self._html_style}
         return w.HTML(value, _dom_classes=css(*classes), **looks)
+
+    def text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
+        """Return a piece of markup that follows the state."""
+        return self.bind(self.html("", *classes), value=drawn)
 
     def button(
         self,
@@ -109,22 +126,26 @@ class Kit:
         does: Callable[[], object],
         icon: str = "",
         tooltip: str = "",
-        hides: bool = False,
+        shown: Drawn | None = None,
+        **traits: Drawn,
     ) -> w.Button:
         made = w.Button(
             description=text,
             icon=icon,
             tooltip=tooltip or None,
-            layout=w.Layout() if hides else self.layout,
+            layout=w.Layout() if shown else self.layout,
             style=self._button_style,
             _dom_classes=css(*classes),
         )
         made.on_click(lambda _: does())
-        return made
+        return self.bind(made, shown=shown, **traits)
 
-    def box(self, *children: w.Widget, classes: tuple[str, ...], hides: bool = False) -> w.Box:
-        layout = w.Layout() if hides else self.layout
-        return w.Box(children, layout=layout, _dom_classes=css(*classes))
+    def box(
+        self, *children: w.Widget, classes: tuple[str, ...], shown: Drawn | None = None
+    ) -> w.Box:
+        layout = w.Layout() if shown else self.layout
+        made = w.Box(children, layout=layout, _dom_classes=css(*classes))
+        return self.bind(made, shown=shown)
 
     def free(self, widget: w.Widget) -> None:
         for child in getattr(widget, "children", ()):
@@ -227,9 +248,8 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
 
     def __init__(self, kit: Kit, set_pictures: Callable[[object], None]) -> None:
         self._set_pictures = set_pictures
-        self.markup = kit.html("", "strip-markup")
-        self.mask = kit.html("", "mask")
-        super().__init__([self.markup, self.mask], _dom_classes=css("strip"))
+        self.markup = kit.text(words.strip, "strip-markup")
+        super().__init__([self.markup, kit.html("", "mask")], _dom_classes=css("strip"))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "value" and not _RENDERING.get():

@@ -13,7 +13,7 @@ from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
 from imagen_widget._runs import Phase
-from imagen_widget._widget.state import State
+from imagen_widget._widget.state import Pictures, State, Trouble
 from imagen_widget.errors import ImagenError
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
@@ -98,6 +98,17 @@ def pending(state: State) -> str:
     jobs = plural(state.pending, "job" if state.is_free else "paid job")
     cost = "" if state.is_free else ", at no further cost"
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
+
+
+def marks(state: State) -> list[str]:
+    """Return the CSS classes of the status line."""
+    ending = state.headline.ending if state.headline is not None else None
+    found = {
+        "busy": state.running,
+        "done": isinstance(ending, Pictures) and state.trouble is None,
+        "failed": isinstance(ending, Trouble),
+    }
+    return [name for name, is_so in found.items() if is_so]
 
 
 def progress_bar(state: State) -> str:
@@ -195,10 +206,11 @@ def about_model(state: State) -> str:
     return tag("div", " · ".join(said), class_="imagen-hint")
 
 
-def successor(state: State, model: Model) -> str:
-    """Return the alias to use in place of a model that has ended; empty if none is needed."""
-    account = state.account.name if state.account is not None else ""
-    return model.successor_at(account) if _has_ended(state, model) else ""
+def successor(state: State, model: Model | None = None) -> str:
+    """Return the alias to use in place of a model, by default the form's, that has ended."""
+    model, account = model or state.form.model, state.account
+    name = account.name if account is not None else ""
+    return model.successor_at(name) if _has_ended(state, model) else ""
 
 
 def _has_ended(state: State, model: Model) -> bool:
