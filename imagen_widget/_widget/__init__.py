@@ -5,6 +5,7 @@ there.
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -113,7 +114,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controller.close()
         self.unobserve_all()
         self.fields.close()
-        self._gallery.close()
         self._kit.free(self)
         self._kit.close()
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets puts None there
@@ -141,32 +141,18 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             _dom_classes=css("f", "f-model"),
         )
         on_change(self.model, controller.choose_model)
-        self.generate_button = kit.button(
-            "Generate",
-            "generate",
-            icon="magic",
-            does=self._press,
-            disabled=lambda state: not state.can_generate,
-        )
-        self.cancel_button = kit.button(
-            "Cancel",
-            "cancel",
-            icon="stop",
-            does=controller.cancel,
-            disabled=lambda state: state.cancellable is None,
-        )
+        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
+        kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
+        self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
+        kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
         self.status = kit.text(lambda state: escape(state.status), "status")
         kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
         self._gallery = Gallery(kit, token=self._token)
         self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
         self._layer = Layer(token=self._token, tags=list(words.TAGS))
         self._layer.on_msg(self._on_message)
-        kit.bind(
-            self._layer,
-            form=lambda _: {key: trait for key, (_, trait) in self.fields.bindings().items()},
-            chosen=lambda state: state.form.model.id,
-            announcement=lambda state: state.announcement,
-        )
+        chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
+        kit.bind(self._layer, form=self._bindings, chosen=chosen, announcement=announcement)
         self._sheet = kit.html("", "sheet")
         tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
@@ -174,7 +160,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             _dom_classes=css("tabs"),
         )
         on_change(tabs, controller.open_tab)
-        kit.bind(tabs, value=lambda state: state.tab)
+        kit.bind(tabs, value=attrgetter("tab"))
         brand, chip = kit.html(HEADER, "brand-box"), kit.text(words.chip, "chip-box")
         header = kit.box(brand, chip, tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
@@ -184,52 +170,31 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _create_page(self) -> w.Box:
         kit, controller = self._kit, self._controller
-        fetch = kit.button(
-            "Fetch",
-            "quiet",
-            icon="download",
-            does=controller.resume,
-            disabled=lambda state: state.resuming,
-        )
+        fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
+        kit.bind(fetch, disabled=attrgetter("resuming"))
+        pending = (kit.text(words.pending, "stretch"), fetch)
         retry = kit.button(
-            "Retry",
-            "quiet",
-            icon="repeat",
-            does=controller.retry,
-            shown=lambda state: state.trouble and state.trouble.again,
+            "Retry", "quiet", icon="repeat", does=controller.retry, shown=words.again
         )
+        trouble = (kit.text(words.trouble, "stretch"), retry)
         switch = kit.button(
-            "",
-            "quiet",
-            icon="arrow-right",
-            does=lambda: controller.choose_model(words.successor(controller.state)),
-            shown=words.successor,
-            description=lambda state: f"Use {words.successor(state)} instead",
+            "", "quiet", icon="arrow-right", does=self._switch, shown=words.successor
         )
+        kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
         fold = w.ToggleButton(
-            description="Advanced",
-            tooltip="The model's other fields",
-            _dom_classes=css("fold"),
+            description="Advanced", tooltip="The model's other fields", _dom_classes=css("fold")
         )
-        kit.bind(
-            fold,
-            shown=lambda state: state.form.advanced,
-            icon=lambda _: "chevron-down" if fold.value else "chevron-right",
-        )
+        kit.bind(fold, shown=attrgetter("form.advanced"))
+        kit.bind(fold, icon=lambda _: "chevron-down" if fold.value else "chevron-right")
         fold.observe(lambda _: kit.draw(controller.state), "value")
         self._main = kit.box(classes=("row",))
         self._advanced = kit.box(classes=("row", "advanced"), shown=lambda _: fold.value)
         self._bar = kit.text(words.progress_bar, "bar-box")
         price = kit.text(words.price, "price")
         rows = [
-            kit.box(
-                kit.text(words.pending, "stretch"),
-                fetch,
-                classes=("pending",),
-                shown=lambda state: state.pending,
-            ),
-            kit.bind(self.fields.strip, shown=lambda state: state.form.max_pictures),
-            kit.bind(self.prompt, shown=lambda state: state.form.takes_prompt),
+            kit.box(*pending, classes=("pending",), shown=attrgetter("pending")),
+            kit.bind(self.fields.strip, shown=attrgetter("form.max_pictures")),
+            kit.bind(self.prompt, shown=attrgetter("form.takes_prompt")),
             kit.box(self.model, switch, classes=("model-row",)),
             kit.text(lambda state: escape(state.notice), "note"),
             self._main,
@@ -239,12 +204,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
             self._bar,
-            kit.box(
-                kit.text(words.trouble, "stretch"),
-                retry,
-                classes=("trouble",),
-                shown=lambda state: state.trouble,
-            ),
+            kit.box(*trouble, classes=("trouble",), shown=attrgetter("trouble")),
             self._gallery.box,
         ]
         classes = ("page", "create")
@@ -287,6 +247,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
 
+    def _bindings(self, _: State) -> dict[str, str]:
+        return {key: trait for key, (_, trait) in self.fields.bindings().items()}
+
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""
         self.status.send_state("value")
@@ -302,6 +265,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controller.generate()
         if self._controller.state.trouble is NO_PROMPT:
             self._tell("focus", to=_PROMPT)
+
+    def _switch(self) -> None:
+        self._controller.choose_model(words.successor(self._controller.state))
 
     def _give(self, name: str, value: object) -> None:
         if name == "roll":

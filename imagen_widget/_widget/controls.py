@@ -102,7 +102,8 @@ class Kit:
         """
         if shown is not None:
             self.bind(widget.layout, display=lambda state: None if shown(state) else "none")
-        self._bound.append((widget, traits))
+        if traits:
+            self._bound.append((widget, traits))
         return widget
 
     def draw(self, state: State) -> None:
@@ -127,7 +128,6 @@ class Kit:
         icon: str = "",
         tooltip: str = "",
         shown: Drawn | None = None,
-        **traits: Drawn,
     ) -> w.Button:
         made = w.Button(
             description=text,
@@ -138,7 +138,7 @@ class Kit:
             _dom_classes=css(*classes),
         )
         made.on_click(lambda _: does())
-        return self.bind(made, shown=shown, **traits)
+        return self.bind(made, shown=shown)
 
     def box(
         self, *children: w.Widget, classes: tuple[str, ...], shown: Drawn | None = None

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import ipywidgets as w
-
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest, as_magic, as_python
@@ -30,28 +28,22 @@ EMPTY = f'<div class="imagen-empty">{_ICON}<span>Your pictures will appear here.
 class Gallery:
     def __init__(self, kit: Kit, *, token: str) -> None:
         self._kit, self._token = kit, token
-        self._empty = kit.html(EMPTY, "stretch")
-        self._earlier = kit.html("", "earlier")
+        self._first = kit.text(lambda state: "" if state.rows else EMPTY, "stretch")
+        self._last = kit.text(earlier, "earlier")
         self._rows: dict[int, _Row] = {}
-        self.box = kit.box(self._empty, classes=("jobs",))
+        self.box = kit.box(classes=("jobs",))
 
     def render(self, state: State, before: State | None) -> None:
         if before is not None and (before.jobs, before.marked) == (state.jobs, state.marked):
             return
-        rows = state.rows
-        for job in rows:
+        numbers = [job.number for job in state.rows]
+        for job in state.rows:
             if job.number not in self._rows:
                 self._rows[job.number] = _Row(self._kit, job, token=self._token)
             self._rows[job.number].render(job, state)
-        boxes = [self._rows[job.number].box for job in rows] or [self._empty]
-        shown = sum(isinstance(j.ending, Pictures) and not j.ending.earlier for j in rows)
-        hidden = len(state.made) - shown
-        if hidden > 0:
-            line = f"The pictures of {plural(hidden, 'earlier job')} are in History."
-            assign(self._earlier, value=line)
-            boxes.append(self._earlier)
-        assign(self.box, children=tuple(boxes))
-        for number in self._rows.keys() - {job.number for job in rows}:
+        rows = [self._rows[number].box for number in numbers]
+        assign(self.box, children=(self._first, *rows, self._last))
+        for number in self._rows.keys() - set(numbers):
             self._kit.free(self._rows.pop(number).box)
 
     def resend(self) -> None:
@@ -62,17 +54,11 @@ class Gallery:
             for card in grid.children:
                 card.send_state("value")
 
-    def close(self) -> None:
-        """Free what is not shown now and so hangs on no box."""
-        for part in (self._empty, self._earlier):
-            self._kit.free(part)
-
 
 class _Row:
     def __init__(self, kit: Kit, job: JobState, *, token: str) -> None:
         self._kit, self._token = kit, token
         self._drawn: object = None
-        self._cards: list[w.HTML] = []
         self._head = kit.html("", "job-head")
         waiting = kit.html(skeletons(job.request), "skeletons")
         self.grid = kit.box(waiting, classes=("grid", f"grid-{min(job.request.count, 4)}"))
@@ -83,19 +69,26 @@ class _Row:
         key = (job.ending, state.marked)
         if not isinstance(job.ending, Pictures) or key == self._drawn:
             return
-        self._drawn = key
         shown = [
-            card(job, job.ending.generation, index, small, self._token, state)
-            for index, small in enumerate(job.ending.small)
+            card(job, job.ending, index, self._token, state)
+            for index in range(len(job.ending.small))
         ]
-        if not self._cards:
-            waiting = self.grid.children
-            self._cards = [self._kit.html("", "card") for _ in shown]
-            assign(self.grid, children=tuple(self._cards))
-            for each in waiting:
-                self._kit.free(each)
-        for each, markup in zip(self._cards, shown, strict=True):
+        if self._drawn is None:
+            (waiting,) = self.grid.children
+            cards = tuple(self._kit.html(markup, "card") for markup in shown)
+            assign(self.grid, children=cards)
+            self._kit.free(waiting)
+        self._drawn = key
+        for each, markup in zip(self.grid.children, shown, strict=True):
             assign(each, value=markup)
+
+
+def earlier(state: State) -> str:
+    """Return how many jobs made pictures here that are out of sight."""
+    endings = [job.ending for job in state.rows]
+    shown = sum(isinstance(ending, Pictures) and not ending.earlier for ending in endings)
+    hidden = plural(len(state.made) - shown, "earlier job")
+    return f"The pictures of {hidden} are in History." if len(state.made) > shown else ""
 
 
 def skeletons(request: ImageRequest) -> str:
@@ -117,14 +110,8 @@ def job_head(job: JobState, state: State) -> str:
     return line + act("Cancel", "cancel", index=job.number, class_="imagen-small")
 
 
-def card(
-    job: JobState,
-    generation: Generation,
-    index: int,
-    small: Preview | None,
-    token: str,
-    state: State,
-) -> str:
+def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -> str:
+    generation = shown.generation
     key: dict[str, Any] = {"id_": generation.id, "index": index}
     is_marked = state.marked == (generation.id, index)
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
@@ -144,7 +131,7 @@ def card(
     first = f"{index + 1} of {job.request.count}" if many else f"seed {seed}"
     size = tag("span", f"{image.width} x {image.height}", class_="imagen-size")
     return "".join((
-        _opening(image, small, key, generation.seed),
+        _opening(image, shown.small[index], key, generation.seed),
         tag("div", tag("span", first), size, class_="imagen-caption"),
         _origin(generation),
         tag("div", *acts, class_="imagen-acts"),

@@ -54,33 +54,18 @@ class PastView:
             kit.bind(control, value=attrgetter(f"past.look.{name}"))
         self._grid = kit.box(classes=("entries",))
         older = kit.button(
-            "",
-            "quiet",
-            "older",
-            does=controller.older,
-            shown=attrgetter("past.more"),
+            "", "quiet", "older", does=controller.older, shown=attrgetter("past.more")
+        )
+        kit.bind(
+            older,
             disabled=attrgetter("past.loading"),
             description=lambda state: "Loading …" if state.past.loading else "Show more",
         )
-        packed = kit.button(
-            "",
-            "quiet",
-            "main",
-            icon="file-archive-o",
-            does=save,
-            shown=attrgetter("past.chosen"),
-            description=lambda state: f"Save {len(state.past.chosen)} as zip",
-        )
-        delete = kit.button(
-            "Delete",
-            "quiet",
-            icon="trash",
-            does=controller.delete,
-            shown=attrgetter("past.chosen"),
-        )
-        undo = kit.button(
-            "Undo", "quiet", icon="undo", does=controller.undo, shown=attrgetter("past.deleted")
-        )
+        chosen, deleted = attrgetter("past.chosen"), attrgetter("past.deleted")
+        packed = kit.button("", "quiet", "main", icon="file-archive-o", does=save, shown=chosen)
+        kit.bind(packed, description=lambda state: f"Save {len(state.past.chosen)} as zip")
+        delete = kit.button("Delete", "quiet", icon="trash", does=controller.delete, shown=chosen)
+        undo = kit.button("Undo", "quiet", icon="undo", does=controller.undo, shown=deleted)
         clear = kit.button(
             "", "quiet", icon="times", tooltip="Close this bar", does=controller.untick
         )
@@ -93,11 +78,7 @@ class PastView:
             self._grid,
             older,
             kit.html(settings, "upload"),
-            kit.box(
-                *parts,
-                classes=("bar-below",),
-                shown=lambda state: state.past.chosen or state.past.deleted,
-            ),
+            kit.box(*parts, classes=("bar-below",), shown=bar),
         )
         classes = ("page", "history")
         self.box = kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
@@ -192,6 +173,8 @@ def summary(state: State) -> str:
 
 def bar(state: State) -> str:
     past = state.past
+    if not past.chosen and not past.deleted:
+        return ""
     if past.deleted:
         return f"<b>{len(past.deleted)} deleted</b> · in the trash, the bill stays"
     pictures = plural(sum(len(entry.generation) for entry in past.chosen), "picture")

@@ -92,6 +92,11 @@ def trouble(state: State) -> str:
     return tag("div", happened, remedy, class_="imagen-trouble-text", role="alert")
 
 
+def again(state: State) -> bool:
+    """Return True if what failed can be sent again."""
+    return state.trouble is not None and state.trouble.again is not None
+
+
 def pending(state: State) -> str:
     if not state.pending:
         return ""
