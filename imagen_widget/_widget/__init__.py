@@ -113,7 +113,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._open = False
         self._controller.close()
         self.unobserve_all()
-        self.fields.close()
         self._kit.free(self)
         self._kit.close()
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets puts None there
@@ -181,14 +180,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             "", "quiet", icon="arrow-right", does=self._switch, shown=words.successor
         )
         kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
-        fold = w.ToggleButton(
-            description="Advanced", tooltip="The model's other fields", _dom_classes=css("fold")
-        )
-        kit.bind(fold, shown=attrgetter("form.advanced"))
-        kit.bind(fold, icon=lambda _: "chevron-down" if fold.value else "chevron-right")
-        fold.observe(lambda _: kit.draw(controller.state), "value")
-        self._main = kit.box(classes=("row",))
-        self._advanced = kit.box(classes=("row", "advanced"), shown=lambda _: fold.value)
         self._bar = kit.text(words.progress_bar, "bar-box")
         price = kit.text(words.price, "price")
         rows = [
@@ -197,9 +188,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             kit.bind(self.prompt, shown=attrgetter("form.takes_prompt")),
             kit.box(self.model, switch, classes=("model-row",)),
             kit.text(lambda state: escape(state.notice), "note"),
-            self._main,
-            fold,
-            self._advanced,
+            self.fields.main,
+            self.fields.fold,
+            self.fields.advanced,
             kit.text(words.about_model, "about"),
             kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
@@ -218,7 +209,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         held = before.form if before is not None else None
         with rendering():
             if held is None or state.form.model != held.model:
-                self._build_form(state.form)
+                self.fields.build(state.form)
+                rules = f"{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}"
+                assign(self._sheet, value=f"<style>{rules}</style>")
                 held = None
             self.fields.render(state.form, held)
             ids = tuple(model.id for model in state.models)
@@ -230,13 +223,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if state.latest is not self.value:
             self.value = state.latest
         self._kept.render(state, before)
-
-    def _build_form(self, form: Form) -> None:
-        main, advanced = self.fields.build(form)
-        assign(self._main, children=main)
-        assign(self._advanced, children=advanced)
-        rules = f"{STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
-        assign(self._sheet, value=f"<style>{rules}</style>")
 
     def _render_layer(self, state: State, before: State | None) -> None:
         if before is None or (before.models, before.account) != (state.models, state.account):

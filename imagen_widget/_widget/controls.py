@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -94,6 +95,7 @@ class Kit:
         self._html_style = HTMLStyle()
         self._shared = (self.layout, self._button_style, self._html_style)
         self._bound: list[tuple[w.Widget, dict[str, Drawn]]] = []
+        self.drawn: State
 
     def bind(self, widget: w.Widget, *, shown: Drawn | None = None, **traits: Drawn) -> w.Widget:
         """Have traits of a widget follow the state; `shown` is whether it is in sight.
@@ -107,6 +109,7 @@ class Kit:
         return widget
 
     def draw(self, state: State) -> None:
+        self.drawn = state
         with rendering():
             for widget, traits in self._bound:
                 assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
@@ -280,6 +283,14 @@ class Controls(Mapping[str, w.DOMWidget]):
         )
         on_change(self.prompt, partial(give, "prompt"))
         self.strip = PictureStrip(kit, set_pictures)
+        self.main = kit.box(classes=("row",))
+        self.fold = w.ToggleButton(
+            description="Advanced", tooltip="The model's other fields", _dom_classes=css("fold")
+        )
+        self.fold.observe(lambda _: kit.draw(kit.drawn), "value")
+        kit.bind(self.fold, shown=attrgetter("form.advanced"))
+        kit.bind(self.fold, icon=lambda _: "chevron-down" if self.fold.value else "chevron-right")
+        self.advanced = kit.box(classes=("row", "advanced"), shown=lambda _: self.fold.value)
         self._placed: dict[str, Placed] = {}
         self._named: dict[str, w.DOMWidget] = {}  # those and the prompt and the pictures
         self._form: Form
@@ -306,11 +317,8 @@ class Controls(Mapping[str, w.DOMWidget]):
             found = self._named[name] = self._make(hidden)
             found.layout = w.Layout(display="none")
             self._placed[name] = Placed(hidden, found, found)
+            self.main.children = (*self.main.children, found)
         return found
-
-    def close(self) -> None:
-        for placed in self._placed.values():
-            self._kit.free(placed.place)
 
     def take(self, seen: Mapping[Any, object]) -> None:
         for key, (control, trait) in self.bindings().items():
@@ -328,11 +336,8 @@ class Controls(Mapping[str, w.DOMWidget]):
                 found[part.model_id] = (part, trait)
         return found
 
-    def build(self, form: Form) -> tuple[tuple[w.Widget, ...], tuple[w.Widget, ...]]:
-        """Make the controls of a form's model; those of the same fields as before stay.
-
-        Returns those in sight, and those that fold away.
-        """
+    def build(self, form: Form) -> None:
+        """Make the controls of a form's model; those of the same fields as before stay."""
         old, self._placed, self._form = self._placed, {}, form
         for field in form.fields:
             kept = old.get(field.name)
@@ -343,13 +348,11 @@ class Controls(Mapping[str, w.DOMWidget]):
         self._named["prompt" if prompt is None else prompt.name] = self.prompt
         if picture is not None:
             self._named[picture.name] = self.strip
+        for box, fields in ((self.main, form.main), (self.advanced, form.advanced)):
+            assign(box, children=tuple(self._placed[field.name].place for field in fields))
         for name, placed in old.items():
             if self._placed.get(name) is not placed:
                 self._kit.free(placed.place)
-        main, advanced = (
-            tuple(self._placed[f.name].place for f in part) for part in (form.main, form.advanced)
-        )
-        return main, advanced
 
     def render(self, form: Form, before: Form | None) -> None:
         edits = form.pictures and form.max_pictures
