@@ -175,6 +175,10 @@ def test_what_is_no_picture_is_refused_in_one_line(
 def test_a_folder_and_a_file_that_may_not_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="Is a directory"):
         placed(EDIT, tmp_path)
+    with (tmp_path / "film.png").open("wb") as large:
+        large.truncate(400_000_000)
+    with pytest.raises(InvalidRequest, match="has 400 MB"):
+        placed(EDIT, tmp_path / "film.png")
     hidden = tmp_path / "fox.png"
     hidden.write_bytes(PICTURES["png"])
     hidden.chmod(0)

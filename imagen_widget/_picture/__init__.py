@@ -9,8 +9,8 @@ import importlib.util
 import io
 import re
 import threading
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_to_bytes
@@ -24,7 +24,7 @@ from imagen_widget._picture.header import (
     sniff,
 )
 from imagen_widget._picture.texts import Texts, is_signed, read_texts, write_texts
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -78,12 +78,9 @@ def preview(
     Raises:
         QueueError: The picture cannot be decoded.
     """
-    picture = open_picture(data, side=side)
-    try:
-        small = for_screen(resized(picture, side))
+    with _readable():
+        small = for_screen(resized(open_picture(data, side=side), side))
         encoded, small = fit(small, max_bytes, "image/webp")
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(type(error).__name__) from None
     return Preview(encoded, "image/webp", *small.size)
 
 
@@ -118,16 +115,12 @@ def encode(data: bytes, media_type: str) -> bytes:
         QueueError: The picture cannot be decoded.
         InvalidRequest: The format does not hold so large a picture.
     """
-    picture = open_picture(data)
-    if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
-        raise InvalidRequest(
-            f"A WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side, and the picture "
-            f"has {picture.width} x {picture.height}.",
-            remedy="Save it as .png or .jpg.",
-            field="path",
-        )
-    profile = picture.info.get("icc_profile")
-    try:
+    with _readable():
+        picture = open_picture(data)
+        if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
+            what = f"path: a WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side."
+            raise InvalidRequest(what, remedy="Save it as .png or .jpg.", field="path")
+        profile = picture.info.get("icc_profile")
         if picture.mode in {"CMYK", "LAB", "YCbCr"}:
             picture, profile = for_screen(picture), None
         elif media_type != "image/png" or not picture.mode.startswith("I;16"):  # which PNG holds
@@ -135,8 +128,6 @@ def encode(data: bytes, media_type: str) -> bytes:
         if media_type == "image/jpeg":
             picture = on_white(picture)
         return saved(picture, media_type, _COPY_QUALITY, icc_profile=profile)
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(type(error).__name__) from None
 
 
 def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
@@ -151,13 +142,8 @@ def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     pixels = facts.width * facts.height
     if pixels > MAX_PIXELS:
         raise _too_large(facts.width, facts.height)
-    try:
-        with _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
-            return _decoded(data, facts.media_type.removeprefix("image/").upper(), side)
-    except QueueError:
-        raise
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(type(error).__name__) from None
+    with _readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
+        return _decoded(data, facts.media_type.removeprefix("image/").upper(), side)
 
 
 def upright(picture: "PILImage") -> "PILImage":
@@ -285,6 +271,17 @@ def _eight_bits(picture: "PILImage") -> "PILImage":
         low, high = 0.0, float(0xFFFF)  # all of sixteen bits, as PNG says
     scale = 255 / (high - low) if high > low else 0.0
     return deep.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Tell in one line what decoders and encoders raise, in many ways on hostile bytes."""
+    try:
+        yield
+    except ImagenError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as said above
+        raise _unreadable(type(error).__name__) from None
 
 
 def _unreadable(trouble: str) -> QueueError:
