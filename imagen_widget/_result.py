@@ -100,16 +100,19 @@ class GeneratedImage(PictureSource):
             InvalidRequest: The picture cannot be written there, or not in the format that the
                 suffix names.
         """
-        with _saving(path) as target:
-            if target.is_dir() or not target.suffix:
-                target.mkdir(parents=True, exist_ok=True)
-                return self._save_into(target, provenance=provenance)
+        with _saving(path) as given:
+            in_folder = given.is_dir() or not given.suffix
+            target = first = given / self.file_name if in_folder else given
             suffix = target.suffix.lower()
             suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
             served = suffix == SUFFIXES[self.media_type]
             data = self.data if served else self._encoded_for(suffix)
             data, inside = self._marked(data, provenance)
             target.parent.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while in_folder and target.exists() and target.read_bytes() != data:  # another's file
+                number += 1
+                target = first.with_stem(f"{first.stem}-{number}")
             target.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
@@ -129,21 +132,6 @@ class GeneratedImage(PictureSource):
         name = f"picture {origin.index + 1} of {words}"
         place = {"source_id": origin.id, "source_index": origin.index}
         return (from_file(self.path, "image", origin=name, **place),)
-
-    def _save_into(self, folder: Path, *, provenance: bool) -> Path:
-        data, inside = self._marked(self.data, provenance)
-        first = target = folder / self.file_name
-        number = 1
-        while not (target.exists() and target.read_bytes() == data):  # saved again: one file
-            try:
-                with target.open("xb") as file:
-                    file.write(data)
-            except FileExistsError:
-                number += 1
-                target = first.with_stem(f"{first.stem}-{number}")
-        if not inside:
-            self._write_beside(target, data)
-        return target
 
     def _marked(self, data: bytes, provenance: bool) -> tuple[bytes, bool]:
         """Return a copy with the settings in it, and True if nothing needs to go beside it."""

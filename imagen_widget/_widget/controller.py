@@ -89,7 +89,7 @@ class Controller:
     ) -> None:
         self._find_studio = find_studio
         self._timer = timer or Timer()
-        self._pump = Pump(State(form), self._timer)
+        self._pump = Pump(State(form, find_studio().settings.account), self._timer)
         self._running: dict[int, tuple[Job, Future[Generation]]] = {}
         self._given_up: set[str] = set()  # jobs that could not be fetched, and were said
 

@@ -184,7 +184,7 @@ def bar(state: State) -> str:
 
 
 def spent(state: State) -> str:
-    if state.account is None or state.account.free:
+    if state.is_free:
         return ""
     parts = [f"Today <b>{dollars(state.today)}</b>", f"this month <b>{dollars(state.month)}</b>"]
     for limit in state.budget:

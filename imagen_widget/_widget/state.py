@@ -17,7 +17,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Phase, Progress
-from imagen_widget._settings import Account, Budget
+from imagen_widget._settings import ACCOUNTS, Account, Budget
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
@@ -174,7 +174,7 @@ class State:
     """Everything that the widget shows."""
 
     form: Form  # what the controls hold
-    account: Account | None = None  # where jobs go; None if the settings cannot be read
+    account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
     price: Decimal | None = None  # estimated US dollars for pressing Generate now; None if unknown
@@ -228,7 +228,7 @@ class State:
 
     @property
     def is_free(self) -> bool:
-        return self.account is not None and self.account.free
+        return self.account.free
 
     @property
     def can_generate(self) -> bool:
@@ -246,11 +246,10 @@ class State:
     @property
     def warning(self) -> str:
         """What would stop the next job, said before the click; empty if nothing would."""
-        account = self.account
-        if account is None or account.free:
+        if self.is_free:
             return ""
         if not self.has_key:
-            name = next(iter(account.key_variables), "a key")
+            name = next(iter(self.account.key_variables), "a key")
             return f"No key yet: set {name}, or run imagen_widget.login()."
         if self.budget and self.price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."

@@ -17,7 +17,6 @@ from imagen_widget._widget.state import Pictures, State, Trouble
 from imagen_widget.errors import ImagenError
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
-MAX_ALT_LETTERS = 1_000
 MAX_EXCERPT_LETTERS = 140
 _MAX_THUMBNAILS = 64
 _thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
@@ -39,9 +38,8 @@ def excerpt(text: str) -> str:
 
 
 def picture(shown: Preview, alt: str) -> str:
-    short = alt if len(alt) <= MAX_ALT_LETTERS else f"{alt[: MAX_ALT_LETTERS - 1]}…"
     size = {"width": shown.width, "height": shown.height}
-    return image(shown.data, shown.media_type, alt=short, **size)
+    return image(shown.data, shown.media_type, alt=alt, **size)
 
 
 def plural(count: int, word: str) -> str:
@@ -51,9 +49,7 @@ def plural(count: int, word: str) -> str:
 def chip(state: State) -> str:
     account, running = state.account, len(state.running)
     doing, look = f"{running} running" if running else "ready", ""
-    if account is None:
-        words, look = "not ready", " imagen-chip-off"
-    elif account.free:
+    if account.free:
         more = tag("span", "no account, no cost", class_="imagen-chip-more")
         words, look = f"<strong>DEMO</strong> {more} <span>{doing}</span>", " imagen-chip-demo"
     elif state.has_key:
@@ -64,13 +60,10 @@ def chip(state: State) -> str:
 
 
 def price(state: State) -> str:
-    account, form = state.account, state.form
-    if account is None:
-        return ""
-    parts = [plural(form.count, "picture")]
+    form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
         parts[0] += f" from {len(form.pictures)} of yours"
-    if account.free:
+    if state.is_free:
         parts.append("<b>free</b>")
     else:
         cost = "price unknown" if state.price is None else f"≈ {dollars(state.price)}"
@@ -213,9 +206,8 @@ def about_model(state: State) -> str:
 
 def successor(state: State, model: Model | None = None) -> str:
     """Return the alias to use in place of a model, by default the form's, that has ended."""
-    model, account = model or state.form.model, state.account
-    name = account.name if account is not None else ""
-    return model.successor_at(name) if _has_ended(state, model) else ""
+    ended = model or state.form.model
+    return ended.successor_at(state.account.name) if _has_ended(state, ended) else ""
 
 
 def _has_ended(state: State, model: Model) -> bool:
