@@ -141,6 +141,12 @@ class Controller:
     def _set_past(self, **changes: Any) -> None:
         self._pump.change(lambda s: replace(s, past=replace(s.past, **changes)))
 
+    def _set_entry(self, entry_id: str, *, soon: bool = False, **changes: Any) -> None:
+        def change(state: State) -> State:
+            return replace(state, past=state.past.changed(entry_id, **changes))
+
+        self._pump.change(change, soon=soon)
+
     def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
         """Call `action` with a generation, in the background if it has to be looked up."""
         if (known := self.state.generation(generation_id)) is not None:
@@ -345,9 +351,9 @@ class Controller:
         try:
             request = self._request(form)
         except Exception as error:  # noqa: BLE001 - it becomes state
-            blank = form.takes_prompt and not form.prompt.strip()
-            is_that = blank and isinstance(error, InvalidRequest) and error.field == "prompt"
-            self._set(trouble=NO_PROMPT if is_that else _trouble_of(error))
+            names_it = isinstance(error, InvalidRequest) and error.field == "prompt"
+            blank = names_it and not form.prompt.strip()
+            self._set(trouble=NO_PROMPT if blank else _trouble_of(error))
             return False
         return self._start(request, deliberate=deliberate) is not None
 
@@ -471,7 +477,7 @@ class Controller:
 
     def rate(self, generation: Generation, stars: int) -> None:
         self.studio.history.rate(generation, stars)
-        self._pump.change(lambda s: replace(s, past=s.past.changed(generation.id, rating=stars)))
+        self._set_entry(generation.id, rating=stars)
 
     def tick(self, generation_id: str) -> None:
         self._pump.change(lambda s: replace(s, past=s.past.ticked(generation_id)))
@@ -551,8 +557,7 @@ class Controller:
         self._pump.change(lambda s: replace(s, past=s.past.found(look, page, after=after, **facts)))
         for entry in entries:
             if not entry.thumbnail:
-                drawn = partial(_with_thumbnail, entry.id, history.thumbnail(entry.generation))
-                self._pump.change(drawn, soon=True)
+                self._set_entry(entry.id, soon=True, thumbnail=history.thumbnail(entry.generation))
 
 
 def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
@@ -602,10 +607,6 @@ def _filter(look: Look) -> Filter:
         sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
         has_pictures=True,
     )
-
-
-def _with_thumbnail(entry_id: str, markup: str, state: State) -> State:
-    return replace(state, past=state.past.changed(entry_id, thumbnail=markup))
 
 
 def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:

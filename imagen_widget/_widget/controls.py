@@ -180,35 +180,14 @@ class Leavable:
             self.given(value)
 
 
-class Segments(Leavable, w.ToggleButtons):  # type: ignore[misc]  # ipywidgets has no types
-    """A choice among few."""
+# The stock controls: a choice among few and among many, a whole and another number between two
+# ends, on or off, and a text of one line and of several, which is empty if left to the model.
+_STOCK = (w.ToggleButtons, w.Dropdown, w.IntSlider, w.FloatSlider, w.Checkbox, w.Text, w.Textarea)
+_leavable: Any = [type(stock.__name__, (Leavable, stock), {}) for stock in _STOCK]
+Segments, Choice, Whole, Number, Switch, Line, Lines = _leavable
 
 
-class Choice(Leavable, w.Dropdown):  # type: ignore[misc]  # as above
-    """A choice among many."""
-
-
-class Whole(Leavable, w.IntSlider):  # type: ignore[misc]  # as above
-    """A whole number between two others."""
-
-
-class Number(Leavable, w.FloatSlider):  # type: ignore[misc]  # as above
-    """A number between two others."""
-
-
-class Switch(Leavable, w.Checkbox):  # type: ignore[misc]  # as above
-    """On or off."""
-
-
-class Line(Leavable, w.Text):  # type: ignore[misc]  # as above
-    """A text, or a number without bounds; empty if it is left to the model."""
-
-
-class Lines(Leavable, w.Textarea):  # type: ignore[misc]  # as above
-    """A text of several lines; empty if it is left to the model."""
-
-
-class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
+class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
     """A size: one of the presets, or an object with `width` and `height`."""
 
     value = traitlets.Any(None, allow_none=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagen_widget._inputs import Input
-from imagen_widget._models import Field, Model
+from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import InvalidRequest
 
@@ -29,7 +29,7 @@ OTHER_FIELDS = GENERIC_FIELDS[-1].name
 _ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
 _ADDRESS = "https://example.com/picture.png"
-_SHAPE = re.compile(r"(portrait_|landscape_)?(\d{1,5}(?:\.\d)?)[:/x×_](\d{1,5}(?:\.\d)?)", re.ASCII)
+_RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
 _SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event", "strict", "quiet"}
 
 
@@ -234,17 +234,9 @@ def stand_ins(model: Model) -> dict[str, object]:
 
 def shape_of(value: object) -> tuple[float, float] | None:
     """Return the width and height, or their ratio, that a value names; None for other values."""
-    sides: tuple[Any, ...]
-    if isinstance(value, Mapping):
-        sides = value.get("width"), value.get("height")
-    else:
-        found = _SHAPE.fullmatch(str(value).strip())
-        if found is None:
-            return (1, 1) if str(value) in ("square", "square_hd") else None
-        turned, *numbers = found.groups()
-        sides = tuple(map(float, numbers[::-1] if turned == "portrait_" else numbers))
-    width, height = sides
-    return (width, height) if width and height else None
+    found = _RATIO.fullmatch(str(value).strip())
+    sides = size_pixels(value) if found is None else (float(found[1]), float(found[2]))
+    return None if sides is None or not all(sides) or str(value).startswith("auto") else sides
 
 
 def request_shape(request: ImageRequest) -> tuple[float, float]:
