@@ -16,7 +16,7 @@ import traitlets
 from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
-from imagen_widget._result import Generation
+from imagen_widget._result import Generation, settings_from
 from imagen_widget._settings import SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
@@ -123,7 +123,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Raises:
             InvalidRequest: The file cannot be read, or carries no settings.
         """
-        found = self._controller.studio.history.settings_from(picture)
+        found = settings_from(picture)
         self._controller.reuse(found.request, seed=found.seed)
 
     # ----------------------------------------------------------------------------- construction
@@ -291,7 +291,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         elif purpose == "mask":
             self._controller.set_mask(whole)
         elif purpose == "settings":
-            self._controller.reuse_from(whole)
+            self._controller.run(lambda: self.load_settings(whole))
 
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
@@ -332,9 +332,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _find(self, generation_id: str) -> None:
         self._controller.look_for(generation_id)
         self._tell("focus", to=".imagen-thumb")
-
-    def _use(self, generation_id: str) -> None:
-        self._controller.on(generation_id, lambda found: self._controller.reuse(found.request))
 
     def _rate(self, generation_id: str, stars: int) -> None:
         self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
@@ -393,6 +390,6 @@ _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": lambda self, m: self._use(m["id"]),
+    "use": lambda self, m: self._controller.on(m["id"], self._controller.use),
     "vary": lambda self, m: self._controller.on(m["id"], self._controller.vary),
 }

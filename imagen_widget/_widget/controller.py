@@ -25,7 +25,7 @@ from imagen_widget._journal import Filter, Record
 from imagen_widget._models import Model
 from imagen_widget._picture import Preview, preview
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import GeneratedImage, Generation, settings_from
+from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form, stand_ins
@@ -113,7 +113,7 @@ class Controller:
     def _look_around(self) -> None:
         self._connect()
         self._reprice()
-        self._list_models()
+        self.run(lambda: self._set(models=tuple(self.studio.models())))
         self._count()
         self._learn_model()
 
@@ -121,10 +121,6 @@ class Controller:
         settings = self.studio.settings
         has_key = settings.account.free or settings.key is not None
         self._set(account=settings.account, budget=settings.budget, has_key=has_key)
-
-    @background
-    def _list_models(self) -> None:
-        self._set(models=tuple(self.studio.models()))
 
     @background
     def _count(self) -> None:
@@ -147,16 +143,16 @@ class Controller:
 
         self._pump.change(change, soon=soon)
 
+    @background
+    def run(self, action: Callable[[], None]) -> None:
+        action()
+
     def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
         """Call `action` with a generation, in the background if it has to be looked up."""
         if (known := self.state.generation(generation_id)) is not None:
             self._guarded(lambda: action(known))
         else:
-            self._on_kept(generation_id, action)
-
-    @background
-    def _on_kept(self, generation_id: str, action: Callable[[Generation], None]) -> None:
-        action(self.studio.history.get(generation_id))
+            self.run(lambda: action(self.studio.history.get(generation_id)))
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -199,10 +195,8 @@ class Controller:
         self._reprice()
         self._learn_model()
 
-    @background
-    def reuse_from(self, picture: bytes) -> None:
-        found = settings_from(picture)
-        self.reuse(found.request, seed=found.seed)
+    def use(self, generation: Generation) -> None:
+        self.reuse(generation.request)
 
     def same_again(self, generation: Generation) -> None:
         self.reuse(generation.request, seed=generation.seed)
