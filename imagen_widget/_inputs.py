@@ -67,6 +67,7 @@ class Input:
     origin: str = field(default="", compare=False)  # a file's name, an address, or whose picture
     source_id: str = field(default="", compare=False)  # the journal's id of that generation
     source_index: int = field(default=0, compare=False)  # its place there, from 0
+    original: Size = field(default=(0, 0), compare=False)  # in pixels, before it was made ready
     note: str = field(default="", compare=False)  # to what it was made smaller, in words
     path: Path | None = field(default=None, compare=False, repr=False)  # once it is kept
     in_memory: bytes | None = field(default=None, compare=False, repr=False)  # until it is kept
@@ -216,7 +217,7 @@ def _is_loopback(address: str) -> bool:
 
 # ------------------------------------------------------------------------- ready to go out
 
-_cache: OrderedDict[Hashable, tuple[Input, Size]] = OrderedDict()
+_cache: OrderedDict[Hashable, Input] = OrderedDict()
 _lock = threading.Lock()  # one at a time: twenty jobs with one picture prepare it once
 
 
@@ -228,13 +229,13 @@ def _prepare(
     *,
     mask: bool = False,
     size: Size | None = None,
-) -> tuple[Input, Size]:
-    """Return a picture as it goes out, and the size that it had; `size` is what a mask has to fit.
+) -> Input:
+    """Return a picture as it goes out; `size` is what a mask has to fit.
 
     Raises `InvalidRequest` if it is not a picture, or not one that the model takes.
     """
     if raw.path is None and raw.in_memory is None:
-        return raw, (raw.width, raw.height)
+        return raw
     limits = limits or PictureLimits()
     budget = budget_bytes - budget_bytes % min(budget_bytes, _BUDGET_STEP_BYTES)
     budget = min(budget, limits.max_bytes or budget)
@@ -251,13 +252,11 @@ def _prepare(
             except Exception as error:  # noqa: BLE001 - encoders fail in many ways
                 what = f"the picture cannot be converted ({type(error).__name__})"
                 raise _refused(label, what, _CONVERT_IT) from None
-            while len(_cache) > 1 and sum(i.size for i, _ in _cache.values()) > _MAX_CACHE_BYTES:
+            while len(_cache) > 1 and sum(i.size for i in _cache.values()) > _MAX_CACHE_BYTES:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
-        made, original = _cache[key]
-    return replace(
-        made, origin=raw.origin, source_id=raw.source_id, source_index=raw.source_index
-    ), original
+        made = _cache[key]
+    return replace(made, origin=raw.origin, source_id=raw.source_id, source_index=raw.source_index)
 
 
 def mask_as_alpha(data: bytes) -> bytes:
@@ -281,7 +280,7 @@ class _Work:
             what = f"this is not a picture that can be sent ({problem})"
             raise _refused(label, what, _CONVERT_IT)
 
-    def picture(self) -> tuple[Input, Size]:
+    def picture(self) -> Input:
         facts, size = self._facts, (self._facts.width, self._facts.height)
         if size[0]:
             self._check_size(size)
@@ -296,7 +295,7 @@ class _Work:
         data, media_type, small = self._encoded(small)
         return _input(data, media_type, small.size, original)
 
-    def mask(self, size: Size | None) -> tuple[Input, Size]:
+    def mask(self, size: Size | None) -> Input:
         """Return the mask in grey, of this size, without soft steps if they take too many bytes."""
         grey = _grey(_picture.open_picture(self._data))
         original = grey.size
@@ -363,11 +362,11 @@ class _Work:
         return data, media_type, picture
 
 
-def _input(data: bytes, media_type: str, size: Size, original: Size) -> tuple[Input, Size]:
+def _input(data: bytes, media_type: str, size: Size, original: Size) -> Input:
     bytes_ = f"{len(data) / 1e6:.1f} MB" if len(data) >= 100_000 else f"{len(data) // 1000} kB"
     note = f"made smaller: {size[0]}x{size[1]}, {bytes_}" if size != original else ""
     facts = (media_type, *size, len(data))
-    return Input(digest_of(data), "", *facts, note=note, in_memory=data), original
+    return Input(digest_of(data), "", *facts, original=original, note=note, in_memory=data)
 
 
 def _grey(picture: "PILImage") -> "PILImage":
@@ -420,7 +419,7 @@ def read_input(
     """
     label = "mask" if mask else "image"
     raw = _given(value, label, base_url)[0]
-    made, _ = _prepare(raw, label, limits, budget_bytes, mask=mask)
+    made = _prepare(raw, label, limits, budget_bytes, mask=mask)
     return replace(made, note=made.note and f"the picture was {made.note}")
 
 
@@ -532,30 +531,22 @@ def _prepare_all(groups: list[_Group]) -> None:
     places = [(g, i) for g in groups if g not in masks for i in range(len(g.inputs))]
     places.sort(key=lambda place: place[0].inputs[place[1]].size)
     left = INPUT_BYTES * 3 // 4 if masks else INPUT_BYTES
-    originals = {}
     for done, (group, index) in enumerate(places):
         share = left // (len(places) - done)
-        raw = group.inputs[index]
-        made, originals[id(group), index] = _prepare(raw, group.label, group.field.limits, share)
+        made = _prepare(group.inputs[index], group.label, group.field.limits, share)
         group.inputs[index] = made
         left -= made.size
-    base = next((g for g in groups if g.field.role == "picture" and g.inputs), None)
+    bases = (g.inputs[0] for g in groups if g.field.role == "picture" and g.inputs)
+    base = next(bases, None)
     for group in masks:
         if base is None:
-            raise _refused(
-                group.label, "there is no picture that it belongs to", "Give image=… with it."
-            )
-        size, original = _size(base.inputs[0]), originals[id(base), 0]
+            what = "there is no picture that it belongs to"
+            raise _refused(group.label, what, "Give image=… with it.")
+        size = (base.width, base.height) if base.width else None
         limits, budget = group.field.limits, INPUT_BYTES // 4
-        made, own = _prepare(group.inputs[0], group.label, limits, budget, mask=True, size=size)
-        if own not in {original, size} and size and _size(made):
-            raise _refused(
-                group.label,
-                f"it has {own[0]} x {own[1]} pixels, and its picture {original[0]} x {original[1]}",
-                "Make the mask as large as the picture.",
-            )
+        made = _prepare(group.inputs[0], group.label, limits, budget, mask=True, size=size)
+        if size and made.width and made.original not in {base.original, size}:
+            sizes = (f"{width} x {height}" for width, height in (made.original, base.original))
+            what = "it has {} pixels, and its picture {}".format(*sizes)
+            raise _refused(group.label, what, "Make the mask as large as the picture.")
         group.inputs[0] = replace(made, note="")
-
-
-def _size(picture: Input) -> tuple[int, int] | None:
-    return (picture.width, picture.height) if picture.width else None
