@@ -229,7 +229,7 @@ def _vp8x(data: bytes) -> bytes:
     """Return the header that a plain WebP file lacks: flags, then the size less one."""
     facts, is_lossless = inspect(data), data[12:16] == b"VP8L"
     if facts.problem:
-        raise MalformedError("webp")
+        raise MalformedError(facts.problem)
     flags = _WEBP_ALPHA if is_lossless and data[24] & 0x10 else 0
     # 14 bits of 24 suffice for both.
     return struct.pack("<IHBHB", flags, facts.width - 1, 0, facts.height - 1, 0)

@@ -532,7 +532,15 @@ class Controller:
                 entries.append(Entry(generation, "", history.rating(generation)))
             facts["matched"] = len(entries)
         else:
-            wanted = _filter(look)
+            wanted = Filter(
+                text=look.text,
+                model=look.model or None,
+                provider=look.provider or None,
+                since=look.since,
+                rating=look.rating or None,
+                sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
+                has_pictures=True,
+            )
             records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
             recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
             entries = [
@@ -589,18 +597,6 @@ def shown(generation: Generation, *, earlier: bool = False) -> Pictures:
         with suppress(ImagenError):
             copies[index] = preview(image.preview.data, side=480, max_bytes=30_000)
     return Pictures(generation, tuple(copies), earlier=earlier)
-
-
-def _filter(look: Look) -> Filter:
-    return Filter(
-        text=look.text,
-        model=look.model or None,
-        provider=look.provider or None,
-        since=look.since,
-        rating=look.rating or None,
-        sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
-        has_pictures=True,
-    )
 
 
 def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:
