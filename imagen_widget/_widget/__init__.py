@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import IPython.display as screen
 import ipywidgets as w
 import traitlets
 
@@ -359,7 +360,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return {**bundle, "text/plain": repr(self), "text/html": NO_KERNEL}
 
     def _ipython_display_(self) -> None:
-        self._kept.display(self._repr_mimebundle_(), alone=not self._open)
+        screen.display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
+        if self._open:
+            self._kept.display()
 
 
 Message = Mapping[str, Any]

@@ -31,7 +31,6 @@ from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form, stand_ins
 from imagen_widget._widget.pump import Pump, Timer
 from imagen_widget._widget.state import (
-    Cancellation,
     Ending,
     Entry,
     Look,
@@ -601,9 +600,9 @@ def shown(generation: Generation, *, earlier: bool = False) -> Pictures:
 
 def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:
     if isinstance(error, JobCancelled):
-        return Cancellation(), str(error)
+        return None, str(error)
     if isinstance(error, concurrent.futures.CancelledError):
-        return Cancellation(), LOOP_ENDED
+        return None, LOOP_ENDED
     return _trouble_of(error, job.request), f"Failed after {job.progress.elapsed:.1f} s"
 
 

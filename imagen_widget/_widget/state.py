@@ -44,12 +44,7 @@ class Pictures:
     earlier: bool = False  # whether it was not made here but found in history
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """A job that was given up; its status says what that means for the bill."""
-
-
-Ending = Pictures | Cancellation | Trouble
+Ending = Pictures | Trouble | None  # None: given up; the status says what that means for the bill
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +55,8 @@ class JobState:
     progress: Progress | None = None  # None until the job has said anything
     status: str = "Preparing"  # the one-line status text
     cancelling: bool = False  # whether Cancel was pressed
-    ending: Ending | None = None  # None while it runs
-
-    @property
-    def active(self) -> bool:
-        return self.ending is None
+    active: bool = True  # whether it has not ended
+    ending: Ending = None
 
     @property
     def phase(self) -> Phase:
@@ -334,7 +326,7 @@ class State:
             return self
         if isinstance(ending, Pictures) and job.cancelling:
             status = f"{TOO_LATE} · {status}"
-        after = self._changed(job, ending=ending, status=status)._bounded()
+        after = self._changed(job, active=False, ending=ending, status=status)._bounded()
         if isinstance(ending, Pictures):
             return after._kept(ending.generation)
         return replace(after, trouble=ending) if isinstance(ending, Trouble) else after
@@ -346,8 +338,8 @@ class State:
         if generation.id in shown:
             return replace(self, tab=Tab.CREATE)
         number = self.last_number + 1
-        job = JobState(number, generation.request, status=generation.summary, ending=pictures)
-        after = replace(self._with(job), tab=Tab.CREATE)
+        job = JobState(number, generation.request, status=generation.summary)
+        after = replace(self._with(replace(job, active=False, ending=pictures)), tab=Tab.CREATE)
         return after if pictures.earlier else after._kept(generation)
 
     def _kept(self, generation: Generation) -> "State":
