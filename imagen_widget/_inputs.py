@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from ipaddress import ip_address
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 from imagen_widget import _picture
 from imagen_widget._models import Field, Model, PictureLimits
 from imagen_widget._picture import SVG, PictureFacts
+from imagen_widget._settings import is_loopback
 from imagen_widget.errors import InvalidRequest, QueueError
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
@@ -202,17 +202,10 @@ def _check_address(url: str, label: str, base_url: str) -> None:
     if parts.username or parts.password:
         what = "the address holds a name or password, which would be sent and written down"
         raise _refused(label, what, _GIVE_THE_FILE)
-    if parts.scheme == "http" and not (_is_loopback(url) and _is_loopback(base_url)):
+    is_local = is_loopback(host) and is_loopback(urlsplit(base_url).hostname)
+    if parts.scheme == "http" and not is_local:
         what = "an http:// address is not encrypted, and is not sent"
         raise _refused(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
-
-
-def _is_loopback(address: str) -> bool:
-    host = urlsplit(address).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # ------------------------------------------------------------------------- ready to go out

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import IPython.display as screen
 import ipywidgets as w
 import traitlets
 
@@ -360,9 +359,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return {**bundle, "text/plain": repr(self), "text/html": NO_KERNEL}
 
     def _ipython_display_(self) -> None:
-        screen.display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
-        if self._open:
-            self._kept.display()
+        self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
 Message = Mapping[str, Any]

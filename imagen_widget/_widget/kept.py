@@ -48,9 +48,11 @@ class KeptOutput:
         """The rules that hide the display on a page where the widget lives."""
         return f".jp-OutputArea-child:has(.{self._id}),.{self._id}{{display:none!important}}"
 
-    def display(self) -> None:
-        screen.display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
-        self._shown = True
+    def display(self, widget_bundle: dict[str, Any], *, alone: bool) -> None:
+        screen.display(widget_bundle, raw=True)  # type: ignore[no-untyped-call]
+        if not alone:
+            screen.display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
+            self._shown = True
 
     def render(self, state: State, before: State | None) -> None:
         if before is None or state.made != before.made:
