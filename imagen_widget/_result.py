@@ -21,7 +21,7 @@ from imagen_widget._models import Catalogue, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview
 from imagen_widget._provenance import NEVER, FoundRequest, Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -74,8 +74,7 @@ class GeneratedImage(PictureSource):
     @property
     def alt(self) -> str:
         """What to read aloud in place of the picture: the prompt, or its beginning."""
-        text = self.provenance.request.prompt or ""
-        return text if len(text) <= _MAX_ALT_CHARACTERS else f"{text[: _MAX_ALT_CHARACTERS - 1]}…"
+        return one_line(self.provenance.request.prompt or "", limit=_MAX_ALT_CHARACTERS)
 
     @property
     def file_name(self) -> str:
@@ -128,7 +127,7 @@ class GeneratedImage(PictureSource):
     def sources(self) -> tuple[Input, ...]:
         """Return this picture as one that can be given as input."""
         origin = self.provenance
-        words = " ".join((origin.request.prompt or short_name(origin.request.model)).split())[:40]
+        words = one_line(origin.request.prompt or short_name(origin.request.model), limit=40)
         name = f"picture {origin.index + 1} of {words}"
         place = {"source_id": origin.id, "source_index": origin.index}
         return (from_file(self.path, "image", origin=name, **place),)
@@ -279,8 +278,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     @property
     def caption(self) -> str:
         """One line for a list of generations: the prompt's beginning, the age, the model."""
-        prompt = " ".join((self.request.prompt or "").split())
-        words = prompt if len(prompt) <= 80 else f"{prompt[:79]}…"
+        words = one_line(self.request.prompt or "", limit=80)
         parts = (words, age(self.created), short_name(self.model))
         return " · ".join(part for part in parts if part)
 

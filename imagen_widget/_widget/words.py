@@ -6,6 +6,7 @@ through `_html.escape` and `_html.tag` only.
 
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from imagen_widget._html import escape, image, tag
@@ -14,10 +15,10 @@ from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
 from imagen_widget._runs import Phase
 from imagen_widget._widget.state import Pictures, State, Trouble
-from imagen_widget.errors import ImagenError
+from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
-MAX_EXCERPT_LETTERS = 140
+excerpt = partial(one_line, limit=140)
 _MAX_THUMBNAILS = 64
 _thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
 
@@ -28,13 +29,6 @@ def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> st
     data = {f"data_{name}": more.pop(name) for name in ("id_", "index", "arg") if name in more}
     look = {"type_": "button", "class_": "imagen-link", "data_do": do, **data, **more}
     return tag("button", picture, said, *inside, **look)
-
-
-def excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    if len(line) <= MAX_EXCERPT_LETTERS:
-        return line
-    return f"{line[: MAX_EXCERPT_LETTERS - 1].rstrip()}…"
 
 
 def picture(shown: Preview, alt: str) -> str:
