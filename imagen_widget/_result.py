@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from imagen_widget import _html, _picture, _provenance
 from imagen_widget._inputs import Input, PictureSource, from_file
-from imagen_widget._models import Catalogue, short_name
+from imagen_widget._models import Catalogue, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview
 from imagen_widget._provenance import NEVER, FoundRequest, Provenance
 from imagen_widget._request import ImageRequest
@@ -331,8 +331,7 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
         return "price unknown"
     if free:
         return "free"
-    exact = f"{Decimal(str(cost)).normalize():f}"
-    return f"${max(exact, f'{Decimal(str(cost)):.2f}', key=len)}"
+    return dollars(Decimal(str(cost)))
 
 
 @contextlib.contextmanager

@@ -131,7 +131,7 @@ def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -
     first = f"{index + 1} of {job.request.count}" if many else f"seed {seed}"
     size = tag("span", f"{image.width} x {image.height}", class_="imagen-size")
     return "".join((
-        _opening(image, shown.small[index], key, generation.seed),
+        _opening(image, shown.small[index], key),
         tag("div", tag("span", first), size, class_="imagen-caption"),
         _origin(generation),
         tag("div", *acts, class_="imagen-acts"),
@@ -146,29 +146,20 @@ def again_words(seed: int | None) -> str:
 
 def differences(a: GeneratedImage, b: GeneratedImage) -> str:
     first, second = (
-        {
-            "model": image.provenance.request.model,
-            **image.provenance.request.arguments(),
-            "seed": image.provenance.seed,
-        }
-        for image in (a, b)
+        {"model": told.request.model, **told.request.arguments(), "seed": told.seed}
+        for told in (a.provenance, b.provenance)
     )
-    parts: dict[str, list[str]] = {"Different": [], "The same": []}
-    for name in {**first, **second}:
-        values = first.get(name), second.get(name)
-        if any(values):
-            parts["The same" if values[0] == values[1] else "Different"].append(name)
-    words = [
-        f"{head}: {', '.join(names).replace('_', ' ')}" for head, names in parts.items() if names
-    ]
-    return " · ".join(("A and B", *words))
+    names = [name for name in {**first, **second} if first.get(name) or second.get(name)]
+    same = [name for name in names if first.get(name) == second.get(name)]
+    parts = {"Different": [name for name in names if name not in same], "The same": same}
+    words = (f"{head}: {', '.join(found)}" for head, found in parts.items() if found)
+    return " · ".join(("A and B", *words)).replace("_", " ")
 
 
-def _opening(
-    image: GeneratedImage, small: Preview | None, key: dict[str, Any], seed: int | None
-) -> str:
+def _opening(image: GeneratedImage, small: Preview | None, key: dict[str, Any]) -> str:
     if small is None:
         return tag("div", "There is no preview of this picture.", class_="imagen-gone")
+    seed = image.provenance.seed
     facts = f"{excerpt(image.alt)} · {image.width} x {image.height}"
     return act(
         "",
