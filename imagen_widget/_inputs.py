@@ -14,9 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import lru_cache
-from ipaddress import ip_address
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +23,7 @@ from urllib.parse import urlsplit
 from imagen_widget import _picture
 from imagen_widget._models import Field, Model, PictureLimits
 from imagen_widget._picture import SVG, PictureFacts
+from imagen_widget._settings import is_loopback
 from imagen_widget.errors import InvalidRequest, QueueError
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
@@ -34,7 +33,6 @@ MAX_BODY_BYTES = 3 * 1024 * 1024  # of one request: gateways refuse more
 INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 adds a third
 
 _MAX_FILE_BYTES = 300_000_000
-_MAX_ADDRESS_CHARACTERS = 2048  # what fal's runners take
 _FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
 _WHAT = "Give a file, bytes, a PIL image, an https address or a generated picture."
@@ -69,6 +67,7 @@ class Input:
     origin: str = field(default="", compare=False)  # a file's name, an address, or whose picture
     source_id: str = field(default="", compare=False)  # the journal's id of that generation
     source_index: int = field(default=0, compare=False)  # its place there, from 0
+    original: Size = field(default=(0, 0), compare=False)  # in pixels, before it was made ready
     note: str = field(default="", compare=False)  # to what it was made smaller, in words
     path: Path | None = field(default=None, compare=False, repr=False)  # once it is kept
     in_memory: bytes | None = field(default=None, compare=False, repr=False)  # until it is kept
@@ -77,11 +76,6 @@ class Input:
     def key(self) -> str:
         """What stands for it in a request: its digest or its address."""
         return self.digest or self.url
-
-    @property
-    def has_bytes(self) -> bool:
-        """Whether its bytes are at hand."""
-        return self.path is not None or self.in_memory is not None
 
     def data(self) -> bytes:
         """Return the bytes that go out; raises InvalidRequest if they are not at hand any more."""
@@ -101,7 +95,6 @@ class Input:
         return replace(self, path=path, in_memory=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a journal or a file tells of it."""
         names = ("digest", "url", "media_type", "width", "height", "size", "origin")
         return {name: getattr(self, name) for name in (*names, "source_id", "source_index")}
 
@@ -110,7 +103,6 @@ class PictureSource:
     """A value that stands for pictures which are kept here."""
 
     def sources(self) -> tuple[Input, ...]:
-        """Return its pictures."""
         raise NotImplementedError
 
 
@@ -126,8 +118,6 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
         return (_from_text(value, label, base_url),)
     if isinstance(value, PathLike):
         return (from_file(Path(value), label),)
-    if isinstance(value, Mapping) and "content" in value:  # what ipywidgets' FileUpload holds
-        return (_from_bytes(bytes(value["content"]), label, str(value.get("name", ""))),)
     if hasattr(value, "getbands"):
         return (_from_pillow(cast("PILImage", value), label),)
     several = f" Several go in by {label}s=[…]." if isinstance(value, list | tuple) else ""
@@ -135,26 +125,28 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
 
 
 def _refused(label: str, what: str, remedy: str) -> InvalidRequest:
-    """Return the error for what was given by the name `label`."""
     return InvalidRequest(f"{label}: {what}", remedy=remedy, field=label)
 
 
 def from_file(path: Path, label: str, **known: Any) -> Input:
     """Return the picture in a file; it is read again only if the file has changed."""
-    path = path.expanduser()
+    shown = repr(str(path)[:60])
     try:
+        path = path.expanduser().absolute()
         stat = path.stat()
-        if not path.is_dir() and stat.st_size <= _MAX_FILE_BYTES:
-            is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
-            digest_of = _file_digest.__wrapped__ if is_fresh else _file_digest
-            digest = digest_of(path.absolute(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            found = Input(digest, size=stat.st_size, origin=path.name, path=path.absolute())
-            return replace(found, **known)
-    except (OSError, ValueError) as error:
-        raise _no_file(path, label, error) from None
-    if path.is_dir():
-        raise _refused(label, f"{path.name} is a folder", "Name files in it: images=[…].")
-    raise _refused(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
+        is_large = stat.st_size > _MAX_FILE_BYTES
+        is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
+        read = _file_digest.__wrapped__ if is_fresh else _file_digest
+        place = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        digest = "" if is_large else read(path, *place)
+    except (FileNotFoundError, ValueError, RuntimeError):  # the last for the ~ of an unknown user
+        raise _refused(label, f"there is no file {shown}", _WHAT) from None
+    except OSError as error:
+        what = f"the file {shown} cannot be read ({error.strerror})"
+        raise _refused(label, what, _WHAT) from None
+    if is_large:
+        raise _refused(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
+    return replace(Input(digest, size=stat.st_size, origin=path.name, path=path), **known)
 
 
 @lru_cache(maxsize=10_000)
@@ -165,18 +157,6 @@ def _file_digest(path: Path, _time: int, _size: int, _inode: int) -> str:
 def digest_of(data: bytes) -> str:
     """Return `sha256:` and the 64 hex digits by which bytes are known."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _no_file(path: Path, label: str, error: Exception) -> InvalidRequest:
-    shown = repr(str(path)[:60])
-    if isinstance(error, PermissionError):
-        return _refused(label, f"the file {shown} may not be read", "Change its permissions.")
-    names: list[str] = []
-    with contextlib.suppress(OSError, ValueError):
-        names = [entry.name for entry in path.parent.iterdir()]
-    near = get_close_matches(path.name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    return _refused(label, f"there is no file {shown}", hint + _WHAT)
 
 
 def _from_bytes(data: bytes, label: str, origin: str) -> Input:
@@ -222,25 +202,15 @@ def _check_address(url: str, label: str, base_url: str) -> None:
     if parts.username or parts.password:
         what = "the address holds a name or password, which would be sent and written down"
         raise _refused(label, what, _GIVE_THE_FILE)
-    if len(url) > _MAX_ADDRESS_CHARACTERS:
-        what = f"the address has more than {_MAX_ADDRESS_CHARACTERS} characters"
-        raise _refused(label, what, _GIVE_THE_FILE)
-    if parts.scheme == "http" and not (_is_loopback(url) and _is_loopback(base_url)):
+    is_local = is_loopback(host) and is_loopback(urlsplit(base_url).hostname)
+    if parts.scheme == "http" and not is_local:
         what = "an http:// address is not encrypted, and is not sent"
         raise _refused(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
 
 
-def _is_loopback(address: str) -> bool:
-    host = urlsplit(address).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 # ------------------------------------------------------------------------- ready to go out
 
-_cache: OrderedDict[Hashable, tuple[Input, Size]] = OrderedDict()
+_cache: OrderedDict[Hashable, Input] = OrderedDict()
 _lock = threading.Lock()  # one at a time: twenty jobs with one picture prepare it once
 
 
@@ -252,13 +222,13 @@ def _prepare(
     *,
     mask: bool = False,
     size: Size | None = None,
-) -> tuple[Input, Size]:
-    """Return a picture as it goes out, and the size that it had; `size` is what a mask has to fit.
+) -> Input:
+    """Return a picture as it goes out; `size` is what a mask has to fit.
 
     Raises `InvalidRequest` if it is not a picture, or not one that the model takes.
     """
-    if not raw.has_bytes:
-        return raw, (raw.width, raw.height)
+    if raw.path is None and raw.in_memory is None:
+        return raw
     limits = limits or PictureLimits()
     budget = budget_bytes - budget_bytes % min(budget_bytes, _BUDGET_STEP_BYTES)
     budget = min(budget, limits.max_bytes or budget)
@@ -275,13 +245,11 @@ def _prepare(
             except Exception as error:  # noqa: BLE001 - encoders fail in many ways
                 what = f"the picture cannot be converted ({type(error).__name__})"
                 raise _refused(label, what, _CONVERT_IT) from None
-            while len(_cache) > 1 and sum(i.size for i, _ in _cache.values()) > _MAX_CACHE_BYTES:
+            while len(_cache) > 1 and sum(i.size for i in _cache.values()) > _MAX_CACHE_BYTES:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
-        made, original = _cache[key]
-    return replace(
-        made, origin=raw.origin, source_id=raw.source_id, source_index=raw.source_index
-    ), original
+        made = _cache[key]
+    return replace(made, origin=raw.origin, source_id=raw.source_id, source_index=raw.source_index)
 
 
 def mask_as_alpha(data: bytes) -> bytes:
@@ -295,8 +263,6 @@ def mask_as_alpha(data: bytes) -> bytes:
 
 
 class _Work:
-    """The preparation of one picture."""
-
     def __init__(self, data: bytes, label: str, limits: PictureLimits, budget: int) -> None:
         self._data, self._label, self._limits, self._budget = data, label, limits, budget
         formats = (f if "/" in f else f"image/{f.lower()}" for f in limits.formats or _FORMATS)
@@ -304,12 +270,10 @@ class _Work:
         self._facts = _picture.inspect(data, checksums=False)
         problem = "an SVG drawing" if self._facts.media_type == SVG else self._facts.problem
         if problem:
-            raise _refused(
-                label, f"this is not a picture that can be sent ({problem})", _CONVERT_IT
-            )
+            what = f"this is not a picture that can be sent ({problem})"
+            raise _refused(label, what, _CONVERT_IT)
 
-    def picture(self) -> tuple[Input, Size]:
-        """Return the picture, as it was if that will do."""
+    def picture(self) -> Input:
         facts, size = self._facts, (self._facts.width, self._facts.height)
         if size[0]:
             self._check_size(size)
@@ -324,7 +288,7 @@ class _Work:
         data, media_type, small = self._encoded(small)
         return _input(data, media_type, small.size, original)
 
-    def mask(self, size: Size | None) -> tuple[Input, Size]:
+    def mask(self, size: Size | None) -> Input:
         """Return the mask in grey, of this size, without soft steps if they take too many bytes."""
         grey = _grey(_picture.open_picture(self._data))
         original = grey.size
@@ -356,7 +320,6 @@ class _Work:
         return max(1, int(max(size) * min(1.0, *across, (area / (width * height)) ** 0.5)))
 
     def _is_ready(self, facts: PictureFacts) -> bool:
-        """Return True if the bytes can go out as they are."""
         from PIL import Image
 
         size = (facts.width, facts.height)
@@ -387,20 +350,16 @@ class _Work:
         media_type = next((f for f in order if f in self._formats), "image/png")
         if media_type == "image/jpeg":
             picture = _picture.on_white(picture)
-        data, picture = _picture.fit(
-            picture,
-            self._budget,
-            lambda shown, quality: _picture.saved(shown, media_type, quality),
-            qualities=_QUALITIES if media_type != "image/png" else (0,),
-        )
+        qualities = _QUALITIES if media_type != "image/png" else (0,)
+        data, picture = _picture.fit(picture, self._budget, media_type, qualities=qualities)
         return data, media_type, picture
 
 
-def _input(data: bytes, media_type: str, size: Size, original: Size) -> tuple[Input, Size]:
+def _input(data: bytes, media_type: str, size: Size, original: Size) -> Input:
     bytes_ = f"{len(data) / 1e6:.1f} MB" if len(data) >= 100_000 else f"{len(data) // 1000} kB"
     note = f"made smaller: {size[0]}x{size[1]}, {bytes_}" if size != original else ""
     facts = (media_type, *size, len(data))
-    return Input(digest_of(data), "", *facts, note=note, in_memory=data), original
+    return Input(digest_of(data), "", *facts, original=original, note=note, in_memory=data)
 
 
 def _grey(picture: "PILImage") -> "PILImage":
@@ -433,8 +392,6 @@ def _brightest(grey: "PILImage") -> int:
 
 @dataclass(slots=True)
 class _Group:
-    """The pictures for one field of the model, and the name by which they were given."""
-
     field: Field
     label: str
     inputs: list[Input]
@@ -455,7 +412,7 @@ def read_input(
     """
     label = "mask" if mask else "image"
     raw = _given(value, label, base_url)[0]
-    made, _ = _prepare(raw, label, limits, budget_bytes, mask=mask)
+    made = _prepare(raw, label, limits, budget_bytes, mask=mask)
     return replace(made, note=made.note and f"the picture was {made.note}")
 
 
@@ -525,7 +482,6 @@ def _many(images: object) -> list[object]:
 def _by_name(
     model: Model, fields: Mapping[str, object] | None
 ) -> Iterator[tuple[Field, str, list[object]]]:
-    """Yield the same for what was given by the model's own names."""
     for name, value in (fields or {}).items():
         values = list(value) if isinstance(value, list | tuple) else [value]
         field = model.field(name)
@@ -545,8 +501,9 @@ def _is_picture(value: object) -> bool:
 
 def _takes_none(model: Model, label: str) -> Field:
     what = "no mask" if label == "mask" else "no pictures"
-    other = f"{model.edits_with} edits pictures." if model.edits_with else ""
-    remedy = other or "Choose a model that does: models('edit') lists some."
+    remedy = "Choose a model that does: models('edit') lists some."
+    if model.edits_with:
+        remedy = f"{model.edits_with} edits pictures."
     raise _refused(label, f"{model.name} takes {what}", remedy)
 
 
@@ -567,30 +524,22 @@ def _prepare_all(groups: list[_Group]) -> None:
     places = [(g, i) for g in groups if g not in masks for i in range(len(g.inputs))]
     places.sort(key=lambda place: place[0].inputs[place[1]].size)
     left = INPUT_BYTES * 3 // 4 if masks else INPUT_BYTES
-    originals = {}
     for done, (group, index) in enumerate(places):
         share = left // (len(places) - done)
-        raw = group.inputs[index]
-        made, originals[id(group), index] = _prepare(raw, group.label, group.field.limits, share)
+        made = _prepare(group.inputs[index], group.label, group.field.limits, share)
         group.inputs[index] = made
         left -= made.size
-    base = next((g for g in groups if g.field.role == "picture" and g.inputs), None)
+    bases = (g.inputs[0] for g in groups if g.field.role == "picture" and g.inputs)
+    base = next(bases, None)
     for group in masks:
         if base is None:
-            raise _refused(
-                group.label, "there is no picture that it belongs to", "Give image=… with it."
-            )
-        size, original = _size(base.inputs[0]), originals[id(base), 0]
+            what = "there is no picture that it belongs to"
+            raise _refused(group.label, what, "Give image=… with it.")
+        size = (base.width, base.height) if base.width else None
         limits, budget = group.field.limits, INPUT_BYTES // 4
-        made, own = _prepare(group.inputs[0], group.label, limits, budget, mask=True, size=size)
-        if own not in {original, size} and size and _size(made):
-            raise _refused(
-                group.label,
-                f"it has {own[0]} x {own[1]} pixels, and its picture {original[0]} x {original[1]}",
-                "Make the mask as large as the picture.",
-            )
+        made = _prepare(group.inputs[0], group.label, limits, budget, mask=True, size=size)
+        if size and made.width and made.original not in {base.original, size}:
+            sizes = (f"{width} x {height}" for width, height in (made.original, base.original))
+            what = "it has {} pixels, and its picture {}".format(*sizes)
+            raise _refused(group.label, what, "Make the mask as large as the picture.")
         group.inputs[0] = replace(made, note="")
-
-
-def _size(picture: Input) -> tuple[int, int] | None:
-    return (picture.width, picture.height) if picture.width else None

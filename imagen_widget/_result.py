@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any, overload
 
 from imagen_widget import _html, _picture, _provenance
 from imagen_widget._inputs import Input, PictureSource, from_file
-from imagen_widget._models import Catalogue, short_name
+from imagen_widget._models import Catalogue, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview
 from imagen_widget._provenance import NEVER, FoundRequest, Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 _MAX_ALT_CHARACTERS = 300
-_MAX_NAMES = 10_000
 _PICTURE_SUFFIXES = {*SUFFIXES.values(), ".jpeg", ".tiff"}
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
@@ -75,8 +74,7 @@ class GeneratedImage(PictureSource):
     @property
     def alt(self) -> str:
         """What to read aloud in place of the picture: the prompt, or its beginning."""
-        text = self.provenance.request.prompt or ""
-        return text if len(text) <= _MAX_ALT_CHARACTERS else f"{text[: _MAX_ALT_CHARACTERS - 1]}…"
+        return one_line(self.provenance.request.prompt or "", limit=_MAX_ALT_CHARACTERS)
 
     @property
     def file_name(self) -> str:
@@ -101,23 +99,25 @@ class GeneratedImage(PictureSource):
             InvalidRequest: The picture cannot be written there, or not in the format that the
                 suffix names.
         """
-        with _saving(path) as target:
-            if target.is_dir() or not target.suffix:
-                target.mkdir(parents=True, exist_ok=True)
-                return self._save_into(target, provenance=provenance)
+        with _saving(path) as given:
+            in_folder = given.is_dir() or not given.suffix
+            target = first = given / self.file_name if in_folder else given
             suffix = target.suffix.lower()
             suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
             served = suffix == SUFFIXES[self.media_type]
             data = self.data if served else self._encoded_for(suffix)
             data, inside = self._marked(data, provenance)
             target.parent.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while in_folder and target.exists() and target.read_bytes() != data:  # another's file
+                number += 1
+                target = first.with_stem(f"{first.stem}-{number}")
             target.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
             return target
 
     def marked(self, *, provenance: bool = True) -> bytes:
-        """Return the bytes as `save` writes them, in the format that was served."""
         return self._marked(self.data, provenance)[0]
 
     def to_pil(self) -> "PILImage":
@@ -127,29 +127,10 @@ class GeneratedImage(PictureSource):
     def sources(self) -> tuple[Input, ...]:
         """Return this picture as one that can be given as input."""
         origin = self.provenance
-        words = " ".join((origin.request.prompt or short_name(origin.request.model)).split())[:40]
+        words = one_line(origin.request.prompt or short_name(origin.request.model), limit=40)
         name = f"picture {origin.index + 1} of {words}"
         place = {"source_id": origin.id, "source_index": origin.index}
         return (from_file(self.path, "image", origin=name, **place),)
-
-    def _save_into(self, folder: Path, *, provenance: bool) -> Path:
-        data, inside = self._marked(self.data, provenance)
-        name = Path(self.file_name)
-        for number in range(_MAX_NAMES):
-            target = folder / f"{name.stem}{f'-{number + 1}' if number else ''}{name.suffix}"
-            if not (target.exists() and target.read_bytes() == data):  # saved again: one file
-                try:
-                    with target.open("xb") as file:
-                        file.write(data)
-                except FileExistsError:
-                    continue
-            if not inside:
-                self._write_beside(target, data)
-            return target
-        raise InvalidRequest(
-            f"There are {_MAX_NAMES} files of this name in the folder.",
-            remedy="Save to another folder.",
-        )
 
     def _marked(self, data: bytes, provenance: bool) -> tuple[bytes, bool]:
         """Return a copy with the settings in it, and True if nothing needs to go beside it."""
@@ -233,15 +214,12 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     @overload
     def __getitem__(self, index: slice) -> Sequence[GeneratedImage]: ...
     def __getitem__(self, index: int | slice) -> GeneratedImage | Sequence[GeneratedImage]:
-        """Return one picture, or some of them as a tuple."""
         return self.images[index]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
         return len(self.images)
 
     def __iter__(self) -> Iterator[GeneratedImage]:
-        """Iterate over the pictures."""
         return iter(self.images)
 
     @property
@@ -300,8 +278,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     @property
     def caption(self) -> str:
         """One line for a list of generations: the prompt's beginning, the age, the model."""
-        prompt = " ".join((self.request.prompt or "").split())
-        words = prompt if len(prompt) <= 80 else f"{prompt[:79]}…"
+        words = one_line(self.request.prompt or "", limit=80)
         parts = (words, age(self.created), short_name(self.model))
         return " · ".join(part for part in parts if part)
 
@@ -354,8 +331,7 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
         return "price unknown"
     if free:
         return "free"
-    exact = f"{Decimal(str(cost)).normalize():f}"
-    return f"${max(exact, f'{Decimal(str(cost)):.2f}', key=len)}"
+    return dollars(Decimal(str(cost)))
 
 
 @contextlib.contextmanager
@@ -365,11 +341,6 @@ def _saving(path: str | Path) -> Iterator[Path]:
         yield Path(path).expanduser()
     except (OSError, RuntimeError) as error:  # the latter for the ~ of an unknown user
         why = getattr(error, "strerror", None) or str(error)
-        if not Path(path).is_absolute():
-            try:
-                Path.cwd()
-            except OSError:
-                why = "the working folder was deleted"
         raise InvalidRequest(
             f"The picture cannot be saved as {path} ({why}).",
             remedy="Give the whole path of another folder; the picture itself is kept.",
@@ -394,7 +365,6 @@ def _figure(image: GeneratedImage) -> str:
 
 
 def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
-    """Return all pictures as the one JPEG of an output, which LaTeX and Word are made from."""
     small = []
     for image in images:
         with contextlib.suppress(ImagenError):
@@ -402,9 +372,6 @@ def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
     if not small:
         return {}
     return {"image/jpeg": base64.b64encode(_picture.contact_sheet(small)).decode()}
-
-
-# ----------------------------------------------------------------------- settings from a picture
 
 
 def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:

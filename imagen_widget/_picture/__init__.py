@@ -9,8 +9,8 @@ import importlib.util
 import io
 import re
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_to_bytes
@@ -24,7 +24,7 @@ from imagen_widget._picture.header import (
     sniff,
 )
 from imagen_widget._picture.texts import Texts, is_signed, read_texts, write_texts
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -78,12 +78,9 @@ def preview(
     Raises:
         QueueError: The picture cannot be decoded.
     """
-    picture = open_picture(data, side=side)
-    try:
-        small = for_screen(resized(picture, side))
-        encoded, small = fit(small, max_bytes, lambda shown, q: saved(shown, "image/webp", q))
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(type(error).__name__) from None
+    with _readable():
+        small = for_screen(resized(open_picture(data, side=side), side))
+        encoded, small = fit(small, max_bytes, "image/webp")
     return Preview(encoded, "image/webp", *small.size)
 
 
@@ -108,8 +105,7 @@ def contact_sheet(pictures: Sequence[Preview]) -> bytes:
         row, column = divmod(place, columns)
         left = column * (width + gap) + (width - tile.width) // 2
         sheet.paste(tile, (left, row * (height + gap) + (height - tile.height) // 2))
-    limit = SHEET_BYTES * len(pictures)
-    return fit(sheet, limit, lambda shown, q: saved(shown, "image/jpeg", q))[0]
+    return fit(sheet, SHEET_BYTES * len(pictures), "image/jpeg")[0]
 
 
 def encode(data: bytes, media_type: str) -> bytes:
@@ -119,16 +115,12 @@ def encode(data: bytes, media_type: str) -> bytes:
         QueueError: The picture cannot be decoded.
         InvalidRequest: The format does not hold so large a picture.
     """
-    picture = open_picture(data)
-    if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
-        raise InvalidRequest(
-            f"A WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side, and the picture "
-            f"has {picture.width} x {picture.height}.",
-            remedy="Save it as .png or .jpg.",
-            field="path",
-        )
-    profile = picture.info.get("icc_profile")
-    try:
+    with _readable():
+        picture = open_picture(data)
+        if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
+            what = f"path: a WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side."
+            raise InvalidRequest(what, remedy="Save it as .png or .jpg.", field="path")
+        profile = picture.info.get("icc_profile")
         if picture.mode in {"CMYK", "LAB", "YCbCr"}:
             picture, profile = for_screen(picture), None
         elif media_type != "image/png" or not picture.mode.startswith("I;16"):  # which PNG holds
@@ -136,11 +128,6 @@ def encode(data: bytes, media_type: str) -> bytes:
         if media_type == "image/jpeg":
             picture = on_white(picture)
         return saved(picture, media_type, _COPY_QUALITY, icc_profile=profile)
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(type(error).__name__) from None
-
-
-# ------------------------------------------------------------------------------- Pillow pictures
 
 
 def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
@@ -155,13 +142,8 @@ def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     pixels = facts.width * facts.height
     if pixels > MAX_PIXELS:
         raise _too_large(facts.width, facts.height)
-    try:
-        with _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
-            return _decoded(data, facts.media_type.removeprefix("image/").upper(), side)
-    except QueueError:
-        raise
-    except Exception as error:  # noqa: BLE001 - decoders fail in many ways on hostile bytes
-        raise _unreadable(type(error).__name__) from None
+    with _readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
+        return _decoded(data, facts.media_type.removeprefix("image/").upper(), side)
 
 
 def upright(picture: "PILImage") -> "PILImage":
@@ -218,11 +200,7 @@ def resized(picture: "PILImage", side: int) -> "PILImage":
 
 
 def fit(
-    picture: "PILImage",
-    max_bytes: int,
-    save: Callable[["PILImage", int], bytes],
-    *,
-    qualities: Sequence[int] = (80, 60),
+    picture: "PILImage", max_bytes: int, media_type: str, *, qualities: Sequence[int] = (80, 60)
 ) -> tuple[bytes, "PILImage"]:
     """Return the encoded picture and what was encoded.
 
@@ -230,21 +208,20 @@ def fit(
     much smaller as it must.
     """
     quality, last = qualities[0], qualities[-1]
-    data = save(picture, quality)
+    data = saved(picture, media_type, quality)
     while len(data) > max_bytes and max(picture.size) > 16:
         share = max_bytes / len(data)
         if quality != last:
             quality, share = last, share / 0.75  # what the lower quality saves
         if share < 1:
             picture = resized(picture, int(max(picture.size) * 0.97 * max(share, 0.15) ** 0.5))
-        data = save(picture, quality)
+        data = saved(picture, media_type, quality)
     return data, picture
 
 
 def saved(
     picture: "PILImage", media_type: str, quality: int, *, icc_profile: bytes | None = None
 ) -> bytes:
-    """Return the picture encoded as PNG, JPEG or WebP."""
     sink = io.BytesIO()
     picture.info.pop("icc_profile", None)  # PNG would take it from there
     options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
@@ -296,6 +273,17 @@ def _eight_bits(picture: "PILImage") -> "PILImage":
     return deep.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Tell in one line what decoders and encoders raise, in many ways on hostile bytes."""
+    try:
+        yield
+    except ImagenError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as said above
+        raise _unreadable(type(error).__name__) from None
+
+
 def _unreadable(trouble: str) -> QueueError:
     return QueueError(
         f"The picture cannot be read ({trouble}).",
@@ -308,9 +296,6 @@ def _too_large(width: int, height: int) -> QueueError:
         f"The picture claims {width} x {height} pixels, over {MAX_PIXELS // 10**6} million.",
         remedy="It was not opened; its bytes are kept as they came.",
     )
-
-
-# ------------------------------------------------------------------------------------- addresses
 
 
 def from_data_address(text: str, *, flaws: bool = False) -> bytes | None:

@@ -3,7 +3,7 @@
 Nothing here does I/O, and `sniff` and `inspect` never raise. Decoders trust what a header claims
 and take memory for it; this does not. Bytes behind a picture's end are no fault: servers append
 newlines and trailers. The walks through PNG, JPEG, WebP and EXIF raise `MalformedError` for what
-is not built as its format says.
+is not built as its format says, and the errors of `struct` and of an index for what is cut short.
 """
 
 import struct
@@ -41,30 +41,18 @@ _BRANDS = {
 
 
 class MalformedError(ValueError):
-    """Bytes are not built as their format says."""
-
-
-class CutShortError(MalformedError):
-    """The end is missing."""
+    """Bytes are not built as their format says; the text tells how."""
 
 
 @dataclass(slots=True)
 class PictureFacts:
-    """What a picture's bytes say of it.
+    """What a picture's bytes say of it."""
 
-    Attributes:
-        media_type: By the first bytes; `application/octet-stream` if they are of no known type.
-        width: Pixels, as it is shown; 0 if unknown.
-        height: Pixels, as it is shown; 0 if unknown.
-        problem: Why it cannot be shown, like `cut short` or `a page of HTML`; empty if it can.
-        turned: Whether it is shown otherwise than its pixels lie, as its EXIF block says.
-    """
-
-    media_type: str
-    width: int = 0
+    media_type: str  # by the first bytes; `UNREADABLE` if they are of no known type
+    width: int = 0  # pixels, as it is shown; 0 if unknown
     height: int = 0
-    problem: str = ""
-    turned: bool = False
+    problem: str = ""  # why it cannot be shown, like `a page of HTML`; empty if it can
+    turned: bool = False  # whether it is shown otherwise than its pixels lie
 
 
 def sniff(data: bytes) -> str:
@@ -101,7 +89,7 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
             case "image/gif":
                 facts.width, facts.height = struct.unpack_from("<HH", data, 6)
                 if data.find(b"\x00;", 13) < 0:  # the last block's length, and the end
-                    raise CutShortError("gif")
+                    raise MalformedError("cut short")
             case "image/avif":
                 _read_avif(data, facts)
             case "image/bmp":
@@ -111,11 +99,11 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
             case _:  # no need to know more: it is shown as a line, or decoded in full
                 return facts
         if not (facts.problem or (facts.width and facts.height)):
-            raise MalformedError(facts.media_type)
-    except (CutShortError, struct.error, IndexError):
+            raise MalformedError("damaged")
+    except MalformedError as error:
+        facts.problem = str(error)
+    except (struct.error, IndexError):
         facts.problem = "cut short"
-    except MalformedError:
-        facts.problem = "damaged"
     turn = _orientation(exif)
     facts.turned = turn != 1
     if turn in _SIDEWAYS:
@@ -132,26 +120,21 @@ def _guess(data: bytes) -> str:
     return "JSON" if head.startswith((b"{", b"[")) else "of an unknown type"
 
 
-# ------------------------------------------------------------------------------------------- PNG
-
-
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield each chunk's kind, and where its body begins and ends; up to IEND."""
     position, kind = len(PNG_START), b""
     while kind != b"IEND":
-        if position + 12 > len(data):
-            raise CutShortError("png")
         length, kind = struct.unpack_from(">I4s", data, position)
         start, end = position + 8, position + 8 + length
         if end + 4 > len(data):
-            raise CutShortError("png")
+            raise MalformedError("cut short")
         yield kind, start, end
         position = end + 4
 
 
 def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
     if data[12:16] != b"IHDR":
-        raise MalformedError("png")
+        raise MalformedError("damaged")
     facts.width, facts.height = struct.unpack_from(">II", data, 16)
     view, exif, pixels = memoryview(data), b"", False
     for kind, start, end in png_chunks(data):
@@ -160,23 +143,18 @@ def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
             exif = data[start:end]
         needed, crc = not kind[0] & 0x20, int.from_bytes(view[end : end + 4])  # by decoders
         if checksums and needed and zlib.crc32(view[start - 4 : end]) != crc:
-            raise MalformedError("png")
+            raise MalformedError("damaged")
     if not pixels:
-        raise MalformedError("png")
+        raise MalformedError("damaged")
     return exif
-
-
-# ------------------------------------------------------------------------------------------ JPEG
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield each segment's marker, and where it begins and ends; the last is the first scan's."""
     position, marker = 2, 0
     while marker != JPEG_SCAN:
-        if position + 4 > len(data):
-            raise CutShortError("jpeg")
         if data[position] != 0xFF or data[position + 1] == _JPEG_END:
-            raise MalformedError("jpeg")
+            raise MalformedError("damaged")
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
@@ -184,7 +162,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         length = 0 if marker in _JPEG_ALONE else struct.unpack_from(">H", data, position + 2)[0]
         end = position + 2 + length
         if end > len(data):
-            raise CutShortError("jpeg")
+            raise MalformedError("cut short")
         yield marker, position, end
         position = end
 
@@ -197,26 +175,21 @@ def _read_jpeg(data: bytes, facts: PictureFacts) -> bytes:
         if marker == _JPEG_APP1 and data.startswith(EXIF_START, start + 4):
             exif = data[start + 4 : end]
     if data.find(b"\xff\xd9", end) < 0:  # inside the pixels 0xFF is followed by 0 or a restart
-        raise CutShortError("jpeg")
+        raise MalformedError("cut short")
     return exif
-
-
-# ---------------------------------------------------------------------------------- WebP and AVIF
 
 
 def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield each chunk's kind, and where its body begins and ends."""
-    if len(data) < 12:
-        raise CutShortError("webp")
     end = struct.unpack_from("<I", data, 4)[0] + 8
     if end > len(data):
-        raise CutShortError("webp")
+        raise MalformedError("cut short")
     position = 12
     while position + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, position)
         start = position + 8
         if start + length > end:
-            raise MalformedError("webp")
+            raise MalformedError("damaged")
         yield kind, start, start + length
         position = start + length + length % 2
 
@@ -233,10 +206,10 @@ def _read_webp(data: bytes, facts: PictureFacts) -> bytes:
             width, height = struct.unpack_from("<HH", data, 26)
             facts.width, facts.height = width & 0x3FFF, height & 0x3FFF
         case _:
-            raise MalformedError("webp")
+            raise MalformedError("damaged")
     chunks = {kind: (start, end) for kind, start, end in riff_chunks(data)}
     if not _WEBP_IMAGES & chunks.keys():
-        raise MalformedError("webp")
+        raise MalformedError("damaged")
     return data[slice(*chunks.get(b"EXIF", (0, 0)))]
 
 
@@ -255,17 +228,13 @@ def _read_avif(data: bytes, facts: PictureFacts) -> None:
             break
         position += length
     if position > len(data) or not pixels:
-        raise CutShortError("avif")
-
-
-# ------------------------------------------------------------------------------------------- EXIF
+        raise MalformedError("cut short")
 
 
 def tiff_header(tiff: bytes) -> tuple[str, int]:
-    """Return the byte order of an EXIF block, and where its main table begins."""
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:
-        raise MalformedError("exif")
+        raise MalformedError("damaged")
     return order, struct.unpack_from(order + "I", tiff, 4)[0]
 
 
@@ -276,7 +245,7 @@ def tiff_table(tiff: bytes, order: str, offset: int) -> tuple[dict[int, bytes], 
         end = offset + 2 + 12 * count
         (following,) = struct.unpack_from(order + "I", tiff, end)
     except struct.error:
-        raise MalformedError("exif") from None
+        raise MalformedError("damaged") from None
     entries = (tiff[at : at + 12] for at in range(offset + 2, end, 12))
     return {struct.unpack_from(order + "H", entry)[0]: entry for entry in entries}, following
 

@@ -117,7 +117,6 @@ def read_texts(data: bytes) -> Texts:
 
 
 def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
-    """Return these two blocks of a file, where it keeps them: EXIF not in a PNG."""
     found: dict[bytes, bytes] = {}
     match sniff(data):
         case "image/png":
@@ -132,9 +131,6 @@ def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
         case "image/webp":
             found = {kind: data[start:end] for kind, start, end in riff_chunks(data)}
     return found.get(b"EXIF", b""), found.get(b"XMP ", b"")
-
-
-# ----------------------------------------------------------------------------------------- PNG
 
 
 def _png_with(data: bytes, texts: Texts) -> Iterator[bytes]:
@@ -161,7 +157,6 @@ def _itxt(keyword: bytes, text: str) -> bytes:
 
 
 def _png_notes(data: bytes, keywords: set[bytes]) -> dict[bytes, str]:
-    """Return the first text under each of these keywords."""
     found: dict[bytes, str] = {}
     for kind, start, end in png_chunks(data):
         keyword = _keyword(data, start) if kind in _PNG_TEXTS else b""
@@ -193,9 +188,6 @@ def _unpacked(packed: bytes) -> bytes:
     except zlib.error:
         return b""
     return b"" if unpacker.unconsumed_tail else plain
-
-
-# ------------------------------------------------------------------------------- JPEG and WebP
 
 
 def _jpeg_with(data: bytes, texts: Texts) -> Iterator[bytes]:
@@ -237,13 +229,10 @@ def _vp8x(data: bytes) -> bytes:
     """Return the header that a plain WebP file lacks: flags, then the size less one."""
     facts, is_lossless = inspect(data), data[12:16] == b"VP8L"
     if facts.problem:
-        raise MalformedError("webp")
+        raise MalformedError(facts.problem)
     flags = _WEBP_ALPHA if is_lossless and data[24] & 0x10 else 0
     # 14 bits of 24 suffice for both.
     return struct.pack("<IHBHB", flags, facts.width - 1, 0, facts.height - 1, 0)
-
-
-# ------------------------------------------------------------------------------- XMP and EXIF
 
 
 def _xmp_with(old: bytes, settings: str) -> bytes:
@@ -270,7 +259,6 @@ def _with_comment(old: bytes, text: str) -> bytes:
 
 
 def _comment_of(exif: bytes) -> str:
-    """Return the comment of an EXIF block; "" if it has none or is broken."""
     tiff = exif.removeprefix(EXIF_START)
     if len(tiff) > _MAX_TEXT_BYTES:
         return ""

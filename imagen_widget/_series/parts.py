@@ -269,12 +269,7 @@ class Tiles:
         if picture is not None:
             # A very small tile is better coarse than smaller still.
             qualities = (78 if max_bytes >= 3_000 else 60, 18)
-            data, small = _picture.fit(
-                picture,
-                max_bytes,
-                lambda shown, quality: _picture.saved(shown, "image/webp", quality),
-                qualities=qualities,
-            )
+            data, small = _picture.fit(picture, max_bytes, "image/webp", qualities=qualities)
             made = Preview(data, "image/webp", *small.size)
         with self._lock:
             if key not in self._made:

@@ -107,8 +107,7 @@ class Grid:
         bundle = {"text/plain": repr(self), "text/html": html}
         if self._count:  # PDF and LaTeX show this
             page = _sheet(self._layout.rows, self._title, self._tiles)[0]()
-            limit = _SHEET_BYTES * 3 // 4
-            jpeg = _picture.fit(page, limit, lambda p, q: _picture.saved(p, "image/jpeg", q))[0]
+            jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, "image/jpeg")[0]
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
         return bundle
 

@@ -5,6 +5,7 @@ there.
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ import traitlets
 from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
-from imagen_widget._result import Generation
+from imagen_widget._result import Generation, settings_from
 from imagen_widget._settings import SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
@@ -25,11 +26,9 @@ from imagen_widget._widget.controls import (
     Kit,
     assign,
     css,
-    mark,
     on_change,
     ratio_icons,
     rendering,
-    show,
 )
 from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, Gallery, differences
@@ -37,7 +36,7 @@ from imagen_widget._widget.history import PastView
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.pump import Timer
 from imagen_widget._widget.script import STYLE, Layer
-from imagen_widget._widget.state import Pictures, State, Tab, Trouble
+from imagen_widget._widget.state import State, Tab
 from imagen_widget.errors import ImagenError
 
 __all__ = ["ImagenWidget"]
@@ -114,10 +113,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._open = False
         self._controller.close()
         self.unobserve_all()
-        for page in (self._create, self._past.box):
-            self._kit.free(page)
-        self.fields.close()
-        self._gallery.close()
         self._kit.free(self)
         self._kit.close()
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets puts None there
@@ -128,7 +123,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Raises:
             InvalidRequest: The file cannot be read, or carries no settings.
         """
-        found = self._controller.studio.history.settings_from(picture)
+        found = settings_from(picture)
         self._controller.reuse(found.request, seed=found.seed)
 
     # ----------------------------------------------------------------------------- construction
@@ -136,8 +131,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self._texts: list[tuple[w.HTML, Callable[[State], str]]] = []
-        self._visible: list[tuple[w.DOMWidget, Callable[[State], bool]]] = []
         self.fields = Controls(kit, self._give, controller.set_pictures)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
@@ -148,151 +141,100 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         on_change(self.model, controller.choose_model)
         self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
+        kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
+        kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
+        self.status = kit.text(lambda state: escape(state.status), "status")
+        kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
         self._gallery = Gallery(kit, token=self._token)
         self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
-        self._create = self._create_page()
         self._layer = Layer(token=self._token, tags=list(words.TAGS))
         self._layer.on_msg(self._on_message)
+        chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
+        kit.bind(self._layer, form=self._bindings, chosen=chosen, announcement=announcement)
         self._sheet = kit.html("", "sheet")
-        self._tabs = w.ToggleButtons(
+        tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
             _dom_classes=css("tabs"),
         )
-        on_change(self._tabs, controller.open_tab)
-        brand, chip = kit.html(HEADER, "brand-box"), self._text(words.chip, "chip-box")
-        header = kit.box(brand, chip, self._tabs, classes=("header",))
+        on_change(tabs, controller.open_tab)
+        kit.bind(tabs, value=attrgetter("tab"))
+        brand, chip = kit.html(HEADER, "brand-box"), kit.text(words.chip, "chip-box")
+        header = kit.box(brand, chip, tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
-        self._visible += [
-            (self._create, lambda state: state.tab is Tab.CREATE),
-            (self._past.box, lambda state: state.tab is Tab.HISTORY),
-        ]
-        pages = (self._create, self._past.box)
+        pages = (self._create_page(), self._past.box)
         self.children = (self._sheet, restarted, header, *pages, self._layer)
         self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
         kit, controller = self._kit, self._controller
-        self._fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
-        fetching = (self._text(words.pending, "stretch"), self._fetch)
-        pending = kit.box(*fetching, classes=("pending",), hides=True)
-        self._retry = kit.button("", "quiet", icon="repeat", does=controller.retry, hides=True)
-        failing = (self._text(words.trouble, "stretch"), self._retry)
-        trouble = kit.box(*failing, classes=("trouble",), hides=True)
-        self._switch = kit.button("", "quiet", icon="arrow-right", does=self._change, hides=True)
-        self._fold = w.ToggleButton(
-            description="Advanced",
-            icon="chevron-right",
-            tooltip="The model's other fields",
-            _dom_classes=css("fold"),
+        fetch = kit.button("Fetch", "quiet", icon="download", does=controller.resume)
+        kit.bind(fetch, disabled=attrgetter("resuming"))
+        pending = (kit.text(words.pending, "stretch"), fetch)
+        retry = kit.button(
+            "Retry", "quiet", icon="repeat", does=controller.retry, shown=words.again
         )
-        self._fold.observe(lambda _: self._fold_away(), "value")
-        self._main = kit.box(classes=("row",))
-        self._advanced = kit.box(classes=("row", "advanced"), hides=True)
-        self.status = self._text(lambda state: escape(state.status), "status")
-        self._bar = self._text(words.progress_bar, "bar-box")
-        price = self._text(words.price, "price")
-        self._visible += [
-            (pending, lambda state: state.pending > 0),
-            (trouble, lambda state: state.trouble is not None),
-            (self._retry, lambda state: bool(words.again(state))),
-            (self._switch, lambda state: bool(words.successor(state, state.form.model))),
-            (self.fields.strip, lambda state: state.form.max_pictures > 0),
-        ]
+        trouble = (kit.text(words.trouble, "stretch"), retry)
+        switch = kit.button(
+            "", "quiet", icon="arrow-right", does=self._switch, shown=words.successor
+        )
+        kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
+        self._bar = kit.text(words.progress_bar, "bar-box")
+        price = kit.text(words.price, "price")
         rows = [
-            pending,
-            self.fields.strip,
-            self.prompt,
-            kit.box(self.model, self._switch, classes=("model-row",)),
-            self._text(lambda state: escape(state.notice), "note"),
-            self._main,
-            self._fold,
-            self._advanced,
-            self._text(words.about_model, "about"),
+            kit.box(*pending, classes=("pending",), shown=attrgetter("pending")),
+            kit.bind(self.fields.strip, shown=attrgetter("form.max_pictures")),
+            kit.bind(self.prompt, shown=attrgetter("form.takes_prompt")),
+            kit.box(self.model, switch, classes=("model-row",)),
+            kit.text(lambda state: escape(state.notice), "note"),
+            self.fields.main,
+            self.fields.fold,
+            self.fields.advanced,
+            kit.text(words.about_model, "about"),
             kit.box(self.generate_button, self.cancel_button, price, classes=("actions",)),
             self.status,
             self._bar,
-            trouble,
+            kit.box(*trouble, classes=("trouble",), shown=attrgetter("trouble")),
             self._gallery.box,
         ]
-        return kit.box(*rows, classes=("page", "create"), hides=True)
-
-    def _text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
-        """Return a piece of markup that is drawn from each state."""
-        part = self._kit.html("", *classes)
-        self._texts.append((part, drawn))
-        return part
-
-    def _fold_away(self) -> None:
-        opened = self._fold.value
-        assign(self._fold, icon="chevron-down" if opened else "chevron-right")
-        show(self._advanced, when=opened)
+        classes = ("page", "create")
+        return kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.CREATE)
 
     # ---------------------------------------------------------------------------------- drawing
 
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
+        held = before.form if before is not None else None
         with rendering():
-            self._render_form(state, before)
-            for part, drawn in self._texts:
-                assign(part, value=drawn(state))
-            self._render_buttons(state)
+            if held is None or state.form.model != held.model:
+                self.fields.build(state.form)
+                rules = f"{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}"
+                assign(self._sheet, value=f"<style>{rules}</style>")
+                held = None
+            self.fields.render(state.form, held)
+            ids = tuple(model.id for model in state.models)
+            assign(self.model, options=ids, value=state.form.model.id)
+            self._kit.draw(state)
             self._gallery.render(state, before)
             self._past.render(state, before)
-            assign(self._tabs, value=state.tab)
             self._render_layer(state, before)
-        for page, is_seen in self._visible:
-            show(page, when=is_seen(state))
         if state.latest is not self.value:
             self.value = state.latest
         self._kept.render(state, before)
 
-    def _render_form(self, state: State, before: State | None) -> None:
-        form, strip = state.form, self.fields.strip
-        held = before.form if before is not None else None
-        if held is None or form.model != held.model:
-            main, advanced = self.fields.build(form)
-            assign(self._main, children=main)
-            assign(self._advanced, children=advanced)
-            rules = f"{STYLE}{ratio_icons(form)}{self._kept.hiding_css}"
-            assign(self._sheet, value=f"<style>{rules}</style>")
-            show(self.prompt, when=form.takes_prompt)
-            show(self._fold, when=bool(advanced))
-            self._fold_away()
-            held = None
-        self.fields.render(form, held)
-        assign(strip.markup, value=words.strip(state))
-        if not form.takes_mask or form.mask is None:
-            assign(strip.mask, value="")
-        ids = tuple(model.id for model in state.models)
-        assign(self.model, options=ids, value=form.model.id)
-
-    def _render_buttons(self, state: State) -> None:
-        headline, successor = state.headline, words.successor(state, state.form.model)
-        ending = headline.ending if headline is not None else None
-        assign(self.generate_button, disabled=not state.can_generate)
-        assign(self.cancel_button, disabled=state.cancellable is None)
-        assign(self._switch, description=f"Use {successor} instead", tooltip=successor)
-        assign(self._retry, description=words.again(state))
-        assign(self._fetch, disabled=state.resuming)
-        mark(self.status, "busy", when=bool(state.running))
-        done = isinstance(ending, Pictures) and state.trouble is None
-        mark(self.status, "done", when=done)
-        mark(self.status, "failed", when=isinstance(ending, Trouble))
-
     def _render_layer(self, state: State, before: State | None) -> None:
-        layer = self._layer
         if before is None or (before.models, before.account) != (state.models, state.account):
             rows = [words.model_row(model, state) for model in state.models]
-            assign(layer, models=rows, as_of=words.prices_as_of(state))
-        bindings = {key: trait for key, (_, trait) in self.fields.bindings().items()}
-        assign(layer, form=bindings, chosen=state.form.model.id, announcement=state.announcement)
+            assign(self._layer, models=rows, as_of=words.prices_as_of(state))
         for job in before.running if before is not None else ():
             now = state.job(job.number)
             if now is not None and not now.active:
-                layer.send({"kind": "ended", "text": now.status, "seconds": now.elapsed})
+                self._tell("ended", text=now.status, seconds=now.elapsed)
+
+    def _bindings(self, _: State) -> dict[str, str]:
+        return {key: trait for key, (_, trait) in self.fields.bindings().items()}
 
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""
@@ -310,8 +252,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self._controller.state.trouble is NO_PROMPT:
             self._tell("focus", to=_PROMPT)
 
-    def _change(self) -> None:
-        self._controller.choose_model(self._switch.tooltip)
+    def _switch(self) -> None:
+        self._controller.choose_model(words.successor(self._controller.state))
 
     def _give(self, name: str, value: object) -> None:
         if name == "roll":
@@ -349,7 +291,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         elif purpose == "mask":
             self._controller.set_mask(whole)
         elif purpose == "settings":
-            self._controller.reuse_from(whole)
+            self._controller.run(lambda: self.load_settings(whole))
 
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
@@ -390,9 +332,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _find(self, generation_id: str) -> None:
         self._controller.look_for(generation_id)
         self._tell("focus", to=".imagen-thumb")
-
-    def _use(self, generation_id: str) -> None:
-        self._controller.on(generation_id, lambda found: self._controller.reuse(found.request))
 
     def _rate(self, generation_id: str, stars: int) -> None:
         self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
@@ -451,6 +390,6 @@ _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": lambda self, m: self._use(m["id"]),
+    "use": lambda self, m: self._controller.on(m["id"], self._controller.use),
     "vary": lambda self, m: self._controller.on(m["id"], self._controller.vary),
 }

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import date
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 from imagen_widget import _loop
 from imagen_widget._inputs import Input, read_input
@@ -25,13 +25,12 @@ from imagen_widget._journal import Filter, Record
 from imagen_widget._models import Model
 from imagen_widget._picture import Preview, preview
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import GeneratedImage, Generation, settings_from
+from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form, stand_ins
 from imagen_widget._widget.pump import Pump, Timer
 from imagen_widget._widget.state import (
-    Cancellation,
     Ending,
     Entry,
     Look,
@@ -47,7 +46,6 @@ from imagen_widget.errors import (
     InvalidRequest,
     JobCancelled,
     JournalError,
-    ModelRetired,
     QueueError,
     SubmitUncertain,
 )
@@ -62,11 +60,21 @@ NO_SEED = "No seed is known of this picture: a new one with the same settings."
 LOOP_ENDED = "Stopped before it finished; %imagen_resume fetches what was paid for."
 
 log = logging.getLogger("imagen_widget")
+P = ParamSpec("P")
+
+
+def background(
+    command: Callable[Concatenate["Controller", P], None],
+) -> Callable[Concatenate["Controller", P], None]:
+    """Have a command run on a worker thread; what it raises becomes the error box."""
+
+    def begin(self: "Controller", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._timer.background(lambda: self._guarded(lambda: command(self, *args, **kwargs)))
+
+    return begin
 
 
 class Export(NamedTuple):
-    """A file to hand out: a readable name, its media type and its bytes."""
-
     name: str
     media_type: str
     data: bytes
@@ -80,7 +88,7 @@ class Controller:
     ) -> None:
         self._find_studio = find_studio
         self._timer = timer or Timer()
-        self._pump = Pump(State(form), self._timer)
+        self._pump = Pump(State(form, find_studio().settings.account), self._timer)
         self._running: dict[int, tuple[Job, Future[Generation]]] = {}
         self._given_up: set[str] = set()  # jobs that could not be fetched, and were said
 
@@ -93,7 +101,6 @@ class Controller:
         return self._find_studio()
 
     def open(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
-        """Show the state, find out where jobs go, the price, and what waits to be fetched."""
         self._pump.listen(render, resend)
         render(self.state)
         self._guarded(self._look_around)
@@ -105,8 +112,8 @@ class Controller:
     def _look_around(self) -> None:
         self._connect()
         self._reprice()
-        self._do(lambda: self._set(models=tuple(self.studio.models())))
-        self._do(self._count)
+        self.run(lambda: self._set(models=tuple(self.studio.models())))
+        self._count()
         self._learn_model()
 
     def _connect(self) -> None:
@@ -114,6 +121,7 @@ class Controller:
         has_key = settings.account.free or settings.key is not None
         self._set(account=settings.account, budget=settings.budget, has_key=has_key)
 
+    @background
     def _count(self) -> None:
         history = self.studio.history
         spending = history.spending()
@@ -128,43 +136,29 @@ class Controller:
     def _set_past(self, **changes: Any) -> None:
         self._pump.change(lambda s: replace(s, past=replace(s.past, **changes)))
 
+    def _set_entry(self, entry_id: str, *, soon: bool = False, **changes: Any) -> None:
+        def change(state: State) -> State:
+            return replace(state, past=state.past.changed(entry_id, **changes))
+
+        self._pump.change(change, soon=soon)
+
+    @background
+    def run(self, action: Callable[[], None]) -> None:
+        action()
+
     def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
         """Call `action` with a generation, in the background if it has to be looked up."""
         if (known := self.state.generation(generation_id)) is not None:
             self._guarded(lambda: action(known))
         else:
-            self._do(lambda: action(self.studio.history.get(generation_id)))
-
-    def _do(self, action: Callable[[], None]) -> None:
-        self._timer.background(lambda: self._guarded(action))
+            self.run(lambda: action(self.studio.history.get(generation_id)))
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        """Call `action`; what it raises becomes the error box, for it has no cell to go to."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 - every error is shown, whatever it is
-            self._set(trouble=self._trouble_of(error), resuming=False)
+            self._set(trouble=_trouble_of(error), resuming=False)
             self._set_past(loading=False)
-
-    def _trouble_of(self, error: BaseException, request: ImageRequest | None = None) -> Trouble:
-        """Return what the error box says.
-
-        Retry is offered only where nothing can have been paid for: not when the submit may have
-        been accepted, nor when the work can still be fetched.
-        """
-        if not isinstance(error, ImagenError):
-            log.error("Something failed inside imagen_widget.", exc_info=error)
-            return Trouble(
-                f"Something failed inside imagen_widget ({type(error).__name__}).",
-                "The log has the details; what was paid for stays in the history.",
-            )
-        switch_to = ""
-        if isinstance(error, ModelRetired) and request is not None:
-            account = self.state.account
-            retired = self.studio.known(request.model)
-            switch_to = retired.successor_at(account.name if account is not None else "")
-        again = request if _costs_nothing_twice(error) else None
-        return Trouble(error.message, error.remedy, again, switch_to)
 
     # ---------------------------------------------------------------------------------- the form
 
@@ -175,7 +169,7 @@ class Controller:
                 lambda s: s.with_form(s.form.with_value(name, value), note=s.note)
             )
         except InvalidRequest as error:
-            self._set(trouble=self._trouble_of(error))
+            self._set(trouble=_trouble_of(error))
             return
         if before.form != after.form and name != "prompt":
             self._reprice()
@@ -200,15 +194,10 @@ class Controller:
         self._reprice()
         self._learn_model()
 
-    def reuse_from(self, picture: bytes) -> None:
-        def read() -> None:
-            found = settings_from(picture)
-            self.reuse(found.request, seed=found.seed)
-
-        self._do(read)
+    def use(self, generation: Generation) -> None:
+        self.reuse(generation.request)
 
     def same_again(self, generation: Generation) -> None:
-        """Ask for a generation once more, with its seed if one is known."""
         self.reuse(generation.request, seed=generation.seed)
         form = self.state.form
         if self._press(form) and (form.seed_field is None or generation.seed is None):
@@ -237,17 +226,14 @@ class Controller:
             self._pump.change(change)
             self._reprice()
 
+    @background
     def _learn_model(self) -> None:
-        """Read the schema of the form's model if nothing is known of it, in the background."""
+        """Read the schema of the form's model if nothing is known of it."""
         model = self.state.form.model
-
-        def learn() -> None:
+        if model.source == "none":
             learned = self.studio.model(model.id)
             if self.state.form.model == model:
                 self._use_model(learned)
-
-        if model.source == "none":
-            self._do(learn)
 
     def _reprice(self) -> None:
         form = self.state.form
@@ -264,21 +250,14 @@ class Controller:
 
     # ------------------------------------------------------------------------------- pictures in
 
+    @background
     def add_picture(self, data: bytes, *, name: str) -> None:
-        """Put a picture behind those that are there; it is read in the background."""
-
-        def add() -> None:
-            form = self.state.form
-            read = read_picture(data, form, self.studio)
-            added = replace(read, origin=name or read.origin)
-            self._with_pictures(
-                lambda there: [*there, added] if form.max_pictures != 1 else [added]
-            )
-
-        self._do(add)
+        form = self.state.form
+        read = read_picture(data, form, self.studio)
+        added = replace(read, origin=name or read.origin)
+        self._with_pictures(lambda there: [*there, added] if form.max_pictures != 1 else [added])
 
     def set_pictures(self, value: object) -> None:
-        """Put one picture or several in place of those that are there."""
         several = value if isinstance(value, list | tuple) else [value]
         form, studio = self.state.form, self.studio
         pictures = [read_picture(each, form, studio) for each in several if each is not None]
@@ -289,31 +268,25 @@ class Controller:
 
     def move_picture(self, index: int, to: int) -> None:
         def moved(there: list[Input]) -> list[Input]:
-            if 0 <= index < len(there) and 0 <= to < len(there):
-                there.insert(to, there.pop(index))
+            there.insert(to, there.pop(index))
             return there
 
         self._with_pictures(moved)
         self.ring_picture(to)
 
     def ring_picture(self, index: int) -> None:
-        """Choose the input picture that the buttons below the strip mean."""
         last = max(0, len(self.state.form.pictures) - 1)
         self._set(active=min(max(0, index), last))
 
+    @background
     def set_mask(self, data: bytes | None) -> None:
         """Take a painted mask, white where the first picture may change; None takes it away."""
-
-        def take() -> None:
-            form, studio = self.state.form, self.studio
-            mask = None if data is None else read_picture(data, form, studio, mask=True)
-            self._pump.change(lambda s: s.with_form(replace(s.form, mask=mask)))
-            self._reprice()
-
-        self._do(take)
+        form, studio = self.state.form, self.studio
+        mask = None if data is None else read_picture(data, form, studio, mask=True)
+        self._pump.change(lambda s: s.with_form(replace(s.form, mask=mask)))
+        self._reprice()
 
     def edit(self, picture: GeneratedImage) -> None:
-        """Make a picture the input, and choose the model that edits it."""
         form, note = self.state.form, ""
         made_by = self.studio.known(picture.provenance.request.model)
         sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
@@ -323,12 +296,7 @@ class Controller:
             note = f"{editor.title} is the model now, since it takes pictures. {lost}".strip()
         given = read_picture(picture, form, self.studio)
         form = replace(form, prompt="").with_pictures([given])
-
-        def change(state: State) -> State:
-            shown = state.with_form(form, note=note)
-            return replace(shown, tab=Tab.CREATE, trouble=None, active=0)
-
-        self._pump.change(change)
+        self._pump.change(lambda s: replace(s.reused(form, []), note=note, active=0))
         self._reprice()
 
     def _with_pictures(self, change: Callable[[list[Input]], Iterable[Input]]) -> None:
@@ -345,7 +313,6 @@ class Controller:
         self._press(self.state.form)
 
     async def generated(self, changes: dict[str, Any]) -> Generation:
-        """Put values into the form, start a job, and return its pictures."""
         if isinstance(changes.get("model"), str):
             await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
@@ -360,11 +327,8 @@ class Controller:
         return await _loop.wait_async(future)
 
     def retry(self) -> None:
-        """Do what the error box offers: send its request again, or change the model."""
         trouble = self.state.trouble
-        if trouble is not None and trouble.switch_to:
-            self.choose_model(trouble.switch_to)
-        elif trouble is not None and trouble.again is not None:
+        if trouble is not None and trouble.again is not None:
             self._start(trouble.again)
 
     def cancel(self, number: int | None = None) -> None:
@@ -375,15 +339,14 @@ class Controller:
             self._forward_cancel(meant.number)
 
     def _press(self, form: Form, *, deliberate: bool = False) -> bool:
-        """Start a job from a form; what is wrong with it is shown."""
         if not deliberate and not self.state.accepts(self._timer.now()):
             return False
         try:
             request = self._request(form)
         except Exception as error:  # noqa: BLE001 - it becomes state
-            blank = form.takes_prompt and not form.prompt.strip()
-            is_that = blank and isinstance(error, InvalidRequest) and error.field == "prompt"
-            self._set(trouble=NO_PROMPT if is_that else self._trouble_of(error))
+            names_it = isinstance(error, InvalidRequest) and error.field == "prompt"
+            blank = names_it and not form.prompt.strip()
+            self._set(trouble=NO_PROMPT if blank else _trouble_of(error))
             return False
         return self._start(request, deliberate=deliberate) is not None
 
@@ -403,10 +366,10 @@ class Controller:
             job = self.studio.start(request)
             self._running[number] = (job, future)
             job.listen(partial(self._progressed, number))
-            job.add_done_callback(lambda job: self._do(partial(self._collect, number, job)))
+            job.add_done_callback(partial(self._collect, number))
         except Exception as error:  # noqa: BLE001 - it becomes state
             self._running.pop(number, None)
-            self._end(number, self._trouble_of(error, request), "Failed")
+            self._end(number, _trouble_of(error, request), "Failed")
             future.set_exception(error)
             return future
         self._forward_cancel(number)
@@ -423,6 +386,7 @@ class Controller:
             status = running[0].status
             self._pump.change(lambda s: s.progressed(number, progress, status), soon=True)
 
+    @background
     def _collect(self, number: int, job: Job) -> None:
         """Bring a finished job's outcome into the state; decodes pictures, so not on the loop."""
         _, future = self._running.pop(number, (None, None))
@@ -431,49 +395,35 @@ class Controller:
         try:
             generation = job.result(0)
         except BaseException as error:  # noqa: BLE001 - it becomes state
-            self._end(number, *self._failure(error, job))
+            self._end(number, *_failure(error, job))
             future.set_exception(error)
             return
         self._end(number, shown(generation), generation.summary)
         future.set_result(generation)
 
-    def _failure(self, error: BaseException, job: Job) -> tuple[Ending, str]:
-        if isinstance(error, JobCancelled):
-            return Cancellation(), str(error)
-        if isinstance(error, concurrent.futures.CancelledError):
-            return Cancellation(), LOOP_ENDED
-        trouble = self._trouble_of(error, job.request)
-        return trouble, f"Failed after {job.progress.elapsed:.1f} s"
-
     def _end(self, number: int, ending: Ending, status: str) -> None:
         self._pump.change(lambda s: s.ended(number, ending, status))
         self._pump.show_again()
-        self._do(self._count)
-        if isinstance(ending, Pictures):
-            self._guarded(lambda: self._add_newest(ending.generation))
+        self._count()
+        if isinstance(ending, Pictures) and self.state.past.loaded:
+            self.look()
 
     # ------------------------------------------------------------------------------ the pictures
 
     def export(self, generation_id: str, index: int) -> Export | None:
         """Return a picture as a file to download; None, and an error box, if it is gone."""
-        exports = self._exported([(generation_id, index)])
-        if not exports:
-            return None
-        done = {(generation_id, index): f"Saved: {exports[0].name}"}
-        self._pump.change(lambda s: replace(s, said={**s.said, **done}))
-        return exports[0]
+        image = self.state.image(generation_id, index)
+        return next(iter(self._exported([] if image is None else [image])), None)
 
     def export_zip(self) -> Export | None:
-        chosen = [e for e in self.state.past.entries if e.id in self.state.past.selected]
-        files = self._exported([(e.id, i) for e in chosen for i in range(len(e.generation))])
+        chosen = self.state.past.chosen
+        files = self._exported([image for entry in chosen for image in entry.generation])
         if not files:
             return None
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             for number, file in enumerate(files, 1):
                 archive.writestr(f"{number:03}-{file.name}", file.data)
-        words = f"Saved {len(files)} picture{'' if len(files) == 1 else 's'} as a zip file."
-        self._set_past(said=words)
         return Export("imagen-pictures.zip", "application/zip", packed.getvalue())
 
     def mark(self, generation_id: str, index: int) -> list[tuple[str, int]]:
@@ -482,13 +432,12 @@ class Controller:
         self._set(marked=this if first is None else None)
         return [] if first is None or first == this else [first, this]
 
-    def _exported(self, keys: list[tuple[str, int]]) -> list[Export]:
-        images = [image for key in keys if (image := self.state.image(*key)) is not None]
+    def _exported(self, images: list[GeneratedImage]) -> list[Export]:
         try:
             keep = self.studio.settings.provenance
             return [Export(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
         except Exception as error:  # noqa: BLE001 - it becomes state
-            self._set(trouble=self._trouble_of(error))
+            self._set(trouble=_trouble_of(error))
             return []
 
     # --------------------------------------------------------------------------- the History page
@@ -502,11 +451,10 @@ class Controller:
     def look(self, **changes: Any) -> None:
         """Ask History again, with some of the filters changed."""
         look = replace(self.state.past.look, **changes)
-        self._pump.change(lambda s: replace(s, past=s.past.asked(look)))
-        self._do(lambda: self._look(look))
+        self._set_past(look=look, loading=True)
+        self._look(look)
 
     def look_for(self, generation_id: str) -> None:
-        """Open History at one generation."""
         self._set(tab=Tab.HISTORY)
         self.look(**asdict(Look(only=generation_id)))
 
@@ -518,51 +466,44 @@ class Controller:
         past = self.state.past
         if past.more and not past.loading:
             self._set_past(loading=True)
-            self._do(lambda: self._look(past.look, after=past.cursor))
+            self._look(past.look, after=past.cursor)
 
     def rate(self, generation: Generation, stars: int) -> None:
         self.studio.history.rate(generation, stars)
-        self._pump.change(lambda s: replace(s, past=s.past.changed(generation.id, rating=stars)))
+        self._set_entry(generation.id, rating=stars)
 
     def tick(self, generation_id: str) -> None:
         self._pump.change(lambda s: replace(s, past=s.past.ticked(generation_id)))
 
     def untick(self) -> None:
-        self._set_past(selected=frozenset(), deleted=(), said="")
+        self._set_past(selected=frozenset(), deleted=())
 
+    @background
     def delete(self) -> None:
         """Move the ticked generations to the trash; the bill stays."""
+        chosen = self.state.past.chosen
+        for entry in chosen:
+            self.studio.history.delete(entry.generation)
+        self._set_past(selected=frozenset(), deleted=tuple(entry.id for entry in chosen))
+        self.look()
 
-        def remove() -> None:
-            past = self.state.past
-            chosen = [e.generation for e in past.entries if e.id in past.selected]
-            for generation in chosen:
-                self.studio.history.delete(generation)
-            ids = tuple(generation.id for generation in chosen)
-            self._pump.change(lambda s: replace(s, past=s.past.without(ids)))
-
-        self._do(remove)
-
+    @background
     def undo(self) -> None:
-        def bring_back() -> None:
-            for generation_id in self.state.past.deleted:
-                self.studio.history.undelete(generation_id)
-            self._set_past(deleted=())
-            self.look()
-
-        self._do(bring_back)
+        for generation_id in self.state.past.deleted:
+            self.studio.history.undelete(generation_id)
+        self._set_past(deleted=())
+        self.look()
 
     def show(self, generation: Generation) -> None:
-        """Show an earlier generation's pictures on the Create page."""
         self._pump.change(lambda s: s.arrived(shown(generation, earlier=True)))
         self._pump.show_again()
 
     def resume(self) -> None:
-        """Fetch what an earlier kernel left at the provider."""
         if not self.state.resuming:
             self._set(resuming=True)
-            self._do(self._resume)
+            self._resume()
 
+    @background
     def _resume(self) -> None:
         trouble = None
         for outcome in self.studio.history.resume_all():
@@ -572,11 +513,12 @@ class Controller:
             elif outcome.error is not None:
                 # It is said once; another form, or the magic, can try again.
                 self._given_up.add(outcome.record.id)
-                trouble = trouble or self._trouble_of(outcome.error)
+                trouble = trouble or _trouble_of(outcome.error)
         self._set(pending=0, resuming=False, trouble=trouble)
         self._pump.show_again()
 
-    def _look(self, look: Look, *, after: object = None) -> None:
+    @background
+    def _look(self, look: Look, *, after: Record | None = None) -> None:
         history, until = self.studio.history, time.monotonic() + THUMBNAIL_SECONDS
         entries: list[Entry] = []
         facts: dict[str, Any] = {"cursor": None, "more": False}
@@ -589,9 +531,16 @@ class Controller:
                 entries.append(Entry(generation, "", history.rating(generation)))
             facts["matched"] = len(entries)
         else:
-            wanted = _filter(look)
-            before = after if isinstance(after, Record) else None
-            records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=before)
+            wanted = Filter(
+                text=look.text,
+                model=look.model or None,
+                provider=look.provider or None,
+                since=look.since,
+                rating=look.rating or None,
+                sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
+                has_pictures=True,
+            )
+            records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
             recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
             entries = [
                 Entry(generation, "", record.rating, sum(kept.size for kept in record.images))
@@ -609,17 +558,7 @@ class Controller:
         self._pump.change(lambda s: replace(s, past=s.past.found(look, page, after=after, **facts)))
         for entry in entries:
             if not entry.thumbnail:
-                drawn = partial(_with_thumbnail, entry.id, history.thumbnail(entry.generation))
-                self._pump.change(drawn, soon=True)
-
-    def _add_newest(self, generation: Generation) -> None:
-        """Put what was just made on the page, if History was opened before."""
-        past = self.state.past
-        if past.loaded and (past.look.chips() or past.look.sort != "newest"):
-            self.look()
-        elif past.loaded:
-            entry = Entry(generation, self.studio.history.thumbnail(generation))
-            self._pump.change(lambda s: replace(s, past=s.past.with_newest(entry)))
+                self._set_entry(entry.id, soon=True, thumbnail=history.thumbnail(entry.generation))
 
 
 def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
@@ -659,23 +598,28 @@ def shown(generation: Generation, *, earlier: bool = False) -> Pictures:
     return Pictures(generation, tuple(copies), earlier=earlier)
 
 
-def _filter(look: Look) -> Filter:
-    return Filter(
-        text=look.text,
-        model=look.model or None,
-        provider=look.provider or None,
-        since=look.since,
-        rating=look.rating or None,
-        sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
-        has_pictures=True,
-    )
+def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:
+    if isinstance(error, JobCancelled):
+        return None, str(error)
+    if isinstance(error, concurrent.futures.CancelledError):
+        return None, LOOP_ENDED
+    return _trouble_of(error, job.request), f"Failed after {job.progress.elapsed:.1f} s"
 
 
-def _with_thumbnail(entry_id: str, markup: str, state: State) -> State:
-    return replace(state, past=state.past.changed(entry_id, thumbnail=markup))
+def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Trouble:
+    """Return what the error box says.
 
-
-def _costs_nothing_twice(error: ImagenError) -> bool:
+    Retry is offered only where nothing can have been paid for: not when the submit may have been
+    accepted, nor when the work can still be fetched.
+    """
+    if not isinstance(error, ImagenError):
+        log.error("Something failed inside imagen_widget.", exc_info=error)
+        return Trouble(
+            f"Something failed inside imagen_widget ({type(error).__name__}).",
+            "The log has the details; what was paid for stays in the history.",
+        )
     if isinstance(error, QueueError):
-        return error.ticket is None and not isinstance(error, SubmitUncertain)
-    return isinstance(error, CredentialsError | GenerationFailed | JournalError)
+        is_free = error.ticket is None and not isinstance(error, SubmitUncertain)
+    else:
+        is_free = isinstance(error, CredentialsError | GenerationFailed | JournalError)
+    return Trouble(error.message, error.remedy, request if is_free else None)

@@ -6,10 +6,11 @@ named by classes, assigned when changed, and freed whole.
 """
 
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -19,7 +20,9 @@ from ipywidgets.widgets.widget_string import HTMLStyle
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models import Field
+from imagen_widget._widget import words
 from imagen_widget._widget.form import Form, shape_of
+from imagen_widget._widget.state import State
 from imagen_widget.errors import InvalidRequest
 
 MAX_SEGMENTS = 7
@@ -35,6 +38,7 @@ _ICON_SIDE_PIXELS = 15
 _RENDERING: ContextVar[bool] = ContextVar("imagen_widget_rendering", default=False)
 
 Give = Callable[[str, object], None]
+Drawn = Callable[[State], object]
 
 
 @contextmanager
@@ -57,11 +61,6 @@ def assign(widget: w.Widget, **values: object) -> None:
         with widget.hold_sync():
             for name, value in changed.items():
                 widget.set_trait(name, value)
-
-
-def show(widget: w.DOMWidget, *, when: bool) -> None:
-    """Show a control, or take it out of the layout; its layout must be its own."""
-    assign(widget.layout, display=None if when else "none")
 
 
 def mark(widget: w.DOMWidget, name: str, *, when: bool) -> None:
@@ -87,19 +86,42 @@ class Kit:
     """Makes controls that share one layout and one style object of each kind.
 
     Each layout and each style is a message of its own to the browser; sharing them makes a
-    gallery of four cards cost a handful of messages instead of fifty. What is shown and hidden
-    has a layout of its own.
+    gallery of four cards cost a handful of messages instead of fifty.
     """
 
     def __init__(self) -> None:
         self.layout = w.Layout()
         self._button_style = w.ButtonStyle()
         self._html_style = HTMLStyle()
+        self._shared = (self.layout, self._button_style, self._html_style)
+        self._bound: list[tuple[w.Widget, dict[str, Drawn]]] = []
+        self.drawn: State
+
+    def bind(self, widget: w.Widget, *, shown: Drawn | None = None, **traits: Drawn) -> w.Widget:
+        """Have traits of a widget follow the state; `shown` is whether it is in sight.
+
+        The layout of what is shown and hidden must be its own.
+        """
+        if shown is not None:
+            self.bind(widget.layout, display=lambda state: None if shown(state) else "none")
+        if traits:
+            self._bound.append((widget, traits))
+        return widget
+
+    def draw(self, state: State) -> None:
+        self.drawn = state
+        with rendering():
+            for widget, traits in self._bound:
+                assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
 
     def html(self, value: str = "", *classes: str) -> w.HTML:
         """Return a piece of markup, in which foreign text is escaped already."""
         looks = {"layout": self.layout, "style": self._html_style}
         return w.HTML(value, _dom_classes=css(*classes), **looks)
+
+    def text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
+        """Return a piece of markup that follows the state."""
+        return self.bind(self.html("", *classes), value=drawn)
 
     def button(
         self,
@@ -108,36 +130,37 @@ class Kit:
         does: Callable[[], object],
         icon: str = "",
         tooltip: str = "",
-        hides: bool = False,
+        shown: Drawn | None = None,
     ) -> w.Button:
-        looks = {"style": self._button_style, "tooltip": tooltip or None}
-        looks["layout"] = w.Layout() if hides else self.layout
-        made = w.Button(description=text, icon=icon, _dom_classes=css(*classes), **looks)
+        made = w.Button(
+            description=text,
+            icon=icon,
+            tooltip=tooltip or None,
+            layout=w.Layout() if shown else self.layout,
+            style=self._button_style,
+            _dom_classes=css(*classes),
+        )
         made.on_click(lambda _: does())
-        return made
+        return self.bind(made, shown=shown)
 
-    def box(self, *children: w.Widget, classes: tuple[str, ...], hides: bool = False) -> w.Box:
-        layout = w.Layout() if hides else self.layout
-        return w.Box(children, layout=layout, _dom_classes=css(*classes))
+    def box(
+        self, *children: w.Widget, classes: tuple[str, ...], shown: Drawn | None = None
+    ) -> w.Box:
+        layout = w.Layout() if shown else self.layout
+        made = w.Box(children, layout=layout, _dom_classes=css(*classes))
+        return self.bind(made, shown=shown)
 
     def free(self, widget: w.Widget) -> None:
-        close(widget, keep=(self.layout, self._button_style, self._html_style))
+        for child in getattr(widget, "children", ()):
+            self.free(child)
+        for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+            if isinstance(part, w.Widget) and part not in self._shared:
+                part.unobserve_all()
+                part.close()
 
     def close(self) -> None:
-        for part in (self.layout, self._button_style, self._html_style):
+        for part in self._shared:
             part.close()
-
-
-def close(widget: w.Widget, *, keep: Container[w.Widget] = ()) -> None:
-    for child in getattr(widget, "children", ()):
-        close(child, keep=keep)
-    for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
-        if isinstance(part, w.Widget) and part not in keep:
-            part.unobserve_all()
-            part.close()
-
-
-# ------------------------------------------------------------------------------- kinds of controls
 
 
 class Leavable:
@@ -150,44 +173,21 @@ class Leavable:
         if name != "value" or self.given is None or _RENDERING.get():
             super().__setattr__(name, value)
             return
-        is_text = isinstance(self, w.Text | w.Textarea)
-        if value is not None and (isinstance(value, str) or not is_text):
-            before = self.value
+        before = self.value
+        if value is not None and (isinstance(value, str) or not isinstance(self, Line | Lines)):
             super().__setattr__(name, value)
-            if self.value != before:
-                return  # observed as a change
-        self.given(value)
+        if self.value == before:  # else it was observed as a change
+            self.given(value)
 
 
-class Segments(Leavable, w.ToggleButtons):  # type: ignore[misc]  # ipywidgets has no types
-    """A choice among few."""
+# The stock controls: a choice among few and among many, a whole and another number between two
+# ends, on or off, and a text of one line and of several, which is empty if left to the model.
+_STOCK = (w.ToggleButtons, w.Dropdown, w.IntSlider, w.FloatSlider, w.Checkbox, w.Text, w.Textarea)
+_leavable: Any = [type(stock.__name__, (Leavable, stock), {}) for stock in _STOCK]
+Segments, Choice, Whole, Number, Switch, Line, Lines = _leavable
 
 
-class Choice(Leavable, w.Dropdown):  # type: ignore[misc]  # as above
-    """A choice among many."""
-
-
-class Whole(Leavable, w.IntSlider):  # type: ignore[misc]  # as above
-    """A whole number between two others."""
-
-
-class Number(Leavable, w.FloatSlider):  # type: ignore[misc]  # as above
-    """A number between two others."""
-
-
-class Switch(Leavable, w.Checkbox):  # type: ignore[misc]  # as above
-    """On or off."""
-
-
-class Line(Leavable, w.Text):  # type: ignore[misc]  # as above
-    """A text, or a number without bounds; empty if it is left to the model."""
-
-
-class Lines(Leavable, w.Textarea):  # type: ignore[misc]  # as above
-    """A text of several lines; empty if it is left to the model."""
-
-
-class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
+class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
     """A size: one of the presets, or an object with `width` and `height`."""
 
     value = traitlets.Any(None, allow_none=True)
@@ -198,9 +198,9 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # as above
         named = {"description": field.title, "tooltip": field.help, "layout": layout}
         self.preset = kind(options=options, value=None, **named)
         pixels = {"min": 1, "max": 14142, "layout": layout, "tooltip": ""}
-        pixels["_dom_classes"] = css("f", "side")
-        self.width = w.BoundedIntText(1024, description="Width", **pixels)
-        self.height = w.BoundedIntText(1024, description="Height", **pixels)
+        look = {**pixels, "_dom_classes": css("f", "side")}
+        self.width = w.BoundedIntText(1024, description="Width", **look)
+        self.height = w.BoundedIntText(1024, description="Height", **look)
         sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
         super().__init__([self.preset, sides])
         self.known = (*field.allowed, CUSTOM)
@@ -230,9 +230,8 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
 
     def __init__(self, kit: Kit, set_pictures: Callable[[object], None]) -> None:
         self._set_pictures = set_pictures
-        self.markup = kit.html("", "strip-markup")
-        self.mask = kit.html("", "mask")
-        super().__init__([self.markup, self.mask], _dom_classes=css("strip"))
+        self.markup = kit.text(words.strip, "strip-markup")
+        super().__init__([self.markup, kit.html("", "mask")], _dom_classes=css("strip"))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "value" and not _RENDERING.get():
@@ -241,12 +240,7 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
             super().__setattr__(name, value)
 
 
-# ---------------------------------------------------------------------------- those of a model
-
-
 class Placed(NamedTuple):
-    """The control of a field, what holds its place in the form, and the line for what is wrong."""
-
     field: Field
     control: w.DOMWidget
     place: w.DOMWidget
@@ -268,6 +262,14 @@ class Controls(Mapping[str, w.DOMWidget]):
         )
         on_change(self.prompt, partial(give, "prompt"))
         self.strip = PictureStrip(kit, set_pictures)
+        self.main = kit.box(classes=("row",))
+        self.fold = w.ToggleButton(
+            description="Advanced", tooltip="The model's other fields", _dom_classes=css("fold")
+        )
+        self.fold.observe(lambda _: kit.draw(kit.drawn), "value")
+        kit.bind(self.fold, shown=attrgetter("form.advanced"))
+        kit.bind(self.fold, icon=lambda _: "chevron-down" if self.fold.value else "chevron-right")
+        self.advanced = kit.box(classes=("row", "advanced"), shown=lambda _: self.fold.value)
         self._placed: dict[str, Placed] = {}
         self._named: dict[str, w.DOMWidget] = {}  # those and the prompt and the pictures
         self._form: Form
@@ -294,14 +296,10 @@ class Controls(Mapping[str, w.DOMWidget]):
             found = self._named[name] = self._make(hidden)
             found.layout = w.Layout(display="none")
             self._placed[name] = Placed(hidden, found, found)
+            self.main.children = (*self.main.children, found)
         return found
 
-    def close(self) -> None:
-        for placed in self._placed.values():
-            self._kit.free(placed.place)
-
     def take(self, seen: Mapping[Any, object]) -> None:
-        """Set the controls to what the browser shows, unless they cannot hold that."""
         for key, (control, trait) in self.bindings().items():
             if key in seen:
                 with suppress(traitlets.TraitError, InvalidRequest):
@@ -317,11 +315,8 @@ class Controls(Mapping[str, w.DOMWidget]):
                 found[part.model_id] = (part, trait)
         return found
 
-    def build(self, form: Form) -> tuple[tuple[w.Widget, ...], tuple[w.Widget, ...]]:
-        """Make the controls of a form's model; those of the same fields as before stay.
-
-        Returns those in sight, and those that fold away.
-        """
+    def build(self, form: Form) -> None:
+        """Make the controls of a form's model; those of the same fields as before stay."""
         old, self._placed, self._form = self._placed, {}, form
         for field in form.fields:
             kept = old.get(field.name)
@@ -332,16 +327,13 @@ class Controls(Mapping[str, w.DOMWidget]):
         self._named["prompt" if prompt is None else prompt.name] = self.prompt
         if picture is not None:
             self._named[picture.name] = self.strip
+        for box, fields in ((self.main, form.main), (self.advanced, form.advanced)):
+            assign(box, children=tuple(self._placed[field.name].place for field in fields))
         for name, placed in old.items():
             if self._placed.get(name) is not placed:
                 self._kit.free(placed.place)
-        main, advanced = (
-            tuple(self._placed[f.name].place for f in part) for part in (form.main, form.advanced)
-        )
-        return main, advanced
 
     def render(self, form: Form, before: Form | None) -> None:
-        """Show the values of a form, as far as they changed."""
         edits = form.pictures and form.max_pictures
         assign(self.prompt, value=form.prompt, placeholder=EDIT_HINT if edits else PROMPT_HINT)
         self.strip.set_trait("value", form.pictures)
@@ -361,7 +353,6 @@ class Controls(Mapping[str, w.DOMWidget]):
                 mark(control, "wrong", when=problem is not None)
 
     def _place(self, field: Field) -> Placed:
-        """Make the control of a field, in a box if something stands beside it."""
         control, kit = self._make(field), self._kit
         if field.role == "seed":
             roll = partial(self._give, "roll", 0)
@@ -387,7 +378,6 @@ class Controls(Mapping[str, w.DOMWidget]):
 
 
 def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
-    """Return the control that fits a field, not yet holding anything."""
     title = field.title or field.name.replace("_", " ")
     # Without a tooltip the front end shows "null" as one.
     named: dict[str, Any] = {"description": title, "layout": layout, "tooltip": field.help}
@@ -428,7 +418,6 @@ def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -
 
 
 def ratio_icons(form: Form) -> str:
-    """Return the rules that draw the shapes of a form's choices, each with the same area."""
     rules = []
     for word in sorted({str(word) for field in form.fields for word in field.allowed}):
         if (shape := shape_of(word)) is not None:

@@ -8,11 +8,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagen_widget._inputs import Input
-from imagen_widget._models import Field, Model
+from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import InvalidRequest
 
@@ -26,32 +27,22 @@ GENERIC_FIELDS = (  # what the form offers while nothing is known of a model
 MAX_PICTURES = 16  # where the model names no bound
 OTHER_FIELDS = GENERIC_FIELDS[-1].name
 _ASIDE = "kept aside and not sent."
-_SAME_SHAPE = 0.03  # in the logarithm of width to height
+_SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
 _ADDRESS = "https://example.com/picture.png"
-_SHAPE = re.compile(r"(portrait_|landscape_)?(\d{1,5}(?:\.\d)?)[:/x×_](\d{1,5}(?:\.\d)?)", re.ASCII)
+_RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
 _SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event", "strict", "quiet"}
-_MISSING = {
-    "Expecting ',' delimiter": "a comma is missing",
-    "Expecting ':' delimiter": "a colon is missing",
-    "Expecting value": "a value is missing",
-    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
-    "Extra data": "nothing may follow here",
-    "Unterminated string starting at": "a closing quote is missing",
-    "Invalid control character at": "a text ends with its line",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A text that is not a value of its field, and why."""
-
+    field: Field
     text: str
     error: InvalidRequest
 
     @property
     def why(self) -> str:
         """What is wrong, as it stands beside the control: without the field's name."""
-        return self.error.message.removeprefix(f"{self.error.field}: ")
+        return self.error.message.removeprefix(f"{self.field.name}: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +75,10 @@ class Form:
         return tuple(f for f in self.fields if f not in main)
 
     def field(self, name: str) -> Field | None:
-        """Return the field with this name; None if it has no control."""
         return next((f for f in self.fields if f.name == name), None)
 
     @property
     def seed_field(self) -> Field | None:
-        """The field of the seed; None if it has no control."""
         return next((f for f in self.fields if f.role == "seed"), None)
 
     @property
@@ -98,7 +87,6 @@ class Form:
 
     @property
     def max_pictures(self) -> int:
-        """How many input pictures the model takes; 0 if none."""
         into = [f for f in self.model.fields if f.role == "picture"]
         many = [1 if f.kind == "picture" else f.max_items or MAX_PICTURES for f in into]
         return max(many, default=0 if self.model.fields else MAX_PICTURES)
@@ -109,7 +97,6 @@ class Form:
 
     @property
     def kept_aside(self) -> str:
-        """What the form holds and the model does not take, in a sentence; empty if nothing."""
         if self.pictures and not self.max_pictures:
             one = len(self.pictures) == 1
             return f"{self.model.title} takes no pictures; yours {'is' if one else 'are'} {_ASIDE}"
@@ -119,18 +106,13 @@ class Form:
 
     @property
     def count(self) -> int:
-        """How many pictures Generate asks for."""
         count = self.model.role("count") or self.field("num_images")
         value = None if count is None else self.given.get(count.name, count.default)
         return value if isinstance(value, int) else 1
 
     @property
     def blocked(self) -> str:
-        """What has to be mended before anything can be sent; empty if nothing."""
-        for name in self.problems:
-            shown = self.field(name)
-            return f"Mend {shown.title if shown is not None else name} first"
-        return ""
+        return next((f"Mend {wrong.field.title} first" for wrong in self.problems.values()), "")
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `Studio.request`, without the prompt; raise a problem."""
@@ -166,7 +148,7 @@ class Form:
                 is_picture = known.kind in ("picture", "pictures")  # read when it is sent
                 given[name] = parsed if is_picture else known.check(parsed)
             except InvalidRequest as error:
-                problems[name] = Problem(str(value), error)
+                problems[name] = Problem(known, str(value), error)
         return replace(self, given=given, problems=problems)
 
     def with_model(self, model: Model) -> tuple["Form", str]:
@@ -184,16 +166,13 @@ class Form:
                 form = carried
             elif name == "aspect_ratio" or role == "size":
                 shaped = form._with_shape(value)
-                if shaped is None:
-                    words = value
-                    if isinstance(value, Mapping):
-                        words = f"{value.get('width')} x {value.get('height')}"
-                    note = f"{model.title} does not take {words}: the shape is left to the model."
-                form = shaped or form
+                sides = value.values() if isinstance(value, Mapping) else (value,)
+                words = " x ".join(map(str, sides))
+                lost = f"{model.title} does not take {words}: the shape is left to the model."
+                form, note = (form, lost) if shaped is None else (shaped, note)
         return form, note
 
     def with_pictures(self, pictures: Iterable[Input]) -> "Form":
-        """Return the form with these input pictures; a mask goes with its picture."""
         kept = tuple(pictures)
         same = bool(kept and self.pictures and kept[0] == self.pictures[0])
         return replace(self, pictures=kept, mask=self.mask if same else None)
@@ -214,7 +193,6 @@ class Form:
         return replace(form, given=given)
 
     def without_control(self, request: ImageRequest) -> list[str]:
-        """Return the names of a request's arguments that this form cannot send."""
         if not self.model.fields:
             return []
         known = {f.name for f in self.model.fields if not f.hidden}
@@ -222,31 +200,26 @@ class Form:
 
     def _translated(self, name: str, value: object) -> "Form":
         """Set whatever field means the same; what only says how it is by default sets nothing."""
-        sample = stand_ins(self.model)
-        form = self
+        sample, form = stand_ins(self.model), self
         for into, translated in self.model.check({**sample, name: value}).arguments.items():
             if into not in sample:
                 form = form.with_value(into, translated)
         return form
 
     def _with_shape(self, value: object) -> "Form | None":
-        """Return the form with the shape nearest to this one; None if the model has none near."""
-        shape = shape_of(value)
+        """Return the form with this shape; None if the model does not have it."""
+        shape, into = shape_of(value), self.field("aspect_ratio")
         if shape is None:
             return None
-        into = self.field("aspect_ratio")
-        if into is None:
-            try:
+        wanted = shape[0] / shape[1]
+        for ratio in () if into is None else into.allowed:
+            own = shape_of(ratio)
+            if own is not None and math.isclose(own[0] / own[1], wanted, rel_tol=_SAME_SHAPE):
+                return self.with_value("aspect_ratio", ratio)
+        with suppress(InvalidRequest):
+            if into is None:
                 return self.with_value("aspect_ratio", f"{shape[0]:g}:{shape[1]:g}")
-            except InvalidRequest:
-                return None
-        wanted = math.log(shape[0] / shape[1])
-        shapes = {ratio: pair for ratio in into.allowed if (pair := shape_of(ratio)) is not None}
-        distances = {r: abs(math.log(w / h) - wanted) for r, (w, h) in shapes.items()}
-        nearest = min(distances, key=distances.__getitem__, default=None)
-        if nearest is None or distances[nearest] > _SAME_SHAPE:
-            return None
-        return self.with_value("aspect_ratio", nearest)
+        return None
 
 
 def stand_ins(model: Model) -> dict[str, object]:
@@ -261,21 +234,12 @@ def stand_ins(model: Model) -> dict[str, object]:
 
 def shape_of(value: object) -> tuple[float, float] | None:
     """Return the width and height, or their ratio, that a value names; None for other values."""
-    sides: tuple[Any, ...]
-    if isinstance(value, Mapping):
-        sides = value.get("width"), value.get("height")
-    else:
-        found = _SHAPE.fullmatch(str(value).strip())
-        if found is None:
-            return (1, 1) if str(value) in ("square", "square_hd") else None
-        turned, *numbers = found.groups()
-        sides = tuple(map(float, numbers[::-1] if turned == "portrait_" else numbers))
-    width, height = sides
-    return (width, height) if width and height else None
+    found = _RATIO.fullmatch(str(value).strip())
+    sides = size_pixels(value) if found is None else (float(found[1]), float(found[2]))
+    return None if sides is None or not all(sides) or str(value).startswith("auto") else sides
 
 
 def request_shape(request: ImageRequest) -> tuple[float, float]:
-    """Return the shape that a request's pictures are expected to have."""
     for value in request.arguments().values():
         if isinstance(value, (str, Mapping)) and (shape := shape_of(value)) is not None:
             return shape
@@ -288,7 +252,6 @@ def _all(model: Model) -> tuple[Field, ...]:
 
 
 def _parsed(known: Field, value: object) -> object:
-    """Return what a text box holds as the value it stands for."""
     if not isinstance(value, str):
         return value
     if known.kind == "json":
@@ -302,23 +265,7 @@ def _from_json(name: str, text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        why = _MISSING.get(error.msg, error.msg.lower())
-        bracket = _missing_bracket(text[: error.pos])
-        if bracket and why == "a comma is missing" and text[error.pos : error.pos + 1] in "]}":
-            why = f"a {bracket} is missing"
+        why = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
     except RecursionError:
-        where, why = "", "it is nested too deep"
-    said = ", ".join(filter(None, (where, why)))
-    raise InvalidRequest(f"{name}: This does not parse: {said}.", field=name)
-
-
-def _missing_bracket(text: str) -> str:
-    """Return the bracket that would close the innermost one still open; empty if all are closed."""
-    still_open = []
-    for bracket in re.findall(r"[][{}]", re.sub(r'"(?:\\.|[^"\\])*"?', "", text)):
-        if bracket in "[{":
-            still_open.append(bracket)
-        elif still_open:
-            still_open.pop()
-    return {"[": "]", "{": "}"}[still_open[-1]] if still_open else ""
+        why = "it is nested too deep"
+    raise InvalidRequest(f"{name}: This does not parse: {why}.", field=name)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import ipywidgets as w
-
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest, as_magic, as_python
@@ -28,36 +26,27 @@ EMPTY = f'<div class="imagen-empty">{_ICON}<span>Your pictures will appear here.
 
 
 class Gallery:
-    """The rows, newest first."""
-
     def __init__(self, kit: Kit, *, token: str) -> None:
         self._kit, self._token = kit, token
-        self._empty = kit.html(EMPTY, "stretch")
-        self._earlier = kit.html("", "earlier")
+        self._first = kit.text(lambda state: "" if state.rows else EMPTY, "stretch")
+        self._last = kit.text(earlier, "earlier")
         self._rows: dict[int, _Row] = {}
-        self.box = kit.box(self._empty, classes=("jobs",))
+        self.box = kit.box(classes=("jobs",))
 
     def render(self, state: State, before: State | None) -> None:
-        if before is not None and _drawn_from(before) == _drawn_from(state):
+        if before is not None and (before.jobs, before.marked) == (state.jobs, state.marked):
             return
-        rows = state.rows
-        for job in rows:
+        numbers = [job.number for job in state.rows]
+        for job in state.rows:
             if job.number not in self._rows:
                 self._rows[job.number] = _Row(self._kit, job, token=self._token)
             self._rows[job.number].render(job, state)
-        boxes = [self._rows[job.number].box for job in rows] or [self._empty]
-        shown = sum(isinstance(j.ending, Pictures) and not j.ending.earlier for j in rows)
-        hidden = len(state.made) - shown
-        if hidden > 0:
-            line = f"The pictures of {plural(hidden, 'earlier job')} are in History."
-            assign(self._earlier, value=line)
-            boxes.append(self._earlier)
-        assign(self.box, children=tuple(boxes))
-        for number in self._rows.keys() - {job.number for job in rows}:
+        rows = [self._rows[number].box for number in numbers]
+        assign(self.box, children=(self._first, *rows, self._last))
+        for number in self._rows.keys() - set(numbers):
             self._kit.free(self._rows.pop(number).box)
 
     def resend(self) -> None:
-        """Send the pictures of the newest row once more."""
         self.box.send_state("children")
         if self._rows:
             grid = self._rows[max(self._rows)].grid
@@ -65,19 +54,11 @@ class Gallery:
             for card in grid.children:
                 card.send_state("value")
 
-    def close(self) -> None:
-        """Free what is not shown now and so hangs on no box."""
-        for part in (self._empty, self._earlier):
-            self._kit.free(part)
-
 
 class _Row:
-    """One job: a head that is shown among several, then placeholders or cards."""
-
     def __init__(self, kit: Kit, job: JobState, *, token: str) -> None:
         self._kit, self._token = kit, token
         self._drawn: object = None
-        self._cards: list[w.HTML] = []
         self._head = kit.html("", "job-head")
         waiting = kit.html(skeletons(job.request), "skeletons")
         self.grid = kit.box(waiting, classes=("grid", f"grid-{min(job.request.count, 4)}"))
@@ -85,40 +66,38 @@ class _Row:
 
     def render(self, job: JobState, state: State) -> None:
         assign(self._head, value=job_head(job, state))
-        key = (job.ending, state.marked, state.said)
+        key = (job.ending, state.marked)
         if not isinstance(job.ending, Pictures) or key == self._drawn:
             return
-        self._drawn = key
         shown = [
-            card(job, job.ending.generation, index, small, self._token, state)
-            for index, small in enumerate(job.ending.small)
+            card(job, job.ending, index, self._token, state)
+            for index in range(len(job.ending.small))
         ]
-        if not self._cards:
-            waiting = self.grid.children
-            self._cards = [self._kit.html("", "card") for _ in shown]
-            assign(self.grid, children=tuple(self._cards))
-            for each in waiting:
-                self._kit.free(each)
-        for each, markup in zip(self._cards, shown, strict=True):
+        if self._drawn is None:
+            (waiting,) = self.grid.children
+            cards = tuple(self._kit.html(markup, "card") for markup in shown)
+            assign(self.grid, children=cards)
+            self._kit.free(waiting)
+        self._drawn = key
+        for each, markup in zip(self.grid.children, shown, strict=True):
             assign(each, value=markup)
 
 
-def _drawn_from(state: State) -> tuple[object, ...]:
-    return state.jobs, state.marked, state.said
-
-
-# ------------------------------------------------------------------------------------- markup
+def earlier(state: State) -> str:
+    """Return how many jobs made pictures here that are out of sight."""
+    endings = [job.ending for job in state.rows]
+    shown = sum(isinstance(ending, Pictures) and not ending.earlier for ending in endings)
+    hidden = plural(len(state.made) - shown, "earlier job")
+    return f"The pictures of {hidden} are in History." if len(state.made) > shown else ""
 
 
 def skeletons(request: ImageRequest) -> str:
-    """Return one placeholder for each picture that was asked for, in its shape."""
     width, height = request_shape(request)
     shape = f"aspect-ratio:{width:g} / {height:g}"
     return tag("div", class_="imagen-skeleton", style=shape) * request.count
 
 
 def job_head(job: JobState, state: State) -> str:
-    """Return the head of a job's row: its prompt, and how it is doing if nothing else says it."""
     if len(state.rows) < 2:
         return ""
     doing = "" if job is state.headline else job.status
@@ -131,14 +110,8 @@ def job_head(job: JobState, state: State) -> str:
     return line + act("Cancel", "cancel", index=job.number, class_="imagen-small")
 
 
-def card(
-    job: JobState,
-    generation: Generation,
-    index: int,
-    small: Preview | None,
-    token: str,
-    state: State,
-) -> str:
+def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -> str:
+    generation = shown.generation
     key: dict[str, Any] = {"id_": generation.id, "index": index}
     is_marked = state.marked == (generation.id, index)
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
@@ -157,13 +130,11 @@ def card(
     many = job.request.count > 1 or seed is None
     first = f"{index + 1} of {job.request.count}" if many else f"seed {seed}"
     size = tag("span", f"{image.width} x {image.height}", class_="imagen-size")
-    said = state.said.get((generation.id, index), "")
     return "".join((
-        _opening(image, small, key, generation.seed),
+        _opening(image, shown.small[index], key),
         tag("div", tag("span", first), size, class_="imagen-caption"),
         _origin(generation),
         tag("div", *acts, class_="imagen-acts"),
-        tag("div", escape(said), class_="imagen-saved") if said else "",
     ))  # fmt: skip
 
 
@@ -174,31 +145,21 @@ def again_words(seed: int | None) -> str:
 
 
 def differences(a: GeneratedImage, b: GeneratedImage) -> str:
-    """Return what is different and what is the same in two pictures' settings, in one line."""
     first, second = (
-        {
-            "model": image.provenance.request.model,
-            **image.provenance.request.arguments(),
-            "seed": image.provenance.seed,
-        }
-        for image in (a, b)
+        {"model": told.request.model, **told.request.arguments(), "seed": told.seed}
+        for told in (a.provenance, b.provenance)
     )
-    parts: dict[str, list[str]] = {"Different": [], "The same": []}
-    for name in {**first, **second}:
-        values = first.get(name), second.get(name)
-        if any(values):
-            parts["The same" if values[0] == values[1] else "Different"].append(name)
-    words = [
-        f"{head}: {', '.join(names).replace('_', ' ')}" for head, names in parts.items() if names
-    ]
-    return " · ".join(("A and B", *words))
+    names = [name for name in {**first, **second} if first.get(name) or second.get(name)]
+    same = [name for name in names if first.get(name) == second.get(name)]
+    parts = {"Different": [name for name in names if name not in same], "The same": same}
+    words = (f"{head}: {', '.join(found)}" for head, found in parts.items() if found)
+    return " · ".join(("A and B", *words)).replace("_", " ")
 
 
-def _opening(
-    image: GeneratedImage, small: Preview | None, key: dict[str, Any], seed: int | None
-) -> str:
+def _opening(image: GeneratedImage, small: Preview | None, key: dict[str, Any]) -> str:
     if small is None:
         return tag("div", "There is no preview of this picture.", class_="imagen-gone")
+    seed = image.provenance.seed
     facts = f"{excerpt(image.alt)} · {image.width} x {image.height}"
     return act(
         "",
@@ -215,7 +176,6 @@ def _opening(
 
 
 def _code(request: ImageRequest, generation: Generation, place: str, state: State) -> str:
-    """Return a button that shows the settings as code to copy, in a box on top."""
     shown = tag("span", "&lt;/&gt;", aria_hidden="true")
     named = {"title": "Copy as code", "aria_label": "Copy as code", "popovertarget": place}
     opens = tag("button", shown, type_="button", class_="imagen-link imagen-code-open", **named)

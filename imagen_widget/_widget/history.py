@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import ipywidgets as w
@@ -12,9 +13,9 @@ from imagen_widget._models import dollars, short_name
 from imagen_widget._result import age, cost_text
 from imagen_widget._settings import ACCOUNTS
 from imagen_widget._widget.controller import Controller
-from imagen_widget._widget.controls import Kit, assign, css, on_change, show
+from imagen_widget._widget.controls import Kit, assign, css, on_change
 from imagen_widget._widget.gallery import again_words
-from imagen_widget._widget.state import DAYS, Entry, Past, State
+from imagen_widget._widget.state import DAYS, Entry, Past, State, Tab
 from imagen_widget._widget.words import act, excerpt, plural
 
 _STARS = [("any", 0), ("rated", 1), *((f"{n} or more", n) for n in range(2, 5)), ("5", 5)]
@@ -22,8 +23,6 @@ _SORTS = [("newest first", "newest"), ("oldest first", "oldest"), ("best first",
 
 
 class PastView:
-    """What is drawn of the state's `past`."""
-
     def __init__(self, kit: Kit, controller: Controller, save: Callable[[], None]) -> None:
         self._kit = kit
         self._cards: dict[str, w.HTML] = {}
@@ -38,7 +37,7 @@ class PastView:
         }
         providers = [("all", ""), *((account.title, name) for name, account in ACCOUNTS.items())]
         lists: dict[str, tuple[str, list[Any]]] = {
-            "model": ("Model", [("all models", "")]),
+            "model": ("Model", []),
             "provider": ("Provider", providers),
             "days": ("Date", list(DAYS)),
             "rating": ("Stars", _STARS),
@@ -49,51 +48,44 @@ class PastView:
             self._filters[name] = w.Dropdown(
                 options=options, description=title, tooltip="", _dom_classes=classes
             )
+        kit.bind(self._filters["model"], options=_models)
         for name, control in self._filters.items():
             on_change(control, partial(_look, controller, name))
-        self._spent = kit.html("", "spent")
-        self._said = kit.html("", "summary")
+            kit.bind(control, value=attrgetter(f"past.look.{name}"))
         self._grid = kit.box(classes=("entries",))
-        self._older = kit.button("", "quiet", "older", does=controller.older, hides=True)
-        self._bar_text = kit.html("", "stretch")
-        self._zip = kit.button("", "quiet", "main", icon="file-archive-o", does=save, hides=True)
-        self._delete = kit.button(
-            "Delete", "quiet", icon="trash", does=controller.delete, hides=True
+        older = kit.button(
+            "", "quiet", "older", does=controller.older, shown=attrgetter("past.more")
         )
-        self._undo = kit.button("Undo", "quiet", icon="undo", does=controller.undo, hides=True)
+        kit.bind(
+            older,
+            disabled=attrgetter("past.loading"),
+            description=lambda state: "Loading …" if state.past.loading else "Show more",
+        )
+        chosen, deleted = attrgetter("past.chosen"), attrgetter("past.deleted")
+        packed = kit.button("", "quiet", "main", icon="file-archive-o", does=save, shown=chosen)
+        kit.bind(packed, description=lambda state: f"Save {len(state.past.chosen)} as zip")
+        delete = kit.button("Delete", "quiet", icon="trash", does=controller.delete, shown=chosen)
+        undo = kit.button("Undo", "quiet", icon="undo", does=controller.undo, shown=deleted)
         clear = kit.button(
             "", "quiet", icon="times", tooltip="Close this bar", does=controller.untick
         )
-        parts = (self._bar_text, self._zip, self._delete, self._undo, clear)
-        self._bar = kit.box(*parts, classes=("bar-below",), hides=True)
+        parts = (kit.text(bar, "stretch"), packed, delete, undo, clear)
         settings = act("Settings from a picture", "upload", arg="settings", icon="upload")
-        filters = kit.box(*self._filters.values(), classes=("row", "filters"))
-        upload = kit.html(settings, "upload")
-        rows = (self._spent, filters, self._said, self._grid, self._older, upload, self._bar)
-        self.box = kit.box(*rows, classes=("page", "history"), hides=True)
+        rows = (
+            kit.text(spent, "spent"),
+            kit.box(*self._filters.values(), classes=("row", "filters")),
+            kit.text(summary, "summary"),
+            self._grid,
+            older,
+            kit.html(settings, "upload"),
+            kit.box(*parts, classes=("bar-below",), shown=bar),
+        )
+        classes = ("page", "history")
+        self.box = kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
 
     def render(self, state: State, before: State | None) -> None:
-        past = state.past
-        assign(self._spent, value=spent(state))
-        if before is not None and past == before.past:
-            return
-        names = dict.fromkeys((*past.models, past.look.model))
-        options = [("all models", ""), *((short_name(name), name) for name in names if name)]
-        assign(self._filters["model"], options=options)
-        for name, control in self._filters.items():
-            assign(control, value=getattr(past.look, name))
-        assign(self._said, value=summary(past))
-        words = "Loading …" if past.loading else "Show more"
-        assign(self._older, description=words, disabled=past.loading)
-        show(self._older, when=past.more)
-        self._render_entries(past, Past() if before is None else before.past)
-        chosen = [entry for entry in past.entries if entry.id in past.selected]
-        assign(self._bar_text, value=bar(past, chosen))
-        assign(self._zip, description=f"Save {len(chosen)} as zip")
-        show(self._zip, when=bool(chosen))
-        show(self._delete, when=bool(chosen))
-        show(self._undo, when=bool(past.deleted))
-        show(self._bar, when=bool(chosen or past.deleted or past.said))
+        if before is None or state.past != before.past:
+            self._render_entries(state.past, Past() if before is None else before.past)
 
     def _render_entries(self, past: Past, before: Past) -> None:
         drawn = {e.id: (e, e.id in before.selected) for e in before.entries}
@@ -156,7 +148,13 @@ def entry_card(entry: Entry, ticked: bool) -> str:
     ))  # fmt: skip
 
 
-def summary(past: Past) -> str:
+def _models(state: State) -> list[tuple[str, str]]:
+    names = dict.fromkeys((*state.past.models, state.past.look.model))
+    return [("all models", ""), *((short_name(name), name) for name in names if name)]
+
+
+def summary(state: State) -> str:
+    past = state.past
     if past.loading and not past.entries:
         return tag("span", "Reading the history …", class_="imagen-hint imagen-working")
     chips = [
@@ -173,20 +171,20 @@ def summary(past: Past) -> str:
     return tag("span", found, class_="imagen-hint") + "".join(chips)
 
 
-def bar(past: Past, chosen: list[Entry]) -> str:
+def bar(state: State) -> str:
+    past = state.past
+    if not past.chosen and not past.deleted:
+        return ""
     if past.deleted:
         return f"<b>{len(past.deleted)} deleted</b> · in the trash, the bill stays"
-    if not chosen:
-        return escape(past.said)
-    pictures = sum(len(entry.generation) for entry in chosen)
-    size = sum(entry.size for entry in chosen) / 1e6
-    rest = past.said or "deleted pictures go to the trash, the bill stays"
-    facts = f"{plural(pictures, 'picture')}, {size:.1f} MB · {escape(rest)}"
-    return f"<b>{len(chosen)} selected</b> · {facts}"
+    pictures = plural(sum(len(entry.generation) for entry in past.chosen), "picture")
+    size = sum(entry.size for entry in past.chosen) / 1e6
+    rest = f"{pictures}, {size:.1f} MB · deleted pictures go to the trash, the bill stays"
+    return f"<b>{len(past.chosen)} selected</b> · {rest}"
 
 
 def spent(state: State) -> str:
-    if state.account is None or state.account.free:
+    if state.is_free:
         return ""
     parts = [f"Today <b>{dollars(state.today)}</b>", f"this month <b>{dollars(state.month)}</b>"]
     for limit in state.budget:

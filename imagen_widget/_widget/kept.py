@@ -25,7 +25,6 @@ MAX_SHEET_BYTES = 600_000  # of the one JPEG, as base64
 MAX_SHEET_PICTURES = 24
 TILE_SIDE_PIXELS = 256
 TILE_BYTES = 8_000
-_MARKUP_BYTES = 600  # around a picture, its alternative text included
 _FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;"
 _NOTE = (
     f'<div style="{_FONT}padding:10px 14px;border:1px solid rgba(128,128,128,.4);'
@@ -41,7 +40,7 @@ class KeptOutput:
     def __init__(self, token: str) -> None:
         self._id = f"{token}-kept"
         self._shown = False
-        self._tiles: dict[str, list[Preview]] = {}
+        self._rows: dict[str, tuple[str, list[Preview]]] = {}  # by the generation's id
         self._bundle: dict[str, Any] = self._made(())
 
     @property
@@ -49,8 +48,7 @@ class KeptOutput:
         """The rules that hide the display on a page where the widget lives."""
         return f".jp-OutputArea-child:has(.{self._id}),.{self._id}{{display:none!important}}"
 
-    def display(self, widget_bundle: dict[str, Any], *, alone: bool = False) -> None:
-        """Show the widget, with its kept pictures after it, in the running cell."""
+    def display(self, widget_bundle: dict[str, Any], *, alone: bool) -> None:
         screen.display(widget_bundle, raw=True)  # type: ignore[no-untyped-call]
         if not alone:
             screen.display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
@@ -66,22 +64,21 @@ class KeptOutput:
             screen.update_display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
 
     def _made(self, made: tuple[Generation, ...]) -> dict[str, Any]:
-        """Return the bundle of what was made, newest first."""
         if not made:
             return {"text/plain": "", "text/html": self._html(NO_KERNEL, "")}
         newest: dict[str, Any] = made[0]._repr_mimebundle_()
         rows, texts, count, hidden = [newest["text/html"]], [newest["text/plain"]], len(made[0]), 0
-        left, shown = float(MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0])), _small(made[0])
+        left, shown = MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0]), _small(made[0])
         for generation in made[1:]:
-            if generation.id not in self._tiles:
-                self._tiles[generation.id] = _small(generation, TILE_SIDE_PIXELS, TILE_BYTES)
-            tiles = self._tiles[generation.id]
-            size = sum(len(tile.data) * 4 / 3 + _MARKUP_BYTES for tile in tiles)  # as base64
-            if hidden or size > left:
+            if generation.id not in self._rows:
+                self._rows[generation.id] = _row(generation)
+            row, tiles = self._rows[generation.id]
+            left -= len(row)
+            if left < 0:
                 hidden += len(generation)
                 continue
-            left, count, shown = left - size, count + len(tiles), [*shown, *tiles]
-            rows.append(_row(generation, tiles))
+            count, shown = count + len(tiles), [*shown, *tiles]
+            rows.append(row)
             texts.append(repr(generation))
         if hidden:
             line = f"{count} pictures are kept here, {hidden} earlier ones only in History."
@@ -100,7 +97,6 @@ class KeptOutput:
 
 
 def _small(generation: Generation, side: int = 0, max_bytes: int = 0) -> list[Preview]:
-    """Return the previews of a generation's pictures, or smaller ones of them."""
     found = []
     for each in generation:
         with suppress(ImagenError):
@@ -109,13 +105,15 @@ def _small(generation: Generation, side: int = 0, max_bytes: int = 0) -> list[Pr
     return found
 
 
-def _row(generation: Generation, tiles: list[Preview]) -> str:
+def _row(generation: Generation) -> tuple[str, list[Preview]]:
+    """Return a generation as tiles: the markup, and the pictures in it."""
+    tiles = _small(generation, TILE_SIDE_PIXELS, TILE_BYTES)
     alt = excerpt(generation.request.prompt or generation.model)
     looks = "height:auto;max-width:160px;border-radius:6px"
     shown = [image(t.data, t.media_type, alt=alt, width=t.width, style=looks) for t in tiles]
     row = tag("div", *shown, style="display:flex;flex-wrap:wrap;gap:8px")
-    caption = f"{alt} · {generation.summary}"
-    return tag("div", row, tag("div", escape(caption), style=f"{_FONT}opacity:.8"))
+    caption = tag("div", escape(f"{alt} · {generation.summary}"), style=f"{_FONT}opacity:.8")
+    return tag("div", row, caption), tiles
 
 
 def _reopened_css(name: str) -> str:

@@ -5,19 +5,19 @@ job; what arrives for a job that has ended changes nothing; elapsed time never r
 job is done when its pictures are there; the number of jobs in sight has a bound.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from imagen_widget._journal import Record
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
-from imagen_widget._runs import Progress
-from imagen_widget._settings import Account, Budget
+from imagen_widget._runs import Phase, Progress
+from imagen_widget._settings import ACCOUNTS, Account, Budget
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
@@ -29,13 +29,10 @@ DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What went wrong: what happened, what to do, and what one click can do about it."""
-
     happened: str  # one sentence
     remedy: str = ""  # another; may be empty
     # The request to send again; None if that could be paid twice, or would not help
     again: ImageRequest | None = None
-    switch_to: str = ""  # the model to change to; empty if that would not help
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,49 +44,36 @@ class Pictures:
     earlier: bool = False  # whether it was not made here but found in history
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """A job that was given up; its status says what that means for the bill."""
-
-
-Ending = Pictures | Cancellation | Trouble
+Ending = Pictures | Trouble | None  # None: given up; the status says what that means for the bill
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """One press of Generate."""
-
     number: int  # counts up from 1 in each widget
     request: ImageRequest
     typical_seconds: float = 10.0  # how long the model takes as a rule
     progress: Progress | None = None  # None until the job has said anything
     status: str = "Preparing"  # the one-line status text
     cancelling: bool = False  # whether Cancel was pressed
-    ending: Ending | None = None  # None while it runs
+    active: bool = True  # whether it has not ended
+    ending: Ending = None
 
     @property
-    def active(self) -> bool:
-        return self.ending is None
-
-    @property
-    def phase(self) -> str:
-        return str(self.progress.phase) if self.progress is not None else "preparing"
+    def phase(self) -> Phase:
+        return Phase.PREPARING if self.progress is None else self.progress.phase
 
     @property
     def submitting(self) -> bool:
         """Whether it may still be on its way out, so that another press could be a double one."""
-        return self.active and self.phase in ("preparing", "submitting")
+        return self.active and self.phase in {Phase.PREPARING, Phase.SUBMITTING}
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it started, by the last snapshot."""
         return self.progress.elapsed if self.progress is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An earlier generation: its record's stars and bytes, its first picture as small markup."""
-
     generation: Generation
     thumbnail: str
     rating: int = 0
@@ -120,7 +104,6 @@ class Look:
         return midnight - timedelta(days=days - 1) if days else None
 
     def chips(self) -> dict[str, str]:
-        """Return what is set, in words, by the attribute that clears it."""
         stars = f"{self.rating} stars or more" if self.rating > 1 else "rated"
         words = {
             "text": f"“{self.text}”" if self.text else "",
@@ -135,11 +118,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The History page."""
-
     look: Look = field(default_factory=Look)  # what is asked for
     entries: tuple[Entry, ...] = ()  # what was found so far
-    cursor: object = None  # where the next page begins, as History understands it
+    cursor: Record | None = None  # the last record of the page, after which the next one begins
     more: bool = False  # whether there are further ones
     matched: int = 0  # how many match in all
     total: int = 0  # how many there are in all
@@ -148,13 +129,9 @@ class Past:
     models: tuple[str, ...] = ()  # the models to choose from
     selected: frozenset[str] = frozenset()  # the ids of those that are ticked
     deleted: tuple[str, ...] = ()  # the ids of those that were just deleted, for the undo
-    said: str = ""  # what the last action came to, in one sentence
-
-    def asked(self, look: Look) -> "Past":
-        return replace(self, look=look, loading=True, said="")
 
     def found(
-        self, look: Look, entries: tuple[Entry, ...], *, after: object = None, **facts: Any
+        self, look: Look, entries: tuple[Entry, ...], *, after: Record | None = None, **facts: Any
     ) -> "Past":
         """Return the page with an answer; one to an earlier question changes nothing.
 
@@ -171,25 +148,15 @@ class Past:
         entries = (replace(e, **changes) if e.id == entry_id else e for e in self.entries)
         return replace(self, entries=tuple(entries))
 
-    def with_newest(self, entry: Entry) -> "Past":
-        entries = (entry, *(e for e in self.entries if e.id != entry.id))
-        return self._with_entries(entries)
-
     def ticked(self, entry_id: str) -> "Past":
-        return replace(self, selected=self.selected ^ {entry_id}, deleted=(), said="")
+        return replace(self, selected=self.selected ^ {entry_id}, deleted=())
 
-    def without(self, ids: tuple[str, ...]) -> "Past":
-        left = self._with_entries(tuple(entry for entry in self.entries if entry.id not in ids))
-        return replace(left, selected=frozenset(), deleted=ids, said="")
-
-    def _with_entries(self, entries: tuple[Entry, ...]) -> "Past":
-        more = len(entries) - len(self.entries)
-        return replace(self, entries=entries, matched=self.matched + more, total=self.total + more)
+    @property
+    def chosen(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.id in self.selected]
 
 
 class Tab(StrEnum):
-    """Which page of the widget is open."""
-
     CREATE = "create"
     HISTORY = "history"
 
@@ -199,7 +166,7 @@ class State:
     """Everything that the widget shows."""
 
     form: Form  # what the controls hold
-    account: Account | None = None  # where jobs go; None if the settings cannot be read
+    account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
     price: Decimal | None = None  # estimated US dollars for pressing Generate now; None if unknown
@@ -220,15 +187,12 @@ class State:
     # The first of two pictures to compare: generation id and index
     marked: tuple[str, int] | None = None
     active: int = 0  # which input picture is ringed, from 0
-    # What was done with a picture, in words, by generation id and index
-    said: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     def job(self, number: int) -> JobState | None:
         return next((job for job in self.jobs if job.number == number), None)
 
     @property
     def running(self) -> tuple[JobState, ...]:
-        """The jobs that run, newest first."""
         return tuple(job for job in self.jobs if job.active)
 
     @property
@@ -256,8 +220,7 @@ class State:
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing that is made here is ever billed."""
-        return self.account is not None and self.account.free
+        return self.account.free
 
     @property
     def can_generate(self) -> bool:
@@ -266,7 +229,7 @@ class State:
 
     def accepts(self, at: float) -> bool:
         """Return True if a press of Generate at this time is a press of its own."""
-        same_press = at - self.clicked_at < DOUBLE_PRESS_SECONDS and bool(self.running)
+        same_press = at - self.clicked_at < DOUBLE_PRESS_SECONDS and self.running
         return self.can_generate and not same_press
 
     def spent(self, period: str) -> Decimal:
@@ -275,21 +238,19 @@ class State:
     @property
     def warning(self) -> str:
         """What would stop the next job, said before the click; empty if nothing would."""
-        account = self.account
-        if account is None or account.free:
+        if self.is_free:
             return ""
         if not self.has_key:
-            names = " or ".join(account.key_variables[:1]) or "a key"
-            return f"No key yet: set {names}, or run imagen_widget.login()."
+            name = next(iter(self.account.key_variables), "a key")
+            return f"No key yet: set {name}, or run imagen_widget.login()."
         if self.budget and self.price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
         for limit in self.budget:
             left = limit.amount - self.spent(limit.period)
             if (self.price or 0) > left:
+                rest = dollars(max(Decimal(0), left))
                 cap = f"{dollars(limit.amount)} a {limit.period}"
-                return (
-                    f"This would pass your cap of {cap}: {dollars(max(Decimal(0), left))} is left."
-                )
+                return f"This would pass your cap of {cap}: {rest} is left."
         return ""
 
     @property
@@ -309,39 +270,26 @@ class State:
         if not headline.active:
             return headline.status
         ahead = headline.progress.position if headline.progress is not None else None
-        place = f", {ahead} ahead" if ahead and headline.phase == "queued" else ""
+        place = f", {ahead} ahead" if ahead and headline.phase is Phase.QUEUED else ""
         return f"{headline.phase.capitalize()}{place}"
 
     def image(self, generation_id: str, index: int) -> GeneratedImage | None:
-        """Return a picture that is in sight; None if it is not."""
         found = self.generation(generation_id)
         return found[index] if found is not None and 0 <= index < len(found) else None
 
     def generation(self, generation_id: str) -> Generation | None:
-        """Return a generation that is in sight or was made here; None if it is neither."""
-        endings = (job.ending for job in self.jobs)
-        shown = [e.generation for e in endings if isinstance(e, Pictures)]
-        earlier = [entry.generation for entry in self.past.entries]
-        known = (*shown, *self.made, *earlier)
+        shown = [job.ending.generation for job in self.jobs if isinstance(job.ending, Pictures)]
+        known = (*shown, *self.made, *(entry.generation for entry in self.past.entries))
         return next((g for g in known if g.id == generation_id), None)
-
-    # ---------------------------------------------------------------------------------- the form
 
     def with_form(self, form: Form, *, note: str = "") -> "State":
         active = min(self.active, max(0, len(form.pictures) - 1))
         return replace(self, form=form, note=note, active=active)
 
     def reused(self, form: Form, left_out: list[str]) -> "State":
-        """Return the state with the settings of an earlier request in the form."""
-        trouble = None
-        if left_out:
-            trouble = Trouble(
-                f"The form has no control for {', '.join(left_out)}: left out.",
-                "Use generate() to send it too.",
-            )
+        lost = f"The form has no control for {', '.join(left_out)}: left out."
+        trouble = Trouble(lost, "Use generate() to send it too.") if left_out else None
         return replace(self.with_form(form), tab=Tab.CREATE, trouble=trouble)
-
-    # ---------------------------------------------------------------------------------- the jobs
 
     def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
         """Return the state after Generate or Retry; unchanged if the press is a double one.
@@ -363,17 +311,13 @@ class State:
         Its last word is left to `ended`, which comes when the pictures can be shown.
         """
         job = self.job(number)
-        if job is None or not job.active or progress.elapsed < job.elapsed:
+        if job is None or progress.phase.over or progress.elapsed < job.elapsed:
             return self
-        if str(progress.phase) in {"done", "failed", "cancelled"}:
-            return self
-        return self._changed(replace(job, progress=progress, status=status))
+        return self._changed(job, progress=progress, status=status)
 
     def cancelling(self, number: int) -> "State":
         job = self.job(number)
-        if job is None or not job.active:
-            return self
-        return self._changed(replace(job, cancelling=True))
+        return self if job is None else self._changed(job, cancelling=True)
 
     def ended(self, number: int, ending: Ending, status: str) -> "State":
         """Return the state after a job ended; `status` is its last status text."""
@@ -382,7 +326,7 @@ class State:
             return self
         if isinstance(ending, Pictures) and job.cancelling:
             status = f"{TOO_LATE} · {status}"
-        after = self._changed(replace(job, ending=ending, status=status))._bounded()
+        after = self._changed(job, active=False, ending=ending, status=status)._bounded()
         if isinstance(ending, Pictures):
             return after._kept(ending.generation)
         return replace(after, trouble=ending) if isinstance(ending, Trouble) else after
@@ -394,8 +338,8 @@ class State:
         if generation.id in shown:
             return replace(self, tab=Tab.CREATE)
         number = self.last_number + 1
-        job = JobState(number, generation.request, status=generation.summary, ending=pictures)
-        after = replace(self._with(job), tab=Tab.CREATE)
+        job = JobState(number, generation.request, status=generation.summary)
+        after = replace(self._with(replace(job, active=False, ending=pictures)), tab=Tab.CREATE)
         return after if pictures.earlier else after._kept(generation)
 
     def _kept(self, generation: Generation) -> "State":
@@ -406,10 +350,10 @@ class State:
         return replace(self, jobs=(job, *self.rows), last_number=job.number)._bounded()
 
     def _bounded(self) -> "State":
-        ended = [job.number for job in self.jobs if not job.active]
-        dropped = ended[MAX_ENDED:]
+        dropped = [job.number for job in self.jobs if not job.active][MAX_ENDED:]
         return replace(self, jobs=tuple(job for job in self.jobs if job.number not in dropped))
 
-    def _changed(self, job: JobState) -> "State":
-        jobs = tuple(job if j.number == job.number else j for j in self.jobs)
-        return replace(self, jobs=jobs)
+    def _changed(self, job: JobState, **changes: Any) -> "State":
+        """Change a job, unless it has ended."""
+        after = replace(job, **changes) if job.active else job
+        return replace(self, jobs=tuple(after if j is job else j for j in self.jobs))

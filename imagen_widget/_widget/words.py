@@ -6,24 +6,24 @@ through `_html.escape` and `_html.tag` only.
 
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from imagen_widget._html import escape, image, tag
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
-from imagen_widget._widget.state import State
-from imagen_widget.errors import ImagenError
+from imagen_widget._runs import Phase
+from imagen_widget._widget.state import Pictures, State, Trouble
+from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
-MAX_ALT_LETTERS = 1_000
-MAX_EXCERPT_LETTERS = 140
+excerpt = partial(one_line, limit=140)
 _MAX_THUMBNAILS = 64
 _thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
 
 
 def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> str:
-    """Return a button whose click the script layer passes on, with `id_`, `index` and `arg`."""
     picture = tag("i", class_=f"fa fa-{icon}", aria_hidden="true") if icon else ""
     said = tag("span", escape(words)) if icon and words else escape(words)
     data = {f"data_{name}": more.pop(name) for name in ("id_", "index", "arg") if name in more}
@@ -31,33 +31,19 @@ def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> st
     return tag("button", picture, said, *inside, **look)
 
 
-def excerpt(text: str) -> str:
-    """Return a text on one line, cut if it is long."""
-    line = " ".join(text.split())
-    if len(line) <= MAX_EXCERPT_LETTERS:
-        return line
-    return f"{line[: MAX_EXCERPT_LETTERS - 1].rstrip()}…"
-
-
 def picture(shown: Preview, alt: str) -> str:
-    short = alt if len(alt) <= MAX_ALT_LETTERS else f"{alt[: MAX_ALT_LETTERS - 1]}…"
     size = {"width": shown.width, "height": shown.height}
-    return image(shown.data, shown.media_type, alt=short, **size)
+    return image(shown.data, shown.media_type, alt=alt, **size)
 
 
 def plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-# ------------------------------------------------------------------------------ status and money
-
-
 def chip(state: State) -> str:
     account, running = state.account, len(state.running)
     doing, look = f"{running} running" if running else "ready", ""
-    if account is None:
-        words, look = "not ready", " imagen-chip-off"
-    elif account.free:
+    if account.free:
         more = tag("span", "no account, no cost", class_="imagen-chip-more")
         words, look = f"<strong>DEMO</strong> {more} <span>{doing}</span>", " imagen-chip-demo"
     elif state.has_key:
@@ -68,14 +54,10 @@ def chip(state: State) -> str:
 
 
 def price(state: State) -> str:
-    """Return the price of pressing Generate, what was spent, and what would stop it."""
-    account, form = state.account, state.form
-    if account is None:
-        return ""
-    parts = [plural(form.count, "picture")]
+    form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
         parts[0] += f" from {len(form.pictures)} of yours"
-    if account.free:
+    if state.is_free:
         parts.append("<b>free</b>")
     else:
         cost = "price unknown" if state.price is None else f"≈ {dollars(state.price)}"
@@ -97,12 +79,9 @@ def trouble(state: State) -> str:
     return tag("div", happened, remedy, class_="imagen-trouble-text", role="alert")
 
 
-def again(state: State) -> str:
-    """Return the words of the button in the error box; empty without a button."""
-    shown = state.trouble
-    if shown is not None and shown.switch_to:
-        return f"Use {shown.switch_to}"
-    return "Retry" if shown is not None and shown.again is not None else ""
+def again(state: State) -> bool:
+    """Return True if what failed can be sent again."""
+    return state.trouble is not None and state.trouble.again is not None
 
 
 def pending(state: State) -> str:
@@ -113,18 +92,26 @@ def pending(state: State) -> str:
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
 
 
+def marks(state: State) -> list[str]:
+    """Return the CSS classes of the status line."""
+    ending = state.headline.ending if state.headline is not None else None
+    found = {
+        "busy": state.running,
+        "done": isinstance(ending, Pictures) and state.trouble is None,
+        "failed": isinstance(ending, Trouble),
+    }
+    return [name for name, is_so in found.items() if is_so]
+
+
 def progress_bar(state: State) -> str:
     """Return the bar of a running job; it fills by the model's typical time, in the browser."""
     job = state.headline
     if job is None or not job.active:
         return ""
-    kind = "running" if job.phase == "running" else "waiting"
+    kind = "running" if job.phase is Phase.RUNNING else "waiting"
     fill = tag("i", style=f"--imagen-typical:{job.typical_seconds:g}s")
     look = {"class_": f"imagen-bar imagen-bar-{kind}", "role": "progressbar"}
     return tag("div", fill, aria_label="Generating", **look)
-
-
-# ------------------------------------------------------------------------------- input pictures
 
 
 def strip(state: State) -> str:
@@ -198,11 +185,7 @@ def _thumbnail(given: Input) -> str:
     return _thumbnails[given.key]
 
 
-# ------------------------------------------------------------------------------------- the models
-
-
 def about_model(state: State) -> str:
-    """Return what there is to say about the model: its id, its end, where its fields are from."""
     model = state.form.model
     said = [tag("code", escape(model.id))]
     if _has_ended(state, model):
@@ -215,10 +198,10 @@ def about_model(state: State) -> str:
     return tag("div", " · ".join(said), class_="imagen-hint")
 
 
-def successor(state: State, model: Model) -> str:
-    """Return the alias to use in place of a model that has ended; empty if none is needed."""
-    account = state.account.name if state.account is not None else ""
-    return model.successor_at(account) if _has_ended(state, model) else ""
+def successor(state: State, model: Model | None = None) -> str:
+    """Return the alias to use in place of a model, by default the form's, that has ended."""
+    ended = model or state.form.model
+    return ended.successor_at(state.account.name) if _has_ended(state, ended) else ""
 
 
 def _has_ended(state: State, model: Model) -> bool:
@@ -227,7 +210,6 @@ def _has_ended(state: State, model: Model) -> bool:
 
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
-    """Return what the chooser shows of a model."""
     amount, unit = _price_words(model)
     row: dict[str, Any] = {
         "id": model.id,
@@ -247,7 +229,6 @@ def model_row(model: Model, state: State) -> dict[str, Any]:
 
 
 def prices_as_of(state: State) -> str:
-    """Return the month that the newest list prices are from."""
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
     return f"prices of {max(dates)[:7]}" if dates else ""
 
@@ -263,7 +244,6 @@ def _price_words(model: Model) -> tuple[str, str]:
 
 
 def _tags(model: Model) -> list[str]:
-    """Return what a model can do, in words to look for."""
     values = {str(word) for field in model.fields for word in field.allowed}
     amount = model.price.amount if model.price is not None else None
     found = (
