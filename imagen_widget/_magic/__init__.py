@@ -49,11 +49,9 @@ from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, listed, make_sweep
 from imagen_widget._settings import (
-    READERS,
     SETTINGS,
     Setting,
     Settings,
-    find_account,
     load_settings,
 )
 from imagen_widget._studio import Studio, studio_for
@@ -66,10 +64,6 @@ _DEFAULT_ROWS = 10
 _MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
-_ALSO: dict[str, Callable[[Any], object]] = {  # what must be more than a text
-    "model": Catalogue(None).resolve,
-    "provider": find_account,
-}
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
 _LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
@@ -83,9 +77,8 @@ class SettingTrait(TraitType[Any, Any]):
     """One setting; None means: as set elsewhere, or the default."""
 
     def __init__(self, setting: Setting) -> None:
-        choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
         default = setting.unset or setting.default
-        text = f"{setting.help}{choices}; {setting.variable}; default: {default}"
+        text = f"{setting.help}; {setting.variable}; default: {default}"
         text = text.replace("`", "").replace(", see below", "")
         super().__init__(None, allow_none=True, help=text)
         self.setting = setting
@@ -94,15 +87,16 @@ class SettingTrait(TraitType[Any, Any]):
     def validate(self, _owner: HasTraits, value: Any) -> Any:
         """Return the value if the setting can have it."""
         try:
-            READERS[self.setting.kind](f"ImagenMagics.{self.setting.name}", value)
-            if self.setting.name in _ALSO:
-                _ALSO[self.setting.name](value)
+            self.setting.read(f"ImagenMagics.{self.setting.name}", value)
+            if self.setting.name == "model":
+                Catalogue(None).resolve(value)
         except InvalidRequest as error:
             raise TraitError(str(error)) from None
         return value
 
 
-_TRAITS = {setting.name: SettingTrait(setting) for setting in SETTINGS if setting.trait}
+# The address of the journal may hold a password, and %config shows traits.
+_TRAITS = {s.name: SettingTrait(s) for s in SETTINGS if s.name != "journal"}
 _WithTraits: Any = types.new_class(
     "_WithTraits", (magic.Magics,), {}, lambda body: body.update(_TRAITS)
 )

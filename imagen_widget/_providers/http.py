@@ -9,6 +9,7 @@ a redirect by itself.
 """
 
 import ipaddress
+import os
 import socket
 import ssl
 import urllib.request
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -33,7 +35,7 @@ from imagen_widget._providers.answers import (
     NotSent,
     sniff,
 )
-from imagen_widget._settings import Secret, check_network_environment, mask_logs
+from imagen_widget._settings import Secret, mask_logs
 from imagen_widget.errors import InvalidRequest, QueueError
 
 T = TypeVar("T")
@@ -115,8 +117,7 @@ class Http:
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
         self._tls: ssl.SSLContext | bool = True
         if self._is_network:
-            check_network_environment()
-            self._tls = httpx.create_ssl_context()  # made once: it is slow
+            self._tls = _trusted()
         unkept, kept = partial(self._client, 0), partial(self._client, _LANE_WIDTH)
         self._submits = Lanes(unkept, width=_MAX_STREAMS, max_calls=_MAX_STREAMS)
         self._polls = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_POLLS)
@@ -611,3 +612,38 @@ def _refused(why: str, remedy: str = "") -> QueueError:
         f"The picture's address {why}; it was not fetched.",
         remedy=remedy or "Ask the provider what it sent; the job's id is kept.",
     )
+
+
+def _trusted() -> ssl.SSLContext:
+    """Return what certificates are checked by; it is slow to make.
+
+    Raises:
+        InvalidRequest: The environment has a variable with which no client can be made.
+    """
+    try:
+        tls = httpx.create_ssl_context()
+        httpx.AsyncClient(verify=tls)
+    except Exception as error:  # noqa: BLE001 - httpx's own errors name no variable
+        why = "no connection can be made with it"
+        if isinstance(error, ImportError):
+            why = "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
+        name = _broken_variable()
+        raise InvalidRequest(f"{name}: {why}.", remedy="Correct it or unset it.") from None
+    return tls
+
+
+def _broken_variable() -> str:
+    values = {name: value for name, value in os.environ.items() if value.strip()}
+    for name, value in values.items():
+        try:
+            match name.lower():
+                case "all_proxy" | "https_proxy" | "http_proxy":
+                    proxy = value if "://" in value else f"http://{value}"
+                    httpx.AsyncClient(proxy=proxy, trust_env=False, verify=False)
+                case "ssl_cert_file":
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+                case "sslkeylogfile":
+                    Path(value).open("ab").close()
+        except Exception:  # noqa: BLE001 - whatever it is, this is the variable
+            return name
+    return next((name for name in values if name.lower() == "no_proxy"), "SSL_CERT_DIR")

@@ -1,7 +1,7 @@
 """Settings: which account, which key, where files go, what may be spent.
 
-`SETTINGS` is the one table: environment variables, keyword arguments, traits, completion and the
-docs page are made from it. A new setting is one row there and one field of `Settings`.
+`SETTINGS` is the one table: environment variables, keyword arguments, traits and the docs page are
+made from it. A new setting is one row there and one field of `Settings`.
 
 The first source that names a setting wins: argument, environment, `.env` file,
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A value that
@@ -12,6 +12,7 @@ cannot be read must not become no cap.
 import codecs
 import getpass
 import io
+import ipaddress
 import os
 import re
 import stat
@@ -23,10 +24,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from imagen_widget._settings import accounts
 from imagen_widget._settings.accounts import (
@@ -40,10 +40,6 @@ from imagen_widget._settings.accounts import (
     is_loopback as is_loopback,
     mask_logs as mask_logs,
     usable_key as usable_key,
-)
-from imagen_widget._settings.network import (
-    check_network_environment as check_network_environment,
-    is_address,
 )
 from imagen_widget.errors import InvalidRequest, shown
 
@@ -92,20 +88,13 @@ class Prices:
 
 def _unfit(label: str, value: object, what: str, remedy: str) -> InvalidRequest:
     name = label.partition(" ")[0].removeprefix("IMAGEN_").lower()
-    return InvalidRequest(f"{label}: {shown(_text(value)[:40])} {what}.", remedy=remedy, field=name)
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - an integer of too many digits, or a str of somebody else's
-        return f"a value of type {type(value).__name__}"
+    return InvalidRequest(f"{label}: {shown(str(value)[:40])} {what}.", remedy=remedy, field=name)
 
 
 def _plain(value: object) -> str:
     """Return the text of a value; 1e-05 is an amount as a number, a typing error as a text."""
     number = isinstance(value, float | Decimal)
-    return format(Decimal(_text(value)), "f") if number else _text(value).strip()
+    return format(Decimal(str(value)), "f") if number else str(value).strip()
 
 
 def check_timeout(value: object) -> float:
@@ -119,10 +108,9 @@ def check_timeout(value: object) -> float:
     return _read_seconds("timeout", value)
 
 
-def _read_seconds(label: str, value: object, *, zero: bool = False) -> float:
-    number = isinstance(value, str | Real | Decimal) and _text(value) not in {"True", "False"}
+def _read_seconds(label: str, value: Any, *, zero: bool = False) -> float:
     try:
-        seconds = float(cast("float", value)) if number else float("nan")
+        seconds = float("nan" if isinstance(value, bool) else value)
     except (ValueError, OverflowError, TypeError):
         seconds = float("nan")
     if not (0 < seconds < float("inf") or (zero and seconds == 0)):
@@ -131,7 +119,7 @@ def _read_seconds(label: str, value: object, *, zero: bool = False) -> float:
 
 
 def _read_switch(label: str, value: object) -> bool:
-    word = _WORDS.get(_text(value).strip().lower())
+    word = _WORDS.get(str(value).strip().lower())
     if word is None:
         raise _unfit(label, value, "is neither yes nor no", "Use 1 or 0.")
     return word
@@ -150,10 +138,8 @@ def _read_budget(label: str, value: object, scope: Scope = "all") -> Budget:
     for part in _plain(value).split(","):
         amount, slash, period = part.partition("/")
         period = period.strip().lower() if slash else "day"
-        if period not in {"day", "month"}:
-            raise _unfit(label, value, "names a period that is not day or month", _CAPS)
-        if period in limits:
-            raise _unfit(label, value, f"gives two caps a {period}", _CAPS)
+        if period not in {"day", "month"} or period in limits:
+            raise _unfit(label, value, "is not one cap a day or month", _CAPS)
         limits[period] = Limit(_read_dollars(label, amount, _CAPS), cast("Period", period), scope)
     return tuple(limits.values())
 
@@ -168,10 +154,8 @@ def _read_prices(label: str, value: object) -> Prices:
     for part in parts:
         name, equals, amount = part.rpartition("=")
         name = name.strip()
-        if equals and not name:
-            raise _unfit(label, value, "gives a price to no model", _PRICES)
-        if name in prices:
-            raise _unfit(label, value, "gives one model two prices", _PRICES)
+        if name in prices or (equals and not name):
+            raise _unfit(label, value, "does not give each model one price", _PRICES)
         prices[name] = _read_dollars(label, amount, _PRICES)
     default = prices.pop("", None)
     return Prices(default, tuple(prices.items()))
@@ -183,17 +167,28 @@ def _read_text(label: str, value: object) -> str:
     return value.strip()
 
 
+def _read_preset(_label: str, value: object) -> str:
+    return str(value)
+
+
 def _read_hosts(label: str, value: object) -> str | tuple[str, ...]:
     """Return `public`, `private`, or the host names of a text with commas."""
-    parts = value if isinstance(value, list | tuple) else _text(value).split(",")
-    hosts = tuple(_text(part).strip().lower().removeprefix("*.") for part in parts)
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    hosts = tuple(str(part).strip().lower().removeprefix("*.") for part in parts)
     if len(hosts) == 1 and hosts[0] in {"public", "private"}:
         return hosts[0]
     for host in hosts:
-        if host in {"public", "private"} or not (_HOST.fullmatch(host) or is_address(host)):
+        if host in {"public", "private"} or not (_HOST.fullmatch(host) or _is_address(host)):
             remedy = "Use public, private, or host names with commas, like cdn.example, 10.0.0.7."
             raise _unfit(label, host, "is not the name of a host", remedy)
     return hosts
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) is not None
+    except ValueError:
+        return False
 
 
 def _read_schemas(label: str, value: object) -> str:
@@ -202,7 +197,7 @@ def _read_schemas(label: str, value: object) -> str:
     if text.lower() in {"auto", "off"}:
         return text.lower()
     try:
-        secure = _is_secure(urlsplit(text).scheme, urlsplit(text).hostname)
+        secure = _is_secure(urlsplit(text))
     except ValueError:
         secure = False
     if not secure or "{endpoint}" not in text or not text.isprintable():
@@ -220,63 +215,44 @@ def _read_database(label: str, value: object) -> str:
     return text
 
 
-def _folder_of(label: str, value: object, beside: Path | None) -> Path:
+def _read_folder(label: str, value: Any, beside: Path | None = None) -> Path:
     """Return a folder as an absolute path, a relative one seen from `beside`; nothing is made."""
     try:
-        if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+        if not str(value) or "\0" in str(value):
             raise RuntimeError
         folder = Path(value).expanduser()
         return folder if folder.is_absolute() else (beside or Path.cwd()) / folder
-    except (OSError, RuntimeError):  # ~ of an unknown user, or a working folder that was deleted
+    except (OSError, RuntimeError, TypeError):  # ~ of an unknown user, a working folder deleted
         remedy = "Give the full path of a folder that can be written."
         raise _unfit(label, value, "is not a folder", remedy) from None
 
 
-def check_base_url(url: str, *, label: str = "IMAGEN_BASE_URL") -> str:
-    """Return a base address without its trailing slash.
+def _read_store(label: str, value: object, beside: Path | None = None) -> str:
+    return str(value) if "://" in str(value) else str(_read_folder(label, value, beside))
 
-    Raises:
-        InvalidRequest: It is not a plain https address, or carries a user, a query or a fragment;
-            http is accepted for this machine only.
-    """
-    url = url.strip()
+
+def _read_address(label: str, value: object) -> str:
+    """Return a base address without its trailing slash: https, or http to this machine."""
+    url = str(value).strip()
     try:
         parts = urlsplit(url)
-        usable_port = parts.port is None or parts.port > 0
+        usable = bool(parts.hostname) and parts.port != 0 and ".." not in parts.path.split("/")
     except ValueError:
-        parts, usable_port = urlsplit(""), False
-    plain = not any(c in url for c in "@?#\\ ") and url.isprintable()
-    problem, remedy = "", ""
-    if not (parts.hostname and usable_port and plain) or ".." in parts.path.split("/"):
+        parts, usable = urlsplit(""), False
+    if not usable or any(c in url for c in "@?#\\ ") or not url.isprintable():
         problem = "that is not the address of a gateway"
         remedy = "Give it like https://host or https://host/prefix."
-    elif not _is_secure(parts.scheme, parts.hostname):
+    elif not _is_secure(parts):
         problem = "a key is only sent over https (http to this machine excepted)"
         remedy = "Write https:// in front."
-    if problem:
-        raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    else:
+        return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
 
 
-def _is_secure(scheme: str, host: str | None) -> bool:
-    return scheme == "https" or (scheme == "http" and is_loopback(host))
+def _is_secure(parts: SplitResult) -> bool:
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
-
-READERS: dict[str, Callable[[str, Any], Any]] = {
-    "address": lambda label, value: check_base_url(_text(value), label=label),
-    "budget": _read_budget,
-    "budget of each user": partial(_read_budget, scope="user"),
-    "database": _read_database,
-    "folder": _read_text,  # `load_settings` makes a path of it
-    "hosts": _read_hosts,
-    "preset": lambda _, value: _text(value),
-    "prices": _read_prices,
-    "schemas": _read_schemas,
-    "seconds": _read_seconds,
-    "seconds or 0": partial(_read_seconds, zero=True),
-    "switch": _read_switch,
-    "text": _read_text,
-}
 
 # ---------------------------------------------------------------------------------- the table
 
@@ -286,22 +262,20 @@ class Setting:
     """One row of the table.
 
     Attributes:
-        name: The keyword argument, and the magic's trait if `trait`.
-        kind: What the value is; `READERS` has a function for each kind.
+        name: The keyword argument, and the magic's trait.
+        read: Returns the value for what stands somewhere, or raises InvalidRequest.
         example: A value as it stands in a file.
-        default: The value if nothing sets it; if that depends, `unset` says in words on what.
         help: What it means, in a few words of Markdown.
-        choices: The values that completion offers.
+        unset: What holds if nothing sets it, in words if `default` does not say it.
+        default: The value if nothing sets it.
     """
 
     name: str
-    kind: str
+    read: Callable[..., Any]
     example: str
-    default: Any
     help: str
     unset: str = ""
-    choices: tuple[str, ...] = ()
-    trait: bool = True
+    default: Any = None
 
     @property
     def variable(self) -> str:
@@ -309,95 +283,98 @@ class Setting:
         return f"IMAGEN_{self.name.upper()}"
 
 
-_SWITCH = ("0", "1")
-_OWN = "the model's own"
+_OWN = ("default of the magic", "the model's own")
 
 SETTINGS = (
     Setting(
-        *("provider", "text", "fal", None, "which account answers, see below"),
-        unset="the first whose key is found, else `demo`",
-        choices=tuple(ACCOUNTS),
+        *("provider", find_account, "fal"),
+        "which account answers: `kkiai`, `fal`, `openai`, `demo` or an installed one, see below",
+        "the first whose key is found, else `demo`",
     ),
     Setting(
-        *("base_url", "address", "https://gateway.example/fal", None),
+        *("base_url", _read_address, "https://gateway.example/fal"),
         "another host with the same routes; `http://` to this machine only",
-        unset="the provider's own",
+        "the provider's own",
     ),
     Setting(
-        *("model", "text", "nano-banana", None, "an alias of `%imagen_models`, or an endpoint id"),
-        unset="the provider's, see below",
+        *("model", _read_text, "nano-banana", "an alias of `%imagen_models`, or an endpoint id"),
+        "the provider's, see below",
     ),
     Setting(
-        *("home", "folder", "/data/pictures", None, "where history and pictures are kept"),
-        unset="your user data folder",
+        *("home", _read_folder, "/data/pictures", "where history and pictures are kept"),
+        "your user data folder",
     ),
     Setting(
-        *("journal", "database", "postgresql://team@db.example/imagen", None),
-        "a PostgreSQL database that a team shares",
-        unset="a file in the home",
-        trait=False,  # its address may hold a password, and %config shows traits
+        *("journal", _read_database, "postgresql://team@db.example/imagen"),
+        *("a PostgreSQL database that a team shares", "a file in the home"),
     ),
     Setting(
-        *("store", "folder", "s3://bucket/pictures", None),
-        "another folder for the pictures, or an fsspec address",
-        unset="`images` in the home",
+        *("store", _read_store, "s3://bucket/pictures"),
+        *("another folder for the pictures, or an fsspec address", "`images` in the home"),
     ),
     Setting(
-        *("max_spend", "budget", "2.50/day, 40/month", ()),
+        *("max_spend", _read_budget, "2.50/day, 40/month"),
         "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
-        unset="no cap",
+        *("no cap", ()),
     ),
     Setting(
-        *("max_spend_user", "budget of each user", "1/day", ()),
-        "the same for each user of a shared journal",
-        unset="no cap",
+        *("max_spend_user", partial(_read_budget, scope="user"), "1/day"),
+        *("the same for each user of a shared journal", "no cap", ()),
     ),
     Setting(
-        *("price", "prices", "imagen4=0.05, fal-ai/flux/dev=0.03", Prices()),
+        *("price", _read_prices, "imagen4=0.05, fal-ai/flux/dev=0.03"),
         "US dollars that a picture costs you: one amount, or by model",
-        unset="the list price",
+        *("the list price", Prices()),
     ),
     Setting(
-        *("reuse", "switch", "0", True, "whether the magic may answer from history"),
-        choices=_SWITCH,
-    ),
-    Setting("timeout", "seconds", "600", 300.0, "seconds for a job, sending and waiting included"),
-    Setting(
-        *("poll_seconds", "seconds", "2", None, "the status is never asked for more often"),
-        unset="`1` on gateways, `0.1` on fal",
+        *("reuse", _read_switch, "0", "whether the magic may answer from history"), default=True
     ),
     Setting(
-        *("schemas", "schemas", "off", "auto"),
+        *("timeout", _read_seconds, "600", "seconds for a job, sending and waiting included"),
+        default=300.0,
+    ),
+    Setting(
+        *("poll_seconds", _read_seconds, "2", "the status is never asked for more often"),
+        "`1` on gateways, `0.1` on fal",
+    ),
+    Setting(
+        *("schemas", _read_schemas, "off"),
         "where fields of unknown models are read: `auto`, `off`, or an address with `{endpoint}`",
-        choices=("auto", "off"),
+        default="auto",
     ),
     Setting(
-        *("media_hosts", "hosts", "cdn.example, 10.0.0.7", "public"),
+        *("media_hosts", _read_hosts, "cdn.example, 10.0.0.7"),
         "where pictures may be fetched from: `public`, `private`, or host names",
-        choices=("public", "private"),
+        default="public",
     ),
     Setting(
-        *("upload", "switch", "1", False, "put input pictures at a public address of the provider"),
-        choices=_SWITCH,
+        *("upload", _read_switch, "1", "put input pictures at a public address of the provider"),
+        default=False,
     ),
     Setting(
-        *("provenance", "switch", "0", True, "whether saved copies carry prompt and settings"),
-        choices=_SWITCH,
+        *("provenance", _read_switch, "0", "whether saved copies carry prompt and settings"),
+        default=True,
     ),
-    Setting("demo_seconds", "seconds or 0", "0", 4.0, "how long a job takes on the demo"),
-    Setting("aspect_ratio", "preset", "16:9", None, "default of the magic", _OWN),
-    Setting("num_images", "preset", "2", None, "default of the magic", _OWN),
-    Setting("resolution", "preset", "2K", None, "default of the magic", _OWN),
-    Setting("output_format", "preset", "jpeg", None, "default of the magic", _OWN),
-    Setting("save_dir", "folder", "pictures", None, "the magic also saves copies there", "none"),
     Setting(
-        *("quiet", "switch", "1", False, "the magic shows nothing and only returns its result"),
-        choices=_SWITCH,
+        *("demo_seconds", partial(_read_seconds, zero=True), "0"),
+        *("how long a job takes on the demo", "", 4.0),
+    ),
+    Setting("aspect_ratio", _read_preset, "16:9", *_OWN),
+    Setting("num_images", _read_preset, "2", *_OWN),
+    Setting("resolution", _read_preset, "2K", *_OWN),
+    Setting("output_format", _read_preset, "jpeg", *_OWN),
+    Setting("save_dir", _read_folder, "pictures", "the magic also saves copies there", "none"),
+    Setting(
+        *("quiet", _read_switch, "1", "the magic shows nothing and only returns its result"),
+        default=False,
     ),
 )
 
+PRESETS = frozenset(setting.name for setting in SETTINGS if setting.read is _read_preset)
+_BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
+_NAMES = frozenset(setting.name for setting in SETTINGS)
 _KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
-_VARIABLES = _KEYS | {setting.variable for setting in SETTINGS}
+_VARIABLES = _KEYS | _BY_VARIABLE.keys()
 
 
 # ----------------------------------------------------------------------- the settings in force
@@ -475,27 +452,38 @@ def load_settings(
     if given.get("api_key") is not None:
         key = usable_key(given.pop("api_key"), "api_key")
     given.pop("api_key", None)
-    if unknown := given.keys() - {setting.name for setting in SETTINGS}:
+    if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     environ = os.environ if environ is None else environ
     look = Lookup(environ, folder or _settings_folder())
     read: dict[str, Any] = {}
     found: dict[str, str] = {}
-    for setting in SETTINGS:
-        read[setting.name], found[setting.name] = _read(setting, given.get(setting.name), look)
-    presets = {s.name: read.pop(s.name) for s in SETTINGS if s.kind == "preset"}
+    presets: dict[str, str] = {}
+    for variable, setting in _BY_VARIABLE.items():
+        value, source = given.get(setting.name), "argument"
+        if value is None:
+            value, source = look(variable) or (None, "default")
+        found[setting.name] = source
+        label = variable if source in {"argument", "environment"} else f"{variable} ({source})"
+        if setting.name in PRESETS:
+            presets |= {} if value is None else {setting.name: str(value)}
+        elif value is None:
+            read[setting.name] = setting.default
+        elif source != "argument" and setting.read in {_read_folder, _read_store}:
+            read[setting.name] = setting.read(label, value, look.folder)
+        else:
+            read[setting.name] = setting.read(label, value)
     account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
-    base_url = read.pop("base_url")
-    if found["base_url"] != "argument" and account is not _owner_of_base_url(look):
-        base_url, found["base_url"] = None, "default"
+    if read["base_url"] and found["base_url"] != "argument" and account is not look.base_owner():
+        read["base_url"], found["base_url"] = None, "default"
     settings = Settings(
         account=account,
-        base_url=base_url or account.base_url,
+        base_url=read.pop("base_url") or account.base_url,
         key=key,
         home=read.pop("home") or _default_home(),
         budget=read.pop("max_spend") + read.pop("max_spend_user"),
         user=environ.get("JUPYTERHUB_USER") or _login_name(),
-        presets={name: value for name, value in presets.items() if value is not None},
+        presets=presets,
         sources=found,
         **read,
     )
@@ -529,49 +517,21 @@ def login() -> None:
     accounts.ask_key(Lookup(os.environ, _settings_folder()).account() or GATEWAY)
 
 
-def _read(setting: Setting, value: object, look: "Lookup") -> tuple[Any, str]:
-    """Return a setting's value and where it was found."""
-    source = "argument"
-    if value is None:
-        value, source = look(setting.variable) or (None, "default")
-    if value is None:
-        return setting.default, source
-    named = source in {"argument", "environment"}
-    label = setting.variable if named else f"{setting.variable} ({source})"
-    if setting.kind != "folder":
-        return READERS[setting.kind](label, value), source
-    if setting.name == "store" and "://" in str(value):
-        return str(value), source
-    folder = _folder_of(label, value, None if source == "argument" else look.folder)
-    return str(folder) if setting.name == "store" else folder, source
-
-
 def _find_account(
-    name: str | None, key: Secret | None, look: "Lookup"
+    named: Account | None, key: Secret | None, look: "Lookup"
 ) -> tuple[Account, Secret | None, str]:
     """Return the account that is named, or the first that has a key; its key; where that was."""
-    if name is not None:
-        candidates = [find_account(name)]
+    candidates = list(ACCOUNTS.values())
+    if named is not None:
+        candidates = [named]
     elif key is not None:
         candidates = [FAL if accounts.is_of_fal(key) else GATEWAY]
-    else:
-        candidates = list(ACCOUNTS.values())
     for account in candidates:
-        if key is not None and account.key_variables:
-            return account, key, "argument"
-        if found := accounts.find_key(account, look):
-            return account, *found
+        if account.key_variables:
+            found = accounts.find_key(account, look) if key is None else (key, "argument")
+            if found is not None:
+                return account, *found
     return candidates[-1], None, "default"
-
-
-def _owner_of_base_url(look: "Lookup") -> Account:
-    """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
-
-    It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside their
-    names the variable is left from, or meant for, the gateway.
-    """
-    account = look.account()
-    return GATEWAY if account in {None, FAL, DEMO} else account
 
 
 def _default_home() -> Path:
@@ -603,10 +563,12 @@ RESERVED = frozenset(
     {"api_key", "key", "token", "authorization", "provider", "base_url", "home", "journal", "store"}
 )  # a key would be sent, kept and shown with them
 
-_SECRET_WORDS = frozenset({"secret", "password", "passwd", "bearer", "authorization", "auth"})
-_SECRET_WORDS |= {"credential", "credentials"}
-_NEVER_FIELDS = frozenset(s.name for s in SETTINGS if s.kind != "preset")
-_NEVER_FIELDS -= {"model", "quiet", "reuse", "timeout", "upload"}  # of models that nobody knows
+_SECRET = re.compile(  # the names that keys, tokens and passwords have
+    r"(.*[_\W])?(secret|password|passwd|bearer|auth(orization)?|credentials?)([_\W].*)?"
+    r"|.*([_-]key|token|apikey)"
+)
+# All but those that models nobody knows may have as fields.
+_NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "upload"}
 
 
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
@@ -619,28 +581,22 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     Raises:
         InvalidRequest: One of them is reserved.
     """
-    values = names.values() if isinstance(names, Mapping) else ()
-    inner = {name for value in values if isinstance(value, Mapping) for name in value}
-    # Below a mapping, such as one of headers, only the names of secrets count.
-    secrets = [name for name in inner if isinstance(name, str) and _is_secret(name.lower())]
-    for name in (*names, *secrets):
+    given = list(names)
+    for inner in names.values() if isinstance(names, Mapping) else ():
+        for name in inner if isinstance(inner, Mapping) else ():
+            if isinstance(name, str) and _SECRET.fullmatch(name.lower()):  # as among headers
+                given.append(name)
+    for name in given:
         plain = name.lower().replace("-", "_")
         reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
-        private = (
-            _is_secret(plain) or plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
-        )
+        private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
+        private = private or _SECRET.fullmatch(plain) is not None
         if reserved or (private and taken is not None and name not in taken):
             raise InvalidRequest(
                 f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
                 remedy="Set it in the environment, or give it to Studio, by its own name.",
                 field=name,
             )
-
-
-def _is_secret(name: str) -> bool:
-    """Return True if a name is one that keys, tokens and passwords have."""
-    words = set(re.split(r"[_\W]+", name))
-    return bool(words & _SECRET_WORDS) or name.endswith(("_key", "-key", "token", "apikey"))
 
 
 # ------------------------------------------------------------------- where a setting is found
@@ -664,6 +620,7 @@ class _File:
     gone: bool = False
 
 
+_NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 _lock = threading.RLock()
 _files: dict[Path, _File] = {}
 _notices: list[str] = []
@@ -691,31 +648,32 @@ def notices() -> list[str]:
 
 
 def _settings_folder() -> Path | None:
-    """Return the notebook's folder, else the one where this process began; None if deleted."""
+    """Return the folder of the notebook if VS Code, papermill or Jupyter names it.
+
+    Else it is the one where this process began; None if that was deleted.
+    """
     global _start, _folder
     with _lock:
         if _start is None:
             with suppress(OSError):  # it was deleted
                 _start = Path.cwd()
-        if _folder is None:
-            _folder = _notebook_folder() or _start
+        if _folder is not None:
+            return _folder
+        _folder = _start
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython is not None else None
+        told = [] if shell is None else [*map(shell.user_ns.get, _NOTEBOOKS)]
+        if told:  # a script that a notebook started inherits the variable too
+            told.append(os.environ.get("JPY_SESSION_NAME"))
+        for name in told:
+            if isinstance(name, str) and name:
+                notebook = (_start or Path("/")) / name
+                with suppress(OSError, ValueError):
+                    here = Path(name).is_absolute() or notebook.is_file()
+                    if here and notebook.parent.is_dir():
+                        _folder = notebook.parent
+                        break
         return _folder
-
-
-def _notebook_folder() -> Path | None:
-    """Return the folder of the notebook if VS Code, papermill or Jupyter names it."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None:  # a script that a notebook started inherits JPY_SESSION_NAME
-        return None
-    told = [shell.user_ns.get(name) for name in ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")]
-    for name in (*told, os.environ.get("JPY_SESSION_NAME")):
-        if isinstance(name, str) and name:
-            notebook = (_start or Path("/")) / name
-            with suppress(OSError, ValueError):
-                if notebook.parent.is_dir() and (Path(name).is_absolute() or notebook.is_file()):
-                    return notebook.parent
-    return None
 
 
 class Lookup:
@@ -754,7 +712,16 @@ class Lookup:
     def account(self) -> Account | None:
         """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
         named = self("IMAGEN_PROVIDER")
-        return find_account(str(named[0])) if named else None
+        return find_account("", named[0]) if named else None
+
+    def base_owner(self) -> Account:
+        """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
+
+        It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside
+        their names the variable is left from, or meant for, the gateway.
+        """
+        account = self.account()
+        return GATEWAY if account in {None, FAL, DEMO} else account
 
 
 def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values | None:
@@ -762,15 +729,17 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
     known, facts = _files.get(path), None
     with suppress(OSError):
         facts = path.stat()
-    gone = facts is None or not stat.S_ISREG(facts.st_mode)  # a folder may be called .env
-    if facts is None or gone or (facts.st_size == 0 and known is not None):  # it is being written
-        if known is not None and known.values and not known.gone:
-            known.gone = True
-            ours = [v for v in known.values if v.startswith(_PREFIX) or v.endswith("_KEY")]
-            names = ", ".join(ours) or "its settings"
-            what = "is gone" if gone else "is empty"
+    if facts is not None and not stat.S_ISREG(facts.st_mode):  # a folder may be called .env
+        facts = None
+    if facts is None or (facts.st_size == 0 and known is not None):  # it is being written
+        if known is None:
+            return None
+        names = ", ".join(name for name in known.values or () if name in _VARIABLES)
+        if names and not known.gone:
+            what = "is empty" if facts else "is gone"
             _notices.append(f"{path} {what}; {names} from there stay in force in this kernel.")
-        return known.values if known is not None else None
+        known.gone = True
+        return known.values
     stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
     if known is None or known.stamp != stamp:
         known = _files[path] = _File(stamp, parse(path, _text_of(path)))

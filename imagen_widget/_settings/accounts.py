@@ -12,13 +12,14 @@ import re
 import sys
 import urllib.parse
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
-from imagen_widget.errors import CredentialsError, InvalidRequest
+from imagen_widget.errors import CredentialsError, InvalidRequest, shown
 
 _KEYRING_SERVICE = "imagen_widget"
 _PLACEHOLDER = re.compile(
@@ -69,13 +70,13 @@ DEMO = Account("demo", "demo", "https://demo.invalid", "Key", (), _IMAGEN, free=
 ACCOUNTS = {account.name: account for account in (GATEWAY, FAL, OPENAI, DEMO)}
 
 
-def find_account(name: str) -> Account:
+def find_account(label: str, name: object) -> Account:
     """Return the account of that name: a built-in one, or one of an installed package's.
 
     Raises:
         InvalidRequest: There is no such account, or its package cannot be loaded.
     """
-    wanted = name.strip().lower()
+    wanted = str(name).strip().lower()
     if wanted in ACCOUNTS:
         return ACCOUNTS[wanted]
     from importlib.metadata import entry_points  # slow to import, and seldom needed
@@ -94,7 +95,7 @@ def find_account(name: str) -> Account:
                 return account
     near = get_close_matches(wanted, ACCOUNTS, 1)
     raise InvalidRequest(
-        f"IMAGEN_PROVIDER: {name[:40]!r} is not a provider.",
+        f"{label}: {shown(str(name)[:40])} is not a provider.",
         remedy=f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(ACCOUNTS)}.",
         field="provider",
     )
@@ -173,12 +174,10 @@ def usable_key(key: object, variable: str) -> Secret:
     """
     if isinstance(key, Secret):
         return key
-    text = key.strip() if isinstance(key, str) else "-"
+    text = key.strip() if isinstance(key, str) else "\0"
     problem, remedy = "", "Copy the key again, without anything around it."
     if not text:
         problem, remedy = "is empty", f"Set {variable} to your key."
-    elif not isinstance(key, str):
-        problem, remedy = "is not a text", f"Set {variable} to your key as text."
     elif _ASSIGNED.fullmatch(text):
         problem = "holds a whole line of a settings file, its name too"
     elif _PLACEHOLDER.fullmatch(text):
@@ -194,7 +193,6 @@ def usable_key(key: object, variable: str) -> Secret:
 
 
 def is_of_fal(key: Secret) -> bool:
-    """Return True if a key has the form of fal's keys."""
     return _OF_FAL.fullmatch(key.reveal()) is not None
 
 
@@ -241,9 +239,8 @@ def find_key(
             whole = ":".join(str(value) for value, _ in halves)
             return usable_key(whole, names.replace(":", " with ")), halves[0][1]
     for names in account.key_variables:
-        for ask, source in ((_from_keyring, "system keyring"), (_from_colab, "Colab secret")):
-            if names not in _kept and ":" not in names and (text := ask(names)):
-                _kept[names] = usable_key(text, names), source
+        if names not in _kept and (found := _remembered(names)):
+            _kept[names] = usable_key(found[0], names), found[1]
         if names in _kept:
             return _kept[names]
     return None
@@ -292,8 +289,7 @@ def ask_key(account: Account) -> None:
     keyring = _keyring()
     if keyring is None:
         return
-    answer = input("Remember it in the system keyring? [y/N] ")
-    if answer.strip().lower() in {"y", "yes"}:
+    if input("Remember it in the system keyring? [y/N] ").strip().lower() in {"y", "yes"}:
         keyring.set_password(_KEYRING_SERVICE, variable, key.reveal())
 
 
@@ -301,22 +297,17 @@ def _keyring() -> Any:
     if find_spec("keyring") is None:
         return None
     keyring = importlib.import_module("keyring")
-    priority = getattr(keyring.get_keyring(), "priority", 0)
-    return keyring if priority and priority > 0 else None
+    return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
 
 
-def _from_keyring(name: str) -> str | None:
-    try:
+def _remembered(name: str) -> tuple[str, str] | None:
+    """Return what keyring or Colab keeps under a name, and which of them; broken ones keep none."""
+    with suppress(Exception):  # a locked or broken keyring is the same as no keyring
         keyring = _keyring()
-        return keyring.get_password(_KEYRING_SERVICE, name) if keyring else None
-    except Exception:  # noqa: BLE001 - a locked or broken keyring is the same as no keyring
-        return None
-
-
-def _from_colab(name: str) -> str | None:
-    if "google.colab" not in sys.modules:
-        return None
-    try:
-        return importlib.import_module("google.colab.userdata").get(name) or None
-    except Exception:  # noqa: BLE001 - there is no such secret, or access is not granted
-        return None
+        if keyring and (text := keyring.get_password(_KEYRING_SERVICE, name)):
+            return text, "system keyring"
+    with suppress(Exception):  # there is no such secret, or access is not granted
+        if "google.colab" in sys.modules:
+            text = importlib.import_module("google.colab.userdata").get(name)
+            return (text, "Colab secret") if text else None
+    return None
