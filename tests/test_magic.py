@@ -1069,7 +1069,7 @@ IMPOSSIBLE = [
     ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
     ("%imagen_batch", "it needs a table and a prompt"),
     ("%imagen_batch nowhere -p {a}", "'nowhere' is neither a file nor an expression"),
-    ("%imagen_batch nothere.csv -p {a}", "No such file or directory): nothere.csv"),
+    ("%imagen_batch nothere.csv -p {a}", "table: there is no file 'nothere.csv'"),
     ("%imagen_batch [{'a':'x'}] -p '{b}'", "b: the table has no such column"),
     ("%imagen_batch [{'a':'x'}] -p '{a}' -m kontext", "kontext needs it. Give -i PICTURE"),
     ("%%imagen_sweep -m kontext\nseed = 1..2\n---\na", "kontext needs it. Give -i PICTURE"),
@@ -1305,8 +1305,7 @@ def test_resume_says_what_it_is_doing_while_it_works(stage: Stage) -> None:
     ran = stage.run("%imagen_resume")
 
     first = stage.shell.display_pub.outputs[0]["data"]["text/plain"]
-    assert re.search(r"a slow fox .*…", first)
-    assert "0 fetched, 0 not fetched, 1 to go" in first
+    assert first.startswith("0 fetched, 0 not fetched, 1 to go")
     assert ran.updates >= 2
     assert "1 fetched" in ran.shown[0]
 
@@ -1496,14 +1495,11 @@ def test_help_names_every_option_that_is_taken(stage: Stage) -> None:
 
         assert set(offered) <= {"--sync-mode", "--no-sync-mode"}  # the model's own
 
-    asked = {line: stage.run(line) for line in ("%imagen --help", "%imagen_spend -h")}
-    assert "  --by WHAT  " in asked["%imagen_spend -h"].printed
-    assert [ran.sent for ran in asked.values()] == [[], []]
     text = stage.run("%imagen?").printed
-    assert text == asked["%imagen --help"].printed
     assert "{{'{{'}}" in text
     assert "\n    %imagen a red fox in fresh snow --ar 16:9 -n 2\n" in text
     assert "%config ImagenMagics" in text
+    assert "  --by WHAT  " in stage.run("%imagen_spend?").printed
 
 
 OFFERED: list[tuple[str, list[str]]] = [

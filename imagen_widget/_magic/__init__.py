@@ -6,36 +6,23 @@ everywhere: an option on the line, then a trait that was set, then the environme
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, the default.
 """
 
-import functools
 import inspect
-import keyword
 import logging
 import re
-import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from IPython.core import magic
 from traitlets import HasTraits, TraitError, TraitType
 from traitlets.config import Config
 
-from imagen_widget._display import JobView, SilentSurface, is_rich, surface_of
-from imagen_widget._magic import line as grammars, run, tables
+from imagen_widget._display import JobView, is_rich, surface_of
+from imagen_widget._magic import line as grammars, tables
 from imagen_widget._magic.complete import make_matcher
-from imagen_widget._magic.line import (
-    Evaluate,
-    Grammar,
-    Parsed,
-    Text,
-    model_named,
-    object_of,
-    parse_cell,
-    parse_line,
-)
+from imagen_widget._magic.line import Evaluate, Text, object_of
+from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
     ShownOnce,
@@ -44,30 +31,21 @@ from imagen_widget._magic.shell import (
 )
 from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model
-from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, listed, make_sweep
-from imagen_widget._settings import (
-    SETTINGS,
-    Setting,
-    Settings,
-    load_settings,
-)
+from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 _DEFAULT_ROWS = 10
 _MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
-_BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
 _LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
-_GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
 # -------------------------------------------------------------------------------- settings, lines
@@ -97,107 +75,8 @@ class SettingTrait(TraitType[Any, Any]):
 
 # The address of the journal may hold a password, and %config shows traits.
 _TRAITS = {s.name: SettingTrait(s) for s in SETTINGS if s.name != "journal"}
-_WithTraits: Any = types.new_class(
-    "_WithTraits", (magic.Magics,), {}, lambda body: body.update(_TRAITS)
-)
-
-
-class Ask:
-    """One line or cell of a magic; `models` are those that a cell names besides its first line."""
-
-    def __init__(
-        self,
-        magics: "ImagenMagics",
-        grammar: Grammar,
-        line: str,
-        local_ns: Any,
-        cell: str | None = None,
-        *,
-        models: Sequence[str] = (),
-    ) -> None:
-        self.settings, self.evaluate = magics.settings(), magics.evaluator(local_ns)
-        self.studio = studio_for(self.settings)
-        self._line = Text(line, self.evaluate)
-        self._cell = None if cell is None else Text(cell, self.evaluate)
-        named = model_named(self._line)
-        parsed = self._read(grammar, [named, *models])
-        if parsed.values.get("model") != named:  # that word is in the prompt
-            parsed = self._read(grammar, [parsed.values.get("model"), *models])
-        self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
-        self._note, self.is_silent = parsed.note, parsed.silent
-        self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
-
-    @cached_property
-    def given(self) -> dict[str, Any]:
-        """What was given besides the prompt: model, pictures, and the fields as `extra`."""
-        extra = {name: self._objects(value, name) for name, value in self.fields.items()}
-        given = {"model": self.values.get("model"), "extra": extra}
-        pictures = self._objects(self.values.get("image", []), "--image")
-        if pictures:
-            given |= {"images": pictures} if len(pictures) > 1 else {"image": pictures[0]}
-        for value in self._objects(self.values.get("mask", []), "--mask"):
-            given["mask"] = value
-        return given
-
-    def model(self, name: str | None = None) -> Model:
-        """Return what is known of a model, by default of the one that is asked."""
-        return self.studio.model(self.values.get("model") if name is None else name)
-
-    def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
-        """Return a checked request; a row's own values go before those of the line."""
-        given = {**self.given, **asked}
-        extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
-        given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
-        with pictures_by_options():
-            request = self.studio.request(prompt, **given)
-        return replace(request, notes=(*request.notes, self._note)) if self._note else request
-
-    def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
-        """Return the defaults of the settings that a model takes and that nothing else gives."""
-        chosen = {}
-        for name, value in self.settings.presets.items():
-            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
-            names = {name, "" if field is None else field.name}
-            if (field is not None or model.source == "none") and not names & {*taken}:
-                chosen[name] = value
-        return chosen
-
-    def _objects(self, value: Any, name: str) -> Any:
-        """Return what the words of a picture option mean; other values as they are."""
-        if not isinstance(value, list):
-            return value
-        return [object_of(each, self.evaluate, name) for each in value]
-
-    def _read(self, grammar: Grammar, names: Sequence[str | None]) -> Parsed:
-        if grammar.takes_fields:
-            known = [model for name in names if (model := self._known(name)) is not None]
-            grammar = grammar.with_fields(*known)
-        if self._cell is None:
-            return parse_line(self._line, grammar)
-        return parse_cell(self._line, self._cell, grammar)
-
-    def _known(self, name: str | None) -> Model | None:
-        try:
-            return self.studio.model(name)
-        except InvalidRequest:  # said when the request is made
-            return None
-
-
-@contextmanager
-def pictures_by_options() -> Iterator[None]:
-    """Have an error that asks for a picture name the option that gives it."""
-    try:
-        yield
-    except InvalidRequest as error:
-        asks = _GIVE.fullmatch(error.remedy)
-        if asks is None:
-            raise
-        option = {"image": "-i", "images": "-i"}.get(asks[1], f"--{asks[1].replace('_', '-')}")
-        raise InvalidRequest(
-            error.message,
-            remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
-            field=error.field,
-        ) from None
+_meta: Any = type(magic.Magics)
+_WithTraits: Any = _meta("_WithTraits", (magic.Magics,), dict(_TRAITS))
 
 
 def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
@@ -239,15 +118,9 @@ def _takes(grammar: grammars.Grammar) -> Callable[[F], F]:
     """Return a decorator: the line comes as typed, and the help ends with the options."""
 
     def decorate(function: F) -> F:
-        @functools.wraps(function)
-        def call(self: Any, line: str, *cell: str, local_ns: Any = None) -> object:
-            if line.strip() in {"-h", "--help"}:
-                return self.shell.run_line_magic("pinfo", grammar.magic)
-            return function(self, line, *cell, local_ns=local_ns)
-
         about = inspect.cleandoc(function.__doc__ or "")
-        call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
-        taken: Any = magic.no_var_expand(magic.needs_local_scope(call))
+        function.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
+        taken: Any = magic.no_var_expand(magic.needs_local_scope(function))
         return cast("F", taken)
 
     return decorate
@@ -261,7 +134,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell, **settings)
-        self._once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
+        self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
         self._matcher = make_matcher(shell, self.studio)
 
     def settings(self, **given: Any) -> Settings:
@@ -322,20 +195,19 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         if cell is None and not line.strip():
             return self._open_form()
         ask = Ask(self, grammars.IMAGEN, line, local_ns, cell)
-        values, studio = ask.values, ask.studio
-        call, request = self._call(ask), ask.request(ask.prompt)
+        request, values = ask.request(ask.prompt), ask.values
         if values.get("dry_run"):
-            return call.hand_over(tables.dry_run(request, studio))
-        settings = self.settings(save_dir=values.get("save_dir"))
-        save = run.saver(settings.save_dir, provenance=settings.provenance)
-        reuse = settings.reuse and not values.get("fresh")
+            return ask.hand_over(tables.dry_run(request, ask.studio))
+        ask.make_folder()
+        reuse = ask.settings.reuse and not values.get("fresh")
         leaves = bool(values.get("no_wait"))
-        known = leaves and reuse and studio.history.find(request) is not None
+        known = leaves and reuse and ask.studio.history.find(request) is not None
         with one_line_interrupt():
-            job = studio.start(request, reuse=reuse, timeout=values.get("timeout"))
-            if leaves:
-                return run.leave(job, call, save, is_known=known)
-            return run.wait(job, call, save)
+            job = ask.studio.start(request, reuse=reuse, timeout=values.get("timeout"))
+            if leaves and not known:
+                return ask.leave(job)
+            generation = ask.wait(job)
+            return ask.hand_over(job, lambda _: None) if leaves else generation
 
     # ---------------------------------------------------------------------------- series
 
@@ -360,7 +232,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         models = [name for name in axes.get("model", ()) if isinstance(name, str)]
         ask = Ask(self, grammars.SWEEP, line, local_ns, "", models=models)
         name, session = ask.values.get("name"), ask.studio.session
-        return self._run(make_sweep(session, ask, template, None, axes=axes, name=name), ask)
+        return self._run(ask, make_sweep(session, ask, template, None, axes=axes, name=name))
 
     @magic.line_magic
     @_takes(grammars.BATCH)
@@ -385,7 +257,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
         with pictures_by_options():
             series = ask.studio.batch(table, prompt, **names, **fields)
-        return self._run(series, ask)
+        return self._run(ask, series)
 
     @magic.line_magic
     @_takes(grammars.SERIES)
@@ -397,11 +269,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         ask = Ask(self, grammars.SERIES, line, local_ns)
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
-            return self._shown(tables.series_table(found), ask)
+            return ask.shown(tables.series_table(found))
         series = ask.studio.series(ask.prompt)
         if ask.values.get("cancel"):
-            self._call(ask).say(series.cancel())
-        return self._run(series, ask) if ask.values.get("resume") else self._shown(series, ask)
+            ask.say(series.cancel())
+        return self._run(ask, series) if ask.values.get("resume") else ask.shown(series)
 
     # ---------------------------------------------------------------------------- lists
 
@@ -420,7 +292,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             rating=values.get("stars"),
             limit=values.get("limit", _DEFAULT_ROWS),
         )
-        return self._shown(tables.history_table(history, list(found)), ask)
+        return ask.shown(tables.history_table(history, list(found)))
 
     @magic.line_magic
     @_takes(grammars.MODEL_LIST)
@@ -432,13 +304,13 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         ask = Ask(self, grammars.MODEL_LIST, line, local_ns)
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
-            return self._shown(studio.refresh(query), ask)
+            return ask.shown(studio.refresh(query))
         found = studio.models(query, live=bool(ask.values.get("live")))
         with suppress(InvalidRequest):  # then it is not a name
             named = studio.known(query) if query else None
             if named is not None and (named in found or not found):
-                return self._shown(named, ask)
-        return self._shown(tables.models_table(found, ask.settings, query), ask)
+                return ask.shown(named)
+        return ask.shown(tables.models_table(found, ask.settings, query))
 
     @magic.line_magic
     @_takes(grammars.SPEND)
@@ -451,7 +323,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 remedy="It shows today and this month; --by user sums up by user.",
             )
         by = ask.values.get("by", "model")
-        return self._shown(tables.spend_table(ask.studio.history, ask.settings, by), ask)
+        return ask.shown(tables.spend_table(ask.studio.history, ask.settings, by))
 
     @magic.line_magic
     @_takes(grammars.RESUME)
@@ -461,42 +333,27 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         history = ask.studio.history
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
-        call, fetching = self._call(ask), run.Fetching(history)
-        rich = is_rich(self.shell)
-        view = JobView(
-            fetching,
-            call.surface,
-            render=lambda: fetching.table() if rich else fetching.status,
-        )
+        fetching = Fetching(history)
+        view = JobView(fetching, ask.surface)
         if fetching.records:
             view.begin()
         try:
             with one_line_interrupt():
                 fetching.run()
         except BaseException:
-            view.end(fetching.table())
+            view.end(tables.resume_table(history, fetching.records, fetching.outcomes))
             raise
-        table = call.hand_over(fetching.table(), view.end)
+        table = tables.resume_table(history, fetching.records, fetching.outcomes)
+        ask.hand_over(table, view.end)
         for generation in table if len(table) <= _MAX_IN_FULL and not ask.is_quiet else ():
             surface_of(self.shell).final(generation)
         return table
 
     # --------------------------------------------------------------------------------- helpers
 
-    def _call(self, ask: Ask) -> run.Call:
-        hooked = is_last_expression()
-        surface = SilentSurface() if ask.is_quiet else surface_of(self.shell, hooked=hooked)
-        return run.Call(self.shell, self._once, surface, _variable(ask.values.get("out")))
-
-    def _run(self, series: Series, ask: Ask) -> Series:
+    def _run(self, ask: Ask, series: Series) -> Series:
         with one_line_interrupt():
-            return run.run_series(series, ask.values, self._call(ask))
-
-    def _shown(self, value: T, ask: Ask) -> T:
-        """Return a value for the displayhook to show, unless a `;` asks to hide it."""
-        if ask.is_silent:
-            self._once.note(value)
-        return value
+            return ask.run(series)
 
     def _open_form(self) -> object:
         """Show the widget, and return it."""
@@ -521,7 +378,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         self.shell.register_magics(self)
         self.shell.Completer.custom_matchers.append(self._matcher)
         self.shell.input_transformer_manager.token_transformers.append(KeepsQuestionMark)
-        self._once.install()
+        self.once.install()
 
     def uninstall(self) -> None:
         """Take everything out of the shell again."""
@@ -534,16 +391,22 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         _drop(self.shell.configurables, self)
         _drop(self.shell.Completer.custom_matchers, self._matcher)
         _drop(self.shell.input_transformer_manager.token_transformers, KeepsQuestionMark)
-        self._once.uninstall()
+        self.once.uninstall()
 
 
 def load(shell: Any) -> None:
-    """Register the magics with a shell; again is as good as once."""
+    """Register the magics with a shell; again is as good as once.
+
+    What IPython's configuration has for them is left out if it is refused: `%config` leaves a
+    value there even then.
+    """
     unload(shell)
-    try:
-        magics = ImagenMagics(shell)
-    except TraitError:
-        magics = _without_refused(shell)
+    magics = ImagenMagics(shell, config=Config())
+    for name, value in shell.config.get(ImagenMagics.__name__, {}).items():
+        try:
+            setattr(magics, name, value)
+        except TraitError as error:
+            log.warning("Left out of IPython's configuration: %s", error)
     magics.install()
 
 
@@ -554,31 +417,6 @@ def unload(shell: Any) -> None:
         magics.uninstall()
 
 
-def _without_refused(shell: Any) -> ImagenMagics:
-    """Return magics that keep what they can of IPython's configuration, and say what they cannot.
-
-    `%config` leaves a value in the shell's configuration even if it was refused.
-    """
-    _drop(shell.configurables, shell.configurables[-1])  # the one that could not be made
-    magics = ImagenMagics(shell, config=Config())
-    for name, value in shell.config.get(ImagenMagics.__name__, {}).items():
-        try:
-            setattr(magics, name, value)
-        except TraitError as error:
-            log.warning("Left out of IPython's configuration: %s", error)
-    return magics
-
-
 def _drop(things: list[Any], thing: object) -> None:
     if thing in things:
         things.remove(thing)
-
-
-def _variable(name: str | None) -> str | None:
-    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise InvalidRequest(
-            "--out: that is not a name for a variable.",
-            remedy="Use letters, digits and _, like --out foxes. Nothing was sent.",
-            field="out",
-        )
-    return name

@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -284,20 +284,16 @@ def _chart(days: Mapping[str, Decimal], today: date) -> Markup:
 
 
 def resume_table(
-    records: Sequence[Record],
-    outcomes: Mapping[str, Resumed],
-    unknown: Sequence[Record],
-    picture: Callable[[Generation], str],
-    caption: str,
+    history: History, records: Sequence[Record], outcomes: Mapping[str, Resumed]
 ) -> Table[Generation]:
     """Return the table of what came of the pending jobs, and of those nobody can fetch."""
     fetched, rows = [], []
     for record in records:
         outcome = outcomes.get(record.id)
-        state, remedy = "…" if caption else "interrupted", ""
+        state, remedy = "interrupted", ""
         if outcome is not None and outcome.generation is not None:
             fetched.append(outcome.generation)
-            remedy = Markup(outcome.generation.summary, picture(outcome.generation))
+            remedy = Markup(outcome.generation.summary, history.thumbnail(outcome.generation))
             state = "fetched"
         elif outcome is not None and outcome.error is not None:
             state, remedy = "not fetched", str(outcome.error)
@@ -308,9 +304,9 @@ def resume_table(
         "It may have been accepted and billed, and its id is not known. Look it up at the "
         "provider, then: %imagen_resume --forget "
     )
-    rows += [(_job(record), "unknown", remedy + record.id) for record in unknown]
+    rows += [(_job(record), "unknown", remedy + record.id) for record in history.unknown()]
     count = f"{len(fetched)} fetched." if records else "Nothing is waiting to be fetched."
-    return Table(fetched, ("Job", "State", "What to do"), rows, caption or count)
+    return Table(fetched, ("Job", "State", "What to do"), rows, count)
 
 
 def _job(record: Record) -> Markup:
