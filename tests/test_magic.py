@@ -744,15 +744,6 @@ def test_a_job_that_history_answers_shows_its_pictures_at_once(stage: Stage) -> 
     assert "data:image/webp;base64," in output["text/html"]
 
 
-def test_an_option_in_the_body_of_a_cell_is_sent_and_said(stage: Stage) -> None:
-    ran = stage.run("%%imagen --dry-run\na harbour --ar 1:1 -n 2")
-    plain = stage.run("%%imagen --dry-run\na well--known -1 harbour")
-
-    assert ran.value[0].prompt == "a harbour --ar 1:1 -n 2"
-    assert "--ar and -n stand in the prompt; options go on the first line" in ran.shown[0]
-    assert "in the prompt" not in plain.shown[0]
-
-
 def test_a_job_can_be_awaited(stage: Stage) -> None:
     stage.run("%imagen a fox --no-wait -o job;")
 
@@ -1363,7 +1354,7 @@ def test_a_bad_trait_is_refused_in_a_readable_line(
     assert stage.run("%imagen a fox").sent[0] == {"model": DEFAULT, "prompt": "a fox"}
 
 
-def test_config_lists_a_trait_for_each_setting_with_help_and_source(stage: Stage) -> None:
+def test_config_lists_a_trait_for_each_setting_with_its_help(stage: Stage) -> None:
     stage.run("%config ImagenMagics.num_images = 2")
 
     text = stage.run("%config ImagenMagics").printed
@@ -1374,8 +1365,8 @@ def test_config_lists_a_trait_for_each_setting_with_help_and_source(stage: Stage
         "journal",
         "api_key",
     }
-    assert re.search(r"num_images=.*?Current: 2\s+Found in: argument", text, re.DOTALL)
-    assert re.search(r"home=.*?IMAGEN_HOME.*?Found in: environment", text, re.DOTALL)
+    assert re.search(r"num_images=.*?Current: 2", text, re.DOTALL)
+    assert re.search(r"home=.*?IMAGEN_HOME", text, re.DOTALL)
 
 
 def test_traits_are_the_defaults_of_a_line(stage: Stage) -> None:
@@ -1536,11 +1527,6 @@ OFFERED: list[tuple[str, list[str]]] = [
     ("%imagen_batch rows --ke", ["--key"]),
     ("%%imagen_sweep --max", ["--max-spend"]),
     ("%%imagen_sweep -m flux-dev --acceleration ", ["none", "regular"]),
-    ("%%imagen_sweep\nmo", ["model = "]),
-    ("%%imagen_sweep -m flux-dev\nanimal = fox\nima", ["image_size = ", "image = "]),
-    ("%%imagen_sweep\naspect_ratio = 16", ["16:9"]),
-    ("%%imagen_sweep\naspect_ratio = 1:1 || 16", ["16:9"]),
-    ("%%imagen_sweep\nmodel = nano-banana || imagen4-", ["imagen4-fast"]),
     ("y = 1\nx = %imagen --se", ["--seed"]),
 ]
 
@@ -1551,7 +1537,6 @@ NOTHING = [
     "%imagen a fox --seed 1",
     "%imagen -m imagen4-fast --resolution ",
     "%%imagen a red",
-    "%%imagen_sweep\nanimal = pri",
     "%imagen_spend --f",
 ]
 

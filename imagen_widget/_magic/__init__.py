@@ -36,7 +36,7 @@ from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, listed, make_sweep
 from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, studio_for
-from imagen_widget.errors import ImagenError, InvalidRequest
+from imagen_widget.errors import InvalidRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -151,17 +151,6 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     def studio(self) -> Studio:
         """Return the studio of the settings in force."""
         return studio_for(self.settings())
-
-    @classmethod
-    def class_get_trait_help(
-        cls, trait: TraitType[Any, Any], inst: Any = None, helptext: str | None = None
-    ) -> str:
-        """Return the help of a trait, with the place where its setting was found."""
-        text: str = super().class_get_trait_help(trait, inst, helptext)
-        if inst is not None and trait.name is not None:
-            with suppress(ImagenError):
-                text += f"\n    Found in: {inst.settings().sources[trait.name]}"
-        return text
 
     # ---------------------------------------------------------------------------- pictures
 

@@ -345,7 +345,6 @@ class Parsed:
     values: dict[str, Any]  # of the magic's own options; a picture option has a list
     fields: dict[str, Any]  # of the model
     silent: bool  # whether a trailing `;` asks to hide the output
-    note: str = ""  # what may be a mistake
 
 
 def parse_line(text: Text, grammar: Grammar) -> Parsed:
@@ -380,13 +379,7 @@ def parse_cell(text: Text, body: Text, grammar: Grammar) -> Parsed:
         return scan.parsed(body.cut(0, stop), options, silent=silent)
     stop, silent_body = _without_semicolon(body.raw, stop)
     prompt = body.cut(*_unquoted(body.masked, 0, stop))
-    parsed = scan.parsed(prompt, options, silent=silent or silent_body)
-    found = [reading.name for reading in _Scan(body, grammar, stop).trailing(0)[0]]
-    if not found:
-        return parsed
-    stand = "stands" if len(found) == 1 else "stand"
-    note = f"{' and '.join(found)} {stand} in the prompt; options go on the first line"
-    return replace(parsed, note=note)
+    return scan.parsed(prompt, options, silent=silent or silent_body)
 
 
 def model_named(text: Text) -> str | None:

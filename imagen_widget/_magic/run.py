@@ -9,7 +9,6 @@ import keyword
 import re
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,7 +74,7 @@ class Ask:
         if parsed.values.get("model") != named:  # that word is in the prompt
             parsed = self._read(grammar, [parsed.values.get("model"), *models])
         self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
-        self._note, self._is_silent = parsed.note, parsed.silent
+        self._is_silent = parsed.silent
         self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
         self._out = self.values.get("out", "_")
         if not self._out.isidentifier() or keyword.iskeyword(self._out):
@@ -120,8 +119,7 @@ class Ask:
         extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
         given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
         with pictures_by_options():
-            request = self.studio.request(prompt, **given)
-        return replace(request, notes=(*request.notes, self._note)) if self._note else request
+            return self.studio.request(prompt, **given)
 
     def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
         """Return the defaults of the settings that a model takes and that nothing else gives."""

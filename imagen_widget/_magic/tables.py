@@ -37,6 +37,7 @@ _ROOT = (
     "color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums"
 )
 _MUTED = "color:var(--jp-ui-font-color2,inherit);font-size:12px"
+_CAPTION = f"{_MUTED};margin:8px 0;white-space:pre-wrap"
 _TABLE = "border-collapse:collapse;border:none;margin:0"
 _HEAD = (
     "padding:6px 18px 6px 0;font-weight:600;background:none;"
@@ -46,7 +47,7 @@ _CELL = (
     "padding:8px 18px 8px 0;vertical-align:top;max-width:36em;overflow-wrap:break-word;"
     "border-bottom:1px solid var(--jp-border-color2,#8884)"
 )
-_SHORT_CELL, _SHORT = 40, ";white-space:nowrap"
+_TEXT, _NUMBER = "text-align:left;", "text-align:right;white-space:nowrap;"
 _BARS = (
     "display:flex;align-items:flex-end;gap:2px;height:64px;max-width:480px;margin-top:12px;"
     "border-bottom:1px solid var(--jp-border-color1,#8888)"
@@ -84,38 +85,31 @@ class Table(list[T]):
         self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
 
     def __repr__(self) -> str:
-        return "\n".join(part for part in (*self._lines(), self.chart, self.caption) if part)
-
-    def _lines(self) -> list[str]:
-        if not self.rows:
-            return []
         cut = [
             [*(one_line(cell, limit=_MAX_CELL) for cell in row[:-1]), one_line(row[-1])]
             for row in ([name.rstrip("$") for name in self.columns], *self.rows)
+            if self.rows
         ]
         columns = [
             _aligned(texts, right=name.endswith("$"))
-            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=True)
+            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=False)
             if any(texts)  # pictures leave a column of nothing
         ]
-        return ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+        lines = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        return "\n".join(part for part in (*lines, self.chart, self.caption) if part)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        sides = [f"text-align:{'right' if n.endswith('$') else 'left'};" for n in self.columns]
+        sides = [_NUMBER if name.endswith("$") else _TEXT for name in self.columns]
 
         def line(kind: str, cells: Sequence[str], style: str) -> str:
             marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
             pairs = zip(marked, sides, strict=True)
-            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked[:-2]}
-            parts = (tag(kind, c, style=side + style + short.get(c, "")) for c, side in pairs)
-            return tag("tr", *parts)
+            return tag("tr", *(tag(kind, cell, style=side + style) for cell, side in pairs))
 
         head = line("th", [name.rstrip("$") for name in self.columns], _HEAD)
         body = (line("td", row, _CELL) for row in self.rows)
         table = tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
-        caption = tag(
-            "div", escape(self.caption), style=f"{_MUTED};margin:8px 0;white-space:pre-wrap"
-        )
+        caption = tag("div", escape(self.caption), style=_CAPTION)
         parts = (table if self.rows else "", getattr(self.chart, "html", ""), caption)
         # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
         html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
@@ -311,8 +305,8 @@ def resume_table(
 
 def _job(record: Record) -> Markup:
     about = f"{age(record.created)}, {record.provider} {short_name(record.model)}"
-    short = one_line(record.request.prompt or "", limit=28)
-    return Markup(f"{short} ({about})", _two_lines(record.request.prompt or "", about).html)
+    prompt = record.request.prompt or ""
+    return Markup(f"{one_line(prompt, limit=28)} ({about})", _two_lines(prompt, about).html)
 
 
 def _two_lines(text: str, about: str) -> Markup:

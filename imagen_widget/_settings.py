@@ -6,42 +6,36 @@ made from it. A new setting is one row there and one field of `Settings`.
 The first source that names a setting wins: argument, environment, `.env` file,
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A value that
 cannot be understood is an error that names its setting, never the default in silence: a cap that
-cannot be read must not become no cap.
+cannot be read must not become no cap. A key is sent to its own provider only; after the argument
+and what was typed at `login` it is looked for in the environment, `.env`, keyring and Colab.
 """
 
 import codecs
 import getpass
+import importlib
 import io
 import ipaddress
+import json
+import logging
 import os
 import re
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakValueDictionary
 
-from imagen_widget._settings import accounts
-from imagen_widget._settings.accounts import (
-    ACCOUNTS as ACCOUNTS,
-    DEMO,
-    FAL,
-    GATEWAY,
-    Account as Account,
-    Secret as Secret,
-    find_account as find_account,
-    is_loopback as is_loopback,
-    mask_logs as mask_logs,
-    usable_key as usable_key,
-)
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import CredentialsError, InvalidRequest, shown
 
 MAX_SECONDS = 366 * 86_400.0  # longer waits overflow the timers of some systems
 MAX_DOLLARS = 10**9
@@ -55,6 +49,17 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 _CAPS = "Give US dollars with a point, like 2.50, 2.50/day or 40/month."
 _PRICES = "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03."
+_KEYRING_SERVICE = "imagen_widget"
+_PLACEHOLDER = re.compile(
+    r"<.*>|\[.*\]|\(.*\)|\$?\{.*\}|\$\w+|%\w+%|(\w{2,4}-)?[x*.…-]+|change[-_ ]?me|to[-_ ]?do"
+    r"|none|null|nil|undefined|n/a|true|false|0|placeholder|dummy|secret|api[-_ ]?token"
+    r"|.*(\.\.\.|\*\*\*).*|.*\b(your|my)[-_ ]?\w*[-_ ]?(key|token|secret).*"
+    r"|(put|paste|insert|enter|replace)[-_ ].*(key|token|me|this).*|(\w+_)?(api[-_ ]?)?key",
+    re.IGNORECASE,
+)
+_ASSIGNED = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*_(KEY|ID|SECRET)\s*=.*", re.DOTALL)
+_OF_FAL = re.compile(r"[0-9a-f-]{32,36}:[0-9a-f]{8,}", re.IGNORECASE)
+_FAL_HOSTS = re.compile(r"(.*\.)?fal\.(run|ai)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,182 @@ class Prices:
         """Return the price set for a model under its id or its alias; None if not set."""
         named = dict(self.by_model)
         return named.get(model_id, named.get(alias, self.default))
+
+
+# ------------------------------------------------------------------------ accounts and keys
+
+
+@dataclass(frozen=True)
+class Account:
+    """One way to reach models: a host with its key.
+
+    Attributes:
+        name: The value of IMAGEN_PROVIDER.
+        title: The name that people read.
+        base_url: Where requests go unless another address is set.
+        scheme: The word before the key in the Authorization header.
+        key_variables: The variables that may hold the key, the first one found counts; `A:B` means
+            two variables that hold its halves. Empty if no key is needed.
+        default_model: The model that is used if none is chosen.
+        free: True if nothing is ever billed.
+    """
+
+    name: str
+    title: str
+    base_url: str
+    scheme: str
+    key_variables: tuple[str, ...]
+    default_model: str
+    free: bool = False
+
+
+_IMAGEN = "fal-ai/imagen4/preview"  # the gateway documents it
+_FAL_KEYS = ("FAL_KEY", "FAL_KEY_ID:FAL_KEY_SECRET")
+GATEWAY = Account("kkiai", "kkiai", "https://www.kkiai.com", "Bearer", ("IMAGEN_API_KEY",), _IMAGEN)
+FAL = Account("fal", "fal", "https://queue.fal.run", "Key", _FAL_KEYS, "fal-ai/nano-banana-2")
+OPENAI = Account(
+    *("openai", "OpenAI", "https://api.openai.com", "Bearer", ("OPENAI_API_KEY",), "gpt-image-1.5")
+)
+DEMO = Account("demo", "demo", "https://demo.invalid", "Key", (), _IMAGEN, free=True)
+# In the order in which their keys are looked for; the demo needs none, so it is the last.
+ACCOUNTS = {account.name: account for account in (GATEWAY, FAL, OPENAI, DEMO)}
+
+
+def find_account(label: str, name: object) -> Account:
+    """Return the account of that name: a built-in one, or one of an installed package's.
+
+    Raises:
+        InvalidRequest: There is no such account, or its package cannot be loaded.
+    """
+    wanted = str(name).strip().lower()
+    if wanted in ACCOUNTS:
+        return ACCOUNTS[wanted]
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    for entry in entry_points(group="imagen_widget.providers"):
+        if entry.name.lower() == wanted:
+            try:
+                account = entry.load().account
+            except Exception as error:
+                raise InvalidRequest(
+                    f"The provider {wanted} cannot be loaded: {type(error).__name__}: {error}.",
+                    remedy="Reinstall the package that brings it.",
+                    field="provider",
+                ) from error
+            if isinstance(account, Account):
+                return account
+    near = get_close_matches(wanted, ACCOUNTS, 1)
+    raise InvalidRequest(
+        f"{label}: {shown(str(name)[:40])} is not a provider.",
+        remedy=f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(ACCOUNTS)}.",
+        field="provider",
+    )
+
+
+class Secret:
+    """A key that shows itself nowhere: not in repr, str, format, vars or pickle."""
+
+    __slots__ = ("__reveal", "__weakref__")
+    __reveal: Callable[[], str]
+
+    def __init__(self, value: str) -> None:
+        # A closure, not an attribute: tracebacks with variables and debuggers show `<function>`.
+        self.__reveal = lambda: value
+
+    def reveal(self) -> str:
+        """Return the key; called only where the Authorization header is made."""
+        return self.__reveal()
+
+    def blank_out(self, data: bytes) -> bytes:
+        """Return the bytes with the key, plain or escaped as JSON or in an address, as `***`."""
+        text = self.reveal()
+        quoted = json.dumps(text)[1:-1]
+        for form in {text, quoted, quoted.replace("/", "\\/"), urllib.parse.quote(text, safe="")}:
+            data = data.replace(form.encode(), b"***")
+        return data
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key cannot be pickled")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+
+_in_use: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def _blank_out(record: logging.LogRecord) -> bool:
+    """Blank out keys in a log record: httpcore logs what a server echoes in its headers."""
+    said = masked = record.getMessage().encode("utf-8", "surrogatepass")
+    # The longest first: a key that begins another one would leave the rest of that readable.
+    for key in sorted(_in_use.values(), key=lambda key: -len(key.reveal())):
+        masked = key.blank_out(masked)
+    if masked != said:
+        record.msg, record.args = masked.decode("utf-8", "surrogatepass"), ()
+    return True
+
+
+def mask_logs(key: Secret, names: Sequence[str]) -> None:
+    """Keep a key out of what these loggers write for as long as the key is in use."""
+    _in_use[id(key)] = key
+    for name in names:
+        logging.getLogger(name).addFilter(_blank_out)
+
+
+def usable_key(key: object, variable: str) -> Secret:
+    """Return a key, hidden.
+
+    Raises:
+        CredentialsError: It is empty, a placeholder, in quotes, or has a character that no key has.
+    """
+    if isinstance(key, Secret):
+        return key
+    text = key.strip() if isinstance(key, str) else "\0"
+    problem, remedy = "", "Copy the key again, without anything around it."
+    if not text:
+        problem, remedy = "is empty", f"Set {variable} to your key."
+    elif _ASSIGNED.fullmatch(text):
+        problem = "holds a whole line of a settings file, its name too"
+    elif _PLACEHOLDER.fullmatch(text):
+        problem, remedy = "holds a placeholder", f"Set {variable} to your own key."
+    elif text[0] in "\"'`" or text[-1] in "\"'`":
+        problem = "holds quote marks around the key (a container's env file keeps them)"
+    elif text[-1] in ",;" or not all("!" <= c <= "~" for c in text):
+        problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
+    if problem:
+        del key, text  # tracebacks that show variables must not have it
+        raise CredentialsError(f"{variable} {problem}; nothing was sent.", remedy=remedy)
+    return Secret(text)
+
+
+def _is_of_fal(key: Secret) -> bool:
+    return _OF_FAL.fullmatch(key.reveal()) is not None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return True if a host name or address surely means this machine."""
+    return host in {"localhost", "127.0.0.1", "::1"}
+
+
+def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
+    """Refuse to send a key of fal's form anywhere else, whatever the settings say.
+
+    Raises:
+        CredentialsError: The address is not fal's; one of this machine is enough if fal is `named`.
+    """
+    host = urllib.parse.urlsplit(base_url).hostname or ""
+    local = named and account is FAL and is_loopback(host)
+    if _is_of_fal(key) and not local and not _FAL_HOSTS.fullmatch(host):
+        raise CredentialsError(
+            f"The key has the form of fal's keys, which are sent to fal only and never to {host}.",
+            remedy=f"Set IMAGEN_PROVIDER=fal and FAL_KEY, or use a key for {host}.",
+        )
 
 
 # --------------------------------------------------------------------- what a value may be
@@ -384,17 +565,14 @@ _VARIABLES = _KEYS | _BY_VARIABLE.keys()
 class Settings:
     """Everything that a studio needs to know, found and checked; two are equal if they act alike.
 
+    What is not listed here is as `SETTINGS` has it.
+
     Attributes:
         account: The provider's account.
         base_url: Where it answers, without a trailing slash; may carry a path.
         key: The key for that host and no other; None if missing or not needed.
         model: The model that was set, as it was written; see `default_model`.
-        home: The folder of history and pictures.
-        journal: The address of a PostgreSQL journal; None for the file in the home.
-        store: A folder or fsspec address for pictures; None for the one in the home.
         budget: The caps.
-        price: What pictures cost you.
-        poll_seconds: The status is never asked for more often; None for the provider's own pace.
         user: Who works here, as a label.
         presets: Defaults of the magic, by field.
         sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
@@ -488,7 +666,7 @@ def load_settings(
         **read,
     )
     if key is not None:
-        accounts.check_place(key, account, settings.base_url, named=found["provider"] != "default")
+        _check_place(key, account, settings.base_url, named=found["provider"] != "default")
     if need_key:
         check_key(settings)
     return settings
@@ -500,21 +678,13 @@ def check_key(settings: Settings) -> None:
     Raises:
         CredentialsError: The account needs a key and none was found.
     """
-    if settings.key is None and settings.account.key_variables:
-        raise accounts.missing_key(settings.account)
-
-
-def login() -> None:
-    """Ask for a key without showing it, use it in this process, and offer to remember it.
-
-    The key is kept in this process's memory, out of the environment that child processes get, and
-    in the system keyring if you say so and the `keyring` package is installed. It is never written
-    into the notebook.
-
-    Raises:
-        CredentialsError: Nobody can be asked here, or what was typed is not a key.
-    """
-    accounts.ask_key(Lookup(os.environ, _settings_folder()).account() or GATEWAY)
+    account = settings.account
+    if settings.key is None and account.key_variables:
+        raise CredentialsError(
+            f"There is no key for {account.title}.",
+            remedy=f"Set {account.key_variables[0]} in the environment or a .env file, "
+            "or call imagen_widget.login(); IMAGEN_PROVIDER=demo needs none.",
+        )
 
 
 def _find_account(
@@ -525,10 +695,10 @@ def _find_account(
     if named is not None:
         candidates = [named]
     elif key is not None:
-        candidates = [FAL if accounts.is_of_fal(key) else GATEWAY]
+        candidates = [FAL if _is_of_fal(key) else GATEWAY]
     for account in candidates:
         if account.key_variables:
-            found = accounts.find_key(account, look) if key is None else (key, "argument")
+            found = find_key(account, look) if key is None else (key, "argument")
             if found is not None:
                 return account, *found
     return candidates[-1], None, "default"
@@ -555,6 +725,93 @@ def _login_name() -> str:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+# --------------------------------------------------------------------------------- finding a key
+
+_typed: dict[str, Secret] = {}  # what `login` was told, by variable
+_kept: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
+
+
+def find_key(
+    account: Account, look: Callable[[str], tuple[object, str] | None]
+) -> tuple[Secret, str] | None:
+    """Return the key of an account and where it was found, or None.
+
+    Raises:
+        CredentialsError: What was found is not a key.
+    """
+    for names in account.key_variables:
+        if names in _typed:
+            return _typed[names], "login()"
+    for names in account.key_variables:
+        halves = [half for name in names.split(":") if (half := look(name)) is not None]
+        if len(halves) == len(names.split(":")):
+            whole = ":".join(str(value) for value, _ in halves)
+            return usable_key(whole, names.replace(":", " with ")), halves[0][1]
+    for names in account.key_variables:
+        if names not in _kept and (found := _remembered(names)):
+            _kept[names] = usable_key(found[0], names), found[1]
+        if names in _kept:
+            return _kept[names]
+    return None
+
+
+def login() -> None:
+    """Ask for a key without showing it, use it in this process, and offer to remember it.
+
+    The key is kept in this process's memory, out of the environment that child processes get, and
+    in the system keyring if you say so and the `keyring` package is installed. It is never written
+    into the notebook.
+
+    Raises:
+        CredentialsError: Nobody can be asked here, or what was typed is not a key.
+    """
+    account = Lookup(os.environ, _settings_folder()).account() or GATEWAY
+    if not account.key_variables:
+        raise CredentialsError(
+            f"The provider {account.name} needs no key.",
+            remedy="Set IMAGEN_PROVIDER to kkiai, fal or openai first.",
+        )
+    variable = account.key_variables[0]
+    try:
+        key = usable_key(getpass.getpass(f"Key for {account.title} ({variable}): "), variable)
+    except Exception as error:
+        # ipykernel's own class says that nobody can be asked; ipykernel is not imported here.
+        deaf = isinstance(error, EOFError | NotImplementedError)
+        if not deaf and type(error).__name__ != "StdinNotImplementedError":
+            raise
+        raise CredentialsError(
+            "Nobody can be asked for a key here.",
+            remedy=f"Set {variable} in the environment instead.",
+        ) from None
+    _check_place(key, account, account.base_url, named=True)
+    _typed[variable] = key
+    keyring = _keyring()
+    if keyring is None:
+        return
+    if input("Remember it in the system keyring? [y/N] ").strip().lower() in {"y", "yes"}:
+        keyring.set_password(_KEYRING_SERVICE, variable, key.reveal())
+
+
+def _keyring() -> Any:
+    if find_spec("keyring") is None:
+        return None
+    keyring = importlib.import_module("keyring")
+    return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
+
+
+def _remembered(name: str) -> tuple[str, str] | None:
+    """Return what keyring or Colab keeps under a name, and which of them; broken ones keep none."""
+    with suppress(Exception):  # a locked or broken keyring is the same as no keyring
+        keyring = _keyring()
+        if keyring and (text := keyring.get_password(_KEYRING_SERVICE, name)):
+            return text, "system keyring"
+    with suppress(Exception):  # there is no such secret, or access is not granted
+        if "google.colab" in sys.modules:
+            text = importlib.import_module("google.colab.userdata").get(name)
+            return (text, "Colab secret") if text else None
+    return None
 
 
 # ---------------------------------------------------------------- what is never a field of a model
@@ -635,9 +892,8 @@ def forget_settings() -> None:
     global _start, _folder
     with _lock:
         _start = _folder = None
-        _files.clear()
-        _notices.clear()
-    accounts.forget_keys()
+        for memory in (_files, _notices, _typed, _kept):
+            memory.clear()
 
 
 def notices() -> list[str]:
