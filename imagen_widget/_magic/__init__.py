@@ -6,13 +6,13 @@ everywhere: an option on the line, then a trait that was set, then the environme
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, the default.
 """
 
+import functools
 import inspect
 import logging
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from IPython.core import magic
 from traitlets import HasTraits, TraitError, TraitType
@@ -21,7 +21,7 @@ from traitlets.config import Config
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import line as grammars, tables
 from imagen_widget._magic.complete import make_matcher
-from imagen_widget._magic.line import Evaluate, Text, object_of
+from imagen_widget._magic.line import Evaluate, Grammar, object_of
 from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
@@ -33,19 +33,17 @@ from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Plan, Series, listed, make_sweep
+from imagen_widget._series import Plan, Series, make_sweep
 from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, studio_for
 from imagen_widget.errors import InvalidRequest
 
-F = TypeVar("F", bound=Callable[..., Any])
+Method = Callable[[Any, Ask], object]
 
 _DEFAULT_ROWS = 10
 _MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
-_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
-_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
 
 
 # -------------------------------------------------------------------------------- settings, lines
@@ -79,49 +77,24 @@ _meta: Any = type(magic.Magics)
 _WithTraits: Any = _meta("_WithTraits", (magic.Magics,), dict(_TRAITS))
 
 
-def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
-    """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
-
-    A line that gives one `{{expression}}` has the items of its value.
-    """
-    rule = _RULE.search(text.masked)
-    if rule is None:
-        raise InvalidRequest(
-            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
-            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
-        )
-    axes: dict[str, list[Any]] = {}
-    for match in _LINE.finditer(text.masked, 0, rule.start()):
-        name, _, typed = match[0].partition("=")
-        start = match.end() - len(typed.lstrip())
-        value = text.value(start, start + len(typed.strip()))
-        name = text.cut(match.start(), match.start() + len(name)).strip()
-        if not (name.isidentifier() and typed.strip()):
-            raise InvalidRequest(
-                f"{match[0].strip()[:60]!r} is not an axis.",
-                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
-                "the prompt.",
-            )
-        if name in axes:
-            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
-        several = isinstance(value, Iterable) and not isinstance(value, str)
-        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
-    for name in axes.keys() & {"image", "mask"}:
-        axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
-    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
-
-
 # ------------------------------------------------------------------------------------ the magics
 
 
-def _takes(grammar: grammars.Grammar) -> Callable[[F], F]:
-    """Return a decorator: the line comes as typed, and the help ends with the options."""
+def _takes(
+    grammar: Grammar, kind: Callable[[Any], Any] = magic.line_magic
+) -> Callable[[Method], Callable[..., object]]:
+    """Return a decorator that makes a magic of a method: its line is read, its help complete."""
 
-    def decorate(function: F) -> F:
-        about = inspect.cleandoc(function.__doc__ or "")
-        function.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
-        taken: Any = magic.no_var_expand(magic.needs_local_scope(function))
-        return cast("F", taken)
+    def decorate(method: Method) -> Callable[..., object]:
+        @functools.wraps(method)
+        def call(self: Any, line: str, cell: str | None = None, local_ns: Any = None) -> object:
+            with one_line_interrupt():
+                return method(self, Ask(self, grammar, line, local_ns, cell))
+
+        about = inspect.cleandoc(method.__doc__ or "")
+        call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
+        taken: Callable[..., object] = kind(magic.no_var_expand(magic.needs_local_scope(call)))
+        return taken
 
     return decorate
 
@@ -137,11 +110,9 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
         self._matcher = make_matcher(shell, self.studio)
 
-    def settings(self, **given: Any) -> Settings:
+    def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
-        chosen = {name: getattr(self, name) for name in _TRAITS}
-        chosen |= {name: value for name, value in given.items() if value is not None}
-        return load_settings(need_key=False, **chosen)
+        return load_settings(need_key=False, **{name: getattr(self, name) for name in _TRAITS})
 
     def evaluator(self, local_ns: Any) -> Evaluate:
         """Return what evaluates an expression: in the caller's names, then the user's."""
@@ -154,9 +125,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     # ---------------------------------------------------------------------------- pictures
 
-    @magic.line_cell_magic
-    @_takes(grammars.IMAGEN)
-    def imagen(self, line: str, cell: str | None = None, local_ns: Any = None) -> object:
+    @_takes(grammars.IMAGEN, magic.line_cell_magic)
+    def imagen(self, ask: Ask) -> object:
         """Make pictures from text, or from text and pictures.
 
             %imagen a red fox in fresh snow --ar 16:9 -n 2
@@ -181,9 +151,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         Defaults: %config ImagenMagics, else IMAGEN_… in the environment or a .env file, else
         [tool.imagen-widget] in a pyproject.toml beside or above the notebook.
         """
-        if cell is None and not line.strip():
+        if ask.is_bare:
             return self._open_form()
-        ask = Ask(self, grammars.IMAGEN, line, local_ns, cell)
         request, values = ask.request(ask.prompt), ask.values
         if values.get("dry_run"):
             return ask.hand_over(tables.dry_run(request, ask.studio))
@@ -191,18 +160,16 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         reuse = ask.settings.reuse and not values.get("fresh")
         leaves = bool(values.get("no_wait"))
         known = leaves and reuse and ask.studio.history.find(request) is not None
-        with one_line_interrupt():
-            job = ask.studio.start(request, reuse=reuse, timeout=values.get("timeout"))
-            if leaves and not known:
-                return ask.leave(job)
-            generation = ask.wait(job)
-            return ask.hand_over(job, lambda _: None) if leaves else generation
+        job = ask.studio.start(request, reuse=reuse, timeout=values.get("timeout"))
+        if leaves and not known:
+            return ask.leave(job)
+        generation = ask.wait(job)
+        return ask.hand_over(job, lambda _: None) if leaves else generation
 
     # ---------------------------------------------------------------------------- series
 
-    @magic.cell_magic
-    @_takes(grammars.SWEEP)
-    def imagen_sweep(self, line: str, cell: str, local_ns: Any = None) -> Series:
+    @_takes(grammars.SWEEP, magic.cell_magic)
+    def imagen_sweep(self, ask: Ask) -> Series:
         """Make a picture for every combination of some axes.
 
             %%imagen_sweep --name autumn --max-spend 2
@@ -217,22 +184,17 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         for the items of a list of the notebook. A name that exists is continued: what is done is
         not paid again. More than 20 rows, or an unknown price, want --max-spend or --yes.
         """
-        axes, template = read_axes(Text(cell, self.evaluator(local_ns)))
-        models = [name for name in axes.get("model", ()) if isinstance(name, str)]
-        ask = Ask(self, grammars.SWEEP, line, local_ns, "", models=models)
         name, session = ask.values.get("name"), ask.studio.session
-        return self._run(ask, make_sweep(session, ask, template, None, axes=axes, name=name))
+        return ask.run(make_sweep(session, ask, ask.template, None, axes=ask.axes, name=name))
 
-    @magic.line_magic
     @_takes(grammars.BATCH)
-    def imagen_batch(self, line: str, local_ns: Any = None) -> Series:
+    def imagen_batch(self, ask: Ask) -> Series:
         """Make a picture for each row of a table: a dataframe, a list of dicts, or a CSV file.
 
             %imagen_batch products -p "a studio photo of {name}, {colour}" --key sku
 
         Values of options may name columns too, like -i {photo}.
         """
-        ask = Ask(self, grammars.BATCH, line, local_ns)
         prompt = ask.values.get("prompt")
         if not ask.prompt or prompt is None:
             raise InvalidRequest(
@@ -246,34 +208,30 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
         with pictures_by_options():
             series = ask.studio.batch(table, prompt, **names, **fields)
-        return self._run(ask, series)
+        return ask.run(series)
 
-    @magic.line_magic
     @_takes(grammars.SERIES)
-    def imagen_series(self, line: str, local_ns: Any = None) -> Series | Table[Series]:
+    def imagen_series(self, ask: Ask) -> Series | Table[Series]:
         """Show a series, or all there are; go on with one, or stop it.
 
         %imagen_series autumn --resume
         """
-        ask = Ask(self, grammars.SERIES, line, local_ns)
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
             return ask.shown(tables.series_table(found))
         series = ask.studio.series(ask.prompt)
         if ask.values.get("cancel"):
             ask.say(series.cancel())
-        return self._run(ask, series) if ask.values.get("resume") else ask.shown(series)
+        return ask.run(series) if ask.values.get("resume") else ask.shown(series)
 
     # ---------------------------------------------------------------------------- lists
 
-    @magic.line_magic
     @_takes(grammars.HISTORY)
-    def imagen_history(self, line: str, local_ns: Any = None) -> Table[Generation]:
+    def imagen_history(self, ask: Ask) -> Table[Generation]:
         """List what was generated, newest first, with small pictures; words filter by prompt.
 
         %imagen_history fox -n 20
         """
-        ask = Ask(self, grammars.HISTORY, line, local_ns)
         history, values = ask.studio.history, ask.values
         found = history.search(
             ask.prompt or "",
@@ -283,14 +241,12 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         )
         return ask.shown(tables.history_table(history, list(found)))
 
-    @magic.line_magic
     @_takes(grammars.MODEL_LIST)
-    def imagen_models(self, line: str, local_ns: Any = None) -> Model | Table[Model]:
+    def imagen_models(self, ask: Ask) -> Model | Table[Model]:
         """List the models and what a picture costs with the present settings; words filter.
 
         %imagen_models NAME, an alias or an endpoint id, shows what that model takes.
         """
-        ask = Ask(self, grammars.MODEL_LIST, line, local_ns)
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
             return ask.shown(studio.refresh(query))
@@ -301,11 +257,9 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 return ask.shown(named)
         return ask.shown(tables.models_table(found, ask.settings, query))
 
-    @magic.line_magic
     @_takes(grammars.SPEND)
-    def imagen_spend(self, line: str, local_ns: Any = None) -> Table[tuple[str, Decimal]]:
+    def imagen_spend(self, ask: Ask) -> Table[tuple[str, Decimal]]:
         """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
-        ask = Ask(self, grammars.SPEND, line, local_ns)
         if ask.prompt:
             raise InvalidRequest(
                 "%imagen_spend: it takes options only.",
@@ -314,11 +268,9 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         by = ask.values.get("by", "model")
         return ask.shown(tables.spend_table(ask.studio.history, ask.settings, by))
 
-    @magic.line_magic
     @_takes(grammars.RESUME)
-    def imagen_resume(self, line: str, local_ns: Any = None) -> Table[Generation]:
+    def imagen_resume(self, ask: Ask) -> Table[Generation]:
         """Fetch and show what was paid for and not fetched; list what nobody can fetch."""
-        ask = Ask(self, grammars.RESUME, line, local_ns)
         history = ask.studio.history
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
@@ -327,8 +279,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         if fetching.records:
             view.begin()
         try:
-            with one_line_interrupt():
-                fetching.run()
+            fetching.run()
         except BaseException:
             view.end(tables.resume_table(history, fetching.records, fetching.outcomes))
             raise
@@ -340,10 +291,6 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     # --------------------------------------------------------------------------------- helpers
 
-    def _run(self, ask: Ask, series: Series) -> Series:
-        with one_line_interrupt():
-            return ask.run(series)
-
     def _open_form(self) -> object:
         """Show the widget, and return it."""
         if not is_rich(self.shell):
@@ -351,11 +298,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 "%imagen: the form needs a notebook.",
                 remedy="In a terminal write a prompt: %imagen a red fox --ar 16:9",
             )
-        from imagen_widget._widget import ImagenWidget
-
-        traits = self.trait_values(config=True)
-        own = any(value is not None for value in traits.values())  # else it follows the settings
-        widget = self.studio().widget() if own else ImagenWidget()
+        widget = self.studio().widget()
         if not is_last_expression():  # else the displayhook shows it
             self.shell.display_formatter.ipython_display_formatter(widget)
         return widget

@@ -8,7 +8,7 @@ import contextlib
 import keyword
 import re
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from imagen_widget._display import (
 )
 from imagen_widget._history import History, Resumed
 from imagen_widget._magic.line import (
+    SWEEP,
     Grammar,
     Parsed,
     Text,
@@ -39,20 +40,22 @@ from imagen_widget._models import Model, short_name
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Series
+from imagen_widget._series import Series, listed
 from imagen_widget._studio import studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 T = TypeVar("T")
 
 MAX_UNASKED_ROWS = 20
+_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
+_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
 class Ask:
-    """One line or cell of a magic; `models` are those that a cell names besides its first line."""
+    """One line or cell of a magic; that of a sweep has axes, and a template as its prompt."""
 
     def __init__(
         self,
@@ -60,15 +63,18 @@ class Ask:
         grammar: Grammar,
         line: str,
         local_ns: Any,
-        cell: str | None = None,
-        *,
-        models: Sequence[str] = (),
+        cell: str | None,
     ) -> None:
         self.settings, self.evaluate = magics.settings(), magics.evaluator(local_ns)
-        self.studio = studio_for(self.settings)
+        self.studio, models = studio_for(self.settings), list[str]()
         self._shell, self._once = magics.shell, magics.once
         self._line = Text(line, self.evaluate)
         self._cell = None if cell is None else Text(cell, self.evaluate)
+        self.is_bare = cell is None and not line.strip()
+        if self._cell is not None and grammar is SWEEP:
+            self.axes, self.template = read_axes(self._cell)
+            self._cell = Text("", self.evaluate)
+            models = [name for name in self.axes.get("model", ()) if isinstance(name, str)]
         named = model_named(self._line)
         parsed = self._read(grammar, [named, *models])
         if parsed.values.get("model") != named:  # that word is in the prompt
@@ -267,6 +273,38 @@ class Ask:
                 self.say(f"{said} Go on: %imagen_series {series.name} --resume")
                 raise
         return self.hand_over(series, lambda _: None)
+
+
+def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
+    """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
+
+    A line that gives one `{{expression}}` has the items of its value.
+    """
+    rule = _RULE.search(text.masked)
+    if rule is None:
+        raise InvalidRequest(
+            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
+            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
+        )
+    axes: dict[str, list[Any]] = {}
+    for match in _LINE.finditer(text.masked, 0, rule.start()):
+        name, _, typed = match[0].partition("=")
+        start = match.end() - len(typed.lstrip())
+        value = text.value(start, start + len(typed.strip()))
+        name = text.cut(match.start(), match.start() + len(name)).strip()
+        if not (name.isidentifier() and typed.strip()):
+            raise InvalidRequest(
+                f"{match[0].strip()[:60]!r} is not an axis.",
+                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
+                "the prompt.",
+            )
+        if name in axes:
+            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
+    for name in axes.keys() & {"image", "mask"}:
+        axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
+    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
 
 
 @contextlib.contextmanager
