@@ -30,13 +30,13 @@ from imagen_widget._magic.shell import (
     one_line_interrupt,
 )
 from imagen_widget._magic.tables import Table
-from imagen_widget._models import Catalogue, Model
+from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, make_sweep
 from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, studio_for
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import ImagenError, InvalidRequest
 
 Method = Callable[[Any, Ask], object]
 
@@ -107,7 +107,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell, **settings)
-        self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
+        self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model, Models)
         self._matcher = make_matcher(shell, self.studio)
 
     def settings(self) -> Settings:
@@ -122,6 +122,17 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     def studio(self) -> Studio:
         """Return the studio of the settings in force."""
         return studio_for(self.settings())
+
+    @classmethod
+    def class_get_trait_help(
+        cls, trait: TraitType[Any, Any], inst: Any = None, helptext: str | None = None
+    ) -> str:
+        """Return the help of a trait, with the place where its setting was found."""
+        text: str = super().class_get_trait_help(trait, inst, helptext)
+        if inst is not None and trait.name is not None:
+            with suppress(ImagenError):
+                text += f"\n    Found in: {inst.settings().sources[trait.name]}"
+        return text
 
     # ---------------------------------------------------------------------------- pictures
 
@@ -242,7 +253,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         return ask.shown(tables.history_table(history, list(found)))
 
     @_takes(grammars.MODEL_LIST)
-    def imagen_models(self, ask: Ask) -> Model | Table[Model]:
+    def imagen_models(self, ask: Ask) -> Model | Models:
         """List the models and what a picture costs with the present settings; words filter.
 
         %imagen_models NAME, an alias or an endpoint id, shows what that model takes.
@@ -255,16 +266,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             named = studio.known(query) if query else None
             if named is not None and (named in found or not found):
                 return ask.shown(named)
-        return ask.shown(tables.models_table(found, ask.settings, query))
+        return ask.shown(found)
 
     @_takes(grammars.SPEND)
     def imagen_spend(self, ask: Ask) -> Table[tuple[str, Decimal]]:
         """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
-        if ask.prompt:
-            raise InvalidRequest(
-                "%imagen_spend: it takes options only.",
-                remedy="It shows today and this month; --by user sums up by user.",
-            )
         by = ask.values.get("by", "model")
         return ask.shown(tables.spend_table(ask.studio.history, ask.settings, by))
 

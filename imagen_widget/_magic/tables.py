@@ -3,7 +3,6 @@
 Each is static HTML for light and dark notebooks, and aligned text in a terminal.
 """
 
-import contextlib
 import json
 import math
 import unicodedata
@@ -15,14 +14,14 @@ from typing import Any, TypeVar
 from imagen_widget._history import History, Resumed
 from imagen_widget._html import escape, tag
 from imagen_widget._journal import Filter, Record
-from imagen_widget._models import Model, short_name
+from imagen_widget._models import short_name
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, age, cost_text
 from imagen_widget._runs import price_text
 from imagen_widget._series import Series
 from imagen_widget._settings import Settings
 from imagen_widget._studio import Studio
-from imagen_widget.errors import InvalidRequest, one_line, shown
+from imagen_widget.errors import one_line
 
 T = TypeVar("T")
 
@@ -146,57 +145,6 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         rows,
         f"{shown}. Filter: %imagen_history WORDS -n COUNT. Each is a Generation: _[0].save(…).",
     )
-
-
-def models_table(models: Sequence[Model], settings: Settings, query: str) -> Table[Model]:
-    """Return a table of models, with what a picture costs with the present settings."""
-    account = settings.account
-    rows = []
-    for model in models:
-        successor, editor = model.successor_at(account.name), short_name(model.edits_with)
-        status = "" if model.status == "active" else model.status
-        rows.append(
-            (
-                model.name,
-                model.id,
-                _price(model, settings),
-                model.price_text,
-                model.pictures_text.replace(model.edits_with, editor),
-                f"{status}; use {successor}" if status and successor else status,
-            )
-        )
-    dates = sorted({model.as_of for model in models if model.as_of})
-    caption = (
-        f"Fields and prices as of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}. "
-        "%imagen_models NAME shows what one takes; any other owner/name works too."
-    )
-    if not rows:
-        caption = (
-            f"No model matches {shown(query)}. %imagen_models lists all; any other endpoint id "
-            "(owner/name) works too."
-        )
-    return Table(
-        models,
-        ("Model", "Endpoint", "A picture$", "List price", "Pictures in", "Status"),
-        rows,
-        caption,
-    )
-
-
-def _price(model: Model, settings: Settings) -> str:
-    """Return what one picture costs with the present settings."""
-    if settings.account.free:
-        return "free"
-    price = settings.price.for_model(model.id, model.alias)
-    if price is None and model.price is not None:
-        presets: dict[str, object] = {}
-        for name, value in settings.presets.items():
-            with contextlib.suppress(InvalidRequest, AttributeError):  # what it does not take
-                presets[name] = model.field(name).check(value)  # type: ignore[union-attr]
-        price = model.price.of(presets)
-        if price is None:
-            return "by its size"
-    return cost_text(price)
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:
