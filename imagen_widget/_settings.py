@@ -968,7 +968,7 @@ class Lookup:
     def account(self) -> Account | None:
         """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
         named = self("IMAGEN_PROVIDER")
-        return find_account("", named[0]) if named else None
+        return find_account("IMAGEN_PROVIDER", named[0]) if named else None
 
     def base_owner(self) -> Account:
         """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.

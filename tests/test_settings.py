@@ -191,8 +191,10 @@ def test_an_installed_package_can_bring_a_provider(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["fa1", "nobody", "kkia"])
 def test_an_unknown_provider_is_refused_with_the_names_that_there_are(name: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"IMAGEN_PROVIDER.*(fal|kkiai)"):
-        load(provider=name)
+    beside = {"IMAGEN_PROVIDER": name, "IMAGEN_BASE_URL": "https://relay.example"}
+    for environ, provider in (({}, name), (beside, None), (beside, "fal")):
+        with pytest.raises(InvalidRequest, match=r"IMAGEN_PROVIDER.*(fal|kkiai)"):
+            load(environ, provider=provider, need_key=False)
 
 
 # ----------------------------------------------------------------------------- keys stay hidden

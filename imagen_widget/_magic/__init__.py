@@ -19,9 +19,9 @@ from traitlets import HasTraits, TraitError, TraitType
 from traitlets.config import Config
 
 from imagen_widget._display import JobView, is_rich, surface_of
-from imagen_widget._magic import line as grammars, tables
+from imagen_widget._magic import tables
 from imagen_widget._magic.complete import make_matcher
-from imagen_widget._magic.line import Evaluate, Grammar, object_of
+from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
 from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
@@ -37,8 +37,6 @@ from imagen_widget._series import Plan, Series, make_sweep
 from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
-
-Method = Callable[[Any, Ask], object]
 
 _DEFAULT_ROWS = 10
 _MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
@@ -80,23 +78,21 @@ _WithTraits: Any = _meta("_WithTraits", (magic.Magics,), dict(_TRAITS))
 # ------------------------------------------------------------------------------------ the magics
 
 
-def _takes(
-    grammar: Grammar, kind: Callable[[Any], Any] = magic.line_magic
-) -> Callable[[Method], Callable[..., object]]:
-    """Return a decorator that makes a magic of a method: its line is read, its help complete."""
+def _magic(method: Callable[[Any, Ask], object]) -> Callable[..., object]:
+    """Return a method as the magic of its name: its line is read, its help complete."""
+    grammar = GRAMMARS[method.__name__]
+    kind = {"%imagen": magic.line_cell_magic, "%%imagen_sweep": magic.cell_magic}
 
-    def decorate(method: Method) -> Callable[..., object]:
-        @functools.wraps(method)
-        def call(self: Any, line: str, cell: str | None = None, local_ns: Any = None) -> object:
-            with one_line_interrupt():
-                return method(self, Ask(self, grammar, line, local_ns, cell))
+    @functools.wraps(method)
+    def call(self: Any, line: str, cell: str | None = None, local_ns: Any = None) -> object:
+        with one_line_interrupt():
+            return method(self, Ask(self, grammar, line, local_ns, cell))
 
-        about = inspect.cleandoc(method.__doc__ or "")
-        call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
-        taken: Callable[..., object] = kind(magic.no_var_expand(magic.needs_local_scope(call)))
-        return taken
-
-    return decorate
+    about = inspect.cleandoc(method.__doc__ or "")
+    call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
+    marked: Any = magic.no_var_expand(magic.needs_local_scope(call))
+    made: Callable[..., object] = kind.get(grammar.magic, magic.line_magic)(marked)
+    return made
 
 
 @magic.magics_class
@@ -136,7 +132,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     # ---------------------------------------------------------------------------- pictures
 
-    @_takes(grammars.IMAGEN, magic.line_cell_magic)
+    @_magic
     def imagen(self, ask: Ask) -> object:
         """Make pictures from text, or from text and pictures.
 
@@ -179,7 +175,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     # ---------------------------------------------------------------------------- series
 
-    @_takes(grammars.SWEEP, magic.cell_magic)
+    @_magic
     def imagen_sweep(self, ask: Ask) -> Series:
         """Make a picture for every combination of some axes.
 
@@ -198,7 +194,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         name, session = ask.values.get("name"), ask.studio.session
         return ask.run(make_sweep(session, ask, ask.template, None, axes=ask.axes, name=name))
 
-    @_takes(grammars.BATCH)
+    @_magic
     def imagen_batch(self, ask: Ask) -> Series:
         """Make a picture for each row of a table: a dataframe, a list of dicts, or a CSV file.
 
@@ -221,7 +217,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             series = ask.studio.batch(table, prompt, **names, **fields)
         return ask.run(series)
 
-    @_takes(grammars.SERIES)
+    @_magic
     def imagen_series(self, ask: Ask) -> Series | Table[Series]:
         """Show a series, or all there are; go on with one, or stop it.
 
@@ -237,7 +233,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     # ---------------------------------------------------------------------------- lists
 
-    @_takes(grammars.HISTORY)
+    @_magic
     def imagen_history(self, ask: Ask) -> Table[Generation]:
         """List what was generated, newest first, with small pictures; words filter by prompt.
 
@@ -252,7 +248,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         )
         return ask.shown(tables.history_table(history, list(found)))
 
-    @_takes(grammars.MODEL_LIST)
+    @_magic
     def imagen_models(self, ask: Ask) -> Model | Models:
         """List the models and what a picture costs with the present settings; words filter.
 
@@ -268,13 +264,13 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 return ask.shown(named)
         return ask.shown(found)
 
-    @_takes(grammars.SPEND)
+    @_magic
     def imagen_spend(self, ask: Ask) -> Table[tuple[str, Decimal]]:
         """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
         by = ask.values.get("by", "model")
         return ask.shown(tables.spend_table(ask.studio.history, ask.settings, by))
 
-    @_takes(grammars.RESUME)
+    @_magic
     def imagen_resume(self, ask: Ask) -> Table[Generation]:
         """Fetch and show what was paid for and not fetched; list what nobody can fetch."""
         history = ask.studio.history

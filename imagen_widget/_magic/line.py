@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import CodeType
@@ -52,6 +53,8 @@ _SETTINGS = {name.replace("_", "-") for name in RESERVED}
 _NEAR = 0.7  # how like an option a word is that was meant to be one
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
 _NAMES_WIDTH = 33
+_LIMITS = ("row", "raise")
+_GROUPS = ("model", "user", "series", "day", "provider")
 _GIVEN_OTHERWISE = {"prompt", "picture", "mask"}  # the roles that are not options by a field's name
 
 
@@ -139,110 +142,80 @@ def _options_of(model: Model) -> Iterator[Option]:
 # ------------------------------------------------------------------------------------- the table
 
 
-def _own(names: str, metavar: str, help: str, kind: Kind = "text", **more: object) -> Option:
-    """Return an option of the magic's own; a flag if it has no metavar."""
-    key = names.rpartition("--")[2].replace("-", "_")
-    return Option(tuple(names.split()), Field(key, kind, help=help, **more), metavar)  # type: ignore[arg-type]
+def _option(
+    written: str, help: str, kind: Kind = "text", *, is_models: bool = False, **more: Any
+) -> Option:
+    """Return an option written like `-o --out NAME`; a flag if nothing follows its names."""
+    names = tuple(word for word in written.split() if word.startswith("-"))
+    metavar = written.rpartition(names[-1])[2].strip()
+    key = names[-1].lstrip("-").replace("-", "_")
+    field = Field(key, kind if metavar else "switch", help=help, **more)
+    return Option(names, field, metavar, is_models)
 
 
-def _flag(names: str, help: str) -> Option:
-    return _own(names, "", help, "switch")
-
-
-def _common(names: str, metavar: str, help: str, kind: Kind = "text") -> Option:
-    return replace(_own(names, metavar, help, kind), is_models=True)
-
-
-_MODEL = _own("-m --model", "MODEL", "alias or endpoint id of the model")
-_OUT = _own("-o --out", "NAME", "put the result into this variable")
-_QUIET = _flag("-q --quiet", "show nothing, only return the result")
+_common = partial(_option, is_models=True)
+_MODEL = _option("-m --model MODEL", "alias or endpoint id of the model")
 _FIELDS = (
     _MODEL,
-    _common("--ar --aspect-ratio", "RATIO", "width to height, like 16:9"),
-    _common("-n --num-images", "COUNT", "how many pictures", "whole"),
-    _common("--resolution", "SIZE", "1K, 2K or 4K, where the model takes it"),
-    _common("--format --output-format", "FORMAT", "png, jpeg or webp"),
-    _common("-s --seed", "SEED", "whole number that starts the randomness", "whole"),
-    _common("--safety-tolerance", "LEVEL", "1 (strict) to 6"),
-    _own("-i --image", "PICTURE", "input: a file, https address, or expression", "picture"),
-    _own("--mask", "PICTURE", "picture that is white where to change the input", "picture"),
+    _common("--ar --aspect-ratio RATIO", "width to height, like 16:9"),
+    _common("-n --num-images COUNT", "how many pictures", "whole"),
+    _common("--resolution SIZE", "1K, 2K or 4K, where the model takes it"),
+    _common("--format --output-format FORMAT", "png, jpeg or webp"),
+    _common("-s --seed SEED", "whole number that starts the randomness", "whole"),
+    _common("--safety-tolerance LEVEL", "1 (strict) to 6"),
+    _option("-i --image PICTURE", "input: a file, https address, or expression", "picture"),
+    _option("--mask PICTURE", "picture that is white where to change the input", "picture"),
+)
+_EACH = (
+    _option("--dry-run", "show what would be sent and its price, send nothing"),
+    _option("--no-wait", "return at once; the output goes on updating"),
+    _option("-o --out NAME", "put the result into this variable"),
+    _option("-q --quiet", "show nothing, only return the result"),
 )
 _RUNNING = (
-    _own("--max-spend", "AMOUNT", "US dollars for the whole series"),
-    _own("--in-flight", "COUNT", "jobs under way at once", "whole", low=1, high=1000),
-    _own(
-        *("--errors", "LIMIT", "stop at so many rows or such a share", "number"),
-        allowed=("row", "raise"),
-    ),
-    _flag("--dry-run", "show the plan and its price, send nothing"),
-    _flag("--yes", "send it, though it is large or its price is unknown"),
-    _flag("--no-wait", "return at once; the output goes on updating"),
-    _OUT,
-    _QUIET,
+    _option("--max-spend AMOUNT", "US dollars for the whole series"),
+    _option("--in-flight COUNT", "jobs under way at once", "whole", low=1, high=1000),
+    _option("--errors LIMIT", "stop at so many rows or such a share", "number", allowed=_LIMITS),
+    _option("--yes", "send it, though it is large or its price is unknown"),
+    *_EACH,
 )
-_NAME = _own("--name", "NAME", "name of the series; one that exists is continued")
-
-IMAGEN = Grammar(
-    "%imagen",
-    (
+_SERIES = (
+    _option("--name NAME", "name of the series; one that exists is continued"),
+    *_RUNNING,
+    *_FIELDS,
+)
+_TABLE = {
+    "%imagen": (
         *_FIELDS,
-        _OUT,
-        _own("-d --save-dir", "DIR", "also save the pictures in this folder"),
-        _flag("--fresh", "do not answer from history: generate and pay again"),
-        _flag("--no-wait", "return a job at once; the output goes on updating"),
-        _own("--timeout", "SECONDS", "wait no longer than this", "number"),
-        _flag("--dry-run", "show the request and its price, send nothing"),
-        _QUIET,
+        _option("-d --save-dir DIR", "also save the pictures in this folder"),
+        _option("--fresh", "do not answer from history: generate and pay again"),
+        _option("--timeout SECONDS", "wait no longer than this", "number"),
+        *_EACH,
     ),
-)
-SWEEP = Grammar("%%imagen_sweep", (_NAME, *_RUNNING, *_FIELDS))
-BATCH = Grammar(
-    "%imagen_batch",
-    (
-        _own("-p --prompt", "TEMPLATE", "the prompt; {column} is the row's value"),
-        _own("--key", "COLUMN", "column that identifies a row"),
-        *SWEEP.options,
+    "%%imagen_sweep": _SERIES,
+    "%imagen_batch": (
+        _option("-p --prompt TEMPLATE", "the prompt; {column} is the row's value"),
+        _option("--key COLUMN", "column that identifies a row"),
+        *_SERIES,
     ),
-)
-SERIES = Grammar(
-    "%imagen_series",
-    (
-        _flag("--resume", "send the rows that wait, fetch the jobs under way"),
-        _flag("--cancel", "send no more rows; jobs under way are still fetched"),
+    "%imagen_series": (
+        _option("--resume", "send the rows that wait, fetch the jobs under way"),
+        _option("--cancel", "send no more rows; jobs under way are still fetched"),
         *_RUNNING,
     ),
-)
-HISTORY = Grammar(
-    "%imagen_history",
-    (
-        _own("-n --limit", "COUNT", "how many to list", "whole", low=1),
+    "%imagen_history": (
+        _option("-n --limit COUNT", "how many to list", "whole", low=1),
         _MODEL,
-        _own("--stars", "COUNT", "with so many stars or more", "whole", low=1, high=5),
+        _option("--stars COUNT", "with so many stars or more", "whole", low=1, high=5),
     ),
-)
-MODEL_LIST = Grammar(
-    "%imagen_models",
-    (
-        _flag("--refresh", "read the model's schema again"),
-        _flag("--live", "ask fal's public search too"),
+    "%imagen_models": (
+        _option("--refresh", "read the model's schema again"),
+        _option("--live", "ask fal's public search too"),
     ),
-)
-RESUME = Grammar(
-    "%imagen_resume", (_own("--forget", "ID", "take a job of unknown outcome off the list"),)
-)
-SPEND = Grammar(
-    "%imagen_spend",
-    (
-        _own(
-            *("--by", "WHAT", "what to sum up by", "choice"),
-            allowed=("model", "user", "series", "day", "provider"),
-        ),
-    ),
-)
-GRAMMARS = {
-    grammar.magic.lstrip("%"): grammar
-    for grammar in (IMAGEN, SWEEP, BATCH, SERIES, HISTORY, MODEL_LIST, RESUME, SPEND)
+    "%imagen_resume": (_option("--forget ID", "take a job of unknown outcome off the list"),),
+    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=_GROUPS),),
 }
+GRAMMARS = {name.lstrip("%"): Grammar(name, options) for name, options in _TABLE.items()}
 
 
 # ------------------------------------------------------------------------------------ the text

@@ -26,7 +26,6 @@ from imagen_widget._display import (
 )
 from imagen_widget._history import History, Resumed
 from imagen_widget._magic.line import (
-    SWEEP,
     Grammar,
     Parsed,
     Text,
@@ -71,7 +70,7 @@ class Ask:
         self._line = Text(line, self.evaluate)
         self._cell = None if cell is None else Text(cell, self.evaluate)
         self.is_bare = cell is None and not line.strip()
-        if self._cell is not None and grammar is SWEEP:
+        if self._cell is not None and grammar.magic.startswith("%%"):
             self.axes, self.template = read_axes(self._cell)
             self._cell = Text("", self.evaluate)
             models = [name for name in self.axes.get("model", ()) if isinstance(name, str)]

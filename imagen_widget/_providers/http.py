@@ -623,11 +623,12 @@ def _trusted() -> ssl.SSLContext:
     try:
         tls = httpx.create_ssl_context()
         httpx.AsyncClient(verify=tls)
-    except Exception as error:  # noqa: BLE001 - httpx's own errors name no variable
+    except Exception as error:  # httpx's own errors name no variable
         why = "no connection can be made with it"
         if isinstance(error, ImportError):
             why = "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
-        name = _broken_variable()
+        if not (name := _broken_variable()):
+            raise
         raise InvalidRequest(f"{name}: {why}.", remedy="Correct it or unset it.") from None
     return tls
 
@@ -646,4 +647,4 @@ def _broken_variable() -> str:
                     Path(value).open("ab").close()
         except Exception:  # noqa: BLE001 - whatever it is, this is the variable
             return name
-    return next((name for name in values if name.lower() == "no_proxy"), "SSL_CERT_DIR")
+    return next((name for name in values if name.lower() in {"no_proxy", "ssl_cert_dir"}), "")
