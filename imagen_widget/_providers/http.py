@@ -647,4 +647,4 @@ def _broken_variable() -> str:
                     Path(value).open("ab").close()
         except Exception:  # noqa: BLE001 - whatever it is, this is the variable
             return name
-    return next((name for name in values if name.lower() in {"no_proxy", "ssl_cert_dir"}), "")
+    return next((name for name in values if name.lower() == "no_proxy"), "")
