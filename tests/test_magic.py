@@ -1526,6 +1526,11 @@ OFFERED: list[tuple[str, list[str]]] = [
     ("%imagen_batch rows --ke", ["--key"]),
     ("%%imagen_sweep --max", ["--max-spend"]),
     ("%%imagen_sweep -m flux-dev --acceleration ", ["none", "regular"]),
+    ("%%imagen_sweep\nmo", ["model = "]),
+    ("%%imagen_sweep -m flux-dev\nanimal = fox\nima", ["image_size = ", "image = "]),
+    ("%%imagen_sweep\naspect_ratio = 16", ["16:9"]),
+    ("%%imagen_sweep\naspect_ratio = 1:1 || 16", ["16:9"]),
+    ("%%imagen_sweep\nmodel = nano-banana || imagen4-", ["imagen4-fast"]),
     ("y = 1\nx = %imagen --se", ["--seed"]),
 ]
 
@@ -1536,6 +1541,7 @@ NOTHING = [
     "%imagen a fox --seed 1",
     "%imagen -m imagen4-fast --resolution ",
     "%%imagen a red",
+    "%%imagen_sweep\nanimal = pri",
     "%imagen_spend --f",
 ]
 

@@ -10,13 +10,15 @@ from typing import Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from imagen_widget._magic.line import GRAMMARS, Grammar
+from imagen_widget._magic.line import GRAMMARS, Grammar, Option
 from imagen_widget._models import Model
 from imagen_widget._studio import Studio
 from imagen_widget.errors import ImagenError
 
 _LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(imagen\w*)\s(.*)", re.DOTALL)
 _CELL = re.compile(r"\s*%%(imagen\w*)\s(.*)", re.DOTALL)
+_SWEEP = re.compile(r"\s*%%imagen_sweep\b")
+_AXIS = re.compile(r"\s*(\w*)(?:\s*=\s*(?:.*\|\|)?\s*([^|]*))?", re.DOTALL)
 _LAST_WORD = re.compile(r"\S*\Z")
 _MODEL = re.compile(r"(?:\A|\s)(?:-m|--model)[ =]\s*(\S+)(?=\s)")
 
@@ -31,10 +33,16 @@ def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions 
     None means that the line is not one of ours, or that a template is being typed there.
     """
     *above, before = lines
-    match = _LINE.match(before) or (None if "".join(above).strip() else _CELL.match(before))
-    if match is None or match[1] not in GRAMMARS or before.rfind("{{") > before.rfind("}}"):
+    head = next((line for line in above if line.strip()), "")
+    match = _LINE.match(before) or (None if head else _CELL.match(before))
+    if before.rfind("{{") > before.rfind("}}"):
         return None
-    return _on_line(GRAMMARS[match[1]], match[2], find_studio())
+    if match is not None and match[1] in GRAMMARS:
+        return _on_line(GRAMMARS[match[1]], match[2], find_studio())
+    axis = _AXIS.fullmatch(before) if _SWEEP.match(head) else None
+    if axis is None or "---" in map(str.strip, above):
+        return None
+    return _on_axis(axis[1], axis[2], _model(f"{head} ", find_studio()), find_studio())
 
 
 def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
@@ -56,6 +64,16 @@ def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
     if grammar.magic == "%imagen_models" and not words:
         return word, _models(studio, ""), False
     return word, (), grammar.magic == "%imagen_batch"
+
+
+def _on_axis(name: str, value: str | None, model: Model, studio: Studio) -> Suggestions:
+    if value is None:
+        names = ["model", "image", *(f.name for f in model.fields if f.role != "prompt")]
+        return name, [f"{each} = " for each in names], False
+    if name == "model":
+        return value, _models(studio, value), False
+    field = model.field(name)
+    return value, Option((), field, is_models=True).values if field else (), False
 
 
 def _model(typed: str, studio: Studio) -> Model:
