@@ -938,6 +938,15 @@ def test_settings_whose_file_has_vanished_stay_in_force_and_it_is_said_once(
     assert len(_settings.notices()) == 1
 
 
+def test_a_vanished_file_of_other_programs_is_not_worth_a_word(in_a_new_kernel: Path) -> None:
+    (in_a_new_kernel / ".env").write_text("OTHER_PROGRAM=1\n")
+    before = in_files()
+    (in_a_new_kernel / ".env").unlink()
+
+    assert in_files() == before
+    assert _settings.notices() == []
+
+
 @pytest.mark.parametrize("told", ["__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH", "JPY_SESSION_NAME"])
 def test_the_notebooks_folder_is_the_one_that_the_front_end_names(
     in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch, told: str

@@ -300,7 +300,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 "%imagen: the form needs a notebook.",
                 remedy="In a terminal write a prompt: %imagen a red fox --ar 16:9",
             )
-        widget = self.studio().widget()
+        from imagen_widget._widget import ImagenWidget
+
+        traits = self.trait_values(config=True)
+        own = any(value is not None for value in traits.values())  # else it follows the settings
+        widget = self.studio().widget() if own else ImagenWidget()
         if not is_last_expression():  # else the displayhook shows it
             self.shell.display_formatter.ipython_display_formatter(widget)
         return widget
