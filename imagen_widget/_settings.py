@@ -269,13 +269,20 @@ def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -
 
 def _unfit(label: str, value: object, what: str, remedy: str) -> InvalidRequest:
     name = label.partition(" ")[0].removeprefix("IMAGEN_").lower()
-    return InvalidRequest(f"{label}: {shown(str(value)[:40])} {what}.", remedy=remedy, field=name)
+    return InvalidRequest(f"{label}: {shown(_text(value)[:40])} {what}.", remedy=remedy, field=name)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - an integer of too many digits, or a str of somebody else's
+        return f"a value of type {type(value).__name__}"
 
 
 def _plain(value: object) -> str:
     """Return the text of a value; 1e-05 is an amount as a number, a typing error as a text."""
     number = isinstance(value, float | Decimal)
-    return format(Decimal(str(value)), "f") if number else str(value).strip()
+    return format(Decimal(str(value)), "f") if number else _text(value).strip()
 
 
 def check_timeout(value: object) -> float:

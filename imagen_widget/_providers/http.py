@@ -76,6 +76,7 @@ _NEVER_SENT = (
     httpx.InvalidURL,
     UnicodeError,
 )
+_PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 _WORDS = {  # httpx's own texts are often empty
     "ConnectTimeout": "no connection within the time limit",
     "ReadTimeout": "no answer within the time limit",
@@ -623,12 +624,18 @@ def _trusted() -> ssl.SSLContext:
     try:
         tls = httpx.create_ssl_context()
         httpx.AsyncClient(verify=tls)
+        proxies = urllib.request.getproxies()
+        for scheme in proxies.keys() & {"all", "http", "https"}:
+            _whole(proxies[scheme])
     except Exception as error:  # httpx's own errors name no variable
-        why = "no connection can be made with it"
+        name = _broken_variable()
+        if not name:
+            raise
+        why = "that cannot be used"
         if isinstance(error, ImportError):
             why = "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
-        if not (name := _broken_variable()):
-            raise
+        elif name.lower() in _PROXIES:
+            why = "that is not the address of a proxy"
         raise InvalidRequest(f"{name}: {why}.", remedy="Correct it or unset it.") from None
     return tls
 
@@ -638,9 +645,8 @@ def _broken_variable() -> str:
     for name, value in values.items():
         try:
             match name.lower():
-                case "all_proxy" | "https_proxy" | "http_proxy":
-                    proxy = value if "://" in value else f"http://{value}"
-                    httpx.AsyncClient(proxy=proxy, trust_env=False, verify=False)
+                case proxy if proxy in _PROXIES:
+                    httpx.AsyncClient(proxy=_whole(value), trust_env=False, verify=False)
                 case "ssl_cert_file":
                     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
                 case "sslkeylogfile":
@@ -648,3 +654,11 @@ def _broken_variable() -> str:
         except Exception:  # noqa: BLE001 - whatever it is, this is the variable
             return name
     return next((name for name in values if name.lower() == "no_proxy"), "")
+
+
+def _whole(proxy: str) -> str:
+    """Return the address of a proxy with its scheme; one without a host is not valid."""
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    if not urlsplit(address).hostname:  # httpx takes that too
+        raise ValueError("no host")
+    return address
