@@ -7,13 +7,13 @@ python -m imagen_widget journal check [ADDRESS]
 
 import argparse
 import contextlib
-import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imagen_widget._settings import load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 
@@ -21,11 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the process's exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.what == "journal" and options.action == "copy" and len(options.addresses) != 2:
-        parser.error("journal copy takes two addresses: FROM TO")
-    if options.what is None:
-        return _serve(options)
     try:
+        if options.what is None:
+            return _serve(options, parser)
+        if options.action == "copy" and len(options.addresses) != 2:
+            parser.error("journal copy takes two addresses: FROM TO")
         return _journal(options)
     except ImagenError as error:
         print(error, file=sys.stderr)
@@ -35,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _journal(options: argparse.Namespace) -> int:
     """Copy a journal, or check one."""
     from imagen_widget._journal import check_journal, copy_journal, open_journal
-    from imagen_widget._settings import load_settings
 
     def opened(address: str, *, exists: bool = True) -> Any:
         """Return the journal at a postgresql:// address, in a home folder, or in its file."""
@@ -58,28 +57,31 @@ def _journal(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _serve(options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Serve the demo queue until interrupted."""
+    try:
+        seconds = load_settings(provider="demo", demo_seconds=options.seconds).demo_seconds
+    except InvalidRequest as error:
+        parser.error(f"--seconds: {error}")
     try:
         import uvicorn
     except ModuleNotFoundError:
-        print(
-            "Serving the demo queue needs uvicorn: pip install 'imagen-widget[serve]'",
-            file=sys.stderr,
-        )
-        return 1
+        raise ImagenError(
+            "Serving the demo queue needs uvicorn.",
+            remedy="Install it: pip install 'imagen-widget[serve]'",
+        ) from None
     from imagen_widget._providers.demo.app import create_app
 
     try:  # with port 0 the address is known before the first request
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         listener = socket.create_server((options.host, options.port), family=family)
+    except OverflowError:
+        parser.error("--port: give 0 to 65535")
     except OSError as error:
-        print(
-            f"Cannot listen on {options.host}:{options.port} ({error.strerror}): "
-            "choose another one with --port, or --port 0 for any free one",
-            file=sys.stderr,
-        )
-        return 1
+        raise ImagenError(
+            f"Cannot listen on {options.host}:{options.port} ({error.strerror}).",
+            remedy="Choose another one with --port, or --port 0 for any free one.",
+        ) from None
     host = f"[{options.host}]" if ":" in options.host else options.host
     url = f"http://{host}:{listener.getsockname()[1]}"
     print(
@@ -87,7 +89,7 @@ def _serve(options: argparse.Namespace) -> int:
         f"IMAGEN_PROVIDER=kkiai IMAGEN_API_KEY=demo IMAGEN_BASE_URL={url}",
         flush=True,
     )
-    config = uvicorn.Config(create_app(seconds=options.seconds), log_level="warning")
+    config = uvicorn.Config(create_app(seconds=seconds), log_level="warning")
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl+C is how one stops it
         uvicorn.Server(config).run(sockets=[listener])
     return 0
@@ -112,29 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=8800, help="port; 0 for any free one (%(default)s)"
+        "--port", type=int, default=8800, help="port; 0 for any free one (%(default)s)"
     )
-    parser.add_argument(
-        "--seconds",
-        type=_seconds,
-        # A string, so that argparse checks it as it checks the option.
-        default=os.environ.get("IMAGEN_DEMO_SECONDS") or "4.0",
-        help="how long a job takes; IMAGEN_DEMO_SECONDS says the same (%(default)s)",
-    )
+    parser.add_argument("--seconds", help="how long a job takes; else as IMAGEN_DEMO_SECONDS says")
     return parser
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= 65535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
-
-
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a time: give a number of seconds, 0 or more")
 
 
 if __name__ == "__main__":

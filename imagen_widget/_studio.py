@@ -379,11 +379,11 @@ class Studio:
             )
         text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
-            return Models((self.model(text),), account=account)
+            return Models((self.model(text),), settings=self.settings)
         found = {model.id: model for model in self._session.models.search(text, account=account)}
         for model in _loop.run(self._search, text) if live else ():
             found.setdefault(model.id, model)
-        return Models(found.values(), account=account)
+        return Models(found.values(), settings=self.settings, query=text)
 
     async def _search(self, query: str) -> Sequence[Model]:
         return await self._session.provider.search(query)

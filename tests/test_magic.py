@@ -325,8 +325,8 @@ DISPLAY = [
     Case("%imagen a fox --dry-run", [], ["nothing was sent"], "Table"),
     Case("x = %imagen a fox --dry_run", [], ["nothing was sent"], type(None)),
     Case("%imagen a fox --dry-run;", [], [], "Table"),
-    Case("%imagen_models", [], ["nano-banana-2"], "Table"),
-    Case("%imagen_models ;", [], [], "Table"),
+    Case("%imagen_models", [], ["nano-banana-2"], "Models"),
+    Case("%imagen_models ;", [], [], "Models"),
     Case("%imagen_models imagen4", [], ["safety_tolerance"], Model),
     Case("%imagen_models imagen4 ;", [], [], Model),
     Case("%imagen_history", [], ["Nothing in the history"], "Table"),
@@ -348,7 +348,6 @@ REFUSALS = [
     refuses("%imagen a fox -m flux-dev --steps 30", "Did you mean --num-inference-steps?"),
     refuses("%imagen make it snow -m kontext", "kontext needs it. Give -i PICTURE: a file"),
     refuses("%imagen make it snow -m lab/x -i fxo.png", "there is no file 'fxo.png'"),
-    refuses("%imagen_spend today", "it takes options only"),
     refuses("%imagen a fox --bogus", "--bogus is not an option"),
     refuses("%imagen a fox --bogus -n 2", "--bogus is not an option"),
     refuses("%imagen a fox -z", "-z is not an option"),
@@ -744,15 +743,6 @@ def test_a_job_that_history_answers_shows_its_pictures_at_once(stage: Stage) -> 
     assert "data:image/webp;base64," in output["text/html"]
 
 
-def test_an_option_in_the_body_of_a_cell_is_sent_and_said(stage: Stage) -> None:
-    ran = stage.run("%%imagen --dry-run\na harbour --ar 1:1 -n 2")
-    plain = stage.run("%%imagen --dry-run\na well--known -1 harbour")
-
-    assert ran.value[0].prompt == "a harbour --ar 1:1 -n 2"
-    assert "--ar and -n stand in the prompt; options go on the first line" in ran.shown[0]
-    assert "in the prompt" not in plain.shown[0]
-
-
 def test_a_job_can_be_awaited(stage: Stage) -> None:
     stage.run("%imagen a fox --no-wait -o job;")
 
@@ -1069,7 +1059,7 @@ IMPOSSIBLE = [
     ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
     ("%imagen_batch", "it needs a table and a prompt"),
     ("%imagen_batch nowhere -p {a}", "'nowhere' is neither a file nor an expression"),
-    ("%imagen_batch nothere.csv -p {a}", "No such file or directory): nothere.csv"),
+    ("%imagen_batch nothere.csv -p {a}", "table: there is no file 'nothere.csv'"),
     ("%imagen_batch [{'a':'x'}] -p '{b}'", "b: the table has no such column"),
     ("%imagen_batch [{'a':'x'}] -p '{a}' -m kontext", "kontext needs it. Give -i PICTURE"),
     ("%%imagen_sweep -m kontext\nseed = 1..2\n---\na", "kontext needs it. Give -i PICTURE"),
@@ -1202,7 +1192,7 @@ def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
     assert re.search(r"^nano-banana-2 +fal-ai/nano-banana-2 +\$0\.16 ", table, re.MULTILINE)
     assert re.search(r"^flux-dev +fal-ai/flux/dev +\$0\.025 ", table, re.MULTILINE)
     assert "sunset" not in table
-    assert re.search(r"^flux-dev .* none; kontext edits", table, re.MULTILINE)
+    assert re.search(r"^flux-dev .* none; fal-ai/flux-pro/kontext edits", table, re.MULTILINE)
     assert re.search(r"^kontext .* one$", table, re.MULTILINE)
     html = ran.value._repr_mimebundle_()["text/html"]
     assert re.search(r"<td style=\"(?:(?!nowrap)[^\"])*\">retired; use nano-banana", html)
@@ -1305,8 +1295,7 @@ def test_resume_says_what_it_is_doing_while_it_works(stage: Stage) -> None:
     ran = stage.run("%imagen_resume")
 
     first = stage.shell.display_pub.outputs[0]["data"]["text/plain"]
-    assert re.search(r"a slow fox .*…", first)
-    assert "0 fetched, 0 not fetched, 1 to go" in first
+    assert first.startswith("0 fetched, 0 not fetched, 1 to go")
     assert ran.updates >= 2
     assert "1 fetched" in ran.shown[0]
 
@@ -1496,14 +1485,11 @@ def test_help_names_every_option_that_is_taken(stage: Stage) -> None:
 
         assert set(offered) <= {"--sync-mode", "--no-sync-mode"}  # the model's own
 
-    asked = {line: stage.run(line) for line in ("%imagen --help", "%imagen_spend -h")}
-    assert "  --by WHAT  " in asked["%imagen_spend -h"].printed
-    assert [ran.sent for ran in asked.values()] == [[], []]
     text = stage.run("%imagen?").printed
-    assert text == asked["%imagen --help"].printed
     assert "{{'{{'}}" in text
     assert "\n    %imagen a red fox in fresh snow --ar 16:9 -n 2\n" in text
     assert "%config ImagenMagics" in text
+    assert "  --by WHAT  " in stage.run("%imagen_spend?").printed
 
 
 OFFERED: list[tuple[str, list[str]]] = [

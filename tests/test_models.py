@@ -823,16 +823,16 @@ def test_models_are_found_by_words_of_any_kind() -> None:
 
 
 def test_models_display_as_a_table() -> None:
-    table = Models(BUNDLED, account="kkiai")
+    table = Models(BUNDLED)
     shown = table._repr_mimebundle_()
 
     assert len(table) == len(BUNDLED)
     assert list(table[:2]) == BUNDLED[:2]
     assert "nano-banana-2" in shown["text/plain"]
-    assert "retired, use nano-banana\n" in shown["text/plain"]
+    assert "retired; use nano-banana-2\n" in shown["text/plain"]
     assert re.search(r"^flux-dev .* none; fal-ai/flux-pro/kontext edits", repr(table), re.MULTILINE)
     assert shown["text/html"].count("<tr") == len(BUNDLED) + 1
-    assert repr(Models([])) == "no model"
+    assert repr(Models([], query="x")).startswith("No model matches 'x'")
 
 
 def test_a_model_displays_as_a_page_in_which_foreign_text_is_escaped() -> None:

@@ -8,34 +8,21 @@ everywhere: an option on the line, then a trait that was set, then the environme
 
 import functools
 import inspect
-import keyword
 import logging
-import re
-import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from IPython.core import magic
 from traitlets import HasTraits, TraitError, TraitType
 from traitlets.config import Config
 
-from imagen_widget._display import JobView, SilentSurface, is_rich, surface_of
-from imagen_widget._magic import line as grammars, run, tables
+from imagen_widget._display import JobView, is_rich, surface_of
+from imagen_widget._magic import tables
 from imagen_widget._magic.complete import make_matcher
-from imagen_widget._magic.line import (
-    Evaluate,
-    Grammar,
-    Parsed,
-    Text,
-    model_named,
-    object_of,
-    parse_cell,
-    parse_line,
-)
+from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
+from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
     ShownOnce,
@@ -43,37 +30,18 @@ from imagen_widget._magic.shell import (
     one_line_interrupt,
 )
 from imagen_widget._magic.tables import Table
-from imagen_widget._models import Catalogue, Model
-from imagen_widget._request import ImageRequest
+from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Plan, Series, listed, make_sweep
-from imagen_widget._settings import (
-    READERS,
-    SETTINGS,
-    Setting,
-    Settings,
-    find_account,
-    load_settings,
-)
+from imagen_widget._series import Plan, Series, make_sweep
+from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
-
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 _DEFAULT_ROWS = 10
 _MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
-_ALSO: dict[str, Callable[[Any], object]] = {  # what must be more than a text
-    "model": Catalogue(None).resolve,
-    "provider": find_account,
-}
-_BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
-_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
-_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
-_GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
 # -------------------------------------------------------------------------------- settings, lines
@@ -83,9 +51,8 @@ class SettingTrait(TraitType[Any, Any]):
     """One setting; None means: as set elsewhere, or the default."""
 
     def __init__(self, setting: Setting) -> None:
-        choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
         default = setting.unset or setting.default
-        text = f"{setting.help}{choices}; {setting.variable}; default: {default}"
+        text = f"{setting.help}; {setting.variable}; default: {default}"
         text = text.replace("`", "").replace(", see below", "")
         super().__init__(None, allow_none=True, help=text)
         self.setting = setting
@@ -94,169 +61,38 @@ class SettingTrait(TraitType[Any, Any]):
     def validate(self, _owner: HasTraits, value: Any) -> Any:
         """Return the value if the setting can have it."""
         try:
-            READERS[self.setting.kind](f"ImagenMagics.{self.setting.name}", value)
-            if self.setting.name in _ALSO:
-                _ALSO[self.setting.name](value)
+            self.setting.read(f"ImagenMagics.{self.setting.name}", value)
+            if self.setting.name == "model":
+                Catalogue(None).resolve(value)
         except InvalidRequest as error:
             raise TraitError(str(error)) from None
         return value
 
 
-_TRAITS = {setting.name: SettingTrait(setting) for setting in SETTINGS if setting.trait}
-_WithTraits: Any = types.new_class(
-    "_WithTraits", (magic.Magics,), {}, lambda body: body.update(_TRAITS)
-)
-
-
-class Ask:
-    """One line or cell of a magic; `models` are those that a cell names besides its first line."""
-
-    def __init__(
-        self,
-        magics: "ImagenMagics",
-        grammar: Grammar,
-        line: str,
-        local_ns: Any,
-        cell: str | None = None,
-        *,
-        models: Sequence[str] = (),
-    ) -> None:
-        self.settings, self.evaluate = magics.settings(), magics.evaluator(local_ns)
-        self.studio = studio_for(self.settings)
-        self._line = Text(line, self.evaluate)
-        self._cell = None if cell is None else Text(cell, self.evaluate)
-        named = model_named(self._line)
-        parsed = self._read(grammar, [named, *models])
-        if parsed.values.get("model") != named:  # that word is in the prompt
-            parsed = self._read(grammar, [parsed.values.get("model"), *models])
-        self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
-        self._note, self.is_silent = parsed.note, parsed.silent
-        self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
-
-    @cached_property
-    def given(self) -> dict[str, Any]:
-        """What was given besides the prompt: model, pictures, and the fields as `extra`."""
-        extra = {name: self._objects(value, name) for name, value in self.fields.items()}
-        given = {"model": self.values.get("model"), "extra": extra}
-        pictures = self._objects(self.values.get("image", []), "--image")
-        if pictures:
-            given |= {"images": pictures} if len(pictures) > 1 else {"image": pictures[0]}
-        for value in self._objects(self.values.get("mask", []), "--mask"):
-            given["mask"] = value
-        return given
-
-    def model(self, name: str | None = None) -> Model:
-        """Return what is known of a model, by default of the one that is asked."""
-        return self.studio.model(self.values.get("model") if name is None else name)
-
-    def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
-        """Return a checked request; a row's own values go before those of the line."""
-        given = {**self.given, **asked}
-        extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
-        given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
-        with pictures_by_options():
-            request = self.studio.request(prompt, **given)
-        return replace(request, notes=(*request.notes, self._note)) if self._note else request
-
-    def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
-        """Return the defaults of the settings that a model takes and that nothing else gives."""
-        chosen = {}
-        for name, value in self.settings.presets.items():
-            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
-            names = {name, "" if field is None else field.name}
-            if (field is not None or model.source == "none") and not names & {*taken}:
-                chosen[name] = value
-        return chosen
-
-    def _objects(self, value: Any, name: str) -> Any:
-        """Return what the words of a picture option mean; other values as they are."""
-        if not isinstance(value, list):
-            return value
-        return [object_of(each, self.evaluate, name) for each in value]
-
-    def _read(self, grammar: Grammar, names: Sequence[str | None]) -> Parsed:
-        if grammar.takes_fields:
-            known = [model for name in names if (model := self._known(name)) is not None]
-            grammar = grammar.with_fields(*known)
-        if self._cell is None:
-            return parse_line(self._line, grammar)
-        return parse_cell(self._line, self._cell, grammar)
-
-    def _known(self, name: str | None) -> Model | None:
-        try:
-            return self.studio.model(name)
-        except InvalidRequest:  # said when the request is made
-            return None
-
-
-@contextmanager
-def pictures_by_options() -> Iterator[None]:
-    """Have an error that asks for a picture name the option that gives it."""
-    try:
-        yield
-    except InvalidRequest as error:
-        asks = _GIVE.fullmatch(error.remedy)
-        if asks is None:
-            raise
-        option = {"image": "-i", "images": "-i"}.get(asks[1], f"--{asks[1].replace('_', '-')}")
-        raise InvalidRequest(
-            error.message,
-            remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
-            field=error.field,
-        ) from None
-
-
-def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
-    """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
-
-    A line that gives one `{{expression}}` has the items of its value.
-    """
-    rule = _RULE.search(text.masked)
-    if rule is None:
-        raise InvalidRequest(
-            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
-            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
-        )
-    axes: dict[str, list[Any]] = {}
-    for match in _LINE.finditer(text.masked, 0, rule.start()):
-        name, _, typed = match[0].partition("=")
-        start = match.end() - len(typed.lstrip())
-        value = text.value(start, start + len(typed.strip()))
-        name = text.cut(match.start(), match.start() + len(name)).strip()
-        if not (name.isidentifier() and typed.strip()):
-            raise InvalidRequest(
-                f"{match[0].strip()[:60]!r} is not an axis.",
-                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
-                "the prompt.",
-            )
-        if name in axes:
-            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
-        several = isinstance(value, Iterable) and not isinstance(value, str)
-        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
-    for name in axes.keys() & {"image", "mask"}:
-        axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
-    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
+# The address of the journal may hold a password, and %config shows traits.
+_TRAITS = {s.name: SettingTrait(s) for s in SETTINGS if s.name != "journal"}
+_meta: Any = type(magic.Magics)
+_WithTraits: Any = _meta("_WithTraits", (magic.Magics,), dict(_TRAITS))
 
 
 # ------------------------------------------------------------------------------------ the magics
 
 
-def _takes(grammar: grammars.Grammar) -> Callable[[F], F]:
-    """Return a decorator: the line comes as typed, and the help ends with the options."""
+def _magic(method: Callable[[Any, Ask], object]) -> Callable[..., object]:
+    """Return a method as the magic of its name: its line is read, its help complete."""
+    grammar = GRAMMARS[method.__name__]
+    kind = {"%imagen": magic.line_cell_magic, "%%imagen_sweep": magic.cell_magic}
 
-    def decorate(function: F) -> F:
-        @functools.wraps(function)
-        def call(self: Any, line: str, *cell: str, local_ns: Any = None) -> object:
-            if line.strip() in {"-h", "--help"}:
-                return self.shell.run_line_magic("pinfo", grammar.magic)
-            return function(self, line, *cell, local_ns=local_ns)
+    @functools.wraps(method)
+    def call(self: Any, line: str, cell: str | None = None, local_ns: Any = None) -> object:
+        with one_line_interrupt():
+            return method(self, Ask(self, grammar, line, local_ns, cell))
 
-        about = inspect.cleandoc(function.__doc__ or "")
-        call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
-        taken: Any = magic.no_var_expand(magic.needs_local_scope(call))
-        return cast("F", taken)
-
-    return decorate
+    about = inspect.cleandoc(method.__doc__ or "")
+    call.__doc__ = f"{about}\n\nOptions:\n{grammar.help()}\n"
+    marked: Any = magic.no_var_expand(magic.needs_local_scope(call))
+    made: Callable[..., object] = kind.get(grammar.magic, magic.line_magic)(marked)
+    return made
 
 
 @magic.magics_class
@@ -267,14 +103,12 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell, **settings)
-        self._once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model)
+        self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model, Models)
         self._matcher = make_matcher(shell, self.studio)
 
-    def settings(self, **given: Any) -> Settings:
+    def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
-        chosen = {name: getattr(self, name) for name in _TRAITS}
-        chosen |= {name: value for name, value in given.items() if value is not None}
-        return load_settings(need_key=False, **chosen)
+        return load_settings(need_key=False, **{name: getattr(self, name) for name in _TRAITS})
 
     def evaluator(self, local_ns: Any) -> Evaluate:
         """Return what evaluates an expression: in the caller's names, then the user's."""
@@ -298,9 +132,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     # ---------------------------------------------------------------------------- pictures
 
-    @magic.line_cell_magic
-    @_takes(grammars.IMAGEN)
-    def imagen(self, line: str, cell: str | None = None, local_ns: Any = None) -> object:
+    @_magic
+    def imagen(self, ask: Ask) -> object:
         """Make pictures from text, or from text and pictures.
 
             %imagen a red fox in fresh snow --ar 16:9 -n 2
@@ -325,29 +158,25 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         Defaults: %config ImagenMagics, else IMAGEN_… in the environment or a .env file, else
         [tool.imagen-widget] in a pyproject.toml beside or above the notebook.
         """
-        if cell is None and not line.strip():
+        if ask.is_bare:
             return self._open_form()
-        ask = Ask(self, grammars.IMAGEN, line, local_ns, cell)
-        values, studio = ask.values, ask.studio
-        call, request = self._call(ask), ask.request(ask.prompt)
+        request, values = ask.request(ask.prompt), ask.values
         if values.get("dry_run"):
-            return call.hand_over(tables.dry_run(request, studio))
-        settings = self.settings(save_dir=values.get("save_dir"))
-        save = run.saver(settings.save_dir, provenance=settings.provenance)
-        reuse = settings.reuse and not values.get("fresh")
+            return ask.hand_over(tables.dry_run(request, ask.studio))
+        ask.make_folder()
+        reuse = ask.settings.reuse and not values.get("fresh")
         leaves = bool(values.get("no_wait"))
-        known = leaves and reuse and studio.history.find(request) is not None
-        with one_line_interrupt():
-            job = studio.start(request, reuse=reuse, timeout=values.get("timeout"))
-            if leaves:
-                return run.leave(job, call, save, is_known=known)
-            return run.wait(job, call, save)
+        known = leaves and reuse and ask.studio.history.find(request) is not None
+        job = ask.studio.start(request, reuse=reuse, timeout=values.get("timeout"))
+        if leaves and not known:
+            return ask.leave(job)
+        generation = ask.wait(job)
+        return ask.hand_over(job, lambda _: None) if leaves else generation
 
     # ---------------------------------------------------------------------------- series
 
-    @magic.cell_magic
-    @_takes(grammars.SWEEP)
-    def imagen_sweep(self, line: str, cell: str, local_ns: Any = None) -> Series:
+    @_magic
+    def imagen_sweep(self, ask: Ask) -> Series:
         """Make a picture for every combination of some axes.
 
             %%imagen_sweep --name autumn --max-spend 2
@@ -362,22 +191,17 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         for the items of a list of the notebook. A name that exists is continued: what is done is
         not paid again. More than 20 rows, or an unknown price, want --max-spend or --yes.
         """
-        axes, template = read_axes(Text(cell, self.evaluator(local_ns)))
-        models = [name for name in axes.get("model", ()) if isinstance(name, str)]
-        ask = Ask(self, grammars.SWEEP, line, local_ns, "", models=models)
         name, session = ask.values.get("name"), ask.studio.session
-        return self._run(make_sweep(session, ask, template, None, axes=axes, name=name), ask)
+        return ask.run(make_sweep(session, ask, ask.template, None, axes=ask.axes, name=name))
 
-    @magic.line_magic
-    @_takes(grammars.BATCH)
-    def imagen_batch(self, line: str, local_ns: Any = None) -> Series:
+    @_magic
+    def imagen_batch(self, ask: Ask) -> Series:
         """Make a picture for each row of a table: a dataframe, a list of dicts, or a CSV file.
 
             %imagen_batch products -p "a studio photo of {name}, {colour}" --key sku
 
         Values of options may name columns too, like -i {photo}.
         """
-        ask = Ask(self, grammars.BATCH, line, local_ns)
         prompt = ask.values.get("prompt")
         if not ask.prompt or prompt is None:
             raise InvalidRequest(
@@ -391,34 +215,30 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
         with pictures_by_options():
             series = ask.studio.batch(table, prompt, **names, **fields)
-        return self._run(series, ask)
+        return ask.run(series)
 
-    @magic.line_magic
-    @_takes(grammars.SERIES)
-    def imagen_series(self, line: str, local_ns: Any = None) -> Series | Table[Series]:
+    @_magic
+    def imagen_series(self, ask: Ask) -> Series | Table[Series]:
         """Show a series, or all there are; go on with one, or stop it.
 
         %imagen_series autumn --resume
         """
-        ask = Ask(self, grammars.SERIES, line, local_ns)
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
-            return self._shown(tables.series_table(found), ask)
+            return ask.shown(tables.series_table(found))
         series = ask.studio.series(ask.prompt)
         if ask.values.get("cancel"):
-            self._call(ask).say(series.cancel())
-        return self._run(series, ask) if ask.values.get("resume") else self._shown(series, ask)
+            ask.say(series.cancel())
+        return ask.run(series) if ask.values.get("resume") else ask.shown(series)
 
     # ---------------------------------------------------------------------------- lists
 
-    @magic.line_magic
-    @_takes(grammars.HISTORY)
-    def imagen_history(self, line: str, local_ns: Any = None) -> Table[Generation]:
+    @_magic
+    def imagen_history(self, ask: Ask) -> Table[Generation]:
         """List what was generated, newest first, with small pictures; words filter by prompt.
 
         %imagen_history fox -n 20
         """
-        ask = Ask(self, grammars.HISTORY, line, local_ns)
         history, values = ask.studio.history, ask.values
         found = history.search(
             ask.prompt or "",
@@ -426,83 +246,52 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             rating=values.get("stars"),
             limit=values.get("limit", _DEFAULT_ROWS),
         )
-        return self._shown(tables.history_table(history, list(found)), ask)
+        return ask.shown(tables.history_table(history, list(found)))
 
-    @magic.line_magic
-    @_takes(grammars.MODEL_LIST)
-    def imagen_models(self, line: str, local_ns: Any = None) -> Model | Table[Model]:
+    @_magic
+    def imagen_models(self, ask: Ask) -> Model | Models:
         """List the models and what a picture costs with the present settings; words filter.
 
         %imagen_models NAME, an alias or an endpoint id, shows what that model takes.
         """
-        ask = Ask(self, grammars.MODEL_LIST, line, local_ns)
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
-            return self._shown(studio.refresh(query), ask)
+            return ask.shown(studio.refresh(query))
         found = studio.models(query, live=bool(ask.values.get("live")))
         with suppress(InvalidRequest):  # then it is not a name
             named = studio.known(query) if query else None
             if named is not None and (named in found or not found):
-                return self._shown(named, ask)
-        return self._shown(tables.models_table(found, ask.settings, query), ask)
+                return ask.shown(named)
+        return ask.shown(found)
 
-    @magic.line_magic
-    @_takes(grammars.SPEND)
-    def imagen_spend(self, line: str, local_ns: Any = None) -> Table[tuple[str, Decimal]]:
+    @_magic
+    def imagen_spend(self, ask: Ask) -> Table[tuple[str, Decimal]]:
         """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
-        ask = Ask(self, grammars.SPEND, line, local_ns)
-        if ask.prompt:
-            raise InvalidRequest(
-                "%imagen_spend: it takes options only.",
-                remedy="It shows today and this month; --by user sums up by user.",
-            )
         by = ask.values.get("by", "model")
-        return self._shown(tables.spend_table(ask.studio.history, ask.settings, by), ask)
+        return ask.shown(tables.spend_table(ask.studio.history, ask.settings, by))
 
-    @magic.line_magic
-    @_takes(grammars.RESUME)
-    def imagen_resume(self, line: str, local_ns: Any = None) -> Table[Generation]:
+    @_magic
+    def imagen_resume(self, ask: Ask) -> Table[Generation]:
         """Fetch and show what was paid for and not fetched; list what nobody can fetch."""
-        ask = Ask(self, grammars.RESUME, line, local_ns)
         history = ask.studio.history
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
-        call, fetching = self._call(ask), run.Fetching(history)
-        rich = is_rich(self.shell)
-        view = JobView(
-            fetching,
-            call.surface,
-            render=lambda: fetching.table() if rich else fetching.status,
-        )
+        fetching = Fetching(history)
+        view = JobView(fetching, ask.surface)
         if fetching.records:
             view.begin()
         try:
-            with one_line_interrupt():
-                fetching.run()
+            fetching.run()
         except BaseException:
-            view.end(fetching.table())
+            view.end(tables.resume_table(history, fetching.records, fetching.outcomes))
             raise
-        table = call.hand_over(fetching.table(), view.end)
+        table = tables.resume_table(history, fetching.records, fetching.outcomes)
+        ask.hand_over(table, view.end)
         for generation in table if len(table) <= _MAX_IN_FULL and not ask.is_quiet else ():
             surface_of(self.shell).final(generation)
         return table
 
     # --------------------------------------------------------------------------------- helpers
-
-    def _call(self, ask: Ask) -> run.Call:
-        hooked = is_last_expression()
-        surface = SilentSurface() if ask.is_quiet else surface_of(self.shell, hooked=hooked)
-        return run.Call(self.shell, self._once, surface, _variable(ask.values.get("out")))
-
-    def _run(self, series: Series, ask: Ask) -> Series:
-        with one_line_interrupt():
-            return run.run_series(series, ask.values, self._call(ask))
-
-    def _shown(self, value: T, ask: Ask) -> T:
-        """Return a value for the displayhook to show, unless a `;` asks to hide it."""
-        if ask.is_silent:
-            self._once.note(value)
-        return value
 
     def _open_form(self) -> object:
         """Show the widget, and return it."""
@@ -527,7 +316,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         self.shell.register_magics(self)
         self.shell.Completer.custom_matchers.append(self._matcher)
         self.shell.input_transformer_manager.token_transformers.append(KeepsQuestionMark)
-        self._once.install()
+        self.once.install()
 
     def uninstall(self) -> None:
         """Take everything out of the shell again."""
@@ -540,16 +329,22 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         _drop(self.shell.configurables, self)
         _drop(self.shell.Completer.custom_matchers, self._matcher)
         _drop(self.shell.input_transformer_manager.token_transformers, KeepsQuestionMark)
-        self._once.uninstall()
+        self.once.uninstall()
 
 
 def load(shell: Any) -> None:
-    """Register the magics with a shell; again is as good as once."""
+    """Register the magics with a shell; again is as good as once.
+
+    What IPython's configuration has for them is left out if it is refused: `%config` leaves a
+    value there even then.
+    """
     unload(shell)
-    try:
-        magics = ImagenMagics(shell)
-    except TraitError:
-        magics = _without_refused(shell)
+    magics = ImagenMagics(shell, config=Config())
+    for name, value in shell.config.get(ImagenMagics.__name__, {}).items():
+        try:
+            setattr(magics, name, value)
+        except TraitError as error:
+            log.warning("Left out of IPython's configuration: %s", error)
     magics.install()
 
 
@@ -560,31 +355,6 @@ def unload(shell: Any) -> None:
         magics.uninstall()
 
 
-def _without_refused(shell: Any) -> ImagenMagics:
-    """Return magics that keep what they can of IPython's configuration, and say what they cannot.
-
-    `%config` leaves a value in the shell's configuration even if it was refused.
-    """
-    _drop(shell.configurables, shell.configurables[-1])  # the one that could not be made
-    magics = ImagenMagics(shell, config=Config())
-    for name, value in shell.config.get(ImagenMagics.__name__, {}).items():
-        try:
-            setattr(magics, name, value)
-        except TraitError as error:
-            log.warning("Left out of IPython's configuration: %s", error)
-    return magics
-
-
 def _drop(things: list[Any], thing: object) -> None:
     if thing in things:
         things.remove(thing)
-
-
-def _variable(name: str | None) -> str | None:
-    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise InvalidRequest(
-            "--out: that is not a name for a variable.",
-            remedy="Use letters, digits and _, like --out foxes. Nothing was sent.",
-            field="out",
-        )
-    return name

@@ -5,8 +5,8 @@ expression is being typed. Nothing is asked over the network.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
@@ -23,12 +23,8 @@ _LAST_WORD = re.compile(r"\S*\Z")
 _MODEL = re.compile(r"(?:\A|\s)(?:-m|--model)[ =]\s*(\S+)(?=\s)")
 
 
-class Suggestions(NamedTuple):
-    """What may stand in place of a fragment; `is_python`: or a name of the notebook."""
-
-    fragment: str
-    texts: tuple[str, ...] = ()
-    is_python: bool = False
+# What is being typed, what may stand in its place, and True if a name of the notebook may too.
+Suggestions = tuple[str, Sequence[str], bool]
 
 
 def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions | None:
@@ -36,63 +32,48 @@ def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions 
 
     None means that the line is not one of ours, or that a template is being typed there.
     """
-    before = lines[-1]
-    head = next((line for line in lines if line.strip()), "")
-    in_first_line = not "".join(lines[:-1]).strip()
-    match = _LINE.match(before) or (_CELL.match(before) if in_first_line else None)
+    *above, before = lines
+    head = next((line for line in above if line.strip()), "")
+    match = _LINE.match(before) or (None if head else _CELL.match(before))
     if before.rfind("{{") > before.rfind("}}"):
         return None
-    try:
-        if match is not None and match[1] in GRAMMARS:
-            return _on_line(GRAMMARS[match[1]], match[2], find_studio())
-        if not in_first_line and _SWEEP.match(head) and "---" not in map(str.strip, lines[:-1]):
-            return _on_axis(before, f"{head} ", find_studio())
-    except ImagenError:  # a setting that cannot be read is said when the cell runs
-        return Suggestions("")
-    return None
+    if match is not None and match[1] in GRAMMARS:
+        return _on_line(GRAMMARS[match[1]], match[2], find_studio())
+    axis = _AXIS.fullmatch(before) if _SWEEP.match(head) else None
+    if axis is None or "---" in map(str.strip, above):
+        return None
+    return _on_axis(axis[1], axis[2], _model(f"{head} ", find_studio()), find_studio())
 
 
 def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
     found = _LAST_WORD.search(typed)
     word = found[0] if found else ""
-    if grammar.takes_fields:
+    if any(option.is_models for option in grammar.options):
         grammar = grammar.with_fields(_model(typed, studio))
     name, assigned, value = word.partition("=")
     words = typed[: len(typed) - len(word)].split()
     if word.startswith("-") and not assigned:
-        spelled = "-" * (len(word) - len(word.lstrip("-"))) + word.lstrip("-").replace("_", "-")
-        names = (n for n in grammar.names if n.startswith(spelled))
-        return Suggestions(word, tuple(sorted(names, key=lambda n: not n.startswith("--"))))
-    begun = value if assigned else word
+        return word, sorted(grammar.names, key=lambda n: not n.startswith("--")), False
     option = grammar.find(name if assigned else words[-1] if words else "")
     if option is not None and option.metavar:
+        begun = value if assigned else word
         texts = _models(studio, begun) if option.field.name == "model" else option.values
-        return _fitting(begun, texts, is_python=option.field.kind in {"picture", "pictures"})
-    first = {
-        "%imagen_series": studio.all_series,
-        "%imagen_models": lambda: _models(studio, ""),
-    }.get(grammar.magic, tuple)
-    return _fitting(word, () if words else first(), is_python=grammar.magic == "%imagen_batch")
+        return begun, texts, option.field.kind in {"picture", "pictures"}
+    if grammar.magic == "%imagen_series" and not words:
+        return word, studio.all_series(), False
+    if grammar.magic == "%imagen_models" and not words:
+        return word, _models(studio, ""), False
+    return word, (), grammar.magic == "%imagen_batch"
 
 
-def _on_axis(before: str, head: str, studio: Studio) -> Suggestions | None:
-    match, model = _AXIS.fullmatch(before), _model(head, studio)
-    if match is None:
-        return None
-    name, value = match.groups()
+def _on_axis(name: str, value: str | None, model: Model, studio: Studio) -> Suggestions:
     if value is None:
         names = ["model", "image", *(f.name for f in model.fields if f.role != "prompt")]
-        return _fitting(name, [f"{each} = " for each in names])
+        return name, [f"{each} = " for each in names], False
     if name == "model":
-        return _fitting(value, _models(studio, value))
+        return value, _models(studio, value), False
     field = model.field(name)
-    return _fitting(value, Option((), field, is_models=True).values if field else ())
-
-
-def _fitting(begun: str, texts: Any, *, is_python: bool = False) -> Suggestions:
-    """Return the texts that begin so, letter case aside."""
-    chosen = tuple(text for text in texts if text.lower().startswith(begun.lower()))
-    return Suggestions(begun, chosen, is_python)
+    return value, Option((), field, is_models=True).values if field else (), False
 
 
 def _model(typed: str, studio: Studio) -> Model:
@@ -124,18 +105,26 @@ def make_matcher(shell: Any, find_studio: Callable[[], Studio]) -> Callable[[Any
     @context_matcher(identifier="imagen_widget", priority=1000)  # type: ignore[untyped-decorator]  # IPython's
     def imagen_matcher(context: Any) -> Any:
         lines = context.full_text.split("\n")[: context.cursor_line + 1]
-        found = suggest([*lines[:-1], lines[-1][: context.cursor_position]], find_studio)
+        try:
+            found = suggest([*lines[:-1], lines[-1][: context.cursor_position]], find_studio)
+        except ImagenError:  # a setting that cannot be read is said when the cell runs
+            found = ("", (), False)
         if found is None:
             return {"completions": []}
-        texts = found.texts
-        if found.is_python:
-            texts += tuple(n for n in shell.user_ns if n.startswith(found.fragment) and n[0] != "_")
-        completions = [SimpleCompletion(text, type="param") for text in texts]
+        begun, texts, is_python = found
+        fitting = [text for text in texts if _plain(text).startswith(_plain(begun))]
+        if is_python:
+            fitting += [n for n in shell.user_ns if n.startswith(begun) and n[0] != "_"]
+        completions = [SimpleCompletion(text, type="param") for text in fitting]
         return {
-            "completions": completions or ([] if found.is_python else _Nothing()),
-            "matched_fragment": found.fragment,
+            "completions": completions or ([] if is_python else _Nothing()),
+            "matched_fragment": begun,
             "ordered": True,
-            "suppress": not found.is_python,
+            "suppress": not is_python,
         }
 
     return imagen_matcher  # type: ignore[no-any-return]  # what the untyped decorator returns
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("_", "-")

@@ -16,7 +16,10 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
@@ -26,9 +29,10 @@ from imagen_widget._settings import RESERVED
 from imagen_widget.errors import InvalidRequest
 
 Evaluate = Callable[[CodeType], object]
-_Template = tuple[int, int, CodeType]  # where it begins and ends, and its expression
+Span = tuple[int, int]
 
 _MAX_CLOSINGS_TRIED = 16
+_CLOSING = re.compile(r"(?=\}\})")
 _FILE = re.compile(r"[^\[(]*([/\\]|\.(png|jpe?g|webp|gif|avif|svg|tiff?|csv)$)[^\[(]*", re.I)
 _COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
 _REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
@@ -39,17 +43,18 @@ _DASHES = re.compile(r"--(?=\s|\Z)")
 _LONG = "‐-―−⸺⸻﹘﹣－➖"  # what editors and input methods make of hyphens
 _LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[\s=]|\Z)")
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
+_INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
 _SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 _NAMES_MODEL = re.compile(r"(?<!\S)(?:-m|--model)(?:=|(?=\s))")
 _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _SETTINGS = {name.replace("_", "-") for name in RESERVED}
-_NEAR = 0.75  # how like an option of the magic's a word is that cannot be a field of the model
-_GUESS = 0.7  # how like an option a word is for which that one was meant
-Span = tuple[int, int]
+_NEAR = 0.7  # how like an option a word is that was meant to be one
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
 _NAMES_WIDTH = 33
+_LIMITS = ("row", "raise")
+_GROUPS = ("model", "user", "series", "day", "provider")
 _GIVEN_OTHERWISE = {"prompt", "picture", "mask"}  # the roles that are not options by a field's name
 
 
@@ -97,21 +102,15 @@ class Grammar:
         """Every way to write an option, in the order of the table."""
         return [name for option in self.options for name in option.names]
 
-    @property
-    def takes_fields(self) -> bool:
-        """Whether the fields of a model are options too."""
-        return any(option.is_models for option in self.options)
-
     def with_fields(self, *models: Model) -> "Grammar":
         """Return the grammar with an option for each field of these models."""
         options = {option.field.name: option for option in self.options}
-        for model in models:
-            for option in _options_of(model):
-                known = options.get(option.field.name)
-                if known is not None and known.is_models:
-                    options[option.field.name] = replace(known, field=option.field)
-                elif known is None and not set(option.names) & set(self.names):
-                    options[option.field.name] = option
+        for option in (option for model in models for option in _options_of(model)):
+            known = options.get(option.field.name)
+            if known is not None and known.is_models:
+                options[option.field.name] = replace(known, field=option.field)
+            elif known is None and not {*option.names} & {*self.names}:
+                options[option.field.name] = option
         return Grammar(
             self.magic,
             tuple(options.values()),
@@ -123,7 +122,7 @@ class Grammar:
         """Return a line for each option."""
         lines = []
         for option in self.options:
-            names = ", ".join(option.names) + (f" {option.metavar}" if option.metavar else "")
+            names = f"{', '.join(option.names)} {option.metavar}".rstrip()
             values = f": {', '.join(option.values)}" if option.values else ""
             lines.append(f"  {names:<{_NAMES_WIDTH}}  {option.field.help}{values}")
         return "\n".join(lines)
@@ -143,110 +142,80 @@ def _options_of(model: Model) -> Iterator[Option]:
 # ------------------------------------------------------------------------------------- the table
 
 
-def _own(names: str, metavar: str, help: str, kind: Kind = "text", **more: object) -> Option:
-    """Return an option of the magic's own; a flag if it has no metavar."""
-    key = names.rpartition("--")[2].replace("-", "_")
-    return Option(tuple(names.split()), Field(key, kind, help=help, **more), metavar)  # type: ignore[arg-type]
+def _option(
+    written: str, help: str, kind: Kind = "text", *, is_models: bool = False, **more: Any
+) -> Option:
+    """Return an option written like `-o --out NAME`; a flag if nothing follows its names."""
+    names = tuple(word for word in written.split() if word.startswith("-"))
+    metavar = written.rpartition(names[-1])[2].strip()
+    key = names[-1].lstrip("-").replace("-", "_")
+    field = Field(key, kind if metavar else "switch", help=help, **more)
+    return Option(names, field, metavar, is_models)
 
 
-def _flag(names: str, help: str) -> Option:
-    return _own(names, "", help, "switch")
-
-
-def _common(names: str, metavar: str, help: str, kind: Kind = "text") -> Option:
-    return replace(_own(names, metavar, help, kind), is_models=True)
-
-
-_MODEL = _own("-m --model", "MODEL", "alias or endpoint id of the model")
-_OUT = _own("-o --out", "NAME", "put the result into this variable")
-_QUIET = _flag("-q --quiet", "show nothing, only return the result")
+_common = partial(_option, is_models=True)
+_MODEL = _option("-m --model MODEL", "alias or endpoint id of the model")
 _FIELDS = (
     _MODEL,
-    _common("--ar --aspect-ratio", "RATIO", "width to height, like 16:9"),
-    _common("-n --num-images", "COUNT", "how many pictures", "whole"),
-    _common("--resolution", "SIZE", "1K, 2K or 4K, where the model takes it"),
-    _common("--format --output-format", "FORMAT", "png, jpeg or webp"),
-    _common("-s --seed", "SEED", "whole number that starts the randomness", "whole"),
-    _common("--safety-tolerance", "LEVEL", "1 (strict) to 6"),
-    _own("-i --image", "PICTURE", "input: a file, https address, or expression", "picture"),
-    _own("--mask", "PICTURE", "picture that is white where to change the input", "picture"),
+    _common("--ar --aspect-ratio RATIO", "width to height, like 16:9"),
+    _common("-n --num-images COUNT", "how many pictures", "whole"),
+    _common("--resolution SIZE", "1K, 2K or 4K, where the model takes it"),
+    _common("--format --output-format FORMAT", "png, jpeg or webp"),
+    _common("-s --seed SEED", "whole number that starts the randomness", "whole"),
+    _common("--safety-tolerance LEVEL", "1 (strict) to 6"),
+    _option("-i --image PICTURE", "input: a file, https address, or expression", "picture"),
+    _option("--mask PICTURE", "picture that is white where to change the input", "picture"),
+)
+_EACH = (
+    _option("--dry-run", "show what would be sent and its price, send nothing"),
+    _option("--no-wait", "return at once; the output goes on updating"),
+    _option("-o --out NAME", "put the result into this variable"),
+    _option("-q --quiet", "show nothing, only return the result"),
 )
 _RUNNING = (
-    _own("--max-spend", "AMOUNT", "US dollars for the whole series"),
-    _own("--in-flight", "COUNT", "jobs under way at once", "whole", low=1, high=1000),
-    _own(
-        *("--errors", "LIMIT", "stop at so many rows or such a share", "number"),
-        allowed=("row", "raise"),
-    ),
-    _flag("--dry-run", "show the plan and its price, send nothing"),
-    _flag("--yes", "send it, though it is large or its price is unknown"),
-    _flag("--no-wait", "return at once; the output goes on updating"),
-    _OUT,
-    _QUIET,
+    _option("--max-spend AMOUNT", "US dollars for the whole series"),
+    _option("--in-flight COUNT", "jobs under way at once", "whole", low=1, high=1000),
+    _option("--errors LIMIT", "stop at so many rows or such a share", "number", allowed=_LIMITS),
+    _option("--yes", "send it, though it is large or its price is unknown"),
+    *_EACH,
 )
-_NAME = _own("--name", "NAME", "name of the series; one that exists is continued")
-
-IMAGEN = Grammar(
-    "%imagen",
-    (
+_SERIES = (
+    _option("--name NAME", "name of the series; one that exists is continued"),
+    *_RUNNING,
+    *_FIELDS,
+)
+_TABLE = {
+    "%imagen": (
         *_FIELDS,
-        _OUT,
-        _own("-d --save-dir", "DIR", "also save the pictures in this folder"),
-        _flag("--fresh", "do not answer from history: generate and pay again"),
-        _flag("--no-wait", "return a job at once; the output goes on updating"),
-        _own("--timeout", "SECONDS", "wait no longer than this", "number"),
-        _flag("--dry-run", "show the request and its price, send nothing"),
-        _QUIET,
+        _option("-d --save-dir DIR", "also save the pictures in this folder"),
+        _option("--fresh", "do not answer from history: generate and pay again"),
+        _option("--timeout SECONDS", "wait no longer than this", "number"),
+        *_EACH,
     ),
-)
-SWEEP = Grammar("%%imagen_sweep", (_NAME, *_RUNNING, *_FIELDS))
-BATCH = Grammar(
-    "%imagen_batch",
-    (
-        _own("-p --prompt", "TEMPLATE", "the prompt; {column} is the row's value"),
-        _own("--key", "COLUMN", "column that identifies a row"),
-        *SWEEP.options,
+    "%%imagen_sweep": _SERIES,
+    "%imagen_batch": (
+        _option("-p --prompt TEMPLATE", "the prompt; {column} is the row's value"),
+        _option("--key COLUMN", "column that identifies a row"),
+        *_SERIES,
     ),
-)
-SERIES = Grammar(
-    "%imagen_series",
-    (
-        _flag("--resume", "send the rows that wait, fetch the jobs under way"),
-        _flag("--cancel", "send no more rows; jobs under way are still fetched"),
+    "%imagen_series": (
+        _option("--resume", "send the rows that wait, fetch the jobs under way"),
+        _option("--cancel", "send no more rows; jobs under way are still fetched"),
         *_RUNNING,
     ),
-)
-HISTORY = Grammar(
-    "%imagen_history",
-    (
-        _own("-n --limit", "COUNT", "how many to list", "whole", low=1),
+    "%imagen_history": (
+        _option("-n --limit COUNT", "how many to list", "whole", low=1),
         _MODEL,
-        _own("--stars", "COUNT", "with so many stars or more", "whole", low=1, high=5),
+        _option("--stars COUNT", "with so many stars or more", "whole", low=1, high=5),
     ),
-)
-MODEL_LIST = Grammar(
-    "%imagen_models",
-    (
-        _flag("--refresh", "read the model's schema again"),
-        _flag("--live", "ask fal's public search too"),
+    "%imagen_models": (
+        _option("--refresh", "read the model's schema again"),
+        _option("--live", "ask fal's public search too"),
     ),
-)
-RESUME = Grammar(
-    "%imagen_resume", (_own("--forget", "ID", "take a job of unknown outcome off the list"),)
-)
-SPEND = Grammar(
-    "%imagen_spend",
-    (
-        _own(
-            *("--by", "WHAT", "what to sum up by", "choice"),
-            allowed=("model", "user", "series", "day", "provider"),
-        ),
-    ),
-)
-GRAMMARS = {
-    grammar.magic.lstrip("%"): grammar
-    for grammar in (IMAGEN, SWEEP, BATCH, SERIES, HISTORY, MODEL_LIST, RESUME, SPEND)
+    "%imagen_resume": (_option("--forget ID", "take a job of unknown outcome off the list"),),
+    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=_GROUPS),),
 }
+GRAMMARS = {name.lstrip("%"): Grammar(name, options) for name, options in _TABLE.items()}
 
 
 # ------------------------------------------------------------------------------------ the text
@@ -260,7 +229,7 @@ class Text:
 
     def __init__(self, raw: str, evaluate: Evaluate) -> None:
         self.raw, self.evaluate = raw, evaluate
-        self._templates = list(_find(raw))
+        self._templates = _templates(raw)
         self._values: dict[int, object] = {}
         self.masked = raw
         for start, end, _ in self._templates:
@@ -290,66 +259,52 @@ class Text:
         return self._values[start]
 
 
+def _templates(text: str) -> list[tuple[int, int, CodeType]]:
+    """Return where templates begin and end, and their code: up to the first `}}` that fits."""
+    found, start = [], text.find("{{")
+    while start >= 0:
+        closings = islice(_CLOSING.finditer(text, start + 2), _MAX_CLOSINGS_TRIED)
+        ends = [match.start() for match in closings]
+        codes = ((end + 2, compiled(text[start + 2 : end].strip())) for end in ends)
+        end, code = next((fit for fit in codes if fit[1] is not None), (0, None))
+        if code is None:
+            trouble = "what it holds is not a Python expression" if ends else "it is never closed"
+            raise InvalidRequest(f"{{{{…}}}}: {trouble}.", remedy=_REMEDY, field="prompt")
+        found.append((start, end, code))
+        start = text.find("{{", end)
+    return found
+
+
 def compiled(source: str) -> CodeType | None:
     """Return the code of an expression; None if it is not one."""
-    if not source:
-        return None
     try:
         # In parentheses it may go over several lines, and end in a comment, as in an f-string.
-        return compile(f"({source}\n)", "<{{…}}>", "eval")
+        return compile(f"({source}\n)", "<{{…}}>", "eval") if source else None
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
 
 
 def object_of(value: object, evaluate: Evaluate, option: str) -> object:
-    """Return what a value means: a file, an https address, or an expression of the notebook.
-
-    What is written like a file and is not there is returned as it is: who reads it says so.
-    """
+    """Return what a value means: a file, an https address, or an expression of the notebook."""
     if not isinstance(value, str) or "://" in value or _COLUMN.fullmatch(value):
         return value
-    try:
+    with suppress(OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of an unknown user
         if Path(value).expanduser().is_file():
             return Path(value).expanduser()
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of an unknown user
-        pass
     code, said = compiled(value.strip()), f"there is no file {value[:60]!r}"
     if code is not None:
         try:
             return evaluate(code)
         except Exception as error:  # noqa: BLE001 - the user's own code
-            if _FILE.fullmatch(value):
-                return value
-            said = f"{value[:60]}: {str(error) or type(error).__name__}"
-            if value.isidentifier():
-                said = f"{value[:60]!r} is neither a file nor an expression ({error})"
+            if not _FILE.fullmatch(value):
+                said = f"{value[:60]}: {str(error) or type(error).__name__}"
+                if value.isidentifier():
+                    said = f"{value[:60]!r} is neither a file nor an expression ({error})"
     raise InvalidRequest(
         f"{option}: {said}.",
         remedy="Give a file, an https address, or an expression like fox[0]. Nothing was sent.",
         field=option.lstrip("-"),
     )
-
-
-def _find(text: str) -> Iterator[_Template]:
-    position = 0
-    while (start := text.find("{{", position)) >= 0:
-        template = _read(text, start)
-        yield template
-        position = template[1]
-
-
-def _read(text: str, start: int) -> _Template:
-    """Read one template; the first `}}` after which the expression is whole is its end."""
-    close = text.find("}}", start + 2)
-    trouble = "what it holds is not a Python expression" if close >= 0 else "it is never closed"
-    for _ in range(_MAX_CLOSINGS_TRIED):
-        if close < 0:
-            break
-        code = compiled(text[start + 2 : close].strip())
-        if code is not None:
-            return start, close + 2, code
-        close = text.find("}}", close + 1)
-    raise InvalidRequest(f"{{{{…}}}}: {trouble}.", remedy=_REMEDY, field="prompt")
 
 
 # ---------------------------------------------------------------------------------------- the line
@@ -363,7 +318,6 @@ class Parsed:
     values: dict[str, Any]  # of the magic's own options; a picture option has a list
     fields: dict[str, Any]  # of the model
     silent: bool  # whether a trailing `;` asks to hide the output
-    note: str = ""  # what may be a mistake
 
 
 def parse_line(text: Text, grammar: Grammar) -> Parsed:
@@ -372,8 +326,7 @@ def parse_line(text: Text, grammar: Grammar) -> Parsed:
     scan = _Scan(text, grammar, end)
     leading, start, verbatim = scan.leading()
     if verbatim:
-        blank = not text.raw[start:].strip()
-        prompt = None if blank else text.cut(start, len(text.raw))
+        prompt = text.cut(start, len(text.raw)) if text.raw[start:].strip() else None
         return scan.parsed(prompt, leading, silent=False)
     trailing, stop = scan.trailing(start)
     start, stop = _trimmed(text.masked, start, stop)
@@ -399,13 +352,7 @@ def parse_cell(text: Text, body: Text, grammar: Grammar) -> Parsed:
         return scan.parsed(body.cut(0, stop), options, silent=silent)
     stop, silent_body = _without_semicolon(body.raw, stop)
     prompt = body.cut(*_unquoted(body.masked, 0, stop))
-    parsed = scan.parsed(prompt, options, silent=silent or silent_body)
-    found = [reading.name for reading in _Scan(body, grammar, stop).trailing(0)[0]]
-    if not found:
-        return parsed
-    stand = "stands" if len(found) == 1 else "stand"
-    note = f"{' and '.join(found)} {stand} in the prompt; options go on the first line"
-    return replace(parsed, note=note)
+    return scan.parsed(prompt, options, silent=silent or silent_body)
 
 
 def model_named(text: Text) -> str | None:
@@ -413,8 +360,8 @@ def model_named(text: Text) -> str | None:
     scan = _Scan(text, Grammar("", ()), _without_semicolon(text.raw, len(text.raw))[0])
     found = None
     for match in _NAMES_MODEL.finditer(text.masked):
-        value = scan.value_at(match.end(), assigned=match[0].endswith("="))
-        found = found if value is None else text.cut(*value[0])
+        span = scan.value_at(match.end(), assigned=match[0].endswith("="))[0]
+        found = text.cut(*span) if span else found
     return found
 
 
@@ -439,56 +386,51 @@ class _Scan:
 
     def leading(self) -> tuple[list[_Reading], int, bool]:
         """Return the options at the start, where the prompt starts, and whether `--` ended them."""
-        found: list[_Reading] = []
-        position = self._skip_blanks(0)
-        while (reading := self._read(position)) is not None:
-            if reading.fault:
-                self._refuse(reading)
-            found.append(reading)
-            position = self._skip_blanks(reading.end)
+        found, position = self._options(0)
+        if (reading := self._read(position)) is not None:
+            self._refuse(reading)
         dashes = _DASHES.match(self._text, position)
-        if dashes is None:
-            return found, position, False
-        return found, dashes.end() + len(" "), True
+        return found, dashes.end() + len(" ") if dashes else position, dashes is not None
 
     def trailing(self, start: int) -> tuple[list[_Reading], int]:
         """Return the longest run of options that reaches the end, and where it begins."""
-        chains: dict[int, _Reading | None] = {len(self._text): None}
-        words = [m.start() for m in _WORD.finditer(self._text, start) if m[0].startswith("-")]
-        for position in reversed(words):
-            reading = self._read(position)
-            if reading and not reading.fault and self._skip_blanks(reading.end) in chains:
-                chains[position] = reading
-        stop = position = min(chains)
-        run: list[_Reading] = []
-        while (link := chains[position]) is not None:
-            run.append(link)
-            position = self._skip_blanks(link.end)
-        return run, stop
+        for word in _WORD.finditer(self._text, start):
+            if word[0].startswith("-"):
+                found, end = self._options(word.start())
+                if end == len(self._text):
+                    return found, word.start()
+        return [], len(self._text)
+
+    def _options(self, position: int) -> tuple[list[_Reading], int]:
+        """Return the options that stand here without a fault, and where the next word begins."""
+        found: list[_Reading] = []
+        position = self._skip_blanks(position)
+        while (reading := self._read(position)) is not None and not reading.fault:
+            found.append(reading)
+            position = self._skip_blanks(reading.end)
+        return found, position
 
     def check_ends(self, start: int, stop: int) -> None:
         """Refuse a prompt whose last words look like an option, and a key on the line."""
         if is_quoted(self._text[start:stop]):
             return
         readings = [self._read(m.start()) for m in _WORD.finditer(self._text[:stop], start)]
-        quoted = self._text[:stop].endswith(("'", '"'))
         for place, reading in enumerate(reversed(readings)):
             if reading is None:
                 continue
-            at_end = not place or (place == 1 and not quoted and self._is_meant(reading.name))
-            if at_end or _SURELY_KEY.fullmatch(_bare(reading.name)):
+            # With another word behind it, a suffix like `-ish` is not meant as an option.
+            name, double = reading.name, f"-{reading.name}"
+            meant = name.startswith("--") or len(name) == len("-x") or self._grammar.find(double)
+            if not place or (place == 1 and meant) or _SURELY_KEY.fullmatch(_bare(name)):
                 self._refuse(reading)
         self.check_dashes(start, stop)
 
     def check_dashes(self, start: int, stop: int) -> None:
         """Refuse an option whose hyphens an editor has joined to a long dash."""
         words = [m[0] for m in _WORD.finditer(self._text[:stop], start)]
-        for word in (*words[:1], *words[-2:]):
-            found = _LONG_DASH.match(word)
-            if found is None:
-                continue
-            short = found[2][:1] if found[2][1:].isdecimal() else found[2]
-            name = next((n for n in (f"--{found[2]}", f"-{short}") if self._grammar.find(n)), None)
+        for found in filter(None, map(_LONG_DASH.match, (*words[:1], *words[-2:]))):
+            names = (f"--{found[2]}", f"-{found[2].rstrip('0123456789')}")
+            name = next(filter(self._grammar.find, names), None)
             if name is not None:
                 raise InvalidRequest(
                     f"{self._grammar.magic}: {found[0]} begins with a long dash ({found[1]}).",
@@ -516,24 +458,16 @@ class _Scan:
             into[what.name] = value
         return Parsed(prompt, values, fields, silent)
 
-    def value_at(self, position: int, *, assigned: bool) -> tuple[Span, int] | None:
+    def value_at(self, position: int, *, assigned: bool) -> tuple[Span | None, int]:
         """Return where a value stands, without its quotes, and where the text goes on."""
         start = position if assigned else self._skip_blanks(position)
-        quoted = _QUOTED.match(self._text, start)
-        if quoted is not None:
+        if quoted := _QUOTED.match(self._text, start):
             return quoted.span(2), quoted.end()
         word = _WORD.match(self._text, start)
-        if word is None or word[0].endswith(("'", '"')):
-            return None
-        if not assigned and (_OPTION.match(self._text, start) or _DASHES.match(self._text, start)):
-            return None
+        another = _OPTION.match(self._text, start) or _DASHES.match(self._text, start)
+        if word is None or word[0].endswith(("'", '"')) or (another and not assigned):
+            return None, position
         return word.span(), word.end()
-
-    def _is_meant(self, name: str) -> bool:
-        """Return True if a word with another behind it is an option, not a suffix like `-ish`."""
-        return (
-            name.startswith("--") or len(name) == len("-x") or bool(self._grammar.find(f"-{name}"))
-        )
 
     def _read(self, position: int) -> _Reading | None:
         """Read the option at a position; None if the word does not look like one."""
@@ -542,7 +476,7 @@ class _Scan:
             return None
         name, assigned, end = match[1], bool(match[2]), match.end()
         option = self._grammar.find(name)
-        if option is None and name[2:].isdecimal() and not assigned:
+        if option is None and not assigned and name[2:].isdecimal():
             short = self._grammar.find(name[:2])
             if short is not None and short.field.kind == "whole":
                 return _Reading(name[:2], short, end, (position + 2, end))
@@ -556,18 +490,19 @@ class _Scan:
             word = _SWITCH.match(self._text, self._skip_blanks(end))
             if word is None or name.startswith("--no-"):
                 return _Reading(name, option, end)
-        value = self.value_at(end, assigned=assigned)
-        if value is None:
-            return _Reading(name, option, end, fault="needs a value")
-        return _Reading(name, option, value[1], value[0])
+        span, end = self.value_at(end, assigned=assigned)
+        fault = "" if span else f"needs a value, like {name[:40]} {option.metavar}"
+        return _Reading(name, option, end, span, fault)
 
     def _may_be_field(self, name: str) -> bool:
         """Return True if a word may be a field of the model because nothing is known of it."""
         bare = _bare(name)
-        names = [known for known in self._grammar.names if known.startswith("--")]
-        near = difflib.get_close_matches(f"--{bare}", names, n=1, cutoff=_NEAR)
-        taken = _KEY.fullmatch(bare) or bare in _SETTINGS
-        return self._grammar.is_open and name.startswith("--") and not near and not taken
+        taken = _KEY.fullmatch(bare) or bare in _SETTINGS or self._near(f"--{bare}")
+        return self._grammar.is_open and name.startswith("--") and not taken
+
+    def _near(self, name: str) -> list[str]:
+        long = [known for known in self._grammar.names if known.startswith("--")]
+        return difflib.get_close_matches(name, long, n=1, cutoff=_NEAR)
 
     def _skip_blanks(self, position: int) -> int:
         match = _BLANKS.match(self._text, position)
@@ -575,7 +510,8 @@ class _Scan:
 
     def _refuse(self, reading: _Reading) -> NoReturn:
         """Raise the one line about a faulty option; it never shows what was given to it."""
-        magic, bare = self._grammar.magic, _bare(reading.name)
+        magic, name, bare = self._grammar.magic, reading.name[:40], _bare(reading.name)
+        fault = reading.fault or "stands inside the prompt; options go before or after it"
         if reading.option is None and _KEY.fullmatch(bare):
             raise InvalidRequest(
                 f"{magic}: keys are not taken here, and this one may now be stored in the "
@@ -591,51 +527,27 @@ class _Scan:
                 remedy="Set it with %config ImagenMagics or in the environment.",
                 field=bare.replace("-", "_"),
             )
+        said = f"{name} {fault}."
+        if reading.option is None and self._may_be_field(name):
+            said = f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
+        elif reading.option is None:
+            names = self._grammar.names if len(bare) > 1 else ()
+            near = [n for n in names if f"-{bare}" in f"-{_bare(n)}"] or self._near(f"--{bare}")
+            said = f"{name} is not an option." + (f" Did you mean {near[0]}?" if near else "")
         raise InvalidRequest(
-            f"{magic}: {self._what_is_wrong(reading)}",
+            f"{magic}: {said}",
             remedy=f"{magic}? lists the options; a prompt with such a word goes in quotes or "
             "after --. Nothing was sent.",
         )
 
-    def _what_is_wrong(self, reading: _Reading) -> str:
-        name, option = reading.name[:40], reading.option
-        match reading.fault, option:
-            case "needs a value", Option(metavar=metavar):
-                return f"{name} needs a value, like {name} {metavar}."
-            case "takes no value", _:
-                return f"{name} takes no value."
-            case _, None if self._may_be_field(name):
-                return f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
-            case _, None:
-                return f"{name} is not an option.{self._nearest(name)}"
-            case _:
-                return f"{name} stands inside the prompt; options go before or after it."
-
-    def _nearest(self, name: str) -> str:
-        names = self._grammar.names
-        bare = _bare(name)
-        parts = [n for n in names if len(bare) > 1 and f"-{bare}" in f"-{_bare(n)}"]
-        near = parts or difflib.get_close_matches(f"--{bare}", names, n=1, cutoff=_GUESS)
-        return f" Did you mean {near[0]}?" if near else ""
-
 
 def is_quoted(text: str) -> bool:
     """Return True if the quotes at both ends are a pair: `"a" and "b"` is not one."""
-    quote = text[:1]
-    if len(text) < len("''") or quote not in {"'", '"'} or text[-1] != quote:
+    if len(text) < len("''") or text[0] not in "\"'" or text[-1] != text[0]:
         return False
-    depth = 1
-    for position in range(1, len(text) - 1):
-        if text[position] != quote:
-            continue
-        before, after = text[position - 1], text[position + 1]
-        if (before.isspace() or before in "([{") and not after.isspace():
-            depth += 1
-        elif not before.isspace() and not (after.isalnum() or after == "_"):
-            depth -= 1
-        if depth == 0:
-            return False
-    return True
+    inner = (m for m in _INNER_QUOTE.finditer(text, 1, len(text) - 1) if m[0] == text[0])
+    first = next(inner, None)
+    return first is None or first["opens"] is not None
 
 
 def _bare(name: str) -> str:

@@ -1,13 +1,15 @@
-"""What a call starts: one job, a series, or the fetching of what is pending; each shown once.
+"""One line or cell of a magic: what it asks for, and what it starts, shown once.
 
 A large series asks first. What an interrupt came to is said in one line before it goes on up.
 """
 
 import asyncio
 import contextlib
+import keyword
+import re
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,127 +25,302 @@ from imagen_widget._display import (
     using_shell,
 )
 from imagen_widget._history import History, Resumed
-from imagen_widget._magic.shell import ShownOnce
-from imagen_widget._magic.tables import Table, resume_table
-from imagen_widget._models import short_name
+from imagen_widget._magic.line import (
+    Grammar,
+    Parsed,
+    Text,
+    model_named,
+    object_of,
+    parse_cell,
+    parse_line,
+)
+from imagen_widget._magic.shell import is_last_expression
+from imagen_widget._models import Model, short_name
+from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Series
+from imagen_widget._series import Series, listed
+from imagen_widget._studio import studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 T = TypeVar("T")
 
 MAX_UNASKED_ROWS = 20
+_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
+_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
+_BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
+_GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Where the value of one call goes."""
+class Ask:
+    """One line or cell of a magic; that of a sweep has axes, and a template as its prompt."""
 
-    shell: Any  # whose cell is running
-    once: ShownOnce  # keeps the displayhook from showing again what is shown here
-    surface: Surface  # where the value is shown
-    out: str | None = None  # the user's variable to put it into
+    def __init__(
+        self,
+        magics: Any,
+        grammar: Grammar,
+        line: str,
+        local_ns: Any,
+        cell: str | None,
+    ) -> None:
+        self.settings, self.evaluate = magics.settings(), magics.evaluator(local_ns)
+        self.studio, models = studio_for(self.settings), list[str]()
+        self._shell, self._once = magics.shell, magics.once
+        self._line = Text(line, self.evaluate)
+        self._cell = None if cell is None else Text(cell, self.evaluate)
+        self.is_bare = cell is None and not line.strip()
+        if self._cell is not None and grammar.magic.startswith("%%"):
+            self.axes, self.template = read_axes(self._cell)
+            self._cell = Text("", self.evaluate)
+            models = [name for name in self.axes.get("model", ()) if isinstance(name, str)]
+        named = model_named(self._line)
+        parsed = self._read(grammar, [named, *models])
+        if parsed.values.get("model") != named:  # that word is in the prompt
+            parsed = self._read(grammar, [parsed.values.get("model"), *models])
+        self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
+        self._is_silent = parsed.silent
+        self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
+        self._out = self.values.get("out", "_")
+        if not self._out.isidentifier() or keyword.iskeyword(self._out):
+            raise InvalidRequest(
+                "--out: that is not a name for a variable.",
+                remedy="Use letters, digits and _, like --out foxes. Nothing was sent.",
+                field="out",
+            )
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing is shown."""
-        return isinstance(self.surface, SilentSurface)
+    def _read(self, grammar: Grammar, names: Sequence[str | None]) -> Parsed:
+        if any(option.is_models for option in grammar.options):
+            known = []
+            for name in names:
+                with contextlib.suppress(InvalidRequest):  # said when the request is made
+                    known.append(self.studio.model(name))
+            grammar = grammar.with_fields(*known)
+        if self._cell is None:
+            return parse_line(self._line, grammar)
+        return parse_cell(self._line, self._cell, grammar)
 
-    def keep(self, value: object) -> None:
-        """Put a value into the user's variable, if one was named."""
-        if self.out is not None:
-            self.shell.push({self.out: value})
+    # ------------------------------------------------------------------------- what it asks for
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """What was given besides the prompt: model, pictures, and the fields as `extra`."""
+        extra = {name: self._objects(value, name) for name, value in self.fields.items()}
+        given = {"model": self.values.get("model"), "extra": extra}
+        pictures = self._objects(self.values.get("image", []), "--image")
+        if pictures:
+            given |= {"images": pictures} if len(pictures) > 1 else {"image": pictures[0]}
+        for value in self._objects(self.values.get("mask", []), "--mask"):
+            given["mask"] = value
+        return given
+
+    def model(self, name: str | None = None) -> Model:
+        """Return what is known of a model, by default of the one that is asked."""
+        return self.studio.model(self.values.get("model") if name is None else name)
+
+    def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
+        """Return a checked request; a row's own values go before those of the line."""
+        given = {**self.given, **asked}
+        extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
+        given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
+        with pictures_by_options():
+            return self.studio.request(prompt, **given)
+
+    def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
+        """Return the defaults of the settings that a model takes and that nothing else gives."""
+        chosen = {}
+        for name, value in self.settings.presets.items():
+            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
+            names = {name, "" if field is None else field.name}
+            if (field is not None or model.source == "none") and not names & {*taken}:
+                chosen[name] = value
+        return chosen
+
+    def _objects(self, value: Any, name: str) -> Any:
+        """Return what the words of a picture option mean; other values as they are."""
+        if not isinstance(value, list):
+            return value
+        return [object_of(each, self.evaluate, name) for each in value]
+
+    # --------------------------------------------------------------------- where its value goes
+
+    @cached_property
+    def surface(self) -> Surface:
+        """Where the value is shown."""
+        hooked = is_last_expression()
+        return SilentSurface() if self.is_quiet else surface_of(self._shell, hooked=hooked)
 
     def hand_over(self, value: T, show: Callable[[T], object] | None = None) -> T:
         """Put a value into the user's variable, show it once, and return it."""
-        self.keep(value)
+        self._keep(value)
         (show or self.surface.final)(value)
         if self.surface.shows_values:
-            self.once.note(value)
+            self._once.note(value)
+        return value
+
+    def shown(self, value: T) -> T:
+        """Return a value for the displayhook to show, unless a `;` asks to hide it."""
+        if self._is_silent:
+            self._once.note(value)
         return value
 
     def say(self, text: str) -> None:
         """Show one more line, whether the call is quiet or not."""
-        surface_of(self.shell).final(StatusLine(text))
+        surface_of(self._shell).final(StatusLine(text))
 
+    def _keep(self, value: object) -> None:
+        if "out" in self.values:
+            self._shell.push({self._out: value})
 
-# --------------------------------------------------------------------------------------- one job
+    # --------------------------------------------------------------------------------- one job
 
-
-def wait(job: Job, call: Call, save: Callable[[Generation], None]) -> Generation:
-    """Block for the pictures; whatever else comes of the job is shown before it goes on up."""
-    view = JobView(job, call.surface)
-    view.begin()
-    try:
-        generation = job.result()
-    except (KeyboardInterrupt, asyncio.CancelledError):  # the latter: cells that await
-        _cancel(job, call, view)
-        raise
-    except BaseException:
-        view.end(StatusLine(_ending(job, "Failed")))
-        raise
-    call.hand_over(generation, view.end)
-    save(generation)
-    return generation
-
-
-def leave(job: Job, call: Call, save: Callable[[Generation], None], *, is_known: bool) -> Job:
-    """Let the job go on by itself and return it; its output follows it where it can.
-
-    If history is known to answer, the pictures are shown at once.
-    """
-    if is_known:
-        wait(job, call, save)
-        return call.hand_over(job, lambda _: None)
-    if not call.surface.outlives_call:  # the terminal's next prompt stands on that line
-        call.hand_over(job)
-        JobView(job, SilentSurface()).follow(save)
-        return job
-    view = JobView(job, call.surface)
-    view.begin()
-    view.follow(save)
-    return call.hand_over(job, lambda _: None)
-
-
-def saver(folder: Path | None, *, provenance: bool) -> Callable[[Generation], None]:
-    """Return what saves copies of pictures in a folder, made if missing, if there is one."""
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidRequest(
-            f"--save-dir: the folder cannot be made ({error.strerror}).",
-            remedy="Name a folder that you may write. Nothing was sent.",
-            field="save_dir",
-        ) from None
-
-    def save(generation: Generation) -> None:
+    def wait(self, job: Job) -> Generation:
+        """Block for the pictures; whatever else comes of the job is shown before it goes on up."""
+        view = JobView(job, self.surface)
+        view.begin()
         try:
-            if folder is not None:
-                generation.save(folder, provenance=provenance)
+            generation = job.result()
+        except (KeyboardInterrupt, asyncio.CancelledError):  # the latter: cells that await
+            self._cancel(job, view)
+            raise
+        except BaseException:
+            view.end(StatusLine(_ending(job, "Failed")))
+            raise
+        self.hand_over(generation, view.end)
+        self._save(generation)
+        return generation
+
+    def leave(self, job: Job) -> Job:
+        """Let the job go on by itself and return it; its output follows it where it can."""
+        if self.surface.outlives_call:
+            view = JobView(job, self.surface)
+            view.begin()
+            self.hand_over(job, lambda _: None)
+        else:  # the terminal's next prompt stands on that line
+            view = JobView(job, SilentSurface())
+            self.hand_over(job)
+        view.follow(self._save)
+        return job
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        named = self.values.get("save_dir")
+        return Path(named).expanduser().absolute() if named else self.settings.save_dir
+
+    def make_folder(self) -> None:
+        """Make the folder that copies of the pictures are saved in, if there is one."""
+        try:
+            if self._folder is not None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError) as error:
+            raise InvalidRequest(
+                f"--save-dir: the folder cannot be made ({getattr(error, 'strerror', error)}).",
+                remedy="Name a folder that you may write. Nothing was sent.",
+                field="save_dir",
+            ) from None
+
+    def _save(self, generation: Generation) -> None:
+        try:
+            if self._folder is not None:
+                generation.save(self._folder, provenance=self.settings.provenance)
         except OSError as error:
             raise ImagenError(
                 f"The copies cannot be saved ({error.strerror}).",
                 remedy="The pictures are kept: %imagen_history lists them.",
             ) from None
 
-    return save
+    def _cancel(self, job: Job, view: JobView) -> None:
+        """Cancel at the provider, and say in one line what came of it."""
+        outcome, pictures = _STRAY, None
+        try:
+            outcome = job.cancel()
+        finally:
+            line = _ending(job, outcome.rstrip("."))
+            with contextlib.suppress(ImagenError, TimeoutError):
+                pictures = job.result(timeout=0)  # they came in spite of it
+            view.end(StatusLine(line) if pictures is None else pictures)
+            if pictures is not None or self.is_quiet:
+                self.say(line)
+
+    # ------------------------------------------------------------------------------- a series
+
+    def run(self, series: Series) -> Series:
+        """Run a series as the options say, and return it; of a large one the plan comes first."""
+        values = self.values
+        self._keep(series)
+        _loop.run(_ended, series)
+        plan = series.plan
+        large = plan.to_send > MAX_UNASKED_ROWS or plan.price is None
+        if values.get("dry_run"):
+            line = StatusLine(f"{plan}. Nothing was sent.")
+            return self.hand_over(series, lambda _: self.surface.final(line))
+        if large and not (values.get("yes") or "max_spend" in values):
+            why = "unknown price" if plan.price is None else f"more than {MAX_UNASKED_ROWS} rows"
+            text = f"a series of {why} wants --max-spend AMOUNT, or --yes."
+            return self.hand_over(series, lambda _: self.say(f"{plan}. Nothing was sent: {text}"))
+        run = series.start if values.get("no_wait") else series.run
+        with using_shell(self._shell):
+            try:
+                run(
+                    max_spend=values.get("max_spend"),
+                    max_in_flight=values.get("in_flight", 8),
+                    errors=values.get("errors", "row"),
+                    quiet=self.is_quiet,
+                )
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                said = series.cancel(everywhere=False)
+                self.say(f"{said} Go on: %imagen_series {series.name} --resume")
+                raise
+        return self.hand_over(series, lambda _: None)
 
 
-def _cancel(job: Job, call: Call, view: JobView) -> None:
-    """Cancel at the provider, and say in one line what came of it."""
-    outcome, pictures = _STRAY, None
+def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
+    """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
+
+    A line that gives one `{{expression}}` has the items of its value.
+    """
+    rule = _RULE.search(text.masked)
+    if rule is None:
+        raise InvalidRequest(
+            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
+            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
+        )
+    axes: dict[str, list[Any]] = {}
+    for match in _LINE.finditer(text.masked, 0, rule.start()):
+        name, _, typed = match[0].partition("=")
+        start = match.end() - len(typed.lstrip())
+        value = text.value(start, start + len(typed.strip()))
+        name = text.cut(match.start(), match.start() + len(name)).strip()
+        if not (name.isidentifier() and typed.strip()):
+            raise InvalidRequest(
+                f"{match[0].strip()[:60]!r} is not an axis.",
+                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
+                "the prompt.",
+            )
+        if name in axes:
+            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
+    for name in axes.keys() & {"image", "mask"}:
+        axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
+    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
+
+
+@contextlib.contextmanager
+def pictures_by_options() -> Iterator[None]:
+    """Have an error that asks for a picture name the option that gives it."""
     try:
-        outcome = job.cancel()
-    finally:
-        line = _ending(job, outcome.rstrip("."))
-        with contextlib.suppress(ImagenError, TimeoutError):
-            pictures = job.result(timeout=0)  # they came in spite of it
-        view.end(StatusLine(line) if pictures is None else pictures)
-        if pictures is not None or call.is_quiet:
-            call.say(line)
+        yield
+    except InvalidRequest as error:
+        asks = _GIVE.fullmatch(error.remedy)
+        if asks is None:
+            raise
+        option = {"image": "-i", "images": "-i"}.get(asks[1], f"--{asks[1].replace('_', '-')}")
+        raise InvalidRequest(
+            error.message,
+            remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
+            field=error.field,
+        ) from None
 
 
 def _ending(job: Job, outcome: str) -> str:
@@ -153,38 +330,6 @@ def _ending(job: Job, outcome: str) -> str:
         f"{outcome} · {progress.elapsed:.1f} s · {progress.provider} {short_name(progress.model)}"
     )
     return f"{ended} · request id {known}" if known and known not in outcome else ended
-
-
-# -------------------------------------------------------------------------------------- a series
-
-
-def run_series(series: Series, values: dict[str, Any], call: Call) -> Series:
-    """Run a series as the options say, and return it; of a large one the plan is shown first."""
-    call.keep(series)
-    _loop.run(_ended, series)
-    plan = series.plan
-    large = plan.to_send > MAX_UNASKED_ROWS or plan.price is None
-    if values.get("dry_run"):
-        line = StatusLine(f"{plan}. Nothing was sent.")
-        return call.hand_over(series, lambda _: call.surface.final(line))
-    if large and not (values.get("yes") or "max_spend" in values):
-        why = f"more than {MAX_UNASKED_ROWS} rows" if plan.price is not None else "unknown price"
-        text = f"{plan}. Nothing was sent: a series of {why} wants --max-spend AMOUNT, or --yes."
-        return call.hand_over(series, lambda _: call.say(text))
-    run = series.start if values.get("no_wait") else series.run
-    with using_shell(call.shell):
-        try:
-            run(
-                max_spend=values.get("max_spend"),
-                max_in_flight=values.get("in_flight", 8),
-                errors=values.get("errors", "row"),
-                quiet=call.is_quiet,
-            )
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            said = series.cancel(everywhere=False)
-            call.say(f"{said} Go on: %imagen_series {series.name} --resume")
-            raise
-    return call.hand_over(series, lambda _: None)
 
 
 async def _ended(series: Series) -> None:
@@ -197,12 +342,12 @@ async def _ended(series: Series) -> None:
 
 
 class Fetching:
-    """The fetching of what is pending, as a view watches it: each job with its state so far."""
+    """The fetching of what is pending, as a view watches it."""
 
     def __init__(self, history: History) -> None:
         self._history = history
         self.records = history.pending()
-        self._outcomes: dict[str, Resumed] = {}
+        self.outcomes: dict[str, Resumed] = {}
         self._started = time.monotonic()
         self._over = False
 
@@ -210,22 +355,15 @@ class Fetching:
         """Block until each job is fetched or given up."""
         try:
             if self.records:
-                self._history.resume_all(on=lambda o: self._outcomes.update({o.record.id: o}))
+                self._history.resume_all(on=lambda o: self.outcomes.update({o.record.id: o}))
         finally:
             self._over = True
-
-    def table(self) -> Table[Generation]:
-        """Return what came of the jobs so far, and at the end also what nobody can fetch."""
-        history, caption = self._history, "" if self._over else self.status
-        lost = history.unknown() if self._over else []
-        picture = history.thumbnail if self._over else lambda _: ""
-        return resume_table(self.records, self._outcomes, lost, picture, caption)
 
     @property
     def status(self) -> str:
         """One line: how many are fetched, given up and left."""
-        fetched = sum(outcome.generation is not None for outcome in self._outcomes.values())
-        failed, left = len(self._outcomes) - fetched, len(self.records) - len(self._outcomes)
+        fetched = sum(outcome.generation is not None for outcome in self.outcomes.values())
+        failed, left = len(self.outcomes) - fetched, len(self.records) - len(self.outcomes)
         seconds = time.monotonic() - self._started
         return f"{fetched} fetched, {failed} not fetched, {left} to go · {seconds:.0f} s"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd, TokenTransformBase
+from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd
 
 from imagen_widget import _loop
 
@@ -20,7 +20,7 @@ _RUNS_MAGIC = {"run_line_magic", "run_cell_magic"}
 _TAKES_TEXT = {"imagen", "imagen_history"}
 
 
-class KeepsQuestionMark(TokenTransformBase):
+class KeepsQuestionMark(HelpEnd):
     """Passes `%imagen what is this?` on as a prompt; IPython takes it for a question about `this`.
 
     `%imagen?` goes on asking for help.
@@ -28,33 +28,26 @@ class KeepsQuestionMark(TokenTransformBase):
 
     priority = HelpEnd.priority - 1  # of two in one place, the lower number goes first
 
-    def __init__(self, start: tuple[int, int], escape: tuple[int, int]) -> None:
-        # HelpEnd stands there too: at the line's start.
-        super().__init__(start)  # type: ignore[no-untyped-call]  # IPython's
-        self._command = EscapedCommand(escape)  # type: ignore[no-untyped-call]  # IPython's
-
     def transform(self, lines: list[str]) -> list[str]:
         """Return the lines with the command as a call."""
-        transformed: list[str] = self._command.transform(lines)  # type: ignore[no-untyped-call]  # idem
+        command = EscapedCommand((self.q_line + 1, self.q_col))  # type: ignore[no-untyped-call]  # IPython's
+        transformed: list[str] = command.transform(lines)  # type: ignore[no-untyped-call]  # idem
         return transformed
 
     @classmethod
     def find(cls, tokens_by_line: list[list[tokenize.TokenInfo]]) -> "KeepsQuestionMark | None":
         """Return the first such line of a cell, or None."""
-        return next(filter(None, map(cls._in_line, tokens_by_line)), None)
-
-    @classmethod
-    def _in_line(cls, line: list[tokenize.TokenInfo]) -> "KeepsQuestionMark | None":
-        words = [t for t in line if t.type not in {tokenize.INDENT, tokenize.DEDENT}]
-        texts = [t.string for t in words]
-        if "%" not in texts or texts[-2:-1] != ["?"]:  # the last token is the line's end
-            return None
-        start = texts.index("%")
-        name, following = (*texts[start + 1 : start + 3], "", "")[:2]
-        at_start = start == 0 or texts[start - 1] == "="
-        if not (at_start and name in _TAKES_TEXT and following not in {"", "?"}):
-            return None
-        return cls(words[0].start, words[start].start)
+        for line in tokens_by_line:
+            words = [t for t in line if t.type not in {tokenize.INDENT, tokenize.DEDENT}]
+            texts = [t.string for t in words]
+            if "%" not in texts or texts[-2:-1] != ["?"]:  # the last token is the line's end
+                continue
+            start = texts.index("%")
+            name, following = (*texts[start + 1 : start + 3], "", "")[:2]
+            at_start = start == 0 or texts[start - 1] == "="
+            if at_start and name in _TAKES_TEXT and following not in {"", "?"}:
+                return cls(words[0].start, words[start].start)
+        return None
 
 
 class ShownOnce:

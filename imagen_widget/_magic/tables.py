@@ -3,11 +3,10 @@
 Each is static HTML for light and dark notebooks, and aligned text in a terminal.
 """
 
-import contextlib
 import json
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -15,14 +14,14 @@ from typing import Any, TypeVar
 from imagen_widget._history import History, Resumed
 from imagen_widget._html import escape, tag
 from imagen_widget._journal import Filter, Record
-from imagen_widget._models import Model, short_name
+from imagen_widget._models import short_name
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, age, cost_text
 from imagen_widget._runs import price_text
 from imagen_widget._series import Series
 from imagen_widget._settings import Settings
 from imagen_widget._studio import Studio
-from imagen_widget.errors import InvalidRequest, one_line, shown
+from imagen_widget.errors import one_line
 
 T = TypeVar("T")
 
@@ -37,6 +36,7 @@ _ROOT = (
     "color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums"
 )
 _MUTED = "color:var(--jp-ui-font-color2,inherit);font-size:12px"
+_CAPTION = f"{_MUTED};margin:8px 0;white-space:pre-wrap"
 _TABLE = "border-collapse:collapse;border:none;margin:0"
 _HEAD = (
     "padding:6px 18px 6px 0;font-weight:600;background:none;"
@@ -46,7 +46,7 @@ _CELL = (
     "padding:8px 18px 8px 0;vertical-align:top;max-width:36em;overflow-wrap:break-word;"
     "border-bottom:1px solid var(--jp-border-color2,#8884)"
 )
-_SHORT_CELL, _SHORT = 40, ";white-space:nowrap"
+_TEXT, _NUMBER = "text-align:left;", "text-align:right;white-space:nowrap;"
 _BARS = (
     "display:flex;align-items:flex-end;gap:2px;height:64px;max-width:480px;margin-top:12px;"
     "border-bottom:1px solid var(--jp-border-color1,#8888)"
@@ -84,38 +84,31 @@ class Table(list[T]):
         self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
 
     def __repr__(self) -> str:
-        return "\n".join(part for part in (*self._lines(), self.chart, self.caption) if part)
-
-    def _lines(self) -> list[str]:
-        if not self.rows:
-            return []
         cut = [
             [*(one_line(cell, limit=_MAX_CELL) for cell in row[:-1]), one_line(row[-1])]
             for row in ([name.rstrip("$") for name in self.columns], *self.rows)
+            if self.rows
         ]
         columns = [
             _aligned(texts, right=name.endswith("$"))
-            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=True)
+            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=False)
             if any(texts)  # pictures leave a column of nothing
         ]
-        return ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+        lines = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        return "\n".join(part for part in (*lines, self.chart, self.caption) if part)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        sides = [f"text-align:{'right' if n.endswith('$') else 'left'};" for n in self.columns]
+        sides = [_NUMBER if name.endswith("$") else _TEXT for name in self.columns]
 
         def line(kind: str, cells: Sequence[str], style: str) -> str:
             marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
             pairs = zip(marked, sides, strict=True)
-            short = {cell: _SHORT if len(cell) < _SHORT_CELL else "" for cell in marked[:-2]}
-            parts = (tag(kind, c, style=side + style + short.get(c, "")) for c, side in pairs)
-            return tag("tr", *parts)
+            return tag("tr", *(tag(kind, cell, style=side + style) for cell, side in pairs))
 
         head = line("th", [name.rstrip("$") for name in self.columns], _HEAD)
         body = (line("td", row, _CELL) for row in self.rows)
         table = tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
-        caption = tag(
-            "div", escape(self.caption), style=f"{_MUTED};margin:8px 0;white-space:pre-wrap"
-        )
+        caption = tag("div", escape(self.caption), style=_CAPTION)
         parts = (table if self.rows else "", getattr(self.chart, "html", ""), caption)
         # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
         html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
@@ -152,57 +145,6 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         rows,
         f"{shown}. Filter: %imagen_history WORDS -n COUNT. Each is a Generation: _[0].save(…).",
     )
-
-
-def models_table(models: Sequence[Model], settings: Settings, query: str) -> Table[Model]:
-    """Return a table of models, with what a picture costs with the present settings."""
-    account = settings.account
-    rows = []
-    for model in models:
-        successor, editor = model.successor_at(account.name), short_name(model.edits_with)
-        status = "" if model.status == "active" else model.status
-        rows.append(
-            (
-                model.name,
-                model.id,
-                _price(model, settings),
-                model.price_text,
-                model.pictures_text.replace(model.edits_with, editor),
-                f"{status}; use {successor}" if status and successor else status,
-            )
-        )
-    dates = sorted({model.as_of for model in models if model.as_of})
-    caption = (
-        f"Fields and prices as of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}. "
-        "%imagen_models NAME shows what one takes; any other owner/name works too."
-    )
-    if not rows:
-        caption = (
-            f"No model matches {shown(query)}. %imagen_models lists all; any other endpoint id "
-            "(owner/name) works too."
-        )
-    return Table(
-        models,
-        ("Model", "Endpoint", "A picture$", "List price", "Pictures in", "Status"),
-        rows,
-        caption,
-    )
-
-
-def _price(model: Model, settings: Settings) -> str:
-    """Return what one picture costs with the present settings."""
-    if settings.account.free:
-        return "free"
-    price = settings.price.for_model(model.id, model.alias)
-    if price is None and model.price is not None:
-        presets: dict[str, object] = {}
-        for name, value in settings.presets.items():
-            with contextlib.suppress(InvalidRequest, AttributeError):  # what it does not take
-                presets[name] = model.field(name).check(value)  # type: ignore[union-attr]
-        price = model.price_of(presets)
-        if price is None:
-            return "by its size"
-    return cost_text(price)
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:
@@ -284,20 +226,16 @@ def _chart(days: Mapping[str, Decimal], today: date) -> Markup:
 
 
 def resume_table(
-    records: Sequence[Record],
-    outcomes: Mapping[str, Resumed],
-    unknown: Sequence[Record],
-    picture: Callable[[Generation], str],
-    caption: str,
+    history: History, records: Sequence[Record], outcomes: Mapping[str, Resumed]
 ) -> Table[Generation]:
     """Return the table of what came of the pending jobs, and of those nobody can fetch."""
     fetched, rows = [], []
     for record in records:
         outcome = outcomes.get(record.id)
-        state, remedy = "…" if caption else "interrupted", ""
+        state, remedy = "interrupted", ""
         if outcome is not None and outcome.generation is not None:
             fetched.append(outcome.generation)
-            remedy = Markup(outcome.generation.summary, picture(outcome.generation))
+            remedy = Markup(outcome.generation.summary, history.thumbnail(outcome.generation))
             state = "fetched"
         elif outcome is not None and outcome.error is not None:
             state, remedy = "not fetched", str(outcome.error)
@@ -308,15 +246,15 @@ def resume_table(
         "It may have been accepted and billed, and its id is not known. Look it up at the "
         "provider, then: %imagen_resume --forget "
     )
-    rows += [(_job(record), "unknown", remedy + record.id) for record in unknown]
+    rows += [(_job(record), "unknown", remedy + record.id) for record in history.unknown()]
     count = f"{len(fetched)} fetched." if records else "Nothing is waiting to be fetched."
-    return Table(fetched, ("Job", "State", "What to do"), rows, caption or count)
+    return Table(fetched, ("Job", "State", "What to do"), rows, count)
 
 
 def _job(record: Record) -> Markup:
     about = f"{age(record.created)}, {record.provider} {short_name(record.model)}"
-    short = one_line(record.request.prompt or "", limit=28)
-    return Markup(f"{short} ({about})", _two_lines(record.request.prompt or "", about).html)
+    prompt = record.request.prompt or ""
+    return Markup(f"{one_line(prompt, limit=28)} ({about})", _two_lines(prompt, about).html)
 
 
 def _two_lines(text: str, about: str) -> Markup:

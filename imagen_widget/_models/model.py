@@ -8,6 +8,7 @@ An estimated price is never too low on purpose: if the list leaves something to 
 never 0.
 """
 
+import contextlib
 import difflib
 import math
 import re
@@ -19,7 +20,8 @@ from typing import Any, Literal, overload
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models.field import Field, Role, as_json, as_number, refused, size_pixels
-from imagen_widget.errors import InvalidRequest
+from imagen_widget._settings import Settings
+from imagen_widget.errors import InvalidRequest, shown
 
 COMMON_NAMES = (
     "aspect_ratio",
@@ -422,13 +424,14 @@ class Model:
 
 
 class Models(Sequence[Model]):
-    """Models as a sequence that displays as a table."""
+    """Models as a sequence that displays as a table; with settings, what a picture costs now."""
 
-    _HEADS = ("model", "id", "price", "pictures in", "status")
+    _HEADS = ("model", "id", "a picture", "list price", "pictures in", "status")
 
-    def __init__(self, models: Iterable[Model], *, account: str = "") -> None:
-        self._models = tuple(models)
-        self._account = account
+    def __init__(
+        self, models: Iterable[Model], *, settings: Settings | None = None, query: str = ""
+    ) -> None:
+        self._models, self._settings, self._query = tuple(models), settings, query
 
     @overload
     def __getitem__(self, index: int) -> Model: ...
@@ -436,7 +439,7 @@ class Models(Sequence[Model]):
     def __getitem__(self, index: slice) -> "Models": ...
     def __getitem__(self, index: int | slice) -> "Model | Models":
         if isinstance(index, slice):
-            return Models(self._models[index], account=self._account)
+            return Models(self._models[index], settings=self._settings)
         return self._models[index]
 
     def __len__(self) -> int:
@@ -446,20 +449,49 @@ class Models(Sequence[Model]):
         return iter(self._models)
 
     def __repr__(self) -> str:
-        return _text_table(self._HEADS, self._rows()) if self._models else "no model"
+        if self._models:
+            return _text_table(self._HEADS, self._rows())
+        return (
+            f"No model matches {shown(self._query)}. %imagen_models lists all; any other endpoint "
+            "id (owner/name) works too."
+        )
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
+        account = self._settings.account.name if self._settings else ""
         for model in self._models:
-            successor = model.successor_at(self._account)
+            successor = model.successor_at(account)
             status = model.status if model.status != "active" else ""
-            instead = f"{status}, use {successor}" if status and successor else status
-            rows.append((model.name, model.id, model.price_text, model.pictures_text, instead))
+            instead = f"{status}; use {successor}" if status and successor else status
+            price = self._price(model)
+            rows.append(
+                (model.name, model.id, price, model.price_text, model.pictures_text, instead)
+            )
         return rows
 
+    def _price(self, model: Model) -> str:
+        """Return what one picture costs with the present settings."""
+        settings = self._settings
+        if settings is None:
+            return ""
+        if settings.account.free:
+            return "free"
+        price = settings.price.for_model(model.id, model.alias)
+        if price is None and model.price is not None:
+            presets: dict[str, object] = {}
+            for name, value in settings.presets.items():
+                field = model.field(name)
+                with contextlib.suppress(InvalidRequest):  # what it does not take
+                    presets |= {name: field.check(value)} if field else {}
+            price = model.price.of(presets)
+            if price is None:
+                return "by its size"
+        return "price unknown" if price is None else dollars(price)
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = _html_table(self._HEADS, self._rows()) if self._models else "no model"
-        return {"text/plain": repr(self), "text/html": html}
+        html = _html_table(self._HEADS, self._rows()) if self._models else escape(repr(self))
+        look = {"class_": "mathjax_ignore tex2jax_ignore"}
+        return {"text/plain": repr(self), "text/html": tag("div", html, **look)}
 
 
 def dollars(amount: Decimal) -> str:

@@ -9,6 +9,7 @@ a redirect by itself.
 """
 
 import ipaddress
+import os
 import socket
 import ssl
 import urllib.request
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -33,7 +35,7 @@ from imagen_widget._providers.answers import (
     NotSent,
     sniff,
 )
-from imagen_widget._settings import Secret, check_network_environment, mask_logs
+from imagen_widget._settings import Secret, mask_logs
 from imagen_widget.errors import InvalidRequest, QueueError
 
 T = TypeVar("T")
@@ -75,6 +77,7 @@ _NEVER_SENT = (
     httpx.InvalidURL,
     UnicodeError,
 )
+_PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 _WORDS = {  # httpx's own texts are often empty
     "ConnectTimeout": "no connection within the time limit",
     "ReadTimeout": "no answer within the time limit",
@@ -116,8 +119,7 @@ class Http:
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
         self._tls: ssl.SSLContext | bool = True
         if self._is_network:
-            check_network_environment()
-            self._tls = httpx.create_ssl_context()  # made once: it is slow
+            self._tls = _trusted()
         unkept, kept = partial(self._client, 0), partial(self._client, _LANE_WIDTH)
         self._submits = Lanes(unkept, width=_MAX_STREAMS, max_calls=_MAX_STREAMS)
         self._polls = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_POLLS)
@@ -618,3 +620,52 @@ def _refused(why: str, remedy: str = "") -> QueueError:
         f"The picture's address {why}; it was not fetched.",
         remedy=remedy or "Ask the provider what it sent; the job's id is kept.",
     )
+
+
+def _trusted() -> ssl.SSLContext:
+    """Return what certificates are checked by; it is slow to make.
+
+    Raises:
+        InvalidRequest: The environment has a variable with which no client can be made.
+    """
+    try:
+        tls = httpx.create_ssl_context()
+        httpx.AsyncClient(verify=tls)
+        proxies = urllib.request.getproxies()
+        for scheme in proxies.keys() & {"all", "http", "https"}:
+            _whole(proxies[scheme])
+    except Exception as error:  # httpx's own errors name no variable
+        name = _broken_variable()
+        if not name:
+            raise
+        why = "that cannot be used"
+        if isinstance(error, ImportError):
+            why = "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
+        elif name.lower() in _PROXIES:
+            why = "that is not the address of a proxy"
+        raise InvalidRequest(f"{name}: {why}.", remedy="Correct it or unset it.") from None
+    return tls
+
+
+def _broken_variable() -> str:
+    values = {name: value for name, value in os.environ.items() if value.strip()}
+    for name, value in values.items():
+        try:
+            match name.lower():
+                case proxy if proxy in _PROXIES:
+                    httpx.AsyncClient(proxy=_whole(value), trust_env=False, verify=False)
+                case "ssl_cert_file":
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+                case "sslkeylogfile":
+                    Path(value).open("ab").close()
+        except Exception:  # noqa: BLE001 - whatever it is, this is the variable
+            return name
+    return next((name for name in values if name.lower() == "no_proxy"), "")
+
+
+def _whole(proxy: str) -> str:
+    """Return the address of a proxy with its scheme; one without a host is not valid."""
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    if not urlsplit(address).hostname:  # httpx takes that too
+        raise ValueError("no host")
+    return address

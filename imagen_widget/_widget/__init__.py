@@ -17,7 +17,7 @@ from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
 from imagen_widget._result import Generation, settings_from
-from imagen_widget._settings import SETTINGS
+from imagen_widget._settings import PRESETS, SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
 from imagen_widget._widget.controller import NO_PROMPT, Controller, Export, filled
@@ -74,7 +74,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def __init__(
         self, *, studio: Studio | None = None, timer: Timer | None = None, **defaults: Any
     ) -> None:
-        names = {s.name for s in SETTINGS if s.kind != "preset"} - {"model"} | {"api_key"}
+        names = {s.name for s in SETTINGS} - PRESETS - {"model"} | {"api_key"}
         chosen = {name: defaults.pop(name) for name in list(defaults) if name in names}
         if studio is None and chosen:
             studio = Studio(**chosen)

@@ -1,51 +1,41 @@
 """Settings: which account, which key, where files go, what may be spent.
 
-`SETTINGS` is the one table: environment variables, keyword arguments, traits, completion and the
-docs page are made from it. A new setting is one row there and one field of `Settings`.
+`SETTINGS` is the one table: environment variables, keyword arguments, traits and the docs page are
+made from it. A new setting is one row there and one field of `Settings`.
 
 The first source that names a setting wins: argument, environment, `.env` file,
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A value that
 cannot be understood is an error that names its setting, never the default in silence: a cap that
-cannot be read must not become no cap.
+cannot be read must not become no cap. A key is sent to its own provider only; after the argument
+and what was typed at `login` it is looked for in the environment, `.env`, keyring and Colab.
 """
 
 import codecs
 import getpass
+import importlib
 import io
+import ipaddress
+import json
+import logging
 import os
 import re
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
-from numbers import Real
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, cast
-from urllib.parse import urlsplit
+from typing import Any, Literal, NoReturn, cast
+from urllib.parse import SplitResult, urlsplit
+from weakref import WeakValueDictionary
 
-from imagen_widget._settings import accounts
-from imagen_widget._settings.accounts import (
-    ACCOUNTS as ACCOUNTS,
-    DEMO,
-    FAL,
-    GATEWAY,
-    Account as Account,
-    Secret as Secret,
-    find_account as find_account,
-    is_loopback as is_loopback,
-    mask_logs as mask_logs,
-    usable_key as usable_key,
-)
-from imagen_widget._settings.network import (
-    check_network_environment as check_network_environment,
-    is_address,
-)
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import CredentialsError, InvalidRequest, shown
 
 MAX_SECONDS = 366 * 86_400.0  # longer waits overflow the timers of some systems
 MAX_DOLLARS = 10**9
@@ -59,6 +49,17 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 _CAPS = "Give US dollars with a point, like 2.50, 2.50/day or 40/month."
 _PRICES = "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03."
+_KEYRING_SERVICE = "imagen_widget"
+_PLACEHOLDER = re.compile(
+    r"<.*>|\[.*\]|\(.*\)|\$?\{.*\}|\$\w+|%\w+%|(\w{2,4}-)?[x*.…-]+|change[-_ ]?me|to[-_ ]?do"
+    r"|none|null|nil|undefined|n/a|true|false|0|placeholder|dummy|secret|api[-_ ]?token"
+    r"|.*(\.\.\.|\*\*\*).*|.*\b(your|my)[-_ ]?\w*[-_ ]?(key|token|secret).*"
+    r"|(put|paste|insert|enter|replace)[-_ ].*(key|token|me|this).*|(\w+_)?(api[-_ ]?)?key",
+    re.IGNORECASE,
+)
+_ASSIGNED = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*_(KEY|ID|SECRET)\s*=.*", re.DOTALL)
+_OF_FAL = re.compile(r"[0-9a-f-]{32,36}:[0-9a-f]{8,}", re.IGNORECASE)
+_FAL_HOSTS = re.compile(r"(.*\.)?fal\.(run|ai)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,182 @@ class Prices:
         return named.get(model_id, named.get(alias, self.default))
 
 
+# ------------------------------------------------------------------------ accounts and keys
+
+
+@dataclass(frozen=True)
+class Account:
+    """One way to reach models: a host with its key.
+
+    Attributes:
+        name: The value of IMAGEN_PROVIDER.
+        title: The name that people read.
+        base_url: Where requests go unless another address is set.
+        scheme: The word before the key in the Authorization header.
+        key_variables: The variables that may hold the key, the first one found counts; `A:B` means
+            two variables that hold its halves. Empty if no key is needed.
+        default_model: The model that is used if none is chosen.
+        free: True if nothing is ever billed.
+    """
+
+    name: str
+    title: str
+    base_url: str
+    scheme: str
+    key_variables: tuple[str, ...]
+    default_model: str
+    free: bool = False
+
+
+_IMAGEN = "fal-ai/imagen4/preview"  # the gateway documents it
+_FAL_KEYS = ("FAL_KEY", "FAL_KEY_ID:FAL_KEY_SECRET")
+GATEWAY = Account("kkiai", "kkiai", "https://www.kkiai.com", "Bearer", ("IMAGEN_API_KEY",), _IMAGEN)
+FAL = Account("fal", "fal", "https://queue.fal.run", "Key", _FAL_KEYS, "fal-ai/nano-banana-2")
+OPENAI = Account(
+    *("openai", "OpenAI", "https://api.openai.com", "Bearer", ("OPENAI_API_KEY",), "gpt-image-1.5")
+)
+DEMO = Account("demo", "demo", "https://demo.invalid", "Key", (), _IMAGEN, free=True)
+# In the order in which their keys are looked for; the demo needs none, so it is the last.
+ACCOUNTS = {account.name: account for account in (GATEWAY, FAL, OPENAI, DEMO)}
+
+
+def find_account(label: str, name: object) -> Account:
+    """Return the account of that name: a built-in one, or one of an installed package's.
+
+    Raises:
+        InvalidRequest: There is no such account, or its package cannot be loaded.
+    """
+    wanted = str(name).strip().lower()
+    if wanted in ACCOUNTS:
+        return ACCOUNTS[wanted]
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    for entry in entry_points(group="imagen_widget.providers"):
+        if entry.name.lower() == wanted:
+            try:
+                account = entry.load().account
+            except Exception as error:
+                raise InvalidRequest(
+                    f"The provider {wanted} cannot be loaded: {type(error).__name__}: {error}.",
+                    remedy="Reinstall the package that brings it.",
+                    field="provider",
+                ) from error
+            if isinstance(account, Account):
+                return account
+    near = get_close_matches(wanted, ACCOUNTS, 1)
+    raise InvalidRequest(
+        f"{label}: {shown(str(name)[:40])} is not a provider.",
+        remedy=f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(ACCOUNTS)}.",
+        field="provider",
+    )
+
+
+class Secret:
+    """A key that shows itself nowhere: not in repr, str, format, vars or pickle."""
+
+    __slots__ = ("__reveal", "__weakref__")
+    __reveal: Callable[[], str]
+
+    def __init__(self, value: str) -> None:
+        # A closure, not an attribute: tracebacks with variables and debuggers show `<function>`.
+        self.__reveal = lambda: value
+
+    def reveal(self) -> str:
+        """Return the key; called only where the Authorization header is made."""
+        return self.__reveal()
+
+    def blank_out(self, data: bytes) -> bytes:
+        """Return the bytes with the key, plain or escaped as JSON or in an address, as `***`."""
+        text = self.reveal()
+        quoted = json.dumps(text)[1:-1]
+        for form in {text, quoted, quoted.replace("/", "\\/"), urllib.parse.quote(text, safe="")}:
+            data = data.replace(form.encode(), b"***")
+        return data
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key cannot be pickled")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+
+_in_use: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def _blank_out(record: logging.LogRecord) -> bool:
+    """Blank out keys in a log record: httpcore logs what a server echoes in its headers."""
+    said = masked = record.getMessage().encode("utf-8", "surrogatepass")
+    # The longest first: a key that begins another one would leave the rest of that readable.
+    for key in sorted(_in_use.values(), key=lambda key: -len(key.reveal())):
+        masked = key.blank_out(masked)
+    if masked != said:
+        record.msg, record.args = masked.decode("utf-8", "surrogatepass"), ()
+    return True
+
+
+def mask_logs(key: Secret, names: Sequence[str]) -> None:
+    """Keep a key out of what these loggers write for as long as the key is in use."""
+    _in_use[id(key)] = key
+    for name in names:
+        logging.getLogger(name).addFilter(_blank_out)
+
+
+def usable_key(key: object, variable: str) -> Secret:
+    """Return a key, hidden.
+
+    Raises:
+        CredentialsError: It is empty, a placeholder, in quotes, or has a character that no key has.
+    """
+    if isinstance(key, Secret):
+        return key
+    text = key.strip() if isinstance(key, str) else "\0"
+    problem, remedy = "", "Copy the key again, without anything around it."
+    if not text:
+        problem, remedy = "is empty", f"Set {variable} to your key."
+    elif _ASSIGNED.fullmatch(text):
+        problem = "holds a whole line of a settings file, its name too"
+    elif _PLACEHOLDER.fullmatch(text):
+        problem, remedy = "holds a placeholder", f"Set {variable} to your own key."
+    elif text[0] in "\"'`" or text[-1] in "\"'`":
+        problem = "holds quote marks around the key (a container's env file keeps them)"
+    elif text[-1] in ",;" or not all("!" <= c <= "~" for c in text):
+        problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
+    if problem:
+        del key, text  # tracebacks that show variables must not have it
+        raise CredentialsError(f"{variable} {problem}; nothing was sent.", remedy=remedy)
+    return Secret(text)
+
+
+def _is_of_fal(key: Secret) -> bool:
+    return _OF_FAL.fullmatch(key.reveal()) is not None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return True if a host name or address surely means this machine."""
+    return host in {"localhost", "127.0.0.1", "::1"}
+
+
+def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
+    """Refuse to send a key of fal's form anywhere else, whatever the settings say.
+
+    Raises:
+        CredentialsError: The address is not fal's; one of this machine is enough if fal is `named`.
+    """
+    host = urllib.parse.urlsplit(base_url).hostname or ""
+    local = named and account is FAL and is_loopback(host)
+    if _is_of_fal(key) and not local and not _FAL_HOSTS.fullmatch(host):
+        raise CredentialsError(
+            f"The key has the form of fal's keys, which are sent to fal only and never to {host}.",
+            remedy=f"Set IMAGEN_PROVIDER=fal and FAL_KEY, or use a key for {host}.",
+        )
+
+
 # --------------------------------------------------------------------- what a value may be
 # `label` is the variable, with the file in brackets if the value stands in one.
 
@@ -105,7 +282,7 @@ def _text(value: object) -> str:
 def _plain(value: object) -> str:
     """Return the text of a value; 1e-05 is an amount as a number, a typing error as a text."""
     number = isinstance(value, float | Decimal)
-    return format(Decimal(_text(value)), "f") if number else _text(value).strip()
+    return format(Decimal(str(value)), "f") if number else _text(value).strip()
 
 
 def check_timeout(value: object) -> float:
@@ -119,10 +296,9 @@ def check_timeout(value: object) -> float:
     return _read_seconds("timeout", value)
 
 
-def _read_seconds(label: str, value: object, *, zero: bool = False) -> float:
-    number = isinstance(value, str | Real | Decimal) and _text(value) not in {"True", "False"}
+def _read_seconds(label: str, value: Any, *, zero: bool = False) -> float:
     try:
-        seconds = float(cast("float", value)) if number else float("nan")
+        seconds = float("nan" if isinstance(value, bool) else value)
     except (ValueError, OverflowError, TypeError):
         seconds = float("nan")
     if not (0 < seconds < float("inf") or (zero and seconds == 0)):
@@ -131,7 +307,7 @@ def _read_seconds(label: str, value: object, *, zero: bool = False) -> float:
 
 
 def _read_switch(label: str, value: object) -> bool:
-    word = _WORDS.get(_text(value).strip().lower())
+    word = _WORDS.get(str(value).strip().lower())
     if word is None:
         raise _unfit(label, value, "is neither yes nor no", "Use 1 or 0.")
     return word
@@ -150,10 +326,8 @@ def _read_budget(label: str, value: object, scope: Scope = "all") -> Budget:
     for part in _plain(value).split(","):
         amount, slash, period = part.partition("/")
         period = period.strip().lower() if slash else "day"
-        if period not in {"day", "month"}:
-            raise _unfit(label, value, "names a period that is not day or month", _CAPS)
-        if period in limits:
-            raise _unfit(label, value, f"gives two caps a {period}", _CAPS)
+        if period not in {"day", "month"} or period in limits:
+            raise _unfit(label, value, "is not one cap a day or month", _CAPS)
         limits[period] = Limit(_read_dollars(label, amount, _CAPS), cast("Period", period), scope)
     return tuple(limits.values())
 
@@ -168,10 +342,8 @@ def _read_prices(label: str, value: object) -> Prices:
     for part in parts:
         name, equals, amount = part.rpartition("=")
         name = name.strip()
-        if equals and not name:
-            raise _unfit(label, value, "gives a price to no model", _PRICES)
-        if name in prices:
-            raise _unfit(label, value, "gives one model two prices", _PRICES)
+        if name in prices or (equals and not name):
+            raise _unfit(label, value, "does not give each model one price", _PRICES)
         prices[name] = _read_dollars(label, amount, _PRICES)
     default = prices.pop("", None)
     return Prices(default, tuple(prices.items()))
@@ -183,17 +355,28 @@ def _read_text(label: str, value: object) -> str:
     return value.strip()
 
 
+def _read_preset(_label: str, value: object) -> str:
+    return str(value)
+
+
 def _read_hosts(label: str, value: object) -> str | tuple[str, ...]:
     """Return `public`, `private`, or the host names of a text with commas."""
-    parts = value if isinstance(value, list | tuple) else _text(value).split(",")
-    hosts = tuple(_text(part).strip().lower().removeprefix("*.") for part in parts)
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    hosts = tuple(str(part).strip().lower().removeprefix("*.") for part in parts)
     if len(hosts) == 1 and hosts[0] in {"public", "private"}:
         return hosts[0]
     for host in hosts:
-        if host in {"public", "private"} or not (_HOST.fullmatch(host) or is_address(host)):
+        if host in {"public", "private"} or not (_HOST.fullmatch(host) or _is_address(host)):
             remedy = "Use public, private, or host names with commas, like cdn.example, 10.0.0.7."
             raise _unfit(label, host, "is not the name of a host", remedy)
     return hosts
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) is not None
+    except ValueError:
+        return False
 
 
 def _read_schemas(label: str, value: object) -> str:
@@ -202,7 +385,7 @@ def _read_schemas(label: str, value: object) -> str:
     if text.lower() in {"auto", "off"}:
         return text.lower()
     try:
-        secure = _is_secure(urlsplit(text).scheme, urlsplit(text).hostname)
+        secure = _is_secure(urlsplit(text))
     except ValueError:
         secure = False
     if not secure or "{endpoint}" not in text or not text.isprintable():
@@ -220,63 +403,44 @@ def _read_database(label: str, value: object) -> str:
     return text
 
 
-def _folder_of(label: str, value: object, beside: Path | None) -> Path:
+def _read_folder(label: str, value: Any, beside: Path | None = None) -> Path:
     """Return a folder as an absolute path, a relative one seen from `beside`; nothing is made."""
     try:
-        if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+        if not str(value) or "\0" in str(value):
             raise RuntimeError
         folder = Path(value).expanduser()
         return folder if folder.is_absolute() else (beside or Path.cwd()) / folder
-    except (OSError, RuntimeError):  # ~ of an unknown user, or a working folder that was deleted
+    except (OSError, RuntimeError, TypeError):  # ~ of an unknown user, a working folder deleted
         remedy = "Give the full path of a folder that can be written."
         raise _unfit(label, value, "is not a folder", remedy) from None
 
 
-def check_base_url(url: str, *, label: str = "IMAGEN_BASE_URL") -> str:
-    """Return a base address without its trailing slash.
+def _read_store(label: str, value: object, beside: Path | None = None) -> str:
+    return str(value) if "://" in str(value) else str(_read_folder(label, value, beside))
 
-    Raises:
-        InvalidRequest: It is not a plain https address, or carries a user, a query or a fragment;
-            http is accepted for this machine only.
-    """
-    url = url.strip()
+
+def _read_address(label: str, value: object) -> str:
+    """Return a base address without its trailing slash: https, or http to this machine."""
+    url = str(value).strip()
     try:
         parts = urlsplit(url)
-        usable_port = parts.port is None or parts.port > 0
+        usable = bool(parts.hostname) and parts.port != 0 and ".." not in parts.path.split("/")
     except ValueError:
-        parts, usable_port = urlsplit(""), False
-    plain = not any(c in url for c in "@?#\\ ") and url.isprintable()
-    problem, remedy = "", ""
-    if not (parts.hostname and usable_port and plain) or ".." in parts.path.split("/"):
+        parts, usable = urlsplit(""), False
+    if not usable or any(c in url for c in "@?#\\ ") or not url.isprintable():
         problem = "that is not the address of a gateway"
         remedy = "Give it like https://host or https://host/prefix."
-    elif not _is_secure(parts.scheme, parts.hostname):
+    elif not _is_secure(parts):
         problem = "a key is only sent over https (http to this machine excepted)"
         remedy = "Write https:// in front."
-    if problem:
-        raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    else:
+        return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
 
 
-def _is_secure(scheme: str, host: str | None) -> bool:
-    return scheme == "https" or (scheme == "http" and is_loopback(host))
+def _is_secure(parts: SplitResult) -> bool:
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
-
-READERS: dict[str, Callable[[str, Any], Any]] = {
-    "address": lambda label, value: check_base_url(_text(value), label=label),
-    "budget": _read_budget,
-    "budget of each user": partial(_read_budget, scope="user"),
-    "database": _read_database,
-    "folder": _read_text,  # `load_settings` makes a path of it
-    "hosts": _read_hosts,
-    "preset": lambda _, value: _text(value),
-    "prices": _read_prices,
-    "schemas": _read_schemas,
-    "seconds": _read_seconds,
-    "seconds or 0": partial(_read_seconds, zero=True),
-    "switch": _read_switch,
-    "text": _read_text,
-}
 
 # ---------------------------------------------------------------------------------- the table
 
@@ -286,22 +450,20 @@ class Setting:
     """One row of the table.
 
     Attributes:
-        name: The keyword argument, and the magic's trait if `trait`.
-        kind: What the value is; `READERS` has a function for each kind.
+        name: The keyword argument, and the magic's trait.
+        read: Returns the value for what stands somewhere, or raises InvalidRequest.
         example: A value as it stands in a file.
-        default: The value if nothing sets it; if that depends, `unset` says in words on what.
         help: What it means, in a few words of Markdown.
-        choices: The values that completion offers.
+        unset: What holds if nothing sets it, in words if `default` does not say it.
+        default: The value if nothing sets it.
     """
 
     name: str
-    kind: str
+    read: Callable[..., Any]
     example: str
-    default: Any
     help: str
     unset: str = ""
-    choices: tuple[str, ...] = ()
-    trait: bool = True
+    default: Any = None
 
     @property
     def variable(self) -> str:
@@ -309,95 +471,98 @@ class Setting:
         return f"IMAGEN_{self.name.upper()}"
 
 
-_SWITCH = ("0", "1")
-_OWN = "the model's own"
+_OWN = ("default of the magic", "the model's own")
 
 SETTINGS = (
     Setting(
-        *("provider", "text", "fal", None, "which account answers, see below"),
-        unset="the first whose key is found, else `demo`",
-        choices=tuple(ACCOUNTS),
+        *("provider", find_account, "fal"),
+        "which account answers: `kkiai`, `fal`, `openai`, `demo` or an installed one, see below",
+        "the first whose key is found, else `demo`",
     ),
     Setting(
-        *("base_url", "address", "https://gateway.example/fal", None),
+        *("base_url", _read_address, "https://gateway.example/fal"),
         "another host with the same routes; `http://` to this machine only",
-        unset="the provider's own",
+        "the provider's own",
     ),
     Setting(
-        *("model", "text", "nano-banana", None, "an alias of `%imagen_models`, or an endpoint id"),
-        unset="the provider's, see below",
+        *("model", _read_text, "nano-banana", "an alias of `%imagen_models`, or an endpoint id"),
+        "the provider's, see below",
     ),
     Setting(
-        *("home", "folder", "/data/pictures", None, "where history and pictures are kept"),
-        unset="your user data folder",
+        *("home", _read_folder, "/data/pictures", "where history and pictures are kept"),
+        "your user data folder",
     ),
     Setting(
-        *("journal", "database", "postgresql://team@db.example/imagen", None),
-        "a PostgreSQL database that a team shares",
-        unset="a file in the home",
-        trait=False,  # its address may hold a password, and %config shows traits
+        *("journal", _read_database, "postgresql://team@db.example/imagen"),
+        *("a PostgreSQL database that a team shares", "a file in the home"),
     ),
     Setting(
-        *("store", "folder", "s3://bucket/pictures", None),
-        "another folder for the pictures, or an fsspec address",
-        unset="`images` in the home",
+        *("store", _read_store, "s3://bucket/pictures"),
+        *("another folder for the pictures, or an fsspec address", "`images` in the home"),
     ),
     Setting(
-        *("max_spend", "budget", "2.50/day, 40/month", ()),
+        *("max_spend", _read_budget, "2.50/day, 40/month"),
         "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
-        unset="no cap",
+        *("no cap", ()),
     ),
     Setting(
-        *("max_spend_user", "budget of each user", "1/day", ()),
-        "the same for each user of a shared journal",
-        unset="no cap",
+        *("max_spend_user", partial(_read_budget, scope="user"), "1/day"),
+        *("the same for each user of a shared journal", "no cap", ()),
     ),
     Setting(
-        *("price", "prices", "imagen4=0.05, fal-ai/flux/dev=0.03", Prices()),
+        *("price", _read_prices, "imagen4=0.05, fal-ai/flux/dev=0.03"),
         "US dollars that a picture costs you: one amount, or by model",
-        unset="the list price",
+        *("the list price", Prices()),
     ),
     Setting(
-        *("reuse", "switch", "0", True, "whether the magic may answer from history"),
-        choices=_SWITCH,
-    ),
-    Setting("timeout", "seconds", "600", 300.0, "seconds for a job, sending and waiting included"),
-    Setting(
-        *("poll_seconds", "seconds", "2", None, "the status is never asked for more often"),
-        unset="`1` on gateways, `0.1` on fal",
+        *("reuse", _read_switch, "0", "whether the magic may answer from history"), default=True
     ),
     Setting(
-        *("schemas", "schemas", "off", "auto"),
+        *("timeout", _read_seconds, "600", "seconds for a job, sending and waiting included"),
+        default=300.0,
+    ),
+    Setting(
+        *("poll_seconds", _read_seconds, "2", "the status is never asked for more often"),
+        "`1` on gateways, `0.1` on fal",
+    ),
+    Setting(
+        *("schemas", _read_schemas, "off"),
         "where fields of unknown models are read: `auto`, `off`, or an address with `{endpoint}`",
-        choices=("auto", "off"),
+        default="auto",
     ),
     Setting(
-        *("media_hosts", "hosts", "cdn.example, 10.0.0.7", "public"),
+        *("media_hosts", _read_hosts, "cdn.example, 10.0.0.7"),
         "where pictures may be fetched from: `public`, `private`, or host names",
-        choices=("public", "private"),
+        default="public",
     ),
     Setting(
-        *("upload", "switch", "1", False, "put input pictures at a public address of the provider"),
-        choices=_SWITCH,
+        *("upload", _read_switch, "1", "put input pictures at a public address of the provider"),
+        default=False,
     ),
     Setting(
-        *("provenance", "switch", "0", True, "whether saved copies carry prompt and settings"),
-        choices=_SWITCH,
+        *("provenance", _read_switch, "0", "whether saved copies carry prompt and settings"),
+        default=True,
     ),
-    Setting("demo_seconds", "seconds or 0", "0", 4.0, "how long a job takes on the demo"),
-    Setting("aspect_ratio", "preset", "16:9", None, "default of the magic", _OWN),
-    Setting("num_images", "preset", "2", None, "default of the magic", _OWN),
-    Setting("resolution", "preset", "2K", None, "default of the magic", _OWN),
-    Setting("output_format", "preset", "jpeg", None, "default of the magic", _OWN),
-    Setting("save_dir", "folder", "pictures", None, "the magic also saves copies there", "none"),
     Setting(
-        *("quiet", "switch", "1", False, "the magic shows nothing and only returns its result"),
-        choices=_SWITCH,
+        *("demo_seconds", partial(_read_seconds, zero=True), "0"),
+        *("how long a job takes on the demo", "", 4.0),
+    ),
+    Setting("aspect_ratio", _read_preset, "16:9", *_OWN),
+    Setting("num_images", _read_preset, "2", *_OWN),
+    Setting("resolution", _read_preset, "2K", *_OWN),
+    Setting("output_format", _read_preset, "jpeg", *_OWN),
+    Setting("save_dir", _read_folder, "pictures", "the magic also saves copies there", "none"),
+    Setting(
+        *("quiet", _read_switch, "1", "the magic shows nothing and only returns its result"),
+        default=False,
     ),
 )
 
+PRESETS = frozenset(setting.name for setting in SETTINGS if setting.read is _read_preset)
+_BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
+_NAMES = frozenset(setting.name for setting in SETTINGS)
 _KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
-_VARIABLES = _KEYS | {setting.variable for setting in SETTINGS}
+_VARIABLES = _KEYS | _BY_VARIABLE.keys()
 
 
 # ----------------------------------------------------------------------- the settings in force
@@ -407,17 +572,14 @@ _VARIABLES = _KEYS | {setting.variable for setting in SETTINGS}
 class Settings:
     """Everything that a studio needs to know, found and checked; two are equal if they act alike.
 
+    What is not listed here is as `SETTINGS` has it.
+
     Attributes:
         account: The provider's account.
         base_url: Where it answers, without a trailing slash; may carry a path.
         key: The key for that host and no other; None if missing or not needed.
         model: The model that was set, as it was written; see `default_model`.
-        home: The folder of history and pictures.
-        journal: The address of a PostgreSQL journal; None for the file in the home.
-        store: A folder or fsspec address for pictures; None for the one in the home.
         budget: The caps.
-        price: What pictures cost you.
-        poll_seconds: The status is never asked for more often; None for the provider's own pace.
         user: Who works here, as a label.
         presets: Defaults of the magic, by field.
         sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
@@ -475,32 +637,43 @@ def load_settings(
     if given.get("api_key") is not None:
         key = usable_key(given.pop("api_key"), "api_key")
     given.pop("api_key", None)
-    if unknown := given.keys() - {setting.name for setting in SETTINGS}:
+    if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     environ = os.environ if environ is None else environ
     look = Lookup(environ, folder or _settings_folder())
     read: dict[str, Any] = {}
     found: dict[str, str] = {}
-    for setting in SETTINGS:
-        read[setting.name], found[setting.name] = _read(setting, given.get(setting.name), look)
-    presets = {s.name: read.pop(s.name) for s in SETTINGS if s.kind == "preset"}
+    presets: dict[str, str] = {}
+    for variable, setting in _BY_VARIABLE.items():
+        value, source = given.get(setting.name), "argument"
+        if value is None:
+            value, source = look(variable) or (None, "default")
+        found[setting.name] = source
+        label = variable if source in {"argument", "environment"} else f"{variable} ({source})"
+        if setting.name in PRESETS:
+            presets |= {} if value is None else {setting.name: str(value)}
+        elif value is None:
+            read[setting.name] = setting.default
+        elif source != "argument" and setting.read in {_read_folder, _read_store}:
+            read[setting.name] = setting.read(label, value, look.folder)
+        else:
+            read[setting.name] = setting.read(label, value)
     account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
-    base_url = read.pop("base_url")
-    if found["base_url"] != "argument" and account is not _owner_of_base_url(look):
-        base_url, found["base_url"] = None, "default"
+    if read["base_url"] and found["base_url"] != "argument" and account is not look.base_owner():
+        read["base_url"], found["base_url"] = None, "default"
     settings = Settings(
         account=account,
-        base_url=base_url or account.base_url,
+        base_url=read.pop("base_url") or account.base_url,
         key=key,
         home=read.pop("home") or _default_home(),
         budget=read.pop("max_spend") + read.pop("max_spend_user"),
         user=environ.get("JUPYTERHUB_USER") or _login_name(),
-        presets={name: value for name, value in presets.items() if value is not None},
+        presets=presets,
         sources=found,
         **read,
     )
     if key is not None:
-        accounts.check_place(key, account, settings.base_url, named=found["provider"] != "default")
+        _check_place(key, account, settings.base_url, named=found["provider"] != "default")
     if need_key:
         check_key(settings)
     return settings
@@ -512,66 +685,30 @@ def check_key(settings: Settings) -> None:
     Raises:
         CredentialsError: The account needs a key and none was found.
     """
-    if settings.key is None and settings.account.key_variables:
-        raise accounts.missing_key(settings.account)
-
-
-def login() -> None:
-    """Ask for a key without showing it, use it in this process, and offer to remember it.
-
-    The key is kept in this process's memory, out of the environment that child processes get, and
-    in the system keyring if you say so and the `keyring` package is installed. It is never written
-    into the notebook.
-
-    Raises:
-        CredentialsError: Nobody can be asked here, or what was typed is not a key.
-    """
-    accounts.ask_key(Lookup(os.environ, _settings_folder()).account() or GATEWAY)
-
-
-def _read(setting: Setting, value: object, look: "Lookup") -> tuple[Any, str]:
-    """Return a setting's value and where it was found."""
-    source = "argument"
-    if value is None:
-        value, source = look(setting.variable) or (None, "default")
-    if value is None:
-        return setting.default, source
-    named = source in {"argument", "environment"}
-    label = setting.variable if named else f"{setting.variable} ({source})"
-    if setting.kind != "folder":
-        return READERS[setting.kind](label, value), source
-    if setting.name == "store" and "://" in str(value):
-        return str(value), source
-    folder = _folder_of(label, value, None if source == "argument" else look.folder)
-    return str(folder) if setting.name == "store" else folder, source
+    account = settings.account
+    if settings.key is None and account.key_variables:
+        raise CredentialsError(
+            f"There is no key for {account.title}.",
+            remedy=f"Set {account.key_variables[0]} in the environment or a .env file, "
+            "or call imagen_widget.login(); IMAGEN_PROVIDER=demo needs none.",
+        )
 
 
 def _find_account(
-    name: str | None, key: Secret | None, look: "Lookup"
+    named: Account | None, key: Secret | None, look: "Lookup"
 ) -> tuple[Account, Secret | None, str]:
     """Return the account that is named, or the first that has a key; its key; where that was."""
-    if name is not None:
-        candidates = [find_account(name)]
+    candidates = list(ACCOUNTS.values())
+    if named is not None:
+        candidates = [named]
     elif key is not None:
-        candidates = [FAL if accounts.is_of_fal(key) else GATEWAY]
-    else:
-        candidates = list(ACCOUNTS.values())
+        candidates = [FAL if _is_of_fal(key) else GATEWAY]
     for account in candidates:
-        if key is not None and account.key_variables:
-            return account, key, "argument"
-        if found := accounts.find_key(account, look):
-            return account, *found
+        if account.key_variables:
+            found = find_key(account, look) if key is None else (key, "argument")
+            if found is not None:
+                return account, *found
     return candidates[-1], None, "default"
-
-
-def _owner_of_base_url(look: "Lookup") -> Account:
-    """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
-
-    It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside their
-    names the variable is left from, or meant for, the gateway.
-    """
-    account = look.account()
-    return GATEWAY if account in {None, FAL, DEMO} else account
 
 
 def _default_home() -> Path:
@@ -597,16 +734,105 @@ def _login_name() -> str:
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
+# --------------------------------------------------------------------------------- finding a key
+
+_typed: dict[str, Secret] = {}  # what `login` was told, by variable
+_kept: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
+
+
+def find_key(
+    account: Account, look: Callable[[str], tuple[object, str] | None]
+) -> tuple[Secret, str] | None:
+    """Return the key of an account and where it was found, or None.
+
+    Raises:
+        CredentialsError: What was found is not a key.
+    """
+    for names in account.key_variables:
+        if names in _typed:
+            return _typed[names], "login()"
+    for names in account.key_variables:
+        halves = [half for name in names.split(":") if (half := look(name)) is not None]
+        if len(halves) == len(names.split(":")):
+            whole = ":".join(str(value) for value, _ in halves)
+            return usable_key(whole, names.replace(":", " with ")), halves[0][1]
+    for names in account.key_variables:
+        if names not in _kept and (found := _remembered(names)):
+            _kept[names] = usable_key(found[0], names), found[1]
+        if names in _kept:
+            return _kept[names]
+    return None
+
+
+def login() -> None:
+    """Ask for a key without showing it, use it in this process, and offer to remember it.
+
+    The key is kept in this process's memory, out of the environment that child processes get, and
+    in the system keyring if you say so and the `keyring` package is installed. It is never written
+    into the notebook.
+
+    Raises:
+        CredentialsError: Nobody can be asked here, or what was typed is not a key.
+    """
+    account = Lookup(os.environ, _settings_folder()).account() or GATEWAY
+    if not account.key_variables:
+        raise CredentialsError(
+            f"The provider {account.name} needs no key.",
+            remedy="Set IMAGEN_PROVIDER to kkiai, fal or openai first.",
+        )
+    variable = account.key_variables[0]
+    try:
+        key = usable_key(getpass.getpass(f"Key for {account.title} ({variable}): "), variable)
+    except Exception as error:
+        # ipykernel's own class says that nobody can be asked; ipykernel is not imported here.
+        deaf = isinstance(error, EOFError | NotImplementedError)
+        if not deaf and type(error).__name__ != "StdinNotImplementedError":
+            raise
+        raise CredentialsError(
+            "Nobody can be asked for a key here.",
+            remedy=f"Set {variable} in the environment instead.",
+        ) from None
+    _check_place(key, account, account.base_url, named=True)
+    _typed[variable] = key
+    keyring = _keyring()
+    if keyring is None:
+        return
+    if input("Remember it in the system keyring? [y/N] ").strip().lower() in {"y", "yes"}:
+        keyring.set_password(_KEYRING_SERVICE, variable, key.reveal())
+
+
+def _keyring() -> Any:
+    if find_spec("keyring") is None:
+        return None
+    keyring = importlib.import_module("keyring")
+    return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
+
+
+def _remembered(name: str) -> tuple[str, str] | None:
+    """Return what keyring or Colab keeps under a name, and which of them; broken ones keep none."""
+    with suppress(Exception):  # a locked or broken keyring is the same as no keyring
+        keyring = _keyring()
+        if keyring and (text := keyring.get_password(_KEYRING_SERVICE, name)):
+            return text, "system keyring"
+    with suppress(Exception):  # there is no such secret, or access is not granted
+        if "google.colab" in sys.modules:
+            text = importlib.import_module("google.colab.userdata").get(name)
+            return (text, "Colab secret") if text else None
+    return None
+
+
 # ---------------------------------------------------------------- what is never a field of a model
 
 RESERVED = frozenset(
     {"api_key", "key", "token", "authorization", "provider", "base_url", "home", "journal", "store"}
 )  # a key would be sent, kept and shown with them
 
-_SECRET_WORDS = frozenset({"secret", "password", "passwd", "bearer", "authorization", "auth"})
-_SECRET_WORDS |= {"credential", "credentials"}
-_NEVER_FIELDS = frozenset(s.name for s in SETTINGS if s.kind != "preset")
-_NEVER_FIELDS -= {"model", "quiet", "reuse", "timeout", "upload"}  # of models that nobody knows
+_SECRET = re.compile(  # the names that keys, tokens and passwords have
+    r"(.*[_\W])?(secret|password|passwd|bearer|auth(orization)?|credentials?)([_\W].*)?"
+    r"|.*([_-]key|token|apikey)"
+)
+# All but those that models nobody knows may have as fields.
+_NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "upload"}
 
 
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
@@ -619,28 +845,22 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     Raises:
         InvalidRequest: One of them is reserved.
     """
-    values = names.values() if isinstance(names, Mapping) else ()
-    inner = {name for value in values if isinstance(value, Mapping) for name in value}
-    # Below a mapping, such as one of headers, only the names of secrets count.
-    secrets = [name for name in inner if isinstance(name, str) and _is_secret(name.lower())]
-    for name in (*names, *secrets):
+    given = list(names)
+    for inner in names.values() if isinstance(names, Mapping) else ():
+        for name in inner if isinstance(inner, Mapping) else ():
+            if isinstance(name, str) and _SECRET.fullmatch(name.lower()):  # as among headers
+                given.append(name)
+    for name in given:
         plain = name.lower().replace("-", "_")
         reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
-        private = (
-            _is_secret(plain) or plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
-        )
+        private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
+        private = private or _SECRET.fullmatch(plain) is not None
         if reserved or (private and taken is not None and name not in taken):
             raise InvalidRequest(
                 f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
                 remedy="Set it in the environment, or give it to Studio, by its own name.",
                 field=name,
             )
-
-
-def _is_secret(name: str) -> bool:
-    """Return True if a name is one that keys, tokens and passwords have."""
-    words = set(re.split(r"[_\W]+", name))
-    return bool(words & _SECRET_WORDS) or name.endswith(("_key", "-key", "token", "apikey"))
 
 
 # ------------------------------------------------------------------- where a setting is found
@@ -664,6 +884,7 @@ class _File:
     gone: bool = False
 
 
+_NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 _lock = threading.RLock()
 _files: dict[Path, _File] = {}
 _notices: list[str] = []
@@ -678,9 +899,8 @@ def forget_settings() -> None:
     global _start, _folder
     with _lock:
         _start = _folder = None
-        _files.clear()
-        _notices.clear()
-    accounts.forget_keys()
+        for memory in (_files, _notices, _typed, _kept):
+            memory.clear()
 
 
 def notices() -> list[str]:
@@ -691,31 +911,32 @@ def notices() -> list[str]:
 
 
 def _settings_folder() -> Path | None:
-    """Return the notebook's folder, else the one where this process began; None if deleted."""
+    """Return the folder of the notebook if VS Code, papermill or Jupyter names it.
+
+    Else it is the one where this process began; None if that was deleted.
+    """
     global _start, _folder
     with _lock:
         if _start is None:
             with suppress(OSError):  # it was deleted
                 _start = Path.cwd()
-        if _folder is None:
-            _folder = _notebook_folder() or _start
+        if _folder is not None:
+            return _folder
+        _folder = _start
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython is not None else None
+        told = [] if shell is None else [*map(shell.user_ns.get, _NOTEBOOKS)]
+        if told:  # a script that a notebook started inherits the variable too
+            told.append(os.environ.get("JPY_SESSION_NAME"))
+        for name in told:
+            if isinstance(name, str) and name:
+                notebook = (_start or Path("/")) / name
+                with suppress(OSError, ValueError):
+                    here = Path(name).is_absolute() or notebook.is_file()
+                    if here and notebook.parent.is_dir():
+                        _folder = notebook.parent
+                        break
         return _folder
-
-
-def _notebook_folder() -> Path | None:
-    """Return the folder of the notebook if VS Code, papermill or Jupyter names it."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None:  # a script that a notebook started inherits JPY_SESSION_NAME
-        return None
-    told = [shell.user_ns.get(name) for name in ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")]
-    for name in (*told, os.environ.get("JPY_SESSION_NAME")):
-        if isinstance(name, str) and name:
-            notebook = (_start or Path("/")) / name
-            with suppress(OSError, ValueError):
-                if notebook.parent.is_dir() and (Path(name).is_absolute() or notebook.is_file()):
-                    return notebook.parent
-    return None
 
 
 class Lookup:
@@ -754,7 +975,16 @@ class Lookup:
     def account(self) -> Account | None:
         """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
         named = self("IMAGEN_PROVIDER")
-        return find_account(str(named[0])) if named else None
+        return find_account("IMAGEN_PROVIDER", named[0]) if named else None
+
+    def base_owner(self) -> Account:
+        """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
+
+        It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside
+        their names the variable is left from, or meant for, the gateway.
+        """
+        account = self.account()
+        return GATEWAY if account in {None, FAL, DEMO} else account
 
 
 def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values | None:
@@ -762,15 +992,17 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
     known, facts = _files.get(path), None
     with suppress(OSError):
         facts = path.stat()
-    gone = facts is None or not stat.S_ISREG(facts.st_mode)  # a folder may be called .env
-    if facts is None or gone or (facts.st_size == 0 and known is not None):  # it is being written
-        if known is not None and known.values and not known.gone:
-            known.gone = True
-            ours = [v for v in known.values if v.startswith(_PREFIX) or v.endswith("_KEY")]
-            names = ", ".join(ours) or "its settings"
-            what = "is gone" if gone else "is empty"
+    if facts is not None and not stat.S_ISREG(facts.st_mode):  # a folder may be called .env
+        facts = None
+    if facts is None or (facts.st_size == 0 and known is not None):  # it is being written
+        if known is None:
+            return None
+        names = ", ".join(name for name in known.values or () if name in _VARIABLES)
+        if names and not known.gone:
+            what = "is empty" if facts else "is gone"
             _notices.append(f"{path} {what}; {names} from there stay in force in this kernel.")
-        return known.values if known is not None else None
+        known.gone = True
+        return known.values
     stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
     if known is None or known.stamp != stamp:
         known = _files[path] = _File(stamp, parse(path, _text_of(path)))
