@@ -95,6 +95,7 @@ class Input:
         return replace(self, path=path, in_memory=None)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what a journal or a file tells of it."""
         names = ("digest", "url", "media_type", "width", "height", "size", "origin")
         return {name: getattr(self, name) for name in (*names, "source_id", "source_index")}
 

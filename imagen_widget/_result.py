@@ -118,6 +118,7 @@ class GeneratedImage(PictureSource):
             return target
 
     def marked(self, *, provenance: bool = True) -> bytes:
+        """Return the bytes as `save` writes them, in the format that was served."""
         return self._marked(self.data, provenance)[0]
 
     def to_pil(self) -> "PILImage":
