@@ -483,7 +483,7 @@ class Models(Sequence[Model]):
                 field = model.field(name)
                 with contextlib.suppress(InvalidRequest):  # what it does not take
                     presets |= {name: field.check(value)} if field else {}
-            price = model.price.of(presets)
+            price = model.price_of(presets)
             if price is None:
                 return "by its size"
         return "price unknown" if price is None else dollars(price)
