@@ -4,6 +4,7 @@ It is a view: it draws a `State` and passes clicks to the `Controller`; what the
 there.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from imagen_widget.errors import ImagenError
 __all__ = ["ImagenWidget"]
 
 RESTARTED = "The kernel was restarted: run the cell again"
+_YIELD_SECONDS = 0.001  # for the thread that sends messages, which waits up to 5 ms otherwise
 _MAX_FILE_BYTES = 300_000_000
 _PROMPT = ".imagen-f-prompt textarea"
 
@@ -238,6 +240,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._render_form(state, before)
             for part, drawn in self._texts:
                 assign(part, value=drawn(state))
+            if before is not None and state.last_number != before.last_number:
+                time.sleep(_YIELD_SECONDS)  # a click is answered by the status, before the rest
             self._render_buttons(state)
             self._gallery.render(state, before)
             self._past.render(state, before)

@@ -9,13 +9,20 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 
 from tests.browser.jupyter_server import JupyterServer
-from tests.browser.notebook_page import open_notebook, run_all, save_notebook, start_cell
+from tests.browser.notebook_page import (
+    open_notebook,
+    run_all,
+    run_cell,
+    save_notebook,
+    start_cell,
+)
 from tests.browser.widget_page import CELL, WidgetPage, find_widget, open_cells
 
 pytestmark = pytest.mark.browser
 
 MAX_BYTES_A_PICTURE = 150_000
 MAX_KEPT_BYTES = 2_100_000
+PAUSE_MS = 1_000.0
 RESTART = "() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
 SHUT_DOWN = "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 THIRTY = """
@@ -150,6 +157,18 @@ def test_a_restarted_kernel_is_said_in_one_line_and_its_job_can_be_fetched(
     widget.button("Fetch").click()
     expect(widget.cards).to_have_count(1)
     expect(widget.button("Fetch")).to_be_hidden()
+
+
+def test_what_is_typed_reaches_the_kernel_at_a_pause(page: Page, lab: JupyterServer) -> None:
+    cells = [CELL.format(""), "print(f'typed: {widget.prompt.value}')"]
+    widget = open_cells(page, lab, "typed.ipynb", cells)
+
+    widget.prompt.fill("a fox that nobody clicked")
+    page.wait_for_timeout(PAUSE_MS)
+    run_cell(page, 1)
+
+    expect(page.get_by_text("typed: a fox that nobody clicked")).to_be_visible()
+    expect(widget.prompt).to_have_value("a fox that nobody clicked")
 
 
 def test_the_history_survives_the_kernel_and_brings_settings_back(
