@@ -52,6 +52,13 @@ with out:
     %imagen --no-wait a fox among words [demo:slow=3]
     print("printed after")
 """
+WAIT_IN_OUTPUT = """
+from imagen_widget import generate
+with out:
+    print("printed before")
+    made = generate("a fox that takes a while [demo:slow=3]")
+    print("printed after")
+"""
 MOVING = """(root) => root.getAnimations({ subtree: true })
     .filter((one) => one.playState === "running").length"""
 
@@ -228,6 +235,24 @@ def test_what_is_printed_into_an_output_while_a_job_goes_on_stays(
     expect(out).to_contain_text("printed before")
     expect(out).to_contain_text("printed after")
     expect(out.get_by_role("img")).to_have_count(1)
+
+
+def test_what_a_block_printed_stays_when_a_call_takes_a_while(
+    page: Page, lab: JupyterServer
+) -> None:
+    cells = (IN_OUTPUT, WAIT_IN_OUTPUT)
+    lab.write_notebook("waits.ipynb", cells)
+    open_notebook(page, lab, "waits.ipynb")
+    run_cell(page, 0)
+    out = page.locator(".jp-Cell-outputArea").first
+    start_cell(page, 1)
+
+    expect(out).to_contain_text(re.compile(r"printed before.*\d s · demo", re.DOTALL))
+    expect(out).to_contain_text("printed after")
+    expect(out.locator(".widget-html")).to_have_count(0)  # the kernel knows what was captured
+
+    words = out.inner_text()
+    assert re.search(r"printed before\s+1 image · [^\n]+\s+printed after\s*$", words), words
 
 
 def test_a_job_of_more_than_twenty_seconds_that_ends_in_a_hidden_tab_is_told(
