@@ -127,7 +127,8 @@ class GeneratedImage(PictureSource):
     def sources(self) -> tuple[Input, ...]:
         """Return this picture as one that can be given as input."""
         origin = self.provenance
-        words = " ".join((origin.request.prompt or short_name(origin.request.model)).split())[:40]
+        words = " ".join((origin.request.prompt or short_name(origin.request.model)).split())
+        words = words if len(words) <= 40 else f"{words[:39].rstrip()}…"
         name = f"picture {origin.index + 1} of {words}"
         place = {"source_id": origin.id, "source_index": origin.index}
         return (from_file(self.path, "image", origin=name, **place),)

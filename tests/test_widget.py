@@ -709,7 +709,8 @@ def test_a_painted_mask_goes_out_with_the_picture(open_bench: Callable[..., Benc
     bench.upload(png(64, 48, "white"), purpose="mask")
 
     assert "mask" in bench.text("imagen-strip-markup")
-    assert len(bench.press().request.inputs) == 2
+    request = bench.press().request
+    assert [given.origin for given in request.inputs] == ["bytes", "a painted mask"]
     bench.does("unmask")
     assert ">mask<" not in bench.text("imagen-strip-markup")
 

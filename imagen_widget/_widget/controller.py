@@ -306,7 +306,9 @@ class Controller:
 
         def take() -> None:
             form, studio = self.state.form, self.studio
-            mask = None if data is None else read_picture(data, form, studio, mask=True)
+            mask = None
+            if data is not None:
+                mask = replace(read_picture(data, form, studio, mask=True), origin="a painted mask")
             self._pump.change(lambda s: s.with_form(replace(s.form, mask=mask)))
             self._reprice()
 

@@ -38,10 +38,11 @@ SERIES = (
     "seed=range(2), name='fauna')\ns.start(max_in_flight=2)",
     "await s;",
     "s.grid(facet='seed')",
-    "s.compare(0, 6)",
+    "s.compare(0, 2)",
     "s.pick(by='animal')",
     "ImagenWidget(provider='fal', home='no-key')",
-    f"ImagenWidget(provider='fal', home='over', api_key={'k:' + '0' * 32!r}, budget='0.01/day')",
+    "ImagenWidget(provider='fal', home='over', max_spend='0.01', "
+    "api_key='00000000-0000-0000-0000-000000000000:' + '0' * 32)",
 )
 FADE_MS = 400.0  # so that no picture catches a transition half-way
 
