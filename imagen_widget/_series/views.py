@@ -262,7 +262,7 @@ def _gone(row: Row) -> str:
         why = escape(one_line(reason(row.error), limit=120).rstrip("."))
         billed = "may be billed" if row.billed else "not billed"
         mark = '<i class="ims-mark" aria-hidden="true">!</i>'
-        said = f"{mark} {said} <span>{why} · {billed}</span>"
+        said = f"{mark} <b>{row.state.capitalize()} · {billed}</b> <span>{why}</span>"
     return f'<div class="ims-gone">{said}</div>'
 
 
