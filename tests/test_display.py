@@ -258,7 +258,8 @@ def test_inside_an_output_widget_its_trait_is_set(
     assert texts(notebook) == []
 
 
-def test_what_an_output_widget_captured_meanwhile_stays(notebook: Any) -> None:
+@pytest.mark.parametrize("within", [True, False])
+def test_what_an_output_widget_captured_meanwhile_stays(notebook: Any, *, within: bool) -> None:
     import ipywidgets
 
     def printed(text: str) -> dict[str, str]:
@@ -268,17 +269,24 @@ def test_what_an_output_widget_captured_meanwhile_stays(notebook: Any) -> None:
     out = ipywidgets.Output(msg_id="now")
     surface = surface_of(notebook)
     surface.status("Preparing")
-    assert out.outputs == ()  # the block goes on: the kernel does not know what it printed
-    out.msg_id = ""
     surface.status("Drawing")
-    # The front end tells what it captured: one text came before the status, one after it.
-    out.outputs = (printed("before"), *out.outputs, printed("after"))
-
-    surface.final(StatusLine("Done"))
+    assert out.outputs == ()  # the kernel does not know what the block printed
+    if within:
+        surface.final(StatusLine("Done"))
+    out.msg_id = ""
+    if not within:
+        surface.final(StatusLine("Done"))
+    # The front end tells what it captured, some before the status, some after it.
+    shown = [{"output_type": "display_data", **each} for each in notebook.display_pub.outputs]
+    out.outputs = (printed("before"), *shown, printed("after"))
+    replaced = threading.Event()
+    out.observe(lambda _: replaced.set(), "outputs")
+    assert replaced.wait(10)
 
     before, done, after = out.outputs
     assert (before["text"], after["text"]) == ("before", "after")
     assert done["data"]["text/plain"] == "Done"
+    assert set(done["data"]) == {"text/plain", "text/html"}
 
 
 def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:

@@ -91,6 +91,15 @@ def test_every_kind_of_value_is_read(tmp_path: Path, kind: str) -> None:
         assert opened(found.data()).tobytes() == opened(PICTURES["png"]).tobytes()
 
 
+def test_a_long_prompt_is_cut_where_it_names_a_picture(tmp_path: Path) -> None:
+    made = generated(tmp_path)
+    origin = replace(made[0].provenance, request=replace(made.request, prompt="fox " * 20))
+
+    (given,) = replace(made[0], provenance=origin).sources()
+
+    assert given.origin == f"picture 1 of {'fox ' * 9}fox…"
+
+
 def test_a_file_that_pillow_has_open_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "fox.png").write_bytes(PICTURES["png"])
 

@@ -120,7 +120,7 @@ def test_a_grid_has_headings_by_axes_and_stacks_what_they_do_not_tell_apart(faun
 def test_a_row_without_a_picture_keeps_its_place_with_its_reason(fauna: Series) -> None:
     page = Reader(html(fauna.grid()))
 
-    assert page.text.count("Refused") == 3
+    assert page.text.count("Refused · not billed") == 3
     assert "content" in page.text
     assert "3 refused" in page.text
 

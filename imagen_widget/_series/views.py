@@ -251,7 +251,7 @@ def _gone(row: Row) -> str:
     if row.state not in {"waiting", "sent"}:
         why = escape(one_line(reason(row.error), limit=120).rstrip("."))
         billed = "may be billed" if row.billed else "not billed"
-        said = f"{MARK} {said} <span>{why} · {billed}</span>"
+        said = f"{MARK} <b>{row.state.capitalize()} · {billed}</b> <span>{why}</span>"
     return f'<div class="ims-gone">{said}</div>'
 
 

@@ -4,6 +4,7 @@ It is a view: it draws a `State` and passes clicks to the `Controller`; what the
 there.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -42,6 +43,7 @@ from imagen_widget.errors import ImagenError
 __all__ = ["ImagenWidget"]
 
 RESTARTED = "The kernel was restarted: run the cell again"
+_YIELD_SECONDS = 0.001  # for the thread that sends messages, which waits up to 5 ms otherwise
 _MAX_FILE_BYTES = 300_000_000
 _PROMPT = ".imagen-f-prompt textarea"
 
@@ -208,6 +210,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         before, self._drawn = self._drawn, state
         held = before.form if before is not None else None
         with rendering():
+            if before is not None and state.last_number != before.last_number:
+                assign(self.status, value=escape(state.status))  # a click is answered by it first
+                time.sleep(_YIELD_SECONDS)
             if held is None or state.form.model != held.model:
                 self.fields.build(state.form)
                 rules = f"{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}"

@@ -282,7 +282,9 @@ class Controller:
     def set_mask(self, data: bytes | None) -> None:
         """Take a painted mask, white where the first picture may change; None takes it away."""
         form, studio = self.state.form, self.studio
-        mask = None if data is None else read_picture(data, form, studio, mask=True)
+        mask = None
+        if data is not None:
+            mask = replace(read_picture(data, form, studio, mask=True), origin="a painted mask")
         self._pump.change(lambda s: s.with_form(replace(s.form, mask=mask)))
         self._reprice()
 

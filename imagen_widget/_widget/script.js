@@ -27,6 +27,7 @@ const $$ = (node, selector) => [...node.querySelectorAll(selector)];
 const isShown = (node) => node.checkVisibility();
 const see = (node) => node?.scrollIntoView({ block: "nearest" });
 
+const commit = (node) => node?.dispatchEvent(new Event("change", { bubbles: true }));
 const act = (model, name, more) => model.send({ kind: "do", act: name, ...more });
 
 function set(node, name, value) {
@@ -65,23 +66,20 @@ function nameControls(root) {
 	});
 }
 
-const fieldOf = (node) => [...node.classList].find((name) => name.startsWith("imagen-n-"))?.slice(9);
+const fieldOf = (node) => node.className.match(/imagen-n-(\S+)/)?.[1];
 
 // ---- files and the clipboard
 
 function download(name, type, bytes) {
 	const href = address(bytes, type);
-	const link = h("a", { href, download: name });
-	document.body.append(link);
-	link.click();
-	link.remove();
+	h("a", { href, download: name }).click();
 	setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
 async function upload(model, purpose, files) {
 	for (const file of files) {
 		const key = String(Math.random());
-		const parts = Math.max(1, Math.ceil(file.size / CHUNK_BYTES));
+		const parts = Math.ceil(file.size / CHUNK_BYTES) || 1;
 		for (let part = 0; part < parts; part++) {
 			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
 			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts }, undefined, [piece]);
@@ -157,7 +155,7 @@ function chooser(root, model, signal) {
 	function choose(key) {
 		box.hidePopover(); // gives the focus back
 		input.value = key;
-		for (const type of ["input", "change"]) input.dispatchEvent(new Event(type, { bubbles: true }));
+		commit(input);
 		setTimeout(() => see($(root, ".imagen-pick:focus")), 300);
 	}
 
@@ -190,7 +188,7 @@ function chooser(root, model, signal) {
 		}
 		foot.textContent = `↑ ↓ move · Enter choose · ${found.length} of ${rows().length} models · ${model.get("as_of")}`;
 		if (!list.firstChild) list.append(h("p", {}, "None like that; any owner/model works."));
-		move(Math.max(0, [...options()].findIndex((one) => one.ariaSelected === "true")));
+		move(Math.max(0, options().findIndex((one) => one.ariaSelected === "true")));
 	}
 
 	function move(to) {
@@ -278,14 +276,15 @@ function largeView(root, model, signal) {
 	function draw() {
 		const first = shown[0] ?? { width: 1, height: 1 };
 		const fitted = Math.min(stage.clientWidth / first.width, stage.clientHeight / first.height, 1) || 1;
-		const { scale: factor, x, y } = zoom ?? { scale: fitted, x: 0, y: 0 };
+		const whole = { scale: fitted, x: 0, y: 0 };
+		const { scale: factor, x, y } = zoom ?? whole;
 		for (const { image } of shown) {
 			const transform = `translate(-50%, -50%) translate(${x}px, ${y}px) scale(${factor})`;
 			Object.assign(image.style, { width: `${first.width}px`, height: `${first.height}px`, transform });
 		}
 		stage.style.setProperty("--at", `${split.value}%`);
 		percent.textContent = zoom ? `${Math.round(factor * 100)} %` : "fit";
-		return { scale: fitted, x: 0, y: 0 };
+		return whole;
 	}
 
 	function fit() {
@@ -333,10 +332,9 @@ function largeView(root, model, signal) {
 	}
 
 	function large(node) {
-		const { id, facts, seed, width, height } = node.dataset;
-		const index = Number(node.dataset.index);
+		const { id, index, facts, seed, width, height } = node.dataset;
 		const { alt, src } = $(node, "img");
-		open([{ id, index, seed, width, height, alt, src }], facts);
+		open([{ id, index: +index, seed, width, height, alt, src }], facts);
 		back.disabled = !beside(-1);
 		next.disabled = !beside(1);
 	}
@@ -489,7 +487,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 
 // State messages may wait behind a busy kernel, and what is paid for has to be what is seen.
 async function seenValues(model) {
-	document.activeElement?.dispatchEvent(new Event("change", { bubbles: true }));
+	commit(document.activeElement);
 	const values = {};
 	for (const [id, trait] of Object.entries(model.get("form"))) {
 		values[id] = (await model.widget_manager.get_model(id)).get(trait);
@@ -509,7 +507,6 @@ function attach(root, model) {
 	const ending = new AbortController();
 	const on = (type, does, capture = false) => root.addEventListener(type, does, { capture, signal: ending.signal });
 	const view = largeView(root, model, ending.signal);
-	const send = (name, more) => act(model, name, more);
 	let asked = false;
 	root.classList.add("imagen-live");
 	root.dataset.lmSuppressShortcuts = "true"; // Notebook 7: Shift+Enter re-runs the cell otherwise
@@ -525,10 +522,10 @@ function attach(root, model) {
 		if (acts) {
 			e.stopPropagation(); // or ToggleButtons takes it for one of its own
 			const { do: name, id, index, arg } = acts.dataset;
-			here[name] ? here[name](acts) : send(name, { id, index: Number(index ?? -1), arg });
+			here[name] ? here[name](acts) : act(model, name, { id, index: +(index ?? -1), arg });
 		}
 		const segment = e.target.closest(".imagen-left .mod-active");
-		if (segment) send("give", { arg: fieldOf(segment.closest(".imagen-f")) });
+		if (segment) act(model, "give", { arg: fieldOf(segment.closest(".imagen-f")) });
 		if (!e.target.closest("button.imagen-generate")) return;
 		e.stopPropagation();
 		generate();
@@ -539,6 +536,12 @@ function attach(root, model) {
 		e.stopPropagation();
 		$(root, "button.imagen-generate:not(:disabled)")?.click();
 	}, true);
+
+	let typing; // at a pause the text goes to the kernel
+	on("input", ({ target }) => {
+		clearTimeout(typing);
+		if (target.matches(".imagen-f-prompt textarea")) typing = setTimeout(commit, 300, target);
+	});
 
 	// pictures dropped, pasted, and dragged to another place
 	const strip = () => $$(root, ".imagen-strip").find(isShown);
@@ -558,7 +561,7 @@ function attach(root, model) {
 		e.preventDefault();
 		e.stopPropagation();
 		if (dragged === null) upload(model, "picture", e.dataTransfer.files);
-		else if (onto !== undefined) send("move", { index: Number(dragged), arg: onto });
+		else if (onto !== undefined) act(model, "move", { index: Number(dragged), arg: onto });
 		dragged = null;
 	});
 	on("paste", (e) => {

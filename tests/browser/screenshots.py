@@ -1,7 +1,7 @@
 """Photographs every state of the widget: `python -m tests.browser.screenshots [light|dark ...]`.
 
-JupyterLab at 768, 1280 and 1920 pixels, Voila at 360, light and dark; the files are in
-build/screenshots.
+JupyterLab at 768, 1280 and 1920 pixels, Voila at 360, light and dark; series and what is said
+before the click in JupyterLab at all four. The files are in build/screenshots.
 """
 
 import re
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.conftest import FLAGS, find_chromium
 from tests.browser.jupyter_server import FrontEnd, JupyterServer, running_server
-from tests.browser.notebook_page import SHOTS
+from tests.browser.notebook_page import SHOTS, open_notebook, run_cell
 from tests.browser.test_widget_kept import RESTART
 from tests.browser.widget_page import WidgetPage, open_widget
 
@@ -31,6 +31,19 @@ MOUNTAINS = "Layered mountains at dusk, soft fog, pale sun, screen print"
 LIGHTHOUSE = "A lighthouse at dusk, soft fog, long exposure"
 DEMO_SECONDS = "3"
 HEIGHT = 2400  # what overflows JupyterLab's scroller would be cut off
+SERIES = (
+    "from imagen_widget import ImagenWidget, sweep\n"
+    "s = sweep('a {animal} in {style}, screen print', animal=['red fox', 'owl', 'bear'], "
+    "style=['snow', 'the night [demo:slow=9]', 'autumn', 'fog [demo:fail]'], "
+    "seed=range(2), name='fauna')\ns.start(max_in_flight=2)",
+    "await s;",
+    "s.grid(facet='seed')",
+    "s.compare(0, 2)",
+    "s.pick(by='animal')",
+    "ImagenWidget(provider='fal', home='no-key')",
+    "ImagenWidget(provider='fal', home='over', max_spend='0.01', "
+    "api_key='00000000-0000-0000-0000-000000000000:' + '0' * 32)",
+)
 FADE_MS = 400.0  # so that no picture catches a transition half-way
 
 
@@ -54,6 +67,8 @@ def main(themes: Sequence[str]) -> int:
                 ):
                     for width in (w for f, w in WIDTHS if f == front_end):
                         _photograph(browser, server, theme, width)
+                    if front_end == "lab":
+                        _series(browser, server, theme)
         browser.close()
     return 0
 
@@ -73,6 +88,27 @@ def _photograph(browser: Browser, server: JupyterServer, theme: Theme, width: in
         page.evaluate(RESTART)
         expect(page.get_by_text("The kernel was restarted")).to_be_visible()
         camera.whole("restarted")
+    page.close()
+
+
+def _series(browser: Browser, server: JupyterServer, theme: Theme) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": HEIGHT}, device_scale_factor=1.5)
+    server.write_notebook("series.ipynb", SERIES)
+    open_notebook(page, server, "series.ipynb")
+    page.evaluate("() => jupyterapp.shell.collapseLeft()")
+    run_cell(page, 0)
+    outputs = page.locator(".jp-OutputArea")
+    for index in range(len(SERIES)):
+        if index == 0:
+            expect(page.locator(".ims-strip img").first).to_be_visible()
+        else:
+            run_cell(page, index)
+        for width in (w for _, w in WIDTHS):
+            page.set_viewport_size({"width": width, "height": HEIGHT})
+            outputs.nth(0 if index < 2 else index).scroll_into_view_if_needed()
+            page.wait_for_timeout(FADE_MS)
+            shown = ("running", "ended", "grid", "compare", "picker", "no-key", "over-the-cap")
+            page.screenshot(path=SHOTS / f"series-{theme}-{width}-{index + 1}-{shown[index]}.png")
     page.close()
 
 

@@ -9,13 +9,20 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 
 from tests.browser.jupyter_server import JupyterServer
-from tests.browser.notebook_page import open_notebook, run_all, save_notebook, start_cell
+from tests.browser.notebook_page import (
+    open_notebook,
+    run_all,
+    run_cell,
+    save_notebook,
+    start_cell,
+)
 from tests.browser.widget_page import CELL, WidgetPage, find_widget, open_cells
 
 pytestmark = pytest.mark.browser
 
 MAX_BYTES_A_PICTURE = 150_000
 MAX_KEPT_BYTES = 2_100_000
+PAUSE_MS = 1_000.0
 RESTART = "() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
 SHUT_DOWN = "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 THIRTY = """
@@ -43,6 +50,13 @@ INTO_OUTPUT = """
 with out:
     print("printed before")
     %imagen --no-wait a fox among words [demo:slow=3]
+    print("printed after")
+"""
+WAIT_IN_OUTPUT = """
+from imagen_widget import generate
+with out:
+    print("printed before")
+    made = generate("a fox that takes a while [demo:slow=3]")
     print("printed after")
 """
 MOVING = """(root) => root.getAnimations({ subtree: true })
@@ -152,6 +166,18 @@ def test_a_restarted_kernel_is_said_in_one_line_and_its_job_can_be_fetched(
     expect(widget.button("Fetch")).to_be_hidden()
 
 
+def test_what_is_typed_reaches_the_kernel_at_a_pause(page: Page, lab: JupyterServer) -> None:
+    cells = [CELL.format(""), "print(f'typed: {widget.prompt.value}')"]
+    widget = open_cells(page, lab, "typed.ipynb", cells)
+
+    widget.prompt.fill("a fox that nobody clicked")
+    page.wait_for_timeout(PAUSE_MS)
+    run_cell(page, 1)
+
+    expect(page.get_by_text("typed: a fox that nobody clicked")).to_be_visible()
+    expect(widget.prompt).to_have_value("a fox that nobody clicked")
+
+
 def test_the_history_survives_the_kernel_and_brings_settings_back(
     page: Page, lab: JupyterServer
 ) -> None:
@@ -209,6 +235,24 @@ def test_what_is_printed_into_an_output_while_a_job_goes_on_stays(
     expect(out).to_contain_text("printed before")
     expect(out).to_contain_text("printed after")
     expect(out.get_by_role("img")).to_have_count(1)
+
+
+def test_what_a_block_printed_stays_when_a_call_takes_a_while(
+    page: Page, lab: JupyterServer
+) -> None:
+    cells = (IN_OUTPUT, WAIT_IN_OUTPUT)
+    lab.write_notebook("waits.ipynb", cells)
+    open_notebook(page, lab, "waits.ipynb")
+    run_cell(page, 0)
+    out = page.locator(".jp-Cell-outputArea").first
+    start_cell(page, 1)
+
+    expect(out).to_contain_text(re.compile(r"printed before.*\d s · demo", re.DOTALL))
+    expect(out).to_contain_text("printed after")
+    expect(out.locator(".widget-html")).to_have_count(0)  # the kernel knows what was captured
+
+    words = out.inner_text()
+    assert re.search(r"printed before\s+1 image · [^\n]+\s+printed after\s*$", words), words
 
 
 def test_a_job_of_more_than_twenty_seconds_that_ends_in_a_hidden_tab_is_told(

@@ -178,7 +178,8 @@ def test_status_and_pictures_stand_inside_an_output_widget(kernel: Kernel) -> No
     outcome = kernel.run(INTO_OUTPUT)
 
     assert outcome.error is None
-    assert outcome.outputs == ()
+    shown = [each["data"].get("text/html", "") for each in outcome.outputs]
+    assert ["data:image/webp" in markup for markup in shown[:2]] == [False, True]  # status, picture
     assert kernel.run("[text[:21] for text in texts(out)]").value == "['<Generation: 1 image,']"
     assert kernel.run("'data:image/webp' in out.outputs[0]['data']['text/html']").value == "True"
     said = kernel.run("' '.join(texts(captured))").value
