@@ -219,7 +219,7 @@ class Run:
         try:
             with self._new_scope():
                 request = self._request
-                if request.inputs:
+                if request.inputs:  # else a thread has nothing to do
                     request = await to_thread.run_sync(session.with_bytes, request)
                 async with session.submits:
                     lease = self._left() + _SUBMIT_MARGIN_SECONDS

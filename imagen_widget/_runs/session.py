@@ -176,6 +176,8 @@ class Session:
 
     def with_bytes(self, request: ImageRequest) -> ImageRequest:
         """Return a request that was read from the journal, with its pictures' bytes at hand."""
+        if not request.inputs:
+            return request
         inputs = tuple(i.kept_in(self.store) if i.digest else i for i in request.inputs)
         return replace(request, inputs=inputs)
 
