@@ -69,6 +69,7 @@ _OF_THE_REST = 0.75  # of the time until a job is expected is waited at once
 _UNKNOWN_SHARE = 0.25  # of a guessed time, before which a job is not expected
 _MIN_OBSERVATIONS = 5
 _MAX_POLLS_A_SECOND = 400  # of all jobs together: about half of what one loop can do
+_MAX_JOBS_AT_SHORTEST = 40  # more are each asked for less often: gateways count requests
 
 _SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
@@ -280,7 +281,8 @@ class PollPace:
             chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
             jobs: How many are watched at once; the more, the less often each is asked for.
         """
-        least = max(self.shortest, jobs / _MAX_POLLS_A_SECOND)
+        each = max(self.shortest / _MAX_JOBS_AT_SHORTEST, 1 / _MAX_POLLS_A_SECOND)
+        least = max(self.shortest, jobs * each)
         if running is None:
             ideal = min(self.usual / 2, _QUEUE_POLL_SECONDS)
         else:
