@@ -236,19 +236,21 @@ class Drive:
         if not self.task.run:  # workers are halted by the journal
             await self._heed()
         free, found = self.tally.in_flight - len(self._out), list[Record]()
-        if free > 0 and (not self._out or time.monotonic() >= self._look_at):
-            self._look_at = time.monotonic() + _TAKE_OVER_SECONDS
+        look = free > 0 and time.monotonic() >= self._look_at
+        if look:
             found = await self._abandoned(free)
             free -= len(found)
         claimed = await self._claim(free if self._proven else min(free, 1 - self._tried))
         self._tried += len(claimed)
         found += claimed
+        if not found and not self._out and not look:  # what is left may be of dead processes
+            found = await self._abandoned(free)
         for record in found:
             self._out.add(record.id)
             group.start_soon(self._row, record)
-        if not found:
-            if not self._out and not await self._goes_on():
-                return False
+        if not self._out and not await self._goes_on():
+            return False
+        if not found or len(self._out) == self.tally.in_flight:
             await self._pause(_LOOK_SECONDS)
         return True
 
@@ -286,6 +288,7 @@ class Drive:
     async def _abandoned(self, count: int) -> list[Record]:
         """Return rows that a dead process had sent, leased to this one."""
         session, verbs, found = self.session, self.session.journal, list[Record]()
+        self._look_at = time.monotonic() + _TAKE_OVER_SECONDS
         if self.task.fetch == ():
             return found
         if self.task.fetch is None:
