@@ -1,5 +1,6 @@
 """Two hundred generations through one widget leave nothing behind; the figures are printed."""
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -42,6 +43,7 @@ def test_two_hundred_generations_leave_nothing_behind(
     monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
     monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "0")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.INFO)  # pytest keeps each record
     before = figures()
     widget = ImagenWidget()
     generate(widget, WARM_UP)
