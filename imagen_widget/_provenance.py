@@ -5,24 +5,19 @@ types, or none.
 """
 
 import json
-import re
 import unicodedata
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from imagen_widget._picture import Texts, read_texts, write_texts
+from imagen_widget._picture import Texts, read_settings, write_texts
 
 GENERATOR = "imagen_widget"
 MAX_STEM_BYTES = 100  # with a number, a suffix and .json below 120: encrypted folders take 143
 MAX_STEM_CHARACTERS = 60
-NEVER = datetime.fromtimestamp(0, tz=UTC)  # the time of a picture that does not tell its own
 
 _SHORT_ID = 8
 _OF_THE_FILE = {"seed", "num_images", "output_format"}  # said elsewhere, or not of one picture
-_SETTINGS_LINE = re.compile(r"(?:^|, )(?:Steps|Seed|Size|Model): ")
-_SEED = re.compile(r"(?:^|, )Seed: (\d{1,20})(?=,|$)", re.ASCII)
-_MODEL = re.compile(r"(?:^|, )Model: ([^,]{1,200})")
 
 T = TypeVar("T")
 R = TypeVar("R", covariant=True)
@@ -30,7 +25,7 @@ R = TypeVar("R", covariant=True)
 
 @dataclass(frozen=True)
 class Provenance(Generic[R]):
-    """Where a picture came from; a text is "" if unknown, the seed None, the time `NEVER`."""
+    """Where a picture came from; a text is "" if unknown, the seed None."""
 
     request: R
     request_id: str  # the provider's id of the job
@@ -43,7 +38,7 @@ class Provenance(Generic[R]):
 
 @dataclass(frozen=True)
 class FoundRequest:
-    """A request as a file tells it, not checked by any model; `model` may be another program's."""
+    """A request as a file tells it, not checked by any model."""
 
     prompt: str | None
     model: str
@@ -64,9 +59,8 @@ def embed(
 
 
 def read(data: bytes) -> Provenance[FoundRequest] | None:
-    """Return the settings that a picture carries, ours or AUTOMATIC1111's; None if none."""
-    texts = read_texts(data)
-    return from_json(texts.settings) or _from_lines(texts.parameters)
+    """Return the settings that a picture carries; None if it has none of ours."""
+    return from_json(read_settings(data))
 
 
 def file_stem(provenance: Provenance[Any]) -> str:
@@ -179,21 +173,6 @@ def from_json(text: str, **more: str) -> Provenance[FoundRequest] | None:
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-
-
-def _from_lines(text: str) -> Provenance[FoundRequest] | None:
-    """Return what AUTOMATIC1111's lines tell: the prompt, and with luck a model and a seed."""
-    *lines, last = text.strip().split("\n")
-    if not _SETTINGS_LINE.search(last):
-        lines, last = [*lines, last], ""
-    negative = next((i for i, s in enumerate(lines) if s.startswith("Negative prompt:")), None)
-    prompt = "\n".join(lines[:negative]).strip()
-    if not prompt:
-        return None
-    seed, model = _SEED.search(last), _MODEL.search(last)
-    number = int(seed[1]) if seed else None
-    request = FoundRequest(prompt, model[1] if model else "", {"seed": number} if seed else {})
-    return Provenance(request, request_id="", provider="", created=NEVER, seed=number)
 
 
 def _is(kind: type[T], value: object) -> T:

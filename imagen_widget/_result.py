@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from imagen_widget import _html, _picture, _provenance
 from imagen_widget._inputs import Input, PictureSource, from_file
-from imagen_widget._models import Catalogue, dollars, short_name
+from imagen_widget._models import dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview
-from imagen_widget._provenance import NEVER, FoundRequest, Provenance
+from imagen_widget._provenance import FoundRequest, Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
 
@@ -404,8 +404,8 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
     if checked is None:
         raise InvalidRequest(
             "The picture carries no settings.",
-            remedy="Copies saved by imagen_widget do, and those of AUTOMATIC1111; originals in "
-            "IMAGEN_HOME, edited pictures and those sent by a messenger do not.",
+            remedy="Copies saved by imagen_widget do; originals in IMAGEN_HOME, edited pictures "
+            "and those sent by a messenger do not.",
             field="picture",
         )
     return checked
@@ -414,13 +414,9 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
 def _checked(found: Provenance[FoundRequest]) -> Provenance[ImageRequest] | None:
     """Return the settings with a checked request; with fewer fields if the model changed."""
     asked = found.request
-    model: str | None = asked.model
-    if found.created == NEVER:  # another program may have a name of its own there
-        names = {name for known in Catalogue(None).search() for name in (known.id, known.alias)}
-        model = model if model in names else None
     for fields in (asked.fields, {}):
         with contextlib.suppress(InvalidRequest):
-            request = ImageRequest.create(asked.prompt, model=model, extra=fields)
+            request = ImageRequest.create(asked.prompt, model=asked.model, extra=fields)
             told = {str(picture.get("digest")): picture for picture in asked.inputs}
             inputs = []
             for picture in request.inputs:  # of which the digest is known, no more

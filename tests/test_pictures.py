@@ -17,7 +17,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from imagen_widget import ImageRequest, _picture, _provenance
-from imagen_widget._provenance import NEVER, FoundRequest, Provenance
+from imagen_widget._provenance import FoundRequest, Provenance
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 from tests.pictures import (
     HEIGHT,
@@ -630,7 +630,7 @@ def test_xmp_of_another_structure_is_left_as_it_is(kind: str) -> None:
     marked = embed(made(kind, xmp=b"<odd/>"), kind)
 
     assert opened(marked).info["xmp"] == b"<odd/>"
-    assert settings_in(marked).request.prompt == FOX.request.prompt  # from the lines
+    assert lines_of(marked) == LINES  # and the rest goes beside the file
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
@@ -678,52 +678,6 @@ def test_what_is_no_picture_is_returned_as_it_is(data: bytes) -> None:
 
 
 # ------------------------------------------------------------------------ pictures from elsewhere
-
-A1111 = (
-    "masterpiece, fox\nin snow\nNegative prompt: blurry, bad\n"
-    "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1234567890123, Size: 512x512, Model: v1-5"
-)
-
-
-@pytest.mark.parametrize(
-    "note",
-    [
-        (b"tEXt", b"parameters\x00" + A1111.encode("latin-1")),
-        (b"zTXt", b"parameters\x00\x00" + zlib.compress(A1111.encode("latin-1"))),
-        (b"iTXt", b"parameters\x00\x00\x00de\x00Parameter\x00" + A1111.encode()),
-        (b"iTXt", b"parameters\x00\x01\x00\x00\x00" + zlib.compress(A1111.encode())),
-    ],
-)
-def test_prompt_and_seed_of_another_program_are_read(note: tuple[bytes, bytes]) -> None:
-    found = settings_in(png_with(note))
-
-    assert found.request.prompt == "masterpiece, fox\nin snow"
-    assert found.request.model == "v1-5"
-    assert found.seed == found.request.fields["seed"] == 1234567890123
-    assert (found.provider, found.request_id, found.created) == ("", "", NEVER)
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "seed"),
-    [
-        ("just a prompt", "just a prompt", None),
-        ("a prompt\nof two lines: yes", "a prompt\nof two lines: yes", None),
-        ("fox\nSteps: 1, Seed: 5, Size: 1x1", "fox", 5),
-        ("fox\nSteps: 1, Seed: x, Size: 1x1", "fox", None),
-        ("fox\nSteps: 1, Variation seed: 5", "fox", None),
-        ("fox\r\nSteps: 1, Seed: 5", "fox", 5),
-    ],
-)
-def test_lines_of_many_shapes_are_read(text: str, prompt: str, seed: int | None) -> None:
-    found = settings_in(png_with((b"tEXt", b"parameters\x00" + text.encode())))
-
-    assert (found.request.prompt, found.seed) == (prompt, seed)
-    assert found.request.fields.get("seed") == seed
-
-
-@pytest.mark.parametrize("text", ["", "\n", "Steps: 20, Seed: 1", "Negative prompt: x\nSeed: 1"])
-def test_lines_without_a_prompt_are_no_settings(text: str) -> None:
-    assert _provenance.read(png_with((b"tEXt", b"parameters\x00" + text.encode()))) is None
 
 
 def with_json(text: str | None = None, /, **changes: object) -> bytes:
@@ -781,33 +735,22 @@ def test_json_of_another_shape_is_no_settings(text: str) -> None:
     assert _provenance.read(with_json(text)) is None
 
 
-@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
-@pytest.mark.parametrize("keyword", [b"parameters", b"imagen_widget"])
-def test_a_bomb_in_a_text_chunk_is_not_unpacked(kind: bytes, keyword: bytes) -> None:
+@pytest.mark.parametrize("keyword", [b"XML:com.adobe.xmp", b"imagen_widget"])
+def test_a_bomb_in_a_text_chunk_is_not_unpacked(keyword: bytes) -> None:
     """500 MB of one letter in 500 KB."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(b"a" * 10**6) for _ in range(500)) + packer.flush()
-    between = b"\x00\x00" if kind == b"zTXt" else b"\x00\x01\x00\x00\x00"
-    data = png_with((kind, keyword + between + packed))
+    data = png_with((b"iTXt", keyword + b"\x00\x01\x00\x00\x00" + packed))
 
     tracemalloc.start()
     try:
-        found = _provenance.read(data)
+        found, signed = _provenance.read(data), _picture.is_signed(data)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert found is None
+    assert (found, signed) == (None, False)
     assert peak < 10_000_000
-
-
-@pytest.mark.parametrize(
-    "text", ["a" * 1_900_000, "Seed: " * 300_000, ", Model: " * 200_000, "\n" * 1_900_000]
-)
-@pytest.mark.timeout(20)
-def test_long_foreign_lines_are_read_in_linear_time(text: str) -> None:
-    _provenance.read(png_with((b"tEXt", b"parameters\x00" + text.encode())))
-    assert _provenance.read(png_with((b"tEXt", b"parameters\x00" + b"a" * 2_000_000))) is None
 
 
 def test_an_exif_table_that_points_everywhere_is_read_in_bounded_memory() -> None:

@@ -64,10 +64,10 @@ _MADE_BY_A_MODEL = (
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What a picture says of itself: the lines other programs read, and our own JSON; or ""."""
+    """What a picture says of itself: the lines that other programs read, and our own JSON."""
 
-    parameters: str = ""
-    settings: str = ""
+    parameters: str
+    settings: str
 
 
 def is_signed(data: bytes) -> bool:
@@ -99,28 +99,26 @@ def write_texts(data: bytes, texts: Texts) -> tuple[bytes, bool]:
         written = b"".join(write(data, texts))
     except (MalformedError, IndexError, struct.error):
         return data, False
-    return written, read_texts(written).settings == texts.settings
+    return written, read_settings(written) == texts.settings
 
 
-def read_texts(data: bytes) -> Texts:
-    """Return the texts that a picture holds; empty if it has none, or is malformed."""
+def read_settings(data: bytes) -> str:
+    """Return the settings that a picture holds; "" if it has none, or is malformed."""
     try:
         if sniff(data) == "image/png":
-            notes = _png_notes(data, {_PARAMETERS, _SETTINGS})
-            return Texts(notes.get(_PARAMETERS, ""), notes.get(_SETTINGS, ""))
-        exif, xmp = _exif_and_xmp(data)
+            return _png_note(data, _SETTINGS)
+        _, xmp = _exif_and_xmp(data)
     except (MalformedError, IndexError, struct.error):
-        return Texts()
+        return ""
     found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
-    settings = html.unescape(found[1].decode("utf-8", "replace")) if found else ""
-    return Texts(_comment_of(exif), settings)
+    return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
 
 
 def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     match sniff(data):
         case "image/png":
-            return b"", _png_notes(data, {_PNG_XMP}).get(_PNG_XMP, "").encode()
+            return b"", _png_note(data, _PNG_XMP).encode()
         case "image/jpeg":
             for marker, at, end in jpeg_segments(data):
                 start = next((s for s in _APP1_STARTS if data.startswith(s, at + 4)), b"")
@@ -156,28 +154,18 @@ def _itxt(keyword: bytes, text: str) -> bytes:
     return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", checksum)
 
 
-def _png_notes(data: bytes, keywords: set[bytes]) -> dict[bytes, str]:
-    found: dict[bytes, str] = {}
+def _png_note(data: bytes, keyword: bytes) -> str:
     for kind, start, end in png_chunks(data):
-        keyword = _keyword(data, start) if kind in _PNG_TEXTS else b""
         fits = keyword == _PNG_XMP or end - start <= _MAX_TEXT_BYTES
-        if keyword in keywords - found.keys() and fits:
-            found[keyword] = _png_text(kind, data[start:end])
-    return found
+        if fits and kind == b"iTXt" and _keyword(data, start) == keyword:
+            _, _, rest = data[start:end].partition(b"\x00")
+            text = rest[2:].split(b"\x00", 2)[2]
+            return (_unpacked(text) if rest[0] else text).decode("utf-8", "replace")
+    return ""
 
 
 def _keyword(data: bytes, start: int) -> bytes:
     return data[start : start + 80].partition(b"\x00")[0]
-
-
-def _png_text(kind: bytes, body: bytes) -> str:
-    _, _, rest = body.partition(b"\x00")
-    if kind == b"tEXt":
-        return rest.decode("latin-1")
-    if kind == b"zTXt":
-        return _unpacked(rest[1:]).decode("latin-1")
-    text = rest[2:].split(b"\x00", 2)[2]
-    return (_unpacked(text) if rest[0] else text).decode("utf-8", "replace")
 
 
 def _unpacked(packed: bytes) -> bytes:
@@ -256,22 +244,6 @@ def _with_comment(old: bytes, text: str) -> bytes:
         return EXIF_START + _tiff_with(old.removeprefix(EXIF_START), comment)
     except MalformedError:
         return EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
-
-
-def _comment_of(exif: bytes) -> str:
-    tiff = exif.removeprefix(EXIF_START)
-    if len(tiff) > _MAX_TEXT_BYTES:
-        return ""
-    try:
-        order, main_at = tiff_header(tiff)
-        entry = _inner_table(tiff, order, tiff_table(tiff, order, main_at)[0])[_USER_COMMENT]
-    except (MalformedError, KeyError):
-        return ""
-    length, offset = struct.unpack_from(order + "II", entry, 4)
-    comment = tiff[offset : offset + length]
-    if comment.startswith(_UTF16_COMMENT):
-        return comment.removeprefix(_UTF16_COMMENT).decode("utf-16-be", "replace")
-    return comment.removeprefix(b"ASCII\x00\x00\x00").decode("utf-8", "replace").strip("\x00 ")
 
 
 def _tiff_with(tiff: bytes, comment: bytes) -> bytes:
