@@ -413,7 +413,7 @@ def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing
         from unittest import mock
 
         kill = mock.Mock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        with mock.patch("imagen_widget._journal.migrate.day_of", kill):
+        with mock.patch("imagen_widget._journal.sqlite.day_of", kill):
             verbs.count()
 
     assert in_a_child(die) == (-signal.SIGKILL, "")

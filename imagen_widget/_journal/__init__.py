@@ -7,16 +7,13 @@ on a PostgreSQL database that a team shares.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from imagen_widget._journal import transitions
+from imagen_widget._journal.copying import check_journal, copy_journal
 from imagen_widget._journal.core import Draft, Recorder
 from imagen_widget._journal.many import Filter, Journal
 from imagen_widget._journal.transitions import *  # noqa: F403 - by its __all__
 from imagen_widget.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from imagen_widget._journal.copying import check_journal, copy_journal
 
 __all__ = ["Draft", "Filter", "Journal", "Recorder", "check_journal", "copy_journal"]
 __all__ += ["open_journal"]
@@ -51,11 +48,3 @@ def open_journal(
     from imagen_widget._journal.postgres import PostgresJournal
 
     return PostgresJournal(address, clock=clock, owner=owner)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in {"check_journal", "copy_journal"}:
-        raise AttributeError(name)
-    from imagen_widget._journal import copying  # only a command needs it
-
-    return getattr(copying, name)
