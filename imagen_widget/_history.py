@@ -363,7 +363,7 @@ class History:
             what: `model`, `user`, `series`, `provider` or `day`.
             since: A moment or a day.
         """
-        return dict(self._journal.spend(_moment(since or _today().replace(day=1)), by=what))
+        return self._journal.spend_by(what, _moment(since or _today().replace(day=1)))
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""
@@ -372,7 +372,7 @@ class History:
             session=self.session_spend(),
             today=self._journal.spend(_moment(_today())),
             month=self._journal.spend(month),
-            by_model=self._journal.spend(month, by="model"),
+            by_model=self._journal.spend_by("model", month),
         )
 
     def session_spend(self) -> Decimal:

@@ -24,13 +24,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from imagen_widget._picture import SUFFIXES, Preview, digest_of, inspect, preview
 from imagen_widget.errors import JournalError, QueueError
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -88,6 +88,8 @@ class Kept:
 class Store:
     """The pictures of one home; nothing is made before the first one is kept.
 
+    All but `thumbnail` and `verify` raise JournalError if a file or folder cannot be used.
+
     Args:
         home: The private folder.
         folder: Where the pictures are; `images/` of the home by default.
@@ -98,11 +100,7 @@ class Store:
         self._folder = self._home / "images" if folder is None else folder.expanduser().absolute()
 
     def ready(self) -> None:
-        """Make sure that pictures can be kept, before anything is paid for.
-
-        Raises:
-            JournalError: They cannot.
-        """
+        """Make sure that pictures can be kept, before anything is paid for."""
         try:
             make_folder(self._folder)
             if not os.access(self._folder, os.W_OK):
@@ -115,9 +113,6 @@ class Store:
         """Put a picture on disk and return what is known of it; the same bytes are kept once.
 
         Bytes that nothing here can read are kept too: they are paid for.
-
-        Raises:
-            JournalError: They cannot be written.
         """
         digest = digest_of(data)
         facts = inspect(data)
@@ -139,38 +134,18 @@ class Store:
         return stat.S_IMODE(self._folder.stat().st_mode)
 
     def path(self, digest: str) -> Path | None:
-        """Return where the picture of this digest is; None if it is not kept.
-
-        Raises:
-            JournalError: Its folder is somebody else's: it must not be paid for again.
-        """
+        """Return where the picture of this digest is; None if it is not kept."""
         for name in names_of(digest):
             path = Path(f"{self._folder}/{name}")  # twice as quick as joining: a search has many
             try:
                 if path.is_file():
                     return path
-            except OSError:
+            except OSError:  # it is there, and must not be paid for again
                 raise JournalError(
                     f"A kept picture cannot be read: its folder is somebody else's ({path}).",
                     remedy=f"Let all of the group read and write what is in {self._folder}.",
                 ) from None
         return None
-
-    def read(self, digest: str) -> bytes:
-        """Return the picture's bytes.
-
-        Raises:
-            QueueError: It is not kept, or has changed.
-        """
-        path = self.path(digest)
-        with contextlib.suppress(OSError):
-            data = b"" if path is None else path.read_bytes()
-            if digest_of(data) == digest:
-                return data
-        raise QueueError(
-            f"The picture {digest[:19]}… is not kept any more, or has changed.",
-            remedy="If its file was moved, put it back; History().verify() lists what is missing.",
-        )
 
     def verify(self, digest: str) -> bool:
         """Return True if the picture of this digest is there with its bytes unchanged."""
@@ -198,22 +173,14 @@ class Store:
         return made
 
     def trash(self, digest: str) -> None:
-        """Move a picture, if it is kept, to `trash/` in the home.
-
-        Raises:
-            JournalError: It cannot be moved.
-        """
+        """Move a picture, if it is kept, to `trash/` in the home."""
         path = self.path(digest)
         if path is not None:
             _move(path, self._home / "trash" / path.name)
             (self._home / "thumbnails" / name_of(digest, ".webp")).unlink(missing_ok=True)
 
     def restore(self, digest: str) -> None:
-        """Move a picture back from `trash/`.
-
-        Raises:
-            JournalError: It cannot be moved.
-        """
+        """Move a picture back from `trash/`."""
         for name in names_of(digest):
             path = self._home / "trash" / Path(name).name
             if path.is_file():
@@ -285,7 +252,6 @@ class RemoteStore(Store):
 
     @cached_property
     def _files(self) -> tuple[Any, str]:
-        """The file system and the path of the store in it."""
         try:
             import fsspec
 
@@ -349,9 +315,9 @@ class RemoteStore(Store):
         files, root = self._files
         files.rm_file(f"{root}/{name}")
 
-    def _call(self, doing: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _call(self, doing: str, function: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
-            return function(*args, **kwargs)
+            return function(*args)
         except JournalError:
             raise
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
@@ -472,7 +438,6 @@ def _move(path: Path, target: Path, mode: int = FOLDER_MODE) -> None:
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Return True if a file has the bytes of this digest."""
     try:
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest

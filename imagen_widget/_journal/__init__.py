@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagen_widget._journal import transitions
-from imagen_widget._journal.copying import check_journal, copy_journal
 from imagen_widget._journal.core import Draft, Recorder
-from imagen_widget._journal.many import Filter, Journal
+from imagen_widget._journal.many import Filter, Journal, check_journal, copy_journal
 from imagen_widget._journal.transitions import *  # noqa: F403 - by its __all__
 from imagen_widget.errors import InvalidRequest
 

@@ -1,21 +1,26 @@
-"""The verbs over many jobs: series, lists and sums; each is one transaction.
+"""The verbs over many jobs: series, lists and sums, each in one transaction; copying and checking.
 
 A row of a series is sent at most once: only the process that claimed it may submit it, and only one
 can claim it. What is read costs what it returns, not what there is: counts come from sums that are
 kept up, pages from an index and a cursor, words from a full-text index where the database has one.
+A copy adds what is missing and changes nothing that is there: it can be stopped and repeated.
 """
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from imagen_widget._journal.core import FETCHABLE, Draft, Jobs, place_of, prepares, reads, writes
 from imagen_widget._journal.tables import (
     AMOUNT,
+    BUDGETS,
+    IMAGE_COLUMNS,
+    JOB_COLUMNS,
+    MAX_VALUES,
     Account,
     Transaction,
     book,
@@ -23,13 +28,16 @@ from imagen_widget._journal.tables import (
     day_of,
     fitting,
     folded,
+    insert,
     marks,
     record_of,
     to_dollars,
     to_micros,
 )
 from imagen_widget._journal.transitions import Record, Returned, State, apply, status
+from imagen_widget._models import dollars
 from imagen_widget._settings import Limit
+from imagen_widget.errors import JournalError
 
 _DAY_SECONDS = 86400
 _SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
@@ -47,6 +55,9 @@ _RANKS = (
     *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
     *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED, State.DONE),
 )
+_SERIES_COLUMNS = ("name", "spec", "created_at")
+
+Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,21 +292,14 @@ class Journal(Jobs):
         """Return the jobs that may have been accepted and billed, oldest first."""
         return self.query(Filter(states={State.UNKNOWN}, sort="oldest"))
 
-    @overload
-    def spend(self, since: date | None = None) -> Decimal: ...
-    @overload
-    def spend(self, since: date | None = None, *, by: str) -> dict[str, Decimal]: ...
-    def spend(
-        self, since: date | None = None, *, by: str | None = None
-    ) -> Decimal | dict[str, Decimal]:
-        """Return US dollars spent or reserved since a local calendar day, a moment, or ever.
+    def spend(self, since: date | None = None) -> Decimal:
+        """Return US dollars spent or reserved since a local calendar day, a moment, or ever."""
+        return sum(self._spend(since, "''").values(), Decimal(0))
 
-        With `by` (`day`, `model`, `provider`, `series` or `user`) it returns a sum for each.
-        """
-        groups = self._spend(since, "''" if by is None else _GROUPS[by])
-        if by is None:
-            return sum(groups.values(), Decimal(0))
-        ordered = sorted(groups.items(), key=lambda item: (by != "day" and -item[1], item[0]))
+    def spend_by(self, what: str, since: date | None = None) -> dict[str, Decimal]:
+        """Return the same for each `day`, `model`, `provider`, `series` or `user`."""
+        sums = self._spend(since, _GROUPS[what]).items()
+        ordered = sorted(sums, key=lambda item: (what != "day" and -item[1], item[0]))
         return {name: amount for name, amount in ordered if amount}
 
     @reads
@@ -394,3 +398,157 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
     if wanted.has_pictures:
         add("state = 'done' AND pictures > 0")
     return source, conditions, values, seq
+
+
+# ------------------------------------------------------------------------------- copying, checking
+
+
+@dataclass
+class Copied:
+    """What came of a copy."""
+
+    jobs: int = 0  # that were added
+    known: int = 0  # that were there before, and are the same
+    differing: tuple[str, ...] = ()  # ids of those that are not the same: left as they are
+    series: int = 0  # that were added
+    amount: Decimal = Decimal(0)  # what all of them come to in the target, in US dollars
+
+    def __str__(self) -> str:
+        text = f"{self.jobs} jobs and {self.series} series copied, {self.known} jobs were there."
+        if self.differing:
+            shown = ", ".join(self.differing[:5])
+            text += f" {len(self.differing)} are other there, and were left as they are: {shown}."
+        return f"{text} Together they come to {dollars(self.amount)}."
+
+
+def copy_journal(source: Journal, target: Journal) -> Copied:
+    """Copy all jobs and series of a journal into another one, and compare what has arrived.
+
+    It raises `JournalError` if jobs of the source are being worked on, one of the two cannot be
+    used, or something has not arrived as it was.
+    """
+    busy, series = _at_work(source)
+    if busy:
+        raise JournalError(
+            f"{busy} of the journal's jobs are being worked on.",
+            remedy="Stop the notebooks that use it, then copy again.",
+        )
+    copied = Copied(series=_add_series(target, series))
+    for batch in _batches(source):
+        added, differing, micros = _add_jobs(target, batch)
+        copied.jobs += added
+        copied.known += len(batch) - added - len(differing)
+        copied.differing += differing
+        copied.amount += to_dollars(micros)
+    total = copied.jobs + copied.known + len(copied.differing)
+    counted, spent = source.count(Filter(deleted=None)), source.spend()
+    if counted != total or (spent != copied.amount and not copied.differing):
+        raise JournalError(
+            f"The journal has {counted} jobs of {dollars(spent)}, and {total} of"
+            f" {dollars(copied.amount)} were copied.",
+            remedy="If it was used meanwhile, copy again; else see `journal check`.",
+        )
+    return copied
+
+
+def check_journal(journal: Journal) -> list[str]:
+    """Return one line for each thing that is not as it should be; a sound journal has none."""
+    problems = _faults(journal)
+    for batch in _batches(journal):
+        for row, _ in batch.values():
+            try:
+                record = record_of(row)
+                if record.request.fingerprint != record.fingerprint:
+                    problems.append(f"job {record.id}: its request is not that of its fingerprint")
+            except JournalError as error:
+                problems.append(error.message)
+    return problems
+
+
+@reads
+def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object, ...]]]:
+    ends = "('waiting', 'done', 'failed', 'cancelled', 'expired')"
+    rows = tx.all(f"SELECT owner, lease_until FROM jobs WHERE state NOT IN {ends}")
+    found = tx.all("SELECT * FROM series")
+    series = [tuple(row[name] for name in _SERIES_COLUMNS) for row in found]
+    return len(rows) - len(journal._free(tx, rows)), series
+
+
+@writes
+def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
+    statement = insert("series", _SERIES_COLUMNS)
+    return tx.count(f"{statement} ON CONFLICT (name) DO NOTHING", *series)
+
+
+def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
+    seq = -1
+    while batch := _jobs(journal, "seq > ?", seq):
+        yield batch
+        seq = max(row["seq"] for row, _ in batch.values())
+
+
+@reads
+def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
+    """Return some jobs by their ids, oldest first; nobody works on a copy."""
+    columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
+    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
+    rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
+    images = defaultdict(list)
+    ids = [row["id"] for row in rows]
+    for image in tx.all_in("SELECT * FROM images WHERE job IN", ids, "ORDER BY place"):
+        images[image["job"]].append(image)
+    return {row["id"]: (row, images[row["id"]]) for row in rows}
+
+
+@writes
+def _add_jobs(
+    journal: Journal, tx: Transaction, batch: dict[str, Job]
+) -> tuple[int, tuple[str, ...], int]:
+    """Add the missing jobs; return how many, which ones differ, and what all come to there."""
+    known = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
+    missing = [job for job_id, job in batch.items() if job_id not in known]
+    for table, columns, rows in (
+        ("jobs", JOB_COLUMNS, [row for row, _ in missing]),
+        ("images", IMAGE_COLUMNS, [image for _, images in missing for image in images]),
+    ):
+        tx.run(insert(table, columns), *([row[name] for name in columns] for row in rows))
+    moves: Counter[Account] = Counter()
+    for row, _ in missing:
+        account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))
+        moves[account] += row["amount"]
+    book(tx, moves)
+    arrived = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
+    differing = []
+    for job_id, (row, images) in batch.items():
+        there, images_there = arrived[job_id]
+        if ({**there, "seq": 0}, images_there) != ({**row, "seq": 0}, images):
+            differing.append(job_id)
+    if lost := {*differing} - {*known}:
+        raise JournalError(
+            f"{len(lost)} jobs did not arrive as they were, {min(lost)} among them.",
+            remedy="Nothing of this part was copied.",
+        )
+    return len(missing), tuple(differing), sum(row["amount"] for row, _ in arrived.values())
+
+
+@reads
+def _faults(journal: Journal, tx: Transaction) -> list[str]:
+    problems = tx.faults()
+    account = "day, provider, model, who, series"
+    for row in tx.all(
+        f"SELECT {account}, CAST(SUM(n) AS BIGINT) AS n FROM (SELECT {account}, {AMOUNT} AS n"
+        f" FROM jobs UNION ALL SELECT {account}, -micros FROM spending) AS sides"
+        f" GROUP BY {account} HAVING SUM(n) <> 0"
+    ):
+        off = to_dollars(row["n"])
+        problems.append(
+            f"the spending of {row['day']} at {row['provider']} is off by {off} dollars"
+        )
+    for row in tx.all(
+        f"SELECT period, scope, CAST(SUM(micros) AS BIGINT) AS n FROM ({BUDGETS}"
+        " UNION ALL SELECT period, scope, -micros FROM budgets) AS sides"
+        " GROUP BY period, scope HAVING SUM(micros) <> 0 ORDER BY period, scope"
+    ):
+        scope, off = row["scope"] or "for all", to_dollars(row["n"])
+        problems.append(f"the budget of {row['period']} {scope} is off by {off} dollars")
+    return problems

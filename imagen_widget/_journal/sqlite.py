@@ -236,7 +236,6 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
-    """Use WAL where the file system allows it, else a rollback journal."""
     wanted = "delete" if _is_on_network(path.resolve()) else "wal"
     for _ in range(_MAX_WAITS):
         if connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"] == wanted:
