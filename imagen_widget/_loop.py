@@ -182,9 +182,6 @@ class _LoopThread(threading.Thread):
         self._ready.result()
 
     def close(self) -> None:
-        if threading.get_ident() == self.ident:
-            message = "the loop thread cannot end itself"
-            raise RuntimeError(message)
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             self.loop.call_soon_threadsafe(self._ending.set)
         self.join(CLOSE_SECONDS)

@@ -114,7 +114,7 @@ class ImageRequest:
         refuse_reserved(given, taken=tuple(f.name for f in known.fields))
         placed: dict[str, Any] = {}
         inputs: tuple[Input, ...] = ()
-        by_role = any(value is not None for value in (image, images, mask))
+        by_role = image is not None or images is not None or mask is not None
         if by_role or _has_pictures(known, given):
             placed, inputs = place_inputs(
                 known, image, images, mask, fields=given, base_url=base_url
@@ -252,14 +252,17 @@ def _is_sound(value: object) -> bool:
 # ------------------------------------------------------------------------------- copy as code
 
 
-def as_python(
+def as_code(
     request: ImageRequest,
     *,
     known: Model | None = None,
     seed: int | None = None,
     job_id: str = "",
-) -> str:
-    """Return `generate(…)` that sends this request.
+) -> tuple[str, str]:
+    """Return `%imagen …` and `generate(…)` that send this request.
+
+    The magic is a cell if a line could be misread: there a bare `--` says that everything below is
+    the prompt, to the letter. What the magic cannot say comes as the Python call.
 
     Args:
         request: The request.
@@ -268,31 +271,18 @@ def as_python(
         job_id: The journal's id of a job that was sent with it, by which pictures that are in no
             other place can be named.
     """
-    arguments, _ = _written(request, known, seed, job_id)
-    prompt = [] if request.prompt is None else [repr(request.prompt)]
-    return f"{_head(arguments)}generate({', '.join([*prompt, *arguments])})"
-
-
-def as_magic(
-    request: ImageRequest,
-    *,
-    known: Model | None = None,
-    seed: int | None = None,
-    job_id: str = "",
-) -> str:
-    """Return `%imagen …` that sends this request, as a cell if a line could be misread.
-
-    In the cell a bare `--` says that everything below is the prompt, to the letter. What the magic
-    cannot say comes as the Python call. The arguments are those of `as_python`.
-    """
     arguments, options = _written(request, known, seed, job_id)
+    needed = any("=History()" in text or "[History()" in text for text in arguments)
+    head = "from imagen_widget import History\n" if needed else ""
+    given = [] if request.prompt is None else [repr(request.prompt)]
+    python = f"{head}generate({', '.join([*given, *arguments])})"
     prompt = (request.prompt or "").replace("{{", "{{'{{'}}")  # the magic expands {{, nothing else
-    head, is_line = _head(arguments), not prompt or _fits_a_line(prompt)
+    is_line = not prompt or _fits_a_line(prompt)
     if options is None or (head and not is_line):
-        return as_python(request, known=known, seed=seed, job_id=job_id)
+        return python, python
     if is_line:
-        return head + " ".join(filter(None, ("%imagen", prompt, *options)))
-    return " ".join(["%%imagen", *options, "--"]) + f"\n{prompt}"
+        return head + " ".join(filter(None, ("%imagen", prompt, *options))), python
+    return " ".join(["%%imagen", *options, "--"]) + f"\n{prompt}", python
 
 
 def _written(
@@ -382,11 +372,6 @@ def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | 
     return [expression(places[name]) for name in names]
 
 
-def _head(arguments: list[str]) -> str:
-    needed = any("=History()" in text or "[History()" in text for text in arguments)
-    return "from imagen_widget import History\n" if needed else ""
-
-
 def _role(known: Model | None, name: str) -> str:
     """Return the role of a model's field; of an unknown model by the names that most have."""
     if known is None:
@@ -397,7 +382,6 @@ def _role(known: Model | None, name: str) -> str:
 
 
 def _is_strict(request: ImageRequest, known: Model | None) -> bool:
-    """Return True if the request passes its model's check."""
     try:
         return known is None or bool(known.check(request.arguments()))
     except InvalidRequest:

@@ -17,7 +17,7 @@ from hypothesis import example, given, strategies as st
 from PIL import Image
 
 from imagen_widget import ImageRequest
-from imagen_widget._request import as_magic, as_python
+from imagen_widget._request import as_code
 from imagen_widget.errors import InvalidRequest
 from tests.schemas import described
 
@@ -364,6 +364,14 @@ def read_magic(snippet: str, prompt: str) -> ImageRequest:
             value = eval(value[2:-2])
         fields[_SHORT.get(option, option.lstrip("-").replace("-", "_"))] = value
     return ImageRequest.create(prompt, **fields)
+
+
+def as_magic(request: ImageRequest, **more: Any) -> str:
+    return as_code(request, **more)[0]
+
+
+def as_python(request: ImageRequest, **more: Any) -> str:
+    return as_code(request, **more)[1]
 
 
 @given(requests)

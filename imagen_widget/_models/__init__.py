@@ -137,7 +137,6 @@ class Catalogue:
         return Model(model_id, title=model_id, provider="")
 
     def _kept(self) -> Iterator[Model]:
-        """Yield the models whose schemas are in the folder."""
         files = sorted(self._folder.glob("*.json")) if self._folder is not None else []
         ids = [file.stem.replace("~", "/") for file in files]
         for model_id in dict.fromkeys((*ids, *self._learned)):
@@ -201,7 +200,6 @@ def short_name(model_id: str) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    """Return JSON values with tuples in place of lists."""
     if isinstance(value, dict):
         return {name: _frozen(inner) for name, inner in value.items()}
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

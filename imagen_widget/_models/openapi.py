@@ -233,7 +233,6 @@ def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Ki
 
 
 def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
-    """Return the kind of a schema that is not any of several, and the values it allows."""
     if "enum" in schema or "const" in schema:
         values = [v for v in (_list(schema.get("enum")) or [schema.get("const")]) if v is not None]
         if not _are_words(values):
@@ -256,7 +255,6 @@ def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
 
 
 def _are_words(values: list[Any]) -> bool:
-    """Return True if all values can stand in a list of choices."""
     return 0 < len(values) <= _MAX_WORDS and all(
         (isinstance(v, str) and len(v) <= 200)
         or (not isinstance(v, str) and _number(v) is not None)
@@ -291,7 +289,6 @@ def _limits(schema: Schema) -> PictureLimits | None:
 
 
 def _with_roles(fields: list[Field]) -> list[Field]:
-    """Give each role to the one field that plays it."""
     roles: dict[str, Role] = {}
 
     def give(role: Role, *names: str) -> bool:
@@ -338,7 +335,6 @@ def _any_of(schema: Schema) -> list[Any]:
 
 
 def _names(values: object) -> list[str]:
-    """Return the names in a list that can be those of fields."""
     names = (n for n in _list(values) if isinstance(n, str))
     return [n for n in names if n and n.isprintable() and len(n) <= _MAX_NAME]
 

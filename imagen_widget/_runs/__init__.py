@@ -274,7 +274,6 @@ class Job:
         return f"{self._with_id(what)} Fetch it with %imagen_resume."
 
     def _with_id(self, text: str) -> str:
-        """Add the provider's id of the job to a line that does not name it."""
         request_id = self._progress.request_id
         if not request_id or request_id in text:
             return text

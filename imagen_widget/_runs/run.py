@@ -346,7 +346,6 @@ class Run:
         return generation
 
     async def _keep(self, finished: Finished, ticket: Ticket | None) -> Generation:
-        """Put the pictures on disk and write each step down."""
         self._past_cancel = True
         flagged = sum(served.filtered for served in finished.pictures)
         missing = max(self._request.count - len(finished.pictures), 0)
@@ -420,7 +419,6 @@ class Run:
         return sorted(rows, key=attrgetter("index"))
 
     def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
-        """Return what the job came to, and where the figure is from."""
         session, request = self._session, self._request
         if session.settings.account.free:
             return Decimal(0), None
@@ -447,7 +445,6 @@ class Run:
     # --------------------------------------------------------------- how else a job ends
 
     async def _after_cancel(self, ticket: Ticket) -> Generation:
-        """Ask the provider to cancel, and find out what came of it."""
         match await self._ask_cancel(ticket):
             case CancelAnswer.CONFIRMED:
                 raise self._cancelled(NOT_BILLED)
@@ -532,11 +529,7 @@ class Run:
         return self._scope
 
     def _left(self) -> float:
-        """Return the seconds until the deadline.
-
-        Raises:
-            QueueTimeout: It has passed.
-        """
+        """Return the seconds until the deadline; raises QueueTimeout if it has passed."""
         left = self._deadline - time.monotonic()
         if left > 0:
             return left
