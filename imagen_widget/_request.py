@@ -81,18 +81,12 @@ class ImageRequest:
     ) -> "ImageRequest":
         """Check a request and return it; values that are None count as not given.
 
+        Arguments that `generate` has too mean the same here.
+
         Args:
-            prompt: What the pictures should show.
             model: An alias or an endpoint id; Imagen 4 if None.
-            image: A picture as input: a path, bytes, a PIL image, an https address, a
-                `GeneratedImage` or a `Generation`.
-            images: Several of them.
-            mask: A picture that is white where the first one is to be changed.
-            strict: Whether unknown fields and excluded values are refused.
-            extra: Fields whose names are taken by these arguments.
             known: What is known of the model; by default what is bundled.
             base_url: Where it goes; pictures may have http addresses if that is this machine.
-            fields: The model's own fields.
 
         Raises:
             InvalidRequest: The model does not take it; the message names field, value and what is

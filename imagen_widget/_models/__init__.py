@@ -36,7 +36,7 @@ from imagen_widget._models.model import (
     Price,
     dollars,
 )
-from imagen_widget._models.openapi import MAX_DOCUMENT_BYTES, read_schema
+from imagen_widget._models.openapi import read_schema
 from imagen_widget.errors import InvalidRequest, a_type
 
 __all__ = ["COMMON_NAMES", "DEFAULT_MODEL", "Catalogue", "Checked", "Field", "Kind", "Model"]
@@ -149,13 +149,10 @@ class Catalogue:
         return self._folder / f"{model_id.replace('/', '~')}.json"
 
     def _read(self, model_id: str) -> Model | None:
-        if self._folder is None or len(model_id) > _MAX_ID:
+        if self._folder is None:
             return None
         try:
-            data = self._path(model_id).read_bytes()
-            if len(data) > 2 * MAX_DOCUMENT_BYTES:
-                return None
-            kept = json.loads(data)
+            kept = json.loads(self._path(model_id).read_bytes())
             if kept["id"] != model_id:
                 return None
             model = _learned(read_schema(kept["schema"], model_id), str(kept["as_of"])[:10])
@@ -183,8 +180,9 @@ def bundled() -> dict[str, Model]:
     for entry in _frozen(json.loads(text)["models"]):
         fields = []
         for data in entry["fields"]:
+            title = data["name"].replace("_", " ").capitalize()
             limits = PictureLimits(**data["limits"]) if "limits" in data else None
-            fields.append(Field(**data | {"limits": limits}))
+            fields.append(Field(**{"title": title, **data, "limits": limits}))
         price = _price(entry["price"]) if "price" in entry else None
         known = {"fields": tuple(fields), "price": price, "source": "bundled"}
         models[entry["id"]] = Model(**entry | known)
