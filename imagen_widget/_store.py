@@ -239,7 +239,8 @@ class RemoteStore(Store):
         path = self.path(digest)
         super().trash(digest)
         if path is not None:
-            self._call("delete from", self._delete, name_of(digest, path.suffix))
+            files, root = self._files
+            self._call("delete from", files.rm_file, f"{root}/{name_of(digest, path.suffix)}")
 
     def restore(self, digest: str) -> None:
         """Move a picture back from `trash/`, and to the address."""
@@ -310,10 +311,6 @@ class RemoteStore(Store):
             return int(files.info(f"{root}/{name}")["size"])
         except FileNotFoundError:
             return None
-
-    def _delete(self, name: str) -> None:
-        files, root = self._files
-        files.rm_file(f"{root}/{name}")
 
     def _call(self, doing: str, function: Callable[[*Ts], T], *args: *Ts) -> T:
         try:

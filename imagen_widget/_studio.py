@@ -454,12 +454,6 @@ def studio_for(settings: Settings) -> Studio:
     return _default
 
 
-def close_default() -> None:
-    """Forget the default studio; the next call makes another."""
-    global _default
-    _default = None
-
-
 def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
     """Return a method of Studio as a function that works with the default studio."""
 
