@@ -24,14 +24,24 @@ from imagen_widget._picture.header import (
     png_chunks,
     sniff,
 )
-from imagen_widget._picture.texts import Texts, is_signed, read_settings, write_texts
+from imagen_widget._picture.texts import (
+    FoundRequest,
+    Provenance,
+    embed,
+    file_stem,
+    from_json,
+    is_signed,
+    read_settings,
+    to_json,
+)
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
-__all__ = ["SVG", "UNREADABLE", "PictureFacts", "Texts"]  # of what is imported
-__all__ += ["inspect", "is_signed", "read_settings", "sniff", "write_texts"]
+__all__ = ["SVG", "UNREADABLE", "FoundRequest", "PictureFacts", "Provenance"]  # of the imported
+__all__ += ["embed", "file_stem", "from_json", "inspect", "is_signed", "read_settings", "sniff"]
+__all__ += ["to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
 PREVIEW_BYTES = 70_000  # with the sheet's share below 150 kB a picture in the notebook, as base64

@@ -18,7 +18,7 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Draft, Record, Recorder, open_journal
 from imagen_widget._models import Catalogue, Model, short_name
-from imagen_widget._provenance import Provenance
+from imagen_widget._picture import Provenance
 from imagen_widget._providers import Provider, make_provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
