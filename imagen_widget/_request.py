@@ -186,11 +186,7 @@ class ImageRequest:
 
 
 def read_extra(extra: object) -> Mapping[str, object]:
-    """Return the fields whose names are taken.
-
-    Raises:
-        InvalidRequest: It is not a mapping of names to values.
-    """
+    """Return the fields whose names are taken, which have to come as a mapping."""
     if extra is None:
         return {}
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
@@ -262,8 +258,7 @@ def as_code(
         request: The request.
         known: What is known of its model; by default what is bundled.
         seed: The seed that the server chose, to send it again.
-        job_id: The journal's id of a job that was sent with it, by which pictures that are in no
-            other place can be named.
+        job_id: The journal's id of a job that was sent with it, by which its pictures are named.
     """
     arguments, options = _written(request, known, seed, job_id)
     needed = any("=History()" in text or "[History()" in text for text in arguments)
@@ -348,22 +343,14 @@ def _quoted(text: str) -> str:
 
 def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | None:
     """Return the expressions for the pictures that a value names; None if it names none."""
+    written: dict[Any, str] = {}
+    for place, picture in enumerate(request.inputs):
+        kept = f"History().get({job_id!r}).inputs[{place}]"
+        written[picture.key] = repr(picture.url) if picture.url else kept
     names = value if isinstance(value, list) else [value]
-    places: dict[Any, int] = {picture.key: place for place, picture in enumerate(request.inputs)}
-    if not names or not all(isinstance(name, str) and name in places for name in names):
+    if not names or not all(isinstance(name, str) and name in written for name in names):
         return None
-
-    def expression(place: int) -> str:
-        picture = request.inputs[place]
-        if picture.url:
-            return repr(picture.url)
-        if picture.source_id:
-            return f"History().get({picture.source_id!r})[{picture.source_index}]"
-        if job_id:
-            return f"History().get({job_id!r}).inputs[{place}]"
-        return repr(picture.origin or "picture.png")
-
-    return [expression(places[name]) for name in names]
+    return [written[name] for name in names]
 
 
 def _role(known: Model | None, name: str) -> str:

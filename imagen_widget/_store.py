@@ -389,11 +389,8 @@ def sync_folder(path: Path) -> None:
 def trouble(error: OSError, path: Path, *, doing: str, after: str = "") -> JournalError:
     """Return the one line that says what the file system refused and what to do about it.
 
-    Args:
-        error: What the system said.
-        path: The file or folder it was about.
-        doing: What cannot be done, like `The journal cannot be opened`.
-        after: What the user should know besides, like `Nothing was sent.`
+    `doing` is what cannot be done, like `The journal cannot be opened`, and `after` what the user
+    should know besides, like `Nothing was sent.`
     """
     said = (error.strerror or type(error).__name__).lower()
     unknown = (said, "Set IMAGEN_HOME to a folder on a disk that works.")

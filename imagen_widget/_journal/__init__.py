@@ -28,11 +28,7 @@ def open_journal(
 ) -> Journal:
     """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL.
 
-    Args:
-        home: The home folder.
-        address: IMAGEN_JOURNAL; of anything else it raises `InvalidRequest`.
-        clock: Unix seconds; by default this machine's time, or that of the PostgreSQL server.
-        owner: The name under which it holds jobs; for tests.
+    Tests may give a clock, in Unix seconds, and the name under which it holds jobs.
     """
     if not address:
         from imagen_widget._journal.sqlite import SqliteJournal

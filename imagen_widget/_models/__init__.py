@@ -63,11 +63,7 @@ class Catalogue:
         self._learned: dict[str, Model | None] = {}
 
     def resolve(self, name: object, account: str = "") -> str:
-        """Return the id for an alias or an id, as this account's provider has it.
-
-        Raises:
-            InvalidRequest: It is not a text, or neither a known name nor of the form of an id.
-        """
+        """Return the id for an alias or an id, as this account's provider has it."""
         if not isinstance(name, str):
             raise InvalidRequest(
                 f"model: it is {a_type(name)}, not a text.",

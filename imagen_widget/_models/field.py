@@ -298,11 +298,7 @@ def is_bool(value: object) -> bool:
 
 
 def as_json(name: str, value: object) -> Any:
-    """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists.
-
-    Raises:
-        InvalidRequest: JSON cannot hold it.
-    """
+    """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists."""
     try:
         return _as_json(value, 0)
     except (TypeError, ValueError):

@@ -117,12 +117,7 @@ class Run:
     # --------------------------------------------------------------- three ways to begin
 
     async def run(self, *, reuse: bool = False) -> Generation:
-        """Return the pictures: from history if that is allowed and has them, else paid for.
-
-        Raises:
-            JobCancelled: It was cancelled; the message says whether in time.
-            ImagenError: There is no picture.
-        """
+        """Return the pictures: from history if that is allowed and has them, else paid for."""
         if reuse and (known := await self._from_history()) is not None:
             return known
         session = self._session
@@ -149,9 +144,7 @@ class Run:
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
         """Return the pictures of a job that was submitted before, leased to this process.
 
-        Args:
-            record: The job.
-            expired: Whether there is evidence that the provider no longer has it.
+        `expired` is evidence that the provider no longer has it.
         """
         self.id, self._resumed, self._expired = record.id, True, expired
         with self._session.holding(record.id):
@@ -167,10 +160,8 @@ class Run:
     async def _from_history(self) -> Generation | None:
         """Return kept pictures of an equal request, or those of a paid job that is still out.
 
-        A demo picture never answers a real request, nor the reverse.
-
-        Raises:
-            SubmitUncertain: An earlier submit of it may have been accepted: the user decides.
+        A demo picture never answers a real request, nor the reverse. If an earlier submit of it may
+        have been accepted, it raises SubmitUncertain: the user decides.
         """
         session, settings = self._session, self._session.settings
         verbs, place = session.journal, settings.account.name
@@ -208,12 +199,7 @@ class Run:
     # --------------------------------------------------------------- the one step that costs money
 
     async def _submit(self) -> Ticket | Finished:
-        """Send the request once; what the provider answered is in the journal on return.
-
-        Raises:
-            SubmitUncertain: It may have been accepted; the journal has it as unknown.
-            ImagenError: It was refused or never arrived; the journal has it as failed.
-        """
+        """Send the request once; what came of it is in the journal when this returns or raises."""
         session, verbs = self._session, self._session.journal
         answer = None
         try:

@@ -229,11 +229,7 @@ class Session:
         )
 
     def sibling(self, record: Record) -> "Session":
-        """Return a session that reaches the place where a job was submitted, and no other.
-
-        Raises:
-            CredentialsError: The key now set is for another address.
-        """
+        """Return a session that reaches the place where a job was submitted, and no other."""
         settings = self.settings
         if (settings.account.name, settings.base_url) == (record.provider, record.base_url):
             return self
