@@ -71,8 +71,7 @@ class SqliteTransaction(Transaction):
         return self.connection.executemany(statement, rows).rowcount if rows else 0
 
     def all(self, statement: str, *values: Any) -> list[Any]:
-        rows: list[Any] = self.connection.execute(statement, values).fetchall()
-        return rows
+        return list(self.connection.execute(statement, values))
 
     def faults(self) -> list[str]:
         found = [row["quick_check"] for row in self.all("PRAGMA quick_check")]

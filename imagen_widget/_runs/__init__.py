@@ -286,11 +286,9 @@ class Job:
             cancellable = session.provider.for_model(self.request.model).can.cancels
             self._progress = replace(self._progress, cancellable=cancellable)
             generation = await self._run.run(reuse=reuse)
-        except JobCancelled as error:
-            self._end(Phase.CANCELLED, str(error))
-            raise
         except Exception as error:
-            self._end(Phase.FAILED, str(error) or type(error).__name__)
+            phase = Phase.CANCELLED if isinstance(error, JobCancelled) else Phase.FAILED
+            self._end(phase, str(error) or type(error).__name__)
             raise
         except BaseException:  # the loop is ending
             note = "This process let go of it; if it was sent, fetch it with %imagen_resume."
