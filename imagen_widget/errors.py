@@ -26,23 +26,10 @@ from concurrent.futures import CancelledError
 from types import FrameType
 from typing import Any
 
-__all__ = [
-    "BudgetExceeded",
-    "CancelledAtProvider",
-    "ContentRejected",
-    "CredentialsError",
-    "GenerationFailed",
-    "ImagenError",
-    "InvalidRequest",
-    "JobCancelled",
-    "JournalError",
-    "ModelRetired",
-    "QueueError",
-    "QueueTimeout",
-    "ResultExpired",
-    "SeriesStopped",
-    "SubmitUncertain",
-]
+__all__ = ["BudgetExceeded", "CancelledAtProvider", "ContentRejected", "CredentialsError"]
+__all__ += ["GenerationFailed", "ImagenError", "InvalidRequest", "JobCancelled", "JournalError"]
+__all__ += ["ModelRetired", "QueueError", "QueueTimeout", "ResultExpired", "SeriesStopped"]
+__all__ += ["SubmitUncertain"]
 
 _MAX_LINE = 600
 _ENDS = ".!?:…\u3002\uff01\uff1f"  # the last three end Chinese sentences
