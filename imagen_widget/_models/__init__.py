@@ -71,6 +71,8 @@ class Catalogue:
                 field="model",
             )
         wanted = name.strip().strip("/")
+        if "/" in wanted and wanted in bundled():
+            return wanted  # as any id with a path, whether or not it is known to be served
         lowered = wanted.lower()
         served = _served(bundled().values(), account)
         for model in served:

@@ -263,7 +263,7 @@ class Model:
         for required in self.fields:
             if required.required and required.name not in sent:
                 raise self._missing(required)
-        prompt, count, seed = (self.role(role) for role in ("prompt", "count", "seed"))
+        prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         text = sent.get(prompt.name) if prompt else None
         return Checked(
             arguments={**{f.name: sent[f.name] for f in self.fields if f.name in sent}, **sent},

@@ -97,22 +97,6 @@ class Progress:
     notes: tuple[str, ...] = ()
 
 
-def advance(progress: Progress, event: Event) -> Progress:
-    """Return the progress after an event."""
-    match event:
-        case Submitting():
-            return replace(progress, phase=Phase.SUBMITTING)
-        case Submitted(ticket=ticket):
-            return replace(progress, phase=Phase.QUEUED, request_id=ticket.request_id)
-        case Queued(position=position):
-            return replace(progress, phase=Phase.QUEUED, position=position)
-        case Running(logs=logs):
-            log = logs[-1].message if logs else progress.log
-            return replace(progress, phase=Phase.RUNNING, position=None, log=log)
-        case _:
-            return replace(progress, phase=Phase.FETCHING, position=None)
-
-
 def price_text(price: Decimal | None, *, free: bool) -> str:
     """Return an estimate in words: `about $0.04`, `free` or `price unknown`."""
     words = cost_text(price, free=free)
@@ -300,7 +284,20 @@ class Job:
         return generation
 
     def _report(self, event: Event) -> None:
-        self._progress = advance(self._progress, event)
+        now = self._progress
+        match event:
+            case Submitting():
+                now = replace(now, phase=Phase.SUBMITTING)
+            case Submitted(ticket=ticket):
+                now = replace(now, phase=Phase.QUEUED, request_id=ticket.request_id)
+            case Queued(position=position):
+                now = replace(now, phase=Phase.QUEUED, position=position)
+            case Running(logs=logs):
+                said = logs[-1].message if logs else now.log
+                now = replace(now, phase=Phase.RUNNING, position=None, log=said)
+            case _:
+                now = replace(now, phase=Phase.FETCHING, position=None)
+        self._progress = now
         if self._on_event is not None:
             try:
                 self._on_event(event)
