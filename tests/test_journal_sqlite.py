@@ -252,7 +252,12 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
 
     problems = "\n".join(journal.check_journal(verbs))
 
-    for words in ("counts", "index of words", "2026-11-23 at fal", f"row {job_id} cannot be read"):
+    for words in (
+        "counts",
+        "index of words",
+        "spending (2026-11-23, fal, ",
+        f"row {job_id} cannot be read",
+    ):
         assert words in problems
     with pytest.raises(errors.JournalError, match=f"row {job_id} cannot be read"):
         _ = verbs.get(job_id).request

@@ -535,20 +535,14 @@ def _add_jobs(
 def _faults(journal: Journal, tx: Transaction) -> list[str]:
     problems = tx.faults()
     account = "day, provider, model, who, series"
-    for row in tx.all(
-        f"SELECT {account}, CAST(SUM(n) AS BIGINT) AS n FROM (SELECT {account}, {AMOUNT} AS n"
-        f" FROM jobs UNION ALL SELECT {account}, -micros FROM spending) AS sides"
-        f" GROUP BY {account} HAVING SUM(n) <> 0"
-    ):
-        off = to_dollars(row["n"])
-        problems.append(
-            f"the spending of {row['day']} at {row['provider']} is off by {off} dollars"
-        )
-    for row in tx.all(
-        f"SELECT period, scope, CAST(SUM(micros) AS BIGINT) AS n FROM ({BUDGETS}"
-        " UNION ALL SELECT period, scope, -micros FROM budgets) AS sides"
-        " GROUP BY period, scope HAVING SUM(micros) <> 0 ORDER BY period, scope"
-    ):
-        scope, off = row["scope"] or "for all", to_dollars(row["n"])
-        problems.append(f"the budget of {row['period']} {scope} is off by {off} dollars")
+    amounts = f"SELECT {account}, {AMOUNT} AS micros FROM jobs"
+    for table, key, rows in (("spending", account, amounts), ("budgets", "period, scope", BUDGETS)):
+        for row in tx.all(
+            f"SELECT {key}, CAST(SUM(micros) AS BIGINT) AS n FROM ({rows}"
+            f" UNION ALL SELECT {key}, -micros FROM {table}) AS sides"
+            f" GROUP BY {key} HAVING SUM(micros) <> 0 ORDER BY {key}"
+        ):
+            *where, off = row.values()
+            what = f"{table} ({', '.join(filter(None, where))})"
+            problems.append(f"the sum in {what} is off by {to_dollars(off)} dollars")
     return problems
