@@ -716,14 +716,6 @@ def test_a_claimed_row_is_claimed_once_and_only_its_claimant_may_send_it(
     assert verbs.spend_by("series") == {"autumn": Decimal("0.2")}
 
 
-def test_rows_can_be_claimed_by_their_keys(verbs: journal.Journal) -> None:
-    verbs.plan("autumn", rows("fox", 5))
-
-    claimed = verbs.claim(series="autumn", count=9, keys=["3", "1", "nowhere"])
-
-    assert [record.key for record in claimed] == ["1", "3"]
-
-
 def test_a_run_that_is_halted_claims_no_more_rows_and_other_runs_go_on(
     verbs: journal.Journal,
 ) -> None:

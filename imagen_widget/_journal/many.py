@@ -68,11 +68,9 @@ class Filter:
     model: str | None = None
     provider: str | None = None
     since: datetime | None = None  # written down at this moment or later
-    until: datetime | None = None  # written down before this moment
     rating: int | None = None  # stars, at least
     states: Collection[State] | None = None
     series: str | None = None  # rows of this series' plan
-    keys: Collection[str] | None = None  # rows with one of these keys
     user: str | None = None
     deleted: bool | None = False  # True: only what is in the trash; None: that too
     has_pictures: bool = False  # done, with pictures that the provider did not withhold
@@ -158,7 +156,6 @@ class Journal(Jobs):
         count: int,
         budget: Sequence[Limit] = (),
         series_cap: Decimal | None = None,
-        keys: Sequence[str] | None = None,
         user: str = "",
         run: str = "",
     ) -> list[Record]:
@@ -171,11 +168,10 @@ class Journal(Jobs):
         stop = "SELECT 1 FROM series WHERE name = ? AND halted LIKE ?"
         if run and tx.all(stop, series, f"%{run}%"):
             return []
-        chosen = "" if keys is None else f" AND row_key IN {marks(keys)}"
         rows = tx.all(
             f"SELECT id, price, provider, model FROM jobs WHERE {_PLANNED} AND state = 'waiting'"
-            f"{chosen} ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
-            *(series, *(keys or ())),
+            f" ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
+            series,
         )
         day, now = day_of(tx.now).isoformat(), tx.now
         caps = caps_of(budget, day, user=user, series=series, most=series_cap)
@@ -377,20 +373,18 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
         if word not in indexed:
             part = "".join("!" + c if c in "!%_" else c for c in word)
             add("jobs.words LIKE ? ESCAPE '!'", f"%{part}%")
-    for moment, end, sign in ((wanted.since, "MIN", ">="), (wanted.until, "MAX", "<")):
-        if moment is not None:
-            at, by = moment.timestamp(), tx.by.format("jobs_by_time")
-            ends = f"(SELECT {end}(seq) FROM jobs{by} WHERE created_at {sign} ?)"
-            add(f"{seq} {sign[0]}= {ends} AND created_at {sign} ?", at, at)
+    if wanted.since is not None:
+        at, by = wanted.since.timestamp(), tx.by.format("jobs_by_time")
+        first = f"(SELECT MIN(seq) FROM jobs{by} WHERE created_at >= ?)"
+        add(f"{seq} >= {first} AND created_at >= ?", at, at)
     same = {"model": wanted.model, "provider": wanted.provider, "who": wanted.user}
     for name, value in {**same, "series": wanted.series}.items():
         if value is not None:
             add(f"{name} = ?", value)
     if wanted.series is not None:
         add("series <> '' AND planned = 1")
-    for name, chosen in (("state", wanted.states), ("row_key", wanted.keys)):
-        if chosen is not None:
-            add(f"{name} IN {marks([*chosen])}", *map(str, chosen))
+    if wanted.states is not None:
+        add(f"state IN {marks([*wanted.states])}", *map(str, wanted.states))
     if wanted.deleted is not None:
         add("deleted > 0" if wanted.deleted else "deleted = 0")
     if wanted.rating:
