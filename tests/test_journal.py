@@ -912,7 +912,6 @@ def test_jobs_are_chosen_by_what_a_filter_says(verbs: journal.Journal, clock: Cl
         (out, fox, hen, demo): {},
         (fox, hen, demo): {"has_pictures": True},
         (fox, hen): {"states": {journal.State.DONE}, "since": middle},
-        (demo,): {"until": middle},
         (hen,): {"model": "fal-ai/imagen4/preview/fast"},
         (out,): {"states": {journal.State.SUBMITTED, journal.State.UNKNOWN}},
         (hen, fox, out, demo): {"sort": "rating"},
