@@ -261,8 +261,8 @@ def as_code(
         job_id: The journal's id of a job that was sent with it, by which its pictures are named.
     """
     arguments, options = _written(request, known, seed, job_id)
-    needed = any("=History()" in text or "[History()" in text for text in arguments)
-    head = "from imagen_widget import History\n" if needed else ""
+    is_kept = any(not picture.url for picture in request.inputs)
+    head = "from imagen_widget import History\n" if is_kept else ""
     given = [] if request.prompt is None else [repr(request.prompt)]
     python = f"{head}generate({', '.join([*given, *arguments])})"
     prompt = (request.prompt or "").replace("{{", "{{'{{'}}")  # the magic expands {{, nothing else

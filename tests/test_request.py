@@ -477,9 +477,11 @@ def test_several_pictures_and_a_mask_are_named_as_they_are_given() -> None:
         "snow", model="gpt-image-1.5-edit", images=[ADDRESS, f"{ADDRESS}?2"], mask=f"{ADDRESS}?3"
     )
     single = ImageRequest.create("snow", model="gpt-image-1.5-edit", image=ADDRESS)
+    mixed = ImageRequest.create("snow", model="gpt-image-1.5-edit", images=[ADDRESS, png()])
 
     assert f"images=['{ADDRESS}', '{ADDRESS}?2'], mask='{ADDRESS}?3'" in as_python(request)
     assert f"image='{ADDRESS}'" in as_python(single)
+    assert as_python(mixed, job_id="J9").startswith("from imagen_widget import History\n")
     assert as_magic(request).endswith(
         f"-i {ADDRESS} -i '{ADDRESS}?2' --mask '{ADDRESS}?3'".replace("'", '"')
     )
