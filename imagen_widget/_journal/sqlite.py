@@ -144,7 +144,16 @@ class SqliteJournal(Journal):
                 raise explain(error, self.path, after=after) from None
 
     def _whole(self, body: Callable[[Transaction], T], kind: str) -> T:
-        connection = self._opened()
+        if self._connection is not None and self._identity != _identity(self.path):
+            self._close()  # the file was moved away: rows must not go to where nobody finds them
+        if self._connection is None:
+            self._connection = _connect(self.path, self._clock)
+            self._identity = _identity(self.path)
+            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
+            self._has_prompts = self._connection.execute(known).fetchone() is not None
+        connection = self._connection
+        if connection.in_transaction:
+            connection.rollback()  # left by an interrupt at the worst moment
         connection.execute(f"BEGIN {kind}")
         self._group = SqliteTransaction(connection, self._clock, has_prompts=self._has_prompts)
         try:
@@ -157,18 +166,6 @@ class SqliteJournal(Journal):
         finally:
             self._group = None
         return result
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is not None and self._identity != _identity(self.path):
-            self._close()  # the file was moved away: rows must not go to where nobody finds them
-        if self._connection is None:
-            self._connection = _connect(self.path, self._clock)
-            self._identity = _identity(self.path)
-            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
-            self._has_prompts = self._connection.execute(known).fetchone() is not None
-        if self._connection.in_transaction:
-            self._connection.rollback()  # left by an interrupt at the worst moment
-        return self._connection
 
 
 def _part(group: SqliteTransaction, body: Callable[[Transaction], T]) -> T:
