@@ -175,7 +175,8 @@ class Studio:
             QueueTimeout: The job goes on at the provider; `History().resume()` fetches it later.
             ImagenError: Anything else that went wrong, in one line.
         """
-        asked = {name: value for name, value in locals().items() if name not in {"self", "fields"}}
+        asked = {**locals()}
+        del asked["self"], asked["fields"]
         surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
             job = self.start(**asked, **fields)

@@ -73,18 +73,9 @@ Event = Submitting | Submitted | Queued | Running | Done | Fetching
 
 
 class Run:
-    """One job, driven on the loop thread.
+    """One job, driven on the loop thread; `report` is called with each event.
 
-    Args:
-        session: Where the job is sent, written down and kept.
-        request: What is asked.
-        report: Called with each event.
-        timeout: Seconds for everything from `started` on.
-        started: When the call was made, as `time.monotonic` tells it; now by default.
-
-    Attributes:
-        id: The journal's id of the job, once it is written down.
-        note: How a cancellation ended, in one line; empty if there was none.
+    `timeout` is seconds for everything from `started` on, as `time.monotonic` tells it.
     """
 
     def __init__(
@@ -96,8 +87,8 @@ class Run:
         timeout: float,
         started: float | None = None,
     ) -> None:
-        self.id = ""
-        self.note = ""
+        self.id = ""  # the journal's, once it is written down
+        self.note = ""  # how a cancellation ended, in one line
         self._session, self._request, self._report = session, request, report
         self._timeout = timeout
         self._started = time.monotonic() if started is None else started

@@ -40,12 +40,7 @@ log = logging.getLogger("imagen_widget")
 class Session:
     """What jobs with the same settings share; nothing is opened before it is needed.
 
-    Attributes:
-        settings: Provider, key, folders and limits.
-        journal: The journal; in async code call its verbs through `record`.
-        store: The pictures, by digest.
-        models: What is known of the models.
-        written: The ids of the jobs that this process wrote down, oldest first.
+    In async code the journal's verbs are called through `record`.
     """
 
     submits: anyio.CapacityLimiter  # how many may be under way at once
@@ -56,7 +51,7 @@ class Session:
         self.journal = open_journal(settings.home, settings.journal)
         self.store = open_store(settings.home, settings.store)
         self.models = Catalogue(settings.home / "models")
-        self.written: list[str] = []
+        self.written: list[str] = []  # ids of the jobs that this process wrote down, oldest first
         self._siblings: dict[str, Session] = {}
         self._described: set[str] = set()
         self._active: set[str] = set()
