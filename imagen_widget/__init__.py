@@ -65,7 +65,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers
     from imagen_widget._models import Checked as Checked, Field as Field, Model as Model
     from imagen_widget._models import Models as Models, PictureLimits as PictureLimits
     from imagen_widget._models import Price as Price
-    from imagen_widget._provenance import Provenance as Provenance
+    from imagen_widget._picture import Provenance as Provenance
     from imagen_widget._providers import Answer as Answer, Call as Call
     from imagen_widget._providers import CancelAnswer as CancelAnswer, Capabilities as Capabilities
     from imagen_widget._providers import Done as Done, Finished as Finished
@@ -99,7 +99,7 @@ _NAMES = {
     "_inputs": ("Input",),
     "_journal": ("Filter", "KeptImage", "Record", "State"),
     "_models": ("Checked", "Field", "Model", "Models", "PictureLimits", "Price"),
-    "_provenance": ("Provenance",),
+    "_picture": ("Provenance",),
     "_providers": (
         *("Answer", "Call", "CancelAnswer", "Capabilities", "Done", "Finished", "ImagenClient"),
         *("LogLine", "Provider", "Queued", "Running", "Served", "Ticket"),

@@ -16,12 +16,11 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import anyio
 
-from imagen_widget import _html, _loop, _picture
+from imagen_widget import _html, _loop, _picture, _result
 from imagen_widget._journal import Filter, IllegalStep, Record
 from imagen_widget._picture import Preview
-from imagen_widget._provenance import Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation, settings_from
+from imagen_widget._result import Generation
 from imagen_widget._runs import LEASE_SECONDS, Run, Session, Submitted
 from imagen_widget._settings import load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
@@ -170,19 +169,7 @@ class History:
         known = None if record is None else self._session.recall(record)
         return None if known is None else known.as_reused()
 
-    @staticmethod
-    def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
-        """Return what a saved picture says of itself: its request, job, provider, date and seed.
-
-        `generate` with the fields of its `.request` asks for the same again.
-
-        Args:
-            picture: A picture file, its bytes, or the file NAME.json beside it.
-
-        Raises:
-            InvalidRequest: The file cannot be read, or carries no settings.
-        """
-        return settings_from(picture)
+    settings_from = staticmethod(_result.settings_from)
 
     def verify(self) -> list[str]:
         """Hash every kept picture again, and return one line for each that is lost or changed."""
@@ -363,7 +350,7 @@ class History:
             what: `model`, `user`, `series`, `provider` or `day`.
             since: A moment or a day.
         """
-        return dict(self._journal.spend(_moment(since or _today().replace(day=1)), by=what))
+        return self._journal.spend_by(what, _moment(since or _today().replace(day=1)))
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""
@@ -372,7 +359,7 @@ class History:
             session=self.session_spend(),
             today=self._journal.spend(_moment(_today())),
             month=self._journal.spend(month),
-            by_model=self._journal.spend(month, by="model"),
+            by_model=self._journal.spend_by("model", month),
         )
 
     def session_spend(self) -> Decimal:

@@ -7,7 +7,6 @@ one line, before anything is written down.
 """
 
 import contextlib
-import hashlib
 import io
 import threading
 import time
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 
 from imagen_widget import _picture
 from imagen_widget._models import Field, Model, PictureLimits
-from imagen_widget._picture import SVG, PictureFacts
+from imagen_widget._picture import SVG, PictureFacts, digest_of
 from imagen_widget._settings import is_loopback
 from imagen_widget.errors import InvalidRequest, QueueError
 
@@ -153,11 +152,6 @@ def from_file(path: Path, label: str, **known: Any) -> Input:
 @lru_cache(maxsize=10_000)
 def _file_digest(path: Path, _time: int, _size: int, _inode: int) -> str:
     return digest_of(path.read_bytes())
-
-
-def digest_of(data: bytes) -> str:
-    """Return `sha256:` and the 64 hex digits by which bytes are known."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _from_bytes(data: bytes, label: str, origin: str) -> Input:

@@ -67,15 +67,8 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
     """Block until a future of the loop thread is done, and return its result.
 
     A loop that runs in the calling thread (a notebook's) keeps turning meanwhile. Kernel >
-    Interrupt raises KeyboardInterrupt here; the work itself goes on until it is cancelled.
-
-    Args:
-        future: What `spawn` returned.
-        timeout: Seconds; None for no limit.
-
-    Raises:
-        TimeoutError: The future is not done after `timeout`.
-        asyncio.CancelledError: The calling task was cancelled meanwhile.
+    Interrupt raises KeyboardInterrupt here, a cancellation of the calling task CancelledError, and
+    `timeout` seconds TimeoutError; the work itself goes on until it is cancelled.
     """
     if future.done():
         return future.result()
@@ -111,11 +104,7 @@ async def wait_async(future: Future[T]) -> T:
 
 
 def check_async_library() -> str:
-    """Return "asyncio" or "trio"; call it before anything is sent whose end is to be awaited.
-
-    Raises:
-        ImagenError: Neither of them runs the calling task.
-    """
+    """Return "asyncio" or "trio"; call it before anything is sent whose end is to be awaited."""
     with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
         library = sniffio.current_async_library()
         if library in {"asyncio", "trio"}:
@@ -129,9 +118,7 @@ def check_async_library() -> str:
 def run(function: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T:
     """Run a coroutine function on the loop thread and block for its result.
 
-    Raises:
-        KeyboardInterrupt: The wait was interrupted; the coroutine was cancelled and had up to
-            five seconds to clean up.
+    An interrupt cancels it, and it has up to five seconds to clean up.
     """
     begun, ended = threading.Event(), threading.Event()
     future: Future[T] = Future()
@@ -182,9 +169,6 @@ class _LoopThread(threading.Thread):
         self._ready.result()
 
     def close(self) -> None:
-        if threading.get_ident() == self.ident:
-            message = "the loop thread cannot end itself"
-            raise RuntimeError(message)
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             self.loop.call_soon_threadsafe(self._ending.set)
         self.join(CLOSE_SECONDS)

@@ -81,18 +81,12 @@ class ImageRequest:
     ) -> "ImageRequest":
         """Check a request and return it; values that are None count as not given.
 
+        Arguments that `generate` has too mean the same here.
+
         Args:
-            prompt: What the pictures should show.
             model: An alias or an endpoint id; Imagen 4 if None.
-            image: A picture as input: a path, bytes, a PIL image, an https address, a
-                `GeneratedImage` or a `Generation`.
-            images: Several of them.
-            mask: A picture that is white where the first one is to be changed.
-            strict: Whether unknown fields and excluded values are refused.
-            extra: Fields whose names are taken by these arguments.
             known: What is known of the model; by default what is bundled.
             base_url: Where it goes; pictures may have http addresses if that is this machine.
-            fields: The model's own fields.
 
         Raises:
             InvalidRequest: The model does not take it; the message names field, value and what is
@@ -114,7 +108,7 @@ class ImageRequest:
         refuse_reserved(given, taken=tuple(f.name for f in known.fields))
         placed: dict[str, Any] = {}
         inputs: tuple[Input, ...] = ()
-        by_role = any(value is not None for value in (image, images, mask))
+        by_role = image is not None or images is not None or mask is not None
         if by_role or _has_pictures(known, given):
             placed, inputs = place_inputs(
                 known, image, images, mask, fields=given, base_url=base_url
@@ -192,11 +186,7 @@ class ImageRequest:
 
 
 def read_extra(extra: object) -> Mapping[str, object]:
-    """Return the fields whose names are taken.
-
-    Raises:
-        InvalidRequest: It is not a mapping of names to values.
-    """
+    """Return the fields whose names are taken, which have to come as a mapping."""
     if extra is None:
         return {}
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
@@ -252,47 +242,36 @@ def _is_sound(value: object) -> bool:
 # ------------------------------------------------------------------------------- copy as code
 
 
-def as_python(
+def as_code(
     request: ImageRequest,
     *,
     known: Model | None = None,
     seed: int | None = None,
     job_id: str = "",
-) -> str:
-    """Return `generate(…)` that sends this request.
+) -> tuple[str, str]:
+    """Return `%imagen …` and `generate(…)` that send this request.
+
+    The magic is a cell if a line could be misread: there a bare `--` says that everything below is
+    the prompt, to the letter. What the magic cannot say comes as the Python call.
 
     Args:
         request: The request.
         known: What is known of its model; by default what is bundled.
         seed: The seed that the server chose, to send it again.
-        job_id: The journal's id of a job that was sent with it, by which pictures that are in no
-            other place can be named.
-    """
-    arguments, _ = _written(request, known, seed, job_id)
-    prompt = [] if request.prompt is None else [repr(request.prompt)]
-    return f"{_head(arguments)}generate({', '.join([*prompt, *arguments])})"
-
-
-def as_magic(
-    request: ImageRequest,
-    *,
-    known: Model | None = None,
-    seed: int | None = None,
-    job_id: str = "",
-) -> str:
-    """Return `%imagen …` that sends this request, as a cell if a line could be misread.
-
-    In the cell a bare `--` says that everything below is the prompt, to the letter. What the magic
-    cannot say comes as the Python call. The arguments are those of `as_python`.
+        job_id: The journal's id of a job that was sent with it, by which its pictures are named.
     """
     arguments, options = _written(request, known, seed, job_id)
+    is_kept = any(not picture.url for picture in request.inputs)
+    head = "from imagen_widget import History\n" if is_kept else ""
+    given = [] if request.prompt is None else [repr(request.prompt)]
+    python = f"{head}generate({', '.join([*given, *arguments])})"
     prompt = (request.prompt or "").replace("{{", "{{'{{'}}")  # the magic expands {{, nothing else
-    head, is_line = _head(arguments), not prompt or _fits_a_line(prompt)
+    is_line = not prompt or _fits_a_line(prompt)
     if options is None or (head and not is_line):
-        return as_python(request, known=known, seed=seed, job_id=job_id)
+        return python, python
     if is_line:
-        return head + " ".join(filter(None, ("%imagen", prompt, *options)))
-    return " ".join(["%%imagen", *options, "--"]) + f"\n{prompt}"
+        return head + " ".join(filter(None, ("%imagen", prompt, *options))), python
+    return " ".join(["%%imagen", *options, "--"]) + f"\n{prompt}", python
 
 
 def _written(
@@ -364,27 +343,14 @@ def _quoted(text: str) -> str:
 
 def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | None:
     """Return the expressions for the pictures that a value names; None if it names none."""
+    written: dict[Any, str] = {}
+    for place, picture in enumerate(request.inputs):
+        kept = f"History().get({job_id!r}).inputs[{place}]"
+        written[picture.key] = repr(picture.url) if picture.url else kept
     names = value if isinstance(value, list) else [value]
-    places: dict[Any, int] = {picture.key: place for place, picture in enumerate(request.inputs)}
-    if not names or not all(isinstance(name, str) and name in places for name in names):
+    if not names or not all(isinstance(name, str) and name in written for name in names):
         return None
-
-    def expression(place: int) -> str:
-        picture = request.inputs[place]
-        if picture.url:
-            return repr(picture.url)
-        if picture.source_id:
-            return f"History().get({picture.source_id!r})[{picture.source_index}]"
-        if job_id:
-            return f"History().get({job_id!r}).inputs[{place}]"
-        return repr(picture.origin or "picture.png")
-
-    return [expression(places[name]) for name in names]
-
-
-def _head(arguments: list[str]) -> str:
-    needed = any("=History()" in text or "[History()" in text for text in arguments)
-    return "from imagen_widget import History\n" if needed else ""
+    return [written[name] for name in names]
 
 
 def _role(known: Model | None, name: str) -> str:
@@ -397,7 +363,6 @@ def _role(known: Model | None, name: str) -> str:
 
 
 def _is_strict(request: ImageRequest, known: Model | None) -> bool:
-    """Return True if the request passes its model's check."""
     try:
         return known is None or bool(known.check(request.arguments()))
     except InvalidRequest:

@@ -15,11 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from imagen_widget import _html, _picture, _provenance
+from imagen_widget import _html, _picture
 from imagen_widget._inputs import Input, PictureSource, from_file
-from imagen_widget._models import Catalogue, dollars, short_name
-from imagen_widget._picture import SUFFIXES, SVG, Preview
-from imagen_widget._provenance import NEVER, FoundRequest, Provenance
+from imagen_widget._models import dollars, short_name
+from imagen_widget._picture import SUFFIXES, SVG, FoundRequest, Preview, Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
 
@@ -79,7 +78,7 @@ class GeneratedImage(PictureSource):
     @property
     def file_name(self) -> str:
         """A readable name for copies: words of the prompt, the job's id, the place in the job."""
-        return f"{_provenance.file_stem(self.provenance)}{SUFFIXES[self.media_type]}"
+        return f"{_picture.file_stem(self.provenance)}{SUFFIXES[self.media_type]}"
 
     def save(self, path: str | Path, *, provenance: bool = True) -> Path:
         """Write a copy to a file, or under a readable name into a folder, and return its path.
@@ -139,14 +138,14 @@ class GeneratedImage(PictureSource):
             return data, True
         size = f"{self.width}x{self.height}"
         name = short_name(self.provenance.request.model)
-        return _provenance.embed(data, self.provenance, size=size, model_name=name)
+        return _picture.embed(data, self.provenance, size=size, model_name=name)
 
     def _write_beside(self, path: Path, data: bytes) -> None:
         """Write the settings beside a copy that cannot hold them; another's file stays."""
         for beside in _beside(path):
             if not beside.exists() or '"imagen_widget"' in _text(beside):
                 digest = hashlib.sha256(data).hexdigest()
-                beside.write_text(_provenance.to_json(self.provenance, sha256=digest), "utf-8")
+                beside.write_text(_picture.to_json(self.provenance, sha256=digest), "utf-8")
                 return
 
     def _encoded_for(self, suffix: str) -> bytes:
@@ -394,18 +393,18 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
             field="picture",
         ) from None
     if path is not None and path.suffix == ".json":
-        found = _provenance.from_json(_text(path))
+        found = _picture.from_json(_text(path))
     else:
         digest = hashlib.sha256(data).hexdigest()
         beside = () if path is None else map(_text, _beside(path))
-        kept = (_provenance.from_json(text, sha256=digest) for text in beside)
-        found = next(filter(None, kept), None) or _provenance.read(data)
+        kept = (_picture.from_json(text, sha256=digest) for text in beside)
+        found = next(filter(None, kept), None) or _picture.read_settings(data)
     checked = None if found is None else _checked(found)
     if checked is None:
         raise InvalidRequest(
             "The picture carries no settings.",
-            remedy="Copies saved by imagen_widget do, and those of AUTOMATIC1111; originals in "
-            "IMAGEN_HOME, edited pictures and those sent by a messenger do not.",
+            remedy="Copies saved by imagen_widget do; originals in IMAGEN_HOME, edited pictures "
+            "and those sent by a messenger do not.",
             field="picture",
         )
     return checked
@@ -414,13 +413,9 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
 def _checked(found: Provenance[FoundRequest]) -> Provenance[ImageRequest] | None:
     """Return the settings with a checked request; with fewer fields if the model changed."""
     asked = found.request
-    model: str | None = asked.model
-    if found.created == NEVER:  # another program may have a name of its own there
-        names = {name for known in Catalogue(None).search() for name in (known.id, known.alias)}
-        model = model if model in names else None
     for fields in (asked.fields, {}):
         with contextlib.suppress(InvalidRequest):
-            request = ImageRequest.create(asked.prompt, model=model, extra=fields)
+            request = ImageRequest.create(asked.prompt, model=asked.model, extra=fields)
             told = {str(picture.get("digest")): picture for picture in asked.inputs}
             inputs = []
             for picture in request.inputs:  # of which the digest is known, no more

@@ -66,6 +66,9 @@ class Studio:
         settings: Any other setting by its name: `journal`, `store`, `max_spend`, `price`,
             `model`, `timeout`, `reuse`, …; what is not given is found as the environment says.
 
+    Attributes:
+        session: What its jobs share: provider, journal, store and models.
+
     Raises:
         InvalidRequest: A setting has a value that is not valid.
     """
@@ -95,19 +98,19 @@ class Studio:
             need_key=False,
             **settings,
         )
-        self._session = Session(found)
+        self.session = Session(found)
 
     @classmethod
     def of(cls, settings: Settings) -> "Studio":
         """Return a studio for settings that are loaded already."""
         studio = cls.__new__(cls)
-        studio._session = Session(settings)
+        studio.session = Session(settings)
         return studio
 
     @property
     def settings(self) -> Settings:
         """The settings that it was made with."""
-        return self._session.settings
+        return self.session.settings
 
     # ---------------------------------------------------------------------------------- pictures
 
@@ -172,7 +175,8 @@ class Studio:
             QueueTimeout: The job goes on at the provider; `History().resume()` fetches it later.
             ImagenError: Anything else that went wrong, in one line.
         """
-        asked = {name: value for name, value in locals().items() if name not in {"self", "fields"}}
+        asked = {**locals()}
+        del asked["self"], asked["fields"]
         surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
             job = self.start(**asked, **fields)
@@ -206,8 +210,8 @@ class Studio:
         _loop.check_async_library()
         surface = surface_of_call(quiet=quiet)  # before the first wait: the cell is running now
         model_id = self._resolve(asked.get("model"))
-        if self._session.described(model_id) is None:
-            await _loop.wait_async(_loop.spawn(self._session.describe, model_id))
+        if self.session.described(model_id) is None:
+            await _loop.wait_async(_loop.spawn(self.session.describe, model_id))
         job = self.start(prompt, reuse=reuse, timeout=timeout, on_event=on_event, **asked)
         view = JobView(job, surface)
         view.begin()
@@ -245,7 +249,7 @@ class Studio:
         check_key(self.settings)
         for notice in notices():
             log.warning("%s", notice)
-        return Job(self._session, request, reuse=reuse, on_event=on_event, timeout=seconds)
+        return Job(self.session, request, reuse=reuse, on_event=on_event, timeout=seconds)
 
     def request(
         self, prompt: str | ImageRequest | None = None, *, model: str | None = None, **asked: Any
@@ -274,11 +278,11 @@ class Studio:
         )
         if note:
             request = replace(request, notes=(note, *request.notes))
-        return self._session.with_bytes(request)
+        return self.session.with_bytes(request)
 
     def price(self, request: ImageRequest) -> Decimal | None:
         """Return what a request is expected to cost in US dollars; None if unknown."""
-        return self._session.price(request)
+        return self.session.price(request)
 
     # ---------------------------------------------------------------------------------- series
 
@@ -310,7 +314,7 @@ class Studio:
             InvalidRequest: An axis is not used, or a combination is not a valid request.
         """
         return make_sweep(
-            self._session,
+            self.session,
             self,
             template,
             rows,
@@ -342,27 +346,22 @@ class Studio:
         Raises:
             InvalidRequest: A column is missing, a value is empty, or a row is not valid.
         """
-        return make_batch(self._session, self, table, prompt, key=key, name=name, fields=fields)
+        return make_batch(self.session, self, table, prompt, key=key, name=name, fields=fields)
 
     def series(self, name: str) -> Series:
         """Return a series that was begun before."""
-        return Series.reopen(self._session, name)
+        return Series.reopen(self.session, name)
 
     def all_series(self) -> list[str]:
         """Return the names of all series of this journal, newest first."""
-        return self._session.journal.all_series()
+        return self.session.journal.all_series()
 
     # ---------------------------------------------------------------------------------- looking
 
     @property
-    def session(self) -> Session:
-        """What its jobs share: provider, journal, store and models."""
-        return self._session
-
-    @property
     def history(self) -> History:
         """The generations of this home."""
-        return History(session=self._session)
+        return History(session=self.session)
 
     def models(self, /, query: str = "", *, live: bool = False) -> Models:
         """Return the models that match a query; they display as a table.
@@ -380,32 +379,32 @@ class Studio:
         text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
             return Models((self.model(text),), settings=self.settings)
-        found = {model.id: model for model in self._session.models.search(text, account=account)}
+        found = {model.id: model for model in self.session.models.search(text, account=account)}
         for model in _loop.run(self._search, text) if live else ():
             found.setdefault(model.id, model)
         return Models(found.values(), settings=self.settings, query=text)
 
     async def _search(self, query: str) -> Sequence[Model]:
-        return await self._session.provider.search(query)
+        return await self.session.provider.search(query)
 
     def model(self, name: str | None = None) -> Model:
         """Return what is known of a model; its schema is read once, in at most two seconds."""
         model_id = self._resolve(name)
-        known = self._session.described(model_id)
-        return known or _loop.run(self._session.describe, model_id)
+        known = self.session.described(model_id)
+        return known or _loop.run(self.session.describe, model_id)
 
     def known(self, name: str | None = None) -> Model:
         """Return what is known of a model without asking the network."""
-        return self._session.known(self._resolve(name))
+        return self.session.known(self._resolve(name))
 
     def refresh(self, name: str) -> Model:
         """Read a model's schema again and return what it says."""
         model_id = self._resolve(name)
-        return _loop.run(functools.partial(self._session.describe, refresh=True), model_id)
+        return _loop.run(functools.partial(self.session.describe, refresh=True), model_id)
 
     def _resolve(self, name: str | None) -> str:
         wanted = self.settings.default_model if name is None else name
-        return self._session.models.resolve(wanted, self.settings.account.name)
+        return self.session.models.resolve(wanted, self.settings.account.name)
 
     def widget(self, **defaults: Any) -> Any:
         """Return an `ImagenWidget` that works with this studio."""
@@ -414,7 +413,7 @@ class Studio:
 
     def close(self) -> None:
         """Close the connections and the journal; the next call opens them again."""
-        _loop.run(self._session.aclose)
+        _loop.run(self.session.aclose)
 
     def __repr__(self) -> str:
         settings = self.settings
@@ -454,12 +453,6 @@ def studio_for(settings: Settings) -> Studio:
     if _default is None or _default.settings != settings:
         _default = Studio.of(settings)
     return _default
-
-
-def close_default() -> None:
-    """Forget the default studio; the next call makes another."""
-    global _default
-    _default = None
 
 
 def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:

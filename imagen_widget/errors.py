@@ -26,23 +26,10 @@ from concurrent.futures import CancelledError
 from types import FrameType
 from typing import Any
 
-__all__ = [
-    "BudgetExceeded",
-    "CancelledAtProvider",
-    "ContentRejected",
-    "CredentialsError",
-    "GenerationFailed",
-    "ImagenError",
-    "InvalidRequest",
-    "JobCancelled",
-    "JournalError",
-    "ModelRetired",
-    "QueueError",
-    "QueueTimeout",
-    "ResultExpired",
-    "SeriesStopped",
-    "SubmitUncertain",
-]
+__all__ = ["BudgetExceeded", "CancelledAtProvider", "ContentRejected", "CredentialsError"]
+__all__ += ["GenerationFailed", "ImagenError", "InvalidRequest", "JobCancelled", "JournalError"]
+__all__ += ["ModelRetired", "QueueError", "QueueTimeout", "ResultExpired", "SeriesStopped"]
+__all__ += ["SubmitUncertain"]
 
 _MAX_LINE = 600
 _ENDS = ".!?:…\u3002\uff01\uff1f"  # the last three end Chinese sentences
@@ -73,10 +60,6 @@ def a_type(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
-def _sentence(text: str) -> str:
-    return text if not text or text[-1] in _ENDS else f"{text}."
-
-
 class ImagenError(Exception):
     """Anything that this package raises on purpose: one line in a notebook, all of it with %tb.
 
@@ -98,7 +81,8 @@ class ImagenError(Exception):
         ticket: Any = None,
         billed: bool | None = None,
     ) -> None:
-        self.message = _sentence(one_line(message))
+        line = one_line(message)
+        self.message = f"{line}." if line and line[-1] not in _ENDS else line
         self.remedy = one_line(remedy)
         self.ticket = ticket
         if billed is not None:

@@ -94,7 +94,7 @@ def _close() -> None:
         settings_module.forget_settings()
     studio = sys.modules.get("imagen_widget._studio")
     if studio is not None:
-        studio.close_default()
+        vars(studio)["_default"] = None
     loop = sys.modules.get("imagen_widget._loop")
     if loop is not None:
         loop.close()

@@ -252,7 +252,12 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
 
     problems = "\n".join(journal.check_journal(verbs))
 
-    for words in ("counts", "index of words", "2026-11-23 at fal", f"row {job_id} cannot be read"):
+    for words in (
+        "counts",
+        "index of words",
+        "spending (2026-11-23, fal, ",
+        f"row {job_id} cannot be read",
+    ):
         assert words in problems
     with pytest.raises(errors.JournalError, match=f"row {job_id} cannot be read"):
         _ = verbs.get(job_id).request
@@ -413,7 +418,7 @@ def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing
         from unittest import mock
 
         kill = mock.Mock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        with mock.patch("imagen_widget._journal.migrate.day_of", kill):
+        with mock.patch("imagen_widget._journal.sqlite.day_of", kill):
             verbs.count()
 
     assert in_a_child(die) == (-signal.SIGKILL, "")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import imagen_widget
 from imagen_widget import Field, Generation, ImageRequest, Job, Model
-from imagen_widget._request import as_magic
+from imagen_widget._request import as_code
 from imagen_widget.errors import (
     BudgetExceeded,
     ContentRejected,
@@ -550,7 +550,7 @@ def test_the_magic_reads_what_the_package_writes_as_a_magic(stage: Stage) -> Non
 
     for prompt in prompts:
         request = ImageRequest.create(prompt, aspect_ratio="16:9", num_images=2)
-        written = as_magic(request).replace("%imagen ", "%imagen --dry-run ", 1)
+        written = as_code(request)[0].replace("%imagen ", "%imagen --dry-run ", 1)
         assert stage.run(written).value[0] == request
 
 
@@ -573,7 +573,7 @@ def test_the_magic_reads_every_field_that_the_package_writes(stage: Stage) -> No
         if any(f.required and f.kind in {"picture", "pictures"} for f in model.fields):
             continue
         request = ImageRequest.create("a fox", model=model.id, extra=fields)
-        written = as_magic(request).replace("%imagen ", "%imagen --dry-run ", 1)
+        written = as_code(request)[0].replace("%imagen ", "%imagen --dry-run ", 1)
 
         assert written.startswith("%imagen")
         assert stage.run(written).value[0] == request

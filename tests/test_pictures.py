@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from imagen_widget import ImageRequest, _picture, _provenance
-from imagen_widget._provenance import NEVER, FoundRequest, Provenance
+from imagen_widget import ImageRequest, Provenance, _picture
+from imagen_widget._picture import FoundRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 from tests.pictures import (
     HEIGHT,
@@ -357,11 +357,11 @@ def made(kind: str, *, mode: str = "RGB", size: tuple[int, int] = (40, 30), **mo
 
 def embed(data: bytes, kind: str, origin: Provenance[Any] = FOX) -> bytes:
     size = "{}x{}".format(*opened(data).size)
-    return _provenance.embed(data, origin, size=size, model_name="imagen4")[0]
+    return _picture.embed(data, origin, size=size, model_name="imagen4")[0]
 
 
 def settings_in(data: bytes) -> Provenance[FoundRequest]:
-    found = _provenance.read(data)
+    found = _picture.read_settings(data)
     assert found is not None
     return found
 
@@ -423,7 +423,7 @@ def test_marking_twice_keeps_only_the_newest_settings(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_picture_without_settings_has_none(kind: str) -> None:
-    assert _provenance.read(made(kind)) is None
+    assert _picture.read_settings(made(kind)) is None
 
 
 @given(
@@ -477,7 +477,7 @@ def signed(kind: str) -> bytes:
 def test_nothing_is_written_into_a_file_that_its_maker_signed(kind: str) -> None:
     data = signed(kind)
 
-    assert _provenance.embed(data, FOX, size="9x9", model_name="x") == (data, False)
+    assert _picture.embed(data, FOX, size="9x9", model_name="x") == (data, False)
     assert _picture.is_signed(data)
     assert not _picture.is_signed(made(kind))
 
@@ -499,7 +499,7 @@ def test_a_manifest_that_is_kept_on_a_server_counts_too(kind: str) -> None:
 def test_formats_that_hold_no_settings_are_left_as_they_are(name: str) -> None:
     data = PICTURES[name]
 
-    assert _provenance.embed(data, FOX, size="1x1", model_name="x") == (data, False)
+    assert _picture.embed(data, FOX, size="1x1", model_name="x") == (data, False)
 
 
 # ------------------------------------------------------------------------- what other readers see
@@ -630,7 +630,7 @@ def test_xmp_of_another_structure_is_left_as_it_is(kind: str) -> None:
     marked = embed(made(kind, xmp=b"<odd/>"), kind)
 
     assert opened(marked).info["xmp"] == b"<odd/>"
-    assert settings_in(marked).request.prompt == FOX.request.prompt  # from the lines
+    assert lines_of(marked) == LINES  # and the rest goes beside the file
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
@@ -658,7 +658,7 @@ def test_a_prompt_too_long_for_a_jpeg_leaves_a_good_jpeg_that_says_so() -> None:
     data = made("jpeg")
     long = asked("fox " * 30_000)
 
-    marked, inside = _provenance.embed(data, long, size="40x30", model_name="x")
+    marked, inside = _picture.embed(data, long, size="40x30", model_name="x")
 
     assert not inside
     assert pixels(marked) == pixels(data)
@@ -674,61 +674,15 @@ def test_a_prompt_too_long_for_one_jpeg_segment_still_goes_into_the_other() -> N
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9"])
 def test_what_is_no_picture_is_returned_as_it_is(data: bytes) -> None:
-    assert _provenance.embed(data, FOX, size="", model_name="") == (data, False)
+    assert _picture.embed(data, FOX, size="", model_name="") == (data, False)
 
 
 # ------------------------------------------------------------------------ pictures from elsewhere
 
-A1111 = (
-    "masterpiece, fox\nin snow\nNegative prompt: blurry, bad\n"
-    "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1234567890123, Size: 512x512, Model: v1-5"
-)
-
-
-@pytest.mark.parametrize(
-    "note",
-    [
-        (b"tEXt", b"parameters\x00" + A1111.encode("latin-1")),
-        (b"zTXt", b"parameters\x00\x00" + zlib.compress(A1111.encode("latin-1"))),
-        (b"iTXt", b"parameters\x00\x00\x00de\x00Parameter\x00" + A1111.encode()),
-        (b"iTXt", b"parameters\x00\x01\x00\x00\x00" + zlib.compress(A1111.encode())),
-    ],
-)
-def test_prompt_and_seed_of_another_program_are_read(note: tuple[bytes, bytes]) -> None:
-    found = settings_in(png_with(note))
-
-    assert found.request.prompt == "masterpiece, fox\nin snow"
-    assert found.request.model == "v1-5"
-    assert found.seed == found.request.fields["seed"] == 1234567890123
-    assert (found.provider, found.request_id, found.created) == ("", "", NEVER)
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "seed"),
-    [
-        ("just a prompt", "just a prompt", None),
-        ("a prompt\nof two lines: yes", "a prompt\nof two lines: yes", None),
-        ("fox\nSteps: 1, Seed: 5, Size: 1x1", "fox", 5),
-        ("fox\nSteps: 1, Seed: x, Size: 1x1", "fox", None),
-        ("fox\nSteps: 1, Variation seed: 5", "fox", None),
-        ("fox\r\nSteps: 1, Seed: 5", "fox", 5),
-    ],
-)
-def test_lines_of_many_shapes_are_read(text: str, prompt: str, seed: int | None) -> None:
-    found = settings_in(png_with((b"tEXt", b"parameters\x00" + text.encode())))
-
-    assert (found.request.prompt, found.seed) == (prompt, seed)
-    assert found.request.fields.get("seed") == seed
-
-
-@pytest.mark.parametrize("text", ["", "\n", "Steps: 20, Seed: 1", "Negative prompt: x\nSeed: 1"])
-def test_lines_without_a_prompt_are_no_settings(text: str) -> None:
-    assert _provenance.read(png_with((b"tEXt", b"parameters\x00" + text.encode()))) is None
-
 
 def with_json(text: str | None = None, /, **changes: object) -> bytes:
     """Return a PNG with our JSON, some of it changed; `...` takes a key out."""
-    fields = json.loads(_provenance.to_json(FOX))
+    fields = json.loads(_picture.to_json(FOX))
     fields = {k: v for k, v in {**fields, **changes}.items() if v is not ...}
     body = b"imagen_widget\x00\x00\x00\x00\x00" + (text or json.dumps(fields)).encode()
     return png_with((b"iTXt", body))
@@ -763,7 +717,7 @@ def test_unchanged_json_is_read_and_so_is_that_of_version_0_1() -> None:
     ],
 )
 def test_json_that_lies_is_no_settings(changes: dict[str, object]) -> None:
-    assert _provenance.read(with_json(**changes)) is None
+    assert _picture.read_settings(with_json(**changes)) is None
 
 
 def test_parameters_cannot_replace_prompt_or_model() -> None:
@@ -778,36 +732,25 @@ def test_parameters_cannot_replace_prompt_or_model() -> None:
     ["{", "null", "[]", "7", '"x"', "[" * 100_000, '{"a":' * 50_000, "9" * 100_000, "\x00"],
 )
 def test_json_of_another_shape_is_no_settings(text: str) -> None:
-    assert _provenance.read(with_json(text)) is None
+    assert _picture.read_settings(with_json(text)) is None
 
 
-@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
-@pytest.mark.parametrize("keyword", [b"parameters", b"imagen_widget"])
-def test_a_bomb_in_a_text_chunk_is_not_unpacked(kind: bytes, keyword: bytes) -> None:
+@pytest.mark.parametrize("keyword", [b"XML:com.adobe.xmp", b"imagen_widget"])
+def test_a_bomb_in_a_text_chunk_is_not_unpacked(keyword: bytes) -> None:
     """500 MB of one letter in 500 KB."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(b"a" * 10**6) for _ in range(500)) + packer.flush()
-    between = b"\x00\x00" if kind == b"zTXt" else b"\x00\x01\x00\x00\x00"
-    data = png_with((kind, keyword + between + packed))
+    data = png_with((b"iTXt", keyword + b"\x00\x01\x00\x00\x00" + packed))
 
     tracemalloc.start()
     try:
-        found = _provenance.read(data)
+        found, signed = _picture.read_settings(data), _picture.is_signed(data)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert found is None
+    assert (found, signed) == (None, False)
     assert peak < 10_000_000
-
-
-@pytest.mark.parametrize(
-    "text", ["a" * 1_900_000, "Seed: " * 300_000, ", Model: " * 200_000, "\n" * 1_900_000]
-)
-@pytest.mark.timeout(20)
-def test_long_foreign_lines_are_read_in_linear_time(text: str) -> None:
-    _provenance.read(png_with((b"tEXt", b"parameters\x00" + text.encode())))
-    assert _provenance.read(png_with((b"tEXt", b"parameters\x00" + b"a" * 2_000_000))) is None
 
 
 def test_an_exif_table_that_points_everywhere_is_read_in_bounded_memory() -> None:
@@ -823,7 +766,7 @@ def test_an_exif_table_that_points_everywhere_is_read_in_bounded_memory() -> Non
 
     tracemalloc.start()
     try:
-        found, facts = _provenance.read(data), inspect(data)
+        found, facts = _picture.read_settings(data), inspect(data)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -841,10 +784,10 @@ def test_mangled_pictures_give_settings_or_none_and_nothing_else(
         marked[data.draw(st.integers(0, len(marked) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(marked[: data.draw(st.integers(0, len(marked)))])
 
-    assert isinstance(_provenance.read(cut), Provenance | None)
-    assert isinstance(_provenance.read(bytes(marked)), Provenance | None)
+    assert isinstance(_picture.read_settings(cut), Provenance | None)
+    assert isinstance(_picture.read_settings(bytes(marked)), Provenance | None)
     for mangled in (bytes(marked), cut):
-        found, _ = _provenance.embed(mangled, FOX, size="4x4", model_name="x")
+        found, _ = _picture.embed(mangled, FOX, size="4x4", model_name="x")
         assert isinstance(found, bytes)
 
 
@@ -854,7 +797,7 @@ def test_random_exif_gives_a_size_and_settings_or_none(tiff: bytes) -> None:
     data = made("jpeg", size=(4, 4))
     data = data[:2] + segment + data[2:]
 
-    assert isinstance(_provenance.read(data), Provenance | None)
+    assert isinstance(_picture.read_settings(data), Provenance | None)
     assert inspect(data).width == 4
 
 
@@ -878,21 +821,21 @@ def test_random_exif_gives_a_size_and_settings_or_none(tiff: bytes) -> None:
     ],
 )
 def test_a_file_name_has_the_first_words_of_the_prompt(prompt: str, stem: str) -> None:
-    assert _provenance.file_stem(asked(prompt)) == stem
+    assert _picture.file_stem(asked(prompt)) == stem
 
 
 @pytest.mark.parametrize(
     "prompt", ["雪の中を走る赤い狐" * 20, "จิ้งจอกแดงในหิมะ" * 20, "лиса " * 60, "🦊狐" * 80]
 )
 def test_a_name_fits_an_encrypted_folder_in_every_script(prompt: str) -> None:
-    stem = _provenance.file_stem(asked(prompt))
+    stem = _picture.file_stem(asked(prompt))
 
     assert 40 <= len(f"{stem}-10000.webp.json".encode()) <= 120
 
 
 @pytest.mark.parametrize("request_id", ["../../../x", "", "a/b", "\x00", "..", "\uff41\uff42"])
 def test_an_id_from_a_server_cannot_shape_a_path(request_id: str) -> None:
-    assert re.fullmatch(r"[\w-]+", _provenance.file_stem(replace(FOX, request_id=request_id)))
+    assert re.fullmatch(r"[\w-]+", _picture.file_stem(replace(FOX, request_id=request_id)))
 
 
 @given(
@@ -901,7 +844,7 @@ def test_an_id_from_a_server_cannot_shape_a_path(request_id: str) -> None:
     index=st.integers(0, 10_000),
 )
 def test_every_file_name_is_safe_everywhere(prompt: str, request_id: str, index: int) -> None:
-    stem = _provenance.file_stem(replace(asked(prompt), request_id=request_id, index=index))
+    stem = _picture.file_stem(replace(asked(prompt), request_id=request_id, index=index))
 
     assert len(stem.encode()) <= 100
     assert {unicodedata.category(c)[0] for c in stem} <= {"L", "M", "N", "P"}

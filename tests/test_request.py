@@ -17,7 +17,7 @@ from hypothesis import example, given, strategies as st
 from PIL import Image
 
 from imagen_widget import ImageRequest
-from imagen_widget._request import as_magic, as_python
+from imagen_widget._request import as_code
 from imagen_widget.errors import InvalidRequest
 from tests.schemas import described
 
@@ -366,6 +366,14 @@ def read_magic(snippet: str, prompt: str) -> ImageRequest:
     return ImageRequest.create(prompt, **fields)
 
 
+def as_magic(request: ImageRequest, **more: Any) -> str:
+    return as_code(request, **more)[0]
+
+
+def as_python(request: ImageRequest, **more: Any) -> str:
+    return as_code(request, **more)[1]
+
+
 @given(requests)
 @example(ImageRequest.create("a fox -n 2", num_images=4))
 @example(ImageRequest.create("--fresh paint", num_images=4))
@@ -432,16 +440,15 @@ def test_a_snippet_reads_as_somebody_would_write_it(
 
 def test_a_picture_appears_in_a_snippet_by_its_place_in_history() -> None:
     made = ImageRequest.create("snow", model="kontext", image=png())
-    ours = replace(made, inputs=(replace(made.inputs[0], source_id="J1", source_index=2),))
 
-    assert as_python(ours) == (
+    assert as_python(made, job_id="J9") == (
         "from imagen_widget import History\n"
-        "generate('snow', model='kontext', image=History().get('J1')[2])"
+        "generate('snow', model='kontext', image=History().get('J9').inputs[0])"
     )
-    assert as_magic(ours) == (
-        "from imagen_widget import History\n%imagen snow -m kontext -i \"History().get('J1')[2]\""
+    assert as_magic(made, job_id="J9") == (
+        "from imagen_widget import History\n"
+        "%imagen snow -m kontext -i \"History().get('J9').inputs[0]\""
     )
-    assert "image=History().get('J9').inputs[0]" in as_python(made, job_id="J9")
 
 
 def test_a_snippet_may_ask_for_the_seed_that_the_server_chose() -> None:
@@ -470,9 +477,11 @@ def test_several_pictures_and_a_mask_are_named_as_they_are_given() -> None:
         "snow", model="gpt-image-1.5-edit", images=[ADDRESS, f"{ADDRESS}?2"], mask=f"{ADDRESS}?3"
     )
     single = ImageRequest.create("snow", model="gpt-image-1.5-edit", image=ADDRESS)
+    mixed = ImageRequest.create("snow", model="gpt-image-1.5-edit", images=[ADDRESS, png()])
 
     assert f"images=['{ADDRESS}', '{ADDRESS}?2'], mask='{ADDRESS}?3'" in as_python(request)
     assert f"image='{ADDRESS}'" in as_python(single)
+    assert as_python(mixed, job_id="J9").startswith("from imagen_widget import History\n")
     assert as_magic(request).endswith(
         f"-i {ADDRESS} -i '{ADDRESS}?2' --mask '{ADDRESS}?3'".replace("'", '"')
     )

@@ -486,25 +486,11 @@ def test_no_settings_beside_it_where_they_are_not_wanted(tmp_path: Path) -> None
 # ----------------------------------------------------------------------------- read from a file
 
 
-def with_lines(text: str) -> bytes:
-    return png_with((b"tEXt", b"parameters\x00" + text.encode()))
+def test_settings_of_another_program_are_none() -> None:
+    lines = b"a fox\nSteps: 20, Seed: 7, Size: 1x1, Model: v1-5"
 
-
-@pytest.mark.parametrize(
-    ("text", "model", "seed"),
-    [
-        ("a fox\nSteps: 20, Seed: 7, Size: 1x1, Model: v1-5", "fal-ai/imagen4/preview", 7),
-        ("a fox\nSeed: 7, Size: 1x1, Model: imagen4-ultra", "fal-ai/imagen4/preview/ultra", 7),
-        ("a fox", "fal-ai/imagen4/preview", None),
-    ],
-)
-def test_settings_of_another_program_become_a_request(
-    text: str, model: str, seed: int | None
-) -> None:
-    found = settings_from(with_lines(text))
-
-    assert (found.request.prompt, found.request.model) == ("a fox", model)
-    assert found.request.seed == seed
+    with pytest.raises(InvalidRequest, match="carries no settings"):
+        settings_from(png_with((b"tEXt", b"parameters\x00" + lines)))
 
 
 def test_inputs_come_back_as_digests_with_what_is_known_of_them(tmp_path: Path) -> None:

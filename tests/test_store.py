@@ -80,7 +80,7 @@ def test_bytes_are_kept_untouched_under_their_hash(
 
     path = home / "images" / digits[:2] / f"sha256-{digits}{suffix}"
     assert kept == Kept(f"sha256:{digits}", path, media_type, *size, len(data), kept.problem)
-    assert path.read_bytes() == data == store.read(kept.digest)
+    assert path.read_bytes() == data
     assert store.path(kept.digest) == path
     assert store.verify(kept.digest)
 
@@ -181,8 +181,6 @@ def test_a_file_changed_afterwards_does_not_verify_and_keeping_it_again_repairs_
 
     assert store.path(kept.digest) == kept.path
     assert not store.verify(kept.digest)
-    with pytest.raises(QueueError, match="is not kept any more, or has changed"):
-        store.read(kept.digest)
 
     store.keep(picture())
     assert store.verify(kept.digest)

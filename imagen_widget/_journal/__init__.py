@@ -7,16 +7,11 @@ on a PostgreSQL database that a team shares.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from imagen_widget._journal import transitions
 from imagen_widget._journal.core import Draft, Recorder
-from imagen_widget._journal.many import Filter, Journal
+from imagen_widget._journal.many import Filter, Journal, check_journal, copy_journal
 from imagen_widget._journal.transitions import *  # noqa: F403 - by its __all__
-from imagen_widget.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from imagen_widget._journal.copying import check_journal, copy_journal
 
 __all__ = ["Draft", "Filter", "Journal", "Recorder", "check_journal", "copy_journal"]
 __all__ += ["open_journal"]
@@ -32,30 +27,12 @@ def open_journal(
 ) -> Journal:
     """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL.
 
-    Args:
-        home: The home folder.
-        address: IMAGEN_JOURNAL; of anything else it raises `InvalidRequest`.
-        clock: Unix seconds; by default this machine's time, or that of the PostgreSQL server.
-        owner: The name under which it holds jobs; for tests.
+    Tests may give a clock, in Unix seconds, and the name under which it holds jobs.
     """
     if not address:
         from imagen_widget._journal.sqlite import SqliteJournal
 
         return SqliteJournal(home, clock=clock or time.time, owner=owner)
-    if address.partition("://")[0] not in {"postgresql", "postgres"}:
-        raise InvalidRequest(
-            "IMAGEN_JOURNAL is not the address of a PostgreSQL database.",
-            remedy="Write it as postgresql://user:password@host/database, or unset it.",
-            field="journal",
-        )
     from imagen_widget._journal.postgres import PostgresJournal
 
     return PostgresJournal(address, clock=clock, owner=owner)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in {"check_journal", "copy_journal"}:
-        raise AttributeError(name)
-    from imagen_widget._journal import copying  # only a command needs it
-
-    return getattr(copying, name)

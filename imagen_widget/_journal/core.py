@@ -53,7 +53,6 @@ J = TypeVar("J", bound="Jobs")
 
 NOTHING_SENT = "Nothing was sent."
 
-_MAX_RATING = 5
 _MAX_TOGETHER = 100  # calls in one transaction
 _WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
 _in_order = itemgetter(*JOB_COLUMNS)
@@ -122,9 +121,6 @@ class Jobs(ABC):
     def close(self) -> None:
         """Close what is open; a later call opens it again."""
 
-    def analyze(self) -> None:  # noqa: B027 - a SQLite file does not need it
-        """Have the database look at many new rows, if it would only do so later."""
-
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Run calls of this journal's verbs as one transaction, with one write to the disk.
 
@@ -190,8 +186,8 @@ class Jobs(ABC):
     @writes
     def rate(self, tx: Transaction, job_id: str, stars: int) -> None:
         """Give a job's pictures 0 to 5 stars, or -1 for rejected."""
-        if stars not in range(-1, _MAX_RATING + 1):
-            raise ValueError(f"{stars} is not a rating from -1 to {_MAX_RATING}")
+        if stars not in range(-1, 6):
+            raise ValueError(f"{stars} is not a rating from -1 to 5")
         self._row(tx, job_id)
         _set(tx, job_id, rating=int(stars))
 
@@ -438,7 +434,6 @@ def _outcome(call: Callable[[], Any]) -> Any:
 
 
 def _verdict(left: Record) -> Event:
-    """Return what a dead process's job has come to."""
     match left.state:
         case State.INTENT if left.series:
             return steps.Returned()
@@ -551,7 +546,6 @@ class Recorder:
             await to_thread.run_sync(self._journal.close)
 
     async def _write(self) -> None:
-        """Run what is waiting, for all who wait."""
         entries, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]
         calls = []
         for entry in entries:

@@ -1,21 +1,26 @@
-"""The verbs over many jobs: series, lists and sums; each is one transaction.
+"""The verbs over many jobs: series, lists and sums, each in one transaction; copying and checking.
 
 A row of a series is sent at most once: only the process that claimed it may submit it, and only one
 can claim it. What is read costs what it returns, not what there is: counts come from sums that are
 kept up, pages from an index and a cursor, words from a full-text index where the database has one.
+A copy adds what is missing and changes nothing that is there: it can be stopped and repeated.
 """
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from imagen_widget._journal.core import FETCHABLE, Draft, Jobs, place_of, prepares, reads, writes
 from imagen_widget._journal.tables import (
     AMOUNT,
+    BUDGETS,
+    IMAGE_COLUMNS,
+    JOB_COLUMNS,
+    MAX_VALUES,
     Account,
     Transaction,
     book,
@@ -23,13 +28,16 @@ from imagen_widget._journal.tables import (
     day_of,
     fitting,
     folded,
+    insert,
     marks,
     record_of,
     to_dollars,
     to_micros,
 )
 from imagen_widget._journal.transitions import Record, Returned, State, apply, status
+from imagen_widget._models import dollars
 from imagen_widget._settings import Limit
+from imagen_widget.errors import JournalError
 
 _DAY_SECONDS = 86400
 _SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
@@ -47,6 +55,9 @@ _RANKS = (
     *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
     *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED, State.DONE),
 )
+_SERIES_COLUMNS = ("name", "spec", "created_at")
+
+Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +68,9 @@ class Filter:
     model: str | None = None
     provider: str | None = None
     since: datetime | None = None  # written down at this moment or later
-    until: datetime | None = None  # written down before this moment
     rating: int | None = None  # stars, at least
     states: Collection[State] | None = None
     series: str | None = None  # rows of this series' plan
-    keys: Collection[str] | None = None  # rows with one of these keys
     user: str | None = None
     deleted: bool | None = False  # True: only what is in the trash; None: that too
     has_pictures: bool = False  # done, with pictures that the provider did not withhold
@@ -147,7 +156,6 @@ class Journal(Jobs):
         count: int,
         budget: Sequence[Limit] = (),
         series_cap: Decimal | None = None,
-        keys: Sequence[str] | None = None,
         user: str = "",
         run: str = "",
     ) -> list[Record]:
@@ -160,11 +168,10 @@ class Journal(Jobs):
         stop = "SELECT 1 FROM series WHERE name = ? AND halted LIKE ?"
         if run and tx.all(stop, series, f"%{run}%"):
             return []
-        chosen = "" if keys is None else f" AND row_key IN {marks(keys)}"
         rows = tx.all(
             f"SELECT id, price, provider, model FROM jobs WHERE {_PLANNED} AND state = 'waiting'"
-            f"{chosen} ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
-            *(series, *(keys or ())),
+            f" ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
+            series,
         )
         day, now = day_of(tx.now).isoformat(), tx.now
         caps = caps_of(budget, day, user=user, series=series, most=series_cap)
@@ -281,21 +288,14 @@ class Journal(Jobs):
         """Return the jobs that may have been accepted and billed, oldest first."""
         return self.query(Filter(states={State.UNKNOWN}, sort="oldest"))
 
-    @overload
-    def spend(self, since: date | None = None) -> Decimal: ...
-    @overload
-    def spend(self, since: date | None = None, *, by: str) -> dict[str, Decimal]: ...
-    def spend(
-        self, since: date | None = None, *, by: str | None = None
-    ) -> Decimal | dict[str, Decimal]:
-        """Return US dollars spent or reserved since a local calendar day, a moment, or ever.
+    def spend(self, since: date | None = None) -> Decimal:
+        """Return US dollars spent or reserved since a local calendar day, a moment, or ever."""
+        return sum(self._spend(since, "''").values(), Decimal(0))
 
-        With `by` (`day`, `model`, `provider`, `series` or `user`) it returns a sum for each.
-        """
-        groups = self._spend(since, "''" if by is None else _GROUPS[by])
-        if by is None:
-            return sum(groups.values(), Decimal(0))
-        ordered = sorted(groups.items(), key=lambda item: (by != "day" and -item[1], item[0]))
+    def spend_by(self, what: str, since: date | None = None) -> dict[str, Decimal]:
+        """Return the same for each `day`, `model`, `provider`, `series` or `user`."""
+        sums = self._spend(since, _GROUPS[what]).items()
+        ordered = sorted(sums, key=lambda item: (what != "day" and -item[1], item[0]))
         return {name: amount for name, amount in ordered if amount}
 
     @reads
@@ -373,20 +373,18 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
         if word not in indexed:
             part = "".join("!" + c if c in "!%_" else c for c in word)
             add("jobs.words LIKE ? ESCAPE '!'", f"%{part}%")
-    for moment, end, sign in ((wanted.since, "MIN", ">="), (wanted.until, "MAX", "<")):
-        if moment is not None:
-            at, by = moment.timestamp(), tx.by.format("jobs_by_time")
-            ends = f"(SELECT {end}(seq) FROM jobs{by} WHERE created_at {sign} ?)"
-            add(f"{seq} {sign[0]}= {ends} AND created_at {sign} ?", at, at)
+    if wanted.since is not None:
+        at, by = wanted.since.timestamp(), tx.by.format("jobs_by_time")
+        first = f"(SELECT MIN(seq) FROM jobs{by} WHERE created_at >= ?)"
+        add(f"{seq} >= {first} AND created_at >= ?", at, at)
     same = {"model": wanted.model, "provider": wanted.provider, "who": wanted.user}
     for name, value in {**same, "series": wanted.series}.items():
         if value is not None:
             add(f"{name} = ?", value)
     if wanted.series is not None:
         add("series <> '' AND planned = 1")
-    for name, chosen in (("state", wanted.states), ("row_key", wanted.keys)):
-        if chosen is not None:
-            add(f"{name} IN {marks([*chosen])}", *map(str, chosen))
+    if wanted.states is not None:
+        add(f"state IN {marks([*wanted.states])}", *map(str, wanted.states))
     if wanted.deleted is not None:
         add("deleted > 0" if wanted.deleted else "deleted = 0")
     if wanted.rating:
@@ -394,3 +392,151 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
     if wanted.has_pictures:
         add("state = 'done' AND pictures > 0")
     return source, conditions, values, seq
+
+
+# ------------------------------------------------------------------------------- copying, checking
+
+
+@dataclass
+class Copied:
+    """What came of a copy."""
+
+    jobs: int = 0  # that were added
+    known: int = 0  # that were there before, and are the same
+    differing: tuple[str, ...] = ()  # ids of those that are not the same: left as they are
+    series: int = 0  # that were added
+    amount: Decimal = Decimal(0)  # what all of them come to in the target, in US dollars
+
+    def __str__(self) -> str:
+        text = f"{self.jobs} jobs and {self.series} series copied, {self.known} jobs were there."
+        if self.differing:
+            shown = ", ".join(self.differing[:5])
+            text += f" {len(self.differing)} are other there, and were left as they are: {shown}."
+        return f"{text} Together they come to {dollars(self.amount)}."
+
+
+def copy_journal(source: Journal, target: Journal) -> Copied:
+    """Copy all jobs and series of a journal into another one, and compare what has arrived.
+
+    It raises `JournalError` if jobs of the source are being worked on, one of the two cannot be
+    used, or something has not arrived as it was.
+    """
+    busy, series = _at_work(source)
+    if busy:
+        raise JournalError(
+            f"{busy} of the journal's jobs are being worked on.",
+            remedy="Stop the notebooks that use it, then copy again.",
+        )
+    copied = Copied(series=_add_series(target, series))
+    for batch in _batches(source):
+        added, differing, micros = _add_jobs(target, batch)
+        copied.jobs += added
+        copied.known += len(batch) - added - len(differing)
+        copied.differing += differing
+        copied.amount += to_dollars(micros)
+    total = copied.jobs + copied.known + len(copied.differing)
+    counted, spent = source.count(Filter(deleted=None)), source.spend()
+    if counted != total or (spent != copied.amount and not copied.differing):
+        raise JournalError(
+            f"The journal has {counted} jobs of {dollars(spent)}, and {total} of"
+            f" {dollars(copied.amount)} were copied.",
+            remedy="If it was used meanwhile, copy again; else see `journal check`.",
+        )
+    return copied
+
+
+def check_journal(journal: Journal) -> list[str]:
+    """Return one line for each thing that is not as it should be; a sound journal has none."""
+    problems = _faults(journal)
+    for batch in _batches(journal):
+        for row, _ in batch.values():
+            try:
+                record = record_of(row)
+                if record.request.fingerprint != record.fingerprint:
+                    problems.append(f"job {record.id}: its request is not that of its fingerprint")
+            except JournalError as error:
+                problems.append(error.message)
+    return problems
+
+
+@reads
+def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object, ...]]]:
+    ends = "('waiting', 'done', 'failed', 'cancelled', 'expired')"
+    rows = tx.all(f"SELECT owner, lease_until FROM jobs WHERE state NOT IN {ends}")
+    found = tx.all("SELECT * FROM series")
+    series = [tuple(row[name] for name in _SERIES_COLUMNS) for row in found]
+    return len(rows) - len(journal._free(tx, rows)), series
+
+
+@writes
+def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
+    statement = insert("series", _SERIES_COLUMNS)
+    return tx.count(f"{statement} ON CONFLICT (name) DO NOTHING", *series)
+
+
+def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
+    seq = -1
+    while batch := _jobs(journal, "seq > ?", seq):
+        yield batch
+        seq = max(row["seq"] for row, _ in batch.values())
+
+
+@reads
+def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
+    """Return some jobs by their ids, oldest first; nobody works on a copy."""
+    columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
+    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
+    rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
+    images = defaultdict(list)
+    ids = [row["id"] for row in rows]
+    for image in tx.all_in("SELECT * FROM images WHERE job IN", ids, "ORDER BY place"):
+        images[image["job"]].append(image)
+    return {row["id"]: (row, images[row["id"]]) for row in rows}
+
+
+@writes
+def _add_jobs(
+    journal: Journal, tx: Transaction, batch: dict[str, Job]
+) -> tuple[int, tuple[str, ...], int]:
+    """Add the missing jobs; return how many, which ones differ, and what all come to there."""
+    known = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
+    missing = [job for job_id, job in batch.items() if job_id not in known]
+    for table, columns, rows in (
+        ("jobs", JOB_COLUMNS, [row for row, _ in missing]),
+        ("images", IMAGE_COLUMNS, [image for _, images in missing for image in images]),
+    ):
+        tx.run(insert(table, columns), *([row[name] for name in columns] for row in rows))
+    moves: Counter[Account] = Counter()
+    for row, _ in missing:
+        account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))
+        moves[account] += row["amount"]
+    book(tx, moves)
+    arrived = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
+    differing = []
+    for job_id, (row, images) in batch.items():
+        there, images_there = arrived[job_id]
+        if ({**there, "seq": 0}, images_there) != ({**row, "seq": 0}, images):
+            differing.append(job_id)
+    if lost := {*differing} - {*known}:
+        raise JournalError(
+            f"{len(lost)} jobs did not arrive as they were, {min(lost)} among them.",
+            remedy="Nothing of this part was copied.",
+        )
+    return len(missing), tuple(differing), sum(row["amount"] for row, _ in arrived.values())
+
+
+@reads
+def _faults(journal: Journal, tx: Transaction) -> list[str]:
+    problems = tx.faults()
+    account = "day, provider, model, who, series"
+    amounts = f"SELECT {account}, {AMOUNT} AS micros FROM jobs"
+    for table, key, rows in (("spending", account, amounts), ("budgets", "period, scope", BUDGETS)):
+        for row in tx.all(
+            f"SELECT {key}, CAST(SUM(micros) AS BIGINT) AS n FROM ({rows}"
+            f" UNION ALL SELECT {key}, -micros FROM {table}) AS sides"
+            f" GROUP BY {key} HAVING SUM(micros) <> 0 ORDER BY {key}"
+        ):
+            *where, off = row.values()
+            what = f"{table} ({', '.join(filter(None, where))})"
+            problems.append(f"the sum in {what} is off by {to_dollars(off)} dollars")
+    return problems

@@ -5,18 +5,34 @@ instead of failing. Threads share one connection, one transaction at a time.
 """
 
 import contextlib
+import json
 import os
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from imagen_widget._journal.core import is_dead
 from imagen_widget._journal.many import Journal
-from imagen_widget._journal.tables import INDEXES, SCHEMA, Transaction, newer, tables
+from imagen_widget._journal.tables import (
+    AMOUNT,
+    BUDGETS,
+    INDEXES,
+    JOB_COLUMNS,
+    SCHEMA,
+    Transaction,
+    day_of,
+    folded,
+    insert,
+    newer,
+    storable,
+    tables,
+)
+from imagen_widget._request import ImageRequest
 from imagen_widget._store import FILE_MODE, create_file, make_folder, sync_folder, trouble
 from imagen_widget.errors import JournalError
 
@@ -26,6 +42,7 @@ FILE_NAME = "journal.sqlite3"
 BUSY_SECONDS = 10.0
 
 _MAX_WAITS = 20
+_MAX_OLD_LEASE_SECONDS = 3600  # of version 0.1
 _MOUNTS = Path("/proc/self/mounts")
 # WAL shares memory between processes, which these cannot do between machines.
 _NETWORK_FILE_SYSTEMS = re.compile(
@@ -54,8 +71,7 @@ class SqliteTransaction(Transaction):
         return self.connection.executemany(statement, rows).rowcount if rows else 0
 
     def all(self, statement: str, *values: Any) -> list[Any]:
-        rows: list[Any] = self.connection.execute(statement, values).fetchall()
-        return rows
+        return list(self.connection.execute(statement, values))
 
     def faults(self) -> list[str]:
         found = [row["quick_check"] for row in self.all("PRAGMA quick_check")]
@@ -128,7 +144,16 @@ class SqliteJournal(Journal):
                 raise explain(error, self.path, after=after) from None
 
     def _whole(self, body: Callable[[Transaction], T], kind: str) -> T:
-        connection = self._opened()
+        if self._connection is not None and self._identity != _identity(self.path):
+            self._close()  # the file was moved away: rows must not go to where nobody finds them
+        if self._connection is None:
+            self._connection = _connect(self.path, self._clock)
+            self._identity = _identity(self.path)
+            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
+            self._has_prompts = self._connection.execute(known).fetchone() is not None
+        connection = self._connection
+        if connection.in_transaction:
+            connection.rollback()  # left by an interrupt at the worst moment
         connection.execute(f"BEGIN {kind}")
         self._group = SqliteTransaction(connection, self._clock, has_prompts=self._has_prompts)
         try:
@@ -141,18 +166,6 @@ class SqliteJournal(Journal):
         finally:
             self._group = None
         return result
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is not None and self._identity != _identity(self.path):
-            self._close()  # the file was moved away: rows must not go to where nobody finds them
-        if self._connection is None:
-            self._connection = _connect(self.path, self._clock)
-            self._identity = _identity(self.path)
-            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
-            self._has_prompts = self._connection.execute(known).fetchone() is not None
-        if self._connection.in_transaction:
-            self._connection.rollback()  # left by an interrupt at the worst moment
-        return self._connection
 
 
 def _part(group: SqliteTransaction, body: Callable[[Transaction], T]) -> T:
@@ -219,7 +232,6 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
-    """Use WAL where the file system allows it, else a rollback journal."""
     wanted = "delete" if _is_on_network(path.resolve()) else "wal"
     for _ in range(_MAX_WAITS):
         if connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"] == wanted:
@@ -305,9 +317,7 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
     try:
         version = _version(connection)  # asked again: another process may have been quicker
         if version == 1:
-            from imagen_widget._journal.migrate import migrate
-
-            migrate(connection, made, now=now)
+            _migrate(connection, made, now=now)
         elif version < SCHEMA:
             for statement in made:
                 connection.execute(statement)
@@ -330,6 +340,99 @@ def _can_index(connection: sqlite3.Connection) -> bool:
         return False
     connection.execute("DROP TABLE temp.probe")
     return True
+
+
+# ----------------------------------------------------------------------- the file of version 0.1
+
+
+def _migrate(connection: sqlite3.Connection, tables: Iterable[str], *, now: float) -> None:
+    """Make the tables and bring version 0.1's rows into them, in the caller's transaction.
+
+    Nothing is lost: what is damaged stays as it is, and is told when it is read.
+    """
+    _check_idle(connection, now)
+    for statement in (
+        "DROP INDEX jobs_by_day",
+        "DROP INDEX jobs_by_meaning",
+        "DROP INDEX jobs_by_state",
+        "ALTER TABLE jobs RENAME TO old_jobs",
+        "ALTER TABLE images RENAME TO old_images",
+        *tables,
+    ):
+        connection.execute(statement)
+    connection.executemany(insert("jobs", ("seq", *JOB_COLUMNS)), _rows(connection))
+    for statement in (
+        "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
+        " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images",
+        "UPDATE jobs SET pictures = (SELECT COUNT(*) FROM images WHERE job = jobs.id)"
+        " WHERE state IN ('done', 'downloaded')",
+        f"INSERT INTO spending SELECT day, provider, model, who, series, SUM({AMOUNT}) AS n"
+        " FROM jobs GROUP BY 1, 2, 3, 4, 5 HAVING n <> 0",
+        f"INSERT INTO budgets SELECT period, scope, SUM(micros) FROM ({BUDGETS}) GROUP BY 1, 2",
+        "DROP TABLE old_images",
+        "DROP TABLE old_jobs",
+    ):
+        connection.execute(statement)
+
+
+def _check_idle(connection: sqlite3.Connection, now: float) -> None:
+    """Refuse while a kernel with version 0.1 is at work: it could not store what it gets."""
+    for row in connection.execute(
+        "SELECT owner, lease_until FROM jobs WHERE state IN"
+        " ('intent', 'submitting', 'submitted', 'completed', 'downloaded')"
+    ):
+        left = row["lease_until"] - now
+        if 0 < left <= _MAX_OLD_LEASE_SECONDS and not is_dead(row["owner"], shared=False):
+            host, pid, *_ = f"{row['owner']}:".split(":")
+            raise JournalError(
+                f"A notebook with an older imagen_widget is at work (process {pid} on {host}).",
+                remedy="Nothing was sent; let it finish or restart its kernel, then try again.",
+            )
+
+
+def _rows(connection: sqlite3.Connection) -> Iterator[list[object]]:
+    for row in connection.execute("SELECT * FROM old_jobs ORDER BY seq"):
+        values = _values(row)
+        yield [values["seq"], *(values[name] for name in JOB_COLUMNS)]
+
+
+def _values(old: dict[str, Any]) -> dict[str, Any]:
+    new = {"request_text": old["request"]}
+    with contextlib.suppress(Exception):
+        request = ImageRequest.from_json(old["request"])
+        new = {"request_text": storable(request.to_json()), "fingerprint": request.fingerprint}
+    with contextlib.suppress(ValueError):
+        new["urls"] = _without_bytes(old["urls"])
+        if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
+            new["ticket"] = _ticket_without_bytes(old["ticket"])
+    return {
+        **dict.fromkeys(("cost_source", "elapsed", "revised_prompt", "units")),
+        **dict.fromkeys(("trouble", "who", "series", "row_key"), ""),
+        **dict.fromkeys(("filtered", "pictures", "rating", "ordinal", "deleted"), 0),
+        **old,
+        **new,
+        "model": old["endpoint"],
+        "words": folded(old["prompt"]),
+        "created_at": old["created"],
+        "day": day_of(old["created"]).isoformat(),
+        "axes_text": "{}",
+        "planned": 1,
+    }
+
+
+def _without_bytes(urls: str) -> str:
+    if "data:" not in urls:
+        return urls
+    return json.dumps([url for url in json.loads(urls) if url[:5].lower() != "data:"])
+
+
+def _ticket_without_bytes(ticket: str | None) -> str | None:
+    if ticket is None or "data:" not in ticket:
+        return ticket
+    fields = json.loads(ticket)
+    outcome = fields.get("outcome") or {}
+    kept = json.loads(_without_bytes(json.dumps(outcome.get("urls", []))))
+    return json.dumps({**fields, "outcome": {**outcome, "urls": kept} if outcome else None})
 
 
 # ------------------------------------------------------------------------------------ errors

@@ -202,8 +202,6 @@ class Uncertain(Event):
     """The POST may have been accepted; it is never sent again by itself."""
 
     why: str
-    ticket: str | None = None
-    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -320,9 +318,8 @@ def _changes(record: Record, event: Event) -> dict[str, Any]:
             return {"cost": None, "error": None, "trouble": ""}
         case Submitted(ticket, request_id):
             return {"ticket": ticket, "request_id": request_id, "error": None, "trouble": ""}
-        case Uncertain(why, ticket, request_id):
-            told = {"ticket": ticket, "request_id": request_id}
-            return {**told, "error": one_line(why), "trouble": "SubmitUncertain"}
+        case Uncertain(why):
+            return {"error": one_line(why), "trouble": "SubmitUncertain"}
         case Completed():
             kept = {
                 "urls": tuple(filter(_lasting, event.urls)),

@@ -1,9 +1,23 @@
 """Models as data: what each takes, what a picture costs, and where that is known from.
 
-Nothing here asks the network, and the bundled data are read on first use.
+Nothing here asks the network. What is bundled is read on first use; a schema in the folder is newer
+only if it was asked for again, and then goes before it. A file that cannot be read or written is
+never a reason to fail.
 """
 
-from imagen_widget._models.catalogue import DEFAULT_MODEL, Catalogue, short_name
+import contextlib
+import difflib
+import functools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
 from imagen_widget._models.field import (
     Field,
     Kind,
@@ -23,7 +37,194 @@ from imagen_widget._models.model import (
     dollars,
 )
 from imagen_widget._models.openapi import read_schema
+from imagen_widget.errors import InvalidRequest, a_type
 
 __all__ = ["COMMON_NAMES", "DEFAULT_MODEL", "Catalogue", "Checked", "Field", "Kind", "Model"]
 __all__ += ["Models", "PictureLimits", "Price", "Role", "as_number", "dollars", "plain"]
 __all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]
+
+DEFAULT_MODEL = "fal-ai/imagen4/preview"
+
+_ENDPOINT = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,6}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)
+_MAX_ID = 200
+_MAX_NAMED = 9
+
+
+class Catalogue:
+    """What is known of models without asking the network.
+
+    Args:
+        folder: Where schemas are kept; None keeps them in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._learned: dict[str, Model | None] = {}
+
+    def resolve(self, name: object, account: str = "") -> str:
+        """Return the id for an alias or an id, as this account's provider has it."""
+        if not isinstance(name, str):
+            raise InvalidRequest(
+                f"model: it is {a_type(name)}, not a text.",
+                remedy="Give an alias or an endpoint id; None means the default.",
+                field="model",
+            )
+        wanted = name.strip().strip("/")
+        if "/" in wanted and wanted in bundled():
+            return wanted  # as any id with a path, whether or not it is known to be served
+        lowered = wanted.lower()
+        served = _served(bundled().values(), account)
+        for model in served:
+            if lowered == model.id.lower():
+                return model.id
+        for model in served:
+            if lowered == model.alias:
+                return model.id
+        plain = account != "" and any("/" not in model.id for model in served)
+        if len(wanted) <= _MAX_ID:
+            if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
+                return wanted
+            aliases = {m.alias for m in bundled().values() if m.alias != m.id}
+            if plain and _NAME.fullmatch(wanted) and lowered not in aliases:
+                return wanted
+        near = difflib.get_close_matches(lowered[:60], [m.alias for m in served], n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        active = dict.fromkeys(m.alias for m in served if m.status == "active")
+        listed = ", ".join([*active][:_MAX_NAMED])
+        form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
+        raise InvalidRequest(
+            f"model: there is no model {name[:60]!r} here.",
+            remedy=f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them.",
+            field="model",
+        )
+
+    def known(self, model_id: str) -> Model | None:
+        """Return what is bundled or kept of a model; None if nothing is."""
+        shipped = bundled().get(model_id)
+        if model_id not in self._learned:
+            self._learned[model_id] = self._read(model_id)
+        kept = self._learned[model_id]
+        if shipped is None or kept is None or kept.as_of < shipped.as_of:
+            return shipped or kept
+        return kept
+
+    def learn(self, model_id: str, document: bytes) -> Model:
+        """Read a model's schema, keep it, and return the model; without fields if it has none."""
+        today = datetime.now().astimezone().date().isoformat()
+        model = _learned(read_schema(document, model_id), today)
+        if model.source == "fetched":
+            self._learned[model_id] = model
+            self._write(model_id, document, today)
+            return model
+        return bundled().get(model_id) or self.unknown(model_id)
+
+    def search(self, query: str = "", *, account: str = "") -> list[Model]:
+        """Return the models with all words of the query that an account may serve, active first."""
+        words = query.lower().split()
+        models = {**bundled(), **{m.id: m for m in self._kept()}}
+        found = []
+        for model in _served(models.values(), account):
+            text = " ".join((model.id, model.alias, model.title, *model.tags)).lower()
+            if all(word in text for word in words):
+                found.append(model)
+        return sorted(found, key=lambda model: model.status != "active")
+
+    def unknown(self, model_id: str) -> Model:
+        """Return a model of which nothing is known: any field passes."""
+        return Model(model_id, title=model_id, provider="")
+
+    def _kept(self) -> Iterator[Model]:
+        files = sorted(self._folder.glob("*.json")) if self._folder is not None else []
+        ids = [file.stem.replace("~", "/") for file in files]
+        for model_id in dict.fromkeys((*ids, *self._learned)):
+            model = self.known(model_id)
+            if model is not None and model.source == "fetched":
+                yield model
+
+    def _path(self, model_id: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{model_id.replace('/', '~')}.json"
+
+    def _read(self, model_id: str) -> Model | None:
+        if self._folder is None:
+            return None
+        try:
+            kept = json.loads(self._path(model_id).read_bytes())
+            if kept["id"] != model_id:
+                return None
+            model = _learned(read_schema(kept["schema"], model_id), str(kept["as_of"])[:10])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return model if model.source == "fetched" else None
+
+    def _write(self, model_id: str, document: bytes, today: str) -> None:
+        if self._folder is None:
+            return
+        head = json.dumps({"id": model_id, "as_of": today})[:-1].encode()
+        path = self._path(model_id)
+        part = path.with_suffix(f".{os.getpid()}.part")  # another kernel may write the same
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(head + b', "schema": ' + document + b"}")
+            part.replace(path)
+
+
+@functools.cache
+def bundled() -> dict[str, Model]:
+    """Return the models that come with the package, by id."""
+    text = Path(__file__).with_name("bundled.json").read_text("utf-8")
+    models = {}
+    for entry in _frozen(json.loads(text)["models"]):
+        fields = []
+        for data in entry["fields"]:
+            title = data["name"].replace("_", " ").capitalize()
+            limits = PictureLimits(**data["limits"]) if "limits" in data else None
+            fields.append(Field(**{"title": title, **data, "limits": limits}))
+        price = _price(entry["price"]) if "price" in entry else None
+        known = {"fields": tuple(fields), "price": price, "source": "bundled"}
+        models[entry["id"]] = Model(**entry | known)
+    return models
+
+
+def short_name(model_id: str) -> str:
+    """Return the alias of a model if it means nothing else, or its id."""
+    model = bundled().get(model_id)
+    if model is None or model.alias in bundled():
+        return model_id
+    return model.alias
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _frozen(inner) for name, inner in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _price(data: dict[str, Any]) -> Price:
+    """Return a price; in the data, amounts are texts, and the last of each row."""
+    read = dict(data)
+    for name in data.keys() & {"amount", "further", "unit_price"}:
+        read[name] = Decimal(data[name])
+    for name in data.keys() & {"factors", "extras", "table"}:
+        read[name] = tuple((*row[:-1], Decimal(row[-1])) for row in data[name])
+    return Price(**read)
+
+
+def _learned(read: Model, as_of: str) -> Model:
+    """Return a model read from a schema, with what its schema does not say but we know."""
+    shipped = bundled().get(read.id)
+    if shipped is None:
+        return replace(read, as_of=as_of)
+    return replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
+
+
+def _served(models: Iterable[Model], account: str) -> list[Model]:
+    """Return the models that an account may serve: it is known to, or takes ids of their form."""
+    known = [model for model in bundled().values() if account in model.providers]
+    by_path = any("/" in model.id for model in known)
+    return [
+        model
+        for model in models
+        if not known or account in model.providers or (by_path and "/" in model.id)
+    ]

@@ -22,13 +22,9 @@ Kind = Literal[
 ]
 Role = Literal["", "prompt", "count", "seed", "size", "picture", "mask"]
 
-PRESET_SIZES = {  # fal's names for sizes, as width and height in pixels
+PRESET_SIZES = {  # fal's names for square sizes, as width and height in pixels
     "square_hd": (1024, 1024),
     "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
     "auto_1K": (1024, 1024),
     "auto_2K": (2048, 2048),
     "auto_3K": (3072, 3072),
@@ -302,11 +298,7 @@ def is_bool(value: object) -> bool:
 
 
 def as_json(name: str, value: object) -> Any:
-    """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists.
-
-    Raises:
-        InvalidRequest: JSON cannot hold it.
-    """
+    """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists."""
     try:
         return _as_json(value, 0)
     except (TypeError, ValueError):

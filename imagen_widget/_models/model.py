@@ -263,7 +263,7 @@ class Model:
         for required in self.fields:
             if required.required and required.name not in sent:
                 raise self._missing(required)
-        prompt, count, seed = (self.role(role) for role in ("prompt", "count", "seed"))
+        prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         text = sent.get(prompt.name) if prompt else None
         return Checked(
             arguments={**{f.name: sent[f.name] for f in self.fields if f.name in sent}, **sent},
@@ -540,12 +540,10 @@ def nearest_size(ratio: object, field: Field) -> str | None:
 
 
 def _count(number: object) -> int:
-    """Return how many pictures a number means, as far as anybody serves so many."""
     return min(max(1, number), MAX_COUNT) if isinstance(number, int) else 1
 
 
 def _one_word(name: str, value: object) -> str:
-    """Return the value of a common name for a model of which nothing is known."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise refused(name, value, "Give a text.")
     return str(value)

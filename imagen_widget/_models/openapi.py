@@ -33,6 +33,7 @@ _MAIN_PICTURES = (
     *("input_image_url", "input_image_urls", "input_image", "input_images"),
 )
 _PROMPT_NAMES = ("prompt", "text_prompt", "text")
+_PICTURES = {"picture", "pictures"}
 
 _ORDER = "x-fal-order-properties"
 
@@ -207,7 +208,7 @@ def _understood(
         max_items=most if isinstance(most, int) and 0 < most < 10_000 else None,
         custom_size=kind == "size"
         and any("width" in _object(part.get("properties")) for part in (merged, *branches)),
-        limits=_limits({**items, **merged}) if kind in {"picture", "pictures"} else None,
+        limits=_limits({**items, **merged}) if kind in _PICTURES else None,
     )
 
 
@@ -233,7 +234,6 @@ def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Ki
 
 
 def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
-    """Return the kind of a schema that is not any of several, and the values it allows."""
     if "enum" in schema or "const" in schema:
         values = [v for v in (_list(schema.get("enum")) or [schema.get("const")]) if v is not None]
         if not _are_words(values):
@@ -256,7 +256,6 @@ def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
 
 
 def _are_words(values: list[Any]) -> bool:
-    """Return True if all values can stand in a list of choices."""
     return 0 < len(values) <= _MAX_WORDS and all(
         (isinstance(v, str) and len(v) <= 200)
         or (not isinstance(v, str) and _number(v) is not None)
@@ -291,29 +290,25 @@ def _limits(schema: Schema) -> PictureLimits | None:
 
 
 def _with_roles(fields: list[Field]) -> list[Field]:
-    """Give each role to the one field that plays it."""
     roles: dict[str, Role] = {}
 
-    def give(role: Role, *names: str) -> bool:
-        name = next((n for n in names if n and n not in roles), None)
+    def give(role: Role, kinds: set[str], *names: str) -> None:
+        """Give a role to the first of these names that a field of such a kind has."""
+        there = {f.name for f in fields if f.kind in kinds} - {*roles}
+        name = next((name for name in names if name in there), None)
         if name is not None:
             roles[name] = role
-        return name is not None
-
-    def named(kinds: set[str], *names: str) -> list[str]:
-        there = {f.name for f in fields if f.kind in kinds}
-        return [n for n in names if n in there]
 
     texts = [f.name for f in fields if f.kind == "text" and f.required and "prompt" in f.name]
-    give("prompt", *named({"text"}, *_PROMPT_NAMES[:2]), *texts, *named({"text"}, _PROMPT_NAMES[2]))
-    give("count", *named({"whole", "choice"}, *COUNT_NAMES, "max_images"))
-    give("seed", *named({"whole", "number", "json"}, "seed"))
-    give("size", *[f.name for f in fields if _is_size(f)])
-    pictures = [f for f in fields if f.kind in {"picture", "pictures"}]
-    give("mask", *[f.name for f in pictures if "mask" in f.name])
+    give("prompt", {"text"}, *_PROMPT_NAMES[:2], *texts, _PROMPT_NAMES[2])
+    give("count", {"whole", "choice"}, *COUNT_NAMES, "max_images")
+    give("seed", {"whole", "number", "json"}, "seed")
+    give("size", {"size", "choice"}, *[f.name for f in fields if _is_size(f)])
+    pictures = [f for f in fields if f.kind in _PICTURES]
+    give("mask", _PICTURES, *[f.name for f in pictures if "mask" in f.name])
     others = [f for f in pictures if "mask" not in f.name]
     needed = [f.name for f in others if f.required] or [f.name for f in others if len(others) == 1]
-    give("picture", *named({"picture", "pictures"}, *_MAIN_PICTURES), *needed)
+    give("picture", _PICTURES, *_MAIN_PICTURES, *needed)
     return [replace(f, role=roles[f.name]) if f.name in roles else f for f in fields]
 
 
@@ -338,7 +333,6 @@ def _any_of(schema: Schema) -> list[Any]:
 
 
 def _names(values: object) -> list[str]:
-    """Return the names in a list that can be those of fields."""
     names = (n for n in _list(values) if isinstance(n, str))
     return [n for n in names if n and n.isprintable() and len(n) <= _MAX_NAME]
 

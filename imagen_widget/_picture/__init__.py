@@ -5,6 +5,7 @@ are right to look at: upright, eight bits deep, in sRGB or with their own colour
 """
 
 import base64
+import hashlib
 import importlib.util
 import io
 import re
@@ -23,14 +24,24 @@ from imagen_widget._picture.header import (
     png_chunks,
     sniff,
 )
-from imagen_widget._picture.texts import Texts, is_signed, read_texts, write_texts
+from imagen_widget._picture.texts import (
+    FoundRequest,
+    Provenance,
+    embed,
+    file_stem,
+    from_json,
+    is_signed,
+    read_settings,
+    to_json,
+)
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
-__all__ = ["SVG", "UNREADABLE", "PictureFacts", "Texts"]  # of what is imported
-__all__ += ["inspect", "is_signed", "read_texts", "sniff", "write_texts"]
+__all__ = ["SVG", "UNREADABLE", "FoundRequest", "PictureFacts", "Provenance"]  # of the imported
+__all__ += ["embed", "file_stem", "from_json", "inspect", "is_signed", "read_settings", "sniff"]
+__all__ += ["to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
 PREVIEW_BYTES = 70_000  # with the sheet's share below 150 kB a picture in the notebook, as base64
@@ -296,6 +307,11 @@ def _too_large(width: int, height: int) -> QueueError:
         f"The picture claims {width} x {height} pixels, over {MAX_PIXELS // 10**6} million.",
         remedy="It was not opened; its bytes are kept as they came.",
     )
+
+
+def digest_of(data: bytes) -> str:
+    """Return `sha256:` and the 64 hex digits by which bytes are known."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def from_data_address(text: str, *, flaws: bool = False) -> bytes | None:

@@ -1,16 +1,21 @@
-"""Text fields inside PNG, JPEG and WebP files, written and read without touching a pixel.
+"""The settings of a saved picture, in text fields of its file or beside it, and read back.
 
-Only the container is taken apart; whatever else it holds stays. What is malformed has no text, and
-nothing is unpacked beyond a bound. Besides the texts each file gets IPTC's mark for pictures made
-by a trained model, unless it says itself of what source it is.
+A picture from somewhere else is untrusted: it gives settings of the right types, or none. Of PNG,
+JPEG and WebP only the container is taken apart; whatever else it holds stays. What is malformed has
+no text, and nothing is unpacked beyond a bound. Besides the texts each file gets IPTC's mark for
+pictures made by a trained model, unless it says itself of what source it is.
 """
 
 import html
+import json
 import re
 import struct
+import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
 from imagen_widget._picture.header import (
     EXIF_START,
@@ -26,6 +31,12 @@ from imagen_widget._picture.header import (
     tiff_table,
 )
 
+GENERATOR = "imagen_widget"
+MAX_STEM_BYTES = 100  # with a number, a suffix and .json below 120: encrypted folders take 143
+MAX_STEM_CHARACTERS = 60
+
+_SHORT_ID = 8
+_OF_THE_FILE = {"seed", "num_images", "output_format"}  # said elsewhere, or not of one picture
 _MAX_TEXT_BYTES = 2_000_000
 _PARAMETERS, _SETTINGS = b"parameters", b"imagen_widget"
 _PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
@@ -61,13 +72,56 @@ _MADE_BY_A_MODEL = (
     'trainedAlgorithmicMedia"/>'
 )
 
+T = TypeVar("T")
+R = TypeVar("R", covariant=True)
 
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What a picture says of itself: the lines other programs read, and our own JSON; or ""."""
 
-    parameters: str = ""
-    settings: str = ""
+@dataclass(frozen=True)
+class Provenance(Generic[R]):
+    """Where a picture came from; a text is "" if unknown, the seed None."""
+
+    request: R
+    request_id: str  # the provider's id of the job
+    provider: str
+    created: datetime  # in local time
+    index: int = 0  # its place among the job's pictures
+    seed: int | None = None
+    id: str = ""  # the journal's id of the job
+
+
+@dataclass(frozen=True)
+class FoundRequest:
+    """A request as a file tells it, not checked by any model."""
+
+    prompt: str | None
+    model: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    inputs: tuple[dict[str, Any], ...] = ()
+
+
+def embed(
+    data: bytes, provenance: Provenance[Any], *, size: str, model_name: str
+) -> tuple[bytes, bool]:
+    """Return the picture with its settings written into it, and True if they all are.
+
+    PNG gets text chunks, JPEG and WebP get EXIF and XMP, in place of any earlier ones; no pixel
+    changes. A file that its maker signed, one of another format, and one that is not understood
+    come back as they are. In a JPEG a text that is too long for a segment of 64 KB is left out.
+    """
+    writers = {"image/png": _png_with, "image/jpeg": _jpeg_with, "image/webp": _webp_with}
+    write, settings = writers.get(sniff(data)), to_json(provenance)
+    try:
+        if write is None or is_signed(data):
+            return data, False
+        written = b"".join(write(data, _lines(provenance, size, model_name), settings))
+    except (MalformedError, IndexError, struct.error):
+        return data, False
+    return written, _settings_in(written) == settings
+
+
+def read_settings(data: bytes) -> Provenance[FoundRequest] | None:
+    """Return the settings that a picture carries; None if it has none of ours."""
+    return from_json(_settings_in(data))
 
 
 def is_signed(data: bytes) -> bool:
@@ -85,42 +139,141 @@ def is_signed(data: bytes) -> bool:
     return manifest or _XMP_REMOTE_MANIFEST in _exif_and_xmp(data)[1]
 
 
-def write_texts(data: bytes, texts: Texts) -> tuple[bytes, bool]:
-    """Return the file with these texts in place of any earlier ones, and True if it holds them.
+def file_stem(provenance: Provenance[Any]) -> str:
+    """Return a readable file name without suffix: words of the prompt, the job's id, the place.
 
-    A file that its maker signed, one of another format, and one that is not understood come back
-    as they are. In a JPEG a text that is too long for a segment of 64 KB is left out.
+    It holds letters, digits and hyphens only and ends in a number, so that no system takes it for
+    a path, a hidden file or a device.
     """
-    writers = {"image/png": _png_with, "image/jpeg": _jpeg_with, "image/webp": _webp_with}
-    write = writers.get(sniff(data))
+    short_id = "".join(c for c in provenance.request_id if c.isascii() and c.isalnum())[:_SHORT_ID]
+    tail = "-".join(part for part in (short_id, str(provenance.index + 1)) if part)
+    words = _slug(provenance.request.prompt or "", max_bytes=MAX_STEM_BYTES - len(tail) - 1)
+    return f"{words or 'image'}-{tail}"
+
+
+def _slug(text: str, *, max_bytes: int) -> str:
+    """Return the first words that fit, in lower case; part of one if that is too long."""
+    lowered = unicodedata.normalize("NFC", text[: 10 * MAX_STEM_CHARACTERS].lower())
+    # Letters, digits and their marks may stand in a file name.
+    kept = (c if unicodedata.category(c)[0] in "LM" or c.isdecimal() else " " for c in lowered)
+    slug = ""
+    for word in "".join(kept).split():
+        longer = f"{slug}-{word}".lstrip("-")
+        if len(longer) > MAX_STEM_CHARACTERS or len(longer.encode()) > max_bytes:
+            slug = slug or longer
+            break
+        slug = longer
+    return slug[:MAX_STEM_CHARACTERS].encode()[:max_bytes].decode(errors="ignore")
+
+
+# ------------------------------------------------------------------------------ the settings
+
+
+def to_json(provenance: Provenance[Any], **more: str) -> str:
+    """Return the settings as ASCII JSON, which no text field and no character set can break."""
+    request = provenance.request
+    return json.dumps(
+        {
+            "generator": GENERATOR,
+            "prompt": request.prompt,
+            "model": request.model,
+            "parameters": _parameters(request),
+            "inputs": [picture.to_dict() for picture in request.inputs],
+            "request_id": provenance.request_id,
+            "provider": provenance.provider,
+            "created": provenance.created.isoformat(),
+            "index": provenance.index,
+            "seed": provenance.seed,
+            "id": provenance.id,
+            **more,
+        }
+    )
+
+
+def _parameters(request: Any) -> dict[str, Any]:
+    """Return what was sent without the prompt, whatever the model calls it."""
+    arguments: dict[str, Any] = request.arguments()
+    prompts = [name for name, value in arguments.items() if value == request.prompt]
+    name = "prompt" if "prompt" in prompts else next(iter(prompts), "")
+    return {key: value for key, value in arguments.items() if key != name}
+
+
+def _lines(provenance: Provenance[Any], size: str, model_name: str) -> str:
+    """Return the settings as AUTOMATIC1111 writes them: the prompt, then a line of pairs."""
+    request = provenance.request
+    seed = provenance.seed if provenance.seed is not None else request.seed
+    pairs: dict[str, object] = {} if seed is None else {"Seed": seed}
+    pairs |= {"Size": size, "Model": model_name}
+    pairs |= {
+        name.replace("_", " ").capitalize(): value
+        for name, value in _parameters(request).items()
+        if name not in _OF_THE_FILE and isinstance(value, str | int | float)
+    }
+    pairs["Version"] = GENERATOR
+    line = ", ".join(f"{name}: {_quoted(str(value))}" for name, value in pairs.items())
+    shown = (c for c in request.prompt or "" if c == "\n" or unicodedata.category(c) != "Cc")
+    return f"{''.join(shown).strip()}\n{line}"
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if set(value) & set(',:\n"') else value
+
+
+def from_json(text: str, **more: str) -> Provenance[FoundRequest] | None:
+    """Return the settings that `to_json` wrote, with `more` in them; None if they are not so.
+
+    Files of version 0.1 have no inputs and no id.
+    """
     try:
-        if write is None or is_signed(data):
-            return data, False
-        written = b"".join(write(data, texts))
-    except (MalformedError, IndexError, struct.error):
-        return data, False
-    return written, read_texts(written).settings == texts.settings
+        found = json.loads(text)
+        if found["generator"] != GENERATOR or any(found[k] != v for k, v in more.items()):
+            return None
+        prompt, seed = found["prompt"], found["seed"]
+        fields = _is(dict, found["parameters"])
+        return Provenance(
+            request=FoundRequest(
+                prompt=None if prompt is None else _is(str, prompt),
+                model=_is(str, found["model"]),
+                fields={name: v for name, v in fields.items() if name not in {"prompt", "model"}},
+                inputs=tuple(_is(dict, picture) for picture in _is(list, found.get("inputs", []))),
+            ),
+            request_id=_is(str, found["request_id"]),
+            provider=_is(str, found["provider"]),
+            created=datetime.fromisoformat(_is(str, found["created"])).astimezone(),
+            index=max(0, _is(int, found["index"])),
+            seed=None if seed is None else _is(int, seed),
+            id=_is(str, found.get("id", "")),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
 
 
-def read_texts(data: bytes) -> Texts:
-    """Return the texts that a picture holds; empty if it has none, or is malformed."""
+def _is(kind: type[T], value: object) -> T:
+    """Return a value of JSON that is of this kind; true and false are no numbers."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+# ------------------------------------------------------------------------------- their place
+
+
+def _settings_in(data: bytes) -> str:
     try:
         if sniff(data) == "image/png":
-            notes = _png_notes(data, {_PARAMETERS, _SETTINGS})
-            return Texts(notes.get(_PARAMETERS, ""), notes.get(_SETTINGS, ""))
-        exif, xmp = _exif_and_xmp(data)
+            return _png_note(data, _SETTINGS)
+        _, xmp = _exif_and_xmp(data)
     except (MalformedError, IndexError, struct.error):
-        return Texts()
+        return ""
     found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
-    settings = html.unescape(found[1].decode("utf-8", "replace")) if found else ""
-    return Texts(_comment_of(exif), settings)
+    return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
 
 
 def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     match sniff(data):
         case "image/png":
-            return b"", _png_notes(data, {_PNG_XMP}).get(_PNG_XMP, "").encode()
+            return b"", _png_note(data, _PNG_XMP).encode()
         case "image/jpeg":
             for marker, at, end in jpeg_segments(data):
                 start = next((s for s in _APP1_STARTS if data.startswith(s, at + 4)), b"")
@@ -133,7 +286,7 @@ def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
     return found.get(b"EXIF", b""), found.get(b"XMP ", b"")
 
 
-def _png_with(data: bytes, texts: Texts) -> Iterator[bytes]:
+def _png_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
     ours = {_PARAMETERS, _SETTINGS, _PNG_XMP}
     xmp = _xmp_with(_exif_and_xmp(data)[1], "").decode("utf-8", "replace")
     end = len(PNG_START)
@@ -143,8 +296,8 @@ def _png_with(data: bytes, texts: Texts) -> Iterator[bytes]:
             continue
         yield data[start - 8 : end + 4]
         if kind == b"IHDR":
-            yield _itxt(_PARAMETERS, texts.parameters)
-            yield _itxt(_SETTINGS, texts.settings)
+            yield _itxt(_PARAMETERS, lines)
+            yield _itxt(_SETTINGS, settings)
             yield _itxt(_PNG_XMP, xmp)
     yield data[end + 4 :]
 
@@ -156,28 +309,18 @@ def _itxt(keyword: bytes, text: str) -> bytes:
     return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", checksum)
 
 
-def _png_notes(data: bytes, keywords: set[bytes]) -> dict[bytes, str]:
-    found: dict[bytes, str] = {}
+def _png_note(data: bytes, keyword: bytes) -> str:
     for kind, start, end in png_chunks(data):
-        keyword = _keyword(data, start) if kind in _PNG_TEXTS else b""
         fits = keyword == _PNG_XMP or end - start <= _MAX_TEXT_BYTES
-        if keyword in keywords - found.keys() and fits:
-            found[keyword] = _png_text(kind, data[start:end])
-    return found
+        if fits and kind == b"iTXt" and _keyword(data, start) == keyword:
+            _, _, rest = data[start:end].partition(b"\x00")
+            text = rest[2:].split(b"\x00", 2)[2]
+            return (_unpacked(text) if rest[0] else text).decode("utf-8", "replace")
+    return ""
 
 
 def _keyword(data: bytes, start: int) -> bytes:
     return data[start : start + 80].partition(b"\x00")[0]
-
-
-def _png_text(kind: bytes, body: bytes) -> str:
-    _, _, rest = body.partition(b"\x00")
-    if kind == b"tEXt":
-        return rest.decode("latin-1")
-    if kind == b"zTXt":
-        return _unpacked(rest[1:]).decode("latin-1")
-    text = rest[2:].split(b"\x00", 2)[2]
-    return (_unpacked(text) if rest[0] else text).decode("utf-8", "replace")
 
 
 def _unpacked(packed: bytes) -> bytes:
@@ -190,11 +333,11 @@ def _unpacked(packed: bytes) -> bytes:
     return b"" if unpacker.unconsumed_tail else plain
 
 
-def _jpeg_with(data: bytes, texts: Texts) -> Iterator[bytes]:
+def _jpeg_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
     exif, xmp = _exif_and_xmp(data)
     ours = [
-        [_with_comment(exif, texts.parameters), exif],
-        [_XMP_START + _xmp_with(xmp, text) for text in (texts.settings, "")] + [_XMP_START + xmp],
+        [_with_comment(exif, lines), exif],
+        [_XMP_START + _xmp_with(xmp, text) for text in (settings, "")] + [_XMP_START + xmp],
     ]
     kept = [next(p for p in [*new, b""] if len(p) <= _MAX_SEGMENT_BYTES) for new in ours]
     blocks = [struct.pack(">BBH", 0xFF, _APP1, len(p) + 2) + p for p in kept if p]
@@ -209,13 +352,13 @@ def _jpeg_with(data: bytes, texts: Texts) -> Iterator[bytes]:
             yield data[start:end]
 
 
-def _webp_with(data: bytes, texts: Texts) -> Iterator[bytes]:
+def _webp_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
     chunks = [(kind, data[start:end]) for kind, start, end in riff_chunks(data)]
     old = dict(chunks)
     header = old.get(b"VP8X") or _vp8x(data)
     header = bytes([header[0] | _WEBP_EXIF | _WEBP_XMP]) + header[1:]
-    exif = _with_comment(old.get(b"EXIF", b""), texts.parameters).removeprefix(EXIF_START)
-    xmp = _xmp_with(old.get(b"XMP ", b""), texts.settings)
+    exif = _with_comment(old.get(b"EXIF", b""), lines).removeprefix(EXIF_START)
+    xmp = _xmp_with(old.get(b"XMP ", b""), settings)
     others = [(k, b) for k, b in chunks if k not in {b"VP8X", b"EXIF", b"XMP "}]
     body = b"WEBP" + b"".join(
         struct.pack("<4sI", kind, len(payload)) + payload + b"\x00" * (len(payload) % 2)
@@ -256,22 +399,6 @@ def _with_comment(old: bytes, text: str) -> bytes:
         return EXIF_START + _tiff_with(old.removeprefix(EXIF_START), comment)
     except MalformedError:
         return EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
-
-
-def _comment_of(exif: bytes) -> str:
-    tiff = exif.removeprefix(EXIF_START)
-    if len(tiff) > _MAX_TEXT_BYTES:
-        return ""
-    try:
-        order, main_at = tiff_header(tiff)
-        entry = _inner_table(tiff, order, tiff_table(tiff, order, main_at)[0])[_USER_COMMENT]
-    except (MalformedError, KeyError):
-        return ""
-    length, offset = struct.unpack_from(order + "II", entry, 4)
-    comment = tiff[offset : offset + length]
-    if comment.startswith(_UTF16_COMMENT):
-        return comment.removeprefix(_UTF16_COMMENT).decode("utf-16-be", "replace")
-    return comment.removeprefix(b"ASCII\x00\x00\x00").decode("utf-8", "replace").strip("\x00 ")
 
 
 def _tiff_with(tiff: bytes, comment: bytes) -> bytes:

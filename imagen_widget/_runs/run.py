@@ -73,18 +73,9 @@ Event = Submitting | Submitted | Queued | Running | Done | Fetching
 
 
 class Run:
-    """One job, driven on the loop thread.
+    """One job, driven on the loop thread; `report` is called with each event.
 
-    Args:
-        session: Where the job is sent, written down and kept.
-        request: What is asked.
-        report: Called with each event.
-        timeout: Seconds for everything from `started` on.
-        started: When the call was made, as `time.monotonic` tells it; now by default.
-
-    Attributes:
-        id: The journal's id of the job, once it is written down.
-        note: How a cancellation ended, in one line; empty if there was none.
+    `timeout` is seconds for everything from `started` on, as `time.monotonic` tells it.
     """
 
     def __init__(
@@ -96,8 +87,8 @@ class Run:
         timeout: float,
         started: float | None = None,
     ) -> None:
-        self.id = ""
-        self.note = ""
+        self.id = ""  # the journal's, once it is written down
+        self.note = ""  # how a cancellation ended, in one line
         self._session, self._request, self._report = session, request, report
         self._timeout = timeout
         self._started = time.monotonic() if started is None else started
@@ -117,12 +108,7 @@ class Run:
     # --------------------------------------------------------------- three ways to begin
 
     async def run(self, *, reuse: bool = False) -> Generation:
-        """Return the pictures: from history if that is allowed and has them, else paid for.
-
-        Raises:
-            JobCancelled: It was cancelled; the message says whether in time.
-            ImagenError: There is no picture.
-        """
+        """Return the pictures: from history if that is allowed and has them, else paid for."""
         if reuse and (known := await self._from_history()) is not None:
             return known
         session = self._session
@@ -149,9 +135,7 @@ class Run:
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
         """Return the pictures of a job that was submitted before, leased to this process.
 
-        Args:
-            record: The job.
-            expired: Whether there is evidence that the provider no longer has it.
+        `expired` is evidence that the provider no longer has it.
         """
         self.id, self._resumed, self._expired = record.id, True, expired
         with self._session.holding(record.id):
@@ -167,10 +151,8 @@ class Run:
     async def _from_history(self) -> Generation | None:
         """Return kept pictures of an equal request, or those of a paid job that is still out.
 
-        A demo picture never answers a real request, nor the reverse.
-
-        Raises:
-            SubmitUncertain: An earlier submit of it may have been accepted: the user decides.
+        A demo picture never answers a real request, nor the reverse. If an earlier submit of it may
+        have been accepted, it raises SubmitUncertain: the user decides.
         """
         session, settings = self._session, self._session.settings
         verbs, place = session.journal, settings.account.name
@@ -208,12 +190,7 @@ class Run:
     # --------------------------------------------------------------- the one step that costs money
 
     async def _submit(self) -> Ticket | Finished:
-        """Send the request once; what the provider answered is in the journal on return.
-
-        Raises:
-            SubmitUncertain: It may have been accepted; the journal has it as unknown.
-            ImagenError: It was refused or never arrived; the journal has it as failed.
-        """
+        """Send the request once; what came of it is in the journal when this returns or raises."""
         session, verbs = self._session, self._session.journal
         answer = None
         try:
@@ -346,7 +323,6 @@ class Run:
         return generation
 
     async def _keep(self, finished: Finished, ticket: Ticket | None) -> Generation:
-        """Put the pictures on disk and write each step down."""
         self._past_cancel = True
         flagged = sum(served.filtered for served in finished.pictures)
         missing = max(self._request.count - len(finished.pictures), 0)
@@ -420,7 +396,6 @@ class Run:
         return sorted(rows, key=attrgetter("index"))
 
     def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
-        """Return what the job came to, and where the figure is from."""
         session, request = self._session, self._request
         if session.settings.account.free:
             return Decimal(0), None
@@ -447,7 +422,6 @@ class Run:
     # --------------------------------------------------------------- how else a job ends
 
     async def _after_cancel(self, ticket: Ticket) -> Generation:
-        """Ask the provider to cancel, and find out what came of it."""
         match await self._ask_cancel(ticket):
             case CancelAnswer.CONFIRMED:
                 raise self._cancelled(NOT_BILLED)
@@ -532,11 +506,7 @@ class Run:
         return self._scope
 
     def _left(self) -> float:
-        """Return the seconds until the deadline.
-
-        Raises:
-            QueueTimeout: It has passed.
-        """
+        """Return the seconds until the deadline; raises QueueTimeout if it has passed."""
         left = self._deadline - time.monotonic()
         if left > 0:
             return left

@@ -18,7 +18,7 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Draft, Record, Recorder, open_journal
 from imagen_widget._models import Catalogue, Model, short_name
-from imagen_widget._provenance import Provenance
+from imagen_widget._picture import Provenance
 from imagen_widget._providers import Provider, make_provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
@@ -40,12 +40,7 @@ log = logging.getLogger("imagen_widget")
 class Session:
     """What jobs with the same settings share; nothing is opened before it is needed.
 
-    Attributes:
-        settings: Provider, key, folders and limits.
-        journal: The journal; in async code call its verbs through `record`.
-        store: The pictures, by digest.
-        models: What is known of the models.
-        written: The ids of the jobs that this process wrote down, oldest first.
+    In async code the journal's verbs are called through `record`.
     """
 
     submits: anyio.CapacityLimiter  # how many may be under way at once
@@ -56,7 +51,7 @@ class Session:
         self.journal = open_journal(settings.home, settings.journal)
         self.store = open_store(settings.home, settings.store)
         self.models = Catalogue(settings.home / "models")
-        self.written: list[str] = []
+        self.written: list[str] = []  # ids of the jobs that this process wrote down, oldest first
         self._siblings: dict[str, Session] = {}
         self._described: set[str] = set()
         self._active: set[str] = set()
@@ -229,11 +224,7 @@ class Session:
         )
 
     def sibling(self, record: Record) -> "Session":
-        """Return a session that reaches the place where a job was submitted, and no other.
-
-        Raises:
-            CredentialsError: The key now set is for another address.
-        """
+        """Return a session that reaches the place where a job was submitted, and no other."""
         settings = self.settings
         if (settings.account.name, settings.base_url) == (record.provider, record.base_url):
             return self

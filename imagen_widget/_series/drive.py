@@ -118,7 +118,7 @@ def spent_in_period(session: Session) -> Decimal:
     limit = settings.budget[0] if settings.budget else None
     since = today if limit and limit.period == "day" else today.replace(day=1)
     if limit and limit.scope == "user":
-        return session.journal.spend(since, by="user").get(settings.user, Decimal(0))
+        return session.journal.spend_by("user", since).get(settings.user, Decimal(0))
     return session.journal.spend(since)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import Preview
-from imagen_widget._request import ImageRequest, as_magic, as_python
+from imagen_widget._request import ImageRequest, as_code
 from imagen_widget._result import GeneratedImage, Generation, age
 from imagen_widget._widget.controls import Kit, assign
 from imagen_widget._widget.form import request_shape
@@ -181,12 +181,11 @@ def _code(request: ImageRequest, generation: Generation, place: str, state: Stat
     opens = tag("button", shown, type_="button", class_="imagen-link imagen-code-open", **named)
     models = (state.form.model, *state.models)
     known = next((model for model in models if model.id == request.model and model.fields), None)
-    forms = {"As %imagen": as_magic, "As Python": as_python}
+    texts = as_code(request, known=known, seed=generation.seed, job_id=generation.id)
     parts = []
-    for name, form in forms.items():
+    for name, text in zip(("As %imagen", "As Python"), texts, strict=True):
         copy = act("Copy", "copy", class_="imagen-copy")
         parts.append(tag("div", tag("span", name), copy, class_="imagen-code-head"))
-        text = form(request, known=known, seed=generation.seed, job_id=generation.id)
         parts.append(tag("pre", escape(text), tabindex=0, role="region", aria_label=name))
     box = {"popover": "auto", "id_": place, "class_": "imagen-code", "role": "dialog"}
     return opens + tag("div", *parts, aria_label="These settings as code", **box)

@@ -597,7 +597,11 @@ def bundle() -> str:
 
 
 def _without_blanks(field: Data) -> Data:
-    return {k: v for k, v in field.items() if v is not None and (v != "" or k == "default")}
+    """Return what cannot be left out: a title is made of the name if it is missing."""
+    field = {k: v for k, v in field.items() if v is not None and (v != "" or k == "default")}
+    if field["title"] == field["name"].replace("_", " ").capitalize():
+        del field["title"]
+    return field
 
 
 if __name__ == "__main__":

@@ -5,26 +5,32 @@ those that the provider served. Small copies are made once, in `thumbnails/` of 
 deleted goes to its `trash/`. Only its owner can read what is made in a home, and a group what is
 made in a folder of the group's; modes are set after the making, because a umask can take bits away
 but never adds the right ones.
+
+What is at an address (`s3://bucket/prefix`) is written once and read back; what comes from there
+counts only if its bytes have the digest that names it. Credentials are found as fsspec finds them
+and are in no message.
 """
 
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple, cast
 
-from imagen_widget._inputs import digest_of
-from imagen_widget._picture import SUFFIXES, Preview, inspect, preview
+from imagen_widget._picture import SUFFIXES, Preview, digest_of, inspect, preview
 from imagen_widget.errors import JournalError, QueueError
 
-__all__ = ["FILE_MODE", "FOLDER_MODE", "STALE_PART_SECONDS", "Kept", "Store", "create_file"]
-__all__ += ["make_folder", "open_store", "sync_folder", "trouble"]
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -42,6 +48,19 @@ _REASONS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN),
     errno.EROFS: ("the disk is read-only", "Set IMAGEN_HOME to a folder that can be written."),
 }
+_MARKER = "imagen-widget.txt"
+_TROUBLES = {  # what the name of an error means; its text may hold an address or a key
+    "FileNotFoundError": "there is no such bucket or folder",
+    "NoCredentialsError": "no credentials were found",
+    "PartialCredentialsError": "the credentials are not complete",
+    "PermissionError": "access is denied",
+    "ClientError": "the service refused",
+    "EndpointConnectionError": "the service cannot be reached",
+    "ConnectTimeoutError": "the service cannot be reached",
+    "ConnectionError": "the service cannot be reached",
+}
+
+log = logging.getLogger("imagen_widget")
 
 
 def open_store(home: Path, address: str | None = None) -> "Store":
@@ -50,8 +69,6 @@ def open_store(home: Path, address: str | None = None) -> "Store":
         return Store(home)
     if "://" not in address or address.startswith("file://"):
         return Store(home, folder=Path(address.removeprefix("file://")))
-    from imagen_widget._store.remote import RemoteStore
-
     return RemoteStore(home, address)
 
 
@@ -71,6 +88,8 @@ class Kept:
 class Store:
     """The pictures of one home; nothing is made before the first one is kept.
 
+    All but `thumbnail` and `verify` raise JournalError if a file or folder cannot be used.
+
     Args:
         home: The private folder.
         folder: Where the pictures are; `images/` of the home by default.
@@ -81,11 +100,7 @@ class Store:
         self._folder = self._home / "images" if folder is None else folder.expanduser().absolute()
 
     def ready(self) -> None:
-        """Make sure that pictures can be kept, before anything is paid for.
-
-        Raises:
-            JournalError: They cannot.
-        """
+        """Make sure that pictures can be kept, before anything is paid for."""
         try:
             make_folder(self._folder)
             if not os.access(self._folder, os.W_OK):
@@ -98,9 +113,6 @@ class Store:
         """Put a picture on disk and return what is known of it; the same bytes are kept once.
 
         Bytes that nothing here can read are kept too: they are paid for.
-
-        Raises:
-            JournalError: They cannot be written.
         """
         digest = digest_of(data)
         facts = inspect(data)
@@ -122,38 +134,18 @@ class Store:
         return stat.S_IMODE(self._folder.stat().st_mode)
 
     def path(self, digest: str) -> Path | None:
-        """Return where the picture of this digest is; None if it is not kept.
-
-        Raises:
-            JournalError: Its folder is somebody else's: it must not be paid for again.
-        """
+        """Return where the picture of this digest is; None if it is not kept."""
         for name in names_of(digest):
             path = Path(f"{self._folder}/{name}")  # twice as quick as joining: a search has many
             try:
                 if path.is_file():
                     return path
-            except OSError:
+            except OSError:  # it is there, and must not be paid for again
                 raise JournalError(
                     f"A kept picture cannot be read: its folder is somebody else's ({path}).",
                     remedy=f"Let all of the group read and write what is in {self._folder}.",
                 ) from None
         return None
-
-    def read(self, digest: str) -> bytes:
-        """Return the picture's bytes.
-
-        Raises:
-            QueueError: It is not kept, or has changed.
-        """
-        path = self.path(digest)
-        with contextlib.suppress(OSError):
-            data = b"" if path is None else path.read_bytes()
-            if digest_of(data) == digest:
-                return data
-        raise QueueError(
-            f"The picture {digest[:19]}… is not kept any more, or has changed.",
-            remedy="If its file was moved, put it back; History().verify() lists what is missing.",
-        )
 
     def verify(self, digest: str) -> bool:
         """Return True if the picture of this digest is there with its bytes unchanged."""
@@ -181,22 +173,14 @@ class Store:
         return made
 
     def trash(self, digest: str) -> None:
-        """Move a picture, if it is kept, to `trash/` in the home.
-
-        Raises:
-            JournalError: It cannot be moved.
-        """
+        """Move a picture, if it is kept, to `trash/` in the home."""
         path = self.path(digest)
         if path is not None:
             _move(path, self._home / "trash" / path.name)
             (self._home / "thumbnails" / name_of(digest, ".webp")).unlink(missing_ok=True)
 
     def restore(self, digest: str) -> None:
-        """Move a picture back from `trash/`.
-
-        Raises:
-            JournalError: It cannot be moved.
-        """
+        """Move a picture back from `trash/`."""
         for name in names_of(digest):
             path = self._home / "trash" / Path(name).name
             if path.is_file():
@@ -211,6 +195,140 @@ class Store:
                         part.unlink()
 
 
+class RemoteStore(Store):
+    """The pictures of a group; the home's folder holds copies of what was made or looked at."""
+
+    def __init__(self, home: Path, address: str) -> None:
+        super().__init__(home)
+        self._address = address
+        self._written = False
+        self._shown = re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
+
+    def ready(self) -> None:
+        """Make sure that pictures can be kept here and there, before anything is paid for."""
+        super().ready()
+        if not self._written:
+            text = b"Pictures of imagen_widget, each under the SHA-256 of its bytes.\n"
+            self._call("write to", self._put, _MARKER, text)
+            self._written = True
+
+    def keep(self, data: bytes) -> Kept:
+        """Put a picture in the home and at the address."""
+        kept = super().keep(data)
+        try:
+            self._upload(name_of(kept.digest, SUFFIXES[kept.media_type]), data, kept.digest)
+        except JournalError as error:
+            kept_here = "The picture is in IMAGEN_HOME; %imagen_resume tries the store again."
+            raise JournalError(error.message, remedy=f"{error.remedy} {kept_here}") from None
+        return kept
+
+    def path(self, digest: str) -> Path | None:
+        """Return where the picture's copy in the home is, fetched if need be; None if missing."""
+        local = super().path(digest)
+        if local is not None:
+            return local
+        data = self._download(digest)
+        return None if data is None else super().keep(data).path
+
+    def verify(self, digest: str) -> bool:
+        """Return True if the shared picture is there with its bytes unchanged."""
+        return self._download(digest) is not None
+
+    def trash(self, digest: str) -> None:
+        """Move a picture to `trash/` in the home, away from the address."""
+        path = self.path(digest)
+        super().trash(digest)
+        if path is not None:
+            files, root = self._files
+            self._call("delete from", files.rm_file, f"{root}/{name_of(digest, path.suffix)}")
+
+    def restore(self, digest: str) -> None:
+        """Move a picture back from `trash/`, and to the address."""
+        super().restore(digest)
+        path = super().path(digest)
+        if path is not None:
+            self._upload(name_of(digest, path.suffix), path.read_bytes(), digest)
+
+    # ------------------------------------------------------------------------- the other side
+
+    @cached_property
+    def _files(self) -> tuple[Any, str]:
+        try:
+            import fsspec
+
+            files, root = fsspec.url_to_fs(self._address)
+        except ImportError:
+            scheme = self._address.partition("://")[0]
+            raise JournalError(
+                f"IMAGEN_STORE ({self._shown}): a package for {scheme}:// is missing.",
+                remedy='pip install "imagen-widget[store]"; for s3:// also s3fs, for gs:// gcsfs.',
+            ) from None
+        return files, str(root).rstrip("/")
+
+    def _upload(self, name: str, data: bytes, digest: str) -> None:
+        if self._call("look into", self._size, name) == len(data):
+            return
+        self._call("write to", self._put, name, data)
+        found = self._call("read from", self._get, name)
+        if found is None or digest_of(found) != digest:
+            raise JournalError(
+                f"IMAGEN_STORE ({self._shown}) gave other bytes back than were written.",
+                remedy="Check that it has space and keeps what it is given.",
+            )
+
+    def _download(self, digest: str) -> bytes | None:
+        """Return the shared picture's bytes; None if it is missing, or not what its name says."""
+        for name in names_of(digest):
+            data = self._call("read from", self._get, name)
+            if data is not None and digest_of(data) != digest:
+                size = len(data)
+                log.warning("IMAGEN_STORE (%s): %s is damaged (%d bytes).", self._shown, name, size)
+                return None
+            if data is not None:
+                return data
+        return None
+
+    def _put(self, name: str, data: bytes) -> None:
+        files, root = self._files
+        try:
+            files.pipe_file(f"{root}/{name}", data)
+        except FileNotFoundError:  # no folder: object stores need none, and no bucket is made
+            if not files.exists(root):
+                raise
+            files.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+            files.pipe_file(f"{root}/{name}", data)
+
+    def _get(self, name: str) -> bytes | None:
+        files, root = self._files
+        try:
+            return cast("bytes", files.cat_file(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def _size(self, name: str) -> int | None:
+        files, root = self._files
+        try:
+            return int(files.info(f"{root}/{name}")["size"])
+        except FileNotFoundError:
+            return None
+
+    def _call(self, doing: str, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        try:
+            return function(*args)
+        except JournalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each file system has errors of its own
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            said = next((_TROUBLES[kind] for kind in kinds if kind in _TROUBLES), kinds[0])
+            raise JournalError(
+                f"Cannot {doing} IMAGEN_STORE ({self._shown}): {said}.",
+                remedy="Check the address and its credentials.",
+            ) from None
+
+
+# -------------------------------------------------------------------------------------- files
+
+
 def name_of(digest: str, suffix: str) -> str:
     """Return the name of a picture's file, in a folder by its first digits."""
     digits = digest.removeprefix("sha256:")
@@ -222,9 +340,6 @@ def names_of(digest: str) -> Iterator[str]:
     if _DIGEST.fullmatch(digest):
         for suffix in SUFFIXES.values():
             yield name_of(digest, suffix)
-
-
-# -------------------------------------------------------------------------------------- files
 
 
 def make_folder(path: Path, mode: int = FOLDER_MODE) -> None:
@@ -274,11 +389,8 @@ def sync_folder(path: Path) -> None:
 def trouble(error: OSError, path: Path, *, doing: str, after: str = "") -> JournalError:
     """Return the one line that says what the file system refused and what to do about it.
 
-    Args:
-        error: What the system said.
-        path: The file or folder it was about.
-        doing: What cannot be done, like `The journal cannot be opened`.
-        after: What the user should know besides, like `Nothing was sent.`
+    `doing` is what cannot be done, like `The journal cannot be opened`, and `after` what the user
+    should know besides, like `Nothing was sent.`
     """
     said = (error.strerror or type(error).__name__).lower()
     unknown = (said, "Set IMAGEN_HOME to a folder on a disk that works.")
@@ -320,7 +432,6 @@ def _move(path: Path, target: Path, mode: int = FOLDER_MODE) -> None:
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Return True if a file has the bytes of this digest."""
     try:
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
