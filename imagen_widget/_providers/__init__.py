@@ -6,12 +6,12 @@ its image routes, the demo in this process; others come by the entry point group
 """
 
 from imagen_widget._providers.answers import Answer, Call, Finished, Served
-from imagen_widget._providers.client import ImagenClient
 from imagen_widget._providers.provider import (
     ENTRY_POINTS,
     CancelAnswer,
     Capabilities,
     Done,
+    ImagenClient,
     LogLine,
     Provider,
     Queued,

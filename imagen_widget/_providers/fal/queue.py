@@ -6,7 +6,8 @@ nothing of use, the result is asked. A job that nobody knows in its first hour m
 is asked for until the deadline, and stays resumable.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import json
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
+from anyio import to_thread
 
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
@@ -21,6 +23,7 @@ from imagen_widget._providers import failures
 from imagen_widget._providers.answers import (
     MAX_RESULT_BYTES,
     Answer,
+    Call,
     Finished,
     Full,
     Lost,
@@ -39,6 +42,7 @@ from imagen_widget._providers.provider import (
     WireEvent,
 )
 from imagen_widget._request import ImageRequest
+from imagen_widget._settings import Secret
 from imagen_widget.errors import ImagenError, QueueError, QueueTimeout, ResultExpired
 
 if TYPE_CHECKING:
@@ -72,6 +76,8 @@ _MAX_POLLS_A_SECOND = 400  # of all jobs together: about half of what one loop c
 
 _SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
+_STORAGE = "https://rest.fal.ai"
+_FILES = "https://v3.fal.media"
 
 
 class Fal(Provider):
@@ -86,18 +92,15 @@ class Fal(Provider):
     watching = 0  # jobs
 
     def usual_seconds(self, model_id: str) -> float:
-        """Return a guess of the service time."""
         known = Catalogue(None).known(model_id)
         return _USUAL_SECONDS if known is None else known.typical_seconds
 
     def schema_address(self) -> str:
-        """Return where a model's schema is, with `{endpoint}` for its id."""
         return _SCHEMAS
 
     # ---------------------------------------------------------------------------------- submit
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
-        """Send the request once and return its ticket, or at once what it brought."""
         end, model = self.clock() + seconds, request.model
         place = wire.Place(model, self.settings.account, self.settings.base_url, self.now())
         try:
@@ -120,16 +123,13 @@ class Fal(Provider):
         service_times: Sequence[float] = (),
         expired: bool = False,
     ) -> AsyncGenerator[WireEvent, None]:
-        """Yield each change of the job until it has ended; the last event is `Done`."""
         return _Job(self, ticket, seconds, service_times, expired=expired).events()
 
     async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
-        """Return what a finished job brought."""
         known = (None if done is None else done.finished) or ticket.finished
         return known or await _Job(self, ticket, seconds).result(done)
 
     async def cancel(self, ticket: Ticket) -> CancelAnswer:
-        """Ask to cancel the job and return what the provider said."""
         for attempt in range(_MAX_CANCELS):
             try:
                 answer = await self.http.call(wire.cancel_call(ticket), seconds=_CANCEL_SECONDS)
@@ -143,7 +143,6 @@ class Fal(Provider):
     # ------------------------------------------------------------------------------- the models
 
     async def describe(self, model_id: str) -> bytes | None:
-        """Return the OpenAPI document of a model; None without one."""
         address = self.settings.schemas
         if address == "off" or "/" not in model_id:
             return None
@@ -152,7 +151,6 @@ class Fal(Provider):
         return None if answer is None or answer.mapping is None else answer.body
 
     async def search(self, query: str) -> list[Model]:
-        """Return the models that fal's public search finds; it sends no key."""
         answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
         found = (answer.mapping or {}).get("models") if answer is not None else None
         listed = map(_listed, found if isinstance(found, list) else [])
@@ -169,15 +167,53 @@ class Fal(Provider):
         return answer if answer.ok else None
 
     async def encode(self, picture: Input) -> str:
-        """Return a `data:` address, or if that is allowed the address of an upload to fal."""
         settings = self.settings
         direct = self.has_storage and settings.base_url == settings.account.base_url
         if settings.upload and direct:
-            from imagen_widget._providers.fal.storage import upload
-
             with suppress(NotSent, Lost, ImagenError):
-                return await upload(picture, settings, transport=self.transport)
+                return await self._upload(picture)
         return await super().encode(picture)
+
+    async def _upload(self, picture: Input) -> str:
+        """Put an input picture into fal's storage, for an hour, and return its address.
+
+        The address is public for anyone who has it. The key goes to fal's own storage and nowhere
+        else; the picture goes with a token that storage gives out.
+        """
+        call = Call("POST", f"{_STORAGE}/storage/auth/token?storage_type=fal-cdn-v3", b"{}")
+        account = self.settings.account
+        granted = await self._ask_storage(_STORAGE, account.scheme, self.settings.key, call)
+        token, kind = granted.get("token"), granted.get("token_type")
+        if not isinstance(token, str) or not token.isprintable():
+            raise Lost("the storage gave no token")
+        call = Call(
+            "POST",
+            f"{_FILES}/files/upload",
+            await to_thread.run_sync(picture.data),
+            content_type=picture.media_type,
+            headers=(
+                ("x-fal-file-name", f"input.{picture.media_type.rpartition('/')[2]}"),
+                ("x-fal-object-lifecycle", json.dumps({"expiration_duration_seconds": 3600})),
+            ),
+        )
+        scheme = kind if isinstance(kind, str) and kind.isalpha() else "Bearer"
+        stored = await self._ask_storage(_FILES, scheme, Secret(token), call)
+        found = stored.get("access_url")
+        if not isinstance(found, str) or not found.startswith("https://"):
+            raise Lost("the storage gave no address")
+        return found
+
+    async def _ask_storage(
+        self, base_url: str, scheme: str, key: Secret | None, call: Call
+    ) -> dict[str, Any]:
+        from imagen_widget._providers.http import Http
+
+        http = Http(base_url, scheme=scheme, key=key, transport=self.transport)
+        try:
+            answer = await http.call(call, seconds=_CALL_SECONDS)
+        finally:
+            await http.close()
+        return (answer.mapping or {}) if answer.ok else {}
 
 
 class Gateway(Fal):
@@ -202,17 +238,14 @@ class Gateway(Fal):
         )
 
     def for_model(self, model_id: str) -> Provider:
-        """Return this queue for fal's ids, which have a slash, and OpenAI's routes for others."""
         return self if "/" in model_id else self._images
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
-        """Send the request once, to the routes that have its model."""
         if "/" in request.model:
             return await super().submit(request, seconds=seconds)
         return await self._images.submit(request, seconds=seconds)
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await super().aclose()
         if "_images" in self.__dict__:
             await self._images.aclose()
@@ -226,12 +259,10 @@ class Demo(Fal):
     has_storage = False
 
     def usual_seconds(self, model_id: str) -> float:
-        """Return the service time that the demo was told to take."""
         return self.settings.demo_seconds
 
     @cached_property
     def http(self) -> "Http":
-        """Calls to the demo's application."""
         if self.transport is None:
             from imagen_widget._providers.demo.app import create_app
             from imagen_widget._providers.http import app_transport
@@ -240,7 +271,6 @@ class Demo(Fal):
         return super().http
 
     def schema_address(self) -> str:
-        """Return where the demo's application describes a model."""
         return self.settings.base_url + urlsplit(_SCHEMAS)._replace(scheme="", netloc="").geturl()
 
 
@@ -365,7 +395,9 @@ class _Job:
                             chunk = await anext(chunks)
                     except (StopAsyncIteration, TimeoutError):
                         break
-                    for event in self._decoded(decoder.feed(chunk)):
+                    for text in decoder.feed(chunk):
+                        body = read_json(self._queue.http.without_key(text))
+                        event = wire.read_event(body, self._ticket.base_url)
                         if isinstance(event, Done):
                             done = event
                         elif (news := self._news(event, whole=False)) is not None:
@@ -382,13 +414,6 @@ class _Job:
             return
         except (NotSent, Lost, ValueError):
             self._streams = False
-
-    def _decoded(self, texts: list[bytes]) -> Iterator[WireEvent]:
-        for text in texts:
-            body = read_json(self._queue.http.without_key(text))
-            event = wire.read_event(body, self._ticket.base_url)
-            if isinstance(event, WireEvent):
-                yield event
 
     # -------------------------------------------------------------------------------- the polls
 
@@ -517,8 +542,10 @@ class _Job:
 
     # ------------------------------------------------------------------------------ small parts
 
-    def _news(self, event: Queued | Running, *, whole: bool) -> WireEvent | None:
+    def _news(self, event: object, *, whole: bool) -> WireEvent | None:
         """Return the event if it says something new; `whole` if it repeats all log lines."""
+        if not isinstance(event, Queued | Running):
+            return None
         if isinstance(event, Running):
             if self._ran_since is None:
                 self._ran_since = self._queue.clock()
