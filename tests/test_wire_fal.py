@@ -49,9 +49,8 @@ def answer(status: int, body: object = b"", **headers: str) -> Answer:
 
 def ticket(model: str = MODEL, base_url: str = BASE, **addresses: str) -> Ticket:
     """Return the ticket of a job."""
-    found = wire.read_submit(
-        answer(200, {"request_id": ID, **addresses}), wire.Place(model, ACCOUNT, base_url, 1000.0)
-    )
+    draft = Ticket(ACCOUNT.name, base_url, model, request_id="", created=1000.0)
+    found = wire.read_submit(answer(200, {"request_id": ID, **addresses}), draft, ACCOUNT)
     assert isinstance(found, Ticket)
     return found
 
@@ -69,7 +68,7 @@ def test_each_call_goes_to_the_app_on_the_configured_base_whatever_the_ticket_na
     assert [call.method for call in calls] == ["GET", "GET", "PUT"]
     assert wire.status_call(job, logs=False).url == f"{base}/status"
     assert wire.stream_call(job).url == f"{base}/status/stream?logs=1"
-    assert wire.result_call(job, app=wire.auto_app(job)).url == (
+    assert wire.result_call(job, auto=True).url == (
         f"https://relay.example/fal/fal-ai/auto/requests/{ID}"
     )
 

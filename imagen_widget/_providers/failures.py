@@ -77,10 +77,10 @@ class Trouble:
 
 def read_trouble(answer: Answer) -> Trouble:
     """Return what the answer says, whatever its shape."""
-    kind, body = _word(answer.headers.get("x-fal-error-type")), answer.mapping
+    kind, body = word(answer.headers.get("x-fal-error-type")), answer.mapping
     if body is not None:
         found = trouble_in(body, kind=kind)
-        return found or Trouble(field_names(body), _word(body.get("error_type")))
+        return found or Trouble(field_names(body), word(body.get("error_type")))
     if answer.is_page:
         return Trouble("a web page instead of an answer", kind)
     if isinstance(answer.json, list | int | float):
@@ -90,8 +90,8 @@ def read_trouble(answer: Answer) -> Trouble:
 
 def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Trouble | None:
     """Return what a JSON object says of a failure; None if it says nothing."""
-    code = _word(body.get("code"))
-    kind = _word(body.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
+    code = word(body.get("code"))
+    kind = word(body.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
     named = {name.lower(): value for name, value in body.items()}
     found = (_read(named.get(name), kind, depth) for name in _TEXTS)
     return next((trouble for trouble in found if trouble is not None), None)
@@ -131,11 +131,11 @@ def _read(value: object, kind: str, depth: int) -> Trouble | None:
         first = next((item for item in value if isinstance(item, dict)), None)
         return _read_detail(first, kind) if first else None
     if isinstance(value, dict):
-        code = _word(value.get("code")) or _word(value.get("error")) or _word(value.get("type"))
+        code = word(value.get("code")) or word(value.get("error")) or word(value.get("type"))
         texts = (value.get(name) for name in ("message", "msg", "localized_message"))
         text = next((text for text in texts if isinstance(text, str) and text.strip()), code)
         found = _read_text(text, code or kind, depth)
-        return Trouble(found.text, found.kind, found.field or _word(value.get("param")))
+        return Trouble(found.text, found.kind, found.field or word(value.get("param")))
     return None
 
 
@@ -162,14 +162,15 @@ def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
     if isinstance(expected, list):
         expected = ", ".join(str(word) for word in expected[:40] if isinstance(word, str | int))
     return Trouble(
-        text=_word(item.get("msg") or item.get("message"), limit=_MAX_TEXT),
-        kind=_word(item.get("type")) or kind,
-        field=_word(names[-1]) if names else "",
-        expected=_word(expected, limit=200),
+        text=word(item.get("msg") or item.get("message"), limit=_MAX_TEXT),
+        kind=word(item.get("type")) or kind,
+        field=word(names[-1]) if names else "",
+        expected=word(expected, limit=200),
     )
 
 
-def _word(value: object, *, limit: int = 60) -> str:
+def word(value: object, *, limit: int = 60) -> str:
+    """Return a text as one line, and "" for anything else."""
     return one_line(value, limit=limit) if isinstance(value, str) else ""
 
 

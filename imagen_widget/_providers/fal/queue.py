@@ -102,16 +102,17 @@ class Fal(Provider):
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
         end, model = self.clock() + seconds, request.model
-        place = wire.Place(model, self.settings.account, self.settings.base_url, self.now())
+        account, base_url = self.settings.account, self.settings.base_url
+        draft = Ticket(account.name, base_url, model, request_id="", created=self.now())
         try:
             with anyio.fail_after(seconds):  # uploads take their time
                 body = await self.body(request)
         except TimeoutError:
-            raise failures.unreachable(place.base_url, "the pictures took all the time") from None
-        named = partial(wire.read_broken_submit, place=place)
+            raise failures.unreachable(base_url, "the pictures took all the time") from None
+        named = partial(wire.read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
-        return wire.read_submit(answer, place)
+        return wire.read_submit(answer, draft, account)
 
     # ------------------------------------------------------------------------- watch and result
 
@@ -349,8 +350,7 @@ class _Job:
         usual = self._pace.usual
         self._silence = min(max(2 * usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
         self._ask_anyway_at = began + min(usual, _ASK_ANYWAY_SECONDS)
-        self._app: str | None = None
-        self._apps = [wire.auto_app(ticket)] if queue.knows_auto else []
+        self._auto, self._may_be_auto = False, queue.knows_auto
 
     async def events(self) -> AsyncGenerator[WireEvent, None]:
         """Yield each change of the job until it has ended; the last event is `Done`."""
@@ -452,7 +452,7 @@ class _Job:
 
     async def _ask_result(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
         """Ask for the result once; errors that are raised here are the job's end."""
-        call = wire.result_call(self._ticket, app=self._app)
+        call = wire.result_call(self._ticket, auto=self._auto)
         seconds = min(_CALL_SECONDS, self._left())
         try:
             answer = await self._queue.http.call(call, seconds=seconds, max_bytes=MAX_RESULT_BYTES)
@@ -470,8 +470,8 @@ class _Job:
         self._misses += 1
         if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
             return
-        if self._apps:  # each once
-            self._misses, self._app = 0, self._apps.pop()
+        if self._may_be_auto:  # once
+            self._misses, self._auto, self._may_be_auto = 0, True, False
             return
         title, request_id = self._account.title, self._ticket.request_id
         if found.page:
@@ -488,7 +488,7 @@ class _Job:
                 "then run it again.",
                 ticket=self._ticket,
             )
-        self._app = None  # it may still turn up under its own name
+        self._auto = False  # it may still turn up under its own name
 
     async def _pause(self, found: object, *, took: float) -> None:
         queue = self._queue

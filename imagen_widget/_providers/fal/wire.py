@@ -13,6 +13,7 @@ Nothing here does I/O. The rules, from fal's queue reference and from gateways s
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -120,48 +121,32 @@ class Hiccup(NamedTuple):
 
 
 def status_call(ticket: Ticket, *, logs: bool = True) -> Call:
-    """Return the question how the job is."""
     address = ticket.base_url + ticket.get("status_path")
     return Call("GET", with_query(address, "logs=1" if logs else ""))
 
 
 def stream_call(ticket: Ticket) -> Call:
-    """Return the call that opens the event stream of the status."""
     path, _, query = ticket.get("status_path").partition("?")
     url = with_query(f"{ticket.base_url}{path}/stream", query)
     return Call("GET", with_query(url, "logs=1"), accept="text/event-stream")
 
 
-def result_call(ticket: Ticket, *, app: str | None = None) -> Call:
-    """Return the call for the result; `app` stands in for the ticket's own `owner/alias`."""
-    path = f"/{app}/requests/{ticket.request_id}" if app else ticket.get("response_path")
+def result_call(ticket: Ticket, *, auto: bool = False) -> Call:
+    """Return the call for the result; under the app `auto` some gateways find any request."""
+    app = f"/{ticket.endpoint.partition('/')[0]}/auto"
+    path = f"{app}/requests/{ticket.request_id}" if auto else ticket.get("response_path")
     return Call("GET", ticket.base_url + path)
 
 
 def cancel_call(ticket: Ticket) -> Call:
-    """Return the request to cancel."""
     return Call("PUT", ticket.base_url + ticket.get("cancel_path"))
-
-
-def auto_app(ticket: Ticket) -> str:
-    """Return the app under which some gateways find any request."""
-    return f"{ticket.endpoint.split('/', 1)[0]}/auto"
 
 
 # ------------------------------------------------------------------------------------- the ticket
 
 
-class Place(NamedTuple):
-    """Where and when a submit is made."""
-
-    model: str
-    account: Account
-    base_url: str
-    now: float
-
-
-def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
-    """Return the ticket that a 2xx answer to a submit holds, or the pictures.
+def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Finished:
+    """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
 
     Raises:
         SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
@@ -169,43 +154,43 @@ def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
     """
     listed = answer.json if isinstance(answer.json, list) else []
     body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
-    found, word = find_pictures(answer.value, place.base_url), status_word(body)
+    found, word = find_pictures(answer.value, draft.base_url), status_word(body)
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
         return read_finished(answer, found, request_id)
     if request_id and not failures.says_no(body.get("success")) and word not in _FAILED:
-        return _ticket(place, request_id, holder)
+        return _ticket(draft, request_id, holder)
     if _brought_none(found, body) and word not in _PENDING:
         raise failures.all_filtered(None, billed=False)
     says = failures.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
     if (failures.reports_failure(body) or word in _FAILED) and not taken:
         failing = failures.as_failing(answer, otherwise=500 if word in _FAILED else 400)
-        raise failures.failure(failing, model=place.model, account=place.account)
-    found = search_pictures(answer, place.base_url)
+        raise failures.failure(failing, model=draft.endpoint, account=account)
+    found = search_pictures(answer, draft.base_url)
     if found is not None:
         return read_finished(answer, found)
-    raise failures.uncertain(place.account, f"no ticket in it: {says.text or 'an empty answer'}")
+    raise failures.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
-def read_broken_submit(answer: Answer, place: Place) -> Ticket | None:
+def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
     """Return the ticket that an answer names although it failed or broke off; None without one."""
     inside = _IN_TEXT.search(answer.body) if answer.ok else None
     named = "" if inside is None else inside[1].decode("ascii", "replace")
     names = (answer.headers.get("x-fal-request-id", ""), named)
     found = next((name for name in names if REQUEST_ID.fullmatch(name)), None)
-    return None if found is None else _ticket(place, found, {})
+    return None if found is None else _ticket(draft, found, {})
 
 
-def _ticket(place: Place, request_id: str, addresses: dict[str, Any]) -> Ticket:
+def _ticket(draft: Ticket, request_id: str, addresses: dict[str, Any]) -> Ticket:
     """Return the ticket for a request id; addresses that are missing or odd are built."""
-    parts, base_url = place.model.split("/"), place.base_url
+    parts = draft.endpoint.split("/")
     app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
     extra = []
     for name, suffix in (("status", "/status"), ("response", ""), ("cancel", "/cancel")):
-        given = rebase(addresses.get(f"{name}_url"), base_url, request_id, suffix)
+        given = rebase(addresses.get(f"{name}_url"), draft.base_url, request_id, suffix)
         extra.append((f"{name}_path", given or f"/{app}/requests/{request_id}{suffix}"))
-    return Ticket(place.account.name, base_url, place.model, request_id, place.now, tuple(extra))
+    return replace(draft, request_id=request_id, extra=tuple(extra))
 
 
 def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | None:
@@ -229,7 +214,6 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 
 def with_query(url: str, query: str) -> str:
-    """Return the address with a query added to what it has."""
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
@@ -352,7 +336,7 @@ def _said_trouble(body: dict[str, Any], word: str) -> str | None:
         return None
     trouble = failures.trouble_in(body)
     said = trouble.text or trouble.kind if trouble else kind
-    return one_line(said, limit=300) if isinstance(said, str) and said else word or "an error"
+    return failures.word(said, limit=300) or word or "an error"
 
 
 def _value_of(body: dict[str, Any], name: str) -> Any:
@@ -360,17 +344,15 @@ def _value_of(body: dict[str, Any], name: str) -> Any:
 
 
 def _running(lines: Any) -> Running:
-    """Return that the job runs, with the last of its log lines."""
-
-    def text(line: dict[str, Any], name: str) -> str:
-        value = line.get(name)
-        return one_line(value, limit=300) if isinstance(value, str) else ""
-
     if not isinstance(lines, list):
         return Running()
-    kept = [line for line in lines[-_MAX_LOG_LINES:] if isinstance(line, dict)]
     names = ("message", "level", "timestamp")
-    return Running(tuple(LogLine(*(text(line, n) for n in names)) for line in kept), len(lines))
+    logs = [
+        LogLine(*(failures.word(line.get(name), limit=300) for name in names))
+        for line in lines[-_MAX_LOG_LINES:]
+        if isinstance(line, dict)
+    ]
+    return Running(tuple(logs), len(lines))
 
 
 class EventDecoder:
