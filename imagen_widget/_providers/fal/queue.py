@@ -64,7 +64,6 @@ _ASK_ANYWAY_SECONDS = 30.0
 _ASK_ANYWAY_EACH_SECONDS = 5.0
 _KEPT_SECONDS = 3600.0  # results are readable for an hour
 _DESCRIBE_SECONDS = 2.0
-_MAX_DOCUMENT_BYTES = 1024 * 1024
 _USUAL_SECONDS = 8.0
 _QUEUE_POLL_SECONDS = 1.0  # the position should look current
 _GROWTH = 0.018  # of the time that a job has run is waited between two polls
@@ -160,9 +159,7 @@ class Fal(Provider):
     async def _read(self, url: str) -> Answer | None:
         """Read a public document; None if it cannot be had in time."""
         try:
-            answer = await self.http.read(
-                url, seconds=_DESCRIBE_SECONDS, max_bytes=_MAX_DOCUMENT_BYTES
-            )
+            answer = await self.http.fetch(url, seconds=_DESCRIBE_SECONDS, document=True)
         except (NotSent, Lost, ImagenError):
             return None
         return answer if answer.ok else None
