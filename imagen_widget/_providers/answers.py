@@ -262,8 +262,6 @@ def search_pictures(answer: Answer, base_url: str) -> Found | None:
 
 
 def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
-    """Return what a finished job brought, with what its answer says besides the pictures."""
-
     def first(name: str, read: Callable[[Any], Any]) -> Any:
         for around in found.around:
             if (value := read(around.get(name))) is not None:
@@ -312,7 +310,6 @@ def _find(
 
 
 def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any], ...]) -> Found:
-    """Read a list of pictures, with the flags that stand beside it."""
     flags: Any = next((a[n] for a in around for n in a if _FLAG.fullmatch(n)), False)
     pictures: list[Served] = []
     odd = False
@@ -438,7 +435,6 @@ def _text(value: object) -> str | None:
 
 
 def inference_seconds(value: Any) -> float | None:
-    """Return the seconds that an object of metrics or timings tells; None if it tells none."""
     found = value if isinstance(value, dict) else {}
     seconds: Any = found.get("inference_time", found.get("inference"))
     return float(seconds) if type(seconds) in {int, float} and 0 <= seconds < _MAX_SECONDS else None

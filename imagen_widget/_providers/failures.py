@@ -274,14 +274,12 @@ def _invalid(trouble: Trouble, model: str, status: int, ticket: "Ticket | None")
 
 
 def cancelled(ticket: "Ticket | None") -> CancelledAtProvider:
-    """Return the error for a job that was cancelled."""
     return CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
 
 
 def service_failed(
     trouble: Trouble, ticket: "Ticket | None", *, status: int = 0
 ) -> GenerationFailed:
-    """Return the error for a job that ended because the service failed; that is not billed."""
     kind = trouble.kind or (f"HTTP {status}" if status else "")
     says = trouble.text or "no reason was given"
     return GenerationFailed(
@@ -307,7 +305,6 @@ def retired(
 
 
 def unreachable(base_url: str, reason: str) -> QueueError:
-    """Return the error for a request that never left."""
     return QueueError(
         f"{base_url} cannot be reached: {reason}",
         remedy="Nothing was sent. Check the network, HTTPS_PROXY and IMAGEN_BASE_URL.",
@@ -315,7 +312,6 @@ def unreachable(base_url: str, reason: str) -> QueueError:
 
 
 def uncertain(account: Account, reason: str, ticket: "Ticket | None" = None) -> SubmitUncertain:
-    """Return the error for a submit that may have been accepted."""
     title = account.title
     return SubmitUncertain(
         f"The request went out to {title}, but no clear answer came back ({reason}): "
@@ -329,7 +325,6 @@ def uncertain(account: Account, reason: str, ticket: "Ticket | None" = None) -> 
 
 
 def all_filtered(ticket: "Ticket | None", *, billed: bool) -> ContentRejected:
-    """Return the error for a job that finished without a picture."""
     return ContentRejected(
         "The job finished without a picture: all of them were filtered by the provider.",
         remedy="Rephrase the prompt; running the same again sometimes works.",

@@ -276,7 +276,6 @@ class Http:
 
 
 def app_transport(app: Any) -> httpx.AsyncBaseTransport:
-    """Return a transport that calls an ASGI application in this process."""
     return httpx.ASGITransport(app=app, raise_app_exceptions=False)
 
 

@@ -32,12 +32,9 @@ _MISSING = re.compile(r"\bimage\b.*\b(required|missing)|\b(required|missing)\b.*
 
 
 class OpenAI(Provider):
-    """OpenAI's image routes."""
-
     can = Capabilities(cancels=False, resumes=False)
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Finished:
-        """Send the request once and return what it brought."""
         end, model = self.clock() + seconds, request.model
         arguments = request.arguments()
         taken = _take_pictures(arguments, request)
@@ -90,7 +87,6 @@ def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tup
 
 
 def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments in OpenAI's names."""
     found = {"model": model, **arguments}
     if "num_images" in found:
         found.setdefault("n", found.pop("num_images"))

@@ -224,12 +224,10 @@ def _faults(value: object, spec: Json, loc: list[str | int]) -> Iterator[Json]:
 
 
 def fault(loc: list[str | int], kind: str, message: str, value: object = None) -> Json:
-    """Return one entry of a `detail` list."""
     return {"loc": ["body", *loc], "msg": message, "type": kind, "input": value}
 
 
 def read_fields(endpoint: str, payload: Json) -> Json:
-    """Return the fields that a model reads, with its defaults."""
     fields = SERVED.get(endpoint, ANY).fields
     defaults = {name: spec["default"] for name, spec in fields.items() if "default" in spec}
     return defaults | {name: payload[name] for name in payload if name in (fields or payload)}
@@ -259,7 +257,6 @@ def _number(value: object, default: float) -> float:
 
 
 def schema(endpoint: str) -> Json:
-    """Return the OpenAPI document of a model, in the structure of fal's."""
     model = SERVED[endpoint]
 
     def described(properties: Mapping[str, Json], required: Sequence[str]) -> Json:
@@ -341,7 +338,6 @@ def make_id(order: Order) -> str:
 
 
 def read_id(request_id: str) -> Order | None:
-    """Return the order that an id holds; None if it holds nothing."""
     try:
         packed = base64.urlsafe_b64decode(request_id + "=" * (-len(request_id) % 4))
         data = zlib.decompressobj(zdict=_LIKELY).decompress(packed, _MAX_ORDER_BYTES)
@@ -354,8 +350,6 @@ def read_id(request_id: str) -> Order | None:
 
 
 class Job:
-    """One accepted request."""
-
     def __init__(self, name: str, order: Order, faults: list[Json], *, seconds: float) -> None:
         self.request_id, self.order = name, order
         self.faults = faults  # of its input: it runs all the same, and its result says why
@@ -396,7 +390,6 @@ class Job:
         return {"status": "IN_QUEUE", "metrics": {}, "queue_position": max(0, self.ahead - gone)}
 
     def logs(self, now: float) -> list[Json]:
-        """Return what it has logged so far."""
         until, form = min(now, self.ended), "%Y-%m-%dT%H:%M:%S.%fZ"
         said = [(datetime.fromtimestamp(at, UTC), text) for at, text in self._log if at <= until]
         return [{"message": s, "level": "INFO", "timestamp": at.strftime(form)} for at, s in said]
@@ -425,8 +418,6 @@ async def _not_found(_: Request, __: Exception) -> Response:
 
 
 class _Demo:
-    """The routes and what they remember."""
-
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds, self._clock = seconds, clock
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -527,7 +518,6 @@ class _Demo:
             self._jobs.popitem(last=False)
 
     def _read(self, endpoint: str, payload: Json) -> tuple[Order, list[Json]]:
-        """Read an input into an order, and find all that is wrong with it."""
         faults = check(endpoint, payload)
         given = read_fields(endpoint, {} if faults else payload)
         names = [name for name in given if given[name] and _PICTURE.fullmatch(name)]
@@ -592,7 +582,6 @@ class _Demo:
 
 
 def _paint(job: Job, number: int, inputs: list[bytes]) -> bytes:
-    """Draw one picture of a job, or change those that were given."""
     order, key = job.order, f"{job.order.key}|{job.order.seed}"
     canvas = Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
     pictures = [Image.open(io.BytesIO(data)) for data in inputs]

@@ -37,7 +37,6 @@ class Gradient(NamedTuple):
     across: bool = False
 
     def at(self, share: float) -> Colour:
-        """Return the colour at a position from 0 to 1."""
         place = min(max(share, 0.0), 1.0) * (len(self.colours) - 1)
         left = min(int(place), len(self.colours) - 2)
         return mix(self.colours[left], self.colours[left + 1], place - left)
@@ -47,7 +46,6 @@ Fill = Colour | Gradient
 
 
 def down(*colours: Colour) -> Gradient:
-    """Return a gradient from top to bottom."""
     return Gradient(colours)
 
 
@@ -58,7 +56,6 @@ def rgb(text: str) -> Colour:
 
 
 def colours(text: str) -> tuple[Colour, ...]:
-    """Return the colours of `rrggbb rrggbb`."""
     return tuple(rgb(word) for word in text.split())
 
 
@@ -81,7 +78,6 @@ class Frame(NamedTuple):
     high: float
 
     def points(self, *points: Point) -> Outline:
-        """Return the pixels of points."""
         return [(self.x + x * self.wide, self.y - y * self.high) for x, y in points]
 
 
@@ -101,7 +97,6 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> Outline:
 
 
 def rounded(left: float, top: float, right: float, bottom: float, radius: float) -> Outline:
-    """Return the outline of an upright rectangle with round corners."""
     xs, ys = (left + radius, right - radius), (top + radius, bottom - radius)
     return [(xs[x >= 0] + x, ys[y >= 0] + y) for x, y in ellipse(0, 0, radius)]
 
@@ -139,7 +134,6 @@ class Canvas:
         self._samples = _OVERSAMPLE if self.w * self.h < _LARGE_PIXELS else 2
 
     def shape(self, fill: Fill, *outlines: Outline, **style: Unpack[Style]) -> None:
-        """Fill outlines."""
         alpha, blur, clip = style.get("alpha", 1), style.get("blur", 0), style.get("clip")
         edges = _extent(outlines)
         box = self._box(edges, margin=3 * blur)

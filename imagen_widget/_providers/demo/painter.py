@@ -184,7 +184,6 @@ _SHAPES = {
 
 
 def _draw(canvas: Canvas, thing: str, at: Frame, **named: Colour) -> None:
-    """Draw a thing with the colours that its shapes name."""
     outlines: dict[tuple[str | None, int], Outline] = {}
     for fill, *words in _SHAPES[thing]:
         told = dict(word.split("=") for word in words if "=" in word)
@@ -221,7 +220,6 @@ def _outline(path: str, at: Frame) -> Outline:
 
 
 def flour(canvas: Canvas, x: float, y: float, high: float) -> None:
-    """Draw a paper bag of flour, printed in red and blue; `y` is where it stands."""
     at = Frame(x, y, high * 0.31, high)
     _draw(canvas, "flour", at)
     for lean in (-24, -12, 12, 24, 0):
@@ -277,7 +275,6 @@ class Light(NamedTuple):
 
 
 def _sky(canvas: Canvas, light: Light, horizon: float, x: float, y: float, radius: float) -> None:
-    """Paint a sky with the sun, or by night the moon and stars, and long clouds lit from below."""
     u, rng = canvas.u, canvas.rng
     canvas.backdrop(*light.sky, bottom=horizon * 1.05)
     if light.night:
@@ -300,7 +297,6 @@ def _sky(canvas: Canvas, light: Light, horizon: float, x: float, y: float, radiu
 
 
 def stars(canvas: Canvas, bottom: float) -> None:
-    """Scatter stars, a few of them bright."""
     rng = canvas.rng
     for _ in range(170):
         x, y = rng.random() * canvas.w, rng.random() ** 1.3 * bottom
@@ -322,7 +318,6 @@ def _ridge(canvas: Canvas, base: float, tall: float, *, waves: float, rough: flo
 
 
 def _fir(canvas: Canvas, ridge: Outline, x: float, tall: float) -> Outline:
-    """Return a fir tree that stands on a ridge."""
     place = min(max(x / canvas.w, 0.0), 1.0) * _RIDGE_STEPS
     right = [(0.0, 1.0)]
     for tier in range(6):
@@ -345,7 +340,6 @@ def _firs(
 
 
 def _birds(canvas: Canvas, colour: Colour, x: float, y: float) -> None:
-    """Draw a loose flock in flight."""
     u, rng = canvas.u, canvas.rng
     for wing in (u * rng.uniform(0.009, 0.018) for _ in range(5)):
         at = Frame(x + u * rng.uniform(-0.09, 0.09), y + u * rng.uniform(-0.04, 0.04), wing, wing)
@@ -353,7 +347,6 @@ def _birds(canvas: Canvas, colour: Colour, x: float, y: float) -> None:
 
 
 def snowfall(canvas: Canvas) -> None:
-    """Let it snow: many small flakes far away, a few soft ones near."""
     rng = canvas.rng
     for _ in range(round(200 * max(canvas.w, canvas.h) / canvas.u)):
         x, y, near = rng.random() * canvas.w, rng.random() * canvas.h, rng.random() ** 5
@@ -365,7 +358,6 @@ def snowfall(canvas: Canvas) -> None:
 
 
 def hills(canvas: Canvas, light: Light) -> None:
-    """Paint ridge behind ridge, each a little darker than the one behind it."""
     w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
     x = w * rng.uniform(0.3, 0.7)
     _sky(canvas, light, h * 0.72, x, h * rng.uniform(0.26, 0.36), u * 0.075)
@@ -383,7 +375,6 @@ def hills(canvas: Canvas, light: Light) -> None:
 
 
 def balloons(canvas: Canvas, light: Light) -> None:
-    """Paint the hills, then balloons, the farthest first."""
     w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
     hills(canvas, light)
     first = rng.randrange(4)
@@ -395,7 +386,6 @@ def balloons(canvas: Canvas, light: Light) -> None:
 
 
 def fox(canvas: Canvas, light: Light) -> None:
-    """Paint a winter evening at the edge of the woods, with a fox that looks at you."""
     w, h, u = canvas.w, canvas.h, canvas.u
     side, (lit, shade) = canvas.rng.choice((1, -1)), light.snow
     _sky(canvas, light, h * 0.66, w * (0.5 - 0.24 * side), h * 0.3, u * 0.07)
@@ -424,7 +414,6 @@ def fox(canvas: Canvas, light: Light) -> None:
 
 
 def sea(canvas: Canvas, light: Light) -> None:
-    """Paint open water with a sailing boat."""
     side, size = _water(canvas, light), canvas.u * 0.2
     at = Frame(canvas.w * (0.5 + 0.17 * side), canvas.h * 0.66, size, size)
     sail, stripe = mix(rgb("fbf6ec"), light.sky[-1], 0.2), light.accent
@@ -433,7 +422,6 @@ def sea(canvas: Canvas, light: Light) -> None:
 
 
 def lighthouse(canvas: Canvas, light: Light) -> None:
-    """Paint a lighthouse on a headland."""
     w, h, u, near, sky = canvas.w, canvas.h, canvas.u, light.near, light.sky[-2]
     side = _water(canvas, light)
     x = w * (0.5 + 0.3 * side)
@@ -476,7 +464,6 @@ def _water(canvas: Canvas, light: Light) -> int:
 
 
 def forest(canvas: Canvas, light: Light) -> None:
-    """Paint rows of firs in the mist, with light falling through it."""
     w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
     pale = mix(light.sky[-1], light.sun, 0.35)
     canvas.backdrop(light.sky[-2], pale, mix(pale, light.far, 0.3))
@@ -515,7 +502,6 @@ def forest(canvas: Canvas, light: Light) -> None:
 
 
 def city(canvas: Canvas, light: Light) -> None:
-    """Paint three rows of towers, the nearer with their windows lit, mirrored in a river."""
     w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
     shore, dark, rows = round(h * 0.76), mix(light.near, rgb("070b1f"), 0.35), (0.68, 0.36, 0.0)
     _sky(canvas, light, shore, w * rng.uniform(0.25, 0.75), h * rng.uniform(0.2, 0.34), u * 0.08)
@@ -565,7 +551,6 @@ def _windows(canvas: Canvas, x: float, top: float, wide: float, low: float, *, d
 
 
 def kitchen(canvas: Canvas, light: Light) -> None:
-    """Paint a sunlit kitchen of the 1960s: in focus only the bag of flour on its counter."""
     w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
     counter, side = h * 0.7, u * 0.145
     canvas.backdrop(rgb("faeab9"), rgb("fdf3d3"), bottom=counter)
@@ -597,7 +582,6 @@ def kitchen(canvas: Canvas, light: Light) -> None:
 
 
 def _counter(canvas: Canvas, counter: float) -> None:
-    """Paint a speckled counter with an edge of chrome."""
     w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
     edge = min(h - u * 0.09, counter + (h - counter) * 0.7)
     canvas.backdrop(*colours("f3eed3 e9ebe2 bfc6bd"), top=counter + u * 0.008, bottom=edge)
@@ -752,7 +736,6 @@ def finish(canvas: Canvas, encoding: str) -> bytes:
 
 
 def collage(pictures: Sequence[Image.Image], size: tuple[int, int]) -> Image.Image:
-    """Return a picture of this size with all pictures side by side."""
     whole = Image.new("RGB", size, "white")
     edges = [round(size[0] * number / len(pictures)) for number in range(len(pictures) + 1)]
     for left, right, picture in zip(edges, edges[1:], pictures, strict=False):

@@ -317,8 +317,6 @@ class PollPace:
 
 
 class _Job:
-    """One job that is asked about, until its end or the deadline."""
-
     def __init__(
         self,
         queue: Fal,
@@ -350,7 +348,6 @@ class _Job:
         self._auto, self._may_be_auto = False, queue.knows_auto
 
     async def events(self) -> AsyncGenerator[WireEvent, None]:
-        """Yield each change of the job until it has ended; the last event is `Done`."""
         if self._ticket.finished is not None:
             yield Done(finished=self._ticket.finished)
             return
@@ -505,7 +502,6 @@ class _Job:
     # ------------------------------------------------------------------------------ the result
 
     async def result(self, done: Done | None) -> Finished:
-        """Return what the finished job brought, as `Provider.result` does."""
         queue, said = self._queue, None if done is None else done.trouble
         reason, attempt, lasting = "no answer", 0, 0
         while queue.clock() < self._end:
@@ -570,7 +566,6 @@ class _Job:
 
 
 def _listed(record: Any) -> Model | None:
-    """Return the model that an entry of fal's list means; None if it means none."""
     record = record if isinstance(record, dict) else {}
     model_id, data = record.get("endpoint_id"), record.get("metadata")
     if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:
