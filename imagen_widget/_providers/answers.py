@@ -351,6 +351,11 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
     return result
 
 
+def says_no(value: object) -> bool:
+    """Return True for false, 0 and the words for it."""
+    return value is False or str(value).strip().lower() in {"false", "0", "no"}
+
+
 def _is_set(flag: object) -> bool:
     return flag is True or (type(flag) is int and flag == 1) or str(flag).lower() == "true"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget._models import Catalogue, as_number, short_name
-from imagen_widget._providers.answers import Answer, read_json
+from imagen_widget._providers.answers import Answer, read_json, says_no
 from imagen_widget._settings import Account
 from imagen_widget.errors import (
     CancelledAtProvider,
@@ -100,10 +100,10 @@ def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Troub
 def reports_failure(body: dict[str, Any]) -> bool:
     """Return True if an object says that the request failed, whatever its HTTP status."""
     named = {name.lower(): value for name, value in body.items()}
-    if any(says_no(named.get(name)) for name in ("success", "ok")):
+    if says_no(named.get("success")) or says_no(named.get("ok")):
         return True
-    errors = (named.get(name) for name in ("error", "errors"))
-    if any(e is not None and str(e).strip().lower() not in _NO_ERROR for e in errors):
+    errors = {str(named.get(name)).strip().lower() for name in ("error", "errors")}
+    if errors - _NO_ERROR:
         return True
     status = named.get("status")
     if isinstance(status, int) and 400 <= status <= 599:
@@ -111,11 +111,6 @@ def reports_failure(body: dict[str, Any]) -> bool:
     codes = (named[name] for name in _CODES if name in named)
     code = next((c for c in codes if isinstance(c, int | str) and not isinstance(c, bool)), None)
     return code not in _FINE_CODES and not named.get("data")
-
-
-def says_no(value: object) -> bool:
-    """Return True for false, 0 and the words for it."""
-    return value is False or str(value).strip().lower() in {"false", "0", "no"}
 
 
 def field_names(body: dict[str, Any]) -> str:
@@ -178,21 +173,23 @@ def word(value: object, *, limit: int = 60) -> str:
 
 
 def failure(
-    answer: Answer, *, model: str, account: Account, ticket: "Ticket | None" = None
+    answer: Answer,
+    *,
+    model: str,
+    account: Account,
+    ticket: "Ticket | None" = None,
+    otherwise: int = 400,
 ) -> ImagenError:
     """Return the error that a failing answer means, with the remedy and whether it may be billed.
 
-    Without a ticket no job exists yet, and nothing is billed.
+    Without a ticket no job exists yet, and nothing is billed. A failure that came with 200 has the
+    status that it names itself, or `otherwise`.
     """
-    error = _meaning(answer, read_trouble(answer), model, account, ticket)
+    status = (own_status(answer) or otherwise) if answer.ok else answer.status
+    error = _meaning(answer, status, model, account, ticket)
     if ticket is None or answer.headers.get("x-fal-billable-units", "").strip() in {"0", "0.0"}:
         error.billed = False
     return error
-
-
-def as_failing(answer: Answer, *, otherwise: int) -> Answer:
-    """Give an error that came with 200 the status that it names itself, or another."""
-    return Answer(own_status(answer) or otherwise, answer.headers, answer.body)
 
 
 def own_status(answer: Answer) -> int | None:
@@ -206,9 +203,10 @@ def own_status(answer: Answer) -> int | None:
 
 
 def _meaning(
-    answer: Answer, trouble: Trouble, model: str, account: Account, ticket: "Ticket | None"
+    answer: Answer, status: int, model: str, account: Account, ticket: "Ticket | None"
 ) -> ImagenError:
-    status, title, kind, is_page = answer.status, account.title, trouble.kind, answer.is_page
+    trouble, title, is_page = read_trouble(answer), account.title, answer.is_page
+    kind = trouble.kind
     if kind in _CANCELLED or status == 499:
         return cancelled(ticket)
     if kind in _REFUSED_CONTENT:

@@ -14,7 +14,7 @@ import socket
 import ssl
 import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -273,6 +273,14 @@ class Http:
         except _TROUBLES as error:
             failed = _named(error, seconds)
         raise failed
+
+
+def multipart(
+    fields: Mapping[str, Any], files: list[tuple[str, tuple[str, bytes, str]]]
+) -> tuple[bytes, str]:
+    """Return a form as a body, and its content type; a file is its name, bytes and type."""
+    request = httpx.Request("POST", "http://form", data=fields, files=files)
+    return request.read(), request.headers["content-type"]
 
 
 def app_transport(app: Any) -> httpx.AsyncBaseTransport:

@@ -7,7 +7,6 @@ is `n` and a ratio a size; gpt-image refuses `response_format`, which is never s
 """
 
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,19 +111,12 @@ def _nearest(sizes: Sequence[str], ratio: float) -> str:
 
 def _form(body: Mapping[str, Any], parts: Sequence[Part], name: str) -> tuple[bytes, str]:
     """Return a multipart body and its content type; the pictures are called `name` in it."""
-    boundary = f"imagen-{uuid.uuid4().hex}"
-    pieces = []
-    for field, value in body.items():
-        quoted = field.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        data = value.encode() if isinstance(value, str) else write_json(value)
-        pieces.append((f'name="{quoted}"', data))
+    from imagen_widget._providers.http import multipart
+
+    fields = {key: v if isinstance(v, str) else write_json(v) for key, v in body.items()}
+    files = []
     for number, (role, data) in enumerate(parts):
         kind = sniff(data) or "image/png"
         file = f"{role}-{number}.{kind.rpartition('/')[2]}"
-        head = f'name="{name if role == "image" else role}"; filename="{file}"'
-        pieces.append((f"{head}\r\ncontent-type: {kind}", data))
-    form = b"".join(
-        f"--{boundary}\r\ncontent-disposition: form-data; {head}\r\n\r\n".encode() + data + b"\r\n"
-        for head, data in pieces
-    )
-    return form + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+        files.append((name if role == "image" else role, (file, data, kind)))
+    return multipart(fields, files)

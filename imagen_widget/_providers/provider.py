@@ -465,8 +465,7 @@ class Provider(ABC):
         found = answers.find_pictures(answer.value, base_url)
         if found is None or not found.pictures:
             if failures.reports_failure(answer.mapping or {}):
-                failing = failures.as_failing(answer, otherwise=400)
-                raise failures.failure(failing, model=model, account=account)
+                raise failures.failure(answer, model=model, account=account)
             if found is not None and not found.odd:
                 raise failures.all_filtered(None, billed=True)
             found = answers.search_pictures(answer, base_url)

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
@@ -91,11 +91,6 @@ def ellipse(x: float, y: float, rx: float, ry: float | None = None, *, turn: flo
     return [(x + a * cos - b * sin, y + a * sin + b * cos) for a, b in ring]
 
 
-def rectangle(left: float, top: float, right: float, bottom: float) -> Outline:
-    """Return the outline of an upright rectangle."""
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
 def rounded(left: float, top: float, right: float, bottom: float, radius: float) -> Outline:
     xs, ys = (left + radius, right - radius), (top + radius, bottom - radius)
     return [(xs[x >= 0] + x, ys[y >= 0] + y) for x, y in ellipse(0, 0, radius)]
@@ -115,14 +110,6 @@ def curve(points: Outline, *, closed: bool = False) -> Outline:
     return line if closed else [*line, points[-1]]
 
 
-class Style(TypedDict, total=False):
-    """How a shape is filled: `blur` in pixels; nothing is painted outside the outline `clip`."""
-
-    alpha: float
-    blur: float
-    clip: Outline | None
-
-
 class Canvas:
     """A picture in the making; `rng` is its only source of chance."""
 
@@ -133,8 +120,15 @@ class Canvas:
         self.rng = rng
         self._samples = _OVERSAMPLE if self.w * self.h < _LARGE_PIXELS else 2
 
-    def shape(self, fill: Fill, *outlines: Outline, **style: Unpack[Style]) -> None:
-        alpha, blur, clip = style.get("alpha", 1), style.get("blur", 0), style.get("clip")
+    def shape(
+        self,
+        fill: Fill,
+        *outlines: Outline,
+        alpha: float = 1,
+        blur: float = 0,
+        clip: Outline | None = None,
+    ) -> None:
+        """Fill outlines, but nothing outside of `clip`; `blur` in pixels."""
         edges = _extent(outlines)
         box = self._box(edges, margin=3 * blur)
         if box[0] >= box[2] or box[1] >= box[3]:
@@ -147,8 +141,8 @@ class Canvas:
         paint = _ramp(box, fill, edges) if isinstance(fill, Gradient) else fill
         self.image.paste(paint, box, mask)
 
-    def stroke(self, fill: Fill, points: Outline, width: float, **style: Unpack[Style]) -> None:
-        """Draw a line with round joints and ends; `width` in pixels."""
+    def stroke(self, fill: Fill, points: Outline, width: float, **style: Any) -> None:
+        """Draw a line with round joints and ends, `width` pixels wide, in the style of a shape."""
         pieces = [ellipse(x, y, width / 2) for x, y in points]
         for (ax, ay), (bx, by) in itertools.pairwise(points):
             scale = width / 2 / (math.hypot(bx - ax, by - ay) or 1.0)

@@ -26,6 +26,7 @@ from imagen_widget._providers.answers import (
     find_pictures,
     inference_seconds,
     read_finished,
+    says_no,
     search_pictures,
 )
 from imagen_widget._providers.provider import (
@@ -158,15 +159,15 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
         return read_finished(answer, found, request_id)
-    if request_id and not failures.says_no(body.get("success")) and word not in _FAILED:
+    if request_id and not says_no(body.get("success")) and word not in _FAILED:
         return _ticket(draft, request_id, holder)
     if _brought_none(found, body) and word not in _PENDING:
         raise failures.all_filtered(None, billed=False)
     says = failures.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
     if (failures.reports_failure(body) or word in _FAILED) and not taken:
-        failing = failures.as_failing(answer, otherwise=500 if word in _FAILED else 400)
-        raise failures.failure(failing, model=draft.endpoint, account=account)
+        status = 500 if word in _FAILED else 400
+        raise failures.failure(answer, model=draft.endpoint, account=account, otherwise=status)
     found = search_pictures(answer, draft.base_url)
     if found is not None:
         return read_finished(answer, found)
@@ -425,13 +426,14 @@ def read_result(
     if word in _CANCELLED:
         raise failures.cancelled(ticket)
     if word in _FAILED or failures.reports_failure(body):
-        failing, own = failures.as_failing(answer, otherwise=500), failures.own_status(answer)
-        says = failures.read_trouble(answer).text
+        own, says = failures.own_status(answer), failures.read_trouble(answer).text
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says)):
             return NoRoute()
         if own is not None and (own >= 500 or own in _AGAIN) and word not in _FAILED:
             return Hiccup(says or f"HTTP {own}", lasting=True)  # as with that status outside
-        raise failures.failure(failing, model=ticket.endpoint, account=account, ticket=ticket)
+        raise failures.failure(
+            answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
+        )
     if _brought_none(found, body):
         raise failures.all_filtered(ticket, billed=True)
     found = search_pictures(answer, ticket.base_url)
