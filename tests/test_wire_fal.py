@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagen_widget import Account, Done, LogLine, Queued, Running, Ticket
-from imagen_widget._providers import Answer, answers, failures, http, provider
+from imagen_widget._providers import Answer, answers, http, provider
 from imagen_widget._providers.fal import queue, wire
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ SAID: list[tuple[object, str, str]] = [
 def test_each_shape_of_a_failure_gives_its_words_and_its_kind(
     body: object, text: str, kind: str
 ) -> None:
-    trouble = failures.read_trouble(answer(422, body))
+    trouble = answers.read_trouble(answer(422, body))
 
     assert (trouble.text, trouble.kind) == (text, kind)
 
@@ -348,7 +348,7 @@ def test_each_shape_of_a_failure_gives_its_words_and_its_kind(
 def test_the_field_and_what_it_may_be_are_read() -> None:
     detail = {"loc": ["body", "aspect_ratio"], "msg": "wrong", "ctx": {"expected": ["1:1", "4:3"]}}
 
-    error = failures.failure(answer(422, {"detail": [detail]}), model=MODEL, account=ACCOUNT)
+    error = answers.failure(answer(422, {"detail": [detail]}), model=MODEL, account=ACCOUNT)
 
     assert "aspect_ratio: fal-ai/imagen4/preview refused the request: wrong" in str(error)
     assert "(allowed: 1:1, 4:3)" in str(error)
@@ -372,8 +372,8 @@ def test_the_field_and_what_it_may_be_are_read() -> None:
 def test_no_failure_echoes_the_prompt(body: object) -> None:
     found = answer(422, body)
 
-    assert PROMPT not in repr(failures.read_trouble(found))
-    assert PROMPT not in str(failures.failure(found, model=MODEL, account=ACCOUNT))
+    assert PROMPT not in repr(answers.read_trouble(found))
+    assert PROMPT not in str(answers.failure(found, model=MODEL, account=ACCOUNT))
 
 
 # ------------------------------------------------------------------------- retired models' names
@@ -383,8 +383,8 @@ def test_no_failure_echoes_the_prompt(body: object) -> None:
 def test_a_retired_model_names_a_successor_that_this_provider_serves(name: str) -> None:
     account = Account(name, name, BASE, "", (), "fal-ai/nano-banana")
 
-    known = str(failures.retired(MODEL, "", account))
-    unknown = str(failures.retired("somebody/unheard-of", "gone", account))
+    known = str(answers.retired(MODEL, "", account))
+    unknown = str(answers.retired("somebody/unheard-of", "gone", account))
 
     assert f"{MODEL} is not served here." in known
     assert "instead: -m nano-banana" in known

@@ -28,7 +28,7 @@ from imagen_widget import _picture
 from imagen_widget._html import data_uri
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model
-from imagen_widget._providers import answers, failures
+from imagen_widget._providers import answers
 from imagen_widget._providers.answers import Answer, Call, Finished, Lost, NotSent, Served
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import (
@@ -146,9 +146,7 @@ class Ticket:
         """Return the ticket as JSON text, for the journal."""
         fields = asdict(self)
         fields.update(fields.pop("extra"))
-        if self.finished is not None and self.finished.units is not None:
-            fields["finished"]["units"] = str(self.finished.units)
-        return json.dumps(fields)
+        return json.dumps(fields, default=str)  # units are decimal
 
     @classmethod
     def from_json(cls, text: str, *, created: float = 0.0) -> Self:
@@ -388,15 +386,15 @@ class Provider(ABC):
             answer = await self._send(call, seconds)
         except Lost as error:
             ticket = None if error.part is None else named(error.part)
-            raise failures.uncertain(account, str(error), ticket) from None
+            raise answers.uncertain(account, str(error), ticket) from None
         if answer.ok:
             return answer
-        refusal, ticket = failures.failure(answer, model=model, account=account), named(answer)
+        refusal, ticket = answers.failure(answer, model=model, account=account), named(answer)
         clear = isinstance(refusal, ModelRetired | CredentialsError)  # also as 503 or 429
         if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
-            said = failures.read_trouble(answer).text
+            said = answers.read_trouble(answer).text
             reason = f"HTTP {answer.status}{said and f': {said}'}"
-            raise failures.uncertain(account, reason, ticket)
+            raise answers.uncertain(account, reason, ticket)
         raise refusal
 
     async def _send(self, call: Call, seconds: float) -> Answer:
@@ -415,7 +413,7 @@ class Provider(ABC):
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
-                    raise failures.unreachable(self.settings.base_url, str(error)) from None
+                    raise answers.unreachable(self.settings.base_url, str(error)) from None
             else:
                 if answer.status != 429 or not self._is_refused_for_now(answer):
                     return answer
@@ -450,7 +448,7 @@ class Provider(ABC):
 
     def _is_refused_for_now(self, answer: Answer) -> bool:
         """Return True if a rate limit refused a submit, so that it may be sent again."""
-        error = failures.failure(answer, model="", account=self.settings.account)
+        error = answers.failure(answer, model="", account=self.settings.account)
         return type(error) is QueueError and "x-fal-request-id" not in answer.headers
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
@@ -464,14 +462,14 @@ class Provider(ABC):
         account, base_url = self.settings.account, self.settings.base_url
         found = answers.find_pictures(answer.value, base_url)
         if found is None or not found.pictures:
-            if failures.reports_failure(answer.mapping or {}):
-                raise failures.failure(answer, model=model, account=account)
+            if answers.reports_failure(answer.mapping or {}):
+                raise answers.failure(answer, model=model, account=account)
             if found is not None and not found.odd:
-                raise failures.all_filtered(None, billed=True)
+                raise answers.all_filtered(None, billed=True)
             found = answers.search_pictures(answer, base_url)
         if found is None:
-            said = failures.read_trouble(answer).text or "an empty answer"
-            raise failures.uncertain(account, f"no picture in it: {said}")
+            said = answers.read_trouble(answer).text or "an empty answer"
+            raise answers.uncertain(account, f"no picture in it: {said}")
         return answers.read_finished(answer, found)
 
     # -------------------------------------------------------------------------------- the pictures

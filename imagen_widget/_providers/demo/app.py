@@ -96,28 +96,21 @@ def _referred(name: str) -> Json:
 
 _SIDE = {"type": "integer", "minimum": 1, "maximum": 14142, "default": 512}
 _IMAGE_SIZE: Json = {"type": "object", "properties": {"width": _SIDE, "height": _SIDE}}
-_RATIOS = "21:9 16:9 3:2 4:3 5:4 1:1 4:5 3:4 2:3 9:16"
 _FIELDS: Mapping[str, Json] = {
     "prompt": {"type": "string", "minLength": 1, "ui": {"field": "textarea"}},
-    "negative_prompt": {"type": "string", "ui": {"field": "textarea"}},
     "image_url": {"type": "string", "ui": {"field": "image"}},
     "mask_url": {"type": "string", "ui": {"field": "image"}},
     "image_urls": {"type": "array", "items": {"type": "string", "ui": {"field": "image"}}},
-    "aspect_ratio.imagen": _choice("1:1 16:9 9:16 4:3 3:4"),
-    "aspect_ratio": _choice(_RATIOS),
-    "aspect_ratio.auto": _choice(f"auto {_RATIOS}"),
-    "aspect_ratio.wide": _choice(f"auto {_RATIOS} 4:1 1:4 8:1 1:8"),
+    "aspect_ratio": _choice("1:1 16:9 9:16 4:3 3:4"),
+    "aspect_ratio.edit": _choice("auto 21:9 16:9 3:2 4:3 5:4 1:1 4:5 3:4 2:3 9:16"),
     "aspect_ratio.kontext": _choice("21:9 16:9 4:3 3:2 1:1 2:3 3:4 9:16 9:21"),
     "image_size": {"anyOf": [_referred("ImageSize"), _choice(" ".join(list(_PIXELS)[:6]))]},
-    "resolution.imagen": _choice("1K 2K"),
-    "resolution.wide": _choice("0.5K 1K 2K 4K"),
-    "resolution.pro": _choice("1K 2K 4K"),
+    "resolution": _choice("1K 2K"),
     "num_images": _range("integer", 1, 4, 1),
     "num_images.ideogram": _range("integer", 1, 8, 1),
     "num_inference_steps": _range("integer", 1, 50, 28),
     "guidance_scale": _range("number", 1, 20, 3.5),
     "rendering_speed": _choice("TURBO BALANCED QUALITY"),
-    "style": _choice("AUTO GENERAL REALISTIC DESIGN"),
     "output_format": _choice("jpeg png webp"),
     "output_format.flux": _choice("jpeg png"),
     "safety_tolerance": _choice("1 2 3 4 5 6"),
@@ -132,28 +125,22 @@ _FIELDS: Mapping[str, Json] = {
     "colours": {"type": "object", "description": 'Such as {"front": "#1d3557"}.'},
 }
 
-# An endpoint with its fields: `*` marks one as required, `=` gives its default, and what is after a
-# dot tells namesakes apart. `->` names the field of the result that holds the only picture.
+# An endpoint of each kind with its fields: `*` marks one as required, `=` gives its default, and what
+# is after a dot tells namesakes apart. `->` names the field of the result that holds the only
+# picture. The demo draws for other endpoints too, and takes any field of theirs.
 _MODELS = """
-fal-ai/imagen4/preview: prompt* aspect_ratio.imagen=1:1 resolution.imagen=1K &google
-fal-ai/imagen4/preview/fast: prompt* aspect_ratio.imagen=1:1 &google
-fal-ai/imagen4/preview/ultra: prompt* aspect_ratio.imagen=1:1 resolution.imagen=1K &google
-fal-ai/nano-banana: prompt* aspect_ratio=1:1 &google
-fal-ai/nano-banana/edit: prompt* image_urls* aspect_ratio.auto=auto &google
-fal-ai/nano-banana-2: prompt* aspect_ratio.wide=auto resolution.wide=1K &google
-fal-ai/nano-banana-2/edit: prompt* image_urls* aspect_ratio.wide=auto resolution.wide=1K &google
-fal-ai/nano-banana-pro: prompt* aspect_ratio.auto=1:1 resolution.pro=1K &google
+fal-ai/imagen4/preview: prompt* aspect_ratio=1:1 resolution=1K &google
+fal-ai/nano-banana/edit: prompt* image_urls* aspect_ratio.edit=auto &google
 fal-ai/flux/dev: prompt* image_size=landscape_4_3 num_inference_steps &flux
 fal-ai/flux-pro/kontext: prompt* image_url* aspect_ratio.kontext safety_tolerance=2 &flux
-fal-ai/ideogram/v3: prompt* image_size=square_hd style negative_prompt &ideogram
-fal-ai/ideogram/v3/edit: prompt* image_url* mask_url* &ideogram
+fal-ai/ideogram/v3/edit: prompt* image_url* mask_url* rendering_speed=BALANCED &ideogram
 fal-ai/esrgan -> image: image_url* scale model=RealESRGAN_x4plus face output_format.flux=png
 demo/paper-cut: prompt* sheets shadows image_size=square_hd colours num_images seed
 """
 _GROUPS = {
     "&google": "num_images output_format=png safety_tolerance=4 seed sync_mode",
     "&flux": "guidance_scale num_images output_format.flux=jpeg seed sync_mode",
-    "&ideogram": "rendering_speed=BALANCED expand_prompt num_images.ideogram seed sync_mode",
+    "&ideogram": "expand_prompt num_images.ideogram seed sync_mode",
 }
 
 
@@ -182,7 +169,7 @@ def _read_models() -> dict[str, Model]:
 
 
 SERVED = _read_models()
-ANY = Model({}, ())  # the demo draws for a model that it does not know as well
+ANY = Model({}, ())
 
 
 def check(endpoint: str, payload: Json) -> list[Json]:

@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
-from imagen_widget._providers import failures
+from imagen_widget._providers import answers
 from imagen_widget._providers.answers import (
     MAX_RESULT_BYTES,
     Answer,
@@ -107,7 +107,7 @@ class Fal(Provider):
             with anyio.fail_after(seconds):  # uploads take their time
                 body = await self.body(request)
         except TimeoutError:
-            raise failures.unreachable(base_url, "the pictures took all the time") from None
+            raise answers.unreachable(base_url, "the pictures took all the time") from None
         named = partial(wire.read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
@@ -524,9 +524,9 @@ class _Job:
 
     def _given_up(self, said: str | None, reason: str) -> ImagenError:
         if said in {"CANCELLED", "CANCELED"}:
-            return failures.cancelled(self._ticket)
+            return answers.cancelled(self._ticket)
         if said is not None:
-            return failures.service_failed(failures.Trouble(said), self._ticket)
+            return answers.service_failed(answers.Trouble(said), self._ticket)
         return QueueError(
             f"The result could not be fetched from {self._account.title}: {reason}",
             remedy="Fetch it later with %imagen_resume; nothing is paid again.",

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from imagen_widget._providers import failures
+from imagen_widget._providers import answers
 from imagen_widget._providers.answers import (
     Answer,
     Call,
@@ -162,16 +162,16 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     if request_id and not says_no(body.get("success")) and word not in _FAILED:
         return _ticket(draft, request_id, holder)
     if _brought_none(found, body) and word not in _PENDING:
-        raise failures.all_filtered(None, billed=False)
-    says = failures.read_trouble(answer)
+        raise answers.all_filtered(None, billed=False)
+    says = answers.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
-    if (failures.reports_failure(body) or word in _FAILED) and not taken:
+    if (answers.reports_failure(body) or word in _FAILED) and not taken:
         status = 500 if word in _FAILED else 400
-        raise failures.failure(answer, model=draft.endpoint, account=account, otherwise=status)
+        raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
     found = search_pictures(answer, draft.base_url)
     if found is not None:
         return read_finished(answer, found)
-    raise failures.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
+    raise answers.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
 def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
@@ -241,7 +241,7 @@ def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, 
     if "code" in body or "success" in body:
         yield body.get("data"), body
     taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
-    if taken or not failures.reports_failure(body):
+    if taken or not answers.reports_failure(body):
         told = body.get("result")  # words may stand there too
         yield told if _LIKE_AN_ID.fullmatch(str(told)) else None, body
 
@@ -316,7 +316,7 @@ def _pending_or_failing(
 
     `stored` if the route gives back errors that the job ended with: only results do.
     """
-    trouble = failures.read_trouble(answer)
+    trouble = answers.read_trouble(answer)
     if answer.status in {400, 425} and _STILL.search(trouble.text):
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
@@ -327,7 +327,7 @@ def _pending_or_failing(
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
     if answer.status in _AGAIN or (answer.status >= 500 and not (stored and is_own)):
         return Hiccup(reason)
-    error = failures.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
+    error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Hiccup(reason, error)
 
 
@@ -335,9 +335,9 @@ def _said_trouble(body: dict[str, Any], word: str) -> str | None:
     kind = body.get("error_type")
     if not (body.get("error") or kind) and word not in _FAILED:
         return None
-    trouble = failures.trouble_in(body)
+    trouble = answers.trouble_in(body)
     said = trouble.text or trouble.kind if trouble else kind
-    return failures.word(said, limit=300) or word or "an error"
+    return answers.word(said, limit=300) or word or "an error"
 
 
 def _value_of(body: dict[str, Any], name: str) -> Any:
@@ -349,7 +349,7 @@ def _running(lines: Any) -> Running:
         return Running()
     names = ("message", "level", "timestamp")
     logs = [
-        LogLine(*(failures.word(line.get(name), limit=300) for name in names))
+        LogLine(*(answers.word(line.get(name), limit=300) for name in names))
         for line in lines[-_MAX_LOG_LINES:]
         if isinstance(line, dict)
     ]
@@ -406,7 +406,7 @@ def read_result(
     Raises:
         ImagenError: The job is over without a picture; with the ticket.
     """
-    gone = answer.status == 410 and failures.read_trouble(answer).kind not in failures.RETIRED
+    gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
     if answer.status in {404, 405} or gone:
         return NoRoute()
     if not answer.ok:
@@ -424,24 +424,24 @@ def read_result(
     if isinstance(event, Queued | Running | Odd):
         return Running() if isinstance(event, Odd) else event
     if word in _CANCELLED:
-        raise failures.cancelled(ticket)
-    if word in _FAILED or failures.reports_failure(body):
-        own, says = failures.own_status(answer), failures.read_trouble(answer).text
+        raise answers.cancelled(ticket)
+    if word in _FAILED or answers.reports_failure(body):
+        own, says = answers.own_status(answer), answers.read_trouble(answer).text
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says)):
             return NoRoute()
         if own is not None and (own >= 500 or own in _AGAIN) and word not in _FAILED:
             return Hiccup(says or f"HTTP {own}", lasting=True)  # as with that status outside
-        raise failures.failure(
+        raise answers.failure(
             answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
         )
     if _brought_none(found, body):
-        raise failures.all_filtered(ticket, billed=True)
+        raise answers.all_filtered(ticket, billed=True)
     found = search_pictures(answer, ticket.base_url)
     if found is not None:
         return read_finished(answer, found, ticket.request_id)
     if word in _FINISHED and found is None:
         return Hiccup("finished, but without its pictures")
-    what = "an answer that is not JSON" if answer.json is None else failures.field_names(body)
+    what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
     return Hiccup(f"it is not understood: {what}", lasting=True)
 
 
