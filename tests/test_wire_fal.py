@@ -499,7 +499,7 @@ def simulate(wait: Callable[[float], float], service: Callable[[], float]) -> tu
 def test_a_wait_keeps_its_bounds_whatever_is_known(
     times: list[float], shortest: float, running: float | None, chance: float, jobs: int
 ) -> None:
-    pace = queue.PollPace.learn(times, guess=8.0, shortest=shortest)
+    pace = queue.PollPace(times, guess=8.0, shortest=shortest)
 
     seconds = pace.next_seconds(running, chance=chance, jobs=jobs)
 
@@ -524,7 +524,7 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
     def service() -> float:
         return median * chance.lognormvariate(0, sigma)
 
-    pace = queue.PollPace.learn([service() for _ in range(60)], guess=8.0, shortest=shortest)
+    pace = queue.PollPace([service() for _ in range(60)], guess=8.0, shortest=shortest)
     theirs = simulate(lambda _: 0.1, service)
     ours = simulate(lambda t: pace.next_seconds(t, chance=chance.random()), service)
 
@@ -533,7 +533,7 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
 
 
 def test_a_late_job_is_asked_for_ever_less_often_and_each_of_many_too() -> None:
-    pace = queue.PollPace.learn([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
+    pace = queue.PollPace([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
 
     late = [pace.next_seconds(t, chance=0.5) for t in (8, 12, 20, 40, 80)]
     many = [pace.next_seconds(4.8, chance=0.5, jobs=jobs) for jobs in (25, 100, 1000)]

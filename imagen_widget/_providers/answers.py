@@ -64,9 +64,6 @@ _BASE64_HEADS = {
     "AAAAHGZ0eXBhdmlm": "image/avif",
 }
 
-# How pictures begin, and what a whole one has somewhere; more may follow that.
-_ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b""}
-
 _LISTS = ("images", "image")
 _WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
 _ADDRESSES = ("url", "image_url", "uri", "image", "src")
@@ -537,17 +534,15 @@ def odd_picture(answer: Answer) -> str:
     The bytes decide, not the headers; what is not known here may well be a picture.
     """
     body = answer.body
-    ends = (body.rfind(end) >= 0 for head, end in _ENDS.items() if body.startswith(head))
-    whole = next(ends, None)
-    if body.startswith(b"RIFF"):
-        whole = len(body) >= 8 + int.from_bytes(body[4:8], "little")
-    if whole is not None:
-        return "" if whole else f"cut short ({len(body)} bytes)"
+    kind = sniff(body)
+    if kind in {"image/png", "image/jpeg", "image/gif", "image/webp"}:
+        problem = _picture.inspect(body, checksums=False).problem
+        return f"{problem} ({len(body)} bytes)" if problem == "cut short" else ""
     if not body:
         return "an empty answer"
     if answer.is_page:
         return "a web page"
-    if sniff(body) is not None:
+    if kind is not None:
         return ""
     if answer.json is not None:
         return "JSON"

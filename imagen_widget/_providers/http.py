@@ -92,17 +92,13 @@ _WORDS = {  # httpx's own texts are often empty
 
 
 class Http:
-    """Makes calls to one origin, and fetches pictures from where they may come from.
+    """Makes calls below one address with its key, and fetches from others without.
 
-    Args:
-        base_url: The configured base; only addresses below it get the key.
-        scheme: The word before the key; may be empty.
-        key: The key, or None.
-        transport: Stands in for the network, for the demo and for tests.
-        media_hosts: `public`, `private` for any host, or the names of the only hosts allowed.
+    `media_hosts` is `public`, `private` for any host, or the names of the only hosts that pictures
+    may come from. A `transport` stands in for the network.
 
     Raises:
-        ImagenError: The environment names a proxy or a certificate file that cannot be used.
+        InvalidRequest: The environment names a proxy or a certificate file that cannot be used.
     """
 
     def __init__(
@@ -239,12 +235,8 @@ class Http:
     async def fetch(self, url: str, *, seconds: float, document: bool = False) -> Answer:
         """Fetch a picture without key, cookies or content coding; redirects are checked hop by hop.
 
-        A `document` is public too: it is smaller, and redirects stay on its site.
-
-        Raises:
-            NotSent: No connection was made.
-            Lost: The connection broke, the deadline passed, or the body is too large.
-            QueueError: The address is not allowed.
+        A `document` is smaller, and redirects stay on its site. It raises what `call` does, and
+        QueueError if the address is not allowed.
         """
         start, accept = url, "application/json" if document else "image/*"
         max_bytes = _MAX_DOCUMENT_BYTES if document else _MAX_PICTURE_BYTES

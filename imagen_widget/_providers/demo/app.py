@@ -125,8 +125,8 @@ _FIELDS: Mapping[str, Json] = {
     "colours": {"type": "object", "description": 'Such as {"front": "#1d3557"}.'},
 }
 
-# An endpoint of each kind with its fields: `*` marks one as required, `=` gives its default, and what
-# is after a dot tells namesakes apart. `->` names the field of the result that holds the only
+# An endpoint of each kind with its fields: `*` marks one as required, `=` gives its default, and
+# what is after a dot tells namesakes apart. `->` names the field of the result that holds the only
 # picture. The demo draws for other endpoints too, and takes any field of theirs.
 _MODELS = """
 fal-ai/imagen4/preview: prompt* aspect_ratio=1:1 resolution=1K &google

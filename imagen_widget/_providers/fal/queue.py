@@ -9,10 +9,10 @@ is asked for until the deadline, and stays resumable.
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import anyio
 from anyio import to_thread
@@ -73,7 +73,8 @@ _UNKNOWN_SHARE = 0.25  # of a guessed time, before which a job is not expected
 _MIN_OBSERVATIONS = 5
 _MAX_POLLS_A_SECOND = 400  # of all jobs together: about half of what one loop can do
 
-_SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
+_SITE = "https://fal.ai"
+_SCHEMAS = "/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
 _STORAGE = "https://rest.fal.ai"
 _FILES = "https://v3.fal.media"
@@ -93,9 +94,6 @@ class Fal(Provider):
     def usual_seconds(self, model_id: str) -> float:
         known = Catalogue(None).known(model_id)
         return _USUAL_SECONDS if known is None else known.typical_seconds
-
-    def schema_address(self) -> str:
-        return _SCHEMAS
 
     # ---------------------------------------------------------------------------------- submit
 
@@ -146,7 +144,8 @@ class Fal(Provider):
         address = self.settings.schemas
         if address == "off" or "/" not in model_id:
             return None
-        address = self.schema_address() if address == "auto" else address
+        if address == "auto":  # the demo's application has its own
+            address = (self.settings.base_url if self.can.free else _SITE) + _SCHEMAS
         answer = await self._read(address.replace("{endpoint}", quote(model_id, safe="/")))
         return None if answer is None or answer.mapping is None else answer.body
 
@@ -268,37 +267,25 @@ class Demo(Fal):
             self.transport = app_transport(create_app(seconds=self.settings.demo_seconds))
         return super().http
 
-    def schema_address(self) -> str:
-        return self.settings.base_url + urlsplit(_SCHEMAS)._replace(scheme="", netloc="").geturl()
-
 
 # ---------------------------------------------------------------------------------------- one job
 
 
-@dataclass(frozen=True, slots=True)
 class PollPace:
     """How long to wait before the next status request, by how long the job has run.
 
     Before a job can be expected the wait is most of the time until then; after that it is a small
-    share of the time that it has run, so that a late job is asked for ever less often.
-
-    Attributes:
-        usual: Seconds that half of the jobs take at the most, as known or guessed.
-        expected: Seconds before which a job is hardly ever done.
-        shortest: Seconds; metered gateways count calls.
+    share of the time that it has run, so that a late job is asked for ever less often. Without
+    enough `observed` service times of the model there is a guess. All are in seconds.
     """
 
-    usual: float
-    expected: float
-    shortest: float
-
-    @classmethod
-    def learn(cls, observed: Sequence[float], *, guess: float, shortest: float) -> "PollPace":
-        """Return the pace for a model with these observed service times in seconds."""
+    def __init__(self, observed: Sequence[float], *, guess: float, shortest: float) -> None:
+        self.usual, self.shortest = guess, shortest
+        self._expected = guess * _UNKNOWN_SHARE  # before which a job is hardly ever done
         times = sorted(seconds for seconds in observed if seconds > 0.0)
-        if len(times) < _MIN_OBSERVATIONS:
-            return cls(guess, guess * _UNKNOWN_SHARE, shortest)
-        return cls(times[len(times) // 2], times[len(times) // _EARLY_SHARE], shortest)
+        if len(times) >= _MIN_OBSERVATIONS:
+            self.usual = times[len(times) // 2]
+            self._expected = times[len(times) // _EARLY_SHARE]
 
     def next_seconds(self, running: float | None, *, chance: float, jobs: int = 1) -> float:
         """Return the seconds to wait before the next status request.
@@ -312,7 +299,7 @@ class PollPace:
         if running is None:
             ideal = min(self.usual / 2, _QUEUE_POLL_SECONDS)
         else:
-            ideal = max((self.expected - running) * _OF_THE_REST, _GROWTH * running)
+            ideal = max((self._expected - running) * _OF_THE_REST, _GROWTH * running)
         return max(min(ideal, MAX_POLL_SECONDS), least) * (0.9 + 0.2 * chance)
 
 
@@ -330,7 +317,7 @@ class _Job:
         self._account = queue.settings.account
         began = queue.clock()
         self._end = began + seconds
-        self._pace = PollPace.learn(
+        self._pace = PollPace(
             service_times,
             guess=queue.usual_seconds(ticket.endpoint),
             shortest=queue.settings.poll_seconds or queue.shortest_poll_seconds,

@@ -220,30 +220,23 @@ def with_query(url: str, query: str) -> str:
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
-    for value, holder in _ids(body, answer):
+    holders = list(_holders(body))
+    found = [(holder.get(name), holder) for holder in holders for name in _IDS]
+    for holder in holders:
+        inside = _ID_IN_ADDRESS.search(str(holder.get("response_url")))
+        found.append((inside and inside[1], holder))
+    found += [(holder.get("id"), holder) for holder in reversed(holders)]
+    found.append((answer.headers.get("x-fal-request-id"), body))
+    if "code" in body or "success" in body:
+        found.append((body.get("data"), body))
+    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
+    told = body.get("result")  # words may stand there too
+    if _LIKE_AN_ID.fullmatch(str(told)) and (taken or not answers.reports_failure(body)):
+        found.append((told, body))
+    for value, holder in found:
         if type(value) in {str, int} and REQUEST_ID.fullmatch(text := str(value).strip()):
             return text, holder
     return "", body
-
-
-def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield what may be the job's id, the likeliest first, each with the object that holds it."""
-    holders = list(_holders(body))
-    for holder in holders:
-        for name in _IDS:
-            yield holder.get(name), holder
-    for holder in holders:
-        address = holder.get("response_url")
-        if isinstance(address, str) and (inside := _ID_IN_ADDRESS.search(address)):
-            yield inside[1], holder
-    yield from ((holder.get("id"), holder) for holder in reversed(holders))
-    yield answer.headers.get("x-fal-request-id"), body
-    if "code" in body or "success" in body:
-        yield body.get("data"), body
-    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
-    if taken or not answers.reports_failure(body):
-        told = body.get("result")  # words may stand there too
-        yield told if _LIKE_AN_ID.fullmatch(str(told)) else None, body
 
 
 def _holders(body: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
