@@ -604,11 +604,7 @@ def _refused(why: str, remedy: str = "") -> QueueError:
 
 
 def _trusted() -> ssl.SSLContext:
-    """Return what certificates are checked by; it is slow to make.
-
-    Raises:
-        InvalidRequest: The environment has a variable with which no client can be made.
-    """
+    """Return what certificates are checked by, or raise InvalidRequest if no client can be made."""
     try:
         tls = httpx.create_ssl_context()
         httpx.AsyncClient(verify=tls)

@@ -57,7 +57,6 @@ class OpenAI(Provider):
         return await self.post(path, body, model=model, seconds=seconds, content_type=kind)
 
     def _path(self, route: str) -> str:
-        """Return the path of a route on the base, which may end with `/v1` or not."""
         return f"{'' if self.settings.base_url.endswith('/v1') else '/v1'}/images/{route}"
 
     async def _part(self, name: str, picture: Input, model: str, seconds: float) -> Part:
@@ -74,7 +73,6 @@ class OpenAI(Provider):
 
 
 def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:
-    """Take the input pictures out of the arguments, and return them with their fields' names."""
     inputs = {picture.key: picture for picture in request.inputs}
     found = []
     for name, value in list(arguments.items()):

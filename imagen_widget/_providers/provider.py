@@ -524,10 +524,9 @@ class Provider(ABC):
         """
         if picture.url:
             return picture.url
-        if picture.digest not in self._placed:
-            async with self._encoding:
-                if picture.digest not in self._placed:
-                    self._placed[picture.digest] = await self.encode(picture)
+        async with self._encoding:
+            if picture.digest not in self._placed:
+                self._placed[picture.digest] = await self.encode(picture)
         self._placed.move_to_end(picture.digest)
         while len(self._placed) > 1 and sum(map(len, self._placed.values())) > _MAX_PLACED:
             self._placed.popitem(last=False)

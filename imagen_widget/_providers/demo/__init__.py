@@ -1,1 +1,1 @@
-"""A fal-compatible queue that needs no account and draws its own pictures."""
+"""The built-in demo queue."""

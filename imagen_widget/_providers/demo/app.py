@@ -189,7 +189,6 @@ ANY = Model({}, ())
 
 
 def check(endpoint: str, payload: Json) -> list[Json]:
-    """Return everything that is wrong with an input, as the entries of a `detail` list."""
     model = SERVED.get(endpoint, ANY)
     missing = [name for name in model.required if name not in payload]
     faults = [fault([name], "missing", "Field required", payload) for name in missing]
@@ -382,7 +381,6 @@ class Job:
         return True
 
     def status(self, now: float) -> Json:
-        """Return what the status says, without addresses and log."""
         if now >= self.ended:
             worked = None if self.trouble else round(self.ended - self._started, 3)
             error = dict(zip(("error", "error_type"), self.trouble or (), strict=False))
@@ -503,7 +501,6 @@ class _Demo:
         return job
 
     def _job(self, request_id: str) -> Job:
-        """Return a job that is kept, or that its id tells."""
         job = self._jobs.get(request_id)
         if job is None:
             order = read_id(request_id)
@@ -556,7 +553,6 @@ class _Demo:
         return order, faults
 
     def _keep_input(self, url: str) -> tuple[str, tuple[int, int]]:
-        """Keep a picture that is given as a `data:` address; return its digest and size."""
         head, _, data = url.partition(";base64,")
         picture = base64.b64decode(data, validate=True) if head.startswith("data:") else b""
         with Image.open(io.BytesIO(picture)) as image:
@@ -570,7 +566,6 @@ class _Demo:
         return digest, size
 
     async def _image(self, request: Request, job: Job, number: int) -> Json:
-        """Describe a picture, which is drawn only when its address is asked for."""
         order, name = job.order, f"{number}.{job.order.format}"
         url = str(request.url_for("media", request_id=job.request_id, name=name))
         if "inline" in job.told:

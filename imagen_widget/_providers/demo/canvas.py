@@ -82,7 +82,6 @@ class Frame(NamedTuple):
 
 
 def ellipse(x: float, y: float, rx: float, ry: float | None = None, *, turn: float = 0) -> Outline:
-    """Return the outline of an ellipse, turned by so many degrees."""
     high = rx if ry is None else ry
     steps = max(24, min(180, round(max(rx, high))))
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
@@ -142,7 +141,6 @@ class Canvas:
         self.image.paste(paint, box, mask)
 
     def stroke(self, fill: Fill, points: Outline, width: float, **style: Any) -> None:
-        """Draw a line with round joints and ends, `width` pixels wide, in the style of a shape."""
         pieces = [ellipse(x, y, width / 2) for x, y in points]
         for (ax, ay), (bx, by) in itertools.pairwise(points):
             scale = width / 2 / (math.hypot(bx - ax, by - ay) or 1.0)
@@ -173,13 +171,12 @@ class Canvas:
         self.image.paste(colour, (0, first, self.w, last), column.resize((self.w, last - first)))
 
     def backdrop(self, *colours: Colour, top: float = 0, bottom: float | None = None) -> None:
-        """Fill the whole width with a gradient from top to bottom, in pixels."""
         edges = (0.0, top, float(self.w), self.h if bottom is None else bottom)
         box = self._box(edges, margin=0)
         self.image.paste(_ramp(box, down(*colours), edges), box)
 
     def text(self, colour: Colour, at: Point, words: str, height: float, *, wide: float) -> None:
-        """Write a bold line about a centre; `height` and `wide`, the most allowed, in pixels."""
+        """Write a bold line about a centre, at most so many pixels high and wide."""
         height *= min(1.0, wide / ImageFont.load_default(max(1, height)).getlength(words))
         mask = Image.new("L", self.image.size)
         pen, font = ImageDraw.Draw(mask), ImageFont.load_default(max(1, height))

@@ -239,7 +239,6 @@ def _ear_of_wheat(canvas: Canvas, x: float, y: float, high: float, lean: float) 
 
 
 def balloon(canvas: Canvas, at: Frame, kind: int, *, dark: Colour, haze: float = 0.0) -> None:
-    """Draw a hot-air balloon about the middle of its envelope, whose radius counts as 1."""
     cloth = [mix(colour, (220, 225, 235), haze) for colour in _CLOTHS[3 * kind : 3 * kind + 3]]
     profile = ((0, 1), (0.45, 0.9), (0.83, 0.55), (1, 0), (0.86, -0.5), (0.5, -0.95), (0.2, -1.28))
 
@@ -693,7 +692,6 @@ def known_words(prompt: str, calls: Iterable[str]) -> str:
 
 
 def find_light(words: str, key: str, index: int) -> Light:
-    """Return the light of one picture; the pictures of one job take turns."""
     names = (said(words, _MOODS) or [_ANY_MOOD])[0].partition(" #")[0].split()
     random.Random(f"{key}|light").shuffle(names)
     name = names[index % len(names)]
@@ -705,7 +703,6 @@ def find_light(words: str, key: str, index: int) -> Light:
 
 
 def draw(canvas: Canvas, words: str, key: str, index: int, options: Mapping[str, Any]) -> None:
-    """Draw the scene that the words name, or one by chance; in snow or behind paper if asked."""
     light = find_light(words, key, index)
     scene = (said(words, _SCENES) or [random.Random(key.partition("|")[0]).choice(_ANYWHERE)])[0]
     scene(canvas, light)
@@ -813,30 +810,8 @@ def _snow(canvas: Canvas, box: Box) -> None:
     snowfall(canvas)
 
 
-def _autumn(canvas: Canvas, box: Box) -> None:
-    _toned(0.5, *colours("35140a d07a2c ffecc0"))(canvas, box)
-    rng, leaves = canvas.rng, colours("c8551b e08a24 a8341c e9b43a")
-    for _ in range(64):
-        x, y, size = rng.random() * canvas.w, rng.random() * canvas.h, rng.uniform(0.006, 0.016)
-        leaf = ellipse(x, y, size * canvas.u, size * canvas.u * 0.45, turn=rng.uniform(0, 180))
-        canvas.shape(rng.choice(leaves), leaf, alpha=0.9)
-
-
 def _blur(canvas: Canvas, _: Box) -> None:
     canvas.image = canvas.image.filter(ImageFilter.GaussianBlur(canvas.u * 0.012))
-
-
-def _watercolour(canvas: Canvas, _: Box) -> None:
-    size, shrunk = canvas.image.size, (math.ceil(canvas.w / 3), math.ceil(canvas.h / 3))
-    wash = canvas.image.resize(shrunk).filter(ImageFilter.MedianFilter(5))
-    grey = wash.convert("L")
-    # Paint dries darker at its edges, and lies unevenly on the paper.
-    edges = ImageChops.difference(grey, grey.filter(ImageFilter.BoxBlur(2)))
-    dry = edges.point([255 - min(110, 4 * step) for step in range(256)])
-    wash = ImageChops.multiply(wash, Image.merge("RGB", (dry, dry, dry))).resize(size)
-    paper = Image.new("RGB", size, "#fffaf0")
-    canvas.image = ImageEnhance.Color(Image.blend(wash, paper, 0.2)).enhance(1.35)
-    canvas.grain(9)
 
 
 def _framed(canvas: Canvas, _: Box) -> None:
@@ -852,7 +827,7 @@ EFFECTS: Mapping[str, Effect] = {  # applied in this order
     "sepia vintage old 复古": _toned(0.9, *colours("2b1a0c a98258 fff1d0")),
     "sunset dusk evening golden warm warmer 黄昏 暖": _toned(0.6, *colours("3a1230 ea7a48 ffe6b0")),
     "cold colder cool winter ice 冷": _toned(0.45, *colours("0d1f3a 7fa3cc f4faff")),
-    "autumn october 秋": _autumn,
+    "autumn october 秋": _toned(0.5, *colours("35140a d07a2c ffecc0")),
     "night midnight moonlight dark 夜": _night,
     "snow snowy 雪": _snow,
     "fog mist foggy misty rain 雾 雨": _toned(0.7, *colours("8d979d c3cbd0 f1f3f4")),
@@ -861,6 +836,5 @@ EFFECTS: Mapping[str, Effect] = {  # applied in this order
     "vivid colourful colorful 鲜艳": _enhanced(ImageEnhance.Color, 1.8),
     "sharp sharper crisp 清晰": _enhanced(ImageEnhance.Sharpness, 3.0),
     "blur blurred dreamy 模糊": _blur,
-    "watercolour watercolor painting 水彩": _watercolour,
     "frame framed border 框": _framed,
 }

@@ -399,7 +399,6 @@ class _Job:
     # -------------------------------------------------------------------------------- the polls
 
     async def _ask(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
-        """Ask for the status, or for the result if the status is of no use."""
         if self._by_result or self._result_next:
             self._result_next = False
             return await self._ask_result()
