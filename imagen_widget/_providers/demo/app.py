@@ -47,7 +47,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from . import painter
-from .canvas import Canvas
 
 Json = dict[str, Any]
 
@@ -581,7 +580,7 @@ class _Demo:
 
 def _paint(job: Job, number: int, inputs: list[bytes]) -> bytes:
     order, key = job.order, f"{job.order.key}|{job.order.seed}"
-    canvas = Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
+    canvas = painter.Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
     pictures = [Image.open(io.BytesIO(data)) for data in inputs]
     mask = pictures.pop() if order.masked else None
     if number == 0 and "filtered" in job.told:
