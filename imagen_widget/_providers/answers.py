@@ -14,7 +14,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -363,13 +363,13 @@ def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any],
         group = list(_search(entry, base_url, "image")) if found == "odd" else [found]
         odd = odd or not group
         flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
-        pictures += [
-            Served(served.url, served.filtered or _is_set(flag), served.media_type)
-            for served in group
-            if isinstance(served, Served)
-        ]
-    inner = tuple(entry for entry in entries[:1] if isinstance(entry, dict))
-    return Found(tuple(pictures), odd, (*around, *inner))
+        for served in group:
+            if isinstance(served, Served):
+                filtered = served.filtered or _is_set(flag)
+                pictures.append(replace(served, filtered=filtered))
+    if entries and isinstance(entries[0], dict):
+        around = (*around, entries[0])
+    return Found(tuple(pictures), odd, around)
 
 
 def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEPTH) -> Served | str:
@@ -396,12 +396,11 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
 
 
 def says_no(value: object) -> bool:
-    """Return True for false, 0 and the words for it."""
-    return value is False or str(value).strip().lower() in {"false", "0", "no"}
+    return str(value).strip().lower() in {"false", "0", "no"}
 
 
 def _is_set(flag: object) -> bool:
-    return flag is True or (type(flag) is int and flag == 1) or str(flag).lower() == "true"
+    return str(flag).strip().lower() in {"true", "1", "yes"}
 
 
 def _address(text: str, base_url: str, *, encoded: bool) -> str:

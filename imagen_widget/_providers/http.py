@@ -510,7 +510,6 @@ class PeerRule:
             raise self._not_allowed(host, _NOT_PUBLIC)
 
     async def _is_public(self, host: str, port: int) -> bool:
-        """Return True if a host is public as far as can be seen before a connection is made."""
         last = host.rpartition(".")[2]
         is_number = ":" in host or last.isdigit() or last.startswith("0x")  # also in old forms
         if is_number and not is_public(host):

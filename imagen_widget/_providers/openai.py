@@ -22,10 +22,10 @@ from imagen_widget.errors import InvalidRequest
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
 
 _RATIO = re.compile(r"(\d{1,4})\s*[:x/]\s*(\d{1,4})", re.ASCII)
-_SIZES = {
-    "gpt-image": ("1024x1024", "1536x1024", "1024x1536"),
-    "dall-e-3": ("1024x1024", "1792x1024", "1024x1792"),
-    "dall-e-2": ("1024x1024",),
+_SIZES = {  # width and height in pixels
+    "gpt-image": ((1024, 1024), (1536, 1024), (1024, 1536)),
+    "dall-e-3": ((1024, 1024), (1792, 1024), (1024, 1792)),
+    "dall-e-2": ((1024, 1024),),
 }
 _MISSING = re.compile(r"\bimage\b.*\b(required|missing)|\b(required|missing)\b.*\bimage\b", re.I)
 
@@ -91,20 +91,14 @@ def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     ratio = _RATIO.fullmatch(str(found.get("aspect_ratio", "")))
     if sizes and ratio:
         del found["aspect_ratio"]
-        found.setdefault("size", _nearest(sizes, int(ratio[1]) / max(int(ratio[2]), 1)))
+        asked = int(ratio[1]) / max(int(ratio[2]), 1)
+        width, height = min(sizes, key=lambda size: abs(size[0] / size[1] - asked))
+        found.setdefault("size", f"{width}x{height}")
     if model.startswith("gpt-image"):
         found.pop("response_format", None)
     for name in ("stream", "partial_images"):  # one answer is read, and no stream of events
         found.pop(name, None)
     return found
-
-
-def _nearest(sizes: Sequence[str], ratio: float) -> str:
-    def distance(size: str) -> float:
-        width, height = map(int, size.split("x"))
-        return abs(width / height - ratio)
-
-    return min(sizes, key=distance)
 
 
 def _form(body: Mapping[str, Any], parts: Sequence[Part], name: str) -> tuple[bytes, str]:

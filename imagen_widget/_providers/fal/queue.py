@@ -81,8 +81,6 @@ _FILES = "https://v3.fal.media"
 
 
 class Fal(Provider):
-    """fal's queue, at fal itself."""
-
     can = Capabilities(streams=True)
     max_submit_seconds = 120.0
     max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
@@ -156,7 +154,6 @@ class Fal(Provider):
         return [model for model in listed if model is not None]
 
     async def _read(self, url: str) -> Answer | None:
-        """Read a public document; None if it cannot be had in time."""
         try:
             answer = await self.http.fetch(url, seconds=_DESCRIBE_SECONDS, document=True)
         except (NotSent, Lost, ImagenError):

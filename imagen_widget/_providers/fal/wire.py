@@ -350,11 +350,7 @@ def _running(lines: Any) -> Running:
 
 
 class EventDecoder:
-    """The event stream, decoded: bytes in, the data of whole events out.
-
-    Only `data:` lines matter to a queue; comments are keep-alives. The format is the HTML
-    standard's server-sent events.
-    """
+    """Server-sent events, decoded: only `data:` lines matter to a queue."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -362,11 +358,7 @@ class EventDecoder:
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take in bytes and return the data of each event that is now whole, in order.
-
-        Raises:
-            ValueError: An event grew past 4 MiB.
-        """
+        """Return the data of each event that is now whole; ValueError if one grew past 4 MiB."""
         self._rest += chunk
         events = []
         if b"\n" in chunk:  # else a line without end would be copied again and again
