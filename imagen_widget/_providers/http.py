@@ -348,8 +348,7 @@ class Lanes(Generic[T]):
     """Clients that are made as they are needed, and kept, for `width` calls at a time each.
 
     A pool of httpx looks at all of its connections and waiting requests at each step, so that a
-    thousand in one pool cost a million looks: of 1,000 jobs at once by event stream, half were
-    known 35 s after they were ready in one pool of 100, 3.8 s in lanes of 64, 2 ms in lanes of 4.
+    thousand in one pool cost a million looks; tests/bench/RESULTS.md has the measurement.
     """
 
     def __init__(self, make: Callable[[], T], *, width: int, max_calls: int) -> None:

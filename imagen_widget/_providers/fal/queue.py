@@ -287,10 +287,8 @@ class PollPace:
     def next_seconds(self, running: float | None, *, chance: float, jobs: int = 1) -> float:
         """Return the seconds to wait before the next status request.
 
-        Args:
-            running: Seconds since the job was first seen to run; None while it is queued.
-            chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
-            jobs: How many are watched at once; the more, the less often each is asked for.
+        `running` are the seconds since the job was first seen to run, None while it is queued. The
+        more `jobs` are watched, the less often each is asked for; `chance`, 0 to 1, spreads them.
         """
         least = max(self.shortest, jobs / _MAX_POLLS_A_SECOND)
         if running is None:
