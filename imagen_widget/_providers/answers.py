@@ -549,7 +549,6 @@ def odd_picture(answer: Answer) -> str:
 
 
 def _is_text(body: bytes) -> bool:
-    """Return True for a text of a few lines, such as an error that came with 200."""
     if len(body) > _MAX_WARNING_BYTES:
         return False
     text = body.decode("utf-8", "replace")

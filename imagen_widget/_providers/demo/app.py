@@ -493,7 +493,6 @@ class _Demo:
         return _answer(job, 400, {"status": "ALREADY_COMPLETED"})
 
     def _find(self, request: Request) -> Job:
-        """Return the job that a request is about, if the app in its address is the job's own."""
         job = self._job(request.path_params["request_id"])
         if job.app != "{owner}/{alias}".format(**request.path_params):
             raise HTTPException(404)

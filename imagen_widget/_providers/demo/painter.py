@@ -238,7 +238,6 @@ def _extent(outlines: Iterable[Outline]) -> Edges:
 
 
 def _ramp(box: Box, fill: Gradient, edges: Edges) -> Image.Image:
-    """Return the part of a gradient over `edges` that lies in `box`."""
     axis = 0 if fill.across else 1
     start, length = edges[axis], max(edges[axis + 2] - edges[axis], 1e-6)
     pixels = box[axis + 2] - box[axis]
