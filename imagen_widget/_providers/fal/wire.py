@@ -292,13 +292,13 @@ def status_word(body: dict[str, Any]) -> str:
     """
     words = []
     for holder in _holders(body):
-        value = next((holder[name] for name in _STATES if name in holder), None)
+        value = next(filter(None, map(holder.get, _STATES)), None)
         if isinstance(value, str):
             words.append(re.sub(r"[\s-]+", "_", value.strip().upper()))
     for kind in (_PENDING, _FAILED, _FINISHED):
-        known = [word for word in words if word in kind]
-        if known:
-            return known[0]
+        for word in words:
+            if word in kind:
+                return word
     return one_line(words[0], limit=40) if words else ""
 
 
