@@ -100,8 +100,9 @@ _REFUSED_CONTENT = frozenset(
 RETIRED = frozenset({"EndpointDeprecated", "model_not_found", "endpoint_deprecated"})
 _CANCELLED = frozenset({"client_cancelled", "client_disconnected", "request_cancelled"})
 _SERVICE = re.compile(
-    r"internal_(server_)?error|(generation|request|startup)_timeout|runner_\w+"
-    r"|downstream_service_(error|unavailable)"
+    r"internal_(server_)?error|(generation|request|startup)_timeout"
+    r"|downstream_service_(error|unavailable)|runner_(connection_(timeout|refused|error)"
+    r"|scheduling_failure|disconnected|incomplete_response|server_error)"
 )
 _MONEY = ("balance", "quota", "top up", "top_up", "额度", "余额", "locked", "billing")
 _NO_MONEY = (

@@ -292,7 +292,7 @@ def status_word(body: dict[str, Any]) -> str:
     """
     words = []
     for holder in _holders(body):
-        value = next(filter(None, map(holder.get, _STATES)), None)
+        value = next((holder[name] for name in _STATES if name in holder), None)
         if isinstance(value, str):
             words.append(re.sub(r"[\s-]+", "_", value.strip().upper()))
     for kind in (_PENDING, _FAILED, _FINISHED):
