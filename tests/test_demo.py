@@ -42,7 +42,6 @@ EFFECTS = [
     "at night",
     "in autumn",
     "sepia",
-    "as a watercolour",
     "make it bigger",
     "black and white",
     "put it in a frame",

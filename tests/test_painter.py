@@ -5,7 +5,7 @@ import random
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from imagen_widget._providers.demo import canvas, painter
+from imagen_widget._providers.demo import painter
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_each_subject_has_a_scene_of_its_own() -> None:
 
 def test_snow_falls_on_what_the_prompt_names_and_is_no_fox() -> None:
     def draw(words: str) -> Image.Image:
-        empty = canvas.Canvas((256, 256), rng=random.Random(3))
+        empty = painter.Canvas((256, 256), rng=random.Random(3))
         painter.draw(empty, words, "1|2", 0, {})
         return empty.image
 
@@ -68,17 +68,17 @@ def test_a_colour_in_the_prompt_becomes_the_accent() -> None:
 
 @pytest.mark.parametrize("colour", ["#000000", "#ffffff", "#d9622b", "#0f5a6e"])
 def test_a_mix_begins_and_ends_at_its_colours(colour: str) -> None:
-    own = canvas.rgb(colour)
+    own = painter.rgb(colour)
 
-    assert [canvas.mix(own, (1, 2, 3), share) for share in (-1, 0, 1, 2)] == [own] * 2 + [
+    assert [painter.mix(own, (1, 2, 3), share) for share in (-1, 0, 1, 2)] == [own] * 2 + [
         (1, 2, 3)
     ] * 2
-    assert canvas.mix(own, own, 0.37) == own
+    assert painter.mix(own, own, 0.37) == own
 
 
 def test_two_bright_colours_do_not_mix_to_a_dark_one() -> None:
     """Halfway between red and green a plain average is a dull olive."""
-    red, green, _ = canvas.mix((255, 0, 0), (0, 255, 0), 0.5)
+    red, green, _ = painter.mix((255, 0, 0), (0, 255, 0), 0.5)
 
     assert min(red, green) > 128
 
@@ -86,4 +86,4 @@ def test_two_bright_colours_do_not_mix_to_a_dark_one() -> None:
 def test_a_curve_runs_through_its_points() -> None:
     points = [(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)]
 
-    assert all(point in canvas.curve(points) for point in points)
+    assert all(point in painter.curve(points) for point in points)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagen_widget import Account, Done, LogLine, Queued, Running, Ticket
-from imagen_widget._providers import Answer, answers, failures, http, provider
+from imagen_widget._providers import Answer, answers, http, provider
 from imagen_widget._providers.fal import queue, wire
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def answer(status: int, body: object = b"", **headers: str) -> Answer:
 
 def ticket(model: str = MODEL, base_url: str = BASE, **addresses: str) -> Ticket:
     """Return the ticket of a job."""
-    found = wire.read_submit(
-        answer(200, {"request_id": ID, **addresses}), wire.Place(model, ACCOUNT, base_url, 1000.0)
-    )
+    draft = Ticket(ACCOUNT.name, base_url, model, request_id="", created=1000.0)
+    found = wire.read_submit(answer(200, {"request_id": ID, **addresses}), draft, ACCOUNT)
     assert isinstance(found, Ticket)
     return found
 
@@ -69,7 +68,7 @@ def test_each_call_goes_to_the_app_on_the_configured_base_whatever_the_ticket_na
     assert [call.method for call in calls] == ["GET", "GET", "PUT"]
     assert wire.status_call(job, logs=False).url == f"{base}/status"
     assert wire.stream_call(job).url == f"{base}/status/stream?logs=1"
-    assert wire.result_call(job, app=wire.auto_app(job)).url == (
+    assert wire.result_call(job, auto=True).url == (
         f"https://relay.example/fal/fal-ai/auto/requests/{ID}"
     )
 
@@ -341,7 +340,7 @@ SAID: list[tuple[object, str, str]] = [
 def test_each_shape_of_a_failure_gives_its_words_and_its_kind(
     body: object, text: str, kind: str
 ) -> None:
-    trouble = failures.read_trouble(answer(422, body))
+    trouble = answers.read_trouble(answer(422, body))
 
     assert (trouble.text, trouble.kind) == (text, kind)
 
@@ -349,7 +348,7 @@ def test_each_shape_of_a_failure_gives_its_words_and_its_kind(
 def test_the_field_and_what_it_may_be_are_read() -> None:
     detail = {"loc": ["body", "aspect_ratio"], "msg": "wrong", "ctx": {"expected": ["1:1", "4:3"]}}
 
-    error = failures.failure(answer(422, {"detail": [detail]}), model=MODEL, account=ACCOUNT)
+    error = answers.failure(answer(422, {"detail": [detail]}), model=MODEL, account=ACCOUNT)
 
     assert "aspect_ratio: fal-ai/imagen4/preview refused the request: wrong" in str(error)
     assert "(allowed: 1:1, 4:3)" in str(error)
@@ -373,8 +372,8 @@ def test_the_field_and_what_it_may_be_are_read() -> None:
 def test_no_failure_echoes_the_prompt(body: object) -> None:
     found = answer(422, body)
 
-    assert PROMPT not in repr(failures.read_trouble(found))
-    assert PROMPT not in str(failures.failure(found, model=MODEL, account=ACCOUNT))
+    assert PROMPT not in repr(answers.read_trouble(found))
+    assert PROMPT not in str(answers.failure(found, model=MODEL, account=ACCOUNT))
 
 
 # ------------------------------------------------------------------------- retired models' names
@@ -384,8 +383,8 @@ def test_no_failure_echoes_the_prompt(body: object) -> None:
 def test_a_retired_model_names_a_successor_that_this_provider_serves(name: str) -> None:
     account = Account(name, name, BASE, "", (), "fal-ai/nano-banana")
 
-    known = str(failures.retired(MODEL, "", account))
-    unknown = str(failures.retired("somebody/unheard-of", "gone", account))
+    known = str(answers.retired(MODEL, "", account))
+    unknown = str(answers.retired("somebody/unheard-of", "gone", account))
 
     assert f"{MODEL} is not served here." in known
     assert "instead: -m nano-banana" in known
@@ -500,7 +499,7 @@ def simulate(wait: Callable[[float], float], service: Callable[[], float]) -> tu
 def test_a_wait_keeps_its_bounds_whatever_is_known(
     times: list[float], shortest: float, running: float | None, chance: float, jobs: int
 ) -> None:
-    pace = queue.PollPace.learn(times, guess=8.0, shortest=shortest)
+    pace = queue.PollPace(times, guess=8.0, shortest=shortest)
 
     seconds = pace.next_seconds(running, chance=chance, jobs=jobs)
 
@@ -525,7 +524,7 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
     def service() -> float:
         return median * chance.lognormvariate(0, sigma)
 
-    pace = queue.PollPace.learn([service() for _ in range(60)], guess=8.0, shortest=shortest)
+    pace = queue.PollPace([service() for _ in range(60)], guess=8.0, shortest=shortest)
     theirs = simulate(lambda _: 0.1, service)
     ours = simulate(lambda t: pace.next_seconds(t, chance=chance.random()), service)
 
@@ -534,7 +533,7 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
 
 
 def test_a_late_job_is_asked_for_ever_less_often_and_each_of_many_too() -> None:
-    pace = queue.PollPace.learn([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
+    pace = queue.PollPace([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
 
     late = [pace.next_seconds(t, chance=0.5) for t in (8, 12, 20, 40, 80)]
     many = [pace.next_seconds(4.8, chance=0.5, jobs=jobs) for jobs in (25, 100, 1000)]

@@ -1,17 +1,12 @@
-"""Providers: the interface (provider.py), the values it hands out, and those that are built in.
-
-A provider makes pictures of requests: fal and its gateways by fal's queue, OpenAI and its relays by
-its image routes, the demo in this process; others come by the entry point group
-`imagen_widget.providers`. httpx is imported when the first connection is made.
-"""
+"""Providers, built in and of other packages; httpx is imported when one connects."""
 
 from imagen_widget._providers.answers import Answer, Call, Finished, Served
-from imagen_widget._providers.client import ImagenClient
 from imagen_widget._providers.provider import (
     ENTRY_POINTS,
     CancelAnswer,
     Capabilities,
     Done,
+    ImagenClient,
     LogLine,
     Provider,
     Queued,

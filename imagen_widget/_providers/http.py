@@ -14,7 +14,7 @@ import socket
 import ssl
 import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -49,6 +49,7 @@ _MAX_STREAMS = 1000
 _LANE_WIDTH = 4
 _MAX_HOPS = 3
 _MAX_PICTURE_BYTES = 64 * 1024 * 1024
+_MAX_DOCUMENT_BYTES = 1024 * 1024
 _MAX_PART_BYTES = 64 * 1024  # of a broken answer, to look for the job's id in
 _LARGE_BODY_BYTES = 256 * 1024  # what is larger is unpacked and parsed beside the loop
 _UNPACKED_AT_ONCE_BYTES = 4096  # at the worst, a thousand times as much comes of it
@@ -91,17 +92,13 @@ _WORDS = {  # httpx's own texts are often empty
 
 
 class Http:
-    """Makes calls to one origin, and fetches pictures from where they may come from.
+    """Makes calls below one address with its key, and fetches from others without.
 
-    Args:
-        base_url: The configured base; only addresses below it get the key.
-        scheme: The word before the key; may be empty.
-        key: The key, or None.
-        transport: Stands in for the network, for the demo and for tests.
-        media_hosts: From where pictures may come, as `PeerRule` takes it.
+    `media_hosts` is `public`, `private` for any host, or the names of the only hosts that pictures
+    may come from. A `transport` stands in for the network.
 
     Raises:
-        ImagenError: The environment names a proxy or a certificate file that cannot be used.
+        InvalidRequest: The environment names a proxy or a certificate file that cannot be used.
     """
 
     def __init__(
@@ -117,9 +114,7 @@ class Http:
         self._scheme, self._key = scheme, key
         self._transport, self._is_network = transport, transport is None
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
-        self._tls: ssl.SSLContext | bool = True
-        if self._is_network:
-            self._tls = _trusted()
+        self._tls: ssl.SSLContext | bool = _trusted() if self._is_network else True
         unkept, kept = partial(self._client, 0), partial(self._client, _LANE_WIDTH)
         self._submits = Lanes(unkept, width=_MAX_STREAMS, max_calls=_MAX_STREAMS)
         self._polls = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_POLLS)
@@ -129,7 +124,6 @@ class Http:
             mask_logs(key, _LOGGERS)
 
     def _client(self, kept: int) -> httpx.AsyncClient:
-        """Return a client that keeps so many connections."""
         return httpx.AsyncClient(
             transport=self._transport,
             verify=self._tls,
@@ -145,7 +139,6 @@ class Http:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
         for lanes in (self._submits, self._polls, self._media, self._streams):
             for client in lanes.clients:
                 await client.aclose()
@@ -239,29 +232,25 @@ class Http:
 
     # -------------------------------------------------------------------- reading without the key
 
-    async def fetch(self, url: str, *, seconds: float) -> Answer:
+    async def fetch(self, url: str, *, seconds: float, document: bool = False) -> Answer:
         """Fetch a picture without key, cookies or content coding; redirects are checked hop by hop.
 
-        It raises what `call` does, and QueueError if the address is not allowed.
+        A `document` is smaller, and redirects stay on its site. It raises what `call` does, and
+        QueueError if the address is not allowed.
         """
-        return await self._keyless(url, "image/*", seconds, _MAX_PICTURE_BYTES)
-
-    async def read(self, url: str, *, seconds: float, max_bytes: int) -> Answer:
-        """Read a public document without key and cookies; redirects stay on the same site."""
-        return await self._keyless(url, "application/json", seconds, max_bytes)
-
-    async def _keyless(self, start: str, accept: str, seconds: float, max_bytes: int) -> Answer:
-        url, is_picture = start, accept == "image/*"
+        start, accept = url, "application/json" if document else "image/*"
+        max_bytes = _MAX_DOCUMENT_BYTES if document else _MAX_PICTURE_BYTES
         try:
             with anyio.fail_after(seconds):
                 async with self._media.lend() as client:
                     for _ in range(_MAX_HOPS + 1):
-                        if is_picture:
+                        check = None
+                        if not document:
                             await self._peers.check_address(url)
+                            check = partial(self._peers.check_connected, url=url)
                         elif not is_same_site(start, url):
                             raise QueueError("The document's address leads to another site.")
-                        check = partial(self._peers.check_connected, url=url)
-                        exchange = _Exchange(max_bytes, check=check if is_picture else None)
+                        exchange = _Exchange(max_bytes, check=check)
                         request = client.build_request("GET", url, headers={"accept": accept})
                         await exchange.run(client, request)
                         answer = await exchange.answer()
@@ -278,8 +267,15 @@ class Http:
         raise failed
 
 
+def multipart(
+    fields: Mapping[str, Any], files: list[tuple[str, tuple[str, bytes, str]]]
+) -> tuple[bytes, str]:
+    """Return a form as a body, and its content type; a file is its name, bytes and type."""
+    request = httpx.Request("POST", "http://form", data=fields, files=files)
+    return request.read(), request.headers["content-type"]
+
+
 def app_transport(app: Any) -> httpx.AsyncBaseTransport:
-    """Return a transport that calls an ASGI application in this process."""
     return httpx.ASGITransport(app=app, raise_app_exceptions=False)
 
 
@@ -298,7 +294,6 @@ class _Exchange:
         self.body = b""
 
     async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
-        """Send the request and read the body as it is sent, up to its limit."""
         if self._traced:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
@@ -318,8 +313,7 @@ class _Exchange:
             self.body = b"".join(pieces)  # copied once
             await response.aclose()
 
-    async def _trace(self, name: str, info: dict[str, Any]) -> None:
-        """Note that the request is being sent; httpcore calls this at each of its steps."""
+    async def _trace(self, name: str, info: dict[str, Any]) -> None:  # called at each step
         if name.endswith("send_request_headers.started"):
             method = getattr(info.get("request"), "method", b"")
             self.sent = self.sent or method != b"CONNECT"  # which only speaks to the proxy
@@ -354,16 +348,7 @@ class Lanes(Generic[T]):
     """Clients that are made as they are needed, and kept, for `width` calls at a time each.
 
     A pool of httpx looks at all of its connections and waiting requests at each step, so that a
-    thousand in one pool cost a million looks. Measured with 1,000 jobs at once by event stream on
-    two busy cores: from ready to known, p50 / p95 in ms, and processor time of a job.
-
-        one pool of 100 connections     35,514 / 54,411    77 ms
-        lanes of 64                      3,806 /  9,131     6.6 ms
-        lanes of 4                           2 /      4     3.7 ms
-        raw sockets                          0.3 /    1     0.5 ms
-
-    httpx's API over aiohttp is as quick, but reports a connection that broke after sending as one
-    that was never made, and hides the peer's address: the first could pay twice.
+    thousand in one pool cost a million looks; tests/bench/RESULTS.md has the measurement.
     """
 
     def __init__(self, make: Callable[[], T], *, width: int, max_calls: int) -> None:
@@ -475,13 +460,8 @@ class PeerRule:
 
     An address in a server's answer must not become a way to reach machines inside the network.
     Names are checked before a connection is made, and the connected address once more before the
-    body is read, so that a name which changes in between does not help.
-
-    Args:
-        base_url: The configured base.
-        hosts: `public`, `private` for any host, or the names of the only hosts that are allowed.
-        checks: False if no network is used, so that no peer can be seen.
-        resolve: Host name and port to addresses; the system's resolver by default.
+    body is read, so that a name which changes in between does not help. `checks` is False if no
+    network is used, so that no peer can be seen.
     """
 
     def __init__(
@@ -529,7 +509,6 @@ class PeerRule:
             raise self._not_allowed(host, _NOT_PUBLIC)
 
     async def _is_public(self, host: str, port: int) -> bool:
-        """Return True if a host is public as far as can be seen before a connection is made."""
         last = host.rpartition(".")[2]
         is_number = ":" in host or last.isdigit() or last.startswith("0x")  # also in old forms
         if is_number and not is_public(host):
@@ -623,11 +602,7 @@ def _refused(why: str, remedy: str = "") -> QueueError:
 
 
 def _trusted() -> ssl.SSLContext:
-    """Return what certificates are checked by; it is slow to make.
-
-    Raises:
-        InvalidRequest: The environment has a variable with which no client can be made.
-    """
+    """Return what certificates are checked by, or raise InvalidRequest if no client can be made."""
     try:
         tls = httpx.create_ssl_context()
         httpx.AsyncClient(verify=tls)

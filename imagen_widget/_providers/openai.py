@@ -7,7 +7,6 @@ is `n` and a ratio a size; gpt-image refuses `response_format`, which is never s
 """
 
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,21 +22,18 @@ from imagen_widget.errors import InvalidRequest
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
 
 _RATIO = re.compile(r"(\d{1,4})\s*[:x/]\s*(\d{1,4})", re.ASCII)
-_SIZES = {
-    "gpt-image": ("1024x1024", "1536x1024", "1024x1536"),
-    "dall-e-3": ("1024x1024", "1792x1024", "1024x1792"),
-    "dall-e-2": ("1024x1024",),
+_SIZES = {  # width and height in pixels
+    "gpt-image": ((1024, 1024), (1536, 1024), (1024, 1536)),
+    "dall-e-3": ((1024, 1024), (1792, 1024), (1024, 1792)),
+    "dall-e-2": ((1024, 1024),),
 }
 _MISSING = re.compile(r"\bimage\b.*\b(required|missing)|\b(required|missing)\b.*\bimage\b", re.I)
 
 
 class OpenAI(Provider):
-    """OpenAI's image routes."""
-
     can = Capabilities(cancels=False, resumes=False)
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Finished:
-        """Send the request once and return what it brought."""
         end, model = self.clock() + seconds, request.model
         arguments = request.arguments()
         taken = _take_pictures(arguments, request)
@@ -61,7 +57,6 @@ class OpenAI(Provider):
         return await self.post(path, body, model=model, seconds=seconds, content_type=kind)
 
     def _path(self, route: str) -> str:
-        """Return the path of a route on the base, which may end with `/v1` or not."""
         return f"{'' if self.settings.base_url.endswith('/v1') else '/v1'}/images/{route}"
 
     async def _part(self, name: str, picture: Input, model: str, seconds: float) -> Part:
@@ -78,7 +73,6 @@ class OpenAI(Provider):
 
 
 def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:
-    """Take the input pictures out of the arguments, and return them with their fields' names."""
     inputs = {picture.key: picture for picture in request.inputs}
     found = []
     for name, value in list(arguments.items()):
@@ -90,7 +84,6 @@ def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tup
 
 
 def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments in OpenAI's names."""
     found = {"model": model, **arguments}
     if "num_images" in found:
         found.setdefault("n", found.pop("num_images"))
@@ -98,7 +91,9 @@ def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     ratio = _RATIO.fullmatch(str(found.get("aspect_ratio", "")))
     if sizes and ratio:
         del found["aspect_ratio"]
-        found.setdefault("size", _nearest(sizes, int(ratio[1]) / max(int(ratio[2]), 1)))
+        asked = int(ratio[1]) / max(int(ratio[2]), 1)
+        width, height = min(sizes, key=lambda size: abs(size[0] / size[1] - asked))
+        found.setdefault("size", f"{width}x{height}")
     if model.startswith("gpt-image"):
         found.pop("response_format", None)
     for name in ("stream", "partial_images"):  # one answer is read, and no stream of events
@@ -106,29 +101,14 @@ def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _nearest(sizes: Sequence[str], ratio: float) -> str:
-    def distance(size: str) -> float:
-        width, height = map(int, size.split("x"))
-        return abs(width / height - ratio)
-
-    return min(sizes, key=distance)
-
-
 def _form(body: Mapping[str, Any], parts: Sequence[Part], name: str) -> tuple[bytes, str]:
     """Return a multipart body and its content type; the pictures are called `name` in it."""
-    boundary = f"imagen-{uuid.uuid4().hex}"
-    pieces = []
-    for field, value in body.items():
-        quoted = field.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        data = value.encode() if isinstance(value, str) else write_json(value)
-        pieces.append((f'name="{quoted}"', data))
+    from imagen_widget._providers.http import multipart
+
+    fields = {key: v if isinstance(v, str) else write_json(v) for key, v in body.items()}
+    files = []
     for number, (role, data) in enumerate(parts):
         kind = sniff(data) or "image/png"
         file = f"{role}-{number}.{kind.rpartition('/')[2]}"
-        head = f'name="{name if role == "image" else role}"; filename="{file}"'
-        pieces.append((f"{head}\r\ncontent-type: {kind}", data))
-    form = b"".join(
-        f"--{boundary}\r\ncontent-disposition: form-data; {head}\r\n\r\n".encode() + data + b"\r\n"
-        for head, data in pieces
-    )
-    return form + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+        files.append((name if role == "image" else role, (file, data, kind)))
+    return multipart(fields, files)

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property, partial
@@ -27,10 +28,17 @@ from imagen_widget import _picture
 from imagen_widget._html import data_uri
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model
-from imagen_widget._providers import answers, failures
+from imagen_widget._providers import answers
 from imagen_widget._providers.answers import Answer, Call, Finished, Lost, NotSent, Served
 from imagen_widget._request import ImageRequest
-from imagen_widget._settings import Account, Settings
+from imagen_widget._settings import (
+    Account,
+    Secret,
+    Settings,
+    check_timeout,
+    load_settings,
+    usable_key,
+)
 from imagen_widget.errors import CredentialsError, InvalidRequest, ModelRetired, QueueError
 
 if TYPE_CHECKING:  # httpx is heavy, and a provider is often made without being used
@@ -138,9 +146,7 @@ class Ticket:
         """Return the ticket as JSON text, for the journal."""
         fields = asdict(self)
         fields.update(fields.pop("extra"))
-        if self.finished is not None and self.finished.units is not None:
-            fields["finished"]["units"] = str(self.finished.units)
-        return json.dumps(fields)
+        return json.dumps(fields, default=str)  # units are decimal
 
     @classmethod
     def from_json(cls, text: str, *, created: float = 0.0) -> Self:
@@ -380,15 +386,15 @@ class Provider(ABC):
             answer = await self._send(call, seconds)
         except Lost as error:
             ticket = None if error.part is None else named(error.part)
-            raise failures.uncertain(account, str(error), ticket) from None
+            raise answers.uncertain(account, str(error), ticket) from None
         if answer.ok:
             return answer
-        refusal, ticket = failures.failure(answer, model=model, account=account), named(answer)
+        refusal, ticket = answers.failure(answer, model=model, account=account), named(answer)
         clear = isinstance(refusal, ModelRetired | CredentialsError)  # also as 503 or 429
         if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
-            said = failures.read_trouble(answer).text
+            said = answers.read_trouble(answer).text
             reason = f"HTTP {answer.status}{said and f': {said}'}"
-            raise failures.uncertain(account, reason, ticket)
+            raise answers.uncertain(account, reason, ticket)
         raise refusal
 
     async def _send(self, call: Call, seconds: float) -> Answer:
@@ -407,7 +413,7 @@ class Provider(ABC):
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
-                    raise failures.unreachable(self.settings.base_url, str(error)) from None
+                    raise answers.unreachable(self.settings.base_url, str(error)) from None
             else:
                 if answer.status != 429 or not self._is_refused_for_now(answer):
                     return answer
@@ -442,7 +448,7 @@ class Provider(ABC):
 
     def _is_refused_for_now(self, answer: Answer) -> bool:
         """Return True if a rate limit refused a submit, so that it may be sent again."""
-        error = failures.failure(answer, model="", account=self.settings.account)
+        error = answers.failure(answer, model="", account=self.settings.account)
         return type(error) is QueueError and "x-fal-request-id" not in answer.headers
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
@@ -456,15 +462,14 @@ class Provider(ABC):
         account, base_url = self.settings.account, self.settings.base_url
         found = answers.find_pictures(answer.value, base_url)
         if found is None or not found.pictures:
-            if failures.reports_failure(answer.mapping or {}):
-                failing = failures.as_failing(answer, otherwise=400)
-                raise failures.failure(failing, model=model, account=account)
+            if answers.reports_failure(answer.mapping or {}):
+                raise answers.failure(answer, model=model, account=account)
             if found is not None and not found.odd:
-                raise failures.all_filtered(None, billed=True)
+                raise answers.all_filtered(None, billed=True)
             found = answers.search_pictures(answer, base_url)
         if found is None:
-            said = failures.read_trouble(answer).text or "an empty answer"
-            raise failures.uncertain(account, f"no picture in it: {said}")
+            said = answers.read_trouble(answer).text or "an empty answer"
+            raise answers.uncertain(account, f"no picture in it: {said}")
         return answers.read_finished(answer, found)
 
     # -------------------------------------------------------------------------------- the pictures
@@ -519,10 +524,9 @@ class Provider(ABC):
         """
         if picture.url:
             return picture.url
-        if picture.digest not in self._placed:
-            async with self._encoding:
-                if picture.digest not in self._placed:
-                    self._placed[picture.digest] = await self.encode(picture)
+        async with self._encoding:
+            if picture.digest not in self._placed:
+                self._placed[picture.digest] = await self.encode(picture)
         self._placed.move_to_end(picture.digest)
         while len(self._placed) > 1 and sum(map(len, self._placed.values())) > _MAX_PLACED:
             self._placed.popitem(last=False)
@@ -571,3 +575,134 @@ def make_provider(settings: Settings, **options: Any) -> Provider:
         remedy=f"Use one of {', '.join(_BUILT_IN)}, or install the package that brings it.",
         field="provider",
     )
+
+
+# ------------------------------------------------------------------------------ one by hand
+
+
+class ImagenClient:
+    """An async client for one provider that writes nothing down; use it as a context manager.
+
+        async with ImagenClient("demo") as client:
+            ticket = await client.submit(ImageRequest.create("a red fox"))
+            await client.watch(ticket, print)
+            finished = await client.result(ticket)
+            pictures = [await client.fetch(url) for url in finished.urls]
+
+    Args:
+        provider: `kkiai`, `fal`, `openai`, `demo` or an installed one; as the settings say if None.
+        base_url: Another address with the same routes; https, or http to this machine.
+        api_key: The key for that address and no other.
+        transport: An `httpx.AsyncBaseTransport` in place of the network, for tests.
+        settings: Settings that were loaded before, in place of the first three.
+        options: A clock and the like, as `Provider` takes them.
+
+    Attributes:
+        settings: The settings in force.
+        provider: What does the work.
+
+    Raises:
+        CredentialsError: The provider needs a key and none was found.
+        InvalidRequest: A setting has a value that it cannot have.
+    """
+
+    def __init__(
+        self,
+        provider: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | Secret | None = None,
+        transport: Any = None,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(api_key, str):  # at once: tracebacks that show variables must not have it
+            api_key = usable_key(api_key, "api_key")
+        self.settings = settings or load_settings(
+            provider=provider, base_url=base_url, api_key=api_key
+        )
+        self.provider: Provider = make_provider(self.settings, transport=transport, **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.provider.aclose()
+
+    async def submit(self, request: ImageRequest, *, timeout: float | None = None) -> Ticket:
+        """Send the request once and return its ticket, which may hold the result already.
+
+        Raises:
+            SubmitUncertain: The request may have been accepted and billed.
+            ImagenError: It was refused, or never arrived; nothing is billed.
+        """
+        answer = await self.provider.submit(request, seconds=self._seconds(timeout))
+        if isinstance(answer, Ticket):
+            return answer
+        name, base_url = self.settings.account.name, self.settings.base_url
+        now, request_id = time.time(), answer.request_id
+        return Ticket(name, base_url, request.model, request_id, created=now, finished=answer)
+
+    async def watch(
+        self,
+        ticket: Ticket,
+        on_event: Callable[[WireEvent], None] | None = None,
+        *,
+        timeout: float | None = None,
+        service_times: Sequence[float] = (),
+        expired: bool = False,
+    ) -> Done:
+        """Return how the job ended, well or not; report each change on the way.
+
+        `on_event` is called with `Queued`, `Running` (only new log lines) and `Done`; the others
+        are as for `Provider.watch`, with the settings' own `timeout` if None.
+
+        Raises:
+            QueueTimeout: The job goes on at the provider; the error has the ticket.
+            ImagenError: The key is refused, or the job is over with an error.
+        """
+        watch = self.provider.watch(
+            ticket, seconds=self._seconds(timeout), service_times=service_times, expired=expired
+        )
+        async with aclosing(watch) as events:
+            async for event in events:
+                if on_event is not None:
+                    on_event(event)
+                if isinstance(event, Done):
+                    return event
+        raise QueueError("The provider stopped reporting before the end.", ticket=ticket)
+
+    async def result(
+        self, ticket: Ticket, done: Done | None = None, *, timeout: float | None = None
+    ) -> Finished:
+        """Return what a finished job brought; `done` is what its `watch` returned.
+
+        Raises:
+            ImagenError: It brought no picture; a QueueError if one may still come.
+        """
+        return await self.provider.result(ticket, done, seconds=self._seconds(timeout))
+
+    async def fetch(self, url: str, *, timeout: float | None = None) -> bytes:
+        """Fetch a picture's bytes as they are served, without any key.
+
+        Raises:
+            QueueError: The address is not allowed, does not answer, or gives no picture.
+        """
+        return await self.provider.fetch(url, seconds=self._seconds(timeout))
+
+    async def cancel(self, ticket: Ticket) -> bool:
+        """Ask to cancel the job; True only if the provider confirmed it."""
+        return await self.request_cancel(ticket) is CancelAnswer.CONFIRMED
+
+    async def request_cancel(self, ticket: Ticket) -> CancelAnswer:
+        """Ask to cancel the job and return what the provider said."""
+        if ticket.finished is not None:
+            return CancelAnswer.TOO_LATE
+        return await self.provider.cancel(ticket)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.settings.timeout if timeout is None else check_timeout(timeout)

@@ -1,14 +1,31 @@
 """The demo queue: fal's wire, answered from what a request id holds.
 
-A request id holds all that its job needs. So nothing runs in the background, every look computes
-the state of its moment, and a job outlives the process that accepted it. In memory are only input
-pictures, cancellations and refused inputs.
+It is written from the documented wire format and imports nothing of the client, so that when the
+two agree it is evidence, not an echo. A request id holds all that its job needs. So nothing runs in
+the background, every look computes the state of its moment, and a job outlives the process that
+accepted it. In memory are only input pictures, cancellations and refused inputs. Words in brackets
+control a single job:
+
+| in the prompt       | what happens                                                    |
+|---------------------|-----------------------------------------------------------------|
+| `[demo:queue=3]`    | three requests are in front of this one                         |
+| `[demo:slow=20]`    | the whole job takes twenty seconds                              |
+| `[demo:few]`        | one picture fewer than asked (`[demo:few=2]`: two fewer)        |
+| `[demo:filtered]`   | one picture is flagged and blacked out                          |
+| `[demo:reject]`     | the content checker refuses the prompt                          |
+| `[demo:silent]`     | the model returns no picture and gives no reason                |
+| `[demo:fail]`       | the machine is lost while it works                              |
+| `[demo:stubborn]`   | the job goes on although it was cancelled                       |
+| `[demo:inline]`     | pictures come inside the result, as `data:` addresses           |
+| `[demo:balance]`    | the account is empty: the request is not accepted               |
+| `[demo:retired]`    | the model is switched off: the request is not accepted          |
 """
 
 import base64
 import hashlib
 import io
 import json
+import math
 import random
 import re
 import secrets
@@ -16,9 +33,9 @@ import struct
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -29,9 +46,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import models, painter
-from .canvas import Canvas
-from .models import Json
+from . import painter
+
+Json = dict[str, Any]
 
 _MAX_JOBS, _MAX_COUNT = 10_000, 10
 _MAX_INPUT_BYTES = 96 * 1024 * 1024
@@ -56,12 +73,228 @@ _COMMANDS = "queue=3 slow=20 few=1 filtered reject silent fail stubborn inline b
 _DEFAULTS = {name: amount for name, _, amount in (c.partition("=") for c in _COMMANDS.split())}
 _FAILED = "Runner disconnected while processing the request", "runner_disconnected"
 _CANCELLED = "Request was cancelled by the client", "client_cancelled"
-# What ids are compressed against.
-_USUAL = ('{"sheets": 5, "shadows": true, "colours": {"": "#', '", "jpeg", {}]', '", "png", {}]')
-_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *models.SERVED, *_USUAL]).encode()
+
+# -- models -------------------------------------------------------------------------------------
+
+# Input is checked by the model, not at submit: a bad value still gets a ticket, and the refusal
+# arrives with the result, in the words of pydantic. Fields that a model does not have are ignored.
+_GRID_PIXELS, _BASE_PIXELS = 32, 1024
+_MAX_PIXELS = 17_000_000  # as many as the largest of these models returns
+_SIZES = """
+square_hd=1024x1024 square=512x512 portrait_4_3=768x1024 portrait_16_9=576x1024
+landscape_4_3=1024x768 landscape_16_9=1024x576
+3:4=896x1280 4:3=1280x896 9:16=768x1408 16:9=1408x768
+"""  # the ratios as Imagen has them
+_PIXELS = dict(re.findall(r"(\S+)=(\S+)", _SIZES))
+_KINDS = {  # a JSON type, and what pydantic calls it
+    "string": (str, "string_type", "string"),
+    "integer": (int, "int_type", "integer"),
+    "number": (float | int, "float_type", "number"),
+    "boolean": (bool, "bool_type", "boolean"),
+    "array": (list, "list_type", "list"),
+    "object": (dict, "dict_type", "dictionary"),
+    "null": (type(None), "none_required", "None"),
+}
+
+
+def _choice(words: str) -> Json:
+    return {"type": "string", "enum": words.split()}
+
+
+def _range(kind: str, low: float, high: float, default: float) -> Json:
+    return {"type": kind, "minimum": low, "maximum": high, "default": default}
+
+
+def _referred(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_SIDE = {"type": "integer", "minimum": 1, "maximum": 14142, "default": 512}
+_IMAGE_SIZE: Json = {"type": "object", "properties": {"width": _SIDE, "height": _SIDE}}
+_FIELDS: Mapping[str, Json] = {
+    "prompt": {"type": "string", "minLength": 1, "ui": {"field": "textarea"}},
+    "image_url": {"type": "string", "ui": {"field": "image"}},
+    "mask_url": {"type": "string", "ui": {"field": "image"}},
+    "image_urls": {"type": "array", "items": {"type": "string", "ui": {"field": "image"}}},
+    "aspect_ratio": _choice("1:1 16:9 9:16 4:3 3:4"),
+    "aspect_ratio.edit": _choice("auto 21:9 16:9 3:2 4:3 5:4 1:1 4:5 3:4 2:3 9:16"),
+    "aspect_ratio.kontext": _choice("21:9 16:9 4:3 3:2 1:1 2:3 3:4 9:16 9:21"),
+    "image_size": {"anyOf": [_referred("ImageSize"), _choice(" ".join(list(_PIXELS)[:6]))]},
+    "resolution": _choice("1K 2K"),
+    "num_images": _range("integer", 1, 4, 1),
+    "num_images.ideogram": _range("integer", 1, 8, 1),
+    "num_inference_steps": _range("integer", 1, 50, 28),
+    "guidance_scale": _range("number", 1, 20, 3.5),
+    "rendering_speed": _choice("TURBO BALANCED QUALITY"),
+    "output_format": _choice("jpeg png webp"),
+    "output_format.flux": _choice("jpeg png"),
+    "safety_tolerance": _choice("1 2 3 4 5 6"),
+    "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    "sync_mode": {"type": "boolean", "default": False},
+    "expand_prompt": {"type": "boolean", "default": True},
+    "scale": _range("number", 1, 8, 2),
+    "model": _choice("RealESRGAN_x4plus RealESRGAN_x2plus RealESRGAN_x4plus_anime_6B"),
+    "face": {"type": "boolean", "default": False},
+    "sheets": _range("integer", 2, 9, 5) | {"ui": {"important": True}},
+    "shadows": {"type": "boolean", "default": True},
+    "colours": {"type": "object", "description": 'Such as {"front": "#1d3557"}.'},
+}
+
+# An endpoint of each kind with its fields: `*` marks one as required, `=` gives its default, and
+# what is after a dot tells namesakes apart. `->` names the field of the result that holds the only
+# picture. The demo draws for other endpoints too, and takes any field of theirs.
+_MODELS = """
+fal-ai/imagen4/preview: prompt* aspect_ratio=1:1 resolution=1K &google
+fal-ai/nano-banana/edit: prompt* image_urls* aspect_ratio.edit=auto &google
+fal-ai/flux/dev: prompt* image_size=landscape_4_3 num_inference_steps &flux
+fal-ai/flux-pro/kontext: prompt* image_url* aspect_ratio.kontext safety_tolerance=2 &flux
+fal-ai/ideogram/v3/edit: prompt* image_url* mask_url* rendering_speed=BALANCED &ideogram
+fal-ai/esrgan -> image: image_url* scale model=RealESRGAN_x4plus face output_format.flux=png
+demo/paper-cut: prompt* sheets shadows image_size=square_hd colours num_images seed
+"""
+_GROUPS = {
+    "&google": "num_images output_format=png safety_tolerance=4 seed sync_mode",
+    "&flux": "guidance_scale num_images output_format.flux=jpeg seed sync_mode",
+    "&ideogram": "expand_prompt num_images.ideogram seed sync_mode",
+}
+
+
+class Model(NamedTuple):
+    """One endpoint with its fields as JSON schemas; the result holds `images`, or one `image`."""
+
+    fields: Mapping[str, Json]
+    required: tuple[str, ...]
+    single: bool = False
+
+
+def _read_models() -> dict[str, Model]:
+    models = {}
+    for line in re.sub("&[a-z]+", lambda group: _GROUPS[group[0]], _MODELS.strip()).splitlines():
+        head, words = line.split(": ")
+        endpoint, _, single = head.partition(" -> ")
+        fields, required = {}, []
+        for word in words.split():
+            name, given, default = word.rstrip("*").partition("=")
+            known = name.partition(".")[0]
+            fields[known] = {"title": known.replace("_", " ").title()} | _FIELDS[name]
+            fields[known] |= {"default": default} if given else {}
+            required += [known] if word.endswith("*") else []
+        models[endpoint] = Model(fields, tuple(required), bool(single))
+    return models
+
+
+SERVED = _read_models()
+ANY = Model({}, ())
+
+
+def check(endpoint: str, payload: Json) -> list[Json]:
+    model = SERVED.get(endpoint, ANY)
+    missing = [name for name in model.required if name not in payload]
+    faults = [fault([name], "missing", "Field required", payload) for name in missing]
+    for name in (name for name in model.fields if name in payload):
+        faults += _faults(payload[name], model.fields[name], [name])
+    return faults
+
+
+def _faults(value: object, spec: Json, loc: list[str | int]) -> Iterator[Json]:
+    if "anyOf" in spec:
+        found = [list(_faults(value, part, loc)) for part in spec["anyOf"]]
+        yield from [] if [] in found else found[-1 if isinstance(value, str) else 0]
+        return
+    spec = _IMAGE_SIZE if "$ref" in spec else spec
+    python, kind, noun = _KINDS[spec["type"]]
+    if value not in spec.get("enum", [value]):
+        *words, last = (f"'{word}'" for word in spec["enum"])
+        yield fault(loc, "literal_error", f"Input should be {', '.join(words)} or {last}", value)
+    elif not isinstance(value, python) or (isinstance(value, bool) and python is not bool):
+        yield fault(loc, kind, f"Input should be a valid {noun}", value)
+    elif isinstance(value, str) and len(value) < spec.get("minLength", 0):
+        yield fault(loc, "string_too_short", "String should have at least 1 character", value)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _faults(item, spec["items"], [*loc, number])
+    elif isinstance(value, dict):
+        for name, part in spec.get("properties", {}).items():
+            yield from _faults(value.get(name, part["default"]), part, [*loc, name])
+    elif isinstance(value, float | int):
+        limits = (("minimum", "greater", value.__lt__), ("maximum", "less", value.__gt__))
+        for limit, word, is_beyond in limits:
+            if limit in spec and is_beyond(spec[limit]) is True:
+                message = f"Input should be {word} than or equal to {spec[limit]}"
+                yield fault(loc, f"{word}_than_equal", message, value)
+
+
+def fault(loc: list[str | int], kind: str, message: str, value: object = None) -> Json:
+    return {"loc": ["body", *loc], "msg": message, "type": kind, "input": value}
+
+
+def read_fields(endpoint: str, payload: Json) -> Json:
+    fields = SERVED.get(endpoint, ANY).fields
+    defaults = {name: spec["default"] for name, spec in fields.items() if "default" in spec}
+    return defaults | {name: payload[name] for name in payload if name in (fields or payload)}
+
+
+def read_size(fields: Json, given: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the pixels of the pictures to make; `given` are those of the input."""
+    asked = fields.get("image_size") or fields.get("aspect_ratio")
+    words = re.fullmatch(r"(\d+\.?\d*)([x:])(\d+\.?\d*)", _PIXELS.get(str(asked), str(asked)))
+    width, height = map(float, given or (_BASE_PIXELS, _BASE_PIXELS))
+    if isinstance(asked, dict):
+        width, height = (_number(asked.get(side), 512) for side in ("width", "height"))
+    elif words:
+        width, height = (_number(float(part), 1) for part in words.group(1, 3))
+        if words[2] == ":":
+            grow = _BASE_PIXELS / math.sqrt(width * height) / _GRID_PIXELS
+            width, height = (round(side * grow) * _GRID_PIXELS for side in (width, height))
+    resolution = re.fullmatch(r"(\d+\.?\d*)k", str(fields.get("resolution")).lower())
+    scale = float(resolution[1]) if resolution else _number(fields.get("scale"), 1)
+    scale = min(scale, math.sqrt(_MAX_PIXELS / max(1, width * height)))
+    return max(16, int(width * scale)), max(16, int(height * scale))
+
+
+def _number(value: object, default: float) -> float:
+    """Return a number that makes sense: nobody checks the input of a model that is not known."""
+    return max(0.1, min(value, 20_000.0)) if isinstance(value, int | float) else default
+
+
+def schema(endpoint: str) -> Json:
+    model = SERVED[endpoint]
+
+    def described(properties: Mapping[str, Json], required: Sequence[str]) -> Json:
+        order = {"x-fal-order-properties": list(properties), "required": list(required)}
+        return {"type": "object", "properties": properties, **order}
+
+    def content(name: str) -> Json:
+        return {"content": {"application/json": {"schema": _referred(name)}}}
+
+    image = _referred("Image")
+    output = {"image": image} if model.single else {"images": {"type": "array", "items": image}}
+    result = {"200": {"description": "The pictures.", **content("Output")}}
+    takes = "image" if any("image_url" in name for name in model.required) else "text"
+    facts = {"endpointId": endpoint, "category": f"{takes}-to-image"}
+    schemas = {
+        "Input": described(model.fields, model.required),
+        "Output": described(output, list(output)),
+        "Image": described({"url": {"type": "string"}}, ["url"]),
+        "ImageSize": _IMAGE_SIZE,
+    }
+    return {
+        "openapi": "3.0.4",
+        "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1", "x-fal-metadata": facts},
+        "components": {"schemas": schemas},
+        "paths": {
+            f"/{endpoint}": {"post": {"requestBody": content("Input")}},
+            f"/{endpoint}/requests/{{request_id}}": {"get": {"responses": result}},
+        },
+        "servers": [{"url": "https://queue.fal.run"}],
+    }
 
 
 # -- jobs ---------------------------------------------------------------------------------------
+
+# What ids are compressed against.
+_USUAL = ('{"sheets": 5, "shadows": true, "colours": {"": "#', '", "jpeg", {}]', '", "png", {}]')
+_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *SERVED, *_USUAL]).encode()
 
 
 class Order(NamedTuple):
@@ -106,7 +339,6 @@ def make_id(order: Order) -> str:
 
 
 def read_id(request_id: str) -> Order | None:
-    """Return the order that an id holds; None if it holds nothing."""
     try:
         packed = base64.urlsafe_b64decode(request_id + "=" * (-len(request_id) % 4))
         data = zlib.decompressobj(zdict=_LIKELY).decompress(packed, _MAX_ORDER_BYTES)
@@ -119,8 +351,6 @@ def read_id(request_id: str) -> Order | None:
 
 
 class Job:
-    """One accepted request."""
-
     def __init__(self, name: str, order: Order, faults: list[Json], *, seconds: float) -> None:
         self.request_id, self.order = name, order
         self.faults = faults  # of its input: it runs all the same, and its result says why
@@ -150,7 +380,6 @@ class Job:
         return True
 
     def status(self, now: float) -> Json:
-        """Return what the status says, without addresses and log."""
         if now >= self.ended:
             worked = None if self.trouble else round(self.ended - self._started, 3)
             error = dict(zip(("error", "error_type"), self.trouble or (), strict=False))
@@ -161,7 +390,6 @@ class Job:
         return {"status": "IN_QUEUE", "metrics": {}, "queue_position": max(0, self.ahead - gone)}
 
     def logs(self, now: float) -> list[Json]:
-        """Return what it has logged so far."""
         until, form = min(now, self.ended), "%Y-%m-%dT%H:%M:%S.%fZ"
         said = [(datetime.fromtimestamp(at, UTC), text) for at, text in self._log if at <= until]
         return [{"message": s, "level": "INFO", "timestamp": at.strftime(form)} for at, s in said]
@@ -190,8 +418,6 @@ async def _not_found(_: Request, __: Exception) -> Response:
 
 
 class _Demo:
-    """The routes and what they remember."""
-
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds, self._clock = seconds, clock
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -201,9 +427,9 @@ class _Demo:
 
     async def schema(self, request: Request) -> Response:
         endpoint = request.query_params.get("endpoint_id")
-        if endpoint not in models.SERVED:
+        if endpoint not in SERVED:
             raise HTTPException(404)
-        return JSONResponse(models.schema(endpoint))
+        return JSONResponse(schema(endpoint))
 
     async def submit(self, request: Request) -> Response:
         try:
@@ -212,7 +438,7 @@ class _Demo:
             payload = None
         if not isinstance(payload, dict):
             message = "Input should be a valid dictionary"
-            return JSONResponse({"detail": [models.fault([], "dict_type", message, payload)]}, 422)
+            return JSONResponse({"detail": [fault([], "dict_type", message, payload)]}, 422)
         wanted = "{owner}/{endpoint}".format(**request.path_params), payload
         order, faults = await to_thread.run_sync(self._read, *wanted, limiter=self._reading)
         request_id = secrets.token_hex(16) if faults else make_id(order)
@@ -241,12 +467,12 @@ class _Demo:
             code = 499 if kind == "client_cancelled" else 503
             return _answer(job, code, {"detail": error, "error_type": kind}, error_type=kind)
         reasons = [_REJECTED[told] for told in job.told if told in _REJECTED]
-        faults = job.faults or [models.fault(["prompt"], *reason) for reason in reasons]
+        faults = job.faults or [fault(["prompt"], *reason) for reason in reasons]
         if faults:
             return _answer(job, 422, {"detail": faults}, error_type=faults[0]["type"])
         images = [await self._image(request, job, number) for number in range(job.count)]
         body: Json = {"images": images, "seed": job.order.seed, "description": ""}
-        if models.SERVED.get(job.order.endpoint, models.ANY).single and images:
+        if SERVED.get(job.order.endpoint, ANY).single and images:
             body = {"image": images[0]}
         if "filtered" in job.told:
             body["has_nsfw_concepts"] = [number == 0 for number in range(job.count)]
@@ -267,14 +493,12 @@ class _Demo:
         return _answer(job, 400, {"status": "ALREADY_COMPLETED"})
 
     def _find(self, request: Request) -> Job:
-        """Return the job that a request is about, if the app in its address is the job's own."""
         job = self._job(request.path_params["request_id"])
         if job.app != "{owner}/{alias}".format(**request.path_params):
             raise HTTPException(404)
         return job
 
     def _job(self, request_id: str) -> Job:
-        """Return a job that is kept, or that its id tells."""
         job = self._jobs.get(request_id)
         if job is None:
             order = read_id(request_id)
@@ -283,7 +507,7 @@ class _Demo:
             job = Job(request_id, order, [], seconds=self._seconds)
             self._keep(job)
         if not job.faults and not self._inputs.keys() >= set(job.order.inputs):
-            job.faults = [models.fault(["image_url"], "file_download_error", _LOST)]
+            job.faults = [fault(["image_url"], "file_download_error", _LOST)]
         return job
 
     def _keep(self, job: Job) -> None:
@@ -292,9 +516,8 @@ class _Demo:
             self._jobs.popitem(last=False)
 
     def _read(self, endpoint: str, payload: Json) -> tuple[Order, list[Json]]:
-        """Read an input into an order, and find all that is wrong with it."""
-        faults = models.check(endpoint, payload)
-        given = models.read_fields(endpoint, {} if faults else payload)
+        faults = check(endpoint, payload)
+        given = read_fields(endpoint, {} if faults else payload)
         names = [name for name in given if given[name] and _PICTURE.fullmatch(name)]
         digests: list[str] = []
         sizes: list[tuple[int, int]] = []
@@ -303,10 +526,10 @@ class _Demo:
                 try:
                     digest, size = self._keep_input(str(url))
                 except (OSError, SyntaxError, ValueError):
-                    faults.append(models.fault([name], "file_download_error", _LOST))
+                    faults.append(fault([name], "file_download_error", _LOST))
                     continue
                 if "mask" in name and size not in sizes[:1]:
-                    faults.append(models.fault([name], "value_error", _UNEQUAL))
+                    faults.append(fault([name], "value_error", _UNEQUAL))
                 digests.append(digest)
                 sizes.append(size)
         seed, encoding = given.get("seed"), given.get("output_format")
@@ -317,7 +540,7 @@ class _Demo:
             key,
             seed if isinstance(seed, int) else secrets.randbelow(2**31),
             max(1, min(_MAX_COUNT, *counts)) if counts else 1,
-            *models.read_size(given, sizes[0] if sizes else None),
+            *read_size(given, sizes[0] if sizes else None),
             "mask" in "".join(names),
             digests,
             endpoint,
@@ -328,7 +551,6 @@ class _Demo:
         return order, faults
 
     def _keep_input(self, url: str) -> tuple[str, tuple[int, int]]:
-        """Keep a picture that is given as a `data:` address; return its digest and size."""
         head, _, data = url.partition(";base64,")
         picture = base64.b64decode(data, validate=True) if head.startswith("data:") else b""
         with Image.open(io.BytesIO(picture)) as image:
@@ -342,7 +564,6 @@ class _Demo:
         return digest, size
 
     async def _image(self, request: Request, job: Job, number: int) -> Json:
-        """Describe a picture, which is drawn only when its address is asked for."""
         order, name = job.order, f"{number}.{job.order.format}"
         url = str(request.url_for("media", request_id=job.request_id, name=name))
         if "inline" in job.told:
@@ -357,9 +578,8 @@ class _Demo:
 
 
 def _paint(job: Job, number: int, inputs: list[bytes]) -> bytes:
-    """Draw one picture of a job, or change those that were given."""
     order, key = job.order, f"{job.order.key}|{job.order.seed}"
-    canvas = Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
+    canvas = painter.Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
     pictures = [Image.open(io.BytesIO(data)) for data in inputs]
     mask = pictures.pop() if order.masked else None
     if number == 0 and "filtered" in job.told:

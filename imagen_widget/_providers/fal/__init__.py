@@ -1,1 +1,1 @@
-"""fal's queue protocol: fal itself, gateways that pass it on, and the built-in demo."""
+"""fal's queue."""

@@ -6,21 +6,24 @@ nothing of use, the result is asked. A job that nobody knows in its first hour m
 is asked for until the deadline, and stays resumable.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import json
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import anyio
+from anyio import to_thread
 
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
-from imagen_widget._providers import failures
+from imagen_widget._providers import answers
 from imagen_widget._providers.answers import (
     MAX_RESULT_BYTES,
     Answer,
+    Call,
     Finished,
     Full,
     Lost,
@@ -39,6 +42,7 @@ from imagen_widget._providers.provider import (
     WireEvent,
 )
 from imagen_widget._request import ImageRequest
+from imagen_widget._settings import Secret
 from imagen_widget.errors import ImagenError, QueueError, QueueTimeout, ResultExpired
 
 if TYPE_CHECKING:
@@ -60,7 +64,6 @@ _ASK_ANYWAY_SECONDS = 30.0
 _ASK_ANYWAY_EACH_SECONDS = 5.0
 _KEPT_SECONDS = 3600.0  # results are readable for an hour
 _DESCRIBE_SECONDS = 2.0
-_MAX_DOCUMENT_BYTES = 1024 * 1024
 _USUAL_SECONDS = 8.0
 _QUEUE_POLL_SECONDS = 1.0  # the position should look current
 _GROWTH = 0.018  # of the time that a job has run is waited between two polls
@@ -71,13 +74,14 @@ _MIN_OBSERVATIONS = 5
 _MAX_POLLS_A_SECOND = 400  # of all jobs together: about half of what one loop can do
 _MAX_JOBS_AT_SHORTEST = 40  # more are each asked for less often: gateways count requests
 
-_SCHEMAS = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
+_SITE = "https://fal.ai"
+_SCHEMAS = "/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
+_STORAGE = "https://rest.fal.ai"
+_FILES = "https://v3.fal.media"
 
 
 class Fal(Provider):
-    """fal's queue, at fal itself."""
-
     can = Capabilities(streams=True)
     max_submit_seconds = 120.0
     max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
@@ -87,29 +91,24 @@ class Fal(Provider):
     watching = 0  # jobs
 
     def usual_seconds(self, model_id: str) -> float:
-        """Return a guess of the service time."""
         known = Catalogue(None).known(model_id)
         return _USUAL_SECONDS if known is None else known.typical_seconds
-
-    def schema_address(self) -> str:
-        """Return where a model's schema is, with `{endpoint}` for its id."""
-        return _SCHEMAS
 
     # ---------------------------------------------------------------------------------- submit
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
-        """Send the request once and return its ticket, or at once what it brought."""
         end, model = self.clock() + seconds, request.model
-        place = wire.Place(model, self.settings.account, self.settings.base_url, self.now())
+        account, base_url = self.settings.account, self.settings.base_url
+        draft = Ticket(account.name, base_url, model, request_id="", created=self.now())
         try:
             with anyio.fail_after(seconds):  # uploads take their time
                 body = await self.body(request)
         except TimeoutError:
-            raise failures.unreachable(place.base_url, "the pictures took all the time") from None
-        named = partial(wire.read_broken_submit, place=place)
+            raise answers.unreachable(base_url, "the pictures took all the time") from None
+        named = partial(wire.read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
-        return wire.read_submit(answer, place)
+        return wire.read_submit(answer, draft, account)
 
     # ------------------------------------------------------------------------- watch and result
 
@@ -121,16 +120,13 @@ class Fal(Provider):
         service_times: Sequence[float] = (),
         expired: bool = False,
     ) -> AsyncGenerator[WireEvent, None]:
-        """Yield each change of the job until it has ended; the last event is `Done`."""
         return _Job(self, ticket, seconds, service_times, expired=expired).events()
 
     async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
-        """Return what a finished job brought."""
         known = (None if done is None else done.finished) or ticket.finished
         return known or await _Job(self, ticket, seconds).result(done)
 
     async def cancel(self, ticket: Ticket) -> CancelAnswer:
-        """Ask to cancel the job and return what the provider said."""
         for attempt in range(_MAX_CANCELS):
             try:
                 answer = await self.http.call(wire.cancel_call(ticket), seconds=_CANCEL_SECONDS)
@@ -144,41 +140,75 @@ class Fal(Provider):
     # ------------------------------------------------------------------------------- the models
 
     async def describe(self, model_id: str) -> bytes | None:
-        """Return the OpenAPI document of a model; None without one."""
         address = self.settings.schemas
         if address == "off" or "/" not in model_id:
             return None
-        address = self.schema_address() if address == "auto" else address
+        if address == "auto":  # the demo's application has its own
+            address = (self.settings.base_url if self.can.free else _SITE) + _SCHEMAS
         answer = await self._read(address.replace("{endpoint}", quote(model_id, safe="/")))
         return None if answer is None or answer.mapping is None else answer.body
 
     async def search(self, query: str) -> list[Model]:
-        """Return the models that fal's public search finds; it sends no key."""
         answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
         found = (answer.mapping or {}).get("models") if answer is not None else None
         listed = map(_listed, found if isinstance(found, list) else [])
         return [model for model in listed if model is not None]
 
     async def _read(self, url: str) -> Answer | None:
-        """Read a public document; None if it cannot be had in time."""
         try:
-            answer = await self.http.read(
-                url, seconds=_DESCRIBE_SECONDS, max_bytes=_MAX_DOCUMENT_BYTES
-            )
+            answer = await self.http.fetch(url, seconds=_DESCRIBE_SECONDS, document=True)
         except (NotSent, Lost, ImagenError):
             return None
         return answer if answer.ok else None
 
     async def encode(self, picture: Input) -> str:
-        """Return a `data:` address, or if that is allowed the address of an upload to fal."""
         settings = self.settings
         direct = self.has_storage and settings.base_url == settings.account.base_url
         if settings.upload and direct:
-            from imagen_widget._providers.fal.storage import upload
-
             with suppress(NotSent, Lost, ImagenError):
-                return await upload(picture, settings, transport=self.transport)
+                return await self._upload(picture)
         return await super().encode(picture)
+
+    async def _upload(self, picture: Input) -> str:
+        """Put an input picture into fal's storage, for an hour, and return its address.
+
+        The address is public for anyone who has it. The key goes to fal's own storage and nowhere
+        else; the picture goes with a token that storage gives out.
+        """
+        call = Call("POST", f"{_STORAGE}/storage/auth/token?storage_type=fal-cdn-v3", b"{}")
+        account = self.settings.account
+        granted = await self._ask_storage(_STORAGE, account.scheme, self.settings.key, call)
+        token, kind = granted.get("token"), granted.get("token_type")
+        if not isinstance(token, str) or not token.isprintable():
+            raise Lost("the storage gave no token")
+        call = Call(
+            "POST",
+            f"{_FILES}/files/upload",
+            await to_thread.run_sync(picture.data),
+            content_type=picture.media_type,
+            headers=(
+                ("x-fal-file-name", f"input.{picture.media_type.rpartition('/')[2]}"),
+                ("x-fal-object-lifecycle", json.dumps({"expiration_duration_seconds": 3600})),
+            ),
+        )
+        scheme = kind if isinstance(kind, str) and kind.isalpha() else "Bearer"
+        stored = await self._ask_storage(_FILES, scheme, Secret(token), call)
+        found = stored.get("access_url")
+        if not isinstance(found, str) or not found.startswith("https://"):
+            raise Lost("the storage gave no address")
+        return found
+
+    async def _ask_storage(
+        self, base_url: str, scheme: str, key: Secret | None, call: Call
+    ) -> dict[str, Any]:
+        from imagen_widget._providers.http import Http
+
+        http = Http(base_url, scheme=scheme, key=key, transport=self.transport)
+        try:
+            answer = await http.call(call, seconds=_CALL_SECONDS)
+        finally:
+            await http.close()
+        return (answer.mapping or {}) if answer.ok else {}
 
 
 class Gateway(Fal):
@@ -203,17 +233,14 @@ class Gateway(Fal):
         )
 
     def for_model(self, model_id: str) -> Provider:
-        """Return this queue for fal's ids, which have a slash, and OpenAI's routes for others."""
         return self if "/" in model_id else self._images
 
     async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
-        """Send the request once, to the routes that have its model."""
         if "/" in request.model:
             return await super().submit(request, seconds=seconds)
         return await self._images.submit(request, seconds=seconds)
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await super().aclose()
         if "_images" in self.__dict__:
             await self._images.aclose()
@@ -227,12 +254,10 @@ class Demo(Fal):
     has_storage = False
 
     def usual_seconds(self, model_id: str) -> float:
-        """Return the service time that the demo was told to take."""
         return self.settings.demo_seconds
 
     @cached_property
     def http(self) -> "Http":
-        """Calls to the demo's application."""
         if self.transport is None:
             from imagen_widget._providers.demo.app import create_app
             from imagen_widget._providers.http import app_transport
@@ -240,59 +265,42 @@ class Demo(Fal):
             self.transport = app_transport(create_app(seconds=self.settings.demo_seconds))
         return super().http
 
-    def schema_address(self) -> str:
-        """Return where the demo's application describes a model."""
-        return self.settings.base_url + urlsplit(_SCHEMAS)._replace(scheme="", netloc="").geturl()
-
 
 # ---------------------------------------------------------------------------------------- one job
 
 
-@dataclass(frozen=True, slots=True)
 class PollPace:
     """How long to wait before the next status request, by how long the job has run.
 
     Before a job can be expected the wait is most of the time until then; after that it is a small
-    share of the time that it has run, so that a late job is asked for ever less often.
-
-    Attributes:
-        usual: Seconds that half of the jobs take at the most, as known or guessed.
-        expected: Seconds before which a job is hardly ever done.
-        shortest: Seconds; metered gateways count calls.
+    share of the time that it has run, so that a late job is asked for ever less often. Without
+    enough `observed` service times of the model there is a guess. All are in seconds.
     """
 
-    usual: float
-    expected: float
-    shortest: float
-
-    @classmethod
-    def learn(cls, observed: Sequence[float], *, guess: float, shortest: float) -> "PollPace":
-        """Return the pace for a model with these observed service times in seconds."""
+    def __init__(self, observed: Sequence[float], *, guess: float, shortest: float) -> None:
+        self.usual, self.shortest = guess, shortest
+        self._expected = guess * _UNKNOWN_SHARE  # before which a job is hardly ever done
         times = sorted(seconds for seconds in observed if seconds > 0.0)
-        if len(times) < _MIN_OBSERVATIONS:
-            return cls(guess, guess * _UNKNOWN_SHARE, shortest)
-        return cls(times[len(times) // 2], times[len(times) // _EARLY_SHARE], shortest)
+        if len(times) >= _MIN_OBSERVATIONS:
+            self.usual = times[len(times) // 2]
+            self._expected = times[len(times) // _EARLY_SHARE]
 
     def next_seconds(self, running: float | None, *, chance: float, jobs: int = 1) -> float:
         """Return the seconds to wait before the next status request.
 
-        Args:
-            running: Seconds since the job was first seen to run; None while it is queued.
-            chance: A random number from 0 to 1; spreads many jobs by 10 % to either side.
-            jobs: How many are watched at once; the more, the less often each is asked for.
+        `running` are the seconds since the job was first seen to run, None while it is queued. The
+        more `jobs` are watched, the less often each is asked for; `chance`, 0 to 1, spreads them.
         """
         each = max(self.shortest / _MAX_JOBS_AT_SHORTEST, 1 / _MAX_POLLS_A_SECOND)
         least = max(self.shortest, jobs * each)
         if running is None:
             ideal = min(self.usual / 2, _QUEUE_POLL_SECONDS)
         else:
-            ideal = max((self.expected - running) * _OF_THE_REST, _GROWTH * running)
+            ideal = max((self._expected - running) * _OF_THE_REST, _GROWTH * running)
         return max(min(ideal, MAX_POLL_SECONDS), least) * (0.9 + 0.2 * chance)
 
 
 class _Job:
-    """One job that is asked about, until its end or the deadline."""
-
     def __init__(
         self,
         queue: Fal,
@@ -306,7 +314,7 @@ class _Job:
         self._account = queue.settings.account
         began = queue.clock()
         self._end = began + seconds
-        self._pace = PollPace.learn(
+        self._pace = PollPace(
             service_times,
             guess=queue.usual_seconds(ticket.endpoint),
             shortest=queue.settings.poll_seconds or queue.shortest_poll_seconds,
@@ -321,11 +329,9 @@ class _Job:
         usual = self._pace.usual
         self._silence = min(max(2 * usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
         self._ask_anyway_at = began + min(usual, _ASK_ANYWAY_SECONDS)
-        self._app: str | None = None
-        self._apps = [wire.auto_app(ticket)] if queue.knows_auto else []
+        self._auto, self._may_be_auto = False, queue.knows_auto
 
     async def events(self) -> AsyncGenerator[WireEvent, None]:
-        """Yield each change of the job until it has ended; the last event is `Done`."""
         if self._ticket.finished is not None:
             yield Done(finished=self._ticket.finished)
             return
@@ -367,7 +373,9 @@ class _Job:
                             chunk = await anext(chunks)
                     except (StopAsyncIteration, TimeoutError):
                         break
-                    for event in self._decoded(decoder.feed(chunk)):
+                    for text in decoder.feed(chunk):
+                        body = read_json(self._queue.http.without_key(text))
+                        event = wire.read_event(body, self._ticket.base_url)
                         if isinstance(event, Done):
                             done = event
                         elif (news := self._news(event, whole=False)) is not None:
@@ -385,17 +393,9 @@ class _Job:
         except (NotSent, Lost, ValueError):
             self._streams = False
 
-    def _decoded(self, texts: list[bytes]) -> Iterator[WireEvent]:
-        for text in texts:
-            body = read_json(self._queue.http.without_key(text))
-            event = wire.read_event(body, self._ticket.base_url)
-            if isinstance(event, WireEvent):
-                yield event
-
     # -------------------------------------------------------------------------------- the polls
 
     async def _ask(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
-        """Ask for the status, or for the result if the status is of no use."""
         if self._by_result or self._result_next:
             self._result_next = False
             return await self._ask_result()
@@ -429,7 +429,7 @@ class _Job:
 
     async def _ask_result(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
         """Ask for the result once; errors that are raised here are the job's end."""
-        call = wire.result_call(self._ticket, app=self._app)
+        call = wire.result_call(self._ticket, auto=self._auto)
         seconds = min(_CALL_SECONDS, self._left())
         try:
             answer = await self._queue.http.call(call, seconds=seconds, max_bytes=MAX_RESULT_BYTES)
@@ -447,8 +447,8 @@ class _Job:
         self._misses += 1
         if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
             return
-        if self._apps:  # each once
-            self._misses, self._app = 0, self._apps.pop()
+        if self._may_be_auto:  # once
+            self._misses, self._auto, self._may_be_auto = 0, True, False
             return
         title, request_id = self._account.title, self._ticket.request_id
         if found.page:
@@ -465,7 +465,7 @@ class _Job:
                 "then run it again.",
                 ticket=self._ticket,
             )
-        self._app = None  # it may still turn up under its own name
+        self._auto = False  # it may still turn up under its own name
 
     async def _pause(self, found: object, *, took: float) -> None:
         queue = self._queue
@@ -485,7 +485,6 @@ class _Job:
     # ------------------------------------------------------------------------------ the result
 
     async def result(self, done: Done | None) -> Finished:
-        """Return what the finished job brought, as `Provider.result` does."""
         queue, said = self._queue, None if done is None else done.trouble
         reason, attempt, lasting = "no answer", 0, 0
         while queue.clock() < self._end:
@@ -508,9 +507,9 @@ class _Job:
 
     def _given_up(self, said: str | None, reason: str) -> ImagenError:
         if said in {"CANCELLED", "CANCELED"}:
-            return failures.cancelled(self._ticket)
+            return answers.cancelled(self._ticket)
         if said is not None:
-            return failures.service_failed(failures.Trouble(said), self._ticket)
+            return answers.service_failed(answers.Trouble(said), self._ticket)
         return QueueError(
             f"The result could not be fetched from {self._account.title}: {reason}",
             remedy="Fetch it later with %imagen_resume; nothing is paid again.",
@@ -519,8 +518,10 @@ class _Job:
 
     # ------------------------------------------------------------------------------ small parts
 
-    def _news(self, event: Queued | Running, *, whole: bool) -> WireEvent | None:
+    def _news(self, event: object, *, whole: bool) -> WireEvent | None:
         """Return the event if it says something new; `whole` if it repeats all log lines."""
+        if not isinstance(event, Queued | Running):
+            return None
         if isinstance(event, Running):
             if self._ran_since is None:
                 self._ran_since = self._queue.clock()
@@ -548,7 +549,6 @@ class _Job:
 
 
 def _listed(record: Any) -> Model | None:
-    """Return the model that an entry of fal's list means; None if it means none."""
     record = record if isinstance(record, dict) else {}
     model_id, data = record.get("endpoint_id"), record.get("metadata")
     if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:

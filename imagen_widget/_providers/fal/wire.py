@@ -13,10 +13,11 @@ Nothing here does I/O. The rules, from fal's queue reference and from gateways s
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from imagen_widget._providers import failures
+from imagen_widget._providers import answers
 from imagen_widget._providers.answers import (
     Answer,
     Call,
@@ -25,6 +26,7 @@ from imagen_widget._providers.answers import (
     find_pictures,
     inference_seconds,
     read_finished,
+    says_no,
     search_pictures,
 )
 from imagen_widget._providers.provider import (
@@ -120,48 +122,32 @@ class Hiccup(NamedTuple):
 
 
 def status_call(ticket: Ticket, *, logs: bool = True) -> Call:
-    """Return the question how the job is."""
     address = ticket.base_url + ticket.get("status_path")
     return Call("GET", with_query(address, "logs=1" if logs else ""))
 
 
 def stream_call(ticket: Ticket) -> Call:
-    """Return the call that opens the event stream of the status."""
     path, _, query = ticket.get("status_path").partition("?")
     url = with_query(f"{ticket.base_url}{path}/stream", query)
     return Call("GET", with_query(url, "logs=1"), accept="text/event-stream")
 
 
-def result_call(ticket: Ticket, *, app: str | None = None) -> Call:
-    """Return the call for the result; `app` stands in for the ticket's own `owner/alias`."""
-    path = f"/{app}/requests/{ticket.request_id}" if app else ticket.get("response_path")
+def result_call(ticket: Ticket, *, auto: bool = False) -> Call:
+    """Return the call for the result; under the app `auto` some gateways find any request."""
+    app = f"/{ticket.endpoint.partition('/')[0]}/auto"
+    path = f"{app}/requests/{ticket.request_id}" if auto else ticket.get("response_path")
     return Call("GET", ticket.base_url + path)
 
 
 def cancel_call(ticket: Ticket) -> Call:
-    """Return the request to cancel."""
     return Call("PUT", ticket.base_url + ticket.get("cancel_path"))
-
-
-def auto_app(ticket: Ticket) -> str:
-    """Return the app under which some gateways find any request."""
-    return f"{ticket.endpoint.split('/', 1)[0]}/auto"
 
 
 # ------------------------------------------------------------------------------------- the ticket
 
 
-class Place(NamedTuple):
-    """Where and when a submit is made."""
-
-    model: str
-    account: Account
-    base_url: str
-    now: float
-
-
-def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
-    """Return the ticket that a 2xx answer to a submit holds, or the pictures.
+def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Finished:
+    """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
 
     Raises:
         SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
@@ -169,43 +155,43 @@ def read_submit(answer: Answer, place: Place) -> Ticket | Finished:
     """
     listed = answer.json if isinstance(answer.json, list) else []
     body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
-    found, word = find_pictures(answer.value, place.base_url), status_word(body)
+    found, word = find_pictures(answer.value, draft.base_url), status_word(body)
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
         return read_finished(answer, found, request_id)
-    if request_id and not failures.says_no(body.get("success")) and word not in _FAILED:
-        return _ticket(place, request_id, holder)
+    if request_id and not says_no(body.get("success")) and word not in _FAILED:
+        return _ticket(draft, request_id, holder)
     if _brought_none(found, body) and word not in _PENDING:
-        raise failures.all_filtered(None, billed=False)
-    says = failures.read_trouble(answer)
+        raise answers.all_filtered(None, billed=False)
+    says = answers.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
-    if (failures.reports_failure(body) or word in _FAILED) and not taken:
-        failing = failures.as_failing(answer, otherwise=500 if word in _FAILED else 400)
-        raise failures.failure(failing, model=place.model, account=place.account)
-    found = search_pictures(answer, place.base_url)
+    if (answers.reports_failure(body) or word in _FAILED) and not taken:
+        status = 500 if word in _FAILED else 400
+        raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
+    found = search_pictures(answer, draft.base_url)
     if found is not None:
         return read_finished(answer, found)
-    raise failures.uncertain(place.account, f"no ticket in it: {says.text or 'an empty answer'}")
+    raise answers.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
-def read_broken_submit(answer: Answer, place: Place) -> Ticket | None:
+def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
     """Return the ticket that an answer names although it failed or broke off; None without one."""
     inside = _IN_TEXT.search(answer.body) if answer.ok else None
     named = "" if inside is None else inside[1].decode("ascii", "replace")
     names = (answer.headers.get("x-fal-request-id", ""), named)
     found = next((name for name in names if REQUEST_ID.fullmatch(name)), None)
-    return None if found is None else _ticket(place, found, {})
+    return None if found is None else _ticket(draft, found, {})
 
 
-def _ticket(place: Place, request_id: str, addresses: dict[str, Any]) -> Ticket:
+def _ticket(draft: Ticket, request_id: str, addresses: dict[str, Any]) -> Ticket:
     """Return the ticket for a request id; addresses that are missing or odd are built."""
-    parts, base_url = place.model.split("/"), place.base_url
+    parts = draft.endpoint.split("/")
     app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
     extra = []
     for name, suffix in (("status", "/status"), ("response", ""), ("cancel", "/cancel")):
-        given = rebase(addresses.get(f"{name}_url"), base_url, request_id, suffix)
+        given = rebase(addresses.get(f"{name}_url"), draft.base_url, request_id, suffix)
         extra.append((f"{name}_path", given or f"/{app}/requests/{request_id}{suffix}"))
-    return Ticket(place.account.name, base_url, place.model, request_id, place.now, tuple(extra))
+    return replace(draft, request_id=request_id, extra=tuple(extra))
 
 
 def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | None:
@@ -229,36 +215,28 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 
 def with_query(url: str, query: str) -> str:
-    """Return the address with a query added to what it has."""
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
-    for value, holder in _ids(body, answer):
+    holders = list(_holders(body))
+    found = [(holder.get(name), holder) for holder in holders for name in _IDS]
+    for holder in holders:
+        inside = _ID_IN_ADDRESS.search(str(holder.get("response_url")))
+        found.append((inside and inside[1], holder))
+    found += [(holder.get("id"), holder) for holder in reversed(holders)]
+    found.append((answer.headers.get("x-fal-request-id"), body))
+    if "code" in body or "success" in body:
+        found.append((body.get("data"), body))
+    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
+    told = body.get("result")  # words may stand there too
+    if _LIKE_AN_ID.fullmatch(str(told)) and (taken or not answers.reports_failure(body)):
+        found.append((told, body))
+    for value, holder in found:
         if type(value) in {str, int} and REQUEST_ID.fullmatch(text := str(value).strip()):
             return text, holder
     return "", body
-
-
-def _ids(body: dict[str, Any], answer: Answer) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield what may be the job's id, the likeliest first, each with the object that holds it."""
-    holders = list(_holders(body))
-    for holder in holders:
-        for name in _IDS:
-            yield holder.get(name), holder
-    for holder in holders:
-        address = holder.get("response_url")
-        if isinstance(address, str) and (inside := _ID_IN_ADDRESS.search(address)):
-            yield inside[1], holder
-    yield from ((holder.get("id"), holder) for holder in reversed(holders))
-    yield answer.headers.get("x-fal-request-id"), body
-    if "code" in body or "success" in body:
-        yield body.get("data"), body
-    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
-    if taken or not failures.reports_failure(body):
-        told = body.get("result")  # words may stand there too
-        yield told if _LIKE_AN_ID.fullmatch(str(told)) else None, body
 
 
 def _holders(body: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
@@ -318,9 +296,9 @@ def status_word(body: dict[str, Any]) -> str:
         if isinstance(value, str):
             words.append(re.sub(r"[\s-]+", "_", value.strip().upper()))
     for kind in (_PENDING, _FAILED, _FINISHED):
-        known = [word for word in words if word in kind]
-        if known:
-            return known[0]
+        for word in words:
+            if word in kind:
+                return word
     return one_line(words[0], limit=40) if words else ""
 
 
@@ -331,7 +309,7 @@ def _pending_or_failing(
 
     `stored` if the route gives back errors that the job ended with: only results do.
     """
-    trouble = failures.read_trouble(answer)
+    trouble = answers.read_trouble(answer)
     if answer.status in {400, 425} and _STILL.search(trouble.text):
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
@@ -342,7 +320,7 @@ def _pending_or_failing(
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
     if answer.status in _AGAIN or (answer.status >= 500 and not (stored and is_own)):
         return Hiccup(reason)
-    error = failures.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
+    error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Hiccup(reason, error)
 
 
@@ -350,9 +328,9 @@ def _said_trouble(body: dict[str, Any], word: str) -> str | None:
     kind = body.get("error_type")
     if not (body.get("error") or kind) and word not in _FAILED:
         return None
-    trouble = failures.trouble_in(body)
+    trouble = answers.trouble_in(body)
     said = trouble.text or trouble.kind if trouble else kind
-    return one_line(said, limit=300) if isinstance(said, str) and said else word or "an error"
+    return answers.word(said, limit=300) or word or "an error"
 
 
 def _value_of(body: dict[str, Any], name: str) -> Any:
@@ -360,25 +338,19 @@ def _value_of(body: dict[str, Any], name: str) -> Any:
 
 
 def _running(lines: Any) -> Running:
-    """Return that the job runs, with the last of its log lines."""
-
-    def text(line: dict[str, Any], name: str) -> str:
-        value = line.get(name)
-        return one_line(value, limit=300) if isinstance(value, str) else ""
-
     if not isinstance(lines, list):
         return Running()
-    kept = [line for line in lines[-_MAX_LOG_LINES:] if isinstance(line, dict)]
     names = ("message", "level", "timestamp")
-    return Running(tuple(LogLine(*(text(line, n) for n in names)) for line in kept), len(lines))
+    logs = [
+        LogLine(*(answers.word(line.get(name), limit=300) for name in names))
+        for line in lines[-_MAX_LOG_LINES:]
+        if isinstance(line, dict)
+    ]
+    return Running(tuple(logs), len(lines))
 
 
 class EventDecoder:
-    """The event stream, decoded: bytes in, the data of whole events out.
-
-    Only `data:` lines matter to a queue; comments are keep-alives. The format is the HTML
-    standard's server-sent events.
-    """
+    """Server-sent events, decoded: only `data:` lines matter to a queue."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -386,11 +358,7 @@ class EventDecoder:
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take in bytes and return the data of each event that is now whole, in order.
-
-        Raises:
-            ValueError: An event grew past 4 MiB.
-        """
+        """Return the data of each event that is now whole; ValueError if one grew past 4 MiB."""
         self._rest += chunk
         events = []
         if b"\n" in chunk:  # else a line without end would be copied again and again
@@ -423,7 +391,7 @@ def read_result(
     Raises:
         ImagenError: The job is over without a picture; with the ticket.
     """
-    gone = answer.status == 410 and failures.read_trouble(answer).kind not in failures.RETIRED
+    gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
     if answer.status in {404, 405} or gone:
         return NoRoute()
     if not answer.ok:
@@ -441,23 +409,24 @@ def read_result(
     if isinstance(event, Queued | Running | Odd):
         return Running() if isinstance(event, Odd) else event
     if word in _CANCELLED:
-        raise failures.cancelled(ticket)
-    if word in _FAILED or failures.reports_failure(body):
-        failing, own = failures.as_failing(answer, otherwise=500), failures.own_status(answer)
-        says = failures.read_trouble(answer).text
+        raise answers.cancelled(ticket)
+    if word in _FAILED or answers.reports_failure(body):
+        own, says = answers.own_status(answer), answers.read_trouble(answer).text
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says)):
             return NoRoute()
         if own is not None and (own >= 500 or own in _AGAIN) and word not in _FAILED:
             return Hiccup(says or f"HTTP {own}", lasting=True)  # as with that status outside
-        raise failures.failure(failing, model=ticket.endpoint, account=account, ticket=ticket)
+        raise answers.failure(
+            answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
+        )
     if _brought_none(found, body):
-        raise failures.all_filtered(ticket, billed=True)
+        raise answers.all_filtered(ticket, billed=True)
     found = search_pictures(answer, ticket.base_url)
     if found is not None:
         return read_finished(answer, found, ticket.request_id)
     if word in _FINISHED and found is None:
         return Hiccup("finished, but without its pictures")
-    what = "an answer that is not JSON" if answer.json is None else failures.field_names(body)
+    what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
     return Hiccup(f"it is not understood: {what}", lasting=True)
 
 
