@@ -267,9 +267,10 @@ class Ask:
                     errors=values.get("errors", "row"),
                     quiet=self.is_quiet,
                 )
-            except (KeyboardInterrupt, asyncio.CancelledError):
+            except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
                 said = series.cancel(everywhere=False)
                 self.say(f"{said} Go on: %imagen_series {series.name} --resume")
+                interrupt.__notes__ = []  # that line has it
                 raise
         return self.hand_over(series, lambda _: None)
 
