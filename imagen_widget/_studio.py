@@ -476,7 +476,7 @@ def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
     def function(*args: P.args, **kwargs: P.kwargs) -> T:
         made = method(default_studio(), *args, **kwargs)
         if isinstance(made, Series):
-            made.follows_settings = True
+            made.in_force = functools.partial(load_settings, need_key=False)
         return made
 
     signature = inspect.signature(method)

@@ -1326,6 +1326,20 @@ def test_the_cap_is_a_trait_too(stage: Stage) -> None:
     assert "$0.05 a day, $0.01 left" in stage.run("%imagen_spend").shown[0]
 
 
+def test_a_series_of_a_cell_follows_the_cap_of_the_traits(stage: Stage) -> None:
+    stage.run("%config ImagenMagics.max_spend = 0.05")
+
+    refused = stage.run("%%imagen_sweep -o two\nseed = 1..2\n---\na fox")
+    again = stage.run("two.run(quiet=True)")
+    stage.run("%config ImagenMagics.max_spend = 1")
+    more = stage.run("two.run(quiet=True)")
+
+    assert isinstance(refused.error, BudgetExceeded)
+    assert isinstance(again.error, BudgetExceeded)
+    assert more.error is None
+    assert [len(ran.sent) for ran in (refused, again, more)] == [1, 0, 1]
+
+
 def left_alone(stage: Stage, prompt: str) -> None:
     """Send a job that this process lets go of before its pictures are here."""
     stage.queue.polls = float("inf")

@@ -51,7 +51,7 @@ from imagen_widget._series.drive import (
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, key_text, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
-from imagen_widget._settings import check_key, load_settings
+from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
@@ -101,11 +101,11 @@ class Series:
 
     Attributes:
         name: Its name; a series with the same name is continued.
-        follows_settings: Whether it runs with the caps, prices and key in force then, not with
-            those of when it was made; that of a `Studio` does not.
+        in_force: Returns the settings whose caps, prices and key count when it runs; None for
+            those of the studio that made it.
     """
 
-    follows_settings = False
+    in_force: Callable[[], Settings] | None = None
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Series:
             InvalidRequest: No series has that name.
         """
         series = Series.reopen(Session(load_settings(need_key=False)), name)
-        series.follows_settings = True
+        series.in_force = functools.partial(load_settings, need_key=False)
         return series
 
     @classmethod
@@ -304,9 +304,9 @@ class Series:
         return "No more rows are sent." + (f" {which} still fetched, and paid for." if out else "")
 
     def _renew(self) -> None:
-        """Take the settings in force over, if it follows them and they are for the same place."""
+        """Take over the settings in force, unless they are for another provider or journal."""
         before = self._session.settings
-        now = load_settings(need_key=False) if self.follows_settings else before
+        now = before if self.in_force is None else self.in_force()
         if now != before and _PLACE(now) == _PLACE(before):
             self._session = Session(now)
             self._journal = self._session.journal

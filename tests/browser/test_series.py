@@ -53,7 +53,6 @@ def test_a_series_is_watched_chosen_from_by_keys_and_there_when_reopened(
     picker = page.locator(".ims-pick")
     expect(picker).to_be_focused()
     page.keyboard.press("Escape")
-    expect(picker).to_contain_text("Keys")
     picker.locator(".ims-seat > img").first.click()
     expect(picker).to_be_focused()
     for key, count in (("5", 1), ("3", 2), ("4", 3)):
