@@ -75,11 +75,11 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
     if _current is not None and threading.get_ident() == _current.ident:
         message = "the loop thread cannot wait for itself; await the job instead"
         raise RuntimeError(message)
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return _block(future, timeout)
     with interruptible():
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return _block(future, timeout)
         return _nest(loop, future, timeout) if _can_nest(loop) else _block(future, timeout)
 
 
@@ -329,20 +329,24 @@ def interruptible() -> Iterator[None]:
 
     asyncio and ipykernel (in cells that await) make it a cancellation of the task instead. A call
     that blocks inside the task would not notice, and the kernel would never see the cell's end.
+    IPython shows the interrupt in one line, with its notes: the stack is ours, and says nothing.
     """
     replaced = False
     if threading.current_thread() is threading.main_thread():
         handler = signal.getsignal(signal.SIGINT)
         module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
         replaced = module.partition(".")[0] in {"asyncio", "ipykernel"}
-    if not replaced:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if replaced:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
+    except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:  # the latter: async cells
+        line = ": ".join(("KeyboardInterrupt", *getattr(interrupt, "__notes__", ())))
+        interrupt._render_traceback_ = lambda: [line]  # type: ignore[union-attr]
+        raise
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if replaced:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:

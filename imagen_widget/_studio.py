@@ -1,13 +1,15 @@
 """Studio: one account with one home. The module's functions are those of a default studio.
 
 Two studios in one notebook do not see each other's keys. The default one is made from the settings
-in force; when these change, the next call makes another, and jobs of the one before go on.
+in force; when these change, the next call makes another, and jobs of the one before go on. Its
+series follow them too.
 """
 
 import functools
 import importlib
 import inspect
 import logging
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -440,6 +442,7 @@ def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
 # ------------------------------------------------------------------------------ the default studio
 
 _default: Studio | None = None
+_books = operator.attrgetter("home", "journal")
 
 
 def default_studio() -> Studio:
@@ -450,9 +453,13 @@ def default_studio() -> Studio:
 def studio_for(settings: Settings) -> Studio:
     """Return the default studio if it has these settings, else make it one that has."""
     global _default
-    if _default is None or _default.settings != settings:
-        _default = Studio.of(settings)
-    return _default
+    before = _default
+    if before is not None and before.settings == settings:
+        return before
+    _default = made = Studio.of(settings)
+    if before is not None and _books(before.settings) == _books(settings):
+        made.session.written = before.session.written  # what was spent here does not change
+    return made
 
 
 def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
@@ -460,7 +467,10 @@ def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def function(*args: P.args, **kwargs: P.kwargs) -> T:
-        return method(default_studio(), *args, **kwargs)
+        made = method(default_studio(), *args, **kwargs)
+        if isinstance(made, Series):
+            made.in_force = functools.partial(load_settings, need_key=False)
+        return made
 
     signature = inspect.signature(method)
     kept = list(signature.parameters.values())[1:]

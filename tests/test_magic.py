@@ -6,8 +6,11 @@ import _thread
 import logging
 import os
 import re
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -889,12 +892,62 @@ def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: St
     again = stage.run("%imagen_series nine --resume")
 
     assert isinstance(ran.error, KeyboardInterrupt)
+    assert ran.error._render_traceback_() == ["KeyboardInterrupt"]  # type: ignore[attr-defined]
     assert len(ran.sent) < 9
     assert "No more rows are sent" in ran.outputs[-1]["text/plain"]
     assert "%imagen_series nine --resume" in ran.outputs[-1]["text/plain"]
     assert [row.state for row in again.value.rows] == ["done"] * 9
     assert stage.queue.duplicates == 8  # one prompt, nine seeds: no row twice
     assert stage.queue.posts == 9
+
+
+def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    stage.run("from imagen_widget import generate, start")
+    stage.queue.polls = float("inf")
+    shown: list[str] = []
+
+    for call in ("generate('a fox', quiet=True)", "start('a hen').result()"):
+        interrupt_at(stage.queue, "status")
+        ran = stage.run(call)
+        assert isinstance(ran.error, KeyboardInterrupt)
+        shown += ran.error._render_traceback_()  # type: ignore[attr-defined]
+
+    assert shown == [
+        "KeyboardInterrupt: Cancelled, not billed (request id req-1).",
+        "KeyboardInterrupt",
+    ]
+
+
+def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    stage.run("from imagen_widget import sweep")
+    stage.queue.polls = float("inf")
+    interrupt_at(stage.queue, "status")
+
+    ran = stage.run("s = sweep('a {n}', n=range(3), name='three')\ns.run()")
+    cards = stage.shell.display_pub.outputs
+    for _ in range(100):
+        if "being fetched" in cards[-1]["data"]["text/html"]:
+            break
+        time.sleep(0.05)
+    last = cards[-1]["data"]
+    threading.Timer(0.3, stage.queue.finish).start()
+    again = stage.run("s.run()")
+
+    assert ran.error._render_traceback_() == [  # type: ignore[union-attr]
+        "KeyboardInterrupt: No more rows are sent. 1 job under way is still fetched, and paid for."
+    ]
+    assert "Stopped; 1 that was sent is being fetched. Run the cell again" in last["text/html"]
+    assert "1 sent, 2 waiting · $0.04 of $0.12 · stopping" in last["text/plain"]
+    assert again.error is None
+    assert [len(cell.outputs) for cell in (ran, again)] == [1, 1]
+    assert "1 from history, 2 done" in again.outputs[0]["text/plain"]
+    assert (stage.queue.posts, stage.queue.duplicates) == (3, 0)
 
 
 # ---------------------------------------------------------------------------------------- series
@@ -1249,6 +1302,19 @@ def test_spend_sums_by_period_model_and_what_the_line_says(
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", days[3][0])
 
 
+def test_what_this_session_spent_stays_when_a_setting_changes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.run("%imagen a fox;")
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "1/day")
+    stage.run("%imagen a hen;")
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    ran = stage.run("%imagen_spend")
+
+    assert dict(ran.value)["This session"] == dict(ran.value)["Today"] == Decimal("0.08")
+
+
 def test_the_cap_is_a_trait_too(stage: Stage) -> None:
     stage.run("%config ImagenMagics.max_spend = 0.05")
     stage.run("%imagen a fox;")
@@ -1258,6 +1324,20 @@ def test_the_cap_is_a_trait_too(stage: Stage) -> None:
     assert isinstance(ran.error, BudgetExceeded)
     assert ran.sent == []
     assert "$0.05 a day, $0.01 left" in stage.run("%imagen_spend").shown[0]
+
+
+def test_a_series_of_a_cell_follows_the_cap_of_the_traits(stage: Stage) -> None:
+    stage.run("%config ImagenMagics.max_spend = 0.05")
+
+    refused = stage.run("%%imagen_sweep -o two\nseed = 1..2\n---\na fox")
+    again = stage.run("two.run(quiet=True)")
+    stage.run("%config ImagenMagics.max_spend = 1")
+    more = stage.run("two.run(quiet=True)")
+
+    assert isinstance(refused.error, BudgetExceeded)
+    assert isinstance(again.error, BudgetExceeded)
+    assert more.error is None
+    assert [len(ran.sent) for ran in (refused, again, more)] == [1, 0, 1]
 
 
 def left_alone(stage: Stage, prompt: str) -> None:

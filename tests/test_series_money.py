@@ -180,7 +180,12 @@ def test_two_processes_share_the_rows_of_a_series(queue: FakeQueue) -> None:
 
 def test_the_cap_of_a_series_is_never_passed_and_more_money_goes_on(queue: FakeQueue) -> None:
     series = animals()
-    with pytest.raises(errors.BudgetExceeded):
+    with pytest.raises(errors.BudgetExceeded, match=r"\. Nothing was sent; one such request"):
+        series.run(quiet=True, max_spend=0.01)
+    counts = "2 done, 2 waiting"
+    with pytest.raises(
+        errors.BudgetExceeded, match=f"Nothing more was sent: {counts}; run it with a higher one"
+    ):
         series.run(quiet=True, max_spend=0.10)
     paused = series.status_counts
 
@@ -221,6 +226,66 @@ def test_the_cap_of_the_day_holds_over_series_and_single_jobs(
 
     assert queue.posts == 3
     assert History().spend() == pytest.approx(0.12)
+
+
+def test_the_caps_are_those_in_force_at_a_run_and_a_studio_keeps_its_own(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.05/day")
+    made, own = animals(), Studio().sweep("a {pet}", pet=["cat", "dog"], name="own")
+    with pytest.raises(errors.BudgetExceeded, match=r"cap of \$0\.05 a day"):
+        made.run(quiet=True)
+    opened = Series.open("animals")
+
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.13/day")
+    with pytest.raises(errors.BudgetExceeded, match=r"cap of \$0\.13 a day"):
+        opened.run(quiet=True)
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "5/day")
+    made.run(quiet=True)
+    after = queue.posts
+    with pytest.raises(errors.BudgetExceeded, match=r"cap of \$0\.05 a day"):
+        own.run(quiet=True)
+    later = sweep("a {pet}", pet=["cat", "dog"], name="later")
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.16/day")
+    with pytest.raises(errors.BudgetExceeded, match=r"cap of \$0\.16 a day"):
+        later.run(quiet=True)
+
+    assert (after, queue.posts, made.status_counts["done"]) == (4, 4, 4)
+
+
+def test_a_series_stays_at_the_provider_that_it_was_planned_for(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = animals()
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    series.run(quiet=True)
+
+    assert queue.posts == 4
+
+
+def test_the_price_in_force_is_that_of_the_plan_and_of_the_run(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = animals()
+    monkeypatch.setenv("IMAGEN_PRICE", "0.10")
+
+    planned = series.plan.price
+    series.run(quiet=True)
+
+    assert planned == Decimal("0.40")
+    assert series.status == "4 done · $0.40 of $0.40"
+
+
+def test_every_object_of_a_series_tells_the_same_sums(queue: FakeQueue) -> None:
+    series = animals()
+    with pytest.raises(errors.BudgetExceeded):
+        series.run(quiet=True, max_spend=0.01)
+    with pytest.raises(errors.BudgetExceeded):
+        Series.open("animals").run(quiet=True, max_spend=0.05)
+
+    assert series.status == "1 done, 3 waiting · $0.04 of $0.16"
+    assert Series.open("animals").status == series.status
 
 
 def test_a_row_of_unknown_price_under_a_cap_is_not_sent(queue: FakeQueue) -> None:

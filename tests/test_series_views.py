@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -180,6 +181,14 @@ def test_rows_of_a_table_without_common_values_follow_each_other(fauna: Series) 
     assert "product 0" in page.text
 
 
+def test_axes_with_names_of_a_letter_are_named_as_they_are(fauna: Series) -> None:
+    axes = [{"a": f"x{n % 2}", "b": f"y{n % 4 // 2}"} for n in range(8)]
+    rows = [replace(row, axes=each) for row, each in zip(fauna.rows, axes, strict=False)]
+
+    assert "Grid · 2 a × 2 b" in Reader(html(grid(rows))).text
+    assert "Grid · 2 animals × 4 styles" in Reader(html(fauna.grid())).text
+
+
 def test_an_axis_that_does_not_exist_is_named_in_one_line(fauna: Series) -> None:
     with pytest.raises(InvalidRequest, match=r"colour: it is not an axis.*animal, style, seed"):
         fauna.grid(row="colour")
@@ -195,6 +204,7 @@ def test_two_pictures_are_compared_with_what_differs(fauna: Series) -> None:
 
     assert len(page.all("img")) == 2
     assert page.all("input", type="range")[0]["aria-label"]
+    assert "A: red fox, seed 1, oil · B: owl, seed 1, oil" in page.text
     assert "animal red fox | owl" in page.text
     assert "seed 1" in page.text.partition("The same")[2]
 
@@ -288,6 +298,22 @@ def test_the_board_counts_in_words_and_does_not_guess_before_five_rows() -> None
     assert "27 of 48 done" in page.text
     assert "6 from history, free" in page.text
     assert "Stop or .cancel(): nothing more is sent" in page.text
+
+
+def test_the_board_of_a_run_that_stops_or_is_over_says_what_is_still_to_come() -> None:
+    stopping, over = tally(done=1, sent=8, waiting=7), tally(done=4)
+    stopping.stopping, over.ended = True, 130.0
+
+    first = board.Board("animals", stopping, free=False, now=130.0)
+    page = Reader(html(first))
+    finished = Reader(html(board.Board("animals", over, free=False, now=200.0)))
+
+    assert first.line == "1 done, 8 sent, 7 waiting · $0.84 of $1.68 · stopping"
+    assert "Stopped; 8 that were sent are being fetched. Run the cell again to go on." in page.text
+    assert "Rate" not in finished.text
+    over.done_here = 30
+    rates = {html(board.Board("animals", over, free=False, now=now)) for now in (200.0, 900.0)}
+    assert len(rates) == 1
 
 
 def test_a_free_series_says_so_once_and_a_table_names_no_axes(fauna: Series) -> None:
@@ -468,6 +494,19 @@ def test_without_a_notebook_a_picker_is_text_and_its_result_static(
         pick.press(key)
 
 
+def test_of_equally_good_ones_so_many_are_framed_as_were_to_be_chosen(
+    chosen: Callable[[], Series],
+) -> None:
+    picks = [chosen().pick(by="animal", best=best) for best in (1, 2)]
+    for key in ("go 0", "5", "5", "5"):
+        for pick in picks:
+            pick.press(key)
+
+    assert [html(pick).count('class="ims-best"') for pick in picks] == [1, 2]
+    for key in ("go 0", "0", "right", "0", "right", "0"):
+        picks[0].press(key)
+
+
 def test_a_picker_by_an_axis_that_does_not_exist_is_refused(fauna: Series) -> None:
     with pytest.raises(InvalidRequest, match="colour: it is not an axis"):
         fauna.pick(by="colour")
@@ -511,6 +550,17 @@ def test_parquet_holds_the_bytes_as_datasets_wants_them(fauna: Series, tmp_path:
         assert picture.format == "PNG"
     assert first["prompt"] == "a red fox in oil"
     assert first["seed"] == 1
+
+
+def test_parquet_without_its_library_is_refused_and_makes_no_folder(
+    fauna: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(InvalidRequest, match="Writing parquet needs pyarrow"):
+        fauna.export(tmp_path / "out", "parquet")
+
+    assert not (tmp_path / "out").exists()
 
 
 def test_webdataset_reads_its_shards_back(

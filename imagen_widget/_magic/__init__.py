@@ -18,17 +18,13 @@ from IPython.core import magic
 from traitlets import HasTraits, TraitError, TraitType
 from traitlets.config import Config
 
+from imagen_widget import _loop
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import tables
 from imagen_widget._magic.complete import make_matcher
 from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
 from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
-from imagen_widget._magic.shell import (
-    KeepsQuestionMark,
-    ShownOnce,
-    is_last_expression,
-    one_line_interrupt,
-)
+from imagen_widget._magic.shell import KeepsQuestionMark, ShownOnce, is_last_expression
 from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
@@ -85,7 +81,7 @@ def _magic(method: Callable[[Any, Ask], object]) -> Callable[..., object]:
 
     @functools.wraps(method)
     def call(self: Any, line: str, cell: str | None = None, local_ns: Any = None) -> object:
-        with one_line_interrupt():
+        with _loop.interruptible():
             return method(self, Ask(self, grammar, line, local_ns, cell))
 
     about = inspect.cleandoc(method.__doc__ or "")

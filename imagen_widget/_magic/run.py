@@ -64,7 +64,8 @@ class Ask:
         local_ns: Any,
         cell: str | None,
     ) -> None:
-        self.settings, self.evaluate = magics.settings(), magics.evaluator(local_ns)
+        self._in_force, self.evaluate = magics.settings, magics.evaluator(local_ns)
+        self.settings = self._in_force()
         self.studio, models = studio_for(self.settings), list[str]()
         self._shell, self._once = magics.shell, magics.once
         self._line = Text(line, self.evaluate)
@@ -247,6 +248,7 @@ class Ask:
     def run(self, series: Series) -> Series:
         """Run a series as the options say, and return it; of a large one the plan comes first."""
         values = self.values
+        series.in_force = self._in_force
         self._keep(series)
         _loop.run(_ended, series)
         plan = series.plan
@@ -267,9 +269,10 @@ class Ask:
                     errors=values.get("errors", "row"),
                     quiet=self.is_quiet,
                 )
-            except (KeyboardInterrupt, asyncio.CancelledError):
+            except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
                 said = series.cancel(everywhere=False)
                 self.say(f"{said} Go on: %imagen_series {series.name} --resume")
+                interrupt.__notes__ = []  # that line has it
                 raise
         return self.hand_over(series, lambda _: None)
 

@@ -3,8 +3,6 @@
 Everything is bound to one shell, so that several in one process do not meet.
 """
 
-import asyncio
-import contextlib
 import dis
 import sys
 import tokenize
@@ -13,8 +11,6 @@ from types import CodeType, FrameType
 from typing import Any
 
 from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd
-
-from imagen_widget import _loop
 
 _RUNS_MAGIC = {"run_line_magic", "run_cell_magic"}
 _TAKES_TEXT = {"imagen", "imagen_history"}
@@ -111,17 +107,6 @@ def is_last_expression() -> bool:
                 for step in dis.get_instructions(code)
             )
     return False
-
-
-@contextlib.contextmanager
-def one_line_interrupt() -> Iterator[None]:
-    """Have IPython show an interrupt in one line: the stack is ours, and says nothing."""
-    try:
-        with _loop.interruptible():
-            yield
-    except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:  # the latter: async cells
-        interrupt._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[union-attr]
-        raise
 
 
 def _stack() -> Iterator[FrameType]:

@@ -30,7 +30,8 @@ MAX_PICTURES = 14
 _BAR_SIGNS = {"kept": "▓", "done": "█", "failed": "✕", "refused": "✕", "unknown": "?", "sent": "▒"}
 _BAR_LENGTH = 24
 _WORDS = {"kept": "from history", "unknown": "of unknown outcome"}
-_STOPPED = "nothing more is sent, what is paid for is still fetched. Run the cell again to go on."
+_STOPPED = "nothing more is sent, what is paid for is still fetched."
+_AGAIN = "Run the cell again to go on."
 _UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
@@ -54,7 +55,7 @@ class Board:
 
     def __post_init__(self) -> None:
         tally = self.tally
-        self.rate = tally.rate(self.now)
+        self.rate = tally.rate(tally.ended or self.now)
         self.kept = min(tally.kept, tally.counts["done"])
         counts = {"kept": self.kept, "done": tally.counts["done"] - self.kept}
         counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}
@@ -71,7 +72,9 @@ class Board:
             parts.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
         else:
             parts.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
-        if tally.is_running:
+        if tally.is_running and tally.stopping:
+            parts.append("stopping")
+        elif tally.is_running:
             parts += [" ".join(_per(self.rate))] if self.rate else []
             parts.append(f"{self._left()} left" if self.rate else "time left unknown")
         return " · ".join([*parts, self.note] if self.note else parts)
@@ -89,8 +92,8 @@ class Board:
     def _left(self) -> str:
         if self.rate is None:
             return "unknown"
-        left = self.tally.counts["waiting"] + self.tally.counts["sent"]
-        return f"about {_duration(left / self.rate)}"
+        waiting = 0 if self.tally.stopping else self.tally.counts["waiting"]
+        return f"about {_duration((waiting + self.tally.counts['sent']) / self.rate)}"
 
     # -------------------------------------------------------------------------------- as a card
 
@@ -112,10 +115,12 @@ class Board:
     def _state(self) -> tuple[str, str, str]:  # what it does, its colour, what can be done
         tally = self.tally
         waiting, sent = tally.counts["waiting"], tally.counts["sent"]
+        if tally.is_running and tally.stopping:
+            out = f"{sent:,} that {'was sent is' if sent == 1 else 'were sent are'}"
+            return "stopping", "warn", f"Stopped; {out} being fetched. {_AGAIN}"
         if tally.is_running:
             how = "Interrupt the kernel to stop" if self.blocks else "Stop or .cancel()"
-            now, dot = ("stopping", "warn") if tally.stopping else ("running", "good")
-            return now, dot, f"{how}: {_STOPPED}"
+            return "running", "good", f"{how}: {_STOPPED} {_AGAIN}"
         if tally.elsewhere:
             how = "Another process works on it: .run() joins in and shows it, .cancel() stops it."
             return "running elsewhere", "good", how
@@ -172,10 +177,11 @@ class Board:
         facts = [("Spent", cost_text(tally.spent, free=self.free), planned, limit)]
         if tally.started:
             took = _duration((tally.ended or self.now) - tally.started, exactly=True)
-            rate = ("unknown", "", "until five rows are done")
             if self.rate:
-                rate = (*_per(self.rate), f"{plural(tally.in_flight, 'row')} at a time")
-            facts.append(("Rate", *rate))
+                at_once = f"{plural(tally.in_flight, 'row')} at a time"
+                facts.append(("Rate", *_per(self.rate), at_once))
+            elif tally.is_running:
+                facts.append(("Rate", "unknown", "", "until five rows are done"))
             if tally.is_running:
                 facts.append(("Time left", self._left(), "", f"running for {took}"))
             else:

@@ -5,6 +5,7 @@ dead processes are taken over; those that may have been sent without an answer a
 """
 
 import os
+import re
 import sys
 import time
 from collections import Counter, deque
@@ -44,6 +45,8 @@ MIN_DONE_FOR_RATE = 5
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
 _MAX_RECENT = 14  # generations that a view shows
+_TOLD = ("done", *WITHOUT_PICTURE, "sent", "waiting")
+_NOTHING_SENT = re.compile(r"^Nothing [^;]*;")  # a worker may have put its own counts there
 _ONE_ROW_ONLY = (ContentRejected, GenerationFailed, QueueTimeout, SubmitUncertain)
 
 
@@ -215,8 +218,19 @@ class Drive:
             await self._look()
         self.tally.ended = time.monotonic()
         self.changed()
+        if isinstance(self._stop, BudgetExceeded):
+            raise self._capped(self._stop)
         if self._stop is not None:
             raise self._stop
+
+    def _capped(self, error: BudgetExceeded) -> BudgetExceeded:
+        """Return the error of a cap with what the series has already, for `Nothing was sent`."""
+        counts = self.tally.counts
+        if counts["waiting"] == self.tally.total:
+            return error
+        told = ", ".join(f"{counts[state]:,} {state}" for state in _TOLD if counts[state])
+        remedy = _NOTHING_SENT.sub(f"Nothing more was sent: {told};", error.remedy)
+        return BudgetExceeded(error.message, remedy=remedy)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for a row to end, for `stop`, or for so long."""

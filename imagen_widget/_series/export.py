@@ -5,6 +5,7 @@ that. One picture is in memory at a time, of parquet a group of them.
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import operator
@@ -48,6 +49,12 @@ def write(
     """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
     if format not in _WRITERS:
         raise refused("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
+    if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise InvalidRequest(
+            "Writing parquet needs pyarrow.",
+            remedy="pip install 'imagen-widget[frames]', or choose another format.",
+            field="format",
+        )
     items = _items(rows, _condition(where), any_type=format in {"zip", "html"})
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -262,15 +269,9 @@ def _webdataset(items: list[_Item], target: _Target, stem: str) -> str:
 
 
 def _parquet(items: list[_Item], target: _Target, stem: str) -> str:
-    try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise InvalidRequest(
-            "Writing parquet needs pyarrow.",
-            remedy="pip install 'imagen-widget[frames]', or choose another format.",
-            field="format",
-        ) from None
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
     names = {int: "int64", float: "float64", bool: "bool"}
     columns = {column: names.get(kind, "string") for column, kind in _kinds(items)}
     image = pa.struct({"bytes": pa.binary(), "path": pa.string()})

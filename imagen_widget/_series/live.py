@@ -40,6 +40,7 @@ class PickerView(anywidget.AnyWidget):
         super().__init__()
         self._pick = pick
         self._sent: set[str] = set()
+        self._is_new = True
         self.on_msg(self._on_message)
 
     def __repr__(self) -> str:
@@ -59,7 +60,8 @@ class PickerView(anywidget.AnyWidget):
     def _draw(self) -> None:
         """Send the markup and its pictures; then those that the next keys will need."""
         pick = self._pick
-        self.send({"html": pick.html(), "said": pick.said})
+        self.send({"html": pick.html(), "said": pick.said, "isNew": self._is_new})
+        self._is_new = False
         for name in pick.names():
             if name not in self._sent:
                 self._sent.add(name)

@@ -135,8 +135,8 @@ def heading(axis: str | None, value: Any) -> Any:
 
 
 def plural(count: int, word: str) -> str:
-    """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`."""
-    if count != 1 and not word.endswith("s"):
+    """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`; `2 n` as it is."""
+    if count != 1 and len(word) > 2 and not word.endswith("s"):
         word = re.sub(r"(?<=[^aeiou])y$", "ie", word) + "s"
     return f"{count:,} {word}"
 

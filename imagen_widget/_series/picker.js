@@ -27,6 +27,16 @@ function render({ model, el }) {
     }
   }
 
+  // Its cell was just run, by Ctrl+Enter or Shift+Enter, and nobody is typing: the keys come here.
+  function isAtHand() {
+    const cell = el.closest(".jp-Cell"), active = document.activeElement || document.body;
+    if (!cell) return active === document.body;
+    const book = cell.closest(".jp-Notebook.jp-mod-commandMode");
+    const chosen = book?.querySelector(".jp-Cell.jp-mod-active");
+    if (!chosen || (chosen !== cell && chosen !== cell.nextElementSibling)) return false;
+    return active.contains(book) || (book.contains(active) && !active.matches("input, textarea, select, [contenteditable]"));
+  }
+
   function draw(html) {
     const focused = root.contains(document.activeElement) && document.activeElement !== root;
     const name = focused ? document.activeElement.dataset.press : null;
@@ -39,6 +49,7 @@ function render({ model, el }) {
     if (message.html !== undefined) {
       draw(message.html);
       said.textContent = message.said;
+      if (message.isNew && isAtHand()) root.focus({ preventScroll: true });
     } else if (message.picture) {
       URL.revokeObjectURL(addresses.get(message.picture) || "");
       addresses.set(message.picture, URL.createObjectURL(new Blob([buffers[0]], { type: "image/webp" })));
@@ -67,11 +78,6 @@ function render({ model, el }) {
 
   model.on("msg:custom", onMessage);
   press("look");
-  // The keys come here after Ctrl+Enter in its own cell; elsewhere the user may be typing.
-  const cell = el.closest(".jp-Cell");
-  const mine = () => (cell ? cell.contains(document.activeElement) : document.activeElement === document.body);
-  if (!model.imagenSeen) setTimeout(() => mine() && root.focus({ preventScroll: true }), 0);
-  model.imagenSeen = true;
   return () => {
     model.off("msg:custom", onMessage);
     addresses.forEach((address) => URL.revokeObjectURL(address));

@@ -250,7 +250,8 @@ class Pick:
             text = f"{self._series.name}: nothing is chosen yet."
             return StatusLine(text)._repr_mimebundle_()
         layout = Layout.of(kept, row=self._by, fill=False)
-        grid = Grid(layout, f"{self._series.name}, chosen", self._tiles)._repr_mimebundle_()
+        title = f"{self._series.name}, chosen"
+        grid = Grid(layout, title, self._tiles, best=self._best)._repr_mimebundle_()
         lines = (f"{row.rating} stars: {key_text(row.key)}" for row in self.best)
         return {**grid, "text/plain": "\n".join([repr(self), *lines])}
 

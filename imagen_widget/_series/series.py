@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import operator
 import re
 import secrets
 import time
@@ -50,13 +51,14 @@ from imagen_widget._series.drive import (
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, key_text, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
-from imagen_widget._settings import check_key, load_settings
+from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
+_PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,11 @@ class Series:
 
     Attributes:
         name: Its name; a series with the same name is continued.
+        in_force: Returns the settings whose caps, prices and key count when it runs; None for
+            those of the studio that made it.
     """
+
+    in_force: Callable[[], Settings] | None = None
 
     def __init__(
         self,
@@ -124,7 +130,9 @@ class Series:
         Raises:
             InvalidRequest: No series has that name.
         """
-        return Series.reopen(Session(load_settings(need_key=False)), name)
+        series = Series.reopen(Session(load_settings(need_key=False)), name)
+        series.in_force = functools.partial(load_settings, need_key=False)
+        return series
 
     @classmethod
     def reopen(cls, session: Session, name: str) -> "Series":
@@ -160,6 +168,7 @@ class Series:
         Rows that this series has paid are not paid again. What else is in the history answers none:
         equal rows are separate pictures.
         """
+        self._renew()
         self._journal.recover()  # what a dead process had claimed and not sent waits again
         unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
         again = [
@@ -199,7 +208,8 @@ class Series:
     ) -> "Series":
         """Send the rows and wait for the pictures, with a live display; blocks.
 
-        An interrupt stops sending; jobs under way are still fetched in the background.
+        An interrupt stops sending; jobs under way are still fetched in the background, and the next
+        `run` waits for that.
 
         Args:
             max_spend: US dollars for the whole series; it pauses before that is passed.
@@ -218,18 +228,21 @@ class Series:
             SeriesStopped: More rows failed than allowed.
             InvalidRequest: An argument is not valid; nothing was sent.
         """
+        surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
+            self._let_end(surface)
             run = self._begin(max_spend, max_in_flight, errors, on)
-            view = self._watch(run, surface_of_call(quiet=quiet), blocks=True)
+            view = self._watch(run, surface, blocks=True)
             try:
                 _loop.wait(run.future)
             except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
-                self.cancel(everywhere=False)
-                interrupt.add_note(self.status)
-                view.end(StatusLine(self.status))
+                interrupt.add_note(self.cancel(everywhere=False))
                 raise
             finally:
-                view.end(self._board())
+                if surface.outlives_call:  # after an interrupt, when what was sent is fetched
+                    run.future.add_done_callback(lambda _: view.end(self._board(run)))
+                else:
+                    view.end(self._board(run))
         return self
 
     resume = run
@@ -246,7 +259,7 @@ class Series:
         """Send the rows in the background, under the same display; arguments as for `run`."""
         run = self._begin(max_spend, max_in_flight, errors, on)
         view = self._watch(run, surface_of_call(quiet=quiet))
-        run.future.add_done_callback(lambda _: view.end(self._board()))
+        run.future.add_done_callback(lambda _: view.end(self._board(run)))
         return self
 
     async def arun(
@@ -271,7 +284,7 @@ class Series:
             self.cancel(everywhere=False)
             raise
         finally:
-            view.end(self._board())
+            view.end(self._board(run))
         return self
 
     def cancel(self, *, everywhere: bool = True) -> str:
@@ -281,6 +294,7 @@ class Series:
             everywhere: Whether runs of other notebooks stop too: they look before each row.
         """
         for drive in runs_here(self._session, self.name):
+            drive.tally.stopping = True  # at once, for a run() right after
             _loop.call_soon(drive.stop)
         spec = self._journal.series(self.name) if everywhere else None
         if spec is not None:
@@ -289,12 +303,29 @@ class Series:
         which = "1 job under way is" if out == 1 else f"{out} jobs under way are"
         return "No more rows are sent." + (f" {which} still fetched, and paid for." if out else "")
 
+    def _renew(self) -> None:
+        """Take over the settings in force, unless they are for another provider or journal."""
+        before = self._session.settings
+        now = before if self.in_force is None else self.in_force()
+        if now != before and _PLACE(now) == _PLACE(before):
+            self._session = Session(now)
+            self._journal = self._session.journal
+
+    def _let_end(self, surface: Surface) -> None:
+        """Wait until runs of this process that send no more have fetched what they sent."""
+        for run in runs_here(self._session, self.name):
+            if run.tally.stopping:
+                surface.status(StatusLine("Waiting until what was sent before is fetched"))
+                with contextlib.suppress(Exception):  # its own display says how it ended
+                    _loop.wait(run.future)
+
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
         if self._drive is not None and not self._drive.future.done():
             raise InvalidRequest(
                 f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
             )
+        self._renew()
         errors, cap = _check_errors(errors), _check_amount(max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
             what = f"{shown(max_in_flight)} is not allowed"
@@ -378,7 +409,7 @@ class Series:
         if run is None or not isinstance(surface, NotebookSurface | OutputSurface):
             raise NotImplementedError  # IPython then shows the bundle
         view = self._watch(run, surface)
-        run.future.add_done_callback(lambda _: view.end(self._board()))
+        run.future.add_done_callback(lambda _: view.end(self._board(run)))
 
     def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
@@ -386,7 +417,7 @@ class Series:
         is_rich = isinstance(surface, NotebookSurface | OutputSurface)
         if is_rich and shell is not None:
             self._shown_in = shell.execution_count
-        render = functools.partial(self._board, blocks=blocks)
+        render = functools.partial(self._board, run, blocks=blocks)
         view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
         view.begin()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
@@ -409,12 +440,13 @@ class Series:
 
         run.future.add_done_callback(remove)
 
-    def _board(self, *, blocks: bool = False) -> Board:
-        session, now, run = self._session, time.monotonic(), self._running or self._drive
+    def _board(self, run: Drive | None = None, *, blocks: bool = False) -> Board:
+        session, now, run = self._session, time.monotonic(), run or self._running or self._drive
         tally = self._tally_from_journal() if run is None else run.tally
         if run is not None and run.future.done():
             tally.ended = tally.ended or now  # a run that broke down has no end of its own
-            tally.counts = Counter(self.status_counts)
+            tally.counts = Counter(self.status_counts)  # others may have gone on with it
+            tally.spent = self._journal.spent_on(self.name)
         account, budget = session.settings.account, session.settings.budget
         return Board(
             self.name,

@@ -14,7 +14,7 @@ import itertools
 import secrets
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +73,9 @@ _FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "Arial Unicode.
 class Grid:
     """A table of pictures that displays itself; complete in the saved notebook."""
 
-    def __init__(self, layout: Layout, title: str, tiles: Tiles) -> None:
+    def __init__(self, layout: Layout, title: str, tiles: Tiles, *, best: int = 1) -> None:
         self._layout, self._title, self._tiles = layout, title, tiles
+        self._best = best  # how many of each row are framed
         self._count = sum(len(row.images) for row in layout.rows)
         self._fitting = max(1, min(self._count, MAX_PICTURES))
         share = (MAX_BYTES - _SHEET_BYTES) // self._fitting - _MARKUP_BYTES
@@ -177,7 +178,8 @@ class Grid:
             titles = "".join(f'<th scope="col">{name}</th>' for name in names)
             markup = f"<thead><tr><td></td>{titles}</tr></thead>"
         for value, line in lines:
-            best = max(row.rating for cell in line.values() for row in cell)
+            rated = (row for cell in line.values() for row in cell if row.rating > 0)
+            best = sorted(rated, key=lambda row: -row.rating)[: self._best]
             cells = (self._flow(line.get(column, []), best=best) for column in self._columns)
             name = escape(heading(layout.row, value))
             shown = "".join(f"<td>{cell}</td>" for cell in cells)
@@ -186,8 +188,8 @@ class Grid:
         region = f'tabindex="0" role="region" aria-label="{name}" {OWN_KEYS}'
         return f'<div class="ims-scroll" {region}><table>{markup}</table></div>'
 
-    def _flow(self, rows: list[Row], *, best: int = 0) -> str:
-        figures = "".join(self._figures(row, is_best=0 < best == row.rating) for row in rows)
+    def _flow(self, rows: list[Row], *, best: Sequence[Row] = ()) -> str:
+        figures = "".join(self._figures(row, is_best=row in best) for row in rows)
         return f'<div class="ims-flow">{figures}</div>'
 
     def _figures(self, row: Row, *, is_best: bool) -> str:
@@ -305,7 +307,7 @@ class Compared:
         prompts = {self._a.request.prompt, self._b.request.prompt}
         if len(prompts) == 1:
             return one_line(prompts.pop() or "", limit=120)
-        return f"{key_text(self._a.key)} and {key_text(self._b.key)}"
+        return f"A: {key_text(self._a.key)} · B: {key_text(self._b.key)}"
 
     def _picture(self, row: Row, letter: str, small: Preview | None) -> str:
         if small is None:
