@@ -115,6 +115,19 @@ def price_text(price: Decimal | None, *, free: bool) -> str:
     return f"about {words}" if words.startswith("$") else words
 
 
+def ending(job: "Job", outcome: str = "") -> str:
+    """Return how a job ended, in one line with what is needed to find it again.
+
+    Without an outcome an error tells the rest; what the journal does not have was not sent.
+    """
+    if not (outcome or job.id):
+        return "Not sent"
+    progress, known = job.progress, job.progress.request_id
+    place = f"{progress.provider} {short_name(progress.model)}"
+    ended = f"{outcome or 'Failed'} · {progress.elapsed:.1f} s · {place}"
+    return f"{ended} · request id {known}" if known and known not in outcome else ended
+
+
 class Job:
     """A generation that is under way; `start` makes one.
 
