@@ -197,8 +197,7 @@ class Ask:
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
         if self.surface.outlives_call:
-            later = "%imagen_resume fetches it after a restart"
-            view = JobView(job, self.surface, render=lambda: f"{job.status} · {later}")
+            view = JobView(job, self.surface, render=lambda: _outlasting(job))
             view.begin()
             self.hand_over(job, lambda _: None)
         else:  # the terminal's next prompt stands on that line
@@ -327,6 +326,12 @@ def pictures_by_options() -> Iterator[None]:
             remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
             field=error.field,
         ) from None
+
+
+def _outlasting(job: Job) -> str:
+    """Return the status of a job whose output may be all that is left of it after a restart."""
+    now, later = job.progress, " · %imagen_resume fetches it after a restart"
+    return job.status + (later if now.request_id and not now.free else "")
 
 
 async def _ended(series: Series) -> None:

@@ -198,7 +198,8 @@ class Model:
 
     def at(self, account: str) -> "Model":
         """Return the model as this account has it: its successor is one that is served there."""
-        return replace(self, successors=(*self.successors, ("", self.successor_at(account))))
+        here = ("", self.successor_at(account))
+        return replace(self, successors=(*self.successors, here)) if self.successors else self
 
     def field(self, name: str) -> Field | None:
         """Return the field of this name; None if the model has none."""
