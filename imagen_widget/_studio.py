@@ -31,7 +31,7 @@ from imagen_widget._settings import (
     refuse_reserved,
     usable_key,
 )
-from imagen_widget.errors import ImagenError, InvalidRequest, a_type
+from imagen_widget.errors import InvalidRequest, a_type
 
 log = logging.getLogger("imagen_widget")
 
@@ -180,7 +180,7 @@ class Studio:
             view.begin()
             try:
                 generation = job.result_or_cancel()
-            except ImagenError:
+            except Exception:
                 view.end(StatusLine(ending(job)))
                 raise
             except BaseException:

@@ -132,6 +132,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 if source == "default":
                     chosen = {"provider": settings.account.name, "model": settings.default_model}
                     value = {**chosen, "home": settings.home}.get(name, trait.unset)
+                elif name == "store" and {"@", "?"} & {*str(value)}:
+                    value = "not shown, since it may hold a password"
                 text = text.rpartition("\n")[0]  # without the trait's own, which may be None
                 text += f"\n    Current: {value}\n    Found in: {source}"
         return text

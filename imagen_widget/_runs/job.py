@@ -122,9 +122,9 @@ def ending(job: "Job", outcome: str = "") -> str:
     """
     if not (outcome or job.id):
         return "Not sent"
-    progress, known = job.progress, job.progress.request_id
-    place = f"{progress.provider} {short_name(progress.model)}"
-    ended = f"{outcome or 'Failed'} · {progress.elapsed:.1f} s · {place}"
+    end, known = job.progress, job.progress.request_id
+    outcome = outcome or end.phase.capitalize()
+    ended = f"{outcome} · {end.elapsed:.1f} s · {end.provider} {short_name(end.model)}"
     return f"{ended} · request id {known}" if known and known not in outcome else ended
 
 
