@@ -190,7 +190,7 @@ class Ask:
         copies = self._save(generation)
         if copies and not self.is_quiet:
             more = f" and {len(copies) - 1} more" if copies[1:] else ""
-            folder = self.values.get("save_dir") or self._folder
+            folder: Any = self.values.get("save_dir") or self._folder
             self.say(f"saved {Path(folder, copies[0].name)}{more}")
         return generation
 
