@@ -584,7 +584,6 @@ class Settings:
         model: The model that was set, as it was written; see `default_model`.
         budget: The caps.
         user: Who works here, as a label.
-        presets: Defaults of the magic, by field.
         sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
         written: What stands there, of those that were found.
     """
@@ -609,7 +608,6 @@ class Settings:
     user: str
     quiet: bool = field(compare=False)
     save_dir: Path | None = field(compare=False)
-    presets: Mapping[str, str] = field(compare=False)
     sources: Mapping[str, str] = field(compare=False, repr=False)
     written: Mapping[str, object] = field(compare=False, repr=False)
 
@@ -617,6 +615,11 @@ class Settings:
     def default_model(self) -> str:
         """The model of a call that names none: what was set, else the account's."""
         return self.model or self.account.default_model
+
+    @property
+    def presets(self) -> dict[str, str]:
+        """The defaults of the magic, by field."""
+        return {name: str(value) for name, value in self.written.items() if name in PRESETS}
 
 
 def load_settings(
@@ -649,7 +652,6 @@ def load_settings(
     read: dict[str, Any] = {}
     found: dict[str, str] = {}
     written: dict[str, object] = {}
-    presets: dict[str, str] = {}
     for variable, setting in _BY_VARIABLE.items():
         value, source = given.get(setting.name), "argument"
         if value is None:
@@ -658,8 +660,8 @@ def load_settings(
         written |= {} if value is None else {setting.name: value}
         label = variable if source in {"argument", "environment"} else f"{variable} ({source})"
         if setting.name in PRESETS:
-            presets |= {} if value is None else {setting.name: str(value)}
-        elif value is None:
+            continue
+        if value is None:
             read[setting.name] = setting.default
         elif source != "argument" and setting.read in {_read_folder, _read_store}:
             read[setting.name] = setting.read(label, value, look.folder)
@@ -675,7 +677,6 @@ def load_settings(
         home=read.pop("home") or _default_home(),
         budget=read.pop("max_spend") + read.pop("max_spend_user"),
         user=environ.get("JUPYTERHUB_USER") or _login_name(),
-        presets=presets,
         sources=found,
         written=written,
         **read,
