@@ -10,8 +10,12 @@ from collections.abc import Iterable
 
 
 def escape(text: object) -> str:
-    """Return `text` safe between tags and inside quoted attributes, without maths typesetting."""
-    return html.escape(str(text), quote=True)
+    """Return `text` safe between tags and inside quoted attributes, without maths typesetting.
+
+    Line ends are written as references: in Markdown, where nbconvert puts HTML, a blank line would
+    end the markup.
+    """
+    return html.escape(str(text)).replace("\n", "&#10;").replace("\r", "&#13;")
 
 
 def attributes(**values: object) -> str:

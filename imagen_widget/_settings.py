@@ -471,8 +471,6 @@ class Setting:
         return f"IMAGEN_{self.name.upper()}"
 
 
-_OWN = ("default of the magic", "the model's own")
-
 SETTINGS = (
     Setting(
         *("provider", find_account, "fal"),
@@ -522,7 +520,7 @@ SETTINGS = (
         default=300.0,
     ),
     Setting(
-        *("poll_seconds", _read_seconds, "2", "the status is never asked for more often"),
+        *("poll_seconds", _read_seconds, "2", "shortest time in seconds between two status checks"),
         "`1` on gateways, `0.1` on fal",
     ),
     Setting(
@@ -547,10 +545,15 @@ SETTINGS = (
         *("demo_seconds", partial(_read_seconds, zero=True), "0"),
         *("how long a job takes on the demo", "", 4.0),
     ),
-    Setting("aspect_ratio", _read_preset, "16:9", *_OWN),
-    Setting("num_images", _read_preset, "2", *_OWN),
-    Setting("resolution", _read_preset, "2K", *_OWN),
-    Setting("output_format", _read_preset, "jpeg", *_OWN),
+    *(
+        Setting(name, _read_preset, example, f"{what} that the magic asks for", "the model's own")
+        for name, example, what in (
+            ("aspect_ratio", "16:9", "aspect ratio"),
+            ("num_images", "2", "number of pictures"),
+            ("resolution", "2K", "resolution"),
+            ("output_format", "jpeg", "file format"),
+        )
+    ),
     Setting("save_dir", _read_folder, "pictures", "the magic also saves copies there", "none"),
     Setting(
         *("quiet", _read_switch, "1", "the magic shows nothing and only returns its result"),
@@ -581,8 +584,8 @@ class Settings:
         model: The model that was set, as it was written; see `default_model`.
         budget: The caps.
         user: Who works here, as a label.
-        presets: Defaults of the magic, by field.
         sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
+        written: What stands there, of those that were found.
     """
 
     account: Account
@@ -605,13 +608,18 @@ class Settings:
     user: str
     quiet: bool = field(compare=False)
     save_dir: Path | None = field(compare=False)
-    presets: Mapping[str, str] = field(compare=False)
     sources: Mapping[str, str] = field(compare=False, repr=False)
+    written: Mapping[str, object] = field(compare=False, repr=False)
 
     @property
     def default_model(self) -> str:
         """The model of a call that names none: what was set, else the account's."""
         return self.model or self.account.default_model
+
+    @property
+    def presets(self) -> dict[str, str]:
+        """The defaults of the magic, by field."""
+        return {name: str(value) for name, value in self.written.items() if name in PRESETS}
 
 
 def load_settings(
@@ -643,16 +651,17 @@ def load_settings(
     look = Lookup(environ, folder or _settings_folder())
     read: dict[str, Any] = {}
     found: dict[str, str] = {}
-    presets: dict[str, str] = {}
+    written: dict[str, object] = {}
     for variable, setting in _BY_VARIABLE.items():
         value, source = given.get(setting.name), "argument"
         if value is None:
             value, source = look(variable) or (None, "default")
         found[setting.name] = source
+        written |= {} if value is None else {setting.name: value}
         label = variable if source in {"argument", "environment"} else f"{variable} ({source})"
         if setting.name in PRESETS:
-            presets |= {} if value is None else {setting.name: str(value)}
-        elif value is None:
+            continue
+        if value is None:
             read[setting.name] = setting.default
         elif source != "argument" and setting.read in {_read_folder, _read_store}:
             read[setting.name] = setting.read(label, value, look.folder)
@@ -668,8 +677,8 @@ def load_settings(
         home=read.pop("home") or _default_home(),
         budget=read.pop("max_spend") + read.pop("max_spend_user"),
         user=environ.get("JUPYTERHUB_USER") or _login_name(),
-        presets=presets,
         sources=found,
+        written=written,
         **read,
     )
     if key is not None:

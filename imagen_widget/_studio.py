@@ -22,7 +22,7 @@ from imagen_widget._history import History
 from imagen_widget._models import Model, Models, short_name
 from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
-from imagen_widget._runs import Event, Job, Session
+from imagen_widget._runs import Event, Job, Session, ending
 from imagen_widget._series import Series, make_batch, make_sweep
 from imagen_widget._settings import (
     Settings,
@@ -186,6 +186,9 @@ class Studio:
             view.begin()
             try:
                 generation = job.result_or_cancel()
+            except Exception:
+                view.end(StatusLine(ending(job)))
+                raise
             except BaseException:
                 view.end(StatusLine(job.status))
                 raise
@@ -220,7 +223,7 @@ class Studio:
         try:
             generation = await job
         except Exception:
-            view.end(StatusLine(job.status))
+            view.end(StatusLine(ending(job)))
             raise
         except BaseException:  # cancelled, in the words of the caller's async library
             job.request_cancel()

@@ -39,11 +39,21 @@ def test_hostile_text_makes_no_element(text: str) -> None:
     assert seen.text == text
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="\r\0", exclude_categories=["Cs"])))
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_any_text_comes_back_from_text_and_attribute(text: str) -> None:
     seen = Reader(tag("b", escape(text), data_x=text))
 
     assert (seen.tags, seen.text, seen.attrs) == (["b"], text, {"data-x": text})
+
+
+def test_paragraphs_leave_the_markup_in_one_line() -> None:
+    text = "a fox\n\nin snow\r\n\r\nat dusk"
+    markup = tag("p", escape(text), title=text)
+
+    seen = Reader(markup)
+
+    assert not set("\n\r") & set(markup)
+    assert (seen.text, seen.attrs) == (text, {"title": text})
 
 
 def test_attributes_may_be_bare_or_left_out() -> None:

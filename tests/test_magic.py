@@ -708,6 +708,19 @@ def test_copies_are_saved_where_the_line_says(stage: Stage, tmp_path: Path) -> N
     assert len(list((tmp_path / "my foxes").glob("*.png"))) == 2
 
 
+def test_the_outcome_says_where_the_copies_are(stage: Stage, tmp_path: Path) -> None:
+    one = stage.run("%imagen a fox -d kept")
+    two = stage.run("%imagen a fox -n 2 -d kept")
+    quiet = stage.run("%imagen a fox -d kept -q")
+
+    name = re.fullmatch(r"saved (kept/a-fox\S*\.png)", one.shown[1])
+    assert name is not None
+    assert (tmp_path / name[1]).is_file()
+    assert name[1] in one.outputs[1]["text/html"]
+    assert re.fullmatch(r"saved kept/a-fox\S*\.png and 1 more", two.shown[1])
+    assert quiet.shown == []
+
+
 def test_copies_that_cannot_be_saved_lose_no_picture(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -733,6 +746,20 @@ def test_a_job_that_is_not_waited_for_shows_its_result_when_it_comes(stage: Stag
     assert stage.shell.user_ns["again"] is job
     assert "1 image" in job.status
     assert len(ran.outputs) == 1
+
+
+def test_the_output_of_a_job_under_way_says_how_to_fetch_it_after_a_restart(stage: Stage) -> None:
+    stage.queue.polls = float("inf")
+
+    stage.run("job = %imagen a fox --no-wait")
+    stage.queue.wait_for("status")
+    with pytest.raises(TimeoutError):  # its output is updated four times a second
+        stage.shell.user_ns["job"].result(timeout=1)
+    stage.queue.finish()
+    stage.shell.user_ns["job"].result(timeout=30)
+
+    lines = [output["data"]["text/plain"] for output in stage.shell.display_pub.outputs]
+    assert any(line.endswith("%imagen_resume fetches it after a restart") for line in lines)
 
 
 def test_a_job_that_history_answers_shows_its_pictures_at_once(stage: Stage) -> None:
@@ -776,6 +803,40 @@ def test_a_dry_run_shows_the_request_and_its_price_and_needs_no_key(
     assert DEFAULT in ran.shown[0]
     assert "aspect_ratio goes out as image_size landscape_16_9" in sized.shown[0]
     assert isinstance(stage.run("%imagen a fox").error, CredentialsError)
+
+
+def test_a_dry_run_names_no_address_that_does_not_exist(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = stage.run("%imagen a fox --dry-run").shown[0]
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+    inside = stage.run("%imagen a fox --dry-run").shown[0]
+
+    assert f"kkiai {DEFAULT} at http" in there
+    assert inside.startswith(f"demo {DEFAULT} (inside this package)\n")
+
+
+def test_what_the_cap_refuses_was_not_sent_which_is_said_once_and_before(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.05/day")
+
+    fits = stage.run("%imagen a fox --dry-run").shown[0]
+    stage.run("%imagen a fox;")
+    dry = stage.run("%imagen an owl --dry-run").shown[0]
+    unpriced = stage.run("%imagen an owl -m some-lab/new --dry-run").shown[0]
+    magic = stage.run("%imagen an owl")
+    call = stage.run("from imagen_widget import generate\ngenerate('an owl')")
+    awaited = stage.run("from imagen_widget import agenerate\nawait agenerate('an owl')")
+
+    assert "refused" not in fits
+    assert "nothing was sent · would be refused: The request costs $0.04; with $0.04 spent" in dry
+    assert "would be refused: The model's price is not known here" in unpriced
+    for ran in (magic, call, awaited):
+        assert isinstance(ran.error, BudgetExceeded)
+        assert ran.sent == []
+        assert [output["text/plain"] for output in ran.outputs] == ["Not sent"]
 
 
 def test_in_a_terminal_each_value_is_printed_once(
@@ -1020,12 +1081,12 @@ def test_a_sweep_over_models_takes_the_fields_of_all_of_them(stage: Stage) -> No
     [
         (
             "%%imagen_sweep\nseed = 1..21\n---\na fox",
-            "21 rows, 21 to send, $0.84. Nothing was sent: a series of more than 20 rows wants "
+            "21 rows, 21 to send, $0.84. Nothing was sent: a series of more than 20 rows needs "
             "--max-spend AMOUNT, or --yes.",
         ),
         (
             "%%imagen_sweep -m lab/new\nseed = 1..2\n---\na fox",
-            "a series of unknown price wants --max-spend AMOUNT, or --yes.",
+            "a series of unknown price needs --max-spend AMOUNT, or --yes.",
         ),
         (
             "%%imagen_sweep --dry-run\nseed = 1..2\n---\na fox",
@@ -1052,6 +1113,18 @@ def test_consent_is_an_amount_or_a_yes(stage: Stage) -> None:
     assert isinstance(capped.error, BudgetExceeded)
     assert len(capped.sent) == 2
     assert len(yes.sent) == 21
+
+
+def test_paragraphs_leave_a_grids_markup_in_one_block(stage: Stage) -> None:
+    """In Markdown, where nbconvert puts it, a blank line would end it."""
+    stage.run("texts = ['a fox\\n\\nin snow', 'an owl\\n\\nin snow']")
+    stage.run("%%imagen_sweep -q -o s\ntext = {{texts}}\nseed = 1..2\n---\n{text}")
+
+    html = stage.run("s.grid()").value._repr_mimebundle_()["text/html"]
+
+    assert html.count("<img ") == 4
+    assert "an owl&#10;&#10;in snow</th>" in html
+    assert "\n\n" not in html
 
 
 def test_a_series_goes_on_in_the_background(stage: Stage) -> None:
@@ -1204,6 +1277,10 @@ def test_the_history_lists_what_was_made_with_a_small_picture_and_no_path(stage:
     assert all(word in html for word in ("2 pictures", "imagen4", "$0.08", "just now", "★★★★☆"))
     assert "sha256" not in html + ran.shown[0]
     assert "mathjax_ignore" in html
+    assert re.search(r"^0  a <b>blue.*\n1  a red fox", ran.shown[0], re.MULTILINE)
+    [hint] = re.findall(r"_\[0\]\.save\(.*?\)", ran.shown[0])
+    stage.run("%imagen_history")
+    assert len(stage.run(hint).value) == 2
 
 
 def test_the_history_is_filtered_and_cut_by_n(stage: Stage) -> None:
@@ -1269,6 +1346,7 @@ def test_a_model_has_a_page_of_its_own(stage: Stage) -> None:
     by_id = stage.run("%imagen_models fal-ai/flux/dev")
     unknown = stage.run("%imagen_models some-lab/model --refresh")
 
+    assert "use nano-banana instead" in stage.run("%imagen_models imagen4").shown[0]
     assert "guidance_scale" in by_alias.shown[0]
     assert by_id.value.alias == "flux-dev"
     assert unknown.value.source == "none"
@@ -1363,6 +1441,7 @@ def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage) -> None:
     assert "a left fox" in table
     assert "1 fetched" in table
     assert "2 images" in pictures
+    assert "data:image" not in ran.outputs[0]["text/html"]  # it is shown below
     assert [len(g) for g in ran.value] == [2]
     assert "Nothing is waiting" in stage.run("%imagen_resume").shown[0]
 
@@ -1433,7 +1512,10 @@ def test_a_bad_trait_is_refused_in_a_readable_line(
     assert stage.run("%imagen a fox").sent[0] == {"model": DEFAULT, "prompt": "a fox"}
 
 
-def test_config_lists_a_trait_for_each_setting_with_help_and_source(stage: Stage) -> None:
+def test_config_lists_a_trait_for_each_setting_with_help_value_and_source(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_STORE", "ftp://me:my-secret@pictures.example/fox")
     stage.run("%config ImagenMagics.num_images = 2")
 
     text = stage.run("%config ImagenMagics").printed
@@ -1445,7 +1527,15 @@ def test_config_lists_a_trait_for_each_setting_with_help_and_source(stage: Stage
         "api_key",
     }
     assert re.search(r"num_images=.*?Current: 2\s+Found in: argument", text, re.DOTALL)
-    assert re.search(r"home=.*?IMAGEN_HOME.*?Found in: environment", text, re.DOTALL)
+    home = re.search(r"home=.*?IMAGEN_HOME.*?Current: (.*?)\n +Found in: environment", text, re.S)
+    assert home is not None
+    assert home[1] == os.environ["IMAGEN_HOME"]
+    assert re.search(rf"model=.*?Current: {DEFAULT}\s+Found in: default", text, re.DOTALL)
+    assert re.search(r"max_spend=.*?Current: no cap\s+Found in: default", text, re.DOTALL)
+    assert "None" not in text
+    assert "my-secret" not in text
+    helps = re.findall(r"=<SettingTrait>\n +(.*?),", text)
+    assert len(helps) == len(set(helps)) == len(settings_of_page) - 2
 
 
 def test_traits_are_the_defaults_of_a_line(stage: Stage) -> None:

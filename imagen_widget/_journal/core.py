@@ -33,6 +33,7 @@ from imagen_widget._journal.tables import (
     book,
     caps_of,
     day_of,
+    fitting,
     folded,
     image_values,
     insert,
@@ -152,6 +153,14 @@ class Jobs(ABC):
         self._insert(tx, drafts, user=user)
         book(tx, moves, caps)
         return ids
+
+    @reads
+    def check_budget(
+        self, tx: Transaction, price: Decimal | None, budget: Sequence[Limit], user: str
+    ) -> None:
+        """Raise `BudgetExceeded` if `intend` would do so for one job of this price."""
+        caps = caps_of(budget, day_of(tx.now).isoformat(), user=user)
+        fitting(tx, [to_micros(price)], caps)
 
     def apply(self, job_id: str, *events: Event, lease_seconds: float | None = None) -> Record:
         """Store what events make of a job, in one write, and hold on to it if it is ours.

@@ -35,7 +35,6 @@ from imagen_widget._studio import Studio, studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 _DEFAULT_ROWS = 10
-_MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 log = logging.getLogger("imagen_widget")
 
@@ -47,8 +46,9 @@ class SettingTrait(TraitType[Any, Any]):
     """One setting; None means: as set elsewhere, or the default."""
 
     def __init__(self, setting: Setting) -> None:
-        default = setting.unset or setting.default
-        text = f"{setting.help}; {setting.variable}; default: {default}"
+        self.unset = str(setting.unset or setting.default).replace("`", "")
+        example = f"{setting.variable}={setting.example}"
+        text = f"{setting.help}, as in {example}; default: {self.unset}"
         text = text.replace("`", "").replace(", see below", "")
         super().__init__(None, allow_none=True, help=text)
         self.setting = setting
@@ -119,11 +119,19 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     def class_get_trait_help(
         cls, trait: TraitType[Any, Any], inst: Any = None, helptext: str | None = None
     ) -> str:
-        """Return the help of a trait, with the place where its setting was found."""
+        """Return the help of a trait, with what is in force and the place where it was found."""
         text: str = super().class_get_trait_help(trait, inst, helptext)
-        if inst is not None and trait.name is not None:
+        if isinstance(inst, cls) and isinstance(trait, SettingTrait):
             with suppress(ImagenError):
-                text += f"\n    Found in: {inst.settings().sources[trait.name]}"
+                settings, name = inst.settings(), trait.setting.name
+                value, source = settings.written.get(name), settings.sources[name]
+                if source == "default":
+                    chosen = {"provider": settings.account.name, "model": settings.default_model}
+                    value = {**chosen, "home": settings.home}.get(name, trait.unset)
+                elif name == "store" and {"@", "?"} & {*str(value)}:
+                    value = "not shown, since it may hold a password"
+                text = text.rpartition("\n")[0]  # without the trait's own, which may be None
+                text += f"\n    Current: {value}\n    Found in: {source}"
         return text
 
     # ---------------------------------------------------------------------------- pictures
@@ -185,7 +193,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         An axis stands in the prompt in braces, or is a field of the model (seed, model, image,
         aspect_ratio, …). Values are separated by ||; 1..4 stands for the numbers, and {{names}}
         for the items of a list of the notebook. A name that exists is continued: what is done is
-        not paid again. More than 20 rows, or an unknown price, want --max-spend or --yes.
+        not paid again. More than 20 rows, or an unknown price, need --max-spend or --yes.
         """
         name, session = ask.values.get("name"), ask.studio.session
         return ask.run(make_sweep(session, ask, ask.template, None, axes=ask.axes, name=name))
@@ -257,7 +265,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         with suppress(InvalidRequest):  # then it is not a name
             named = studio.known(query) if query else None
             if named is not None and (named in found or not found):
-                return ask.shown(named)
+                return ask.shown(named.at(studio.settings.account.name))
         return ask.shown(found)
 
     @_magic
@@ -283,7 +291,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             raise
         table = tables.resume_table(history, fetching.records, fetching.outcomes)
         ask.hand_over(table, view.end)
-        for generation in table if len(table) <= _MAX_IN_FULL and not ask.is_quiet else ():
+        for generation in table if len(table) <= tables.MAX_IN_FULL and not ask.is_quiet else ():
             surface_of(self.shell).final(generation)
         return table
 

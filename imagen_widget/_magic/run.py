@@ -35,10 +35,10 @@ from imagen_widget._magic.line import (
     parse_line,
 )
 from imagen_widget._magic.shell import is_last_expression
-from imagen_widget._models import Model, short_name
+from imagen_widget._models import Model
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
-from imagen_widget._runs import Job
+from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
 from imagen_widget._studio import studio_for
 from imagen_widget.errors import ImagenError, InvalidRequest
@@ -185,16 +185,20 @@ class Ask:
             self._cancel(job, view)
             raise
         except BaseException:
-            view.end(StatusLine(_ending(job, "Failed")))
+            view.end(StatusLine(ending(job)))
             raise
         self.hand_over(generation, view.end)
-        self._save(generation)
+        copies = self._save(generation)
+        if copies and not self.is_quiet:
+            more = f" and {len(copies) - 1} more" if copies[1:] else ""
+            folder: Any = self.values.get("save_dir") or self._folder
+            self.say(f"saved {Path(folder, copies[0].name)}{more}")
         return generation
 
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
         if self.surface.outlives_call:
-            view = JobView(job, self.surface)
+            view = JobView(job, self.surface, render=lambda: _outlasting(job))
             view.begin()
             self.hand_over(job, lambda _: None)
         else:  # the terminal's next prompt stands on that line
@@ -220,10 +224,11 @@ class Ask:
                 field="save_dir",
             ) from None
 
-    def _save(self, generation: Generation) -> None:
+    def _save(self, generation: Generation) -> list[Path]:
         try:
-            if self._folder is not None:
-                generation.save(self._folder, provenance=self.settings.provenance)
+            if self._folder is None:
+                return []
+            return generation.save(self._folder, provenance=self.settings.provenance)
         except OSError as error:
             raise ImagenError(
                 f"The copies cannot be saved ({error.strerror}).",
@@ -236,7 +241,7 @@ class Ask:
         try:
             outcome = job.cancel()
         finally:
-            line = _ending(job, outcome.rstrip("."))
+            line = ending(job, outcome.rstrip("."))
             with contextlib.suppress(ImagenError, TimeoutError):
                 pictures = job.result(timeout=0)  # they came in spite of it
             view.end(StatusLine(line) if pictures is None else pictures)
@@ -258,7 +263,7 @@ class Ask:
             return self.hand_over(series, lambda _: self.surface.final(line))
         if large and not (values.get("yes") or "max_spend" in values):
             why = "unknown price" if plan.price is None else f"more than {MAX_UNASKED_ROWS} rows"
-            text = f"a series of {why} wants --max-spend AMOUNT, or --yes."
+            text = f"a series of {why} needs --max-spend AMOUNT, or --yes."
             return self.hand_over(series, lambda _: self.say(f"{plan}. Nothing was sent: {text}"))
         run = series.start if values.get("no_wait") else series.run
         with using_shell(self._shell):
@@ -326,13 +331,10 @@ def pictures_by_options() -> Iterator[None]:
         ) from None
 
 
-def _ending(job: Job, outcome: str) -> str:
-    """Return how the job ended, in one line with what is needed to find it again."""
-    progress, known = job.progress, job.progress.request_id
-    ended = (
-        f"{outcome} · {progress.elapsed:.1f} s · {progress.provider} {short_name(progress.model)}"
-    )
-    return f"{ended} · request id {known}" if known and known not in outcome else ended
+def _outlasting(job: Job) -> str:
+    """Return the status of a job whose output may be all that is left of it after a restart."""
+    now, later = job.progress, " · %imagen_resume fetches it after a restart"
+    return job.status + (later if now.request_id and not now.free else "")
 
 
 async def _ended(series: Series) -> None:

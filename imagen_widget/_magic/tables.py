@@ -19,13 +19,14 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, age, cost_text
 from imagen_widget._runs import price_text
 from imagen_widget._series import Series
-from imagen_widget._settings import Settings
+from imagen_widget._settings import DEMO, Settings
 from imagen_widget._studio import Studio
-from imagen_widget.errors import one_line
+from imagen_widget.errors import ImagenError, one_line
 
 T = TypeVar("T")
 
 CHART_DAYS = 30
+MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 _MAX_PROMPT = 160
 _MAX_CELL = 60  # columns of a terminal
@@ -118,9 +119,16 @@ class Table(list[T]):
 def dry_run(request: ImageRequest, studio: Studio) -> Table[ImageRequest]:
     """Return what would be sent, and what it would cost; nothing was."""
     settings, price = studio.settings, studio.price(request)
-    head = f"{settings.account.name} {request.model} at {settings.base_url}"
+    inside = settings.base_url == DEMO.base_url
+    place = "(inside this package)" if inside else f"at {settings.base_url}"
+    head = f"{settings.account.name} {request.model} {place}"
     body = json.dumps(request.arguments(), indent=2, ensure_ascii=False)
-    end = (price_text(price, free=settings.account.free), *request.notes, "nothing was sent")
+    end = [price_text(price, free=settings.account.free), *request.notes, "nothing was sent"]
+    try:
+        if settings.budget:
+            studio.session.journal.check_budget(price, settings.budget, settings.user)
+    except ImagenError as refusal:
+        end.append(f"would be refused: {refusal.message}")
     return Table([request], (), (), f"{head}\n{body}\n{' · '.join(end)}")
 
 
@@ -128,6 +136,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
     """Return a table of generations with a small picture each."""
     rows = [
         (
+            str(number),
             Markup("", history.thumbnail(g, width=_THUMBNAIL_PIXELS)),
             _two_lines(g.request.prompt or "", f"{len(g)} picture{'' if len(g) == 1 else 's'}"),
             short_name(g.model),
@@ -136,14 +145,15 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
             age(g.created),
             _stars(history.rating(g)),
         )
-        for g in generations
+        for number, g in enumerate(generations)
     ]
     shown = f"{len(rows)} of {len(history)} in the history" if rows else "Nothing in the history"
     return Table(
         generations,
-        ("", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
+        ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
         rows,
-        f"{shown}. Filter: %imagen_history WORDS -n COUNT. Each is a Generation: _[0].save(…).",
+        f"{shown}. Filter: %imagen_history WORDS -n COUNT. "
+        'Each is a Generation: _[0].save("folder").',
     )
 
 
@@ -230,13 +240,15 @@ def resume_table(
 ) -> Table[Generation]:
     """Return the table of what came of the pending jobs, and of those nobody can fetch."""
     fetched, rows = [], []
+    done = sum(outcome.generation is not None for outcome in outcomes.values())
     for record in records:
         outcome = outcomes.get(record.id)
         state, remedy = "interrupted", ""
         if outcome is not None and outcome.generation is not None:
             fetched.append(outcome.generation)
-            remedy = Markup(outcome.generation.summary, history.thumbnail(outcome.generation))
-            state = "fetched"
+            state, remedy = "fetched", outcome.generation.summary
+            if done > MAX_IN_FULL:
+                remedy = Markup(remedy, history.thumbnail(outcome.generation))
         elif outcome is not None and outcome.error is not None:
             state, remedy = "not fetched", str(outcome.error)
         elif outcome is not None:
@@ -248,7 +260,7 @@ def resume_table(
     )
     rows += [(_job(record), "unknown", remedy + record.id) for record in history.unknown()]
     count = f"{len(fetched)} fetched." if records else "Nothing is waiting to be fetched."
-    return Table(fetched, ("Job", "State", "What to do"), rows, count)
+    return Table(fetched, ("Job", "State", "Details"), rows, count)
 
 
 def _job(record: Record) -> Markup:

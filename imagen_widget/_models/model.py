@@ -13,7 +13,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
@@ -195,6 +195,11 @@ class Model:
         """Return the alias of the successor that this account's provider serves, or ""."""
         found = dict(self.successors)
         return found.get(account) or found.get("", "")
+
+    def at(self, account: str) -> "Model":
+        """Return the model as this account has it: its successor is one that is served there."""
+        here = ("", self.successor_at(account))
+        return replace(self, successors=(*self.successors, here)) if self.successors else self
 
     def field(self, name: str) -> Field | None:
         """Return the field of this name; None if the model has none."""

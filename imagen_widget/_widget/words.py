@@ -189,7 +189,7 @@ def about_model(state: State) -> str:
     model = state.form.model
     said = [tag("code", escape(model.id))]
     if _has_ended(state, model):
-        said.append(escape(model.status_text))
+        said.append(escape(model.at(state.account.name).status_text))
     if model.source == "none":
         said.append("Its fields are unknown, so yours are sent unchecked.")
     elif model.as_of:
