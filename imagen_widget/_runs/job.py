@@ -22,7 +22,7 @@ from imagen_widget._models import short_name
 from imagen_widget._providers import Queued, Running
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
-from imagen_widget._runs.run import TOO_LATE, Event, Fetching, Run, Submitted, Submitting
+from imagen_widget._runs.run import TOO_LATE, Event, Run, Submitted, Submitting
 from imagen_widget._runs.session import Session
 from imagen_widget.errors import ImagenError, JobCancelled
 
