@@ -69,14 +69,15 @@ class KeptOutput:
         newest: dict[str, Any] = made[0]._repr_mimebundle_()
         rows, texts, count, hidden = [newest["text/html"]], [newest["text/plain"]], len(made[0]), 0
         left, shown = MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0]), _small(made[0])
+        before, self._rows = self._rows, {}
         for generation in made[1:]:
-            if generation.id not in self._rows:
-                self._rows[generation.id] = _row(generation)
-            row, tiles = self._rows[generation.id]
-            left -= len(row)
+            if left >= 0:
+                row, tiles = before.get(generation.id) or _row(generation)
+                left -= len(row)
             if left < 0:
                 hidden += len(generation)
                 continue
+            self._rows[generation.id] = row, tiles
             count, shown = count + len(tiles), [*shown, *tiles]
             rows.append(row)
             texts.append(repr(generation))
@@ -108,6 +109,8 @@ def _small(generation: Generation, side: int = 0, max_bytes: int = 0) -> list[Pr
 def _row(generation: Generation) -> tuple[str, list[Preview]]:
     """Return a generation as tiles: the markup, and the pictures in it."""
     tiles = _small(generation, TILE_SIDE_PIXELS, TILE_BYTES)
+    for each in generation:
+        vars(each).pop("preview", None)  # it would stay in memory for as long as the form does
     alt = excerpt(generation.request.prompt or generation.model)
     looks = "height:auto;max-width:160px;border-radius:6px"
     shown = [image(t.data, t.media_type, alt=alt, width=t.width, style=looks) for t in tiles]
