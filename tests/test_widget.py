@@ -815,7 +815,7 @@ def test_a_card_calls_a_mask_a_mask(open_bench: Callable[..., Bench]) -> None:
 
     assert [given.origin for given in made.inputs] == ["https://example.com/x.png", "bytes"]
     assert "<span>a mask</span>" in bench.text("imagen-card")
-    assert "bytes" not in bench.text("imagen-from")
+    assert ">bytes<" not in bench.text("imagen-card")
 
 
 def test_opening_the_mask_sends_the_picture_to_paint_on(
