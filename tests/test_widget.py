@@ -211,6 +211,21 @@ def test_the_chooser_says_edit_of_the_models_that_take_pictures(bench: Bench) ->
     assert FLUX not in edits
 
 
+@pytest.mark.parametrize(("provider", "free"), [("demo", True), ("fal", False)])
+def test_the_chooser_says_free_on_the_demo_and_the_price_elsewhere(
+    open_bench: Callable[..., Bench], provider: str, *, free: bool
+) -> None:
+    settings = {} if free else {"api_key": KEY, "schemas": "off"}
+    bench = open_bench(provider=provider, model=NANO, settings=settings)
+    (layer,) = [part for part in bench.widget.children if hasattr(part, "announcement")]
+
+    prices = {row["price"] for row in layer.models if row["id"] in (NANO, FLUX, EDIT)}
+
+    assert (prices == {"free"}) == free
+    assert any("$" in price for price in prices) != free
+    assert ("prices of" in layer.as_of) != free
+
+
 def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> None:
     bench.widget.model.value = "flux-dev"
     assert bench.widget.model.value == FLUX
@@ -304,6 +319,21 @@ def test_json_that_does_not_parse_greys_generate_and_the_reason_stands_beside_it
     loras.value = '[{"path": "x"}]'
     assert not bench.widget.generate_button.disabled
     assert bench.press().request.arguments()["loras"] == [{"path": "x"}]
+
+
+def test_a_seed_that_is_no_number_greys_generate_and_the_reason_stands_below_it(
+    bench: Bench,
+) -> None:
+    bench.widget.seed.value = "abc"
+
+    assert bench.widget.generate_button.disabled
+    assert "Seed" in bench.text("imagen-price")
+    said = [part.value for part in bench.of_kind("imagen-problem") if part.value]
+    assert len(said) == 1
+    assert "Use a whole number." in said[0]
+    bench.widget.seed.value = "7"
+    assert not any(part.value for part in bench.of_kind("imagen-problem"))
+    assert bench.press().request.seed == 7
 
 
 def test_a_retired_model_offers_its_successor_by_one_click(
@@ -423,6 +453,63 @@ def test_without_a_prompt_it_says_what_to_do_goes_to_the_prompt_and_sends_nothin
     assert "Write a prompt first." in bench.trouble
     ((message, _),) = to_script(wire, "focus")
     assert "prompt" in message["to"]
+    assert bench.widget.status.value == "Not sent"
+    bench.widget.seed.value = "7"
+    assert "Write a prompt first." in bench.trouble
+    bench.widget.prompt.value = "a red fox"
+    assert bench.trouble == ""
+    assert bench.widget.status.value == "Ready"
+
+
+def test_what_is_missing_is_asked_for_in_the_forms_words_until_it_is_there(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
+) -> None:
+    bench = open_bench(model="ideogram-3-edit")
+
+    bench.widget.generate_button.click()
+    assert "needs a picture.</strong><div>Drop or choose a picture above." in bench.trouble
+    assert bench.widget.status.value == "Not sent"
+    assert "imagen-failed" in bench.widget.status._dom_classes
+    ((message, _),) = to_script(wire, "focus")
+    assert "trouble" in message["to"]  # the page brings the box into view
+    bench.upload(png(64, 48))
+    assert bench.trouble == ""
+    assert bench.widget.status.value == "Ready"
+
+    bench.widget.generate_button.click()
+    assert "needs a mask.</strong><div>Paint a mask on picture 1." in bench.trouble
+    bench.upload(png(64, 48, "white"), purpose="mask")
+    assert bench.trouble == ""
+    assert len(bench.press().request.inputs) == 2
+
+
+def test_a_required_field_is_asked_for_by_its_title_until_it_is_there(bench: Bench) -> None:
+    fields = {"prompt": {"type": "string"}, "style": {"type": "string", "title": "Style"}}
+    schema = json.dumps(document("o/a", fields, ["prompt", "style"])).encode()
+    bench.studio.session.models.learn("o/a", schema)
+    bench.widget.model.value = "o/a"
+
+    bench.widget.generate_button.click()
+    assert " needs Style.</strong><div>Fill it in above." in bench.trouble
+    bench.widget.fields["style"].value = "oil"
+    assert bench.trouble == ""
+
+    assert bench.press().request.arguments()["style"] == "oil"
+
+
+def test_a_refusal_beside_a_running_job_leaves_the_status_to_the_job(bench: Bench) -> None:
+    job = bench.press()
+    job.goes(Phase.RUNNING, 1.0)
+    bench.widget.prompt.value = ""
+    bench.time.pass_by(10)
+
+    bench.widget.generate_button.click()
+
+    assert "Write a prompt first." in bench.trouble
+    assert bench.widget.status.value == "running 1.00 s"
+    made = generation(bench.folder, job.request)
+    job.ends(made)
+    assert bench.widget.status.value == made.summary
 
 
 def test_an_old_tick_does_not_stand_above_an_error(bench: Bench) -> None:
@@ -486,6 +573,8 @@ def test_an_error_is_said_once_and_retry_offered_only_where_nothing_can_have_bee
     assert error.message in text.value
     assert error.remedy in text.value
     assert error.message not in bench.widget.status.value
+    unsent = isinstance(error, BudgetExceeded)
+    assert bench.widget.status.value.startswith("Not sent" if unsent else "Failed after")
     assert bench.of_kind("imagen-job") == []
     assert (button.layout.display is None) == retry
     if retry:
@@ -512,6 +601,7 @@ def test_an_error_of_starting_is_shown_and_generate_works_again(bench: Bench) ->
     bench.widget.generate_button.click()
 
     assert "The cap is reached." in bench.trouble
+    assert bench.widget.status.value == "Not sent"
     assert not bench.widget.generate_button.disabled
 
 
@@ -690,6 +780,8 @@ def test_a_picture_that_the_new_model_does_not_take_is_said_to_be_kept_aside(
 ) -> None:
     bench = open_bench(model="kontext", image=png())
     assert "<b>Input picture</b> <span>(one" in bench.text("imagen-strip-markup")
+    assert "or <button" in bench.text("imagen-strip-markup")
+    assert "1 picture, 1 input · " in bench.text("imagen-price")
 
     bench.widget.model.value = NANO
 
@@ -713,6 +805,17 @@ def test_a_painted_mask_goes_out_with_the_picture(open_bench: Callable[..., Benc
     assert [given.origin for given in request.inputs] == ["bytes", "a painted mask"]
     bench.does("unmask")
     assert ">mask<" not in bench.text("imagen-strip-markup")
+
+
+def test_a_card_calls_a_mask_a_mask(open_bench: Callable[..., Bench]) -> None:
+    edit = "fal-ai/gpt-image-1.5/edit"
+    bench = open_bench(model=edit, image="https://example.com/x.png", mask=png(64, 48, "white"))
+
+    made = bench.make()
+
+    assert [given.origin for given in made.inputs] == ["https://example.com/x.png", "bytes"]
+    assert "<span>a mask</span>" in bench.text("imagen-card")
+    assert ">bytes<" not in bench.text("imagen-card")
 
 
 def test_opening_the_mask_sends_the_picture_to_paint_on(
@@ -825,7 +928,20 @@ def test_settings_can_be_copied_as_code_with_the_seed(bench: Bench) -> None:
 
     assert "%imagen a red fox -m nano-banana-2 --ar 3:4 -s 42" in card
     line = "generate('a red fox', model='nano-banana-2', aspect_ratio='3:4', seed=42)"
-    assert line in card
+    assert f"from imagen_widget import generate\n{line}" in card
+
+
+def test_code_that_takes_a_picture_from_history_imports_what_it_needs(bench: Bench) -> None:
+    bench.make(name="g1")
+    bench.does("edit", id="g1", index=0)
+    bench.widget.prompt.value = "make it snow"
+    bench.make(name="edited")
+
+    (card,) = [c.value for c in bench.of_kind("imagen-card") if "imagen-from" in c.value]
+    code = "".join(Reading(card).words)
+
+    assert "from imagen_widget import History, generate\ngenerate('make it snow'" in code
+    assert "from imagen_widget import History\n%imagen make it snow" in code
 
 
 def test_the_code_of_a_model_that_is_not_bundled_is_the_magic_too(bench: Bench) -> None:
@@ -849,7 +965,10 @@ def test_two_cards_are_compared_with_what_is_different_and_what_is_the_same(
     bench.make(name="g2", seed=2)
 
     bench.does("compare", id="g1", index=0)
+    waiting = [">Now choose a second" in card.value for card in bench.of_kind("imagen-card")]
+    assert sorted(waiting) == [False, True]
     bench.does("compare", id="g2", index=0)
+    assert not any("Now choose" in card.value for card in bench.of_kind("imagen-card"))
 
     ((message, buffers),) = to_script(wire, "compare")
     assert [one["id"] for one in message["pictures"]] == ["g1", "g2"]

@@ -315,6 +315,7 @@ def test_a_number_outside_its_range_is_named_and_kept_as_typed() -> None:
     form = Form(SHAPES, "a fox").with_value("seed", "many")
 
     assert form.problems["seed"].text == "many"
+    assert form.problems["seed"].why == "'many' is not allowed. Use a whole number."
     with pytest.raises(InvalidRequest, match="seed"):
         form.arguments()
 

@@ -100,7 +100,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return self.fields.named(name)
 
     async def generate(self, **changes: Any) -> Generation:
-        """Put values into the form, start a job, and return its pictures.
+        """Put values into the form, where they stay, start a job, and return its pictures.
 
         Raises:
             ImagenError: As the function `generate` raises it.
@@ -254,8 +254,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _press(self) -> None:
         self._controller.generate()
-        if self._controller.state.trouble is NO_PROMPT:
-            self._tell("focus", to=_PROMPT)
+        if (trouble := self._controller.state.trouble) is not None:
+            no_prompt = trouble.happened == NO_PROMPT.happened
+            self._tell("focus", to=_PROMPT if no_prompt else ".imagen-trouble")
 
     def _switch(self) -> None:
         self._controller.choose_model(words.successor(self._controller.state))

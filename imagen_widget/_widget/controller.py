@@ -31,6 +31,7 @@ from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form, stand_ins
 from imagen_widget._widget.pump import Pump, Timer
 from imagen_widget._widget.state import (
+    NOT_SENT,
     Ending,
     Entry,
     Look,
@@ -40,6 +41,7 @@ from imagen_widget._widget.state import (
     Trouble,
 )
 from imagen_widget.errors import (
+    BudgetExceeded,
     CredentialsError,
     GenerationFailed,
     ImagenError,
@@ -54,7 +56,9 @@ THUMBNAIL_SECONDS = 0.1  # a page is shown after this, though some thumbnails ar
 PAGE_ENTRIES = 12
 VARIATIONS = 4
 NO_PROMPT = Trouble(
-    "Write a prompt first.", "Say what the picture should show, then press Generate."
+    "Write a prompt first.",
+    "Say what the picture should show, then press Generate.",
+    field="prompt",
 )
 NO_SEED = "No seed is known of this picture: a new one with the same settings."
 LOOP_ENDED = "Stopped before it finished; %imagen_resume fetches what was paid for."
@@ -164,10 +168,14 @@ class Controller:
 
     def set_field(self, name: str, value: object) -> None:
         """Take what a control holds now; None leaves the field to the model's default."""
+
+        def change(state: State) -> State:
+            after = state.with_form(state.form.with_value(name, value), note=state.note)
+            about_it = state.trouble is not None and state.trouble.field == name
+            return replace(after, trouble=None) if about_it else after
+
         try:
-            before, after = self._pump.change(
-                lambda s: s.with_form(s.form.with_value(name, value), note=s.note)
-            )
+            before, after = self._pump.change(change)
         except InvalidRequest as error:
             self._set(trouble=_trouble_of(error))
             return
@@ -285,7 +293,7 @@ class Controller:
         mask = None
         if data is not None:
             mask = replace(read_picture(data, form, studio, mask=True), origin="a painted mask")
-        self._pump.change(lambda s: s.with_form(replace(s.form, mask=mask)))
+        self._pump.change(lambda s: replace(s.with_form(replace(s.form, mask=mask)), trouble=None))
         self._reprice()
 
     def edit(self, picture: GeneratedImage) -> None:
@@ -346,9 +354,8 @@ class Controller:
         try:
             request = self._request(form)
         except Exception as error:  # noqa: BLE001 - it becomes state
-            names_it = isinstance(error, InvalidRequest) and error.field == "prompt"
-            blank = names_it and not form.prompt.strip()
-            self._set(trouble=NO_PROMPT if blank else _trouble_of(error))
+            trouble = _refusal(error, form)
+            self._set(trouble=replace(trouble, refused=not self.state.running))
             return False
         return self._start(request, deliberate=deliberate) is not None
 
@@ -371,7 +378,7 @@ class Controller:
             job.add_done_callback(partial(self._collect, number))
         except Exception as error:  # noqa: BLE001 - it becomes state
             self._running.pop(number, None)
-            self._end(number, _trouble_of(error, request), "Failed")
+            self._end(number, _trouble_of(error, request), NOT_SENT)
             future.set_exception(error)
             return future
         self._forward_cancel(number)
@@ -605,7 +612,26 @@ def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:
         return None, str(error)
     if isinstance(error, concurrent.futures.CancelledError):
         return None, LOOP_ENDED
-    return _trouble_of(error, job.request), f"Failed after {job.progress.elapsed:.1f} s"
+    unsent = isinstance(error, BudgetExceeded)
+    status = NOT_SENT if unsent else f"Failed after {job.progress.elapsed:.1f} s"
+    return _trouble_of(error, job.request), status
+
+
+def _refusal(error: Exception, form: Form) -> Trouble:
+    """Return why a request was not sent; what is missing is asked for in the form's words."""
+    trouble, title = _trouble_of(error), form.model.title
+    known = form.model.field(trouble.field)
+    match trouble.field if known is None else known.role:
+        case "prompt" if not form.prompt.strip():
+            return NO_PROMPT
+        case "picture" if not form.pictures:
+            return Trouble(f"{title} needs a picture.", "Drop or choose a picture above.")
+        case "mask" if form.mask is None:
+            return Trouble(f"{title} needs a mask.", "Paint a mask on picture 1.")
+    if known is not None and known.required and known.name not in form.given:
+        missing = f"{title} needs {known.title or known.name}."
+        return Trouble(missing, "Fill it in above.", field=known.name)
+    return trouble
 
 
 def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Trouble:
@@ -624,4 +650,5 @@ def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Tr
         is_free = error.ticket is None and not isinstance(error, SubmitUncertain)
     else:
         is_free = isinstance(error, CredentialsError | GenerationFailed | JournalError)
-    return Trouble(error.message, error.remedy, request if is_free else None)
+    field = error.field or "" if isinstance(error, InvalidRequest) else ""
+    return Trouble(error.message, error.remedy, request if is_free else None, field)

@@ -357,7 +357,9 @@ class Controls(Mapping[str, w.DOMWidget]):
         if field.role == "seed":
             roll = partial(self._give, "roll", 0)
             dice = kit.button("", "dice", icon="random", tooltip="Random seed", does=roll)
-            return Placed(field, control, kit.box(control, dice, classes=("seed",)))
+            problem = kit.html("", "problem")
+            box = kit.box(control, dice, problem, classes=("seed",))
+            return Placed(field, control, box, problem)
         if isinstance(control, Line | Lines):
             problem = kit.html("", "problem")
             kind = "wide" if isinstance(control, Lines) else "short"

@@ -42,7 +42,7 @@ class Problem:
     @property
     def why(self) -> str:
         """What is wrong, as it stands beside the control: without the field's name."""
-        return self.error.message.removeprefix(f"{self.field.name}: ")
+        return str(self.error).removeprefix(f"{self.field.name}: ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -
     is_marked = state.marked == (generation.id, index)
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
     pressed = {"aria_label": "Compare", "aria_pressed": str(is_marked).lower(), **icon}
-    compare = "Choose another picture" if is_marked else "Compare"
+    compare = "Now choose a second picture to compare." if is_marked else "Compare"
     acts = (
         act("Edit", "edit", icon="pencil", title="Make this picture the input", **key),
         act("Same again", "again", icon="repeat", title=again_words(generation.seed), **key),
@@ -134,6 +134,7 @@ def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -
         _opening(image, shown.small[index], key),
         tag("div", tag("span", first), size, class_="imagen-caption"),
         _origin(generation),
+        tag("div", compare, class_="imagen-from") if is_marked else "",
         tag("div", *acts, class_="imagen-acts"),
     ))  # fmt: skip
 
@@ -182,20 +183,33 @@ def _code(request: ImageRequest, generation: Generation, place: str, state: Stat
     models = (state.form.model, *state.models)
     known = next((model for model in models if model.id == request.model and model.fields), None)
     texts = as_code(request, known=known, seed=generation.seed, job_id=generation.id)
+    names = ("As %imagen, after %load_ext imagen_widget", "As Python")
     parts = []
-    for name, text in zip(("As %imagen", "As Python"), texts, strict=True):
+    for name, text in zip(names, texts, strict=True):
         copy = act("Copy", "copy", class_="imagen-copy")
         parts.append(tag("div", tag("span", name), copy, class_="imagen-code-head"))
-        parts.append(tag("pre", escape(text), tabindex=0, role="region", aria_label=name))
+        shown_code = escape(_with_import(text))
+        parts.append(tag("pre", shown_code, tabindex=0, role="region", aria_label=name))
     box = {"popover": "auto", "id_": place, "class_": "imagen-code", "role": "dialog"}
     return opens + tag("div", *parts, aria_label="These settings as code", **box)
 
 
+def _with_import(code: str) -> str:
+    """Return code that also runs in a notebook which holds nothing but the form."""
+    call = code.removeprefix("from imagen_widget import History\n")
+    if not call.startswith("generate("):
+        return code
+    names = "generate" if call == code else "History, generate"
+    return f"from imagen_widget import {names}\n{call}"
+
+
 def _origin(generation: Generation) -> str:
+    arguments = generation.request.arguments().items()
+    masks = [value for name, value in arguments if "mask" in name]
     parts = [
         act(given.origin or "an earlier picture", "go", arg=given.source_id)
         if given.source_id
-        else tag("span", escape(given.origin or "a picture"))
+        else tag("span", "a mask" if given.key in masks else escape(given.origin or "a picture"))
         for given in generation.inputs
     ]
     return tag("div", "from: ", ", ".join(parts), class_="imagen-from") if parts else ""

@@ -283,7 +283,7 @@ function largeView(root, model, signal) {
 			Object.assign(image.style, { width: `${first.width}px`, height: `${first.height}px`, transform });
 		}
 		stage.style.setProperty("--at", `${split.value}%`);
-		percent.textContent = zoom ? `${Math.round(factor * 100)} %` : "fit";
+		percent.textContent = `${Math.round(factor * 100)} %`;
 		return whole;
 	}
 
@@ -594,7 +594,7 @@ function attach(root, model) {
 			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
 		}
 		const node = wanted && $$(root, wanted).find(isShown);
-		if (node) wanted = node.focus();
+		if (node) wanted = see(node) ?? node.focus();
 	}
 	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
 	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });

@@ -23,6 +23,7 @@ from imagen_widget._widget.form import Form
 DOUBLE_PRESS_SECONDS = 0.3
 MAX_ACTIVE = 8
 MAX_ENDED = 6
+NOT_SENT = "Not sent"
 TOO_LATE = "Too late to cancel: the picture is here"
 DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
@@ -33,6 +34,8 @@ class Trouble:
     remedy: str = ""  # another; may be empty
     # The request to send again; None if that could be paid twice, or would not help
     again: ImageRequest | None = None
+    field: str = ""  # the field that it speaks of; it goes when that is changed
+    refused: bool = False  # whether the status speaks of it: Generate was pressed, nothing was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,8 @@ class State:
 
     @property
     def status(self) -> str:
+        if self.trouble is not None and self.trouble.refused:
+            return NOT_SENT
         return self.headline.status if self.headline is not None else "Ready"
 
     @property

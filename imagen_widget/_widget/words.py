@@ -14,7 +14,7 @@ from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
 from imagen_widget._runs import Phase
-from imagen_widget._widget.state import Pictures, State, Trouble
+from imagen_widget._widget.state import NOT_SENT, Pictures, State, Trouble
 from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
@@ -56,7 +56,7 @@ def chip(state: State) -> str:
 def price(state: State) -> str:
     form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
-        parts[0] += f" from {len(form.pictures)} of yours"
+        parts[0] += f", {plural(len(form.pictures), 'input')}"
     if state.is_free:
         parts.append("<b>free</b>")
     else:
@@ -98,7 +98,7 @@ def marks(state: State) -> list[str]:
     found = {
         "busy": state.running,
         "done": isinstance(ending, Pictures) and state.trouble is None,
-        "failed": isinstance(ending, Trouble),
+        "failed": isinstance(ending, Trouble) or state.status == NOT_SENT,
     }
     return [name for name, is_so in found.items() if is_so]
 
@@ -146,8 +146,8 @@ def strip(state: State) -> str:
     if there < allowed or allowed == 1:
         look = {"icon": "picture-o", "class_": "imagen-drop"}
         drop = act("Drop, paste or choose", "upload", arg="picture", **look)
-        history = act("from History", "history")
-        kinds = tag("small", "PNG, JPEG or WebP, from disk · Edit on any card · ", history)
+        history = act("pick from History", "history")
+        kinds = tag("small", "PNG, JPEG or WebP, from disk · Edit on any card, or ", history)
         place = tag("div", drop, kinds, class_="imagen-drop-place")
     row = tag("div", *thumbs, place, class_="imagen-thumbs")
     return head + row + (_chosen(state) if there else "")
@@ -210,12 +210,12 @@ def _has_ended(state: State, model: Model) -> bool:
 
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
-    amount, unit = _price_words(model)
+    amount, unit = ("free", "") if state.is_free else _price_words(model)
     row: dict[str, Any] = {
         "id": model.id,
         "alias": model.alias,
         "name": model.title or model.name,
-        "tags": _tags(model),
+        "tags": [word for word in _tags(model) if not (state.is_free and "$" in word)],
         "price": amount,
         "unit": unit,
         "status": model.status if _has_ended(state, model) else "",
@@ -229,6 +229,8 @@ def model_row(model: Model, state: State) -> dict[str, Any]:
 
 
 def prices_as_of(state: State) -> str:
+    if state.is_free:
+        return "no cost on the demo"
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
     return f"prices of {max(dates)[:7]}" if dates else ""
 

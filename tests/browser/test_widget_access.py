@@ -155,6 +155,38 @@ def test_a_narrow_page_needs_no_sideways_scrolling(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_nothing_in_a_narrow_form_moves_as_a_job_runs(page: Page, voila: JupyterServer) -> None:
+    page.set_viewport_size({"width": 400, "height": 1600})
+    widget = open_widget(page, voila)
+    before = top_of_jobs(widget)
+
+    widget.make("a slow fox [demo:slow=60]")
+    expect(widget.status).to_contain_text(" s · demo")
+    expect(widget.root.get_by_role("progressbar")).to_be_visible()
+    running = top_of_jobs(widget)
+    widget.button("Cancel").click()
+    expect(widget.status).to_have_text("Cancelled, not billed.")
+
+    assert (running, top_of_jobs(widget)) == (before, before)
+
+
+def top_of_jobs(widget: WidgetPage) -> int:
+    """Return how far below the form's top the pictures begin, in pixels."""
+    boxes = (widget.root.bounding_box(), widget.root.locator(".imagen-jobs").bounding_box())
+    top, jobs = (box["y"] for box in boxes if box is not None)
+    return round(jobs - top)
+
+
+def test_what_is_refused_is_brought_into_view(page: Page, voila: JupyterServer) -> None:
+    page.set_viewport_size({"width": 400, "height": 360})
+    widget = open_widget(page, voila, "model='kontext', prompt='make it night'")
+
+    widget.generate.click()
+
+    expect(widget.status).to_have_text("Not sent")
+    expect(widget.trouble).to_be_in_viewport(ratio=1)
+
+
 def overflow(widget: WidgetPage, within: str = "") -> list[str]:
     """Return the classes of what reaches beyond the widget, or beyond a part of it."""
     part = widget.root.locator(within) if within else widget.root
