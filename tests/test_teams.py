@@ -589,7 +589,7 @@ def test_a_journal_that_cannot_be_moved_is_said_in_one_line(
     for arguments, words in (
         (("copy", str(tmp_path / "typo"), address), f"There is no journal in {tmp_path}/typo."),
         (("copy", home, nowhere), "nothing answers at that address"),
-        (("check", "mysql://x/y"), "Write it as postgresql://"),
+        (("check", "mysql://x/y"), "is not the address of a PostgreSQL database"),
     ):
         code, text = command(*arguments)
         assert code == 1

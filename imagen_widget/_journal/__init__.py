@@ -12,6 +12,7 @@ from imagen_widget._journal import transitions
 from imagen_widget._journal.core import Draft, Recorder
 from imagen_widget._journal.many import Filter, Journal, check_journal, copy_journal
 from imagen_widget._journal.transitions import *  # noqa: F403 - by its __all__
+from imagen_widget.errors import InvalidRequest
 
 __all__ = ["Draft", "Filter", "Journal", "Recorder", "check_journal", "copy_journal"]
 __all__ += ["open_journal"]
@@ -33,6 +34,12 @@ def open_journal(
         from imagen_widget._journal.sqlite import SqliteJournal
 
         return SqliteJournal(home, clock=clock or time.time, owner=owner)
+    if address.partition("://")[0] not in {"postgresql", "postgres"}:
+        raise InvalidRequest(
+            "IMAGEN_JOURNAL is not the address of a PostgreSQL database.",
+            remedy="Write it as postgresql://user:password@host/database, or unset it.",
+            field="journal",
+        )
     from imagen_widget._journal.postgres import PostgresJournal
 
     return PostgresJournal(address, clock=clock, owner=owner)

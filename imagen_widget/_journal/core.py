@@ -122,6 +122,9 @@ class Jobs(ABC):
     def close(self) -> None:
         """Close what is open; a later call opens it again."""
 
+    def analyze(self) -> None:  # noqa: B027 - a SQLite file does not need it
+        """Have the database look at many new rows, if it would only do so later."""
+
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Run calls of this journal's verbs as one transaction, with one write to the disk.
 

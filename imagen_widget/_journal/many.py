@@ -434,6 +434,7 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
         copied.known += len(batch) - added - len(differing)
         copied.differing += differing
         copied.amount += to_dollars(micros)
+    target.analyze()
     total = copied.jobs + copied.known + len(copied.differing)
     counted, spent = source.count(Filter(deleted=None)), source.spend()
     if counted != total or (spent != copied.amount and not copied.differing):

@@ -179,6 +179,11 @@ class PostgresJournal(Journal):
         if pool is not None:
             pool.close()
 
+    def analyze(self) -> None:
+        """Count and search as fast as after the server's own next look at the tables."""
+        with contextlib.suppress(psycopg.Error), self._opened("").connection() as connection:
+            connection.execute("VACUUM (ANALYZE) jobs, images")
+
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         if self._pid != os.getpid():  # a fork: the parent's lock and connections are not ours
             _INHERITED.append(self._pool)
