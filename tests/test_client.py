@@ -861,6 +861,7 @@ async def test_a_picture_comes_as_it_was_served() -> None:
         Break.LOST_ANSWER,
         Break.REFUSED,
         Reply(200, PNG[:-20]),
+        Reply(200, JPEG[:2] + b"\xff\xe1\x00\x06\xff\xd9ab" + JPEG[2:-9]),  # with a thumbnail's end
         Reply(200, {"error": "not yet"}),
         Reply(200, "Internal error"),
         Reply(200, b""),
