@@ -21,10 +21,14 @@ from traitlets.config import Config
 from imagen_widget import _loop
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import tables
-from imagen_widget._magic.complete import make_matcher
 from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
 from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
-from imagen_widget._magic.shell import KeepsQuestionMark, ShownOnce, is_last_expression
+from imagen_widget._magic.shell import (
+    KeepsQuestionMark,
+    ShownOnce,
+    is_last_expression,
+    make_matcher,
+)
 from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation

@@ -1,16 +1,25 @@
-"""What the magic needs of IPython's insides: each value shown once, each prompt passed on whole.
+"""What the magics need of IPython: values shown once, prompts passed on whole, Tab completion.
 
-Everything is bound to one shell, so that several in one process do not meet.
+Everything is bound to one shell, so that several in one process do not meet. A prompt is not
+Python: on such a line IPython's own suggestions are kept away, except where an expression is being
+typed. Nothing is asked over the network.
 """
 
 import dis
+import re
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
+from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd
+
+from imagen_widget._magic.line import GRAMMARS, Grammar, Option
+from imagen_widget._models import Model
+from imagen_widget._studio import Studio
+from imagen_widget.errors import ImagenError
 
 _RUNS_MAGIC = {"run_line_magic", "run_cell_magic"}
 _TAKES_TEXT = {"imagen", "imagen_history"}
@@ -114,3 +123,118 @@ def _stack() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+_LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(imagen\w*)\s(.*)", re.DOTALL)
+_CELL = re.compile(r"\s*%%(imagen\w*)\s(.*)", re.DOTALL)
+_SWEEP = re.compile(r"\s*%%imagen_sweep\b")
+_AXIS = re.compile(r"\s*(\w*)(?:\s*=\s*(?:.*\|\|)?\s*([^|]*))?", re.DOTALL)
+_LAST_WORD = re.compile(r"\S*\Z")
+_MODEL = re.compile(r"(?:\A|\s)(?:-m|--model)[ =]\s*(\S+)(?=\s)")
+
+
+# What is being typed, what may stand in its place, and True if a name of the notebook may too.
+Suggestions = tuple[str, Sequence[str], bool]
+
+
+def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions | None:
+    """Return what fits behind the text of a cell up to the cursor.
+
+    None means that the line is not one of ours, or that a template is being typed there.
+    """
+    *above, before = lines
+    head = next((line for line in above if line.strip()), "")
+    match = _LINE.match(before) or (None if head else _CELL.match(before))
+    if before.rfind("{{") > before.rfind("}}"):
+        return None
+    if match is not None and match[1] in GRAMMARS:
+        return _on_line(GRAMMARS[match[1]], match[2], find_studio())
+    axis = _AXIS.fullmatch(before) if _SWEEP.match(head) else None
+    if axis is None or "---" in map(str.strip, above):
+        return None
+    return _on_axis(axis[1], axis[2], _model(f"{head} ", find_studio()), find_studio())
+
+
+def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
+    found = _LAST_WORD.search(typed)
+    word = found[0] if found else ""
+    if any(option.is_models for option in grammar.options):
+        grammar = grammar.with_fields(_model(typed, studio))
+    name, assigned, value = word.partition("=")
+    words = typed[: len(typed) - len(word)].split()
+    if word.startswith("-") and not assigned:
+        return word, sorted(grammar.names, key=lambda n: not n.startswith("--")), False
+    option = grammar.find(name if assigned else words[-1] if words else "")
+    if option is not None and option.metavar:
+        begun = value if assigned else word
+        texts = _models(studio, begun) if option.field.name == "model" else option.values
+        return begun, texts, option.field.kind in {"picture", "pictures"}
+    if grammar.magic == "%imagen_series" and not words:
+        return word, studio.all_series(), False
+    if grammar.magic == "%imagen_models" and not words:
+        return word, _models(studio, ""), False
+    return word, (), grammar.magic == "%imagen_batch"
+
+
+def _on_axis(name: str, value: str | None, model: Model, studio: Studio) -> Suggestions:
+    if value is None:
+        names = ["model", "image", *(f.name for f in model.fields if f.role != "prompt")]
+        return name, [f"{each} = " for each in names], False
+    if name == "model":
+        return value, _models(studio, value), False
+    field = model.field(name)
+    return value, Option((), field, is_models=True).values if field else (), False
+
+
+def _model(typed: str, studio: Studio) -> Model:
+    chosen = _MODEL.search(typed)
+    try:
+        return studio.known(chosen[1] if chosen else None)
+    except ImagenError:
+        return Model("")
+
+
+def _models(studio: Studio, begun: str) -> list[str]:
+    models = studio.models()
+    aliases = [model.alias for model in models if model.alias]
+    return list(dict.fromkeys([*aliases, *(model.id for model in models)] if begun else aliases))
+
+
+class _Nothing(tuple[SimpleCompletion, ...]):
+    """No completions, though counted as one: IPython silences other matchers for no less."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return 1
+
+
+def make_matcher(shell: Any, find_studio: Callable[[], Studio]) -> Callable[[Any], Any]:
+    """Return a matcher for `Completer.custom_matchers`."""
+
+    @context_matcher(identifier="imagen_widget", priority=1000)  # type: ignore[untyped-decorator]  # IPython's
+    def imagen_matcher(context: Any) -> Any:
+        lines = context.full_text.split("\n")[: context.cursor_line + 1]
+        try:
+            found = suggest([*lines[:-1], lines[-1][: context.cursor_position]], find_studio)
+        except ImagenError:  # a setting that cannot be read is said when the cell runs
+            found = ("", (), False)
+        if found is None:
+            return {"completions": []}
+        begun, texts, is_python = found
+        fitting = [text for text in texts if _plain(text).startswith(_plain(begun))]
+        if is_python:
+            fitting += [n for n in shell.user_ns if n.startswith(begun) and n[0] != "_"]
+        completions = [SimpleCompletion(text, type="param") for text in fitting]
+        return {
+            "completions": completions or ([] if is_python else _Nothing()),
+            "matched_fragment": begun,
+            "ordered": True,
+            "suppress": not is_python,
+        }
+
+    return imagen_matcher  # type: ignore[no-any-return]  # what the untyped decorator returns
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("_", "-")

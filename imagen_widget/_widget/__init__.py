@@ -21,7 +21,7 @@ from imagen_widget._result import Generation, settings_from
 from imagen_widget._settings import PRESETS, SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
-from imagen_widget._widget.controller import NO_PROMPT, Controller, Export, filled
+from imagen_widget._widget.controller import NO_PROMPT, Controller, Export, Timer, filled
 from imagen_widget._widget.controls import (
     Controls,
     Kit,
@@ -32,10 +32,8 @@ from imagen_widget._widget.controls import (
     rendering,
 )
 from imagen_widget._widget.form import Form
-from imagen_widget._widget.gallery import HEADER, Gallery, differences
-from imagen_widget._widget.history import PastView
+from imagen_widget._widget.gallery import HEADER, Gallery, PastView, differences
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
-from imagen_widget._widget.pump import Timer
 from imagen_widget._widget.script import STYLE, Layer
 from imagen_widget._widget.state import State, Tab
 from imagen_widget.errors import ImagenError
