@@ -307,7 +307,8 @@ class _Exchange:
                 pieces.append(piece)
                 size += len(piece)
                 if size > self._max_bytes:
-                    pieces[:] = [b"".join(pieces)[:_MAX_PART_BYTES]]  # a traceback may hold them
+                    while size > _MAX_PART_BYTES and len(pieces) > 1:
+                        size -= len(pieces.pop())  # at once: a traceback may hold them for a while
                     raise Lost(_too_large(self._max_bytes))
         finally:
             self.body = b"".join(pieces)  # copied once

@@ -63,10 +63,17 @@ class Uncommitted(sqlite3.Connection):
     def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
         if statement == "COMMIT" and self.written:
             die()
-        self.written = self.written or (
-            statement.startswith("UPDATE jobs") and self.state in map(str, values)
-        )
         return super().execute(statement, values)
+
+    def executemany(self, statement: str, rows: Any, /) -> sqlite3.Cursor:
+        rows = [list(values) for values in rows]
+        states = {str(value) for values in rows for value in values}
+        self.written |= statement.startswith("UPDATE jobs") and self.state in states
+        return super().executemany(statement, rows)
+
+
+def _name(event: object) -> str:
+    return type(event).__name__
 
 
 def prepare(point: str) -> None:
@@ -81,7 +88,7 @@ def prepare(point: str) -> None:
         Uncommitted.state = STATES[what]
         sqlite3.connect = functools.partial(sqlite3.connect, factory=Uncommitted)  # type: ignore[assignment]
     else:
-        verbs.apply = dying(verbs.apply, when, lambda *args: type(args[2]).__name__ == what)
+        verbs.apply = dying(verbs.apply, when, lambda *args: what in map(_name, args[2:]))
 
 
 def main(point: str, prompt: str) -> None:
