@@ -47,4 +47,4 @@ def test_generate_in_the_app_brings_a_picture(page: Page, voila: JupyterServer) 
 
     expect(widget.cards).to_have_count(1)
     expect(widget.cards.get_by_role("img")).to_be_visible()
-    expect(page.get_by_text("from imagen_widget import")).to_have_count(0)  # an app, no code
+    expect(page.get_by_text("import ImagenWidget")).to_have_count(0)  # an app, no code

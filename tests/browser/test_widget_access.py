@@ -127,7 +127,8 @@ def test_hostile_texts_are_shown_and_none_of_them_acts(page: Page, server: Jupyt
     for text in HOSTILE:
         assert text in typed
     for text in HOSTILE[-6:]:
-        assert " ".join(text.split())[:80] in " ".join(shown.split()), text
+        printed = "".join(c if c.isprintable() else " " for c in text)  # no marks that turn a text
+        assert " ".join(printed.split())[:80] in " ".join(shown.split()), text
     assert page.evaluate("window.hit") is None
     assert page.evaluate("document.querySelectorAll('.imagen script, .imagen iframe').length") == 0
     assert foreign == []
