@@ -105,7 +105,7 @@ def test_the_wheel_describes_itself(wheel: Path) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert told.get_all("Provides-Extra") == sorted(extras["optional-dependencies"])
     assert "Typing :: Typed" in told.get_all("Classifier", [])
-    assert "# imagen_widget" in told.get_payload()
+    assert "%load_ext imagen_widget" in told.get_payload()  # a text whose links work there
 
 
 def test_the_sdist_has_what_is_needed_to_test_it(dist: Path) -> None:
