@@ -57,6 +57,13 @@ def stage(
 
 
 @pytest.fixture
+def notebook(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Return the stage, whose shell plain calls find too, as in a notebook."""
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    return stage
+
+
+@pytest.fixture
 def picture(tmp_path: Path) -> Path:
     from tests.fakequeue import picture
 
@@ -817,18 +824,17 @@ def test_a_dry_run_names_no_address_that_does_not_exist(
 
 
 def test_what_the_cap_refuses_was_not_sent_which_is_said_once_and_before(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    notebook: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
     monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.05/day")
 
-    fits = stage.run("%imagen a fox --dry-run").shown[0]
-    stage.run("%imagen a fox;")
-    dry = stage.run("%imagen an owl --dry-run").shown[0]
-    unpriced = stage.run("%imagen an owl -m some-lab/new --dry-run").shown[0]
-    magic = stage.run("%imagen an owl")
-    call = stage.run("from imagen_widget import generate\ngenerate('an owl')")
-    awaited = stage.run("from imagen_widget import agenerate\nawait agenerate('an owl')")
+    fits = notebook.run("%imagen a fox --dry-run").shown[0]
+    notebook.run("%imagen a fox;")
+    dry = notebook.run("%imagen an owl --dry-run").shown[0]
+    unpriced = notebook.run("%imagen an owl -m some-lab/new --dry-run").shown[0]
+    magic = notebook.run("%imagen an owl")
+    call = notebook.run("from imagen_widget import generate\ngenerate('an owl')")
+    awaited = notebook.run("from imagen_widget import agenerate\nawait agenerate('an owl')")
 
     assert "refused" not in fits
     assert "nothing was sent · would be refused: The request costs $0.04; with $0.04 spent" in dry
@@ -963,16 +969,15 @@ def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: St
 
 
 def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    notebook: Stage,
 ) -> None:
-    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
-    stage.run("from imagen_widget import generate, start")
-    stage.queue.polls = float("inf")
+    notebook.run("from imagen_widget import generate, start")
+    notebook.queue.polls = float("inf")
     shown: list[str] = []
 
     for call in ("generate('a fox', quiet=True)", "start('a hen').result()"):
-        interrupt_at(stage.queue, "status")
-        ran = stage.run(call)
+        interrupt_at(notebook.queue, "status")
+        ran = notebook.run(call)
         assert isinstance(ran.error, KeyboardInterrupt)
         shown += ran.error._render_traceback_()  # type: ignore[attr-defined]
 
@@ -983,22 +988,21 @@ def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(
 
 
 def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    notebook: Stage,
 ) -> None:
-    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
-    stage.run("from imagen_widget import sweep")
-    stage.queue.polls = float("inf")
-    interrupt_at(stage.queue, "status")
+    notebook.run("from imagen_widget import sweep")
+    notebook.queue.polls = float("inf")
+    interrupt_at(notebook.queue, "status")
 
-    ran = stage.run("s = sweep('a {n}', n=range(3), name='three')\ns.run()")
-    cards = stage.shell.display_pub.outputs
+    ran = notebook.run("s = sweep('a {n}', n=range(3), name='three')\ns.run()")
+    cards = notebook.shell.display_pub.outputs
     for _ in range(100):
         if "being fetched" in cards[-1]["data"]["text/html"]:
             break
         time.sleep(0.05)
     last = cards[-1]["data"]
-    threading.Timer(0.3, stage.queue.finish).start()
-    again = stage.run("s.run()")
+    threading.Timer(0.3, notebook.queue.finish).start()
+    again = notebook.run("s.run()")
 
     assert ran.error._render_traceback_() == [  # type: ignore[union-attr]
         "KeyboardInterrupt: No more rows are sent. 1 job under way is still fetched, and paid for."
@@ -1008,7 +1012,7 @@ def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
     assert again.error is None
     assert [len(cell.outputs) for cell in (ran, again)] == [1, 1]
     assert "1 from history, 2 done" in again.outputs[0]["text/plain"]
-    assert (stage.queue.posts, stage.queue.duplicates) == (3, 0)
+    assert (notebook.queue.posts, notebook.queue.duplicates) == (3, 0)
 
 
 # ---------------------------------------------------------------------------------------- series
@@ -1137,17 +1141,16 @@ def test_a_series_goes_on_in_the_background(stage: Stage) -> None:
 
 
 def test_a_series_that_is_run_by_name_is_shown_once_and_live_again_by_another_cell(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    notebook: Stage,
 ) -> None:
-    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
-    stage.run("import imagen_widget")
-    stage.queue.polls = float("inf")
-    begun = stage.run("s = imagen_widget.sweep('a {n}', n=range(3), name='three')\ns.start()")
-    seen = stage.run("imagen_widget.Series.open('three')")
-    stage.queue.finish()
-    stage.run("await s")
-    ran = stage.run("s.run()")
-    later = stage.run("s")
+    notebook.run("import imagen_widget")
+    notebook.queue.polls = float("inf")
+    begun = notebook.run("s = imagen_widget.sweep('a {n}', n=range(3), name='three')\ns.start()")
+    seen = notebook.run("imagen_widget.Series.open('three')")
+    notebook.queue.finish()
+    notebook.run("await s")
+    ran = notebook.run("s.run()")
+    later = notebook.run("s")
 
     assert [(len(cell.outputs), cell.printed) for cell in (begun, seen, ran)] == [(1, "")] * 3
     assert "running" in seen.outputs[0]["text/html"]
