@@ -594,7 +594,10 @@ function attach(root, model) {
 			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
 		}
 		const node = wanted && $$(root, wanted).find(isShown);
-		if (node) wanted = see(node) ?? node.focus();
+		if (node) {
+			see(node);
+			wanted = node.focus();
+		}
 	}
 	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
 	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });
