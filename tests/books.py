@@ -46,12 +46,14 @@ def home() -> Path:
 
 
 def rows(folder: Path | None = None) -> list[Row]:
-    """Return all jobs, in the order of sending; none if there is no file yet."""
+    """Return all jobs, in the order of sending; none if there is no file or no table yet."""
     path = (folder or home()) / FILE_NAME
     if not path.exists():
         return []
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as db:
         db.row_factory = sqlite3.Row
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
+            return []  # the file is there a moment before its tables
         return [_row(row) for row in db.execute("SELECT * FROM jobs ORDER BY seq")]
 
 
