@@ -175,6 +175,7 @@ def test_a_series_killed_at_many_moments_is_finished_by_another_process_and_no_r
     queue: FakeQueue, victim: Victim, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("tests.chaos.series_worker", str(SERIES_ROWS), str(IN_FLIGHT))
+    by_the_dead: set[str] = set()
     for number, (route, when) in enumerate(MOMENTS[:SERIES_KILLS]):
         done = SERIES_ROWS * (number + 1) // (2 * SERIES_KILLS)
 
@@ -186,7 +187,7 @@ def test_a_series_killed_at_many_moments_is_finished_by_another_process_and_no_r
         assert victim.run(*arguments) == -signal.SIGKILL, (route, when)
         queue.before.clear()
         queue.after.clear()
-    by_the_dead = {row.owner for row in books.rows() if row.state != "waiting"}
+        by_the_dead |= {row.owner for row in books.rows() if row.state != "waiting"}
 
     numbers = range(SERIES_ROWS)
     series = sweep("fox {number}", number=numbers, name="chaos").run(
