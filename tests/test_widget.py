@@ -223,7 +223,7 @@ def test_the_chooser_says_free_on_the_demo_and_the_price_elsewhere(
 
     assert (prices == {"free"}) == free
     assert any("$" in price for price in prices) != free
-    assert ("prices of" in layer.as_of) != free
+    assert ("prices of" in layer.total) != free
 
 
 def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> None:

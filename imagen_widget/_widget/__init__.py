@@ -148,7 +148,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
         self._gallery = Gallery(kit, token=self._token)
         self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
-        self._layer = Layer(token=self._token, tags=list(words.TAGS))
+        self._layer = Layer(token=self._token)
         self._layer.on_msg(self._on_message)
         chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
         kit.bind(self._layer, form=self._bindings, chosen=chosen, announcement=announcement)
@@ -230,7 +230,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render_layer(self, state: State, before: State | None) -> None:
         if before is None or (before.models, before.account) != (state.models, state.account):
             rows = [words.model_row(model, state) for model in state.models]
-            assign(self._layer, models=rows, as_of=words.prices_as_of(state))
+            tags = [tag for tag in words.TAGS if any(tag in row["tags"] for row in rows)]
+            assign(self._layer, models=rows, tags=tags, total=words.models_total(state))
         for job in before.running if before is not None else ():
             now = state.job(job.number)
             if now is not None and not now.active:

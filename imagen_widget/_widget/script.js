@@ -167,13 +167,19 @@ function chooser(root, model, signal) {
 		}, ...children));
 	}
 
+	// Two letters side by side may be wrong, missing or too many.
+	function isLike(word, text) {
+		const slips = [...word].map((_, i) => `${word.slice(0, i)}.{0,3}${word.slice(i + 2)}`);
+		return word.length > 3 && RegExp(slips.join("|")).test(text);
+	}
+
 	function fill() {
 		const typed = search.value.trim();
-		const words = typed.toLowerCase().split(/\s+/);
-		const found = rows().filter((row) => {
-			const text = [row.id, row.name, row.alias, ...row.tags].join(" ").toLowerCase();
-			return words.every((word) => text.includes(word)) && [...wanted].every((tag) => row.tags.includes(tag));
-		});
+		const words = typed.toLowerCase().split(/[^\w.-]+/);
+		const find = (like) => rows().filter(({ text, tags }) =>
+			words.every((word) => text.includes(word) || like?.(word, text)) && [...wanted].every((tag) => tags.includes(tag)));
+		const exact = find();
+		const found = exact[0] || ENDPOINT.test(typed) ? exact : find(isLike);
 		list.replaceChildren();
 		for (const row of found) {
 			const tags = row.tags.filter((tag) => !tag.startsWith("under")).map((tag) => h("small", {}, tag));
@@ -186,8 +192,8 @@ function chooser(root, model, signal) {
 		if (ENDPOINT.test(typed) && !rows().some((row) => row.id === typed)) {
 			option(typed, h("div", {}, h("b", {}, `Use ${typed}`), h("span", {}, "its fields are read when chosen")));
 		}
-		foot.textContent = `↑ ↓ move · Enter choose · ${found.length} of ${rows().length} models · ${model.get("as_of")}`;
-		if (!list.firstChild) list.append(h("p", {}, "None like that; any owner/model works."));
+		const hint = exact[0] ? "↑ ↓ move · Enter choose" : found[0] ? "Did you mean one of these?" : "None like that; any owner/model works";
+		foot.textContent = `${hint} · ${found.length} of ${model.get("total")}`;
 		move(Math.max(0, options().findIndex((one) => one.ariaSelected === "true")));
 	}
 
@@ -211,8 +217,7 @@ function chooser(root, model, signal) {
 	const seeChosen = () => see($(list, ".imagen-at"));
 
 	function open() {
-		const tags = model.get("tags").filter((tag) => rows().some((row) => row.tags.includes(tag)));
-		chips.replaceChildren(...tags.map((tag) => button(tag, (e) => {
+		chips.replaceChildren(...model.get("tags").map((tag) => button(tag, (e) => {
 			wanted.delete(tag) || wanted.add(tag);
 			set(e.target, "aria-pressed", wanted.has(tag));
 			fill();
@@ -253,18 +258,18 @@ function largeView(root, model, signal) {
 	const split = h("input.split", { type: "range", value: 50, "aria-label": "From A to B", input: () => draw() });
 	const send = (name, { id, index } = shown[0]) => act(model, name, { id, index });
 	const copy = (text, work, what) => button(text, (e) => copied(e.currentTarget, work), {}, what);
-	const back = button("", () => turn(-1), named("Previous"), "button.turn");
-	const next = button("", () => turn(1), named("Next"), "button.turn.next");
+	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
+	const back = button("", keys.ArrowLeft, named("Previous"), "button.turn");
+	const next = button("", keys.ArrowRight, named("Next"), "button.turn.next");
 	const bar = h("div.view-bar", {}, words,
 		button("Save", () => send("save"), {}, "button.single"),
 		copy("Copy", () => copyPicture(shown[0].image), "button.single"),
 		copy("Copy seed", async () => navigator.clipboard.writeText(shown[0].seed), "button.single.seed-copy"),
-		button("Smaller", () => scale(0.8)), percent, button("Larger", () => scale(1.25)),
-		button("Fit", () => fit()), button("Close", () => dialog.close()),
+		button("Smaller", keys["-"]), percent, button("Larger", keys["+"]),
+		button("Fit", fit), button("Close", () => dialog.close()),
 	);
 	const dialog = h("dialog.view", { tabindex: -1, close: clear }, back, stage, split, next, bar);
 	root.append(dialog);
-	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
 	addEventListener("keydown", (e) => {
 		if (!dialog.open) return;
 		e.stopPropagation(); // or the notebook acts
@@ -312,9 +317,7 @@ function largeView(root, model, signal) {
 		const two = pictures.length > 1;
 		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: false }) }));
 		for (const [place, { image }] of shown.entries()) {
-			const side = place ? ".b" : "";
-			stage.append(h(`div.half${side}`, {}, image));
-			if (two) stage.append(h(`b.letter${side}`, {}, "AB"[place]));
+			stage.append(h(place ? "div.half.b" : "div.half", {}, image));
 			send("original", shown[place]);
 		}
 		words.textContent = text;
@@ -332,9 +335,9 @@ function largeView(root, model, signal) {
 	}
 
 	function large(node) {
-		const { id, index, facts, seed, width, height } = node.dataset;
+		const { index, facts, ...more } = node.dataset;
 		const { alt, src } = $(node, "img");
-		open([{ id, index: +index, seed, width, height, alt, src }], facts);
+		open([{ ...more, index: +index, alt, src }], facts);
 		back.disabled = !beside(-1);
 		next.disabled = !beside(1);
 	}
@@ -356,8 +359,8 @@ function largeView(root, model, signal) {
 function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	const factor = Math.min(1, 1024 / Math.max(width, height));
 	const [w, t] = [Math.round(width * factor), Math.round(height * factor)];
-	const layer = (acts) => h("canvas", { width: w, height: t, ...acts });
-	const pen = layer().getContext("2d", { willReadFrequently: true });
+	const layer = (acts, more) => h("canvas", { width: w, height: t, ...acts }).getContext("2d", more);
+	const pen = layer({}, { willReadFrequently: true });
 	const view = layer({
 		pointerdown: (e) => {
 			screen.setPointerCapture(e.pointerId);
@@ -369,8 +372,8 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 			last = null;
 			changed();
 		},
-	}).getContext("2d");
-	const stripes = layer().getContext("2d");
+	});
+	const stripes = layer();
 	const [mask, screen] = [pen.canvas, view.canvas];
 	let erasing = false;
 	let past = [];
@@ -386,7 +389,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		for (const x of [-3, 0, 3]) for (const y of [-3, 0, 3]) view.drawImage(mask, x, y);
 		view.globalCompositeOperation = "destination-out"; // all but an edge
 		view.drawImage(mask, 0, 0);
-		const inside = layer().getContext("2d");
+		const inside = layer();
 		inside.drawImage(mask, 0, 0);
 		inside.globalCompositeOperation = "source-in";
 		inside.drawImage(stripes.canvas, 0, 0);
@@ -412,8 +415,8 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 
 	function remember() {
 		const copy = layer();
-		copy.getContext("2d").drawImage(mask, 0, 0);
-		past = [...past.slice(-11), copy];
+		copy.drawImage(mask, 0, 0);
+		past = [...past.slice(-11), copy.canvas];
 	}
 
 	function line(e) {
@@ -505,8 +508,9 @@ function tellEnd({ text, seconds }) {
 
 function attach(root, model) {
 	const ending = new AbortController();
-	const on = (type, does, capture = false) => root.addEventListener(type, does, { capture, signal: ending.signal });
-	const view = largeView(root, model, ending.signal);
+	const { signal } = ending;
+	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
+	const view = largeView(root, model, signal);
 	let asked = false;
 	root.classList.add("imagen-live");
 	root.dataset.lmSuppressShortcuts = "true"; // Notebook 7: Shift+Enter re-runs the cell otherwise
@@ -529,13 +533,13 @@ function attach(root, model) {
 		if (!e.target.closest("button.imagen-generate")) return;
 		e.stopPropagation();
 		generate();
-	}, true);
+	});
 	on("keydown", (e) => {
 		if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey) || !e.target.closest(".imagen-create")) return;
 		e.preventDefault();
 		e.stopPropagation();
 		$(root, "button.imagen-generate:not(:disabled)")?.click();
-	}, true);
+	});
 
 	let typing; // at a pause the text goes to the kernel
 	on("input", ({ target }) => {
@@ -547,9 +551,10 @@ function attach(root, model) {
 	const strip = () => $$(root, ".imagen-strip").find(isShown);
 	const dragOver = (is) => strip()?.classList.toggle("imagen-over", is);
 	let dragged = null;
+	const takes = ({ dataTransfer }) => strip() && (dragged !== null || dataTransfer.types.includes("Files"));
 	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index ?? null));
 	on("dragover", (e) => {
-		if (!strip() || (dragged === null && !e.dataTransfer.types.includes("Files"))) return;
+		if (!takes(e)) return;
 		e.preventDefault();
 		dragOver(true);
 	});
@@ -557,11 +562,11 @@ function attach(root, model) {
 	on("drop", (e) => {
 		const onto = e.target.closest(".imagen-in")?.dataset.index;
 		dragOver(false);
-		if (!strip() || (dragged === null && !e.dataTransfer.files.length)) return;
+		if (!takes(e)) return;
 		e.preventDefault();
 		e.stopPropagation();
 		if (dragged === null) upload(model, "picture", e.dataTransfer.files);
-		else if (onto !== undefined) act(model, "move", { index: Number(dragged), arg: onto });
+		else if (onto !== undefined) act(model, "move", { index: +dragged, arg: onto });
 		dragged = null;
 	});
 	on("paste", (e) => {
@@ -585,7 +590,7 @@ function attach(root, model) {
 	function look() {
 		due = 0;
 		nameControls(root);
-		chooser(root, model, ending.signal);
+		chooser(root, model, signal);
 		const dead = root.matches(".jupyter-widgets-disconnected");
 		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted");
 		more.disconnect();

@@ -19,5 +19,5 @@ class Layer(anywidget.AnyWidget):
     models: Any = traitlets.List().tag(sync=True)
     tags: Any = traitlets.List().tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
-    as_of = traitlets.Unicode("").tag(sync=True)
+    total = traitlets.Unicode("").tag(sync=True)
     token = traitlets.Unicode("").tag(sync=True)

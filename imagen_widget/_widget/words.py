@@ -211,11 +211,12 @@ def _has_ended(state: State, model: Model) -> bool:
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
     amount, unit = ("free", "") if state.is_free else _price_words(model)
+    tags = [word for word in _tags(model) if not (state.is_free and "$" in word)]
     row: dict[str, Any] = {
         "id": model.id,
-        "alias": model.alias,
         "name": model.title or model.name,
-        "tags": [word for word in _tags(model) if not (state.is_free and "$" in word)],
+        "tags": tags,
+        "text": " ".join([model.id, model.title or model.name, model.alias, *tags]).lower(),
         "price": amount,
         "unit": unit,
         "status": model.status if _has_ended(state, model) else "",
@@ -228,11 +229,15 @@ def model_row(model: Model, state: State) -> dict[str, Any]:
     return row
 
 
-def prices_as_of(state: State) -> str:
-    if state.is_free:
-        return "no cost on the demo"
+def models_total(state: State) -> str:
+    """Return how many models there are, and of when their prices."""
+    said = [f"{len(state.models)} models"]
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
-    return f"prices of {max(dates)[:7]}" if dates else ""
+    if state.is_free:
+        said.append("no cost on the demo")
+    elif dates:
+        said.append(f"prices of {max(dates)[:7]}")
+    return " · ".join(said)
 
 
 def _price_words(model: Model) -> tuple[str, str]:

@@ -125,6 +125,14 @@ def test_the_chooser_is_searched_and_narrowed(form: Form) -> None:
     assert 0 < options.count() < everything
     widget.chooser.fill("gpt 1.5")
     expect(options.first).to_contain_text("GPT Image 1.5")
+    foot = widget.root.locator(".imagen-pick-foot")
+    expect(foot).to_contain_text("Enter choose")
+    widget.chooser.fill("gpt imgae")  # letters in the wrong order
+    expect(options.first).to_contain_text("GPT Image")
+    expect(foot).to_contain_text("Did you mean one of these?")
+    widget.chooser.fill("(nothing")
+    expect(options).to_have_count(0)
+    expect(foot).to_contain_text("None like that")
     widget.page.keyboard.press("Escape")
 
     expect(widget.chooser).to_be_hidden()
