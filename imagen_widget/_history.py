@@ -363,10 +363,8 @@ class History:
         )
 
     def session_spend(self) -> Decimal:
-        """Return US dollars that this process's own jobs cost or have reserved."""
-        records = [self._journal.get(job_id) for job_id in self._session.written]
-        amounts = [record.price if record.cost is None else record.cost for record in records]
-        return sum((amount for amount in amounts if amount is not None), Decimal(0))
+        """Return US dollars that the jobs which this process sent cost or have reserved."""
+        return self._journal.spent_for(sorted(self._session.sent))
 
     def close(self) -> None:
         """Close the journal; a later call opens it again."""

@@ -461,7 +461,7 @@ def studio_for(settings: Settings) -> Studio:
         return before
     _default = made = Studio.of(settings)
     if before is not None and _books(before.settings) == _books(settings):
-        made.session.written = before.session.written  # what was spent here does not change
+        made.session.sent = before.session.sent  # what was spent here does not change
     return made
 
 

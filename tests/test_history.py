@@ -446,6 +446,14 @@ def test_spending_is_told_by_process_day_month_and_model(history: History) -> No
     assert history.spend_by("provider") == {"kkiai": spending.month}
 
 
+def test_the_rows_of_a_series_count_as_spent_by_this_process(queue: FakeQueue) -> None:
+    studio = Studio()
+    studio.sweep("a {animal}", animal=["fox", "hen", "owl"], name="zoo").run()
+    Studio().generate("by another process")
+
+    assert studio.history.session_spend() == Decimal("0.12")
+
+
 def test_what_is_refused_or_answered_from_history_costs_nothing(queue: FakeQueue) -> None:
     studio = Studio()
     studio.generate("a red fox")

@@ -242,6 +242,16 @@ class Journal(Jobs):
         spent = f"SELECT CAST(SUM({AMOUNT}) AS BIGINT) AS n FROM jobs WHERE {_PLANNED}"
         return to_dollars(tx.all(spent, series)[0]["n"] or 0)
 
+    @reads
+    def spent_for(self, tx: Transaction, job_ids: Sequence[str]) -> Decimal:
+        """Return US dollars spent or reserved for these jobs."""
+        micros = 0
+        for at in range(0, len(job_ids), MAX_VALUES):
+            ids = job_ids[at : at + MAX_VALUES]
+            spent = f"SELECT CAST(SUM({AMOUNT}) AS BIGINT) AS n FROM jobs WHERE id IN {marks(ids)}"
+            micros += tx.all(spent, *ids)[0]["n"] or 0
+        return to_dollars(micros)
+
     # ------------------------------------------------------------------ lists and sums
 
     @reads

@@ -119,12 +119,12 @@ class Run:
             budget=session.settings.budget,
             user=session.settings.user,
         )
-        session.written += ids
         return await self.send(ids[0])
 
     async def send(self, job_id: str) -> Generation:
         """Send a job that this process has in the journal as an intent."""
         self.id = job_id
+        self._session.sent.add(job_id)
         with self._session.holding(job_id):
             answer = await self._submit()
             if isinstance(answer, Finished):

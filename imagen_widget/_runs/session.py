@@ -51,7 +51,7 @@ class Session:
         self.journal = open_journal(settings.home, settings.journal)
         self.store = open_store(settings.home, settings.store)
         self.models = Catalogue(settings.home / "models")
-        self.written: list[str] = []  # ids of the jobs that this process wrote down, oldest first
+        self.sent: set[str] = set()  # ids of the jobs that this process sent
         self._siblings: dict[str, Session] = {}
         self._described: set[str] = set()
         self._active: set[str] = set()
