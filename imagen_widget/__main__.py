@@ -68,7 +68,7 @@ def _serve(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except ModuleNotFoundError:
         raise ImagenError(
             "Serving the demo queue needs uvicorn.",
-            remedy="Install it: pip install 'imagen-widget[serve]'",
+            remedy="Install it: pip install uvicorn",
         ) from None
     from imagen_widget._providers.demo.app import create_app
 

@@ -128,7 +128,7 @@ class GeneratedImage(PictureSource):
         """Return this picture as one that can be given as input."""
         origin = self.provenance
         words = one_line(origin.request.prompt or short_name(origin.request.model), limit=40)
-        name = f"picture {origin.index + 1} of {words}"
+        name = f'picture {origin.index + 1} of "{words}"'
         place = {"source_id": origin.id, "source_index": origin.index}
         return (from_file(self.path, "image", origin=name, **place),)
 
@@ -289,7 +289,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
             yield f"{withheld} of {len(self) + withheld} withheld by the provider's filter"
         if self.inputs:
             first, more = self.inputs[0].origin or "a picture", len(self.inputs) - 1
-            yield f"from {first}" + (f" and {more} more" if more else "")
+            yield f"from {first}" + (f" and {more} more input{'s' * (more > 1)}" if more else "")
         if self.reused:
             yield f"from history, {age(self.created)}, free"
         else:

@@ -261,7 +261,7 @@ class RemoteStore(Store):
             scheme = self._address.partition("://")[0]
             raise JournalError(
                 f"IMAGEN_STORE ({self._shown}): a package for {scheme}:// is missing.",
-                remedy='pip install "imagen-widget[store]"; for s3:// also s3fs, for gs:// gcsfs.',
+                remedy="pip install fsspec; for s3:// also s3fs, for gs:// gcsfs.",
             ) from None
         return files, str(root).rstrip("/")
 

@@ -105,4 +105,4 @@ def test_the_command_without_uvicorn_names_the_remedy() -> None:
     done = run([sys.executable, "-c", script])
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("pip install 'imagen-widget[serve]'\n")
+    assert done.stderr.endswith("pip install uvicorn\n")

@@ -69,8 +69,8 @@ VALUES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "bytearray": (lambda path: bytearray(path.read_bytes()), "bytes"),
     "data address": (lambda path: f"data:image/png;base64,{PACKED}", "data address"),
     "Pillow picture": (lambda path: opened(path.read_bytes()).copy(), "PIL image"),
-    "picture": (lambda path: generated(path.parent)[1], "picture 2 of a red fox in snow"),
-    "generation": (lambda path: generated(path.parent), "picture 1 of a red fox in snow"),
+    "picture": (lambda path: generated(path.parent)[1], 'picture 2 of "a red fox in snow"'),
+    "generation": (lambda path: generated(path.parent), 'picture 1 of "a red fox in snow"'),
     "input": (read_input, "fox.png"),
 }
 
@@ -97,7 +97,7 @@ def test_a_long_prompt_is_cut_where_it_names_a_picture(tmp_path: Path) -> None:
 
     (given,) = replace(made[0], provenance=origin).sources()
 
-    assert given.origin == f"picture 1 of {'fox ' * 9}fox…"
+    assert given.origin == f'picture 1 of "{"fox " * 9}fox…"'
 
 
 def test_a_file_that_pillow_has_open_keeps_its_name(tmp_path: Path) -> None:

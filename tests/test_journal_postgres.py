@@ -46,6 +46,16 @@ def run(address: str, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
+def test_without_psycopg_the_error_names_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "imagen_widget._journal.postgres", raising=False)
+
+    with pytest.raises(errors.InvalidRequest, match=r"psycopg is not installed\. pip install"):
+        journal.open_journal(tmp_path, "postgresql://team@db.example/imagen")
+
+
 def test_time_is_the_databases(verbs: journal.Journal, address: str) -> None:
     record = verbs.get(intend(verbs))
 

@@ -145,4 +145,4 @@ def test_the_demo_command_names_its_extra_where_it_is_missing(
     )
 
     assert ended.returncode == 1
-    assert "imagen-widget[serve]" in ended.stderr
+    assert "pip install uvicorn" in ended.stderr

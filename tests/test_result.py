@@ -119,7 +119,7 @@ def test_the_summary_says_from_what_it_was_made(tmp_path: Path) -> None:
     edited = replace(both, request=replace(both.request, inputs=inputs))
 
     assert edited.inputs == inputs
-    assert "from fox.png and 1 more" in edited.summary
+    assert "from fox.png and 1 more input ·" in edited.summary
 
 
 def test_an_answer_from_history_says_so_and_names_fresh(tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def open_journal(
             remedy="Write it as postgresql://user:password@host/database, or unset it.",
             field="journal",
         )
-    from imagen_widget._journal.postgres import PostgresJournal
+    try:
+        from imagen_widget._journal.postgres import PostgresJournal
+    except ImportError:
+        raise InvalidRequest(
+            "IMAGEN_JOURNAL names a PostgreSQL database, and psycopg is not installed.",
+            remedy="pip install 'psycopg[binary,pool]', or unset IMAGEN_JOURNAL.",
+            field="journal",
+        ) from None
 
     return PostgresJournal(address, clock=clock, owner=owner)

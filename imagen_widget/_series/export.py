@@ -52,7 +52,7 @@ def write(
     if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InvalidRequest(
             "Writing parquet needs pyarrow.",
-            remedy="pip install 'imagen-widget[frames]', or choose another format.",
+            remedy="pip install pyarrow, or choose another format.",
             field="format",
         )
     items = _items(rows, _condition(where), any_type=format in {"zip", "html"})

@@ -262,7 +262,7 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
     except ModuleNotFoundError:
         raise InvalidRequest(
             "Reading a dataframe needs narwhals.",
-            remedy="pip install 'imagen-widget[frames]', or give a list of dicts.",
+            remedy="pip install narwhals, or give a list of dicts.",
         ) from None
     try:
         frame = nw.from_native(table, eager_only=True)

@@ -71,7 +71,9 @@ TELLING = [
         "%reload_ext imagen_widget\n%imagen -n 2 a fox [demo:few]",
         ("1 of 2 withheld",),
     ),
-    Telling("%imagen make it snow -m nano-banana-edit -i fox[0]", ("from picture 1 of a red fox",)),
+    Telling(
+        "%imagen make it snow -m nano-banana-edit -i fox[0]", ('from picture 1 of "a red fox',)
+    ),
     Telling(
         "%%imagen_sweep --name four -o four\nanimal = fox || owl\nseed = 1..2\n---\na {animal}\n",
         ("4 done",),
