@@ -1372,7 +1372,7 @@ def test_spend_sums_by_period_model_and_what_the_line_says(
     html = html or ran.value._repr_mimebundle_()["text/html"]
     assert re.search(r"^Today +\$0\.18 +4$", text, re.MULTILINE)
     assert re.search(r"^· imagen4-fast +\$0\.02 +1$", text, re.MULTILINE)
-    assert re.search(r"^This session +\$0\.10 +–$", text, re.MULTILINE)
+    assert re.search(r"^This session +\$0\.18 +–$", text, re.MULTILINE)
     assert "No cap is set" in text
     assert dict(ran.value)["This month"] == dict(ran.value)["Today"]
     assert 'role="img"' in html

@@ -15,15 +15,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from imagen_widget import _loop
-from imagen_widget._display import (
-    JobView,
-    SilentSurface,
-    StatusLine,
-    Surface,
-    surface_of,
-    using_shell,
-)
+from imagen_widget import _display, _loop
 from imagen_widget._history import History, Resumed
 from imagen_widget._magic.line import (
     Grammar,
@@ -146,10 +138,14 @@ class Ask:
     # --------------------------------------------------------------------- where its value goes
 
     @cached_property
-    def surface(self) -> Surface:
+    def surface(self) -> _display.Surface:
         """Where the value is shown."""
         hooked = is_last_expression()
-        return SilentSurface() if self.is_quiet else surface_of(self._shell, hooked=hooked)
+        return (
+            _display.SilentSurface()
+            if self.is_quiet
+            else _display.surface_of(self._shell, hooked=hooked)
+        )
 
     def hand_over(self, value: T, show: Callable[[T], object] | None = None) -> T:
         """Put a value into the user's variable, show it once, and return it."""
@@ -167,7 +163,7 @@ class Ask:
 
     def say(self, text: str) -> None:
         """Show one more line, whether the call is quiet or not."""
-        surface_of(self._shell).final(StatusLine(text))
+        _display.surface_of(self._shell).final(_display.StatusLine(text))
 
     def _keep(self, value: object) -> None:
         if "out" in self.values:
@@ -177,7 +173,7 @@ class Ask:
 
     def wait(self, job: Job) -> Generation:
         """Block for the pictures; whatever else comes of the job is shown before it goes on up."""
-        view = JobView(job, self.surface)
+        view = _display.JobView(job, self.surface)
         view.begin()
         try:
             generation = job.result()
@@ -185,7 +181,7 @@ class Ask:
             self._cancel(job, view)
             raise
         except BaseException:
-            view.end(StatusLine(ending(job)))
+            view.end(_display.StatusLine(ending(job)))
             raise
         self.hand_over(generation, view.end)
         copies = self._save(generation)
@@ -198,11 +194,11 @@ class Ask:
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
         if self.surface.outlives_call:
-            view = JobView(job, self.surface, render=lambda: _outlasting(job))
+            view = _display.JobView(job, self.surface, render=lambda: _outlasting(job))
             view.begin()
             self.hand_over(job, lambda _: None)
         else:  # the terminal's next prompt stands on that line
-            view = JobView(job, SilentSurface())
+            view = _display.JobView(job, _display.SilentSurface())
             self.hand_over(job)
         view.follow(self._save)
         return job
@@ -235,7 +231,7 @@ class Ask:
                 remedy="The pictures are kept: %imagen_history lists them.",
             ) from None
 
-    def _cancel(self, job: Job, view: JobView) -> None:
+    def _cancel(self, job: Job, view: _display.JobView) -> None:
         """Cancel at the provider, and say in one line what came of it."""
         outcome, pictures = _STRAY, None
         try:
@@ -244,7 +240,7 @@ class Ask:
             line = ending(job, outcome.rstrip("."))
             with contextlib.suppress(ImagenError, TimeoutError):
                 pictures = job.result(timeout=0)  # they came in spite of it
-            view.end(StatusLine(line) if pictures is None else pictures)
+            view.end(_display.StatusLine(line) if pictures is None else pictures)
             if pictures is not None or self.is_quiet:
                 self.say(line)
 
@@ -259,14 +255,14 @@ class Ask:
         plan = series.plan
         large = plan.to_send > MAX_UNASKED_ROWS or plan.price is None
         if values.get("dry_run"):
-            line = StatusLine(f"{plan}. Nothing was sent.")
+            line = _display.StatusLine(f"{plan}. Nothing was sent.")
             return self.hand_over(series, lambda _: self.surface.final(line))
         if large and not (values.get("yes") or "max_spend" in values):
             why = "unknown price" if plan.price is None else f"more than {MAX_UNASKED_ROWS} rows"
             text = f"a series of {why} needs --max-spend AMOUNT, or --yes."
             return self.hand_over(series, lambda _: self.say(f"{plan}. Nothing was sent: {text}"))
         run = series.start if values.get("no_wait") else series.run
-        with using_shell(self._shell):
+        with _display.using_shell(self._shell):
             try:
                 run(
                     max_spend=values.get("max_spend"),

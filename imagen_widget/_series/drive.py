@@ -20,21 +20,10 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from imagen_widget import _loop
+from imagen_widget import _loop, errors
 from imagen_widget._journal import Filter, IllegalStep, Record, State
 from imagen_widget._result import Generation
 from imagen_widget._runs import LEASE_SECONDS, Run, Session
-from imagen_widget.errors import (
-    BudgetExceeded,
-    ContentRejected,
-    CredentialsError,
-    GenerationFailed,
-    ImagenError,
-    JournalError,
-    QueueTimeout,
-    SeriesStopped,
-    SubmitUncertain,
-)
 
 VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
@@ -47,7 +36,12 @@ _TAKE_OVER_SECONDS = 10.0
 _MAX_RECENT = 14  # generations that a view shows
 _TOLD = ("done", *WITHOUT_PICTURE, "sent", "waiting")
 _NOTHING_SENT = re.compile(r"^Nothing [^;]*;")  # a worker may have put its own counts there
-_ONE_ROW_ONLY = (ContentRejected, GenerationFailed, QueueTimeout, SubmitUncertain)
+_ONE_ROW_ONLY = (
+    errors.ContentRejected,
+    errors.GenerationFailed,
+    errors.QueueTimeout,
+    errors.SubmitUncertain,
+)
 
 
 @dataclass(slots=True)
@@ -167,7 +161,7 @@ class Drive:
         self._rows_left = task.max_rows
         self._out: set[str] = set()
         self._failures = self._ended = 0
-        self._stop: ImagenError | None = None
+        self._stop: errors.ImagenError | None = None
         self._wake = anyio.Event()
         self._look_at = 0.0
         self._stopped: str | None = None
@@ -190,7 +184,7 @@ class Drive:
         self._wake.set()
         self.changed()
 
-    def _end_with(self, error: ImagenError) -> None:
+    def _end_with(self, error: errors.ImagenError) -> None:
         """Send no more rows, and raise this at the end unless something else was first."""
         self._stop = self._stop or error
         self.stop()
@@ -212,25 +206,25 @@ class Drive:
             try:
                 while await self._step(group):
                     pass
-            except JournalError as error:
+            except errors.JournalError as error:
                 self._end_with(error)  # rows that are out go on
-        with suppress(JournalError):
+        with suppress(errors.JournalError):
             await self._look()
         self.tally.ended = time.monotonic()
         self.changed()
-        if isinstance(self._stop, BudgetExceeded):
+        if isinstance(self._stop, errors.BudgetExceeded):
             raise self._capped(self._stop)
         if self._stop is not None:
             raise self._stop
 
-    def _capped(self, error: BudgetExceeded) -> BudgetExceeded:
+    def _capped(self, error: errors.BudgetExceeded) -> errors.BudgetExceeded:
         """Return the error of a cap with what the series has already, for `Nothing was sent`."""
         counts = self.tally.counts
         if counts["waiting"] == self.tally.total:
             return error
         told = ", ".join(f"{counts[state]:,} {state}" for state in _TOLD if counts[state])
         remedy = _NOTHING_SENT.sub(f"Nothing more was sent: {told};", error.remedy)
-        return BudgetExceeded(error.message, remedy=remedy)
+        return errors.BudgetExceeded(error.message, remedy=remedy)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for a row to end, for `stop`, or for so long."""
@@ -290,7 +284,7 @@ class Drive:
                 user=session.settings.user,
                 run=self.task.run,
             )
-        except (BudgetExceeded, JournalError) as error:
+        except (errors.BudgetExceeded, errors.JournalError) as error:
             self._end_with(error)
             return []
         self._rows_left -= len(records)
@@ -320,7 +314,7 @@ class Drive:
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
         try:
             generation = await (run.resume(record) if resumable else run.send(record.id))
-        except ImagenError as error:
+        except errors.ImagenError as error:
             await self._row_failed(record, error)
         else:
             self._ended += 1
@@ -333,10 +327,10 @@ class Drive:
             self._out.discard(record.id)
             self._wake.set()
 
-    async def _row_failed(self, record: Record, error: ImagenError) -> None:
+    async def _row_failed(self, record: Record, error: errors.ImagenError) -> None:
         """Count a row as the journal has it now."""
         session, now = self.session, record
-        with suppress(JournalError):  # it is about to be told what is wrong with the journal
+        with suppress(errors.JournalError):  # it is about to be told what is wrong with the journal
             now = await session.record(session.journal.get, record.id)
         if now.status == "sent":
             self.left.add(record.id)  # fetched by the next run
@@ -359,17 +353,19 @@ class Drive:
         if failures > allowed:
             said = next(iter(self.tally.errors), "see series.errors")
             self._end_with(
-                SeriesStopped(
+                errors.SeriesStopped(
                     f"{failures} rows failed, more than allowed; one of them: {said}",
                     remedy="See series.errors; resume() goes on with the rest.",
                 )
             )
 
-    def _stops_all(self, error: ImagenError) -> bool:
+    def _stops_all(self, error: errors.ImagenError) -> bool:
         """Return True if the error shows that the other rows would fail too."""
         if isinstance(error, IllegalStep):  # another process has taken the row
             return False
-        if self.task.errors == "raise" or isinstance(error, CredentialsError | JournalError):
+        if self.task.errors == "raise" or isinstance(
+            error, errors.CredentialsError | errors.JournalError
+        ):
             return True
         first = not self._proven and not self.tally.counts["done"]
         return first and not isinstance(error, _ONE_ROW_ONLY)

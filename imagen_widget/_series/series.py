@@ -21,17 +21,7 @@ from typing import Any, Literal
 import anyio
 from anyio import to_thread
 
-from imagen_widget import _loop
-from imagen_widget._display import (
-    JobView,
-    NotebookSurface,
-    OutputSurface,
-    StatusLine,
-    Surface,
-    running_shell,
-    surface_of,
-    surface_of_call,
-)
+from imagen_widget import _display, _loop
 from imagen_widget._journal import Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
@@ -93,7 +83,7 @@ class Plan:
         return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return StatusLine(str(self))._repr_mimebundle_()
+        return _display.StatusLine(str(self))._repr_mimebundle_()
 
 
 class Series:
@@ -228,7 +218,7 @@ class Series:
             SeriesStopped: More rows failed than allowed.
             InvalidRequest: An argument is not valid; nothing was sent.
         """
-        surface = surface_of_call(quiet=quiet)
+        surface = _display.surface_of_call(quiet=quiet)
         with _loop.interruptible():
             self._let_end(surface)
             run = self._begin(max_spend, max_in_flight, errors, on)
@@ -258,7 +248,7 @@ class Series:
     ) -> "Series":
         """Send the rows in the background, under the same display; arguments as for `run`."""
         run = self._begin(max_spend, max_in_flight, errors, on)
-        view = self._watch(run, surface_of_call(quiet=quiet))
+        view = self._watch(run, _display.surface_of_call(quiet=quiet))
         run.future.add_done_callback(lambda _: view.end(self._board(run)))
         return self
 
@@ -275,7 +265,7 @@ class Series:
         _loop.check_async_library()
         begin = functools.partial(self._begin, max_spend, max_in_flight, errors, on)
         run = await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
-        view = self._watch(run, surface_of_call(quiet=quiet))
+        view = self._watch(run, _display.surface_of_call(quiet=quiet))
         try:
             await _loop.wait_async(run.future)
         except Exception:
@@ -311,11 +301,11 @@ class Series:
             self._session = Session(now)
             self._journal = self._session.journal
 
-    def _let_end(self, surface: Surface) -> None:
+    def _let_end(self, surface: _display.Surface) -> None:
         """Wait until runs of this process that send no more have fetched what they sent."""
         for run in runs_here(self._session, self.name):
             if run.tally.stopping:
-                surface.status(StatusLine("Waiting until what was sent before is fetched"))
+                surface.status(_display.StatusLine("Waiting until what was sent before is fetched"))
                 with contextlib.suppress(Exception):  # its own display says how it ended
                     _loop.wait(run.future)
 
@@ -402,32 +392,36 @@ class Series:
 
     def _ipython_display_(self) -> None:
         """Show a run that is under way live; nothing more in a cell that does so already."""
-        shell = running_shell()
+        shell = _display.running_shell()
         if shell is not None and self._shown_in == shell.execution_count:
             return
-        run, surface = self._running, surface_of_call(quiet=False)
-        if run is None or not isinstance(surface, NotebookSurface | OutputSurface):
+        run, surface = self._running, _display.surface_of_call(quiet=False)
+        if run is None or not isinstance(
+            surface, _display.NotebookSurface | _display.OutputSurface
+        ):
             raise NotImplementedError  # IPython then shows the bundle
         view = self._watch(run, surface)
         run.future.add_done_callback(lambda _: view.end(self._board(run)))
 
-    def _watch(self, run: Drive, surface: Surface, *, blocks: bool = False) -> JobView:
+    def _watch(
+        self, run: Drive, surface: _display.Surface, *, blocks: bool = False
+    ) -> _display.JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
-        shell = running_shell()
-        is_rich = isinstance(surface, NotebookSurface | OutputSurface)
+        shell = _display.running_shell()
+        is_rich = isinstance(surface, _display.NotebookSurface | _display.OutputSurface)
         if is_rich and shell is not None:
             self._shown_in = shell.execution_count
         render = functools.partial(self._board, run, blocks=blocks)
-        view = JobView(self, surface, interval=UPDATE_SECONDS, render=render)
+        view = _display.JobView(self, surface, interval=UPDATE_SECONDS, render=render)
         view.begin()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
-        if has_clicks and isinstance(surface, NotebookSurface):
+        if has_clicks and isinstance(surface, _display.NotebookSurface):
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
-                self._show_stop(surface_of(shell), run)
+                self._show_stop(_display.surface_of(shell), run)
         _loop.spawn(_tick, run, self._tiles if is_rich else None)
         return view
 
-    def _show_stop(self, place: Surface, run: Drive) -> None:
+    def _show_stop(self, place: _display.Surface, run: Drive) -> None:
         """Show the button that stops the run, until it ends."""
         from imagen_widget._series.live import stop_button  # the widget library is slow to import
 
@@ -436,7 +430,7 @@ class Series:
 
         def remove(_: object) -> None:
             button.close()
-            place.final(StatusLine(""))
+            place.final(_display.StatusLine(""))
 
         run.future.add_done_callback(remove)
 

@@ -21,7 +21,7 @@ from datetime import date
 from functools import partial
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 
-from imagen_widget import _loop
+from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
 from imagen_widget._journal import Filter, Record
 from imagen_widget._models import Model
@@ -31,27 +31,7 @@ from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form, stand_ins
-from imagen_widget._widget.state import (
-    NOT_SENT,
-    Ending,
-    Entry,
-    Look,
-    Pictures,
-    State,
-    Tab,
-    Trouble,
-)
-from imagen_widget.errors import (
-    BudgetExceeded,
-    CredentialsError,
-    GenerationFailed,
-    ImagenError,
-    InvalidRequest,
-    JobCancelled,
-    JournalError,
-    QueueError,
-    SubmitUncertain,
-)
+from imagen_widget._widget.state import NOT_SENT, Ending, Entry, Look, Pictures, State, Tab, Trouble
 
 RENDER_SECONDS = 0.25  # between renders of mere progress, so that two messages each stay below ten
 RESEND_SECONDS = 1.0  # a front end that dropped the final state is sent it once more
@@ -285,7 +265,7 @@ class Controller:
 
         try:
             before, after = self._pump.change(change)
-        except InvalidRequest as error:
+        except errors.InvalidRequest as error:
             self._set(trouble=_trouble_of(error))
             return
         if before.form != after.form and name != "prompt":
@@ -442,7 +422,7 @@ class Controller:
         if future is None:
             trouble = self.state.trouble
             assert trouble is not None
-            raise InvalidRequest(trouble.happened, remedy=trouble.remedy)
+            raise errors.InvalidRequest(trouble.happened, remedy=trouble.remedy)
         return await _loop.wait_async(future)
 
     def retry(self) -> None:
@@ -644,7 +624,7 @@ class Controller:
             facts["total"] = len(history)
             facts["models"] = tuple(sorted(history.spend_by("model", date(2000, 1, 1))))
         if look.only:
-            with suppress(InvalidRequest):
+            with suppress(errors.InvalidRequest):
                 generation = history.get(look.only)
                 entries.append(Entry(generation, "", history.rating(generation)))
             facts["matched"] = len(entries)
@@ -699,7 +679,7 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
 def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = False) -> Input:
     into = form.model.role("mask" if mask else "picture")
     if into is None and form.model.fields:
-        raise InvalidRequest(
+        raise errors.InvalidRequest(
             f"{form.model.title} takes {'no mask' if mask else 'no pictures'}.",
             remedy="Choose a model that does: look for “edit” in the list of models.",
         )
@@ -711,17 +691,17 @@ def shown(generation: Generation, *, earlier: bool = False) -> Pictures:
     """Return a generation with the copies that its cards show."""
     copies: list[Preview | None] = [None] * len(generation)
     for index, image in enumerate(generation):
-        with suppress(ImagenError):
+        with suppress(errors.ImagenError):
             copies[index] = preview(image.preview.data, side=480, max_bytes=30_000)
     return Pictures(generation, tuple(copies), earlier=earlier)
 
 
 def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:
-    if isinstance(error, JobCancelled):
+    if isinstance(error, errors.JobCancelled):
         return None, str(error)
     if isinstance(error, concurrent.futures.CancelledError):
         return None, LOOP_ENDED
-    unsent = isinstance(error, BudgetExceeded)
+    unsent = isinstance(error, errors.BudgetExceeded)
     status = NOT_SENT if unsent else f"Failed after {job.progress.elapsed:.1f} s"
     return _trouble_of(error, job.request), status
 
@@ -749,15 +729,17 @@ def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Tr
     Retry is offered only where nothing can have been paid for: not when the submit may have been
     accepted, nor when the work can still be fetched.
     """
-    if not isinstance(error, ImagenError):
+    if not isinstance(error, errors.ImagenError):
         log.error("Something failed inside imagen_widget.", exc_info=error)
         return Trouble(
             f"Something failed inside imagen_widget ({type(error).__name__}).",
             "The log has the details; what was paid for stays in the history.",
         )
-    if isinstance(error, QueueError):
-        is_free = error.ticket is None and not isinstance(error, SubmitUncertain)
+    if isinstance(error, errors.QueueError):
+        is_free = error.ticket is None and not isinstance(error, errors.SubmitUncertain)
     else:
-        is_free = isinstance(error, CredentialsError | GenerationFailed | JournalError)
-    field = error.field or "" if isinstance(error, InvalidRequest) else ""
+        is_free = isinstance(
+            error, errors.CredentialsError | errors.GenerationFailed | errors.JournalError
+        )
+    field = error.field or "" if isinstance(error, errors.InvalidRequest) else ""
     return Trouble(error.message, error.remedy, request if is_free else None, field)
