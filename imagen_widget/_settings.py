@@ -17,6 +17,7 @@ import io
 import ipaddress
 import json
 import logging
+import numbers
 import os
 import re
 import stat
@@ -44,6 +45,7 @@ Period = Literal["day", "month"]
 Scope = Literal["all", "user"]
 
 _AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
+_MODEL_NAME = re.compile(r"[\w.:@/-]+")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
@@ -289,7 +291,7 @@ def check_timeout(value: object) -> float:
     """Return a timeout given in Python: a finite number of seconds above 0.
 
     Raises:
-        InvalidRequest: It is anything else; a text or a bool too.
+        InvalidRequest: It is anything else; a text or a bool, numpy's too.
     """
     if isinstance(value, str):
         raise _unfit("timeout", value, "is not a number of seconds", "Give a number, like 300.")
@@ -297,8 +299,9 @@ def check_timeout(value: object) -> float:
 
 
 def _read_seconds(label: str, value: Any, *, zero: bool = False) -> float:
+    is_number = isinstance(value, str | numbers.Real | Decimal) and not isinstance(value, bool)
     try:
-        seconds = float("nan" if isinstance(value, bool) else value)
+        seconds = float(value if is_number else "nan")
     except (ValueError, OverflowError, TypeError):
         seconds = float("nan")
     if not (0 < seconds < float("inf") or (zero and seconds == 0)):
@@ -342,7 +345,7 @@ def _read_prices(label: str, value: object) -> Prices:
     for part in parts:
         name, equals, amount = part.rpartition("=")
         name = name.strip()
-        if name in prices or (equals and not name):
+        if name in prices or (equals and not _MODEL_NAME.fullmatch(name)):
             raise _unfit(label, value, "does not give each model one price", _PRICES)
         prices[name] = _read_dollars(label, amount, _PRICES)
     default = prices.pop("", None)

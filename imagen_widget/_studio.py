@@ -318,6 +318,7 @@ class Studio:
         Raises:
             InvalidRequest: An axis is not used, or a combination is not a valid request.
         """
+        refuse_reserved(more_axes)
         return make_sweep(
             self.session,
             self,

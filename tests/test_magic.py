@@ -259,6 +259,15 @@ FIELDS = [
         n=2,
         shown="2 i",
     ),
+    sends(
+        "%imagen -m some-lab/some-model a fox --quality=7 --mode=fast --images=x --image-size=big",
+        "a fox",
+        model="some-lab/some-model",
+        quality=7,
+        mode="fast",
+        images="x",
+        image_size="big",
+    ),
 ]
 
 TEMPLATES = [
@@ -386,6 +395,7 @@ REFUSALS = [
     ),
     refuses("%imagen --tiling -m some-lab/a a fox", "write --tiling=VALUE"),
     refuses("%imagen a fox -m some-lab/a --modle x", "--modle is not an option"),
+    refuses("%imagen a fox -m some-lab/a --sede=7", "--sede is not an option. Did you mean --se"),
     refuses("%imagen a fox --timeout soon", "timeout: 'soon' is not a number of seconds"),
     refuses("%imagen a fox --timeout 0", "is not a number of seconds"),
     refuses("%imagen a fox --timeout=-1", "is not a number of seconds"),

@@ -54,6 +54,18 @@ def test_a_forgotten_axis_is_said_before_anything_is_paid(queue: FakeQueue) -> N
     assert queue.log == []
 
 
+@pytest.mark.parametrize("name", ["api_key", "key", "home", "store", "provider"])
+@pytest.mark.parametrize("template", ["a fox", "a fox {api_key}{key}{home}{store}{provider}"])
+def test_a_setting_is_not_an_axis_and_its_values_are_kept_nowhere(
+    queue: FakeQueue, name: str, template: str
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match=f"^{name} is a setting") as caught:
+        sweep(template, **{name: ["made-up-1", "made-up-2"]})  # type: ignore[arg-type]
+
+    assert "template" not in caught.value.remedy
+    assert (queue.log, books.rows()) == ([], [])
+
+
 def test_one_value_is_not_an_axis_and_the_error_shows_how_to_write_it(queue: FakeQueue) -> None:
     with pytest.raises(errors.InvalidRequest, match=r"Write aspect_ratio=\['16:9'\]\.$"):
         animals(aspect_ratio="16:9")

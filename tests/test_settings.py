@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import keyring
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -629,19 +630,35 @@ def test_prices_are_by_model_or_for_all() -> None:
     assert both.for_model("imagen4") == Decimal("0.05")
 
 
+@pytest.mark.parametrize("apart", [";", " ", "\n", "; ", "|"])
+def test_prices_without_commas_are_refused_and_not_the_price_of_one_odd_name(apart: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"IMAGEN_PRICE: .* not give each model one price"):
+        load(price=f"imagen4=0.50{apart}flux-dev=0.30")
+
+
 @pytest.mark.parametrize("value", [5, 0.25, Decimal("1.5"), Fraction(1, 2)])
 def test_a_timeout_is_a_finite_number_of_seconds(value: Any) -> None:
     assert _settings.check_timeout(value) == float(value)
 
 
 @pytest.mark.parametrize(
-    "value", [0, -1, True, False, float("nan"), float("inf"), "60", "soon", None, [5], 1j, 10**400]
+    "value",
+    [
+        *(0, -1, True, False, float("nan"), float("inf"), "60", "soon", None, [5], 1j, 10**400),
+        *(b"5", np.True_, np.float64("nan"), np.array([5])),
+    ],
 )
 def test_any_other_timeout_is_refused(value: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         _settings.check_timeout(value)
 
     assert caught.value.field == "timeout"
+
+
+@pytest.mark.parametrize("value", [0, True, np.True_, b"5", "soon", [5]])
+def test_a_timeout_that_is_set_is_refused_likewise(value: object) -> None:
+    with pytest.raises(InvalidRequest, match=r"timeout|IMAGEN_TIMEOUT"):
+        load(timeout=value)
 
 
 def test_an_argument_that_is_not_a_setting_is_an_error() -> None:

@@ -51,6 +51,7 @@ _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _SETTINGS = {name.replace("_", "-") for name in RESERVED}
 _NEAR = 0.7  # how like an option a word is that was meant to be one
+_SLIP = 0.8  # the same where nobody knows the model's fields
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
 _NAMES_WIDTH = 33
 _LIMITS = ("row", "raise")
@@ -497,12 +498,17 @@ class _Scan:
     def _may_be_field(self, name: str) -> bool:
         """Return True if a word may be a field of the model because nothing is known of it."""
         bare = _bare(name)
-        taken = _KEY.fullmatch(bare) or bare in _SETTINGS or self._near(f"--{bare}")
+        taken = _KEY.fullmatch(bare) or bare in _SETTINGS or self._is_slip(f"--{bare}")
         return self._grammar.is_open and name.startswith("--") and not taken
 
-    def _near(self, name: str) -> list[str]:
+    def _is_slip(self, name: str) -> bool:
+        """Return True for `--sede`; `--images` and `--mode` may be fields beside our options."""
+        near = self._near(name, cutoff=_SLIP)
+        return any(not (o.startswith(name) or name.startswith(o)) for o in near)
+
+    def _near(self, name: str, *, cutoff: float = _NEAR) -> list[str]:
         long = [known for known in self._grammar.names if known.startswith("--")]
-        return difflib.get_close_matches(name, long, n=1, cutoff=_NEAR)
+        return difflib.get_close_matches(name, long, n=1, cutoff=cutoff)
 
     def _skip_blanks(self, position: int) -> int:
         match = _BLANKS.match(self._text, position)

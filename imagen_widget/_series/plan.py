@@ -23,6 +23,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
 from imagen_widget._series.parts import Row, refused
 from imagen_widget._series.series import Series, check_name
+from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest, shown
 
 MAX_COMBINATIONS = 1_000_000
@@ -369,8 +370,12 @@ def _filled(value: object, texts: Mapping[str, object]) -> object:
 def _refused(
     number: int, error: InvalidRequest, others: Mapping[str, object], maker: Maker
 ) -> InvalidRequest:
-    name = error.field
+    name = error.field or ""
     if name in others and maker.model(others.get("model")).field(name) is None:  # type: ignore[arg-type]
+        try:
+            refuse_reserved([name], taken=())
+        except InvalidRequest as reserved:
+            return reserved
         return InvalidRequest(
             f"{name}: the axis is neither in the template nor a field. {error.message}",
             remedy=f"Put {{{name}}} into the template, or leave the axis out. {error.remedy}",
