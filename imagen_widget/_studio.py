@@ -318,6 +318,12 @@ class Studio:
         Raises:
             InvalidRequest: An axis is not used, or a combination is not a valid request.
         """
+        if not isinstance(axes or {}, Mapping):
+            raise InvalidRequest(
+                f"axes: {type(axes).__name__} is not a mapping of names to values.",
+                remedy="Write axes={'animal': ['fox', 'hen']}.",
+                field="axes",
+            )
         refuse_reserved(more_axes)
         return make_sweep(
             self.session,

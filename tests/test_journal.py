@@ -779,8 +779,8 @@ def test_a_table_that_grows_keeps_what_is_paid(verbs: journal.Journal) -> None:
 
     assert verbs.states("autumn") == {"done": 2, "waiting": 2}
     asked = [(row.key, row.request.fingerprint) for row in rows("fox", 4)]
-    assert verbs.kept_keys("autumn", asked, provider="fal") == {"0", "1"}
-    assert verbs.kept_keys("autumn", asked, provider="kkiai") == set()
+    assert verbs.kept_keys("autumn", asked, provider="fal") == {"0": "done", "1": "done"}
+    assert verbs.kept_keys("autumn", asked, provider="kkiai") == {}
 
 
 def test_rows_whose_request_has_changed_wait_and_those_that_left_the_plan_are_kept(

@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 from imagen_widget import History, Series, Studio, batch, errors, sweep
@@ -74,6 +75,21 @@ def test_one_value_is_not_an_axis_and_the_error_shows_how_to_write_it(queue: Fak
     assert queue.log == []
 
 
+def test_axes_that_are_not_a_mapping_and_stars_that_are_none_are_refused(demo: None) -> None:
+    with pytest.raises(errors.InvalidRequest, match="axes: list is not a mapping"):
+        sweep("a {animal}", axes=["animal"])  # type: ignore[arg-type]
+    row = animals("fox").run(quiet=True).rows[0]
+    for stars in (6, -2, 2.5, True, "3", None):
+        with pytest.raises(errors.InvalidRequest, match="rating: "):
+            animals("fox").rate(row, stars)  # type: ignore[arg-type]
+
+
+def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
+    series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}", name="unnamed")
+
+    assert [request.prompt for request in series] == ["a fox", "a owl"]
+
+
 def test_each_row_is_paid_once_however_often_the_series_runs(queue: FakeQueue) -> None:
     first = animals().run(quiet=True)
     animals().run(quiet=True)
@@ -133,6 +149,9 @@ def test_a_row_without_a_clear_answer_is_unknown_and_never_sent_again(queue: Fak
         "done": 3,
         "unknown": 1,
     }
+    for plan in (series.plan, Series.open("animals").plan):
+        assert "3 answered from history, 1 unknown and not sent again, 0 to send" in str(plan)
+        assert (plan.answered, plan.unknown, plan.to_send) == (4, 1, 0)
     assert queue.posts == 4
     assert History().spend() == pytest.approx(0.16)
 

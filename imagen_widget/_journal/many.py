@@ -198,12 +198,12 @@ class Journal(Jobs):
     @reads
     def kept_keys(
         self, tx: Transaction, series: str, rows: Sequence[tuple[str, str]], *, provider: str
-    ) -> set[str]:
-        """Return the keys of rows, as key and fingerprint, that were sent to this provider."""
+    ) -> dict[str, str]:
+        """Return the states, by key, of those rows (key, fingerprint) that were sent to it."""
         asked = [(key, fingerprint, provider) for key, fingerprint in rows]
         found, _ = _match(asked, _rows_of(tx, series))
         pairs = zip(rows, found, strict=True)
-        return {key for (key, _), row in pairs if row and row["state"] != State.WAITING}
+        return {k: row["state"] for (k, _), row in pairs if row and row["state"] != State.WAITING}
 
     @prepares
     def retry(self, tx: Transaction, series: str) -> int:

@@ -270,7 +270,7 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
     except TypeError:
         remedy = "Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path."
         raise refused("table", f"{type(table).__name__} is not a table", remedy) from None
-    return [dict(row) for row in frame.iter_rows(named=True)]
+    return [_mapping(row) for row in frame.iter_rows(named=True)]
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ class Plan:
         answered: How many need not be sent: they are done, out, or of unknown outcome.
         price: US dollars for the rest; None if a price is unknown.
         note: What looks like a mistake in the template; "" if nothing does.
+        unknown: How many of those answered are of unknown outcome.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Plan:
     price: Decimal | None
     free: bool = False
     note: str = ""
+    unknown: int = 0
 
     @property
     def to_send(self) -> int:
@@ -76,7 +78,9 @@ class Plan:
         return self.rows - self.answered
 
     def __str__(self) -> str:
-        known = f", {self.answered} answered from history" if self.answered else ""
+        done = self.answered - self.unknown
+        known = f", {done} answered from history" if done else ""
+        known += f", {self.unknown} unknown and not sent again" if self.unknown else ""
         note = f" · {self.note}" if self.note else ""
         price = cost_text(self.price, free=self.free)
         rows = plural(self.rows, "row")
@@ -168,11 +172,14 @@ class Series:
         ]
         if self._planned is None:
             prices = [record.price for record in again]
+            unknown = self.status_counts["unknown"]
         else:
             asked = [(row.key, row.request.fingerprint) for row in self._planned]
             provider = self._session.settings.account.name
             kept = self._journal.kept_keys(self.name, asked, provider=provider)
-            kept -= {record.key for record in again}
+            unknown = sum(state == State.UNKNOWN for state in kept.values())
+            for record in again:
+                kept.pop(record.key, None)
             asks = (row.request for row in self._planned if row.key not in kept)
             prices = [self._session.price(request) for request in asks]
         known = [price for price in prices if price is not None]
@@ -183,6 +190,7 @@ class Series:
             sum(known, Decimal(0)) if len(known) == len(prices) else None,
             self._session.settings.account.free,
             self._note,
+            unknown,
         )
 
     # ---------------------------------------------------------------------------------- running
@@ -594,9 +602,16 @@ class Series:
         return Pick(self, best, by, self._tiles)
 
     def rate(self, row: Row, stars: int) -> None:
-        """Give a row's generation 0 to 5 stars; written to the journal at once."""
+        """Give a row's generation 0 to 5 stars, or -1 to reject it; written at once.
+
+        Raises:
+            InvalidRequest: It is another number.
+        """
+        if isinstance(stars, bool) or stars not in range(-1, 6):
+            remedy = "Use 0 to 5, or -1 to reject it."
+            raise refused("rating", f"{str(stars)[:40]} is not allowed", remedy)
         if row.generation is not None:
-            self._journal.rate(row.generation.id, stars)
+            self._journal.rate(row.generation.id, int(stars))
 
     def export(
         self,
