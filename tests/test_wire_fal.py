@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_each_call_goes_to_the_app_on_the_configured_base_whatever_the_ticket_na
     assert [call.url for call in calls] == [f"{base}/status?logs=1", base, f"{base}/cancel"]
     assert [call.method for call in calls] == ["GET", "GET", "PUT"]
     assert wire.status_call(job, logs=False).url == f"{base}/status"
-    assert wire.stream_call(job).url == f"{base}/status/stream?logs=1"
+    assert wire.status_call(job, stream=True).url == f"{base}/status/stream?logs=1"
     assert wire.result_call(job, auto=True).url == (
         f"https://relay.example/fal/fal-ai/auto/requests/{ID}"
     )
@@ -77,7 +78,10 @@ def test_a_query_of_the_tickets_address_is_kept() -> None:
     job = ticket(status_url=f"{FAL}{PATH}/status?_subdomain=queue")
 
     assert wire.status_call(job).url == f"{BASE}{PATH}/status?_subdomain=queue&logs=1"
-    assert wire.stream_call(job).url == f"{BASE}{PATH}/status/stream?_subdomain=queue&logs=1"
+    assert (
+        wire.status_call(job, stream=True).url
+        == f"{BASE}{PATH}/status/stream?_subdomain=queue&logs=1"
+    )
 
 
 @pytest.mark.parametrize("namespace", ["workflows", "comfy"])
@@ -178,7 +182,7 @@ EVENTS: list[tuple[dict[str, Any], object]] = [
     ({"status": "FAILED", "error": "\ud800"}, Done(trouble="FAILED")),
     (RESULT, Done()),
     ({"images": []}, Done()),
-    ({"status": "CONFUSED"}, wire.Odd("CONFUSED")),
+    ({"status": "CONFUSED"}, wire.Unclear("CONFUSED", "word")),
     ({"status": "NOT_FOUND"}, None),
     ({"status": 200}, None),
     ({}, None),
@@ -246,30 +250,35 @@ STREAM = (
 )
 
 
+def decoder() -> Callable[[bytes], list[bytes]]:
+    """Return what takes the chunks of one stream."""
+    return partial(wire.take_events, line=bytearray(), event=bytearray())
+
+
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_the_chunks_of_a_stream_may_end_anywhere(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(STREAM)]
-    decoder = wire.EventDecoder()
+    feed = decoder()
 
-    found = [data for a, b in itertools.pairwise(places) for data in decoder.feed(STREAM[a:b])]
+    found = [data for a, b in itertools.pairwise(places) for data in feed(STREAM[a:b])]
 
     assert found == [b'{"status":"IN_QUEUE"}', b'{"status":"IN_PROGRESS"}', b"first\nsecond"]
 
 
 def test_comments_of_a_stream_are_not_kept() -> None:
-    decoder = wire.EventDecoder()
+    feed = decoder()
 
-    assert decoder.feed(b": keep-alive\n" * 1_000_000 + b"data: half\n") == []
-    assert decoder.feed(b"\n") == [b"half"]
+    assert feed(b": keep-alive\n" * 1_000_000 + b"data: half\n") == []
+    assert feed(b"\n") == [b"half"]
 
 
 @pytest.mark.parametrize("chunk", [b"data: " + b"x" * 65536, b"data: " + b"x" * 65530 + b"\n"])
 def test_an_event_without_end_is_refused(chunk: bytes) -> None:
-    decoder = wire.EventDecoder()
+    feed = decoder()
 
     def feed_on() -> None:
         for _ in range(100):
-            decoder.feed(chunk)
+            feed(chunk)
 
     with pytest.raises(ValueError, match="too large"):
         feed_on()
@@ -277,12 +286,12 @@ def test_an_event_without_end_is_refused(chunk: bytes) -> None:
 
 def test_a_long_line_in_tiny_chunks_costs_no_more_than_it_must() -> None:
     """Quadratic work here would let a server stop the loop thread."""
-    decoder = wire.EventDecoder()
+    feed = decoder()
 
     for _ in range(1_000_000):
-        decoder.feed(b"x")
+        feed(b"x")
 
-    assert decoder.feed(b"\n") == []
+    assert feed(b"\n") == []
 
 
 # ------------------------------------------------------------------- what a failing answer says
@@ -499,9 +508,9 @@ def simulate(wait: Callable[[float], float], service: Callable[[], float]) -> tu
 def test_a_wait_keeps_its_bounds_whatever_is_known(
     times: list[float], shortest: float, running: float | None, chance: float, jobs: int
 ) -> None:
-    pace = queue.PollPace(times, guess=8.0, shortest=shortest)
+    expected = queue.expected_seconds(times, guess=8.0)
 
-    seconds = pace.next_seconds(running, chance=chance, jobs=jobs)
+    seconds = queue.poll_seconds(running, expected, shortest=shortest, chance=chance, jobs=jobs)
 
     assert seconds >= shortest * 0.9
     assert seconds <= max(queue.MAX_POLL_SECONDS, 2 * shortest) * 1.1
@@ -524,21 +533,25 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
     def service() -> float:
         return median * chance.lognormvariate(0, sigma)
 
-    pace = queue.PollPace([service() for _ in range(60)], guess=8.0, shortest=shortest)
+    expected = queue.expected_seconds([service() for _ in range(60)], guess=8.0)
     theirs = simulate(lambda _: 0.1, service)
-    ours = simulate(lambda t: pace.next_seconds(t, chance=chance.random()), service)
+    ours = simulate(
+        lambda t: queue.poll_seconds(t, expected, shortest=shortest, chance=chance.random()),
+        service,
+    )
 
     assert ours[0] <= theirs[0] * share
     assert ours[1] <= delay
 
 
 def test_a_late_job_is_asked_for_ever_less_often_and_each_of_many_too() -> None:
-    pace = queue.PollPace([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0, shortest=0.02)
+    expected = queue.expected_seconds([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0)
+    wait = partial(queue.poll_seconds, expected=expected, shortest=0.02, chance=0.5)
 
-    late = [pace.next_seconds(t, chance=0.5) for t in (8, 12, 20, 40, 80)]
-    many = [pace.next_seconds(4.8, chance=0.5, jobs=jobs) for jobs in (25, 100, 1000)]
+    late = [wait(t) for t in (8, 12, 20, 40, 80)]
+    many = [wait(4.8, jobs=jobs) for jobs in (25, 100, 1000)]
 
     assert all(a < b for a, b in itertools.pairwise(late))
     assert many[0] == 4.8 * 0.018 < many[1] < many[2] == 2.5
-    assert pace.next_seconds(None, chance=0.5) == 1.0
-    assert pace.next_seconds(0.5, chance=0.5) > 1.0
+    assert wait(None) == 1.0
+    assert wait(0.5) > 1.0

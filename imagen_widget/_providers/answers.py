@@ -10,35 +10,24 @@ family have shapes of their own, and wrap the answers of the service behind them
 echoes the caller's prompt: it is never read.
 """
 
+import contextlib
+import enum
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
-from imagen_widget import _picture
+from imagen_widget import _picture, errors
 from imagen_widget._html import data_uri
 from imagen_widget._models import Catalogue, as_number, short_name
 from imagen_widget._settings import Account
-from imagen_widget.errors import (
-    CancelledAtProvider,
-    ContentRejected,
-    CredentialsError,
-    GenerationFailed,
-    ImagenError,
-    InvalidRequest,
-    ModelRetired,
-    QueueError,
-    SubmitUncertain,
-    one_line,
-)
-
-if TYPE_CHECKING:
-    from imagen_widget._providers.provider import Ticket
+from imagen_widget.errors import ImagenError, QueueError, SubmitUncertain, one_line
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_RESULT_BYTES = 64 * 1024 * 1024  # four 2K pictures as data: addresses
@@ -76,6 +65,7 @@ _MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
 _MIN_BASE64 = 256
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
 _FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
     r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
@@ -147,32 +137,31 @@ class Answer:
         return 200 <= self.status < 300
 
     @cached_property
-    def json(self) -> Any:
-        """The body's JSON value, also behind lines of warnings; None without JSON.
+    def value(self) -> Any:
+        """What the body holds: its JSON value, also behind lines of warnings, or else its text.
 
-        What has too many parts to be held is not read: each costs many times its bytes.
+        None for a web page, and for what has too many parts to be held: each costs many times its
+        bytes.
         """
-        if self._has_too_many_parts:
+        large = len(self.body) > MAX_ANSWER_BYTES  # so are pictures in it, which have no commas
+        if self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS):
             return None
         value = read_json(self.body)
-        return _json_behind_text(self.body) if value is None and not self.is_page else value
+        if value is None and not self.is_page:
+            text = self.body.decode("utf-8", "replace")
+            value = _json_behind_text(text)
+            return text if value is None else value
+        return value
 
-    @cached_property
-    def _has_too_many_parts(self) -> bool:
-        large = len(self.body) > MAX_ANSWER_BYTES  # so are pictures in it, which have no commas
-        return self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS)
+    @property
+    def json(self) -> Any:
+        """The body's JSON value; None without JSON."""
+        return read_json(self.body) if isinstance(self.value, str) else self.value
 
     @property
     def mapping(self) -> dict[str, Any] | None:
         """The body's JSON object; None if it is anything else."""
-        return self.json if isinstance(self.json, dict) else None
-
-    @property
-    def value(self) -> Any:
-        """What the body holds: its JSON value, or else its text; None for a web page."""
-        if self.json is not None or self.is_page or self._has_too_many_parts:
-            return self.json
-        return self.body.decode("utf-8", "replace")
+        return self.value if isinstance(self.value, dict) else None
 
     @property
     def is_page(self) -> bool:
@@ -238,7 +227,108 @@ class Finished:
     @property
     def urls(self) -> tuple[str, ...]:
         """The pictures' addresses."""
-        return tuple(served.url for served in self.pictures)
+        return tuple(map(attrgetter("url"), self.pictures))
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that the model's worker logged; `level` and `timestamp` may be empty."""
+
+    message: str
+    level: str = ""
+    timestamp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits; `position` jobs are ahead of it, None if unknown."""
+
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The job runs; `logs` are the last of its `count` new log lines."""
+
+    logs: tuple[LogLine, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job has ended, well or not; the last event of `watch`.
+
+    Attributes:
+        seconds: How long the provider worked; None if unknown.
+        trouble: What the status said went wrong, else None; the result decides.
+        finished: The result, if it came along; else None.
+    """
+
+    seconds: float | None = None
+    trouble: str | None = None
+    finished: Finished | None = None
+
+
+WireEvent = Queued | Running | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The claim to a job: with it the job can be watched, fetched and cancelled.
+
+    Attributes:
+        provider: The provider's name.
+        base_url: The address where it was submitted.
+        endpoint: The model that was asked.
+        request_id: The provider's id of the job.
+        created: When it was submitted, in Unix seconds; 0 if unknown.
+        extra: What its provider alone understands, as names and values.
+        finished: The result, if the submit was answered with it; else None.
+    """
+
+    provider: str
+    base_url: str
+    endpoint: str
+    request_id: str
+    created: float = 0.0
+    extra: tuple[tuple[str, str], ...] = ()
+    finished: Finished | None = None
+
+    def to_json(self) -> str:
+        """Return the ticket as JSON text, for the journal."""
+        fields = asdict(self)
+        fields.update(fields.pop("extra"))
+        return json.dumps(fields, default=str)  # units are decimal
+
+    @classmethod
+    def from_json(cls, text: str, *, created: float = 0.0) -> Self:
+        """Return the ticket that `to_json` wrote; `created` if the text, as 0.1's, does not say."""
+        fields = json.loads(text)
+        early = fields.pop("outcome", None)
+        if early is not None:  # version 0.1
+            early["pictures"] = [{"url": url} for url in early.pop("urls")]
+        early = fields.pop("finished", None) or early
+        if early is not None:
+            early["pictures"] = tuple(Served(**served) for served in early["pictures"])
+            units = early.pop("units", None)
+            early = Finished(**early, units=None if units is None else Decimal(units))
+        names = ("provider", "base_url", "endpoint", "request_id")
+        known = {name: fields.pop(name) for name in names}
+        created = fields.pop("created", 0.0) or created
+        return cls(**known, created=created, extra=tuple(fields.items()), finished=early)
+
+    def get(self, name: str) -> str:
+        """Return a value of `extra`, or ""."""
+        return dict(self.extra).get(name, "")
+
+
+class CancelAnswer(enum.Enum):
+    """What the provider said to a cancellation."""
+
+    CONFIRMED = "confirmed"
+    REQUESTED = "requested"
+    TOO_LATE = "too late"
+    UNKNOWN = "unknown"
 
 
 # ------------------------------------------------------------------------------------------- JSON
@@ -252,9 +342,8 @@ def read_json(text: bytes | str) -> Any:
         return None
 
 
-def _json_behind_text(body: bytes) -> Any:
+def _json_behind_text(text: str) -> Any:
     """Return the first JSON object or list behind a few lines of text, such as PHP's warnings."""
-    text = body.decode("utf-8", "replace")
     decoder = json.JSONDecoder()
     end = min(len(text), _MAX_WARNING_BYTES)
     for pattern in (_LINE_START, _JSON_START):  # warnings hold brackets inside their lines
@@ -287,47 +376,15 @@ class Found:
     around: tuple[Mapping[str, Any], ...] = ()
 
 
-def find_pictures(value: Any, base_url: str) -> Found | None:
-    """Return the pictures in an answer's JSON value or text; None if it has no place for any."""
-    if isinstance(value, str):
-        return _entries([value], base_url, ()) if _is_address(value) else None
-    return _find(value, base_url, (), depth=_DEPTH)
-
-
-def search_pictures(answer: Answer, base_url: str) -> Found | None:
-    """Return the pictures in an answer of no usual shape; None if nothing surely is one.
-
-    It may be the picture itself, hold it under any name at any depth, or as JSON or Markdown inside
-    a text. What was asked for, such as an input picture that is repeated, does not count.
-    """
-    kind = None if answer.is_page else sniff(answer.body)
-    if kind is not None:
-        return Found((Served(data_uri(answer.body, kind)),))
-    pictures = tuple(_search(answer.value, base_url))
-    return Found(pictures[:MAX_PICTURES], around=(answer.mapping or {},)) if pictures else None
-
-
-def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
-    def first(name: str, read: Callable[[Any], Any]) -> Any:
-        for around in found.around:
-            if (value := read(around.get(name))) is not None:
-                return value
-        return None
-
-    return Finished(
-        pictures=found.pictures,
-        seed=first("seed", _seed),
-        description=one_line(first("description", _text) or ""),
-        revised_prompt=first("revised_prompt", _text) or first("prompt", _text) or "",
-        units=_units(answer.headers.get("x-fal-billable-units", "")),
-        seconds=first("metrics", inference_seconds) or first("timings", inference_seconds),
-        request_id=request_id or f"{uuid.uuid4().hex}-direct",
-    )
-
-
-def _find(
-    value: Any, base_url: str, around: tuple[Mapping[str, Any], ...], *, depth: int
+def find_pictures(
+    value: Any, base_url: str, around: tuple[Mapping[str, Any], ...] = (), depth: int = _DEPTH
 ) -> Found | None:
+    """Return the pictures in an answer's JSON value or text; None if it has no place for any.
+
+    `around` are the objects that hold the value, the innermost first.
+    """
+    if isinstance(value, str):
+        return _entries([value], base_url, around) if _is_address(value) else None
     if isinstance(value, list):
         return _entries(value, base_url, around)
     if not isinstance(value, dict):
@@ -340,12 +397,10 @@ def _find(
     empty = None
     for name in _WRAPPERS if depth else ():
         inner = value.get(name)
-        if isinstance(inner, str):
-            inner = [inner] if _is_address(inner) else None
-        found = _find(inner, base_url, around, depth=depth - 1)
+        found = find_pictures(inner, base_url, around, depth - 1)
         if found is not None and found.pictures:
             return found
-        if isinstance(inner, list) and not inner and name == "data":
+        if name == "data" and inner == []:
             empty = found  # OpenAI's list, without a picture
         elif isinstance(inner, dict):
             empty = empty or found
@@ -355,8 +410,56 @@ def _find(
     return empty
 
 
+def search_pictures(answer: Answer, base_url: str) -> Found | None:
+    """Return the pictures in an answer of no usual shape; None if nothing surely is one.
+
+    It may be the picture itself, hold it under any name at any depth, or as JSON or Markdown inside
+    a text. What was asked for, such as an input picture that is repeated, does not count.
+    """
+    kind = _picture.sniff(answer.body)
+    if kind != _picture.UNREADABLE and not answer.is_page:
+        return Found((Served(data_uri(answer.body, kind)),))
+    pictures = tuple(_search(answer.value, base_url))
+    return Found(pictures[:MAX_PICTURES], around=(answer.mapping or {},)) if pictures else None
+
+
+def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
+    """Return the pictures with what the objects around them say, the innermost first."""
+    seed, texts, seconds = None, {}, {}
+    for around in reversed(found.around):
+        value = around.get("seed")
+        if type(value) is int and abs(value) < 2**63:
+            seed = value
+        for name in ("description", "revised_prompt", "prompt"):
+            value = around.get(name)
+            if isinstance(value, str) and value.strip():
+                texts[name] = value[:_MAX_TEXT]
+        for name in ("metrics", "timings"):
+            value = inference_seconds(around.get(name))
+            if value is not None:
+                seconds[name] = value
+    units = None
+    with contextlib.suppress(InvalidOperation):
+        billed = Decimal(answer.headers.get("x-fal-billable-units", "").strip())
+        if billed.is_finite() and 0 <= billed < _MAX_SECONDS:
+            units = billed
+    return Finished(
+        pictures=found.pictures,
+        seed=seed,
+        description=one_line(texts.get("description", "")),
+        revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
+        units=units,
+        seconds=seconds.get("metrics") or seconds.get("timings"),
+        request_id=request_id or f"{uuid.uuid4().hex}-direct",
+    )
+
+
 def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any], ...]) -> Found:
-    flags: Any = next((a[n] for a in around for n in a if _FLAG.fullmatch(n)), False)
+    flags: Any = False
+    for holder in reversed(around):  # of the innermost
+        for name, value in holder.items():
+            if _FLAG.fullmatch(name):
+                flags = value
     pictures: list[Served] = []
     odd = False
     for number, entry in enumerate(entries[:MAX_PICTURES]):
@@ -366,7 +469,7 @@ def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any],
         flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
         for served in group:
             if isinstance(served, Served):
-                filtered = served.filtered or _is_set(flag)
+                filtered = served.filtered or truth(flag) is True
                 pictures.append(replace(served, filtered=filtered))
     if entries and isinstance(entries[0], dict):
         around = (*around, entries[0])
@@ -379,46 +482,38 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
         return ""
     if isinstance(entry, str):
         text = entry.strip()
-        url = _address(text.removeprefix("base64,"), base_url, encoded=encoded)
-        empty = not text or text[:5].lower() == "data:"
-        return Served(url) if url else "" if empty else "odd"
+        if not text or text[:5].lower() == "data:":
+            return Served(text) if text.partition(",")[2].strip() else ""
+        text = text.removeprefix("base64,")
+        if text[:8].lower().startswith(("https://", "http://")):
+            return Served(text)
+        kind = _base64_type(text)
+        if encoded or kind or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
+            return Served(f"data:{kind or 'image/png'};base64,{text}") if text else "odd"
+        if text.startswith("//") or _RELATIVE.fullmatch(text):
+            with contextlib.suppress(ValueError):
+                return Served(urljoin(f"{base_url}/", text))
+        return "odd"
     if not isinstance(entry, dict) or not depth:
         return "odd"
-    named = [name for name in (*_ADDRESSES, *_ENCODED) if name in entry]
-    result: Served | str = "" if named else "odd"
-    for name in named:
+    result: Served | str | None = None
+    for name in (*_ADDRESSES, *_ENCODED):
+        if name not in entry:
+            continue
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            flagged = any(_FLAG.fullmatch(n) and _is_set(value) for n, value in entry.items())
+            filtered = found.filtered
+            for flag, value in entry.items():
+                filtered = filtered or (bool(_FLAG.fullmatch(flag)) and truth(value) is True)
             kind = word(entry.get("content_type") or entry.get("mime_type"))
-            return Served(found.url, flagged or found.filtered, kind or found.media_type)
-        result = found or result
-    return result
+            return Served(found.url, filtered, kind or found.media_type)
+        result = found or result or ""
+    return "odd" if result is None else result
 
 
-def says_no(value: object) -> bool:
-    return str(value).strip().lower() in {"false", "0", "no"}
-
-
-def _is_set(flag: object) -> bool:
-    return str(flag).strip().lower() in {"true", "1", "yes"}
-
-
-def _address(text: str, base_url: str, *, encoded: bool) -> str:
-    """Return the absolute address that a text means, or ""."""
-    if text[:5].lower() == "data:":
-        return text if text.partition(",")[2].strip() else ""
-    if text[:8].lower().startswith(("https://", "http://")):
-        return text
-    kind = _base64_type(text)
-    if encoded or kind or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
-        return f"data:{kind or 'image/png'};base64,{text}" if text else ""
-    if text.startswith("//") or _RELATIVE.fullmatch(text):
-        try:
-            return urljoin(f"{base_url}/", text)
-        except ValueError:
-            return ""
-    return ""
+def truth(value: object) -> bool | None:
+    """Return what a flag says, however it is written; None if it is something else."""
+    return _TRUTHS.get(str(value).strip().lower())
 
 
 def _is_address(text: str) -> bool:
@@ -451,11 +546,12 @@ def _search(
 
 def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator[Served]:
     head = text[:200].strip()
-    if head[:1] == "<" and sniff(text[:_MAX_TEXT].encode("utf-8", "replace")) == _picture.SVG:
+    start = text[:_MAX_TEXT].encode("utf-8", "replace")
+    if head[:1] == "<" and _picture.sniff(start) == _picture.SVG:
         yield Served(data_uri(text.encode("utf-8", "replace"), _picture.SVG))
     elif _base64_type(head) is not None or head[:11].lower() == "data:image/":
-        url = _address(text.strip(), base_url, encoded=True)
-        yield from (Served(url),) if url else ()
+        found = _read(text, base_url, encoded=True)
+        yield from (found,) if isinstance(found, Served) else ()
     elif re.match(r"https?://", head, re.IGNORECASE):
         if not re.search(r"\s", text.strip()) and _may_be_picture(text.strip(), name):
             yield Served(text.strip())
@@ -475,35 +571,13 @@ def _may_be_picture(url: str, name: str) -> bool:
         return False
 
 
-def _seed(value: Any) -> int | None:
-    return value if type(value) is int and abs(value) < 2**63 else None
-
-
-def _text(value: object) -> str | None:
-    return value[:_MAX_TEXT] if isinstance(value, str) and value.strip() else None
-
-
 def inference_seconds(value: Any) -> float | None:
     found = value if isinstance(value, dict) else {}
     seconds: Any = found.get("inference_time", found.get("inference"))
     return float(seconds) if type(seconds) in {int, float} and 0 <= seconds < _MAX_SECONDS else None
 
 
-def _units(text: str) -> Decimal | None:
-    try:
-        units = Decimal(text.strip())
-    except InvalidOperation:
-        return None
-    return units if units.is_finite() and 0 <= units < _MAX_SECONDS else None
-
-
 # ---------------------------------------------------------------------------- a picture's bytes
-
-
-def sniff(data: bytes) -> str | None:
-    """Return the media type of a picture by its first bytes; None if they are of no picture."""
-    kind = _picture.sniff(data)
-    return None if kind == _picture.UNREADABLE else kind
 
 
 def _base64_type(text: str) -> str | None:
@@ -512,41 +586,36 @@ def _base64_type(text: str) -> str | None:
     return next((kind for start, kind in _BASE64_HEADS.items() if head.startswith(start)), None)
 
 
-def picture_bytes(body: bytes) -> bytes:
-    """Return the picture in what was served: not what a script printed before it, nor base64."""
-    if sniff(body) is not None:
-        return body
-    bare = body.lstrip(_PRINTED)
-    if sniff(bare) is not None:
-        return bare
-    head = bare[:40].decode("ascii", "replace")
-    kind = _base64_type(head)
-    if kind is None and head[:5].lower() != "data:":
-        return body
-    text = bare.decode("ascii", "replace")
-    address = text if kind is None else f"data:{kind};base64,{text}"
-    return _picture.from_data_address(address, flaws=True) or body
+def read_picture(answer: Answer) -> tuple[bytes, str]:
+    """Return the picture that was served, and why it can hardly be a whole one, or "".
 
-
-def odd_picture(answer: Answer) -> str:
-    """Return why an answer can hardly be a whole picture, or "" if it may be one.
-
-    The bytes decide, not the headers; what is not known here may well be a picture.
+    The bytes decide, not the headers; what is not known here may well be a picture. What a script
+    printed before it is left out, and base64 is decoded.
     """
-    body = answer.body
-    kind = sniff(body)
+    body, kind = answer.body, _picture.sniff(answer.body)
+    if kind == _picture.UNREADABLE:
+        bare = body.lstrip(_PRINTED)
+        head = bare[:40].decode("ascii", "replace")
+        inside = _base64_type(head)
+        if _picture.sniff(bare) != _picture.UNREADABLE:
+            body = bare
+        elif inside is not None or head[:5].lower() == "data:":
+            text = bare.decode("ascii", "replace")
+            address = text if inside is None else f"data:{inside};base64,{text}"
+            body = _picture.from_data_address(address, flaws=True) or body
+        answer, kind = replace(answer, body=body), _picture.sniff(body)
     if kind in {"image/png", "image/jpeg", "image/gif", "image/webp"}:
         problem = _picture.inspect(body, checksums=False).problem
-        return f"{problem} ({len(body)} bytes)" if problem == "cut short" else ""
+        return body, f"{problem} ({len(body)} bytes)" if problem == "cut short" else ""
     if not body:
-        return "an empty answer"
+        return body, "an empty answer"
     if answer.is_page:
-        return "a web page"
-    if kind is not None:
-        return ""
+        return body, "a web page"
+    if kind != _picture.UNREADABLE:
+        return body, ""
     if answer.json is not None:
-        return "JSON"
-    return "a text" if _is_text(body) else ""
+        return body, "JSON"
+    return body, "a text" if _is_text(body) else ""
 
 
 def _is_text(body: bytes) -> bool:
@@ -582,7 +651,7 @@ def read_trouble(answer: Answer) -> Trouble:
         return found or Trouble(field_names(body), word(body.get("error_type")))
     if answer.is_page:
         return Trouble("a web page instead of an answer", kind)
-    if isinstance(answer.json, list | int | float):
+    if isinstance(answer.value, list | int | float):
         return Trouble("JSON that is not an object", kind)
     return Trouble(one_line(answer.body[:_MAX_SAID].decode("utf-8", "replace"), limit=120), kind)
 
@@ -599,10 +668,10 @@ def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Troub
 def reports_failure(body: dict[str, Any]) -> bool:
     """Return True if an object says that the request failed, whatever its HTTP status."""
     named = _plainly_named(body)
-    if says_no(named.get("success")) or says_no(named.get("ok")):
+    if truth(named.get("success")) is False or truth(named.get("ok")) is False:
         return True
-    errors = {str(named.get(name)).strip().lower() for name in ("error", "errors")}
-    if errors - _NO_ERROR:
+    said = {str(named.get(name)).strip().lower() for name in ("error", "errors")}
+    if said - _NO_ERROR:
         return True
     status = named.get("status")
     if isinstance(status, int) and 400 <= status <= 599:
@@ -680,7 +749,7 @@ def failure(
     *,
     model: str,
     account: Account,
-    ticket: "Ticket | None" = None,
+    ticket: Ticket | None = None,
     otherwise: int = 400,
 ) -> ImagenError:
     """Return the error that a failing answer means, with the remedy and whether it may be billed.
@@ -706,7 +775,7 @@ def own_status(answer: Answer) -> int | None:
 
 
 def _meaning(
-    answer: Answer, status: int, model: str, account: Account, ticket: "Ticket | None"
+    answer: Answer, status: int, model: str, account: Account, ticket: Ticket | None
 ) -> ImagenError:
     trouble, title, is_page = read_trouble(answer), account.title, answer.is_page
     kind = trouble.kind
@@ -714,7 +783,7 @@ def _meaning(
         return cancelled(ticket)
     if kind in _REFUSED_CONTENT:
         again = "; running the same again sometimes works" if kind == "no_media_generated" else ""
-        return ContentRejected(
+        return errors.ContentRejected(
             f"The content checker refused: {trouble.text or kind}",
             remedy=f"Rephrase the prompt{again}.",
             ticket=ticket,
@@ -749,8 +818,8 @@ def _meaning(
 
 
 def _credentials(
-    says: str, account: Account, ticket: "Ticket | None", *, money: bool
-) -> CredentialsError:
+    says: str, account: Account, ticket: Ticket | None, *, money: bool
+) -> errors.CredentialsError:
     title, variable = account.title, next(iter(account.key_variables), "the key")
     what = f"{title} refused the key{says}"
     remedy = f"Check {variable}: it must be a key of {title} that may use this model."
@@ -758,15 +827,15 @@ def _credentials(
         what = f"The balance at {title} is spent or the account is locked{says}"
         remedy = f"Top up at {title}."
     again = "" if ticket is None else " Then fetch the job with %imagen_resume."
-    return CredentialsError(what, remedy=remedy + again, ticket=ticket)
+    return errors.CredentialsError(what, remedy=remedy + again, ticket=ticket)
 
 
-def _invalid(trouble: Trouble, model: str, status: int, ticket: "Ticket | None") -> ImagenError:
+def _invalid(trouble: Trouble, model: str, status: int, ticket: Ticket | None) -> ImagenError:
     says = trouble.text or f"HTTP {status}"
     if trouble.expected and trouble.expected not in says:
         says = f"{says} (allowed: {trouble.expected})"
     where = f"{trouble.field}: " if trouble.field else ""
-    return InvalidRequest(
+    return errors.InvalidRequest(
         f"{where}{model} refused the request: {says}",
         remedy="Change the request; %imagen_models shows what each model takes.",
         field=trouble.field or None,
@@ -774,16 +843,16 @@ def _invalid(trouble: Trouble, model: str, status: int, ticket: "Ticket | None")
     )
 
 
-def cancelled(ticket: "Ticket | None") -> CancelledAtProvider:
-    return CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
+def cancelled(ticket: Ticket | None) -> errors.CancelledAtProvider:
+    return errors.CancelledAtProvider("The job was cancelled at the provider.", ticket=ticket)
 
 
 def service_failed(
-    trouble: Trouble, ticket: "Ticket | None", *, status: int = 0
-) -> GenerationFailed:
+    trouble: Trouble, ticket: Ticket | None, *, status: int = 0
+) -> errors.GenerationFailed:
     kind = trouble.kind or (f"HTTP {status}" if status else "")
     says = trouble.text or "no reason was given"
-    return GenerationFailed(
+    return errors.GenerationFailed(
         f"The job failed at the provider{f' ({kind})' if kind else ''}: {says}",
         remedy="Failures of the service are not billed; run it again.",
         ticket=ticket,
@@ -791,8 +860,8 @@ def service_failed(
 
 
 def retired(
-    model: str, says: str, account: Account, ticket: "Ticket | None" = None
-) -> ModelRetired:
+    model: str, says: str, account: Account, ticket: Ticket | None = None
+) -> errors.ModelRetired:
     """Return the error for a model that is gone, which names the successor served here."""
     catalogue, default = Catalogue(None), account.default_model
     known = [found for name in (model, default) if (found := catalogue.known(name)) is not None]
@@ -802,7 +871,7 @@ def retired(
     if successor == short_name(model):
         use = "%imagen_models shows others; IMAGEN_MODEL sets the default."
     what = f"{model} is not served here{f': {says}' if says else '.'}"
-    return ModelRetired(what, remedy=use, ticket=ticket)
+    return errors.ModelRetired(what, remedy=use, ticket=ticket)
 
 
 def unreachable(base_url: str, reason: str) -> QueueError:
@@ -812,7 +881,7 @@ def unreachable(base_url: str, reason: str) -> QueueError:
     )
 
 
-def uncertain(account: Account, reason: str, ticket: "Ticket | None" = None) -> SubmitUncertain:
+def uncertain(account: Account, reason: str, ticket: Ticket | None = None) -> SubmitUncertain:
     title = account.title
     return SubmitUncertain(
         f"The request went out to {title}, but no clear answer came back ({reason}): "
@@ -825,8 +894,8 @@ def uncertain(account: Account, reason: str, ticket: "Ticket | None" = None) -> 
     )
 
 
-def all_filtered(ticket: "Ticket | None", *, billed: bool) -> ContentRejected:
-    return ContentRejected(
+def all_filtered(ticket: Ticket | None, *, billed: bool) -> errors.ContentRejected:
+    return errors.ContentRejected(
         "The job finished without a picture: all of them were filtered by the provider.",
         remedy="Rephrase the prompt; running the same again sometimes works.",
         ticket=ticket,

@@ -16,6 +16,7 @@ import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -26,15 +27,8 @@ import anyio
 import httpx
 from anyio import to_thread
 
-from imagen_widget._providers.answers import (
-    MAX_ANSWER_BYTES,
-    Answer,
-    Call,
-    Full,
-    Lost,
-    NotSent,
-    sniff,
-)
+from imagen_widget import _picture
+from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Full, Lost, NotSent
 from imagen_widget._settings import Secret, mask_logs
 from imagen_widget.errors import InvalidRequest, QueueError
 
@@ -45,7 +39,14 @@ _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
 _MAX_POLLS = 20
 _MAX_DOWNLOADS = 16
+_MAX_SUBMITS = 1000
 _MAX_STREAMS = 1000
+with suppress(ImportError):  # on Windows, which has no such limit
+    import resource
+
+    _max_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _max_files != resource.RLIM_INFINITY:  # a quarter is left to all others
+        _MAX_STREAMS = min(_MAX_STREAMS, _max_files * 3 // 4)
 _LANE_WIDTH = 4
 _MAX_HOPS = 3
 _MAX_PICTURE_BYTES = 64 * 1024 * 1024
@@ -95,7 +96,7 @@ class Http:
     """Makes calls below one address with its key, and fetches from others without.
 
     `media_hosts` is `public`, `private` for any host, or the names of the only hosts that pictures
-    may come from. A `transport` stands in for the network.
+    may come from. A `transport`, or an ASGI application, stands in for the network.
 
     Raises:
         InvalidRequest: The environment names a proxy or a certificate file that cannot be used.
@@ -107,36 +108,36 @@ class Http:
         *,
         scheme: str,
         key: Secret | None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Any = None,
         media_hosts: str | tuple[str, ...] = "public",
     ) -> None:
         self._base = httpx.URL(base_url)
         self._scheme, self._key = scheme, key
-        self._transport, self._is_network = transport, transport is None
+        self._is_network = transport is None
+        if callable(transport):
+            transport = httpx.ASGITransport(app=transport, raise_app_exceptions=False)
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
-        self._tls: ssl.SSLContext | bool = _trusted() if self._is_network else True
-        unkept, kept = partial(self._client, 0), partial(self._client, _LANE_WIDTH)
-        self._submits = Lanes(unkept, width=_MAX_STREAMS, max_calls=_MAX_STREAMS)
-        self._polls = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_POLLS)
-        self._media = Lanes(kept, width=_LANE_WIDTH, max_calls=_MAX_DOWNLOADS)
-        self._streams = Lanes(kept, width=_LANE_WIDTH, max_calls=_max_streams())
-        if key is not None:
-            mask_logs(key, _LOGGERS)
-
-    def _client(self, kept: int) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=self._transport,
-            verify=self._tls,
+        client = partial(
+            httpx.AsyncClient,
+            transport=transport,
+            verify=_trusted() if self._is_network else True,
             follow_redirects=False,
             # What goes to this machine in cleartext must not pass through a proxy elsewhere.
             mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             headers={"user-agent": "imagen_widget", "accept-encoding": "identity"},
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=kept, keepalive_expiry=30.0
-            ),
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
         )
+        unkept = partial(client, limits=httpx.Limits(max_keepalive_connections=0))
+        reused = httpx.Limits(max_keepalive_connections=_LANE_WIDTH, keepalive_expiry=30.0)
+        kept = partial(client, limits=reused)
+        calls = partial(anyio.Semaphore, fast_acquire=True)
+        self._submits = Lanes(unkept, _MAX_SUBMITS, calls(_MAX_SUBMITS))
+        self._polls = Lanes(kept, _LANE_WIDTH, calls(_MAX_POLLS))
+        self._media = Lanes(kept, _LANE_WIDTH, calls(_MAX_DOWNLOADS))
+        self._streams = Lanes(kept, _LANE_WIDTH, calls(_MAX_STREAMS))
+        if key is not None:
+            mask_logs(key, _LOGGERS)
 
     async def close(self) -> None:
         for lanes in (self._submits, self._polls, self._media, self._streams):
@@ -164,17 +165,19 @@ class Http:
             InvalidRequest: The call is not for the configured address; nothing was sent.
         """
         is_submit = call.method == "POST"  # others may be sent as often as needed
-        exchange = _Exchange(max_bytes, traced=is_submit and self._is_network)
+        lanes = self._submits if is_submit else self._polls
+        exchange = _Exchange(max_bytes, sent=not (is_submit and self._is_network))
         try:
             with anyio.fail_after(seconds):
-                async with (self._submits if is_submit else self._polls).lend() as client:
-                    await exchange.run(client, self._signed(client, call, silence_seconds))
-                return await exchange.answer(self._key)
+                async with lanes.lend() as client:
+                    return await exchange.run(
+                        client, self._signed(client, call, silence_seconds), self._key
+                    )
         except _TROUBLES as error:
             failed = _named(error, seconds, sent=exchange.sent)
         if isinstance(failed, Lost) and exchange.response is not None:
             exchange.body = exchange.body[:_MAX_PART_BYTES]
-            failed.part = exchange.read(self._key, whole=False)
+            failed.part = exchange.answer(self._key, whole=False)
         del exchange  # as httpx's errors, it holds the request, and that the key
         raise failed
 
@@ -244,16 +247,13 @@ class Http:
             with anyio.fail_after(seconds):
                 async with self._media.lend() as client:
                     for _ in range(_MAX_HOPS + 1):
-                        check = None
-                        if not document:
-                            await self._peers.check_address(url)
-                            check = partial(self._peers.check_connected, url=url)
-                        elif not is_same_site(start, url):
+                        exchange = _Exchange(max_bytes, is_picture=not document)
+                        if document and not is_same_site(start, url):
                             raise QueueError("The document's address leads to another site.")
-                        exchange = _Exchange(max_bytes, check=check)
+                        if not document and not await self._peers.check_address(url):
+                            exchange.check = partial(self._peers.check_connected, url=url)
                         request = client.build_request("GET", url, headers={"accept": accept})
-                        await exchange.run(client, request)
-                        answer = await exchange.answer()
+                        answer = await exchange.run(client, request)
                         target = answer.headers.get("location")
                         if not (300 <= answer.status < 400 and target):
                             return answer
@@ -275,123 +275,115 @@ def multipart(
     return request.read(), request.headers["content-type"]
 
 
-def app_transport(app: Any) -> httpx.AsyncBaseTransport:
-    return httpx.ASGITransport(app=app, raise_app_exceptions=False)
-
-
+@dataclass(repr=False)
 class _Exchange:
-    """One request on its way: whether it was sent, if that is `traced`, and what came back.
+    """One request on its way: whether it was sent, and what came back so far.
 
-    `check` gets the connected address of a picture before its body is read.
+    `sent` is False until the trace of the connection says so. `check` gets the connected address
+    before the body is read.
     """
 
-    def __init__(
-        self, max_bytes: int, *, traced: bool = False, check: Callable[[object], None] | None = None
-    ) -> None:
-        self._max_bytes, self._traced, self._check = max_bytes, traced, check
-        self.sent = not traced
-        self.response: httpx.Response | None = None
-        self.body = b""
+    max_bytes: int
+    sent: bool = True
+    is_picture: bool = False
+    check: Callable[[object], None] | None = None
+    response: httpx.Response | None = None
+    body: bytes = b""
 
-    async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
-        if self._traced:
+    async def run(
+        self, client: httpx.AsyncClient, request: httpx.Request, key: Secret | None = None
+    ) -> Answer:
+        """Send the request and return the answer without the key.
+
+        A large one is unpacked and parsed in a thread.
+        """
+        if not self.sent:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
         pieces: list[bytes] = []
         size = 0
         try:
-            if self._check is not None:
+            if self.check is not None:
                 stream = response.extensions.get("network_stream")
-                self._check(None if stream is None else stream.get_extra_info("server_addr"))
+                self.check(None if stream is None else stream.get_extra_info("server_addr"))
             async for piece in response.aiter_raw():  # decoders hand over 67 MB at a time
                 pieces.append(piece)
                 size += len(piece)
-                if size > self._max_bytes:
+                if size > self.max_bytes:
                     while size > _MAX_PART_BYTES and len(pieces) > 1:
                         size -= len(pieces.pop())  # at once: a traceback may hold them for a while
-                    raise Lost(_too_large(self._max_bytes))
+                    raise Lost(_too_large(self.max_bytes))
         finally:
             self.body = b"".join(pieces)  # copied once
             await response.aclose()
+        del pieces
+        if len(self.body) <= _LARGE_BODY_BYTES or (self.is_picture and self.body[:2] != _GZIP):
+            return self.answer(key)
+        return await to_thread.run_sync(self.answer, key)
 
     async def _trace(self, name: str, info: dict[str, Any]) -> None:  # called at each step
         if name.endswith("send_request_headers.started"):
             method = getattr(info.get("request"), "method", b"")
             self.sent = self.sent or method != b"CONNECT"  # which only speaks to the proxy
 
-    async def answer(self, key: Secret | None = None) -> Answer:
-        """Return the answer without the key; a large one is unpacked and parsed in a thread."""
-        is_picture = self._check is not None and self.body[:2] != _GZIP
-        if is_picture or len(self.body) <= _LARGE_BODY_BYTES:
-            return self.read(key)
-        return await to_thread.run_sync(self.read, key)
-
-    def read(self, key: Secret | None, *, whole: bool = True) -> Answer:
+    def answer(self, key: Secret | None, *, whole: bool = True) -> Answer:
         """Return what came back; what is not whole cannot be unpacked."""
         assert self.response is not None
         headers = dict(self.response.headers.items())  # names in lower case
-        body = self.body
-        if whole:
-            body = unpack(body, headers.get("content-encoding", ""), max_bytes=self._max_bytes)
+        body, coding = self.body, headers.get("content-encoding", "")
+        if whole and (coding or body.startswith(_GZIP)):  # although it was asked not to
+            body = unpack(body, coding, max_bytes=self.max_bytes)
         if key is not None:
             values = key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
             headers, body = dict(zip(headers, values, strict=False)), key.blank_out(body)
         answer = Answer(self.response.status_code, headers, body)
-        if self._check is None and len(body) > _LARGE_BODY_BYTES:
-            _ = answer.json  # kept for those who ask on the loop
+        if not self.is_picture and len(body) > _LARGE_BODY_BYTES:
+            _ = answer.value  # kept for those who ask on the loop
         return answer
 
 
 # ------------------------------------------------------------------------------------ the clients
 
 
+@dataclass
 class Lanes(Generic[T]):
     """Clients that are made as they are needed, and kept, for `width` calls at a time each.
 
-    A pool of httpx looks at all of its connections and waiting requests at each step, so that a
-    thousand in one pool cost a million looks; tests/bench/RESULTS.md has the measurement.
+    `free` bounds the calls of all together. A pool of httpx looks at all of its connections and
+    waiting requests at each step, so that a thousand in one pool cost a million looks;
+    tests/bench/RESULTS.md has the measurement.
     """
 
-    def __init__(self, make: Callable[[], T], *, width: int, max_calls: int) -> None:
-        self._make, self._width = make, width
-        self._free = anyio.Semaphore(max_calls, fast_acquire=True)
-        self.clients: list[T] = []
-        self._busy: list[int] = []
+    make: Callable[[], T]
+    width: int
+    free: anyio.Semaphore
+    clients: list[T] = field(default_factory=list)
+    busy: list[int] = field(default_factory=list)
 
     @asynccontextmanager
     async def lend(self, *, wait: bool = True) -> AsyncIterator[T]:
         """Lend a client to one call, as soon as one is free; or raise `Full` if it may not wait."""
         try:
-            self._free.acquire_nowait()
+            self.free.acquire_nowait()
         except anyio.WouldBlock:
             if not wait:
                 raise Full from None
-            await self._free.acquire()
+            await self.free.acquire()
         try:
             # The first that is free, so that connections are used again.
             lane = 0
-            while lane < len(self._busy) and self._busy[lane] == self._width:
+            while lane < len(self.busy) and self.busy[lane] == self.width:
                 lane += 1
-            if lane == len(self._busy):
-                self.clients.append(self._make())
-                self._busy.append(0)
-            self._busy[lane] += 1
+            if lane == len(self.busy):
+                self.clients.append(self.make())
+                self.busy.append(0)
+            self.busy[lane] += 1
             try:
                 yield self.clients[lane]
             finally:
-                self._busy[lane] -= 1
+                self.busy[lane] -= 1
         finally:
-            self._free.release()
-
-
-def _max_streams() -> int:
-    """Return how many streams may be open: a quarter of the open files is left to all others."""
-    try:
-        import resource
-    except ImportError:  # Windows, which has no such limit
-        return _MAX_STREAMS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MAX_STREAMS if soft == resource.RLIM_INFINITY else min(_MAX_STREAMS, soft * 3 // 4)
+            self.free.release()
 
 
 def _named(error: Exception, seconds: float, *, sent: bool = True) -> NotSent | Lost:
@@ -428,7 +420,7 @@ def unpack(body: bytes, coding: str, *, max_bytes: int) -> bytes:
             packed = name.strip() in {"gzip", "x-gzip"} and body.startswith(_GZIP)
         if packed:
             body = _unpack_once(body, zlib.MAX_WBITS | 32, max_bytes)
-        elif is_deflate and body and sniff(body) is None and body[:1] not in b"{[<":
+        elif is_deflate and body[:1] not in b"{[<" and _picture.sniff(body) == _picture.UNREADABLE:
             with suppress(Lost):  # some leave out its header
                 body = _unpack_once(body, -zlib.MAX_WBITS, max_bytes)
     return body
@@ -456,82 +448,80 @@ def _too_large(max_bytes: int) -> str:
 # -------------------------------------------------------------- which hosts a picture may come from
 
 
+async def _resolve(host: str, port: int) -> list[str]:
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+@dataclass
 class PeerRule:
     """Public hosts over https, and the configured host itself, whatever it is.
 
     An address in a server's answer must not become a way to reach machines inside the network.
     Names are checked before a connection is made, and the connected address once more before the
-    body is read, so that a name which changes in between does not help. `checks` is False if no
-    network is used, so that no peer can be seen.
+    body is read, so that a name which changes in between does not help.
+
+    Attributes:
+        base_url: An address of the configured host.
+        hosts: `public`, `private` for any host, or the names of the only hosts.
+        checks: False if no network is used, so that no peer can be seen.
+        resolve: Returns the addresses of a host and port.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        hosts: str | tuple[str, ...] = "public",
-        checks: bool = True,
-        resolve: Callable[[str, int], Awaitable[list[str]]] | None = None,
-    ) -> None:
-        self._own = _place(base_url)
-        self._private = hosts == "private"
-        named = () if isinstance(hosts, str) else hosts
-        self._named = tuple(name.lower().lstrip("*").strip(".") for name in named)
-        self._checks, self._resolve = checks, resolve or _resolve
+    base_url: str
+    hosts: str | tuple[str, ...] = "public"
+    checks: bool = True
+    resolve: Callable[[str, int], Awaitable[list[str]]] = _resolve
 
-    async def check_address(self, url: str) -> None:
-        """Raise QueueError for an address that is not allowed, before anything is sent there."""
+    async def check_address(self, url: str) -> bool:
+        """Raise QueueError for an address that is not allowed, before anything is sent there.
+
+        Return True if the connected address need not be checked once more.
+        """
+        own = _place(self.base_url)
         try:
             scheme, host, port = place = _place(url)
         except ValueError:
             raise _refused("is malformed") from None
-        if self._is_own(place):
-            return
+        here = own[1] in _LOOPBACK and host in _LOOPBACK  # this machine may name itself
+        if place == own or (here and scheme in {"http", "https"}):
+            return True
         if not host or scheme not in {"https", "http"}:
             raise _refused("is not an https address")
-        if self._named:
-            if not self._is_named(host):
-                raise self._not_allowed(host, "is not of a host that IMAGEN_MEDIA_HOSTS names")
-            return
+        if self.hosts and not isinstance(self.hosts, str):
+            for name in self.hosts:
+                plain = name.lower().lstrip("*").strip(".")
+                if plain and (host == plain or host.endswith(f".{plain}")):
+                    return True
+            raise self._not_allowed(host, "is not of a host that IMAGEN_MEDIA_HOSTS names")
         public = await self._is_public(host, port)
         if public and scheme == "http":
             raise _refused("is not an https address")
-        if not public and not self._private:
+        if not public and self.hosts != "private":
             raise self._not_allowed(host, _NOT_PUBLIC)
+        return self.hosts == "private" or not self.checks or _proxied(host)
 
     def check_connected(self, peer: object, url: str) -> None:
-        """Raise QueueError if a connection really has an address that is not allowed."""
-        _, host, _ = place = _place(url)
-        if not self._checks or self._private or self._is_own(place):
-            return
-        if self._is_named(host) or _proxied(host):
-            return
+        """Raise QueueError if a connection really has an address that is not public."""
         if not (isinstance(peer, tuple) and peer and is_public(str(peer[0]))):
-            raise self._not_allowed(host, _NOT_PUBLIC)
+            raise self._not_allowed(_place(url)[1], _NOT_PUBLIC)
 
     async def _is_public(self, host: str, port: int) -> bool:
         last = host.rpartition(".")[2]
         is_number = ":" in host or last.isdigit() or last.startswith("0x")  # also in old forms
         if is_number and not is_public(host):
             return False
-        if not self._checks or _proxied(host):
+        if not self.checks or _proxied(host):
             return True
         try:
-            addresses = await self._resolve(host, port)
+            addresses = await self.resolve(host, port)
         except (OSError, UnicodeError):
             return True  # no such name: the connection says so itself
         return all(is_public(address) for address in addresses)
 
-    def _is_named(self, host: str) -> bool:
-        return any(host == name or host.endswith(f".{name}") for name in self._named if name)
-
-    def _is_own(self, place: Place) -> bool:
-        """Return True for the configured host, and for this machine if that one is on it too."""
-        here = self._own[1] in _LOOPBACK and place[1] in _LOOPBACK
-        return place == self._own or (here and place[0] in {"http", "https"})
-
     def _not_allowed(self, host: str, why: str) -> QueueError:
-        allows = "private" if not self._named else ",".join((*self._named, host))
+        hosts = () if isinstance(self.hosts, str) else self.hosts
+        allows = ",".join((*hosts, host)) if hosts else "private"
         return _refused(
             why,
             f"If you trust {host[:100]}, set IMAGEN_MEDIA_HOSTS={allows[:200]}, then fetch "
@@ -588,11 +578,6 @@ def _proxied(host: str) -> bool:
     proxies = urllib.request.getproxies()
     named = bool(proxies.get("https") or proxies.get("all"))
     return named and not urllib.request.proxy_bypass(host)
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
 
 
 def _refused(why: str, remedy: str = "") -> QueueError:

@@ -3,18 +3,22 @@
 They have no id to come back to, no status and no cancellation: an answer that is lost or broken
 may be billed, and the request is never sent again by itself. The server may be silent until the
 deadline, since pictures take a minute or two. Relays forward a fixed list of fields, so the count
-is `n` and a ratio a size; gpt-image refuses `response_format`, which is never sent to it.
+is `n` and a ratio a size; gpt-image refuses `response_format`, which is never sent to it. A gateway
+has these routes beside fal's queue.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from anyio import to_thread
 
+from imagen_widget import _picture
 from imagen_widget._inputs import Input, mask_as_alpha
 from imagen_widget._models import Catalogue
-from imagen_widget._providers.answers import Answer, Finished, sniff, write_json
+from imagen_widget._providers.answers import Answer, Finished, Ticket, write_json
+from imagen_widget._providers.fal.queue import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import InvalidRequest
@@ -72,6 +76,39 @@ class OpenAI(Provider):
         return "image", data
 
 
+class Gateway(Fal):
+    """A gateway that passes fal's queue on, and has OpenAI's image routes for other models."""
+
+    can = Capabilities()
+    shortest_poll_seconds = 1.0  # metered gateways count calls
+    knows_auto = True
+    has_storage = False
+
+    @cached_property
+    def _images(self) -> Provider:
+        return OpenAI(
+            self.settings,
+            transport=self.transport,
+            clock=self.clock,
+            sleep=self.sleep,
+            chance=self.chance,
+            now=self.now,
+        )
+
+    def for_model(self, model_id: str) -> Provider:
+        return self if "/" in model_id else self._images
+
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
+        if "/" in request.model:
+            return await super().submit(request, seconds=seconds)
+        return await self._images.submit(request, seconds=seconds)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        if "_images" in self.__dict__:
+            await self._images.aclose()
+
+
 def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:
     inputs = {picture.key: picture for picture in request.inputs}
     found = []
@@ -108,7 +145,8 @@ def _form(body: Mapping[str, Any], parts: Sequence[Part], name: str) -> tuple[by
     fields = {key: v if isinstance(v, str) else write_json(v) for key, v in body.items()}
     files = []
     for number, (role, data) in enumerate(parts):
-        kind = sniff(data) or "image/png"
+        kind = _picture.sniff(data)
+        kind = "image/png" if kind == _picture.UNREADABLE else kind
         file = f"{role}-{number}.{kind.rpartition('/')[2]}"
         files.append((name if role == "image" else role, (file, data, kind)))
     return multipart(fields, files)

@@ -5,41 +5,28 @@ arrived or was refused for now. Everything else may be asked as often as the dea
 """
 
 import email.utils
-import enum
-import json
 import math
 import random
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
-import anyio.lowlevel
-from anyio import to_thread
+from anyio import lowlevel, to_thread
 
-from imagen_widget import _picture
+from imagen_widget import _picture, _settings, errors
 from imagen_widget._html import data_uri
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model
 from imagen_widget._providers import answers
-from imagen_widget._providers.answers import Answer, Call, Finished, Lost, NotSent, Served
+from imagen_widget._providers.answers import Answer, CancelAnswer, Done, Finished, Ticket, WireEvent
 from imagen_widget._request import ImageRequest
-from imagen_widget._settings import (
-    Account,
-    Secret,
-    Settings,
-    check_timeout,
-    load_settings,
-    usable_key,
-)
-from imagen_widget.errors import CredentialsError, InvalidRequest, ModelRetired, QueueError
+from imagen_widget._settings import Settings
 
 if TYPE_CHECKING:  # httpx is heavy, and a provider is often made without being used
     from imagen_widget._providers.http import Http
@@ -48,7 +35,7 @@ ENTRY_POINTS = "imagen_widget.providers"
 MAX_RETRY_AFTER_SECONDS = 120.0
 
 _BUILT_IN = {
-    "kkiai": "fal.queue:Gateway",
+    "kkiai": "openai:Gateway",
     "fal": "fal.queue:Fal",
     "demo": "fal.queue:Demo",
     "openai": "openai:OpenAI",
@@ -78,107 +65,7 @@ class Capabilities:
     takes_data_addresses: bool = True  # pictures may be sent inside the request
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line that the model's worker logged; `level` and `timestamp` may be empty."""
-
-    message: str
-    level: str = ""
-    timestamp: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The job waits; `position` jobs are ahead of it, None if unknown."""
-
-    position: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The job runs; `logs` are the last of its `count` new log lines."""
-
-    logs: tuple[LogLine, ...] = ()
-    count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The job has ended, well or not; the last event of `watch`.
-
-    Attributes:
-        seconds: How long the provider worked; None if unknown.
-        trouble: What the status said went wrong, else None; the result decides.
-        finished: The result, if it came along; else None.
-    """
-
-    seconds: float | None = None
-    trouble: str | None = None
-    finished: Finished | None = None
-
-
-WireEvent = Queued | Running | Done
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """The claim to a job: with it the job can be watched, fetched and cancelled.
-
-    Attributes:
-        provider: The provider's name.
-        base_url: The address where it was submitted.
-        endpoint: The model that was asked.
-        request_id: The provider's id of the job.
-        created: When it was submitted, in Unix seconds; 0 if unknown.
-        extra: What its provider alone understands, as names and values.
-        finished: The result, if the submit was answered with it; else None.
-    """
-
-    provider: str
-    base_url: str
-    endpoint: str
-    request_id: str
-    created: float = 0.0
-    extra: tuple[tuple[str, str], ...] = ()
-    finished: Finished | None = None
-
-    def to_json(self) -> str:
-        """Return the ticket as JSON text, for the journal."""
-        fields = asdict(self)
-        fields.update(fields.pop("extra"))
-        return json.dumps(fields, default=str)  # units are decimal
-
-    @classmethod
-    def from_json(cls, text: str, *, created: float = 0.0) -> Self:
-        """Return the ticket that `to_json` wrote; `created` if the text, as 0.1's, does not say."""
-        fields = json.loads(text)
-        early = fields.pop("outcome", None)
-        if early is not None:  # version 0.1
-            early["pictures"] = [{"url": url} for url in early.pop("urls")]
-        early = fields.pop("finished", None) or early
-        if early is not None:
-            early["pictures"] = tuple(Served(**served) for served in early["pictures"])
-            units = early.pop("units", None)
-            early = Finished(**early, units=None if units is None else Decimal(units))
-        names = ("provider", "base_url", "endpoint", "request_id")
-        known = {name: fields.pop(name) for name in names}
-        created = fields.pop("created", 0.0) or created
-        return cls(**known, created=created, extra=tuple(fields.items()), finished=early)
-
-    def get(self, name: str) -> str:
-        """Return a value of `extra`, or ""."""
-        return dict(self.extra).get(name, "")
-
-
-class CancelAnswer(enum.Enum):
-    """What the provider said to a cancellation."""
-
-    CONFIRMED = "confirmed"
-    REQUESTED = "requested"
-    TOO_LATE = "too late"
-    UNKNOWN = "unknown"
-
-
+@dataclass
 class RetryBudget:
     """A shared allowance, so that many jobs do not storm a service that is already sick.
 
@@ -186,23 +73,22 @@ class RetryBudget:
     backoff instead of ending jobs that are paid for.
     """
 
-    def __init__(self) -> None:
-        self._tokens = _MAX_TOKENS
+    tokens: float = _MAX_TOKENS
 
     def delay(self, attempt: int, *, chance: float) -> float:
         """Take retry number `attempt`, from 0, and return the seconds to wait before it.
 
         `chance` is a random number from 0 to 1.
         """
-        if self._tokens < _RETRY_TOKENS:
+        if self.tokens < _RETRY_TOKENS:
             return _MAX_BACKOFF_SECONDS * (1.0 + chance)
-        self._tokens -= _RETRY_TOKENS
+        self.tokens -= _RETRY_TOKENS
         ceiling = min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt, 10), _MAX_BACKOFF_SECONDS)
         return ceiling * (0.25 + 0.75 * chance)
 
     def succeeded(self) -> None:
         """Give a little back after an answer without trouble."""
-        self._tokens = min(self._tokens + 1.0, _MAX_TOKENS)
+        self.tokens = min(self.tokens + 1.0, _MAX_TOKENS)
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -240,7 +126,7 @@ class Provider(ABC):
         now: Unix seconds.
     """
 
-    account: ClassVar[Account]
+    account: ClassVar[_settings.Account]
     can: ClassVar[Capabilities] = Capabilities()
     max_submit_seconds: ClassVar[float] = math.inf  # for one attempt
     max_silence_seconds: ClassVar[float] = math.inf  # of the server, before it answers a submit
@@ -259,7 +145,7 @@ class Provider(ABC):
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
         self.budget = RetryBudget()
         self._submits = anyio.Semaphore(_MAX_SUBMITS, fast_acquire=True)
-        self._placed: OrderedDict[str, str] = OrderedDict()
+        self._placed: dict[str, str] = {}  # by digest, the last used at the end
         self._encoding = anyio.Lock()
 
     # ------------------------------------------------------------------------------ the interface
@@ -317,7 +203,7 @@ class Provider(ABC):
         """
         finished = (None if done is None else done.finished) or ticket.finished
         if finished is None:
-            raise QueueError(
+            raise errors.QueueError(
                 f"{self.settings.account.title} cannot be asked again for a job.",
                 remedy="Look at your usage there; then run it again.",
                 ticket=ticket,
@@ -381,23 +267,24 @@ class Provider(ABC):
         if not isinstance(body, bytes):
             body = await to_thread.run_sync(answers.write_json, body)
         account = self.settings.account
-        call = Call("POST", self.settings.base_url + path, body, content_type=content_type)
+        call = answers.Call("POST", self.settings.base_url + path, body, content_type=content_type)
         try:
             answer = await self._send(call, seconds)
-        except Lost as error:
+        except answers.Lost as error:
             ticket = None if error.part is None else named(error.part)
             raise answers.uncertain(account, str(error), ticket) from None
         if answer.ok:
             return answer
         refusal, ticket = answers.failure(answer, model=model, account=account), named(answer)
-        clear = isinstance(refusal, ModelRetired | CredentialsError)  # also as 503 or 429
-        if not clear and (answer.status in _AMBIGUOUS or (answer.status == 429 and ticket)):
+        clear = (errors.ModelRetired, errors.CredentialsError)  # also as 503 or 429
+        ambiguous = answer.status in _AMBIGUOUS or (answer.status == 429 and ticket is not None)
+        if ambiguous and not isinstance(refusal, clear):
             said = answers.read_trouble(answer).text
             reason = f"HTTP {answer.status}{said and f': {said}'}"
             raise answers.uncertain(account, reason, ticket)
         raise refusal
 
-    async def _send(self, call: Call, seconds: float) -> Answer:
+    async def _send(self, call: answers.Call, seconds: float) -> Answer:
         """Send a paid request once, and again only if it surely never arrived or for a 429.
 
         Raises:
@@ -409,7 +296,7 @@ class Provider(ABC):
             left = min(max(end - self.clock(), 0.0), self.max_submit_seconds)
             try:
                 answer = await self._send_once(call, left)
-            except NotSent as error:
+            except answers.NotSent as error:
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
@@ -423,18 +310,18 @@ class Provider(ABC):
                     return answer
             await self.sleep(wait)
 
-    async def _send_once(self, call: Call, seconds: float) -> Answer:
+    async def _send_once(self, call: answers.Call, seconds: float) -> Answer:
         end = self.clock() + seconds
         try:
             with anyio.fail_after(seconds):
                 await self._submits.acquire()
         except TimeoutError:
-            raise NotSent("other requests took all the time") from None
+            raise answers.NotSent("other requests took all the time") from None
         try:
-            await anyio.lowlevel.checkpoint()  # before the POST it is not too late to cancel
+            await lowlevel.checkpoint()  # before the POST it is not too late to cancel
             left = end - self.clock()
             if left <= 0:
-                raise NotSent("no time was left for it")
+                raise answers.NotSent("no time was left for it")
             with anyio.CancelScope(shield=True):
                 answer = await self.http.call(
                     call,
@@ -449,7 +336,7 @@ class Provider(ABC):
     def _is_refused_for_now(self, answer: Answer) -> bool:
         """Return True if a rate limit refused a submit, so that it may be sent again."""
         error = answers.failure(answer, model="", account=self.settings.account)
-        return type(error) is QueueError and "x-fal-request-id" not in answer.headers
+        return type(error) is errors.QueueError and "x-fal-request-id" not in answer.headers
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
@@ -484,7 +371,7 @@ class Provider(ABC):
             reading = partial(_picture.from_data_address, url, flaws=True)
             inside = await to_thread.run_sync(reading)
             if inside is None:
-                raise QueueError(
+                raise errors.QueueError(
                     "The picture inside the answer cannot be read.",
                     remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
                 )
@@ -499,7 +386,7 @@ class Provider(ABC):
                 wait *= 3
             try:
                 answer = await self.http.fetch(url, seconds=max(end - self.clock(), 0.0))
-            except (NotSent, Lost) as error:
+            except (answers.NotSent, answers.Lost) as error:
                 reason = str(error)
                 continue
             if not answer.ok:
@@ -507,12 +394,11 @@ class Provider(ABC):
                 if answer.status in _TRANSIENT:
                     continue
                 break
-            answer = replace(answer, body=answers.picture_bytes(answer.body))
-            odd = answers.odd_picture(answer)
-            if not odd or (answer.body == before and odd.startswith(("cut", "a text"))):
-                return answer.body  # what comes so twice is served so
-            reason, before = f"it is {odd}", answer.body
-        raise QueueError(
+            body, odd = answers.read_picture(answer)
+            if not odd or (body == before and odd.startswith(("cut", "a text"))):
+                return body  # what comes so twice is served so
+            reason, before = f"it is {odd}", body
+        raise errors.QueueError(
             f"The finished picture could not be fetched: {reason}",
             remedy="Fetch it again with %imagen_resume; nothing is paid again.",
         )
@@ -525,12 +411,11 @@ class Provider(ABC):
         if picture.url:
             return picture.url
         async with self._encoding:
-            if picture.digest not in self._placed:
-                self._placed[picture.digest] = await self.encode(picture)
-        self._placed.move_to_end(picture.digest)
-        while len(self._placed) > 1 and sum(map(len, self._placed.values())) > _MAX_PLACED:
-            self._placed.popitem(last=False)
-        return self._placed[picture.digest]
+            address = self._placed.pop(picture.digest, None) or await self.encode(picture)
+            self._placed[picture.digest] = address
+            while len(self._placed) > 1 and sum(map(len, self._placed.values())) > _MAX_PLACED:
+                del self._placed[next(iter(self._placed))]
+        return address
 
     async def encode(self, picture: Input) -> str:
         """Return the `data:` address of an input picture."""
@@ -570,7 +455,7 @@ def make_provider(settings: Settings, **options: Any) -> Provider:
         found = point.load()
         if isinstance(found, type) and issubclass(found, Provider):
             return found(settings, **options)
-    raise InvalidRequest(
+    raise errors.InvalidRequest(
         f"IMAGEN_PROVIDER: {name[:40]!r} is not a provider that can be used.",
         remedy=f"Use one of {', '.join(_BUILT_IN)}, or install the package that brings it.",
         field="provider",
@@ -611,14 +496,14 @@ class ImagenClient:
         provider: str | None = None,
         *,
         base_url: str | None = None,
-        api_key: str | Secret | None = None,
+        api_key: str | _settings.Secret | None = None,
         transport: Any = None,
         settings: Settings | None = None,
         **options: Any,
     ) -> None:
         if isinstance(api_key, str):  # at once: tracebacks that show variables must not have it
-            api_key = usable_key(api_key, "api_key")
-        self.settings = settings or load_settings(
+            api_key = _settings.usable_key(api_key, "api_key")
+        self.settings = settings or _settings.load_settings(
             provider=provider, base_url=base_url, api_key=api_key
         )
         self.provider: Provider = make_provider(self.settings, transport=transport, **options)
@@ -674,7 +559,7 @@ class ImagenClient:
                     on_event(event)
                 if isinstance(event, Done):
                     return event
-        raise QueueError("The provider stopped reporting before the end.", ticket=ticket)
+        raise errors.QueueError("The provider stopped reporting before the end.", ticket=ticket)
 
     async def result(
         self, ticket: Ticket, done: Done | None = None, *, timeout: float | None = None
@@ -705,4 +590,4 @@ class ImagenClient:
         return await self.provider.cancel(ticket)
 
     def _seconds(self, timeout: float | None) -> float:
-        return self.settings.timeout if timeout is None else check_timeout(timeout)
+        return self.settings.timeout if timeout is None else _settings.check_timeout(timeout)

@@ -17,33 +17,16 @@ from urllib.parse import quote, urlencode
 import anyio
 from anyio import to_thread
 
+from imagen_widget import errors
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
 from imagen_widget._providers import answers
-from imagen_widget._providers.answers import (
-    MAX_RESULT_BYTES,
-    Answer,
-    Call,
-    Finished,
-    Full,
-    Lost,
-    NotSent,
-    read_json,
-)
+from imagen_widget._providers.answers import Done, Finished, Queued, Running, Ticket, WireEvent
 from imagen_widget._providers.fal import wire
-from imagen_widget._providers.provider import (
-    CancelAnswer,
-    Capabilities,
-    Done,
-    Provider,
-    Queued,
-    Running,
-    Ticket,
-    WireEvent,
-)
+from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Secret
-from imagen_widget.errors import ImagenError, QueueError, QueueTimeout, ResultExpired
+from imagen_widget.errors import ImagenError
 
 if TYPE_CHECKING:
     from imagen_widget._providers.http import Http
@@ -112,7 +95,7 @@ class Fal(Provider):
 
     # ------------------------------------------------------------------------- watch and result
 
-    def watch(
+    async def watch(
         self,
         ticket: Ticket,
         *,
@@ -120,22 +103,78 @@ class Fal(Provider):
         service_times: Sequence[float] = (),
         expired: bool = False,
     ) -> AsyncGenerator[WireEvent, None]:
-        return _Job(self, ticket, seconds, service_times, expired=expired).events()
+        if ticket.finished is not None:
+            yield Done(finished=ticket.finished)
+            return
+        job = _Job(self, ticket, seconds, service_times, expired=expired)
+        self.watching += 1
+        try:
+            while self.clock() < job.end:
+                if job.streams:
+                    async with aclosing(job.streamed()) as events:
+                        async for event in events:
+                            yield event
+                            if isinstance(event, Done):
+                                return
+                asked = self.clock()
+                found = await job.ask()
+                if isinstance(found, Done):
+                    yield found
+                    return
+                if isinstance(found, Queued | Running):
+                    self.budget.succeeded()
+                    if (news := job.news(found, whole=True)) is not None:
+                        yield news
+                await job.pause(found, took=self.clock() - asked)
+        finally:
+            self.watching -= 1
+        title = self.settings.account.title
+        state = f"not known at {title} yet" if job.missing else f"still running at {title}"
+        raise errors.QueueTimeout(
+            f"The job is {state} after {seconds:.0f} s (request id {ticket.request_id}).",
+            remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
+            ticket=ticket,
+        )
 
     async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
         known = (None if done is None else done.finished) or ticket.finished
-        return known or await _Job(self, ticket, seconds).result(done)
+        if known is not None:
+            return known
+        job, said = _Job(self, ticket, seconds), None if done is None else done.trouble
+        reason, attempt, lasting = "no answer", 0, 0
+        while self.clock() < job.end:
+            found = await job.ask_result()
+            if isinstance(found, Done) and found.finished is not None:
+                self.budget.succeeded()
+                return found.finished
+            reason = "it says that the job still runs"
+            if isinstance(found, wire.Unclear):
+                reason, lasting = found.reason, lasting + found.lasting
+            if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
+                break  # the status has said enough, or the same comes each time
+            left = max(job.end - self.clock(), 0.0)
+            await self.sleep(min(self.budget.delay(attempt, chance=self.chance()), left))
+            attempt += 1
+        if said in {"CANCELLED", "CANCELED"}:
+            raise answers.cancelled(ticket)
+        if said is not None:
+            raise answers.service_failed(answers.Trouble(said), ticket)
+        raise errors.QueueError(
+            f"The result could not be fetched from {self.settings.account.title}: {reason}",
+            remedy="Fetch it later with %imagen_resume; nothing is paid again.",
+            ticket=ticket,
+        )
 
-    async def cancel(self, ticket: Ticket) -> CancelAnswer:
+    async def cancel(self, ticket: Ticket) -> answers.CancelAnswer:
         for attempt in range(_MAX_CANCELS):
             try:
                 answer = await self.http.call(wire.cancel_call(ticket), seconds=_CANCEL_SECONDS)
-            except (NotSent, Lost):
-                answer = Answer(503)
+            except (answers.NotSent, answers.Lost):
+                answer = answers.Answer(503)
             if answer.status not in _AGAIN:
                 return wire.read_cancel(answer)
             await self.sleep(self.budget.delay(attempt, chance=self.chance()))
-        return CancelAnswer.UNKNOWN
+        return answers.CancelAnswer.UNKNOWN
 
     # ------------------------------------------------------------------------------- the models
 
@@ -154,10 +193,10 @@ class Fal(Provider):
         listed = map(_listed, found if isinstance(found, list) else [])
         return [model for model in listed if model is not None]
 
-    async def _read(self, url: str) -> Answer | None:
+    async def _read(self, url: str) -> answers.Answer | None:
         try:
             answer = await self.http.fetch(url, seconds=_DESCRIBE_SECONDS, document=True)
-        except (NotSent, Lost, ImagenError):
+        except (answers.NotSent, answers.Lost, ImagenError):
             return None
         return answer if answer.ok else None
 
@@ -165,7 +204,7 @@ class Fal(Provider):
         settings = self.settings
         direct = self.has_storage and settings.base_url == settings.account.base_url
         if settings.upload and direct:
-            with suppress(NotSent, Lost, ImagenError):
+            with suppress(answers.NotSent, answers.Lost, ImagenError):
                 return await self._upload(picture)
         return await super().encode(picture)
 
@@ -175,13 +214,13 @@ class Fal(Provider):
         The address is public for anyone who has it. The key goes to fal's own storage and nowhere
         else; the picture goes with a token that storage gives out.
         """
-        call = Call("POST", f"{_STORAGE}/storage/auth/token?storage_type=fal-cdn-v3", b"{}")
+        call = answers.Call("POST", f"{_STORAGE}/storage/auth/token?storage_type=fal-cdn-v3", b"{}")
         account = self.settings.account
         granted = await self._ask_storage(_STORAGE, account.scheme, self.settings.key, call)
         token, kind = granted.get("token"), granted.get("token_type")
         if not isinstance(token, str) or not token.isprintable():
-            raise Lost("the storage gave no token")
-        call = Call(
+            raise answers.Lost("the storage gave no token")
+        call = answers.Call(
             "POST",
             f"{_FILES}/files/upload",
             await to_thread.run_sync(picture.data),
@@ -195,11 +234,11 @@ class Fal(Provider):
         stored = await self._ask_storage(_FILES, scheme, Secret(token), call)
         found = stored.get("access_url")
         if not isinstance(found, str) or not found.startswith("https://"):
-            raise Lost("the storage gave no address")
+            raise answers.Lost("the storage gave no address")
         return found
 
     async def _ask_storage(
-        self, base_url: str, scheme: str, key: Secret | None, call: Call
+        self, base_url: str, scheme: str, key: Secret | None, call: answers.Call
     ) -> dict[str, Any]:
         from imagen_widget._providers.http import Http
 
@@ -209,41 +248,6 @@ class Fal(Provider):
         finally:
             await http.close()
         return (answer.mapping or {}) if answer.ok else {}
-
-
-class Gateway(Fal):
-    """A gateway that passes fal's queue on, and has OpenAI's image routes for other models."""
-
-    can = Capabilities()
-    shortest_poll_seconds = 1.0  # metered gateways count calls
-    knows_auto = True
-    has_storage = False
-
-    @cached_property
-    def _images(self) -> Provider:
-        from imagen_widget._providers.openai import OpenAI
-
-        return OpenAI(
-            self.settings,
-            transport=self.transport,
-            clock=self.clock,
-            sleep=self.sleep,
-            chance=self.chance,
-            now=self.now,
-        )
-
-    def for_model(self, model_id: str) -> Provider:
-        return self if "/" in model_id else self._images
-
-    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
-        if "/" in request.model:
-            return await super().submit(request, seconds=seconds)
-        return await self._images.submit(request, seconds=seconds)
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        if "_images" in self.__dict__:
-            await self._images.aclose()
 
 
 class Demo(Fal):
@@ -258,49 +262,59 @@ class Demo(Fal):
 
     @cached_property
     def http(self) -> "Http":
-        if self.transport is None:
-            from imagen_widget._providers.demo.app import create_app
-            from imagen_widget._providers.http import app_transport
+        from imagen_widget._providers.demo.app import create_app
+        from imagen_widget._providers.http import Http
 
-            self.transport = app_transport(create_app(seconds=self.settings.demo_seconds))
-        return super().http
+        app = self.transport or create_app(seconds=self.settings.demo_seconds)
+        return Http(self.settings.base_url, scheme="", key=None, transport=app)
 
 
 # ---------------------------------------------------------------------------------------- one job
 
 
-class PollPace:
-    """How long to wait before the next status request, by how long the job has run.
+def expected_seconds(observed: Sequence[float], guess: float) -> tuple[float, float]:
+    """Return the service time of a model before which hardly any job is done, and its usual one.
+
+    They come from the `observed` times, all in seconds, or from a guess if there are too few.
+    """
+    times = sorted(seconds for seconds in observed if seconds > 0.0)
+    if len(times) < _MIN_OBSERVATIONS:
+        return guess * _UNKNOWN_SHARE, guess
+    return times[len(times) // _EARLY_SHARE], times[len(times) // 2]
+
+
+def poll_seconds(
+    running: float | None,
+    expected: tuple[float, float],
+    *,
+    shortest: float,
+    chance: float,
+    jobs: int = 1,
+) -> float:
+    """Return the seconds to wait before the next status request.
 
     Before a job can be expected the wait is most of the time until then; after that it is a small
-    share of the time that it has run, so that a late job is asked for ever less often. Without
-    enough `observed` service times of the model there is a guess. All are in seconds.
+    share of the time that it has run, so that a late job is asked for ever less often.
+
+    Args:
+        running: The seconds since the job was first seen to run; None while it is queued.
+        expected: What `expected_seconds` returned.
+        shortest: The least wait that the provider allows.
+        chance: From 0 to 1; it spreads the requests.
+        jobs: How many are watched: the more, the less often each is asked for.
     """
-
-    def __init__(self, observed: Sequence[float], *, guess: float, shortest: float) -> None:
-        self.usual, self.shortest = guess, shortest
-        self._expected = guess * _UNKNOWN_SHARE  # before which a job is hardly ever done
-        times = sorted(seconds for seconds in observed if seconds > 0.0)
-        if len(times) >= _MIN_OBSERVATIONS:
-            self.usual = times[len(times) // 2]
-            self._expected = times[len(times) // _EARLY_SHARE]
-
-    def next_seconds(self, running: float | None, *, chance: float, jobs: int = 1) -> float:
-        """Return the seconds to wait before the next status request.
-
-        `running` are the seconds since the job was first seen to run, None while it is queued. The
-        more `jobs` are watched, the less often each is asked for; `chance`, 0 to 1, spreads them.
-        """
-        each = max(self.shortest / _MAX_JOBS_AT_SHORTEST, 1 / _MAX_POLLS_A_SECOND)
-        least = max(self.shortest, jobs * each)
-        if running is None:
-            ideal = min(self.usual / 2, _QUEUE_POLL_SECONDS)
-        else:
-            ideal = max((self._expected - running) * _OF_THE_REST, _GROWTH * running)
-        return max(min(ideal, MAX_POLL_SECONDS), least) * (0.9 + 0.2 * chance)
+    earliest, usual = expected
+    if running is None:
+        ideal = min(usual / 2, _QUEUE_POLL_SECONDS)
+    else:
+        ideal = max((earliest - running) * _OF_THE_REST, _GROWTH * running)
+    each = max(shortest / _MAX_JOBS_AT_SHORTEST, 1 / _MAX_POLLS_A_SECOND)
+    return max(min(ideal, MAX_POLL_SECONDS), shortest, jobs * each) * (0.9 + 0.2 * chance)
 
 
 class _Job:
+    """One job that is watched or fetched: what was seen of it, and the questions about it."""
+
     def __init__(
         self,
         queue: Fal,
@@ -310,139 +324,115 @@ class _Job:
         *,
         expired: bool = False,
     ) -> None:
-        self._queue, self._ticket, self._seconds = queue, ticket, seconds
+        self._began = queue.clock()
+        self.end = self._began + seconds
+        self.streams, self.missing = queue.can.streams, False
+        self._queue, self._ticket, self._service_times = queue, ticket, service_times
         self._account = queue.settings.account
-        began = queue.clock()
-        self._end = began + seconds
-        self._pace = PollPace(
-            service_times,
-            guess=queue.usual_seconds(ticket.endpoint),
-            shortest=queue.settings.poll_seconds or queue.shortest_poll_seconds,
-        )
+        self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
         is_old = ticket.created > 0 and queue.now() - ticket.created > _KEPT_SECONDS
         self._forgotten = expired or is_old  # proof that "not found" is final
         self._ran_since: float | None = None
         self._last: WireEvent | None = None
         self._lines = self._hiccups = self._misses = 0
-        self._streams, self._with_logs, self._missing = queue.can.streams, True, False
-        self._by_result = self._result_next = False
-        usual = self._pace.usual
-        self._silence = min(max(2 * usual, _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
-        self._ask_anyway_at = began + min(usual, _ASK_ANYWAY_SECONDS)
+        self._with_logs, self._by_result, self._result_next = True, False, False
+        self._ask_anyway_at = 0.0
         self._auto, self._may_be_auto = False, queue.knows_auto
 
-    async def events(self) -> AsyncGenerator[WireEvent, None]:
-        if self._ticket.finished is not None:
-            yield Done(finished=self._ticket.finished)
-            return
-        queue = self._queue
-        queue.watching += 1
-        try:
-            while True:
-                if self._streams:
-                    async with aclosing(self._streamed()) as events:
-                        async for event in events:
-                            yield event
-                            if isinstance(event, Done):
-                                return
-                asked = queue.clock()
-                found = await self._ask()
-                if isinstance(found, Done):
-                    yield found
-                    return
-                if isinstance(found, Queued | Running):
-                    self._hiccups = 0
-                    queue.budget.succeeded()
-                    if (news := self._news(found, whole=True)) is not None:
-                        yield news
-                await self._pause(found, took=queue.clock() - asked)
-        finally:
-            queue.watching -= 1
+    @cached_property
+    def _expected(self) -> tuple[float, float]:
+        guess = self._queue.usual_seconds(self._ticket.endpoint)
+        return expected_seconds(self._service_times, guess)
 
-    async def _streamed(self) -> AsyncGenerator[WireEvent, None]:
+    async def streamed(self) -> AsyncGenerator[WireEvent, None]:
         """Yield what the event stream says; it is tried once, and polls go on where it ends."""
-        clock, silence, decoder = self._queue.clock, self._silence, wire.EventDecoder()
-        call, seconds = wire.stream_call(self._ticket), min(silence, self._left())
+        clock, call = self._queue.clock, wire.status_call(self._ticket, stream=True)
+        silence = min(max(2 * self._expected[1], _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
+        line, unended = bytearray(), bytearray()
         done: Done | None = None
         try:
-            async with self._queue.http.stream(call, seconds=seconds) as chunks:
-                self._streams, heard = False, clock()
-                while (left := self._end - clock()) > 0:
+            async with self._queue.http.stream(
+                call, seconds=min(silence, self.end - clock())
+            ) as chunks:
+                self.streams, heard = False, clock()
+                while (left := self.end - clock()) > 0:
                     try:
                         with anyio.fail_after(_LEAVE_SECONDS if done else min(silence, left)):
                             chunk = await anext(chunks)
                     except (StopAsyncIteration, TimeoutError):
                         break
-                    for text in decoder.feed(chunk):
-                        body = read_json(self._queue.http.without_key(text))
+                    for text in wire.take_events(chunk, line, unended):
+                        body = answers.read_json(self._queue.http.without_key(text))
                         event = wire.read_event(body, self._ticket.base_url)
                         if isinstance(event, Done):
                             done = event
-                        elif (news := self._news(event, whole=False)) is not None:
+                        elif (news := self.news(event, whole=False)) is not None:
                             heard = clock()
                             yield news
                     if done is None and clock() - heard >= silence:  # keep-alives are no news
-                        heard, found = clock(), await self._ask()
+                        heard, found = clock(), await self.ask()
                         if isinstance(found, Done):
                             done = found
                             break
                 if done is not None:  # read to its end, it leaves its connection to the next job
                     yield done
-        except Full:  # until one is free, polls go on
+        except answers.Full:  # until one is free, polls go on
             return
-        except (NotSent, Lost, ValueError):
-            self._streams = False
+        except (answers.NotSent, answers.Lost, ValueError):
+            self.streams = False
 
     # -------------------------------------------------------------------------------- the polls
 
-    async def _ask(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
+    async def ask(self) -> WireEvent | wire.Unclear:
         if self._by_result or self._result_next:
             self._result_next = False
-            return await self._ask_result()
+            return await self.ask_result()
         call = wire.status_call(self._ticket, logs=self._with_logs)
-        seconds = min(_CALL_SECONDS, self._left())
+        seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
         try:
             answer = await self._queue.http.call(call, seconds=seconds)
-        except Lost as error:
+        except answers.Lost as error:
             self._with_logs = self._with_logs and "larger" not in str(error)
             self._result_next = True
-            return wire.Hiccup(str(error))
-        except NotSent as error:
-            return wire.Hiccup(str(error))
+            return wire.Unclear(str(error))
+        except answers.NotSent as error:
+            return wire.Unclear(str(error))
         found = wire.read_status(answer, self._ticket, self._account)
-        if isinstance(found, wire.NoRoute):
-            asked = await self._ask_result()
+        if not isinstance(found, wire.Unclear):
+            return found
+        if found.kind == "word":  # now and then the result is asked
+            now, first = self._queue.clock(), min(self._expected[1], _ASK_ANYWAY_SECONDS)
+            if now < max(self._ask_anyway_at, self._began + first):
+                return Running()
+            self._ask_anyway_at = now + _ASK_ANYWAY_EACH_SECONDS
+            asked = await self.ask_result()
+            return Running() if isinstance(asked, wire.Unclear) else asked
+        if found.kind:  # nothing is known there
+            asked = await self.ask_result()
             self._by_result = isinstance(asked, Queued | Running)
             return asked
-        if isinstance(found, wire.Odd):  # now and then the result is asked
-            if self._queue.clock() < self._ask_anyway_at:
-                return Running()
-            self._ask_anyway_at = self._queue.clock() + _ASK_ANYWAY_EACH_SECONDS
-            asked = await self._ask_result()
-            return asked if isinstance(asked, WireEvent) else Running()
-        if not isinstance(found, wire.Hiccup):
-            return found
         self._result_next = True  # the status says nothing of use
         if found.error is None and not found.lasting:
             return found
-        return await self._ask_result()  # not even a refused key there says anything of the job
+        return await self.ask_result()  # not even a refused key there says anything of the job
 
-    async def _ask_result(self) -> WireEvent | wire.NoRoute | wire.Hiccup:
+    async def ask_result(self) -> WireEvent | wire.Unclear:
         """Ask for the result once; errors that are raised here are the job's end."""
         call = wire.result_call(self._ticket, auto=self._auto)
-        seconds = min(_CALL_SECONDS, self._left())
+        seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
+        size = answers.MAX_RESULT_BYTES
         try:
-            answer = await self._queue.http.call(call, seconds=seconds, max_bytes=MAX_RESULT_BYTES)
-        except (NotSent, Lost) as error:
-            return wire.Hiccup(str(error))
+            answer = await self._queue.http.call(call, seconds=seconds, max_bytes=size)
+        except (answers.NotSent, answers.Lost) as error:
+            return wire.Unclear(str(error))
         found = wire.read_result(answer, self._ticket, self._account)
         if isinstance(found, Finished):
             return Done(found.seconds, finished=found)
-        if isinstance(found, wire.NoRoute):
+        if isinstance(found, wire.Unclear) and found.kind:
             self._miss(found)
         return found
 
-    def _miss(self, found: wire.NoRoute) -> None:
+    def _miss(self, found: wire.Unclear) -> None:
         """Count that the result was not found, and look under another name in the end."""
         self._misses += 1
         if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
@@ -451,15 +441,15 @@ class _Job:
             self._misses, self._auto, self._may_be_auto = 0, True, False
             return
         title, request_id = self._account.title, self._ticket.request_id
-        if found.page:
-            raise QueueError(
+        if found.kind == "page":
+            raise errors.QueueError(
                 f"{title} answers with a web page where the job's result should be "
                 f"(request id {request_id}).",
                 remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
                 ticket=self._ticket,
             )
         if self._forgotten:
-            raise ResultExpired(
+            raise errors.ResultExpired(
                 f"{title} knows no job {request_id}.",
                 remedy="Results are kept for about an hour; look at your usage there, "
                 "then run it again.",
@@ -467,58 +457,30 @@ class _Job:
             )
         self._auto = False  # it may still turn up under its own name
 
-    async def _pause(self, found: object, *, took: float) -> None:
+    async def pause(self, found: WireEvent | wire.Unclear, *, took: float) -> None:
         queue = self._queue
-        if isinstance(found, wire.Hiccup):
+        self.missing = isinstance(found, wire.Unclear) and bool(found.kind)
+        if isinstance(found, wire.Unclear) and not found.kind:
             seconds = queue.budget.delay(self._hiccups, chance=queue.chance())
-            seconds = max(seconds, self._pace.shortest)
+            seconds = max(seconds, self._shortest)
             self._hiccups += 1
         else:
-            since = None if isinstance(found, wire.NoRoute) else self._ran_since
+            self._hiccups = 0
+            since = None if self.missing else self._ran_since
             running = None if since is None else queue.clock() - since
-            seconds = self._pace.next_seconds(running, chance=queue.chance(), jobs=queue.watching)
+            seconds = poll_seconds(
+                running,
+                self._expected,
+                shortest=self._shortest,
+                chance=queue.chance(),
+                jobs=queue.watching,
+            )
             seconds = max(seconds, took)  # who answers slowly is asked less often
-        self._missing = isinstance(found, wire.NoRoute)
-        await queue.sleep(min(seconds, max(self._end - queue.clock(), 0.0)))
-        self._left()
-
-    # ------------------------------------------------------------------------------ the result
-
-    async def result(self, done: Done | None) -> Finished:
-        queue, said = self._queue, None if done is None else done.trouble
-        reason, attempt, lasting = "no answer", 0, 0
-        while queue.clock() < self._end:
-            match await self._ask_result():
-                case Done(finished=Finished() as finished):
-                    queue.budget.succeeded()
-                    return finished
-                case wire.NoRoute():
-                    reason = "it knows no such request"
-                case wire.Hiccup() as hiccup:
-                    reason, lasting = hiccup.reason, lasting + hiccup.lasting
-                case _:
-                    reason = "it says that the job still runs"
-            if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
-                break  # the status has said enough, or the same comes each time
-            left = max(self._end - queue.clock(), 0.0)
-            await queue.sleep(min(queue.budget.delay(attempt, chance=queue.chance()), left))
-            attempt += 1
-        raise self._given_up(said, reason)
-
-    def _given_up(self, said: str | None, reason: str) -> ImagenError:
-        if said in {"CANCELLED", "CANCELED"}:
-            return answers.cancelled(self._ticket)
-        if said is not None:
-            return answers.service_failed(answers.Trouble(said), self._ticket)
-        return QueueError(
-            f"The result could not be fetched from {self._account.title}: {reason}",
-            remedy="Fetch it later with %imagen_resume; nothing is paid again.",
-            ticket=self._ticket,
-        )
+        await queue.sleep(min(seconds, max(self.end - queue.clock(), 0.0)))
 
     # ------------------------------------------------------------------------------ small parts
 
-    def _news(self, event: object, *, whole: bool) -> WireEvent | None:
+    def news(self, event: object, *, whole: bool) -> WireEvent | None:
         """Return the event if it says something new; `whole` if it repeats all log lines."""
         if not isinstance(event, Queued | Running):
             return None
@@ -533,19 +495,6 @@ class _Job:
             repeated = event == self._last
         self._last = event
         return None if repeated else event
-
-    def _left(self) -> float:
-        left = self._end - self._queue.clock()
-        if left > 0:
-            return left
-        title = self._account.title
-        state = f"not known at {title} yet" if self._missing else f"still running at {title}"
-        raise QueueTimeout(
-            f"The job is {state} after {self._seconds:.0f} s "
-            f"(request id {self._ticket.request_id}).",
-            remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
-            ticket=self._ticket,
-        )
 
 
 def _listed(record: Any) -> Model | None:

@@ -12,32 +12,13 @@ Nothing here does I/O. The rules, from fal's queue reference and from gateways s
 """
 
 import re
-from collections.abc import Iterator
+from collections import ChainMap
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from imagen_widget._providers import answers
-from imagen_widget._providers.answers import (
-    Answer,
-    Call,
-    Finished,
-    Found,
-    find_pictures,
-    inference_seconds,
-    read_finished,
-    says_no,
-    search_pictures,
-)
-from imagen_widget._providers.provider import (
-    CancelAnswer,
-    Done,
-    LogLine,
-    Queued,
-    Running,
-    Ticket,
-    WireEvent,
-)
+from imagen_widget._providers.answers import Answer, Call, Done, Finished, Queued, Running, Ticket
 from imagen_widget._settings import Account
 from imagen_widget.errors import ImagenError, one_line
 
@@ -95,41 +76,36 @@ _NO_JOB = re.compile(
 _AGAIN = frozenset({408, 425, 429})
 
 
-class NoRoute(NamedTuple):
-    """The provider knows nothing at this address; `page` if it answered with a web page."""
+class Unclear(NamedTuple):
+    """An answer that says nothing sure about the job.
 
-    page: bool = False
-
-
-class Odd(NamedTuple):
-    """A status word that is not known; the job may run, or be done."""
-
-    word: str
-
-
-class Hiccup(NamedTuple):
-    """An answer that says nothing about the job, and what it means if nothing else does.
-
-    `lasting` if the same is to be expected again.
+    Attributes:
+        reason: What it says instead.
+        kind: `missing` if nothing is known at this address, `page` if a web page is there, `word`
+            for a status word that is not known: the job may run, or be done.
+        error: What it means if nothing else says more.
+        lasting: Whether the same is to be expected again.
     """
 
     reason: str
+    kind: Literal["", "missing", "page", "word"] = ""
     error: ImagenError | None = None
     lasting: bool = False
+
+
+_MISSING = Unclear("it knows no such request", "missing")
+_PAGE = Unclear("it knows no such request", "page")
 
 
 # -------------------------------------------------------------------------------------- the calls
 
 
-def status_call(ticket: Ticket, *, logs: bool = True) -> Call:
-    address = ticket.base_url + ticket.get("status_path")
-    return Call("GET", with_query(address, "logs=1" if logs else ""))
-
-
-def stream_call(ticket: Ticket) -> Call:
+def status_call(ticket: Ticket, *, logs: bool = True, stream: bool = False) -> Call:
     path, _, query = ticket.get("status_path").partition("?")
-    url = with_query(f"{ticket.base_url}{path}/stream", query)
-    return Call("GET", with_query(url, "logs=1"), accept="text/event-stream")
+    query = "&".join(filter(None, (query, "logs=1" if logs else "")))
+    url = f"{ticket.base_url}{path}{'/stream' if stream else ''}"
+    accept = "text/event-stream" if stream else "application/json"
+    return Call("GET", f"{url}?{query}" if query else url, accept=accept)
 
 
 def result_call(ticket: Ticket, *, auto: bool = False) -> Call:
@@ -153,13 +129,13 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
         SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
         ImagenError: The answer reports an error.
     """
-    listed = answer.json if isinstance(answer.json, list) else []
+    listed = answer.value if isinstance(answer.value, list) else []
     body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
-    found, word = find_pictures(answer.value, draft.base_url), status_word(body)
+    found, word = answers.find_pictures(answer.value, draft.base_url), status_word(body)
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
-        return read_finished(answer, found, request_id)
-    if request_id and not says_no(body.get("success")) and word not in _FAILED:
+        return answers.read_finished(answer, found, request_id)
+    if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
         return _ticket(draft, request_id, holder)
     if _brought_none(found, body) and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
@@ -168,9 +144,9 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     if (answers.reports_failure(body) or word in _FAILED) and not taken:
         status = 500 if word in _FAILED else 400
         raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
-    found = search_pictures(answer, draft.base_url)
+    found = answers.search_pictures(answer, draft.base_url)
     if found is not None:
-        return read_finished(answer, found)
+        return answers.read_finished(answer, found)
     raise answers.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
@@ -211,21 +187,23 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
     found = _REQUEST_PATH.fullmatch(path)
     if found is None or found[1] != request_id or found[2] not in {suffix, suffix or "/response"}:
         return None
-    return with_query(path, parts.query) if _QUERY.fullmatch(parts.query) else None
-
-
-def with_query(url: str, query: str) -> str:
-    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+    if not _QUERY.fullmatch(parts.query):
+        return None
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
-    holders = list(_holders(body))
-    found = [(holder.get(name), holder) for holder in holders for name in _IDS]
+    holders = _holders(body)
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for holder in holders:
+        for name in _IDS:
+            found.append((holder.get(name), holder))
     for holder in holders:
         inside = _ID_IN_ADDRESS.search(str(holder.get("response_url")))
         found.append((inside and inside[1], holder))
-    found += [(holder.get("id"), holder) for holder in reversed(holders)]
+    for holder in reversed(holders):
+        found.append((holder.get("id"), holder))
     found.append((answer.headers.get("x-fal-request-id"), body))
     if "code" in body or "success" in body:
         found.append((body.get("data"), body))
@@ -239,50 +217,51 @@ def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, An
     return "", body
 
 
-def _holders(body: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
-    """Yield an object and what is wrapped in it in the usual ways, the outermost first."""
-    yield body
+def _holders(body: dict[str, Any], depth: int = 3) -> list[dict[str, Any]]:
+    """Return an object and what is wrapped in it in the usual ways, the outermost first."""
+    holders = [body]
     for name in _WRAPPERS if depth else ():
         inner = body.get(name)
         if isinstance(inner, list) and name != "detail":  # which lists what is wrong
             inner = next((item for item in inner if isinstance(item, dict)), None)
         if isinstance(inner, dict):
-            yield from _holders(inner, depth - 1)
+            holders += _holders(inner, depth - 1)
+    return holders
 
 
 # ------------------------------------------------------------------------------------- the status
 
 
-def read_status(
-    answer: Answer, ticket: Ticket, account: Account
-) -> WireEvent | Odd | NoRoute | Hiccup:
+def read_status(answer: Answer, ticket: Ticket, account: Account) -> answers.WireEvent | Unclear:
     """Return what a status answer means; it never raises, since only the result decides."""
     if answer.status in {404, 405, 410}:
-        return NoRoute()
+        return _MISSING
     if not answer.ok:
         return _pending_or_failing(answer, ticket, account, stored=False)
     body = answer.mapping
     if body is None:
-        return NoRoute(page=True) if answer.is_page else Hiccup("it is not JSON", lasting=True)
-    return read_event(body, ticket.base_url) or Hiccup("it has no status", lasting=True)
+        return _PAGE if answer.is_page else Unclear("it is not JSON", lasting=True)
+    return read_event(body, ticket.base_url) or Unclear("it has no status", lasting=True)
 
 
-def read_event(body: Any, base_url: str) -> WireEvent | Odd | None:
+def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
     """Return the event that a status object means; None if it has no status."""
     if not isinstance(body, dict):
         return None
-    word = status_word(body)
-    found = find_pictures(body, base_url)
+    said, word = ChainMap(*_holders(body)), status_word(body)
+    found = answers.find_pictures(body, base_url)
     brought = found is not None and (bool(found.pictures) or not (found.odd or word))
     if brought or word in _FINISHED or word in _FAILED:
-        return Done(inference_seconds(_value_of(body, "metrics")), _said_trouble(body, word))
+        failed = body.get("error") or body.get("error_type") or word in _FAILED
+        trouble = _said_trouble(body, word) if failed else None
+        return Done(answers.inference_seconds(said.get("metrics")), trouble)
     if word in _WAITING:
-        position = _value_of(body, "queue_position")
+        position = said.get("queue_position")
         known = type(position) is int and 0 <= position < _MAX_COUNT
         return Queued(position if known else None)
     if word in _WORKING:
-        return _running(_value_of(body, "logs"))
-    return Odd(word) if word and word != "NOT_FOUND" else None
+        return _running(said.get("logs"))
+    return Unclear(word, "word") if word and word != "NOT_FOUND" else None
 
 
 def status_word(body: dict[str, Any]) -> str:
@@ -292,9 +271,11 @@ def status_word(body: dict[str, Any]) -> str:
     """
     words = []
     for holder in _holders(body):
-        value = next((holder[name] for name in _STATES if name in holder), None)
-        if isinstance(value, str):
-            words.append(re.sub(r"[\s-]+", "_", value.strip().upper()))
+        for name in _STATES:
+            if name in holder:
+                if isinstance(holder[name], str):
+                    words.append(re.sub(r"[\s-]+", "_", holder[name].strip().upper()))
+                break
     for kind in (_PENDING, _FAILED, _FINISHED):
         for word in words:
             if word in kind:
@@ -304,7 +285,7 @@ def status_word(body: dict[str, Any]) -> str:
 
 def _pending_or_failing(
     answer: Answer, ticket: Ticket, account: Account, *, stored: bool
-) -> Running | NoRoute | Hiccup:
+) -> Running | Unclear:
     """Return that the job goes on, or that the answer says nothing, with what it may mean.
 
     `stored` if the route gives back errors that the job ended with: only results do.
@@ -313,71 +294,57 @@ def _pending_or_failing(
     if answer.status in {400, 425} and _STILL.search(trouble.text):
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
-        return NoRoute()
+        return _MISSING
     reason = trouble.text or f"HTTP {answer.status}"
     # A 5xx may be the job's own end, given back by the queue, and not a gateway's.
     traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
     if answer.status in _AGAIN or (answer.status >= 500 and not (stored and is_own)):
-        return Hiccup(reason)
+        return Unclear(reason)
     error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
-    return Hiccup(reason, error)
+    return Unclear(reason, error=error)
 
 
-def _said_trouble(body: dict[str, Any], word: str) -> str | None:
-    kind = body.get("error_type")
-    if not (body.get("error") or kind) and word not in _FAILED:
-        return None
+def _said_trouble(body: dict[str, Any], word: str) -> str:
     trouble = answers.trouble_in(body)
-    said = trouble.text or trouble.kind if trouble else kind
+    said = trouble.text or trouble.kind if trouble else body.get("error_type")
     return answers.word(said, limit=300) or word or "an error"
-
-
-def _value_of(body: dict[str, Any], name: str) -> Any:
-    return next((holder[name] for holder in _holders(body) if name in holder), None)
 
 
 def _running(lines: Any) -> Running:
     if not isinstance(lines, list):
         return Running()
-    names = ("message", "level", "timestamp")
-    logs = [
-        LogLine(*(answers.word(line.get(name), limit=300) for name in names))
-        for line in lines[-_MAX_LOG_LINES:]
-        if isinstance(line, dict)
-    ]
+    logs, names = [], ("message", "level", "timestamp")
+    for line in lines[-_MAX_LOG_LINES:]:
+        if isinstance(line, dict):
+            texts = [answers.word(line.get(name), limit=300) for name in names]
+            logs.append(answers.LogLine(*texts))
     return Running(tuple(logs), len(lines))
 
 
-class EventDecoder:
-    """Server-sent events, decoded: only `data:` lines matter to a queue."""
+def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
+    """Return the data of each server-sent event that a chunk ends; only `data:` lines matter.
 
-    def __init__(self) -> None:
-        self._rest = bytearray()
-        self._data: list[bytes] = []
-        self._size = 0
+    `line` and `event` hold what has not ended yet.
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the data of each event that is now whole; ValueError if one grew past 4 MiB."""
-        self._rest += chunk
-        events = []
-        if b"\n" in chunk:  # else a line without end would be copied again and again
-            *lines, self._rest = self._rest.split(b"\n")
-            whole = (self._line(bytes(line).removesuffix(b"\r")) for line in lines)
-            events = [event for event in whole if event is not None]
-        if self._size + len(self._rest) > _MAX_EVENT_BYTES:
-            raise ValueError("an event of the stream is too large")
-        return events
-
-    def _line(self, line: bytes) -> bytes | None:
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-            self._size += len(line)
-        elif not line and self._data:
-            event = b"\n".join(self._data)
-            self._data, self._size = [], 0
-            return event
-        return None
+    Raises:
+        ValueError: An event grew past 4 MiB.
+    """
+    line += chunk
+    events = []
+    if b"\n" in chunk:  # else a line without end would be copied again and again
+        *whole, rest = line.split(b"\n")
+        line[:] = rest
+        for ended in whole:
+            text = ended.removesuffix(b"\r")
+            if text.startswith(b"data:"):
+                event += text[5:].removeprefix(b" ") + b"\n"
+            elif not text and event:
+                events.append(bytes(event[:-1]))
+                event.clear()
+    if len(line) + len(event) > _MAX_EVENT_BYTES:
+        raise ValueError("an event of the stream is too large")
+    return events
 
 
 # ------------------------------------------------------------------------------------- the result
@@ -385,7 +352,7 @@ class EventDecoder:
 
 def read_result(
     answer: Answer, ticket: Ticket, account: Account
-) -> Finished | Queued | Running | NoRoute | Hiccup:
+) -> Finished | Queued | Running | Unclear:
     """Return what the job brought, or that it is still pending.
 
     Raises:
@@ -393,44 +360,46 @@ def read_result(
     """
     gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
     if answer.status in {404, 405} or gone:
-        return NoRoute()
+        return _MISSING
     if not answer.ok:
         pending = _pending_or_failing(answer, ticket, account, stored=True)
-        if isinstance(pending, Hiccup) and pending.error is not None:
+        if isinstance(pending, Unclear) and pending.error is not None:
             raise pending.error
         return pending
-    found = find_pictures(answer.value, ticket.base_url)
+    found = answers.find_pictures(answer.value, ticket.base_url)
     if found is not None and found.pictures:
-        return read_finished(answer, found, ticket.request_id)
-    if answer.json is None and answer.is_page:
-        return NoRoute(page=True)
+        return answers.read_finished(answer, found, ticket.request_id)
+    if answer.value is None and answer.is_page:
+        return _PAGE
     body = answer.mapping or {}
     event, word = read_event(body, ticket.base_url), status_word(body)
-    if isinstance(event, Queued | Running | Odd):
-        return Running() if isinstance(event, Odd) else event
+    if isinstance(event, Queued | Running):
+        return event
+    if isinstance(event, Unclear):
+        return Running()
     if word in _CANCELLED:
         raise answers.cancelled(ticket)
     if word in _FAILED or answers.reports_failure(body):
         own, says = answers.own_status(answer), answers.read_trouble(answer).text
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says)):
-            return NoRoute()
+            return _MISSING
         if own is not None and (own >= 500 or own in _AGAIN) and word not in _FAILED:
-            return Hiccup(says or f"HTTP {own}", lasting=True)  # as with that status outside
+            return Unclear(says or f"HTTP {own}", lasting=True)  # as with that status outside
         raise answers.failure(
             answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
         )
     if _brought_none(found, body):
         raise answers.all_filtered(ticket, billed=True)
-    found = search_pictures(answer, ticket.base_url)
+    found = answers.search_pictures(answer, ticket.base_url)
     if found is not None:
-        return read_finished(answer, found, ticket.request_id)
-    if word in _FINISHED and found is None:
-        return Hiccup("finished, but without its pictures")
+        return answers.read_finished(answer, found, ticket.request_id)
+    if word in _FINISHED:
+        return Unclear("finished, but without its pictures")
     what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
-    return Hiccup(f"it is not understood: {what}", lasting=True)
+    return Unclear(f"it is not understood: {what}", lasting=True)
 
 
-def _brought_none(found: Found | None, body: dict[str, Any]) -> bool:
+def _brought_none(found: answers.Found | None, body: dict[str, Any]) -> bool:
     """Return True if an answer lists its pictures, and there are none.
 
     An envelope's empty `data` is what PHP makes of an empty object: it says nothing.
@@ -443,7 +412,7 @@ def _brought_none(found: Found | None, body: dict[str, Any]) -> bool:
 # ------------------------------------------------------------------------------------- the cancel
 
 
-def read_cancel(answer: Answer) -> CancelAnswer:
+def read_cancel(answer: Answer) -> answers.CancelAnswer:
     """Return what the answer to a cancellation means.
 
     An unknown id and a route that is not proxied confirm nothing.
@@ -451,7 +420,7 @@ def read_cancel(answer: Answer) -> CancelAnswer:
     body = answer.mapping or {}
     word = status_word(body)
     if word in {"ALREADY_COMPLETED", "COMPLETED"}:
-        return CancelAnswer.TOO_LATE
+        return answers.CancelAnswer.TOO_LATE
     if answer.ok and (word in {"OK", *_CANCELLED} or body.get("success") is True):
-        return CancelAnswer.CONFIRMED
-    return CancelAnswer.REQUESTED if answer.ok else CancelAnswer.UNKNOWN
+        return answers.CancelAnswer.CONFIRMED
+    return answers.CancelAnswer.REQUESTED if answer.ok else answers.CancelAnswer.UNKNOWN
