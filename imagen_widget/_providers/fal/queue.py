@@ -465,9 +465,10 @@ class _Job:
             seconds = max(seconds, self._shortest)
             self._hiccups += 1
         else:
-            self._hiccups = 0
-            since = None if self.missing else self._ran_since
-            running = None if since is None else queue.clock() - since
+            running = None
+            if not self.missing:
+                self._hiccups = 0
+                running = None if self._ran_since is None else queue.clock() - self._ran_since
             seconds = poll_seconds(
                 running,
                 self._expected,
