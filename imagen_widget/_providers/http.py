@@ -363,13 +363,9 @@ class Lanes(Generic[T]):
     @asynccontextmanager
     async def lend(self, *, wait: bool = True) -> AsyncIterator[T]:
         """Lend a client to one call, as soon as one is free; or raise `Full` if it may not wait."""
-        try:
-            self.free.acquire_nowait()
-        except anyio.WouldBlock:
-            if not wait:
-                raise Full from None
-            await self.free.acquire()
-        try:
+        if not wait and self.free.value == 0:
+            raise Full
+        async with self.free:
             # The first that is free, so that connections are used again.
             lane = 0
             while lane < len(self.busy) and self.busy[lane] == self.width:
@@ -382,8 +378,6 @@ class Lanes(Generic[T]):
                 yield self.clients[lane]
             finally:
                 self.busy[lane] -= 1
-        finally:
-            self.free.release()
 
 
 def _named(error: Exception, seconds: float, *, sent: bool = True) -> NotSent | Lost:

@@ -302,7 +302,10 @@ class Provider(ABC):
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
                     raise answers.unreachable(self.settings.base_url, str(error)) from None
             else:
-                if answer.status != 429 or not self._is_refused_for_now(answer):
+                if answer.status != 429 or "x-fal-request-id" in answer.headers:
+                    return answer
+                refusal = answers.failure(answer, model="", account=self.settings.account)
+                if type(refusal) is not errors.QueueError:  # but a spent balance, or the like
                     return answer
                 refusals += 1
                 wait = retry_after(answer.headers, now=self.now()) or 2.0**refusals
@@ -332,11 +335,6 @@ class Provider(ABC):
         finally:
             self._submits.release()
         return answer
-
-    def _is_refused_for_now(self, answer: Answer) -> bool:
-        """Return True if a rate limit refused a submit, so that it may be sent again."""
-        error = answers.failure(answer, model="", account=self.settings.account)
-        return type(error) is errors.QueueError and "x-fal-request-id" not in answer.headers
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
