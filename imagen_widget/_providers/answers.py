@@ -1,4 +1,4 @@
-"""Calls and answers as values: the pictures in an answer, and the error that it means.
+"""Calls, tickets and answers as values: the pictures in an answer, and the error that it means.
 
 Nothing here does I/O, and reading never raises: what cannot be read is None, and what can be read
 is read, however it is written. An empty text counts as absent, a relative address belongs to the
