@@ -114,7 +114,7 @@ class Http:
         self._base = httpx.URL(base_url)
         self._scheme, self._key = scheme, key
         self._is_network = transport is None
-        if callable(transport):
+        if callable(transport) and not isinstance(transport, httpx.AsyncBaseTransport):
             transport = httpx.ASGITransport(app=transport, raise_app_exceptions=False)
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
         client = partial(
