@@ -37,7 +37,6 @@ NOTHING_SENT = "Nothing was sent."
 
 _MAX_TOGETHER = 100  # calls in one transaction
 _WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
-_id_of = itemgetter("id")
 _HELD_BY_NOBODY = {State.WAITING, State.UNKNOWN, *steps.ENDS}
 FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 
@@ -132,7 +131,7 @@ class Jobs(ABC):
         It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
         """
         rows = self._rows(tx, drafts, user=user)
-        ids = list(map(_id_of, rows))
+        ids = list(map(itemgetter("id"), rows))
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
             return ids
         caps = tables.caps_of(budget, tables.day_of(tx.now).isoformat(), user=user)
