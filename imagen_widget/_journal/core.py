@@ -465,7 +465,8 @@ def is_dead(owner: str, *, shared: bool) -> bool:
     host, pid, start = [*owner.split(":"), "", ""][:3]
     if os.name == "nt" or host != platform.node() or not pid.isdecimal():
         return False  # on Windows os.kill with 0 does not ask, it sends Ctrl-C
-    if shared and not (_place() and start.startswith(_place())):
+    place = "-".join(_start_of(os.getpid()).split("-")[:2])
+    if shared and not (place and start.startswith(f"{place}-")):
         return False
     try:
         os.kill(int(pid), 0)
@@ -477,25 +478,18 @@ def is_dead(owner: str, *, shared: bool) -> bool:
 
 
 def _start_of(pid: int) -> str:
-    """Return what distinguishes a process from others of its number; "" without /proc."""
+    """Return what distinguishes a process from others of its number; "" without /proc.
+
+    It is `boot-container-start`, or `dead` for one that its parent has not yet waited for.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        container = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
         return ""
     state, *fields = stat.rpartition(")")[2].split()  # the name in brackets may have blanks
-    if state in {"Z", "X"}:
-        return "dead"  # killed, and not yet waited for by its parent
-    return f"{_place()}{fields[18]}" if _place() else ""
-
-
-@functools.cache
-def _place() -> str:
-    """Return what distinguishes the boot and the container that this process sees; or ""."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return f"{boot[:8]}-{Path('/proc/self/ns/pid').stat().st_ino}-"
-    except OSError:
-        return ""
+    return "dead" if state in {"Z", "X"} else f"{boot}-{container}-{fields[18]}"
 
 
 # ---------------------------------------------------------------------- verbs called in a loop
