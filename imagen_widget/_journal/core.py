@@ -135,10 +135,11 @@ class Jobs(ABC):
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
             return ids
         caps = tables.caps_of(budget, tables.day_of(tx.now).isoformat(), user=user)
+        if caps:
+            prices = [row["price"] for row in rows]
+            tables.fitting(tx, [None if None in prices else sum(prices)], caps)
         moves: Counter[Account] = Counter()
         for row in rows:
-            if row["price"] is None and caps:
-                raise tables.unpriced(caps)
             if row["price"]:
                 moves[tables.account_of(row)] += row["price"]
         tx.run(tables.INSERT_JOB, *map(tables.job_row, rows))

@@ -317,10 +317,9 @@ def caps_of(
 
 
 def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()) -> None:
-    """Book amounts, none of them 0, under the caps: all of them, or none.
+    """Book amounts that are `fitting`, none of them 0: all of them, or none.
 
-    It raises `BudgetExceeded` if a cap would be passed, and `Raced` if another process has spent
-    meanwhile what was left.
+    It raises `Raced` if another process has spent meanwhile what was left.
     """
     rows: Counter[tuple[str, str]] = Counter()
     for (day, _, _, user, series), micros in moves.items():
@@ -331,8 +330,6 @@ def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()
             rows[_SERIES, series] += micros
     limits: dict[tuple[str, str], int] = {}
     for cap in caps:
-        if rows[cap.row] and _spent(tx, cap) + rows[cap.row] > cap.micros:
-            raise _refusal(tx, cap, needed=rows[cap.row])
         limits[cap.row] = min(cap.micros, limits.get(cap.row, _NO_LIMIT))
     sums = sorted(rows.items())
     reserves = [(*row, micros, limits.get(row, _NO_LIMIT)) for row, micros in sums]
@@ -348,35 +345,29 @@ def fitting(tx: Transaction, prices: Sequence[int | None], caps: Sequence[Cap]) 
 
     It raises `BudgetExceeded` if not even the first one does, or its price is not known.
     """
-    left = {cap: cap.micros - _spent(tx, cap) for cap in caps}
-    total = 0
+    left, total = {}, 0
+    for cap in caps:
+        sums = tx.all("SELECT micros FROM budgets WHERE period = ? AND scope = ?", *cap.row)
+        left[cap] = cap.micros - (int(sums[0]["micros"]) if sums else 0)
     for count, price in enumerate(prices):
         tight = next((cap for cap in caps if price and total + price > left[cap]), None)
-        if count and (tight or (caps and price is None)):
+        is_unknown = price is None and bool(caps)
+        if count and (tight or is_unknown):
             return count
-        if caps and price is None:
-            raise unpriced(caps)
+        if is_unknown:
+            raise BudgetExceeded(
+                f"The model's price is not known here, so {caps[0].text} cannot be kept.",
+                remedy="Nothing was sent; say what a picture costs in dollars, as"
+                " IMAGEN_PRICE=0.04.",
+            )
         if tight:
-            raise _refusal(tx, tight, needed=price or 0)
+            raise _refusal(tight, left=left[tight], needed=price or 0)
         total += price or 0
     return len(prices)
 
 
-def unpriced(caps: Sequence[Cap]) -> BudgetExceeded:
-    """Return the error for a price that is not known, where there is a cap."""
-    return BudgetExceeded(
-        f"The model's price is not known here, so {caps[0].text} cannot be kept.",
-        remedy="Nothing was sent; say what a picture costs in dollars, as IMAGEN_PRICE=0.04.",
-    )
-
-
-def _spent(tx: Transaction, cap: Cap) -> int:
-    rows = tx.all("SELECT micros FROM budgets WHERE period = ? AND scope = ?", *cap.row)
-    return int(rows[0]["micros"]) if rows else 0
-
-
-def _refusal(tx: Transaction, cap: Cap, *, needed: int) -> BudgetExceeded:
-    spent = dollars(to_dollars(_spent(tx, cap)))
+def _refusal(cap: Cap, *, left: int, needed: int) -> BudgetExceeded:
+    spent = dollars(to_dollars(cap.micros - left))
     help_ = f"{cap.remedy}{cap.later}"
     if needed > cap.micros:
         help_ = f"one such request costs more than the cap: {cap.remedy}"
