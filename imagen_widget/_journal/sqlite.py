@@ -279,14 +279,6 @@ def _is_on_network(path: Path) -> bool:
     return _NETWORK_FILE_SYSTEMS.fullmatch(kind) is not None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
-
-
 # -------------------------------------------------------------------------------- the schema
 
 _SPELLING = {
