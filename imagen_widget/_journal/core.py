@@ -356,7 +356,7 @@ class Jobs(ABC):
     def _rows(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> list[dict[str, Any]]:
         """Return what the table will hold of jobs that are to be written down."""
         rows = []
-        day, until = tables.day_of(tx.now).isoformat(), self._until(tx)
+        day, until = tables.day_of(tx.now).isoformat(), tx.now + self.lease_seconds
         blank = {**tables.BLANK, "created_at": tx.now, "day": day, "who": user, "owner": self.owner}
         for draft in drafts:
             request = draft.request
@@ -417,14 +417,16 @@ class Jobs(ABC):
             return 0.0  # of an unknown job the next call of the same is told, in this process too
         if row["owner"] != self.owner:
             return float(row["lease_until"])
-        if seconds is None and after.state is State.SUBMITTING:
-            seconds = self.submit_lease_seconds
+        if seconds is None:
+            submits = after.state is State.SUBMITTING
+            seconds = self.submit_lease_seconds if submits else self.lease_seconds
+        last = tx.now + self.max_lease_seconds
+        until = min(tx.now + seconds, last)
         if after.state is State.SUBMITTED:
-            return self._until(tx, seconds)
-        held = min(float(row["lease_until"]), self._until(tx, self.max_lease_seconds))
-        return max(held, self._until(tx, seconds))
+            return until
+        return max(until, min(float(row["lease_until"]), last))
 
-    def _until(self, tx: Transaction, seconds: float | None = None) -> float:
+    def _until(self, tx: Transaction, seconds: float | None) -> float:
         wanted = self.lease_seconds if seconds is None else seconds
         return tx.now + min(wanted, self.max_lease_seconds)
 

@@ -166,7 +166,8 @@ class Journal(Jobs):
         for row in rows:
             if row["price"]:
                 moves[day, row["provider"], row["model"], user, series] += row["price"]
-        kept = (State.INTENT.value, tx.now, day, user, self.owner, self._until(tx))
+        until = tx.now + self.lease_seconds
+        kept = (State.INTENT.value, tx.now, day, user, self.owner, until)
         tx.run(
             f"UPDATE jobs SET seq = {tx.next_seq}, state = ?, created_at = ?, day = ?, who = ?,"
             " owner = ?, lease_until = ? WHERE id = ?",
