@@ -20,9 +20,9 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, cast
 
@@ -38,7 +38,6 @@ STALE_PART_SECONDS = 3600.0  # no write takes that long: its process is dead
 THUMBNAIL_SIDE_PIXELS = 384
 THUMBNAIL_BYTES = 20_000
 
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows translates line ends without it
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _RETRY = "The paid picture is not lost: %imagen_resume fetches it again."
 _FULL = ("the disk is full", "Free some space and try again.")
@@ -114,13 +113,12 @@ class Store:
 
         Bytes that nothing here can read are kept too: they are paid for.
         """
-        digest = digest_of(data)
-        facts = inspect(data)
-        target = self._folder / name_of(digest, SUFFIXES[facts.media_type])
+        digest, facts = digest_of(data), inspect(data)
+        target = self._folder / names_of(digest)[SUFFIXES[facts.media_type]]
         try:
             if not _holds(target, digest):
                 make_folder(self._folder)
-                _write(target, data, self._mode)
+                _write(target, data, stat.S_IMODE(self._folder.stat().st_mode))
         except OSError as error:
             doing = "The picture cannot be kept"
             raise trouble(error, target.parent, doing=doing, after=_RETRY) from None
@@ -128,14 +126,9 @@ class Store:
             digest, target, facts.media_type, facts.width, facts.height, len(data), facts.problem
         )
 
-    @property
-    def _mode(self) -> int:
-        """The rights of the folder, which what is in it gets too: a group may share it."""
-        return stat.S_IMODE(self._folder.stat().st_mode)
-
     def path(self, digest: str) -> Path | None:
         """Return where the picture of this digest is; None if it is not kept."""
-        for name in names_of(digest):
+        for name in names_of(digest).values():
             path = Path(f"{self._folder}/{name}")  # twice as quick as joining: a search has many
             try:
                 if path.is_file():
@@ -154,9 +147,10 @@ class Store:
 
     def thumbnail(self, digest: str) -> Preview | None:
         """Return a copy of at most 384 pixels, made once; None if it cannot be made."""
-        if not _DIGEST.fullmatch(digest):
+        name = names_of(digest).get(".webp")
+        if name is None:
             return None
-        small = self._home / "thumbnails" / name_of(digest, ".webp")
+        small = self._home / "thumbnails" / name
         with contextlib.suppress(OSError):
             data = small.read_bytes()
             facts = inspect(data)
@@ -177,14 +171,14 @@ class Store:
         path = self.path(digest)
         if path is not None:
             _move(path, self._home / "trash" / path.name)
-            (self._home / "thumbnails" / name_of(digest, ".webp")).unlink(missing_ok=True)
+            (self._home / "thumbnails" / names_of(digest)[".webp"]).unlink(missing_ok=True)
 
     def restore(self, digest: str) -> None:
         """Move a picture back from `trash/`."""
-        for name in names_of(digest):
+        for name in names_of(digest).values():
             path = self._home / "trash" / Path(name).name
             if path.is_file():
-                _move(path, self._folder / name, self._mode)
+                _move(path, self._folder / name, stat.S_IMODE(self._folder.stat().st_mode))
 
     def sweep_parts(self) -> None:
         """Delete the unfinished files that dead processes left."""
@@ -216,7 +210,7 @@ class RemoteStore(Store):
         """Put a picture in the home and at the address."""
         kept = super().keep(data)
         try:
-            self._upload(name_of(kept.digest, SUFFIXES[kept.media_type]), data, kept.digest)
+            self._upload(names_of(kept.digest)[kept.path.suffix], data, kept.digest)
         except JournalError as error:
             kept_here = "The picture is in IMAGEN_HOME; %imagen_resume tries the store again."
             raise JournalError(error.message, remedy=f"{error.remedy} {kept_here}") from None
@@ -240,14 +234,14 @@ class RemoteStore(Store):
         super().trash(digest)
         if path is not None:
             files, root = self._files
-            self._call("delete from", files.rm_file, f"{root}/{name_of(digest, path.suffix)}")
+            self._call("delete from", files.rm_file, f"{root}/{names_of(digest)[path.suffix]}")
 
     def restore(self, digest: str) -> None:
         """Move a picture back from `trash/`, and to the address."""
         super().restore(digest)
         path = super().path(digest)
         if path is not None:
-            self._upload(name_of(digest, path.suffix), path.read_bytes(), digest)
+            self._upload(names_of(digest)[path.suffix], path.read_bytes(), digest)
 
     # ------------------------------------------------------------------------- the other side
 
@@ -278,7 +272,7 @@ class RemoteStore(Store):
 
     def _download(self, digest: str) -> bytes | None:
         """Return the shared picture's bytes; None if it is missing, or not what its name says."""
-        for name in names_of(digest):
+        for name in names_of(digest).values():
             data = self._call("read from", self._get, name)
             if data is not None and digest_of(data) != digest:
                 size = len(data)
@@ -329,17 +323,18 @@ class RemoteStore(Store):
 # -------------------------------------------------------------------------------------- files
 
 
-def name_of(digest: str, suffix: str) -> str:
-    """Return the name of a picture's file, in a folder by its first digits."""
-    digits = digest.removeprefix("sha256:")
-    return f"{digits[:2]}/sha256-{digits}{suffix}"
+def names_of(digest: str) -> dict[str, str]:
+    """Return the names that a picture's file can have, by suffix, in a folder by its first digits.
 
-
-def names_of(digest: str) -> Iterator[str]:
-    """Yield the names that a picture can have; none for what could be a path out of the folder."""
-    if _DIGEST.fullmatch(digest):
-        for suffix in SUFFIXES.values():
-            yield name_of(digest, suffix)
+    What is not a digest has none: it could be a path out of the folder.
+    """
+    found = _DIGEST.fullmatch(digest)
+    if found is None:
+        return {}
+    digits, names = found[1], {}
+    for suffix in SUFFIXES.values():
+        names[suffix] = f"{digits[:2]}/sha256-{digits}{suffix}"
+    return names
 
 
 def make_folder(path: Path, mode: int = FOLDER_MODE) -> None:
@@ -356,17 +351,6 @@ def make_folder(path: Path, mode: int = FOLDER_MODE) -> None:
         raise
     path.chmod(mode)
     sync_folder(path.parent)
-
-
-def create_file(path: Path) -> int:
-    """Create a file that must not exist yet and return its descriptor, open for writing."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, FILE_MODE)
-    try:
-        path.chmod(FILE_MODE)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def sync_folder(path: Path) -> None:
@@ -402,7 +386,7 @@ def _write(target: Path, data: bytes, mode: int = FOLDER_MODE) -> None:
     make_folder(target.parent, mode)
     part = target.with_name(f"{target.name}.part-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(create_file(part), "wb") as file:
+        with open(part, "xb", opener=partial(os.open, mode=FILE_MODE)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -223,18 +223,6 @@ def test_new_addresses_replace_old_ones_when_a_result_is_asked_again(
     assert verbs.get(job_id).urls == ("https://y.test/1",)
 
 
-def test_a_pictures_bytes_are_never_in_the_journal(verbs: journal.Journal) -> None:
-    job_id = job_in(verbs, journal.State.SUBMITTED)
-    data = "DATA:image/png;base64," + "A" * 1000
-
-    verbs.apply(job_id, journal.Completed(urls=(data, "https://x.test/1")))
-    verbs.apply(job_id, journal.Kept((journal.KeptImage(0, "sha256:1", "x", 1, 1, 1, data),)))
-
-    record = verbs.get(job_id)
-    assert record.urls == ("https://x.test/1",)
-    assert record.images[0].url is None
-
-
 def test_what_a_server_says_never_breaks_the_journal(verbs: journal.Journal) -> None:
     """Its JSON can hold halves of characters, NULs, and seeds of more than 64 bits."""
     job_id = job_in(verbs, journal.State.SUBMITTED)

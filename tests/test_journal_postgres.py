@@ -418,7 +418,7 @@ def test_a_full_disk_is_said(verbs: journal.Journal, monkeypatch: pytest.MonkeyP
     intend(verbs)
 
     full = psycopg.errors.DiskFull(f"could not extend file: {SECRET}")
-    monkeypatch.setattr("imagen_widget._journal.core.book", mock.Mock(side_effect=full))
+    monkeypatch.setattr("imagen_widget._journal.tables.book", mock.Mock(side_effect=full))
 
     with pytest.raises(errors.JournalError, match=r"its disk is full.*Nothing was sent") as told:
         intend(verbs)

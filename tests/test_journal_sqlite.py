@@ -196,8 +196,8 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing_and_breaks_nothing(hom
         with pytest.raises(KeyboardInterrupt):
             verbs.apply(job_id, journal.Submitting())
 
-        assert verbs.get(job_id).state is State.INTENT
         times = iter([NOON] * 9)
+        assert verbs.get(job_id).state is State.INTENT
         verbs.apply(job_id, journal.Submitting())
         assert verbs.get(job_id).state is State.SUBMITTING
 
@@ -236,7 +236,7 @@ def test_a_forked_process_writes_with_a_connection_a_lock_and_a_name_of_its_own(
             verbs.apply(mine, journal.Submitting())
 
     file: Any = verbs
-    with file._locked():  # as if another thread were at work during the fork
+    with file._lock:  # as if another thread were at work during the fork
         assert in_a_child(child) == (0, "")
 
     assert verbs.get(mine).state is State.INTENT
@@ -418,7 +418,7 @@ def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing
         from unittest import mock
 
         kill = mock.Mock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        with mock.patch("imagen_widget._journal.sqlite.day_of", kill):
+        with mock.patch("imagen_widget._journal.tables.day_of", kill):
             verbs.count()
 
     assert in_a_child(die) == (-signal.SIGKILL, "")
@@ -431,7 +431,8 @@ def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing
 def test_without_a_full_text_index_words_are_found_all_the_same(
     verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagen_widget._journal.sqlite._can_index", lambda _: False)
+    probe = "CREATE VIRTUAL TABLE temp.probe USING fts5(x, tokenize='missing')"
+    monkeypatch.setattr("imagen_widget._journal.sqlite._PROBE", probe)
     job_id = intend(verbs, "A Red Fox")
 
     assert ids(verbs.query(journal.Filter(text="fox ED"))) == [job_id]

@@ -12,7 +12,7 @@ import platform
 import secrets
 import uuid
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,28 +23,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import anyio
 from anyio import to_thread
 
-from imagen_widget._journal import transitions as steps
-from imagen_widget._journal.tables import (
-    IMAGE_COLUMNS,
-    JOB_COLUMNS,
-    Account,
-    Raced,
-    Transaction,
-    book,
-    caps_of,
-    day_of,
-    fitting,
-    folded,
-    image_values,
-    insert,
-    marks,
-    record_of,
-    storable,
-    to_micros,
-    unpriced,
-    values_of,
-)
-from imagen_widget._journal.transitions import Event, IllegalStep, Record, State, Submitting
+from imagen_widget._journal import tables, transitions as steps
+from imagen_widget._journal.tables import Account, Raced, Transaction
+from imagen_widget._journal.transitions import Event, IllegalStep, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Limit
 
@@ -56,7 +37,7 @@ NOTHING_SENT = "Nothing was sent."
 
 _MAX_TOGETHER = 100  # calls in one transaction
 _WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
-_in_order = itemgetter(*JOB_COLUMNS)
+_HELD_BY_NOBODY = {State.WAITING, State.UNKNOWN, *steps.ENDS}
 FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 
 
@@ -73,19 +54,20 @@ class Draft:
     ordinal: int = 0
     axes: Mapping[str, object] = field(default_factory=dict)  # as text if JSON cannot hold it
     waiting: bool = False  # planned, to be claimed later, with nothing reserved
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))  # made here: twice written is once
+    id: uuid.UUID = field(default_factory=uuid.uuid4)  # made here: twice written is once
 
 
-def _verb(
-    *, write: bool, after: str = ""
-) -> Callable[[Callable[Concatenate[J, Transaction, P], T]], Callable[Concatenate[J, P], T]]:
-    def verb_of(
-        method: Callable[Concatenate[J, Transaction, P], T],
-    ) -> Callable[Concatenate[J, P], T]:
+_Method = Callable[Concatenate[J, Transaction, P], T]
+_Verb = Callable[Concatenate[J, P], T]
+
+
+def _verb(*, write: bool, after: str = "") -> Callable[[_Method[J, P, T]], _Verb[J, P, T]]:
+    def verb_of(method: _Method[J, P, T]) -> _Verb[J, P, T]:
         @functools.wraps(method)
         def verb(self: J, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            body = lambda tx: method(self, tx, *args, **kwargs)  # noqa: E731 - a name for a line
-            return self._transact(body, write=write, after=after)
+            return self._transact(
+                lambda tx: method(self, tx, *args, **kwargs), write=write, after=after
+            )
 
         return verb
 
@@ -111,8 +93,14 @@ class Jobs(ABC):
     max_lease_seconds: float
     is_shared: bool  # whether processes on other machines can use the journal
 
-    def __init__(self, *, owner: str | None = None) -> None:
-        self._owner, self._owner_pid = owner, os.getpid()
+    owner: str  # the name under which this object holds jobs; another one after a fork
+    _pid: int
+
+    def _name_process(self, owner: str | None = None) -> None:
+        """Note which process this is, before the first verb and after a fork."""
+        self._pid = os.getpid()
+        name = f"{platform.node()}:{self._pid}:{_start_of(self._pid)}:{secrets.token_hex(4)}"
+        self.owner = owner or name
 
     @abstractmethod
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
@@ -142,19 +130,21 @@ class Jobs(ABC):
 
         It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
         """
-        ids = [draft.id for draft in drafts]
+        rows = self._rows(tx, drafts, user=user)
+        ids = list(map(itemgetter("id"), rows))
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
             return ids
-        day = day_of(tx.now).isoformat()
-        caps = caps_of(budget, day, user=user)
+        caps = tables.caps_of(budget, tables.day_of(tx.now).isoformat(), user=user)
+        if caps:
+            prices = [row["price"] for row in rows]
+            tables.fitting(tx, [None if None in prices else sum(prices)], caps)
         moves: Counter[Account] = Counter()
-        for draft in drafts:
-            if draft.price is None and caps:
-                raise unpriced(caps)
-            account = Account(day, draft.provider, draft.request.model, user, draft.series)
-            moves[account] += to_micros(draft.price) or 0
-        self._insert(tx, drafts, user=user)
-        book(tx, moves, caps)
+        for row in rows:
+            if row["price"]:
+                moves[tables.account_of(row)] += row["price"]
+        tx.run(tables.INSERT_JOB, *map(tables.job_row, rows))
+        if moves:
+            tables.book(tx, moves, caps)
         return ids
 
     @reads
@@ -162,8 +152,8 @@ class Jobs(ABC):
         self, tx: Transaction, price: Decimal | None, budget: Sequence[Limit], user: str
     ) -> None:
         """Raise `BudgetExceeded` if `intend` would do so for one job of this price."""
-        caps = caps_of(budget, day_of(tx.now).isoformat(), user=user)
-        fitting(tx, [to_micros(price)], caps)
+        caps = tables.caps_of(budget, tables.day_of(tx.now).isoformat(), user=user)
+        tables.fitting(tx, [None if price is None else tables.to_micros(price)], caps)
 
     def apply(self, job_id: str, *events: Event, lease_seconds: float | None = None) -> Record:
         """Store what events make of a job, in one write, and hold on to it if it is ours.
@@ -171,7 +161,7 @@ class Jobs(ABC):
         Until the submit is over, only the journal object that wrote a job down, claimed it or took
         it over may do so: after a long pause the job can be another process's.
         """
-        submits = Submitting in map(type, events)
+        submits = steps.Submitting in map(type, events)
 
         def body(tx: Transaction) -> Record:
             row = self._row(tx, job_id, tx.lock)
@@ -201,7 +191,7 @@ class Jobs(ABC):
         if stars not in range(-1, 6):
             raise ValueError(f"{stars} is not a rating from -1 to 5")
         self._row(tx, job_id)
-        _set(tx, job_id, rating=int(stars))
+        tx.run("UPDATE jobs SET rating = ? WHERE id = ?", (int(stars), job_id))
 
     @writes
     def delete(self, tx: Transaction, job_id: str) -> None:
@@ -212,13 +202,13 @@ class Jobs(ABC):
                 f"The job is {state}: only one that is over can be deleted.",
                 remedy="Wait for it, or settle it first.",
             )
-        _set(tx, job_id, deleted=1)
+        tx.run("UPDATE jobs SET deleted = 1 WHERE id = ?", (job_id,))
 
     @writes
     def undelete(self, tx: Transaction, job_id: str) -> None:
         """Take a job out of the trash."""
         self._row(tx, job_id)
-        _set(tx, job_id, deleted=0)
+        tx.run("UPDATE jobs SET deleted = 0 WHERE id = ?", (job_id,))
 
     # ------------------------------------------------------------------ what a job is
 
@@ -268,17 +258,9 @@ class Jobs(ABC):
             " AND provider = ? AND seconds IS NOT NULL ORDER BY seq DESC LIMIT 200",
             *(model, provider),
         )
-        return [row["seconds"] for row in rows]
+        return list(map(itemgetter("seconds"), rows))
 
     # ------------------------------------------------------------------ who works on a job
-
-    @property
-    def owner(self) -> str:
-        """The name under which this object holds jobs; another one after a fork."""
-        if self._owner is None or self._owner_pid != os.getpid():
-            start = f"{platform.node()}:{os.getpid()}:{_start_of(os.getpid())}"
-            self._owner, self._owner_pid = f"{start}:{secrets.token_hex(4)}", os.getpid()
-        return self._owner
 
     @writes
     def lease(self, tx: Transaction, job_id: str, seconds: float | None = None) -> bool:
@@ -286,7 +268,8 @@ class Jobs(ABC):
         row = self._row(tx, job_id, tx.lock)
         if row["state"] in {State.WAITING, *steps.ENDS} or not self._free(tx, [row]):
             return False
-        _set(tx, job_id, owner=self.owner, lease_until=self._until(tx, seconds))
+        held = (self.owner, self._until(tx, seconds), job_id)
+        tx.run("UPDATE jobs SET owner = ?, lease_until = ? WHERE id = ?", held)
         return True
 
     @writes
@@ -294,7 +277,7 @@ class Jobs(ABC):
         """Hold on to jobs from now on, and return how many of them are still ours."""
         return tx.count(
             "UPDATE jobs SET lease_until = ? WHERE owner = ? AND lease_until > 0"
-            f" AND id IN {marks(job_ids)}",
+            f" AND id IN {tables.marks(job_ids)}",
             (self._until(tx, seconds), self.owner, *job_ids),
         )
 
@@ -344,11 +327,18 @@ class Jobs(ABC):
         return rows[0]
 
     def _records(self, tx: Transaction, rows: Sequence[Any]) -> list[Record]:
-        images = defaultdict(list)
-        kept = [row["id"] for row in rows if row["state"] in _WITH_PICTURES]
-        for image in tx.all_in("SELECT * FROM images WHERE job IN", kept, "ORDER BY place"):
-            images[image["job"]].append(image)
-        return [record_of(row, images.get(row["id"], ())) for row in rows]
+        images: dict[str, list[Any]] = {}
+        for row in rows:
+            if row["state"] in _WITH_PICTURES:
+                images[row["id"]] = []
+        if images:
+            found = tx.all_in("SELECT * FROM images WHERE job IN", list(images), "ORDER BY place")
+            for image in found:
+                images[image["job"]].append(image)
+        records = []
+        for row in rows:
+            records.append(tables.record_of(row, images.get(row["id"])))
+        return records
 
     def _free(self, tx: Transaction, rows: Sequence[Any]) -> list[Any]:
         """Return those of the rows that nobody works on.
@@ -363,29 +353,33 @@ class Jobs(ABC):
             or gone(row["owner"], shared=self.is_shared)
         ]
 
-    def _insert(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> None:
-        now, until, rows = tx.now, self._until(tx), []
-        blank = values_of(Record("", 0, State.INTENT, "", "", "", "", "", created_at=now))
-        blank |= {"who": user, "day": day_of(now).isoformat(), "owner": self.owner}
+    def _rows(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> list[dict[str, Any]]:
+        """Return what the table will hold of jobs that are to be written down."""
+        rows = []
+        day, until = tables.day_of(tx.now).isoformat(), tx.now + self.lease_seconds
+        blank = {**tables.BLANK, "created_at": tx.now, "day": day, "who": user, "owner": self.owner}
         for draft in drafts:
             request = draft.request
-            values = {
+            axes = json.dumps(dict(draft.axes), default=str, ensure_ascii=False)
+            values: dict[str, Any] = {
                 **blank,
-                "id": draft.id,
+                "id": str(draft.id),
                 "state": (State.WAITING if draft.waiting else State.INTENT).value,
                 "provider": draft.provider,
                 "base_url": draft.base_url,
                 "model": request.model,
-                "request_text": storable(request.to_json()),
+                "request_text": tables.storable(request.to_json()),
                 "fingerprint": request.fingerprint,
-                "words": folded(request.prompt),
-                "price": to_micros(draft.price),
+                "words": tables.storable((request.prompt or "").casefold()),
+                "price": None if draft.price is None else tables.to_micros(draft.price),
                 "series": draft.series,
+                "row_key": tables.storable(draft.key),
+                "ordinal": draft.ordinal,
+                "axes_text": tables.storable(axes),
                 "lease_until": 0.0 if draft.waiting else until,
             }
-            values["row_key"], values["ordinal"], values["axes_text"] = place_of(draft)
-            rows.append(_in_order(values))
-        tx.run(insert("jobs", JOB_COLUMNS), *rows)
+            rows.append(values)
+        return rows
 
     def _store(
         self,
@@ -396,16 +390,20 @@ class Jobs(ABC):
         lease_seconds: float | None = None,
     ) -> Record:
         """Store a record in place of an earlier one, and book what has changed of its amount."""
-        values = values_of(after, before)
+        values = tables.values_of(after, before)
         values["lease_until"] = self._lease_after(tx, row, after, lease_seconds)
-        _set(tx, after.id, **values)
+        columns = " = ?, ".join(values)
+        tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", (*values.values(), after.id))
         if after.images != before.images:
             tx.run("DELETE FROM images WHERE job = ?", (after.id,))
-            tx.run(insert("images", IMAGE_COLUMNS), *image_values(after))
-        moved = (to_micros(after.amount) or 0) - (to_micros(before.amount) or 0)
+            rows = []
+            for image in after.images:
+                *facts, filtered = tables.image_facts(image)
+                rows.append((after.id, *map(tables.storable, facts), int(filtered)))
+            tx.run(tables.INSERT_IMAGE, *rows)
+        moved = tables.to_micros(after.amount) - tables.to_micros(before.amount)
         if moved:
-            account = Account(row["day"], after.provider, after.model, after.user, after.series)
-            book(tx, {account: moved})
+            tables.book(tx, {tables.account_of(row): moved})
         return after
 
     def _lease_after(
@@ -415,25 +413,22 @@ class Jobs(ABC):
 
         Only when the submit is over, the reason for a long lease is gone.
         """
-        if after.is_over or after.state in {State.WAITING, State.UNKNOWN}:
+        if after.state in _HELD_BY_NOBODY:
             return 0.0  # of an unknown job the next call of the same is told, in this process too
         if row["owner"] != self.owner:
             return float(row["lease_until"])
-        if seconds is None and after.state is State.SUBMITTING:
-            seconds = self.submit_lease_seconds
+        if seconds is None:
+            submits = after.state is State.SUBMITTING
+            seconds = self.submit_lease_seconds if submits else self.lease_seconds
+        last = tx.now + self.max_lease_seconds
+        until = min(tx.now + seconds, last)
         if after.state is State.SUBMITTED:
-            return self._until(tx, seconds)
-        held = min(float(row["lease_until"]), self._until(tx, self.max_lease_seconds))
-        return max(held, self._until(tx, seconds))
+            return until
+        return max(until, min(float(row["lease_until"]), last))
 
-    def _until(self, tx: Transaction, seconds: float | None = None) -> float:
+    def _until(self, tx: Transaction, seconds: float | None) -> float:
         wanted = self.lease_seconds if seconds is None else seconds
         return tx.now + min(wanted, self.max_lease_seconds)
-
-
-def _set(tx: Transaction, job_id: str, **values: object) -> None:
-    columns = " = ?, ".join(values)
-    tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", (*values.values(), job_id))
 
 
 def _outcome(call: Callable[[], Any]) -> Any:
@@ -459,11 +454,6 @@ def _verdict(left: Record) -> Event:
     return steps.Failed("The process ended before the pictures were kept.", billed=True)
 
 
-def place_of(draft: Draft) -> tuple[str, int, str]:
-    axes = json.dumps(dict(draft.axes), default=str, ensure_ascii=False)
-    return storable(draft.key), draft.ordinal, storable(axes)
-
-
 # -------------------------------------------------------------- which process is behind a name
 
 # A name is `host:pid:start:random`. One that cannot be judged (another host, Windows) counts as
@@ -478,7 +468,8 @@ def is_dead(owner: str, *, shared: bool) -> bool:
     host, pid, start = [*owner.split(":"), "", ""][:3]
     if os.name == "nt" or host != platform.node() or not pid.isdecimal():
         return False  # on Windows os.kill with 0 does not ask, it sends Ctrl-C
-    if shared and not (_place() and start.startswith(_place())):
+    place = "-".join(_start_of(os.getpid()).split("-")[:2])
+    if shared and not (place and start.startswith(f"{place}-")):
         return False
     try:
         os.kill(int(pid), 0)
@@ -490,25 +481,18 @@ def is_dead(owner: str, *, shared: bool) -> bool:
 
 
 def _start_of(pid: int) -> str:
-    """Return what distinguishes a process from others of its number; "" without /proc."""
+    """Return what distinguishes a process from others of its number; "" without /proc.
+
+    It is `boot-container-start`, or `dead` for one that its parent has not yet waited for.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        container = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
         return ""
     state, *fields = stat.rpartition(")")[2].split()  # the name in brackets may have blanks
-    if state in {"Z", "X"}:
-        return "dead"  # killed, and not yet waited for by its parent
-    return f"{_place()}{fields[18]}" if _place() else ""
-
-
-@functools.cache
-def _place() -> str:
-    """Return what distinguishes the boot and the container that this process sees; or ""."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return f"{boot[:8]}-{Path('/proc/self/ns/pid').stat().st_ino}-"
-    except OSError:
-        return ""
+    return "dead" if state in {"Z", "X"} else f"{boot}-{container}-{fields[18]}"
 
 
 # ---------------------------------------------------------------------- verbs called in a loop

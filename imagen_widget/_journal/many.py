@@ -12,29 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
-from imagen_widget._journal.core import FETCHABLE, Draft, Jobs, place_of, prepares, reads, writes
-from imagen_widget._journal.tables import (
-    AMOUNT,
-    BUDGETS,
-    IMAGE_COLUMNS,
-    JOB_COLUMNS,
-    MAX_VALUES,
-    Account,
-    Transaction,
-    book,
-    caps_of,
-    day_of,
-    fitting,
-    folded,
-    insert,
-    marks,
-    record_of,
-    to_dollars,
-    to_micros,
-)
-from imagen_widget._journal.transitions import Record, Returned, State, apply, status
+from imagen_widget._journal import tables, transitions as steps
+from imagen_widget._journal.core import FETCHABLE, Draft, Jobs, prepares, reads, writes
+from imagen_widget._journal.tables import AMOUNT, BUDGETS, Account, Transaction
+from imagen_widget._journal.transitions import Record, State
 from imagen_widget._models import dollars
 from imagen_widget._settings import Limit
 from imagen_widget.errors import JournalError
@@ -55,6 +39,8 @@ _RANKS = (
     *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
     *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED, State.DONE),
 )
+_place_of = itemgetter("row_key", "ordinal", "axes_text")
+_offer_of = itemgetter("base_url", "price")
 _SERIES_COLUMNS = ("name", "spec", "created_at")
 
 Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
@@ -126,16 +112,16 @@ class Journal(Jobs):
         asked = [(draft.key, draft.request.fingerprint, draft.provider) for draft in wanted]
         found, rest = _match(asked, _rows_of(tx, series))
         new, moved, offers = [], [], []
-        for draft, row in zip(wanted, found, strict=True):
+        for values, row in zip(self._rows(tx, wanted, user=user), found, strict=True):
             if row is None:
-                new.append(draft)
+                new.append(tables.job_row(values))
                 continue
-            place, offer = place_of(draft), (draft.base_url, to_micros(draft.price))
-            if not row["planned"] or place != (row["row_key"], row["ordinal"], row["axes_text"]):
+            place, offer = _place_of(values), _offer_of(values)
+            if not row["planned"] or place != _place_of(row):
                 moved.append((*place, row["id"]))
-            if offer != (row["base_url"], row["price"]):
+            if offer != _offer_of(row):
                 offers.append((*offer, row["id"]))
-        self._insert(tx, new, user=user)
+        tx.run(tables.INSERT_JOB, *new)
         tx.run(
             "UPDATE jobs SET row_key = ?, ordinal = ?, axes_text = ?, planned = 1 WHERE id = ?",
             *moved,
@@ -173,22 +159,23 @@ class Journal(Jobs):
             f" ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
             series,
         )
-        day, now = day_of(tx.now).isoformat(), tx.now
-        caps = caps_of(budget, day, user=user, series=series, most=series_cap)
-        rows = rows[: fitting(tx, [row["price"] for row in rows], caps)]
+        day = tables.day_of(tx.now).isoformat()
+        caps = tables.caps_of(budget, day, user=user, series=series, most=series_cap)
+        rows = rows[: tables.fitting(tx, [row["price"] for row in rows], caps)]
         moves: Counter[Account] = Counter()
         for row in rows:
-            account = Account(day, row["provider"], row["model"], user, series)
-            moves[account] += row["price"] or 0
-        kept = (State.INTENT.value, now, day, user, self.owner, self._until(tx))
+            if row["price"]:
+                moves[day, row["provider"], row["model"], user, series] += row["price"]
+        until = tx.now + self.lease_seconds
+        kept = (State.INTENT.value, tx.now, day, user, self.owner, until)
         tx.run(
             f"UPDATE jobs SET seq = {tx.next_seq}, state = ?, created_at = ?, day = ?, who = ?,"
             " owner = ?, lease_until = ? WHERE id = ?",
             *((*kept, row["id"]) for row in rows),
         )
-        book(tx, moves, caps)
+        tables.book(tx, moves, caps)
         claimed = tx.all_in("SELECT * FROM jobs WHERE id IN", [row["id"] for row in rows])
-        return sorted(map(record_of, claimed), key=lambda record: record.ordinal)
+        return sorted(map(tables.record_of, claimed), key=attrgetter("ordinal"))
 
     @writes
     def halt(self, tx: Transaction, series: str, run: str) -> None:
@@ -218,7 +205,7 @@ class Journal(Jobs):
         count = 0
         for row, record in zip(rows, self._records(tx, rows), strict=True):
             if record.may_be_sent_again:
-                self._store(tx, row, record, apply(record, Returned()))
+                self._store(tx, row, record, steps.apply(record, steps.Returned()))
                 count += 1
         return count
 
@@ -232,25 +219,23 @@ class Journal(Jobs):
             f" WHERE {_PLANNED} GROUP BY 1, 2, 3",
             series,
         ):
-            word = status(State(row["state"]), row["trouble"], accepted=not row["refused"])
-            counts[word] += row["n"]
+            state, accepted = State(row["state"]), not row["refused"]
+            counts[steps.status(state, row["trouble"], accepted=accepted)] += row["n"]
         return dict(counts)
 
     @reads
     def spent_on(self, tx: Transaction, series: str) -> Decimal:
         """Return US dollars spent or reserved for the rows of a series' plan."""
         spent = f"SELECT CAST(SUM({AMOUNT}) AS BIGINT) AS n FROM jobs WHERE {_PLANNED}"
-        return to_dollars(tx.all(spent, series)[0]["n"] or 0)
+        return tables.to_dollars(tx.all(spent, series)[0]["n"] or 0)
 
     @reads
     def spent_for(self, tx: Transaction, job_ids: Sequence[str]) -> Decimal:
         """Return US dollars spent or reserved for these jobs."""
-        micros = 0
-        for at in range(0, len(job_ids), MAX_VALUES):
-            ids = job_ids[at : at + MAX_VALUES]
-            spent = f"SELECT CAST(SUM({AMOUNT}) AS BIGINT) AS n FROM jobs WHERE id IN {marks(ids)}"
-            micros += tx.all(spent, *ids)[0]["n"] or 0
-        return to_dollars(micros)
+        sums = tx.all_in(
+            f"SELECT CAST(SUM({AMOUNT}) AS BIGINT) AS n FROM jobs WHERE id IN", job_ids
+        )
+        return tables.to_dollars(sum(row["n"] or 0 for row in sums))
 
     # ------------------------------------------------------------------ lists and sums
 
@@ -314,7 +299,7 @@ class Journal(Jobs):
         names = f"SELECT {group} AS name, CAST(SUM"
         rows: list[Any] = []
         if isinstance(since, datetime):
-            moment, since = since.timestamp(), day_of(since.timestamp())
+            moment, since = since.timestamp(), tables.day_of(since.timestamp())
             if datetime.combine(since, time()).astimezone().timestamp() != moment:
                 since += timedelta(days=2)  # the days around the moment are summed job by job
                 rows = tx.all(
@@ -328,7 +313,7 @@ class Journal(Jobs):
         )
         for row in rows:
             micros[row["name"]] += row["n"]
-        return {name: to_dollars(n) for name, n in micros.items()}
+        return {name: tables.to_dollars(n) for name, n in micros.items()}
 
 
 def _rows_of(tx: Transaction, series: str) -> list[Any]:
@@ -363,7 +348,7 @@ def _match(
 
 def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[object], str]:
     """Return what a filter comes to: tables, conditions, their values, the column of the order."""
-    words = folded(wanted.text).split()
+    words = tables.storable(wanted.text.casefold()).split()
     indexed = [word for word in words if tx.has_prompts and len(word) >= _SHORTEST_INDEXED]
     source, seq = "jobs", "jobs.seq"
     conditions = ["1 = 1"]
@@ -394,7 +379,7 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
     if wanted.series is not None:
         add("series <> '' AND planned = 1")
     if wanted.states is not None:
-        add(f"state IN {marks([*wanted.states])}", *map(str, wanted.states))
+        add(f"state IN {tables.marks([*wanted.states])}", *map(str, wanted.states))
     if wanted.deleted is not None:
         add("deleted > 0" if wanted.deleted else "deleted = 0")
     if wanted.rating:
@@ -443,7 +428,7 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
         copied.jobs += added
         copied.known += len(batch) - added - len(differing)
         copied.differing += differing
-        copied.amount += to_dollars(micros)
+        copied.amount += tables.to_dollars(micros)
     target.analyze()
     total = copied.jobs + copied.known + len(copied.differing)
     counted, spent = source.count(Filter(deleted=None)), source.spend()
@@ -462,7 +447,7 @@ def check_journal(journal: Journal) -> list[str]:
     for batch in _batches(journal):
         for row, _ in batch.values():
             try:
-                record = record_of(row)
+                record = tables.record_of(row)
                 if record.request.fingerprint != record.fingerprint:
                     problems.append(f"job {record.id}: its request is not that of its fingerprint")
             except JournalError as error:
@@ -481,7 +466,7 @@ def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object,
 
 @writes
 def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
-    statement = insert("series", _SERIES_COLUMNS)
+    statement = tables.insert("series", _SERIES_COLUMNS)
     return tx.count(f"{statement} ON CONFLICT (name) DO NOTHING", *series)
 
 
@@ -496,7 +481,7 @@ def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
 def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
     """Return some jobs by their ids, oldest first; nobody works on a copy."""
     columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
-    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {MAX_VALUES}"
+    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {tables.MAX_VALUES}"
     rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
     images = defaultdict(list)
     ids = [row["id"] for row in rows]
@@ -510,19 +495,16 @@ def _add_jobs(
     journal: Journal, tx: Transaction, batch: dict[str, Job]
 ) -> tuple[int, tuple[str, ...], int]:
     """Add the missing jobs; return how many, which ones differ, and what all come to there."""
-    known = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
+    known = _jobs(journal, f"id IN {tables.marks(list(batch))}", *batch)
     missing = [job for job_id, job in batch.items() if job_id not in known]
-    for table, columns, rows in (
-        ("jobs", JOB_COLUMNS, [row for row, _ in missing]),
-        ("images", IMAGE_COLUMNS, [image for _, images in missing for image in images]),
-    ):
-        tx.run(insert(table, columns), *([row[name] for name in columns] for row in rows))
     moves: Counter[Account] = Counter()
-    for row, _ in missing:
-        account = Account(*(row[name] for name in ("day", "provider", "model", "who", "series")))
-        moves[account] += row["amount"]
-    book(tx, moves)
-    arrived = _jobs(journal, f"id IN {marks(list(batch))}", *batch)
+    for row, images in missing:
+        tx.run(tables.INSERT_JOB, tables.job_row(row))
+        tx.run(tables.INSERT_IMAGE, *map(tables.image_row, images))
+        if row["amount"]:
+            moves[tables.account_of(row)] += row["amount"]
+    tables.book(tx, moves)
+    arrived = _jobs(journal, f"id IN {tables.marks(list(batch))}", *batch)
     differing = []
     for job_id, (row, images) in batch.items():
         there, images_there = arrived[job_id]
@@ -539,7 +521,7 @@ def _add_jobs(
 @reads
 def _faults(journal: Journal, tx: Transaction) -> list[str]:
     problems = tx.faults()
-    account = "day, provider, model, who, series"
+    account = ", ".join(tables.ACCOUNT_COLUMNS)
     amounts = f"SELECT {account}, {AMOUNT} AS micros FROM jobs"
     for table, key, rows in (("spending", account, amounts), ("budgets", "period, scope", BUDGETS)):
         for row in tx.all(
@@ -549,5 +531,5 @@ def _faults(journal: Journal, tx: Transaction) -> list[str]:
         ):
             *where, off = row.values()
             what = f"{table} ({', '.join(filter(None, where))})"
-            problems.append(f"the sum in {what} is off by {to_dollars(off)} dollars")
+            problems.append(f"the sum in {what} is off by {tables.to_dollars(off)} dollars")
     return problems

@@ -27,16 +27,9 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from imagen_widget._journal import tables
 from imagen_widget._journal.many import Journal
-from imagen_widget._journal.tables import (
-    INDEXES,
-    MAX_VALUES,
-    SCHEMA,
-    Raced,
-    Transaction,
-    newer,
-    tables,
-)
+from imagen_widget._journal.tables import SCHEMA, Raced, Transaction
 from imagen_widget.errors import JournalError
 
 T = TypeVar("T")
@@ -74,17 +67,19 @@ class PostgresTransaction(Transaction):
     def __init__(
         self, connection: Any, clock: Callable[[], float] | None, *opening: str, again: bool = False
     ) -> None:
-        self.connection, self.again, self._own_clock = connection, again, clock
+        self.connection, self.again, self._clock = connection, again, clock
         self._cursor: Any = psycopg.ClientCursor(connection)
         self._opening, self._waiting = opening, [*opening]  # the first is () once it is sent
 
-    def clock(self) -> float:
-        return self._own_clock() if self._own_clock else float(self._answers(_NOW)[0][0]["now"])
+    def _time(self) -> float:
+        return self._clock() if self._clock else float(self._answers(_NOW)[0][0]["now"])
+
+    now: Any = functools.cached_property(_time)
 
     def run(self, statement: str, *rows: Sequence[object]) -> None:
         for row in rows:
             self._waiting.append(self._cursor.mogrify(_spelled(statement), row))
-            if len(self._waiting) >= MAX_VALUES:
+            if len(self._waiting) >= tables.MAX_VALUES:
                 self._send()
 
     def count(self, statement: str, *rows: Sequence[object]) -> int:
@@ -96,7 +91,7 @@ class PostgresTransaction(Transaction):
 
     def all(self, statement: str, *values: object) -> list[Any]:
         asked = self._cursor.mogrify(_spelled(statement), values)
-        if self._own_clock or "now" in vars(self):
+        if self._clock or "now" in vars(self):
             return self._answers(asked)[0]
         rows, [row] = self._answers(asked, _NOW)  # after the rows, so that no lease is younger
         self.now = row["now"]
@@ -130,7 +125,7 @@ class PostgresTransaction(Transaction):
         """Return a part, which can be undone alone."""
         opening = (*self._waiting, "SAVEPOINT part")
         self._waiting.clear()
-        return PostgresTransaction(self.connection, self._own_clock, *opening, again=self.again)
+        return PostgresTransaction(self.connection, self._clock, *opening, again=self.again)
 
     def undo(self, part: "PostgresTransaction") -> None:
         """Undo what was sent of a part, with whatever is sent next."""
@@ -149,7 +144,6 @@ class PostgresJournal(Journal):
     def __init__(
         self, address: str, *, clock: Callable[[], float] | None = None, owner: str | None = None
     ) -> None:
-        super().__init__(owner=owner)
         found = _ADDRESS.fullmatch(address)
         if found is None:
             raise JournalError(
@@ -159,10 +153,10 @@ class PostgresJournal(Journal):
             )
         self._address, self._clock = address, clock
         self._host = found["host"] or "this machine"
-        self._pid = os.getpid()
         self._pool: ConnectionPool[Any] | None = None
         self._lock = threading.Lock()
         self._local = threading.local()  # the transaction of `together`, in its thread
+        self._name_process(owner)
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -187,8 +181,8 @@ class PostgresJournal(Journal):
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         if self._pid != os.getpid():  # a fork: the parent's lock and connections are not ours
             _INHERITED.append(self._pool)
-            self._pool, self._pid = None, os.getpid()
-            self._lock, self._local = threading.Lock(), threading.local()
+            self._pool, self._lock, self._local = None, threading.Lock(), threading.local()
+            self._name_process()
         group: PostgresTransaction | None = getattr(self._local, "tx", None)
         if group is not None:
             part = group.part()
@@ -297,7 +291,7 @@ def _make_schema(connection: Any) -> None:
                 _make_tables(connection)
     version = SCHEMA if row is None else int(row["version"])
     if version > SCHEMA:
-        raise newer(version, "set IMAGEN_JOURNAL to another database")
+        raise tables.newer(version, "set IMAGEN_JOURNAL to another database")
     if version < SCHEMA:
         raise JournalError(
             f"The database of IMAGEN_JOURNAL has the old schema {version}, which cannot be used.",
@@ -306,8 +300,9 @@ def _make_schema(connection: Any) -> None:
 
 
 def _make_tables(connection: Any) -> None:
+    made = tables.TABLES.format(**_SPELLING).split(";")
     try:
-        for statement in (*tables(**_SPELLING), *INDEXES, _PICTURES):
+        for statement in (*made, *tables.INDEXES, _PICTURES):
             connection.execute(statement)
     except psycopg.errors.DuplicateTable:
         raise JournalError(

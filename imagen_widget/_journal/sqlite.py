@@ -12,29 +12,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from imagen_widget._journal import tables
 from imagen_widget._journal.core import is_dead
 from imagen_widget._journal.many import Journal
-from imagen_widget._journal.tables import (
-    AMOUNT,
-    BUDGETS,
-    INDEXES,
-    JOB_COLUMNS,
-    SCHEMA,
-    Transaction,
-    day_of,
-    folded,
-    insert,
-    newer,
-    storable,
-    tables,
-)
+from imagen_widget._journal.tables import AMOUNT, BUDGETS, SCHEMA, Transaction
 from imagen_widget._request import ImageRequest
-from imagen_widget._store import FILE_MODE, create_file, make_folder, sync_folder, trouble
-from imagen_widget.errors import JournalError
+from imagen_widget._store import FILE_MODE, make_folder, sync_folder, trouble
+from imagen_widget.errors import InvalidRequest, JournalError
 
 T = TypeVar("T")
 
@@ -49,20 +38,49 @@ _NETWORK_FILE_SYSTEMS = re.compile(
     r"nfs\d?|cifs|smb\w*|afs|9p|ceph|lustre|gpfs|beegfs\w*|glusterfs|fuse\.(?!portal).*"
 )
 _name_of = itemgetter(0)  # of a column
-_INHERITED: list[sqlite3.Connection] = []  # kept, because collecting one would close it
+_INHERITED: list[object] = []  # kept, because collecting one would close it
 
 
+def open_journal(
+    home: Path,
+    address: str | None = None,
+    *,
+    clock: Callable[[], float] | None = None,
+    owner: str | None = None,
+) -> Journal:
+    """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL.
+
+    Tests may give a clock, in Unix seconds, and the name under which it holds jobs.
+    """
+    if not address:
+        return SqliteJournal(home, clock=clock or time.time, owner=owner)
+    if address.partition("://")[0] not in {"postgresql", "postgres"}:
+        raise InvalidRequest(
+            "IMAGEN_JOURNAL is not the address of a PostgreSQL database.",
+            remedy="Write it as postgresql://user:password@host/database, or unset it.",
+            field="journal",
+        )
+    try:
+        from imagen_widget._journal.postgres import PostgresJournal
+    except ImportError:
+        raise InvalidRequest(
+            "IMAGEN_JOURNAL names a PostgreSQL database, and psycopg is not installed.",
+            remedy="pip install 'psycopg[binary,pool]', or unset IMAGEN_JOURNAL.",
+            field="journal",
+        ) from None
+    return PostgresJournal(address, clock=clock, owner=owner)
+
+
+@dataclass(eq=False)
 class SqliteTransaction(Transaction):
     """An open transaction of the file."""
 
+    connection: sqlite3.Connection
+    now: float
+    has_prompts: bool
     next_seq = "(SELECT MAX(seq) + 1 FROM jobs)"
     by = " INDEXED BY {}"
     has_tally = True
-
-    def __init__(
-        self, connection: sqlite3.Connection, clock: Callable[[], float], *, has_prompts: bool
-    ) -> None:
-        self.connection, self.clock, self.has_prompts = connection, clock, has_prompts
 
     def run(self, statement: str, *rows: Sequence[Any]) -> None:
         self.connection.executemany(statement, rows)
@@ -98,20 +116,20 @@ class SqliteJournal(Journal):
     def __init__(
         self, home: Path, *, clock: Callable[[], float] = time.time, owner: str | None = None
     ) -> None:
-        super().__init__(owner=owner)
         self.path = home.expanduser().absolute() / FILE_NAME
         self._clock = clock
         self._lock = threading.RLock()  # `together` holds it around calls that take it too
-        self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._facts: os.stat_result  # of the file that is open
         self._has_prompts = False
         self._group: SqliteTransaction | None = None
+        self._name_process(owner)
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
-        with self._locked():
-            self._close()
+        if self._pid == os.getpid():  # else a fork: the connection is the parent's
+            with self._lock:
+                self._close()
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # `os` may be gone by then
         # From Python 3.13 on, sqlite3 complains of connections that are just dropped.
@@ -123,49 +141,76 @@ class SqliteJournal(Journal):
         if connection is not None:
             connection.close()
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        if os.getpid() != self._pid:  # a fork: the parent's connection and lock are not ours
-            self._pid = os.getpid()
-            self._lock = threading.RLock()
-            if self._connection is not None:
-                _INHERITED.append(self._connection)  # using or closing it harms the parent's
-            self._connection = self._group = None
-        with self._lock:
-            yield
-
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
-        with self._locked():
+        if self._pid != os.getpid():  # a fork: the parent's name, lock and connection are not ours
+            _INHERITED.append(self._connection)  # using or closing it harms the parent's
+            self._lock, self._connection, self._group = threading.RLock(), None, None
+            self._name_process()
+        with self._lock:
             try:
                 if self._group is not None:
                     return _part(self._group, body)
-                return self._whole(body, "IMMEDIATE" if write else "DEFERRED")
+                connection = self._opened()
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
+                try:
+                    now = self._clock()
+                    self._group = SqliteTransaction(connection, now, self._has_prompts)
+                    result = body(self._group)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
+                        connection.rollback()
+                    raise
+                finally:
+                    self._group = None
+                return result
             except (sqlite3.Error, OSError) as error:
                 raise explain(error, self.path, after=after) from None
 
-    def _whole(self, body: Callable[[Transaction], T], kind: str) -> T:
-        if self._connection is not None and self._identity != _identity(self.path):
-            self._close()  # the file was moved away: rows must not go to where nobody finds them
-        if self._connection is None:
-            self._connection = _connect(self.path, self._clock)
-            self._identity = _identity(self.path)
-            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
-            self._has_prompts = self._connection.execute(known).fetchone() is not None
-        connection = self._connection
-        if connection.in_transaction:
-            connection.rollback()  # left by an interrupt at the worst moment
-        connection.execute(f"BEGIN {kind}")
-        self._group = SqliteTransaction(connection, self._clock, has_prompts=self._has_prompts)
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection: the one there is, unless its file was moved away.
+
+        Rows must not go to where nobody finds them.
+        """
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(self._facts, self.path.stat()):
+                    if self._connection.in_transaction:
+                        self._connection.rollback()  # left by an interrupt at the worst moment
+                    return self._connection
+            self._close()
+        make_folder(self.path.parent)
         try:
-            result = body(self._group)
-            connection.execute("COMMIT")
+            self.path.touch(FILE_MODE, exist_ok=False)
+            self.path.chmod(FILE_MODE)  # whatever the umask is
+            sync_folder(self.path.parent)
+        except FileExistsError:
+            if self.path.stat().st_mode & 0o077:
+                with contextlib.suppress(PermissionError):  # somebody else's: SQLite will tell
+                    self.path.chmod(FILE_MODE)
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,  # transactions begin and end where the code says so
+            check_same_thread=False,  # button clicks come from any thread; the journal has a lock
+        )
+        try:
+            connection.row_factory = _as_dict  # of which pages are read twice as fast as of Rows
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops in the drive
+            version = _version(connection)  # before the mode is changed: a newer one is left alone
+            _choose_mode(connection, self.path)
+            if version != SCHEMA:
+                _make_schema(connection, now=self._clock())
+            known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
+            self._has_prompts = connection.execute(known).fetchone() is not None
+            self._facts = self.path.stat()
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
-                connection.rollback()
+            connection.close()
             raise
-        finally:
-            self._group = None
-        return result
+        self._connection = connection
+        return connection
 
 
 def _part(group: SqliteTransaction, body: Callable[[Transaction], T]) -> T:
@@ -189,36 +234,6 @@ def _part(group: SqliteTransaction, body: Callable[[Transaction], T]) -> T:
 # ---------------------------------------------------------------------------------- the file
 
 
-def _connect(path: Path, clock: Callable[[], float]) -> sqlite3.Connection:
-    make_folder(path.parent)
-    try:
-        os.close(create_file(path))
-        sync_folder(path.parent)
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            with contextlib.suppress(PermissionError):  # somebody else's file: SQLite will tell
-                path.chmod(FILE_MODE)
-    connection = sqlite3.connect(
-        path,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,  # transactions begin and end where the code says so
-        check_same_thread=False,  # button clicks come from any thread; the journal has a lock
-    )
-    try:
-        connection.row_factory = _as_dict  # of which pages are read twice as fast as of Rows
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: an ordinary fsync stops in the drive
-        version = _version(connection)  # before the mode is changed: a newer one is left alone
-        _choose_mode(connection, path)
-        if version != SCHEMA:
-            _make_schema(connection, now=clock())
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(map(_name_of, cursor.description), row, strict=True))
 
@@ -227,7 +242,7 @@ def _version(connection: sqlite3.Connection) -> int:
     """Return the version of the schema; raises JournalError if it is newer than this package."""
     version = int(connection.execute("PRAGMA user_version").fetchone()["user_version"])
     if version > SCHEMA:
-        raise newer(version, "set IMAGEN_HOME to another folder")
+        raise tables.newer(version, "set IMAGEN_HOME to another folder")
     return version
 
 
@@ -264,16 +279,14 @@ def _is_on_network(path: Path) -> bool:
     return _NETWORK_FILE_SYSTEMS.fullmatch(kind) is not None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
-
-
 # -------------------------------------------------------------------------------- the schema
 
+_SPELLING = {
+    "id": "INTEGER PRIMARY KEY",
+    "whole": "INTEGER",
+    "real": "REAL",
+    "end": "WITHOUT ROWID",
+}
 _ADD_ONE = (
     "INSERT INTO tally VALUES (new.state, new.deleted, new.pictures > 0, 1)"
     " ON CONFLICT (state, deleted, pictures) DO UPDATE SET n = n + 1;"
@@ -294,6 +307,7 @@ _TALLY = (
 # Words are indexed from when a job is sent: planning thousands of rows costs nothing here.
 _ADD_WORDS = "INSERT INTO prompts (rowid, words) VALUES (new.seq, new.words);"
 _TAKE_WORDS = "INSERT INTO prompts (prompts, rowid, words) VALUES ('delete', old.seq, old.words);"
+_PROBE = "CREATE VIRTUAL TABLE temp.probe USING fts5(x, tokenize='trigram')"  # from SQLite 3.34 on
 _PROMPTS = (
     "CREATE VIEW sent_words AS SELECT seq, words FROM jobs WHERE state <> 'waiting'",
     "CREATE VIRTUAL TABLE prompts USING fts5(words, content='sent_words', content_rowid='seq',"
@@ -312,7 +326,7 @@ _PROMPTS = (
 
 def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
     """Make the tables in an empty file, or from those of version 0.1, in one transaction."""
-    made = tables(id="INTEGER PRIMARY KEY", whole="INTEGER", real="REAL", end="WITHOUT ROWID")
+    made = tables.TABLES.format(**_SPELLING).split(";")
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _version(connection)  # asked again: another process may have been quicker
@@ -322,7 +336,12 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
             for statement in made:
                 connection.execute(statement)
         if version < SCHEMA:
-            for statement in (*INDEXES, *_TALLY, *(_PROMPTS if _can_index(connection) else ())):
+            added = [*tables.INDEXES, *_TALLY]
+            with contextlib.suppress(sqlite3.OperationalError):  # words are looked for row by row
+                connection.execute(_PROBE)
+                connection.execute("DROP TABLE temp.probe")
+                added += _PROMPTS
+            for statement in added:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
         connection.execute("COMMIT")
@@ -332,20 +351,10 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
         raise
 
 
-def _can_index(connection: sqlite3.Connection) -> bool:
-    """Return False before SQLite 3.34, or without FTS5: words are then looked for row by row."""
-    try:
-        connection.execute("CREATE VIRTUAL TABLE temp.probe USING fts5(x, tokenize='trigram')")
-    except sqlite3.OperationalError:
-        return False
-    connection.execute("DROP TABLE temp.probe")
-    return True
-
-
 # ----------------------------------------------------------------------- the file of version 0.1
 
 
-def _migrate(connection: sqlite3.Connection, tables: Iterable[str], *, now: float) -> None:
+def _migrate(connection: sqlite3.Connection, made: Iterable[str], *, now: float) -> None:
     """Make the tables and bring version 0.1's rows into them, in the caller's transaction.
 
     Nothing is lost: what is damaged stays as it is, and is told when it is read.
@@ -357,10 +366,11 @@ def _migrate(connection: sqlite3.Connection, tables: Iterable[str], *, now: floa
         "DROP INDEX jobs_by_state",
         "ALTER TABLE jobs RENAME TO old_jobs",
         "ALTER TABLE images RENAME TO old_images",
-        *tables,
+        *made,
     ):
         connection.execute(statement)
-    connection.executemany(insert("jobs", ("seq", *JOB_COLUMNS)), _rows(connection))
+    columns = ("seq", *tables.JOB_COLUMNS)
+    connection.executemany(tables.insert("jobs", columns), _rows(connection))
     for statement in (
         "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
         " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images",
@@ -393,14 +403,15 @@ def _check_idle(connection: sqlite3.Connection, now: float) -> None:
 def _rows(connection: sqlite3.Connection) -> Iterator[list[object]]:
     for row in connection.execute("SELECT * FROM old_jobs ORDER BY seq"):
         values = _values(row)
-        yield [values["seq"], *(values[name] for name in JOB_COLUMNS)]
+        yield [values["seq"], *tables.job_row(values)]
 
 
 def _values(old: dict[str, Any]) -> dict[str, Any]:
     new = {"request_text": old["request"]}
     with contextlib.suppress(Exception):
         request = ImageRequest.from_json(old["request"])
-        new = {"request_text": storable(request.to_json()), "fingerprint": request.fingerprint}
+        text = tables.storable(request.to_json())
+        new = {"request_text": text, "fingerprint": request.fingerprint}
     with contextlib.suppress(ValueError):
         new["urls"] = _without_bytes(old["urls"])
         if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
@@ -412,9 +423,9 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         **old,
         **new,
         "model": old["endpoint"],
-        "words": folded(old["prompt"]),
+        "words": tables.storable((old["prompt"] or "").casefold()),
         "created_at": old["created"],
-        "day": day_of(old["created"]).isoformat(),
+        "day": tables.day_of(old["created"]).isoformat(),
         "axes_text": "{}",
         "planned": 1,
     }

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
-from functools import cached_property
 from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,7 +35,7 @@ class Transaction(ABC):
     """An open transaction of one back end; rows give their values by column name."""
 
     connection: Any
-    clock: Callable[[], float]  # Unix seconds
+    now: float  # in Unix seconds, the same throughout the transaction
     again: bool = False  # whether an earlier attempt at the same may have been committed
     waits = True  # for the disk at its end; a server's log is in order, so a later one may do that
     lock: ClassVar[str] = ""  # ends a SELECT whose rows stay locked
@@ -45,11 +44,6 @@ class Transaction(ABC):
     by: ClassVar[str] = ""  # makes a SELECT use the index {}, if the database has to be told
     has_prompts = False  # whether the table `prompts` indexes the words that were sent
     has_tally = False  # whether the table `tally` counts jobs by state
-
-    @cached_property
-    def now(self) -> float:
-        """The journal's time, the same throughout the transaction."""
-        return self.clock()
 
     @abstractmethod
     def run(self, statement: str, *rows: Sequence[object]) -> None:
@@ -89,7 +83,7 @@ def insert(table: str, columns: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------- tables
 
 # {id}: a whole number that counts up by itself; {whole}, {real}: 64 bits; {end}: how a table ends
-_TABLES = """
+TABLES = """
 CREATE TABLE jobs (
     seq {id},  -- the order of sending, whatever the clock did
     id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, provider TEXT NOT NULL, base_url TEXT NOT NULL,
@@ -144,11 +138,6 @@ INDEXES = (
 )
 
 
-def tables(**spelling: str) -> list[str]:
-    """Return the statements that make the tables, as a database spells them."""
-    return _TABLES.format(**spelling).split(";")
-
-
 def newer(version: int, otherwise: str) -> JournalError:
     """Return the error for a journal that a newer version of the package has written."""
     return JournalError(
@@ -161,10 +150,8 @@ def newer(version: int, otherwise: str) -> JournalError:
 # --------------------------------------------------------------------------------------- rows
 
 
-def to_micros(amount: Decimal | None) -> int | None:
+def to_micros(amount: Decimal) -> int:
     """Return whole millionths of a dollar, rounded up: a reserve never comes out too small."""
-    if amount is None:
-        return None
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{amount} is not an amount of money")
     return int((amount * _MICROS).to_integral_value(ROUND_CEILING))
@@ -182,11 +169,6 @@ def storable(value: Any) -> Any:
     return value.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def folded(prompt: str | None) -> str:
-    """Return a prompt as it is searched, letter case aside."""
-    return str(storable((prompt or "").casefold()))
-
-
 _COLUMN_OF = {"user": "who", "key": "row_key"}  # words of SQL
 # To what is stored, and back; None stays None.
 _CONVERTED: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -194,7 +176,7 @@ _CONVERTED: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "price": (to_micros, to_dollars),
     "cost": (to_micros, to_dollars),
     "seed": (str, int),
-    "urls": (json.dumps, lambda text: () if text == "[]" else tuple(json.loads(text))),
+    "urls": (json.dumps, json.loads),
     "units": (str, Decimal),
     "planned": (int, bool),
     "deleted": (int, bool),
@@ -212,9 +194,11 @@ JOB_COLUMNS = [
     *(column for _, column, *_ in _FIELDS if column != "seq"),
     *("pictures", "words", "day", "owner", "lease_until"),
 ]
-IMAGE_COLUMNS = [
-    *("job", "place", "digest", "media_type", "width", "height", "size", "url", "filtered")
-]
+_IMAGE_FIELDS = [f.name for f in fields(KeptImage)]
+IMAGE_COLUMNS = ["job", "place", *_IMAGE_FIELDS[1:]]
+INSERT_JOB, INSERT_IMAGE = insert("jobs", JOB_COLUMNS), insert("images", IMAGE_COLUMNS)
+job_row, image_row = itemgetter(*JOB_COLUMNS), itemgetter(*IMAGE_COLUMNS)
+image_facts = attrgetter(*_IMAGE_FIELDS)
 
 
 def values_of(record: Record, before: Record | None = None) -> dict[str, Any]:
@@ -233,16 +217,10 @@ def values_of(record: Record, before: Record | None = None) -> dict[str, Any]:
     return values
 
 
-def image_values(record: Record) -> list[tuple[object, ...]]:
-    """Return the rows of a record's pictures."""
-    rows: list[tuple[object, ...]] = []
-    for i in record.images:
-        facts = (i.index, storable(i.digest), storable(i.media_type), i.width, i.height, i.size)
-        rows.append((record.id, *facts, storable(i.url), int(i.filtered)))
-    return rows
+BLANK = values_of(Record("", 0, State.INTENT, "", "", "", "", ""))  # what a new job begins with
 
 
-def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) -> Record:
+def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] | None = None) -> Record:
     """Return the value of a table row, and of its pictures' rows."""
     record = object.__new__(Record)  # its own __init__ takes three times as long: pages have many
     values = vars(record)
@@ -251,12 +229,13 @@ def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) 
         for name, read in _READ:
             if values[name] is not None:
                 values[name] = read(values[name])
+        values["urls"] = tuple(values["urls"])
     except (ValueError, TypeError, ArithmeticError) as error:
         raise damaged(row["id"], error) from None
     kept = []
-    for image in images:
-        facts = [image[column] for column in IMAGE_COLUMNS[1:]]
-        facts[-1] = bool(facts[-1])
+    for image in images or ():
+        _, *facts = image_row(image)
+        facts[-1] = bool(facts[-1])  # `filtered`
         kept.append(KeptImage(*facts))
     values["images"] = tuple(kept)
     return record
@@ -270,8 +249,12 @@ def record_of(row: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) 
 # summed up again. A day is the local calendar day on which a job was written down, kept with the
 # job: reports and limits cannot differ on it, whatever the time zone does.
 
+Account = tuple[str, str, str, str, str]  # where an amount is booked: the values of these
+ACCOUNT_COLUMNS = ("day", "provider", "model", "who", "series")
+account_of: Callable[[Mapping[str, Any]], Account] = itemgetter(*ACCOUNT_COLUMNS)
+
 _BOOK = (
-    f"{insert('spending', ('day', 'provider', 'model', 'who', 'series', 'micros'))}"
+    f"{insert('spending', (*ACCOUNT_COLUMNS, 'micros'))}"
     " ON CONFLICT (day, provider, model, who, series)"
     " DO UPDATE SET micros = spending.micros + excluded.micros"
 )
@@ -291,16 +274,6 @@ BUDGETS = f"""
     UNION ALL SELECT '{_SERIES}', series, micros FROM spending WHERE series <> ''
 """
 AMOUNT = "CASE WHEN state = 'waiting' THEN 0 ELSE COALESCE(cost, price, 0) END"
-
-
-class Account(NamedTuple):
-    """Where an amount is booked."""
-
-    day: str
-    provider: str
-    model: str
-    user: str
-    series: str
 
 
 class Cap(NamedTuple):
@@ -330,7 +303,7 @@ def caps_of(
         caps.append(
             Cap(
                 (day[:7] if monthly else day, user if mine else ""),
-                to_micros(limit.amount) or 0,
+                to_micros(limit.amount),
                 "this month" if monthly else "today",
                 f"{'your' if mine else 'the'} cap of {dollars(limit.amount)} a {limit.period}",
                 f"raise {setting}",
@@ -339,34 +312,32 @@ def caps_of(
         )
     if most is not None:
         words = ("in the series", f"its max_spend of {dollars(most)}", "run it with a higher one")
-        caps.append(Cap((_SERIES, series), to_micros(most) or 0, *words))
+        caps.append(Cap((_SERIES, series), to_micros(most), *words))
     return caps
 
 
 def book(tx: Transaction, moves: Mapping[Account, int], caps: Sequence[Cap] = ()) -> None:
-    """Book amounts under the caps: all of them, or none.
+    """Book amounts that are `fitting`, none of them 0: all of them, or none.
 
-    It raises `BudgetExceeded` if a cap would be passed, and `Raced` if another process has spent
-    meanwhile what was left.
+    It raises `Raced` if another process has spent meanwhile what was left.
     """
     rows: Counter[tuple[str, str]] = Counter()
-    for account, micros in moves.items():
-        for period in (account.day, account.day[:7]):
-            for scope in {"", account.user}:
+    for (day, _, _, user, series), micros in moves.items():
+        for period in (day, day[:7]):
+            for scope in {"", user}:
                 rows[period, scope] += micros
-        if account.series:
-            rows[_SERIES, account.series] += micros
+        if series:
+            rows[_SERIES, series] += micros
     limits: dict[tuple[str, str], int] = {}
     for cap in caps:
-        if rows[cap.row] and _spent(tx, cap) + rows[cap.row] > cap.micros:
-            raise _refusal(tx, cap, needed=rows[cap.row])
         limits[cap.row] = min(cap.micros, limits.get(cap.row, _NO_LIMIT))
-    reserves = [(*row, rows[row], limits.get(row, _NO_LIMIT)) for row in sorted(rows) if rows[row]]
+    sums = sorted(rows.items())
+    reserves = [(*row, micros, limits.get(row, _NO_LIMIT)) for row, micros in sums]
     if not caps:
         tx.run(_RESERVE, *reserves)
     elif tx.count(_RESERVE, *reserves) < len(reserves):
         raise Raced
-    tx.run(_BOOK, *((*account, micros) for account, micros in sorted(moves.items()) if micros))
+    tx.run(_BOOK, *[(*account, micros) for account, micros in sorted(moves.items())])
 
 
 def fitting(tx: Transaction, prices: Sequence[int | None], caps: Sequence[Cap]) -> int:
@@ -374,35 +345,29 @@ def fitting(tx: Transaction, prices: Sequence[int | None], caps: Sequence[Cap]) 
 
     It raises `BudgetExceeded` if not even the first one does, or its price is not known.
     """
-    left = {cap: cap.micros - _spent(tx, cap) for cap in caps}
-    total = 0
+    left, total = {}, 0
+    for cap in caps:
+        sums = tx.all("SELECT micros FROM budgets WHERE period = ? AND scope = ?", *cap.row)
+        left[cap] = cap.micros - (int(sums[0]["micros"]) if sums else 0)
     for count, price in enumerate(prices):
         tight = next((cap for cap in caps if price and total + price > left[cap]), None)
-        if count and (tight or (caps and price is None)):
+        is_unknown = price is None and bool(caps)
+        if count and (tight or is_unknown):
             return count
-        if caps and price is None:
-            raise unpriced(caps)
+        if is_unknown:
+            raise BudgetExceeded(
+                f"The model's price is not known here, so {caps[0].text} cannot be kept.",
+                remedy="Nothing was sent; say what a picture costs in dollars, as"
+                " IMAGEN_PRICE=0.04.",
+            )
         if tight:
-            raise _refusal(tx, tight, needed=price or 0)
+            raise _refusal(tight, left=left[tight], needed=price or 0)
         total += price or 0
     return len(prices)
 
 
-def unpriced(caps: Sequence[Cap]) -> BudgetExceeded:
-    """Return the error for a price that is not known, where there is a cap."""
-    return BudgetExceeded(
-        f"The model's price is not known here, so {caps[0].text} cannot be kept.",
-        remedy="Nothing was sent; say what a picture costs in dollars, as IMAGEN_PRICE=0.04.",
-    )
-
-
-def _spent(tx: Transaction, cap: Cap) -> int:
-    rows = tx.all("SELECT micros FROM budgets WHERE period = ? AND scope = ?", *cap.row)
-    return int(rows[0]["micros"]) if rows else 0
-
-
-def _refusal(tx: Transaction, cap: Cap, *, needed: int) -> BudgetExceeded:
-    spent = dollars(to_dollars(_spent(tx, cap)))
+def _refusal(cap: Cap, *, left: int, needed: int) -> BudgetExceeded:
+    spent = dollars(to_dollars(cap.micros - left))
     help_ = f"{cap.remedy}{cap.later}"
     if needed > cap.micros:
         help_ = f"one such request costs more than the cap: {cap.remedy}"

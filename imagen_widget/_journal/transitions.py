@@ -88,7 +88,7 @@ class Record:
     seed: int | None = None  # as the provider reported it
     description: str = ""  # the provider's words with the pictures
     revised_prompt: str | None = field(default=None, repr=False)
-    urls: tuple[str, ...] = ()  # the pictures' addresses, from `completed` on; never `data:` ones
+    urls: tuple[str, ...] = ()  # the pictures' addresses that can be fetched; from `completed` on
     images: tuple[KeptImage, ...] = ()  # from `downloaded` on
     filtered: int = 0  # how many of the pictures asked for the provider withheld
     units: Decimal | None = None  # billed units, as the provider reported them
@@ -309,42 +309,31 @@ def apply(record: Record, event: Event) -> Record:
             f"The job is {record.state} and cannot become {target}.",
             remedy="Another process may have settled it: look with %imagen_history.",
         )
-    return replace(record, state=target, **_changes(record, event))
-
-
-def _changes(record: Record, event: Event) -> dict[str, Any]:
+    changes: dict[str, Any] = {}  # Claimed, Submitting
     match event:
         case Returned():
-            return {"cost": None, "error": None, "trouble": ""}
+            changes = {"cost": None, "error": None, "trouble": ""}
         case Submitted(ticket, request_id):
-            return {"ticket": ticket, "request_id": request_id, "error": None, "trouble": ""}
+            changes = {"ticket": ticket, "request_id": request_id, "error": None, "trouble": ""}
         case Uncertain(why):
-            return {"error": one_line(why), "trouble": "SubmitUncertain"}
+            changes = {"error": one_line(why), "trouble": "SubmitUncertain"}
         case Completed():
-            kept = {
-                "urls": tuple(filter(_lasting, event.urls)),
-                "request_id": record.request_id or event.request_id,
-            }
-            return {**vars(event), **kept, "error": None, "trouble": ""}
+            told = {**vars(event), "request_id": record.request_id or event.request_id}
+            changes = {**told, "error": None, "trouble": ""}
         case Kept(images):
-            return {"images": tuple(replace(image, url=_lasting(image.url)) for image in images)}
+            changes = {"images": images}
         case Closed(cost, source, elapsed):
             paid = record.price if cost is None else cost
-            return {"cost": paid, "cost_source": source, "elapsed": elapsed}
+            changes = {"cost": paid, "cost_source": source, "elapsed": elapsed}
         case Refused(why, trouble):
-            return {"error": one_line(why), "trouble": trouble, "cost": FREE}
+            changes = {"error": one_line(why), "trouble": trouble, "cost": FREE}
         case Failed(why, billed, trouble):
             cost = record.cost if billed else FREE
-            return {"error": one_line(why), "trouble": trouble, "cost": cost}
+            changes = {"error": one_line(why), "trouble": trouble, "cost": cost}
         case Cancelled():
-            return {"error": None, "trouble": "JobCancelled", "cost": FREE}
+            changes = {"error": None, "trouble": "JobCancelled", "cost": FREE}
         case Expired():
-            return {"error": "The provider no longer has the result."}
+            changes = {"error": "The provider no longer has the result."}
         case Forgotten(billed):
-            return {"error": "Settled by the user.", "cost": record.cost if billed else FREE}
-    return {}  # Claimed, Submitting
-
-
-def _lasting(url: str | None) -> str | None:
-    """Return an address; None for one that holds a picture's bytes: those are in the store only."""
-    return None if url is None or url[:5].lower() == "data:" else url
+            changes = {"error": "Settled by the user.", "cost": record.cost if billed else FREE}
+    return replace(record, state=target, **changes)

@@ -5,7 +5,6 @@ are right to look at: upright, eight bits deep, in sRGB or with their own colour
 """
 
 import base64
-import hashlib
 import importlib.util
 import io
 import re
@@ -16,14 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_to_bytes
 
-from imagen_widget._picture.header import (
-    SVG,
-    UNREADABLE,
-    PictureFacts,
-    inspect,
-    png_chunks,
-    sniff,
-)
+from imagen_widget._picture import header
+from imagen_widget._picture.header import SVG, UNREADABLE, PictureFacts, digest_of, inspect, sniff
 from imagen_widget._picture.texts import (
     FoundRequest,
     Provenance,
@@ -40,8 +33,8 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 __all__ = ["SVG", "UNREADABLE", "FoundRequest", "PictureFacts", "Provenance"]  # of the imported
-__all__ += ["embed", "file_stem", "from_json", "inspect", "is_signed", "read_settings", "sniff"]
-__all__ += ["to_json"]
+__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect", "is_signed"]
+__all__ += ["read_settings", "sniff", "to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
 PREVIEW_BYTES = 70_000  # with the sheet's share below 150 kB a picture in the notebook, as base64
@@ -247,7 +240,7 @@ def _decoded(data: bytes, name: str, side: int | None) -> "PILImage":
     except ValueError:  # Pillow refuses more than a megabyte of text or profile, browsers do not
         if name != "PNG":
             raise
-        chunks = [(a, b) for kind, a, b in png_chunks(data) if kind in _NEEDED_PNG_CHUNKS]
+        chunks = [(a, b) for kind, a, b in header.png_chunks(data) if kind in _NEEDED_PNG_CHUNKS]
         plain = data[:8] + b"".join(data[start - 8 : end + 4] for start, end in chunks)
         return upright(_opened(plain, name, side))
 
@@ -307,11 +300,6 @@ def _too_large(width: int, height: int) -> QueueError:
         f"The picture claims {width} x {height} pixels, over {MAX_PIXELS // 10**6} million.",
         remedy="It was not opened; its bytes are kept as they came.",
     )
-
-
-def digest_of(data: bytes) -> str:
-    """Return `sha256:` and the 64 hex digits by which bytes are known."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def from_data_address(text: str, *, flaws: bool = False) -> bytes | None:

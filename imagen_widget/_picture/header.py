@@ -1,4 +1,4 @@
-"""A picture's type, pixel size and wholeness, read from its bytes without a decoder.
+"""A picture's digest, type, pixel size and wholeness, found in its bytes without a decoder.
 
 Nothing here does I/O, and `sniff` and `inspect` never raise. Decoders trust what a header claims
 and take memory for it; this does not. Bytes behind a picture's end are no fault: servers append
@@ -6,6 +6,7 @@ newlines and trailers. The walks through PNG, JPEG, WebP and EXIF raise `Malform
 is not built as its format says, and the errors of `struct` and of an index for what is cut short.
 """
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -53,6 +54,11 @@ class PictureFacts:
     height: int = 0
     problem: str = ""  # why it cannot be shown, like `a page of HTML`; empty if it can
     turned: bool = False  # whether it is shown otherwise than its pixels lie
+
+
+def digest_of(data: bytes) -> str:
+    """Return `sha256:` and the 64 hex digits by which bytes are known."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def sniff(data: bytes) -> str:
@@ -104,7 +110,7 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
         facts.problem = str(error)
     except (struct.error, IndexError):
         facts.problem = "cut short"
-    turn = _orientation(exif)
+    turn = _orientation(exif) if exif else 1
     facts.turned = turn != 1
     if turn in _SIDEWAYS:
         facts.width, facts.height = facts.height, facts.width

@@ -17,19 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from imagen_widget._picture.header import (
-    EXIF_START,
-    JPEG_SCAN,
-    PNG_START,
-    MalformedError,
-    inspect,
-    jpeg_segments,
-    png_chunks,
-    riff_chunks,
-    sniff,
-    tiff_header,
-    tiff_table,
-)
+from imagen_widget._picture import header
 
 GENERATOR = "imagen_widget"
 MAX_STEM_BYTES = 100  # with a number, a suffix and .json below 120: encrypted folders take 143
@@ -44,7 +32,7 @@ _PNG_XMP, _PNG_MANIFEST = b"XML:com.adobe.xmp", b"caBX"
 
 _APP0, _APP1, _APP11 = 0xE0, 0xE1, 0xEB
 _XMP_START = b"http://ns.adobe.com/xap/1.0/\x00"
-_APP1_STARTS = (EXIF_START, _XMP_START)
+_APP1_STARTS = (header.EXIF_START, _XMP_START)
 _MAX_SEGMENT_BYTES = 0xFFFF - 2
 
 _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA = 0x08, 0x04, 0x10
@@ -109,12 +97,12 @@ def embed(
     come back as they are. In a JPEG a text that is too long for a segment of 64 KB is left out.
     """
     writers = {"image/png": _png_with, "image/jpeg": _jpeg_with, "image/webp": _webp_with}
-    write, settings = writers.get(sniff(data)), to_json(provenance)
+    write, settings = writers.get(header.sniff(data)), to_json(provenance)
     try:
         if write is None or is_signed(data):
             return data, False
         written = b"".join(write(data, _lines(provenance, size, model_name), settings))
-    except (MalformedError, IndexError, struct.error):
+    except (header.MalformedError, IndexError, struct.error):
         return data, False
     return written, _settings_in(written) == settings
 
@@ -126,14 +114,16 @@ def read_settings(data: bytes) -> Provenance[FoundRequest] | None:
 
 def is_signed(data: bytes) -> bool:
     """Return True if the file carries a C2PA manifest, which a change of any byte would break."""
-    match sniff(data):
+    match header.sniff(data):
         case "image/png":
-            manifest = any(kind == _PNG_MANIFEST for kind, _, _ in png_chunks(data))
+            manifest = any(kind == _PNG_MANIFEST for kind, _, _ in header.png_chunks(data))
         case "image/jpeg":
-            boxes = [data[a + 4 : b] for marker, a, b in jpeg_segments(data) if marker == _APP11]
+            boxes = [
+                data[a + 4 : b] for marker, a, b in header.jpeg_segments(data) if marker == _APP11
+            ]
             manifest = any(box.startswith(b"JP") and b"jumb" in box[:32] for box in boxes)
         case "image/webp":
-            manifest = any(kind == b"C2PA" for kind, _, _ in riff_chunks(data))
+            manifest = any(kind == b"C2PA" for kind, _, _ in header.riff_chunks(data))
         case _:
             return False
     return manifest or _XMP_REMOTE_MANIFEST in _exif_and_xmp(data)[1]
@@ -260,10 +250,10 @@ def _is(kind: type[T], value: object) -> T:
 
 def _settings_in(data: bytes) -> str:
     try:
-        if sniff(data) == "image/png":
+        if header.sniff(data) == "image/png":
             return _png_note(data, _SETTINGS)
         _, xmp = _exif_and_xmp(data)
-    except (MalformedError, IndexError, struct.error):
+    except (header.MalformedError, IndexError, struct.error):
         return ""
     found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
     return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
@@ -271,27 +261,27 @@ def _settings_in(data: bytes) -> str:
 
 def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
     found: dict[bytes, bytes] = {}
-    match sniff(data):
+    match header.sniff(data):
         case "image/png":
             return b"", _png_note(data, _PNG_XMP).encode()
         case "image/jpeg":
-            for marker, at, end in jpeg_segments(data):
+            for marker, at, end in header.jpeg_segments(data):
                 start = next((s for s in _APP1_STARTS if data.startswith(s, at + 4)), b"")
                 if marker == _APP1 and start:
                     found.setdefault(start, data[at + 4 : end])
             xmp = found.get(_XMP_START, b"").removeprefix(_XMP_START)
-            return found.get(EXIF_START, b""), xmp
+            return found.get(header.EXIF_START, b""), xmp
         case "image/webp":
-            found = {kind: data[start:end] for kind, start, end in riff_chunks(data)}
+            found = {kind: data[start:end] for kind, start, end in header.riff_chunks(data)}
     return found.get(b"EXIF", b""), found.get(b"XMP ", b"")
 
 
 def _png_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
     ours = {_PARAMETERS, _SETTINGS, _PNG_XMP}
     xmp = _xmp_with(_exif_and_xmp(data)[1], "").decode("utf-8", "replace")
-    end = len(PNG_START)
-    yield PNG_START
-    for kind, start, end in png_chunks(data):
+    end = len(header.PNG_START)
+    yield header.PNG_START
+    for kind, start, end in header.png_chunks(data):
         if kind in _PNG_TEXTS and _keyword(data, start) in ours:
             continue
         yield data[start - 8 : end + 4]
@@ -310,7 +300,7 @@ def _itxt(keyword: bytes, text: str) -> bytes:
 
 
 def _png_note(data: bytes, keyword: bytes) -> str:
-    for kind, start, end in png_chunks(data):
+    for kind, start, end in header.png_chunks(data):
         fits = keyword == _PNG_XMP or end - start <= _MAX_TEXT_BYTES
         if fits and kind == b"iTXt" and _keyword(data, start) == keyword:
             _, _, rest = data[start:end].partition(b"\x00")
@@ -342,27 +332,27 @@ def _jpeg_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
     kept = [next(p for p in [*new, b""] if len(p) <= _MAX_SEGMENT_BYTES) for new in ours]
     blocks = [struct.pack(">BBH", 0xFF, _APP1, len(p) + 2) + p for p in kept if p]
     yield data[:2]
-    for marker, start, end in jpeg_segments(data):
+    for marker, start, end in header.jpeg_segments(data):
         if marker != _APP0:  # JFIF's own header stays first
             yield from blocks
             blocks = []
-        if marker == JPEG_SCAN:
+        if marker == header.JPEG_SCAN:
             yield data[start:]
         elif not (marker == _APP1 and data.startswith(_APP1_STARTS, start + 4)):
             yield data[start:end]
 
 
 def _webp_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
-    chunks = [(kind, data[start:end]) for kind, start, end in riff_chunks(data)]
+    chunks = [(kind, data[start:end]) for kind, start, end in header.riff_chunks(data)]
     old = dict(chunks)
-    header = old.get(b"VP8X") or _vp8x(data)
-    header = bytes([header[0] | _WEBP_EXIF | _WEBP_XMP]) + header[1:]
-    exif = _with_comment(old.get(b"EXIF", b""), lines).removeprefix(EXIF_START)
+    vp8x = old.get(b"VP8X") or _vp8x(data)
+    vp8x = bytes([vp8x[0] | _WEBP_EXIF | _WEBP_XMP]) + vp8x[1:]
+    exif = _with_comment(old.get(b"EXIF", b""), lines).removeprefix(header.EXIF_START)
     xmp = _xmp_with(old.get(b"XMP ", b""), settings)
     others = [(k, b) for k, b in chunks if k not in {b"VP8X", b"EXIF", b"XMP "}]
     body = b"WEBP" + b"".join(
         struct.pack("<4sI", kind, len(payload)) + payload + b"\x00" * (len(payload) % 2)
-        for kind, payload in [(b"VP8X", header), *others, (b"EXIF", exif), (b"XMP ", xmp)]
+        for kind, payload in [(b"VP8X", vp8x), *others, (b"EXIF", exif), (b"XMP ", xmp)]
     )
     yield struct.pack("<4sI", b"RIFF", len(body)) + body
     yield data[struct.unpack_from("<I", data, 4)[0] + 8 :]
@@ -370,9 +360,9 @@ def _webp_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
 
 def _vp8x(data: bytes) -> bytes:
     """Return the header that a plain WebP file lacks: flags, then the size less one."""
-    facts, is_lossless = inspect(data), data[12:16] == b"VP8L"
+    facts, is_lossless = header.inspect(data), data[12:16] == b"VP8L"
     if facts.problem:
-        raise MalformedError(facts.problem)
+        raise header.MalformedError(facts.problem)
     flags = _WEBP_ALPHA if is_lossless and data[24] & 0x10 else 0
     # 14 bits of 24 suffice for both.
     return struct.pack("<IHBHB", flags, facts.width - 1, 0, facts.height - 1, 0)
@@ -396,15 +386,15 @@ def _with_comment(old: bytes, text: str) -> bytes:
     # Readers take UTF-16 with the higher byte first, whatever the byte order around it.
     comment = _UTF16_COMMENT + text.encode("utf-16-be", "replace")
     try:
-        return EXIF_START + _tiff_with(old.removeprefix(EXIF_START), comment)
-    except MalformedError:
-        return EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
+        return header.EXIF_START + _tiff_with(old.removeprefix(header.EXIF_START), comment)
+    except header.MalformedError:
+        return header.EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
 
 
 def _tiff_with(tiff: bytes, comment: bytes) -> bytes:
     """Append the comment with new tables that point to it: nothing that was there is moved."""
-    order, main_at = tiff_header(tiff)
-    main, following = tiff_table(tiff, order, main_at)
+    order, main_at = header.tiff_header(tiff)
+    main, following = header.tiff_table(tiff, order, main_at)
     inner = _inner_table(tiff, order, main)
     grown = bytearray(tiff + b"\x00" * (len(tiff) % 2))
     inner[_USER_COMMENT] = struct.pack(
@@ -421,7 +411,7 @@ def _tiff_with(tiff: bytes, comment: bytes) -> bytes:
 def _inner_table(tiff: bytes, order: str, main: dict[int, bytes]) -> dict[int, bytes]:
     if _EXIF_IFD not in main:
         return {}
-    return tiff_table(tiff, order, struct.unpack_from(order + "I", main[_EXIF_IFD], 8)[0])[0]
+    return header.tiff_table(tiff, order, struct.unpack_from(order + "I", main[_EXIF_IFD], 8)[0])[0]
 
 
 def _table_bytes(entries: dict[int, bytes], order: str, following: int) -> bytes:
