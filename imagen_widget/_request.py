@@ -16,7 +16,7 @@ from typing import Any
 from imagen_widget import _models
 from imagen_widget._inputs import Input, place_inputs
 from imagen_widget._models import Model
-from imagen_widget._settings import refuse_reserved
+from imagen_widget._settings import GATEWAY, refuse_reserved
 from imagen_widget.errors import InvalidRequest, a_type
 
 MAX_BODY_BYTES = 1_000_000
@@ -88,7 +88,7 @@ class ImageRequest:
         """
         if known is None:
             catalogue = _models.Catalogue(None)
-            model_id = catalogue.resolve(_models.DEFAULT_MODEL if model is None else model)
+            model_id = catalogue.resolve(GATEWAY.default_model if model is None else model)
             known = catalogue.known(model_id) or catalogue.unknown(model_id)
         more = read_extra(extra)
         for name, value in more.items():

@@ -31,11 +31,9 @@ from imagen_widget._models.model import (
 from imagen_widget._models.openapi import read_schema
 from imagen_widget.errors import InvalidRequest, a_type
 
-__all__ = ["COMMON_NAMES", "DEFAULT_MODEL", "Catalogue", "Checked", "Field", "Kind", "Model"]
-__all__ += ["Models", "PictureLimits", "Price", "as_number", "dollars", "plain"]
+__all__ = ["COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
+__all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
 __all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]
-
-DEFAULT_MODEL = "fal-ai/imagen4/preview"
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,6}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)

@@ -136,7 +136,6 @@ class Job:
         self.price = session.price(request)
         self._on_event = on_event
         self._listeners: list[Callable[[Progress], None]] = []  # touched on the loop thread only
-        self._started = time.monotonic()
         self._ended: float | None = None
         self._progress = Progress(
             phase=Phase.PREPARING,
@@ -146,13 +145,7 @@ class Job:
             free=session.settings.account.free,
             notes=request.notes,
         )
-        self._run = Run(
-            session,
-            request,
-            report=self._report,
-            timeout=session.settings.timeout if timeout is None else timeout,
-            started=self._started,
-        )
+        self._run = Run(session, request, report=self._report, timeout=timeout)
         self._future: Future[Generation] = Future()
         try:
             _loop.spawn(self._main, session, reuse, future=self._future)
@@ -171,7 +164,7 @@ class Job:
     def progress(self) -> Progress:
         """How far it is now; a snapshot that does not change."""
         end = self._ended if self._ended is not None else time.monotonic()
-        return replace(self._progress, elapsed=end - self._started)
+        return replace(self._progress, elapsed=end - self._run.started)
 
     @property
     def status(self) -> str:
@@ -289,7 +282,7 @@ class Job:
             note = str(error) or type(error).__name__
             raise
         finally:
-            self._ended = time.monotonic() if seconds is None else self._started + seconds
+            self._ended = time.monotonic() if seconds is None else self._run.started + seconds
             self._progress = replace(self._progress, phase=phase, note=note)
             for listener in self._listeners:
                 self._tell(listener)

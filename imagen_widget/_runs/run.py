@@ -70,7 +70,7 @@ Event = Submitting | Submitted | providers.WireEvent | Fetching
 class Run:
     """One job, driven on the loop thread; `report` is called with each event.
 
-    `timeout` is seconds for everything from `started` on, as `time.monotonic` tells it.
+    `timeout` is seconds for everything from now on, by default those of the settings.
     """
 
     def __init__(
@@ -79,15 +79,14 @@ class Run:
         request: ImageRequest,
         *,
         report: Callable[[Event], None],
-        timeout: float,
-        started: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.id = ""  # the journal's, once it is written down
         self.note = ""  # how a cancellation ended, in one line
         self._session, self._request, self._report = session, request, report
-        self._timeout = timeout
-        self._started = time.monotonic() if started is None else started
-        self._deadline = self._started + timeout
+        self.started = time.monotonic()
+        self._timeout = session.settings.timeout if timeout is None else timeout
+        self._deadline = self.started + self._timeout
         self._ran_since: float | None = None
         self._ticket: providers.Ticket | None = None
         self._scope: anyio.CancelScope | None = None
@@ -338,7 +337,7 @@ class Run:
         missing = max(self._request.count - len(finished.pictures), 0)
         seconds = worked if finished.seconds is None else finished.seconds
         if seconds is None and not self._resumed:
-            since = self._started if self._ran_since is None else self._ran_since
+            since = self.started if self._ran_since is None else self._ran_since
             seconds = time.monotonic() - since
         completed = journal.Completed(
             request_id=finished.request_id or None,
@@ -364,7 +363,7 @@ class Run:
                 ticket=self._ticket,
                 billed=True,
             )
-        closed = journal.Closed(*self._cost(finished), time.monotonic() - self._started)
+        closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
         all_of_it = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
         job = await record(apply, self.id, *all_of_it, lease_seconds=_LEASE_SECONDS)
         generation = self._session.recall(job)
@@ -656,8 +655,8 @@ class Session:
 
     def with_bytes(self, request: ImageRequest) -> ImageRequest:
         """Return a request that was read from the journal, with its pictures' bytes at hand."""
-        inputs = tuple(i.kept_in(self.store) if i.digest else i for i in request.inputs)
-        return replace(request, inputs=inputs)
+        inputs = [picture.kept_in(self.store) for picture in request.inputs]
+        return replace(request, inputs=tuple(inputs))
 
     def recall(self, record: journal.Record) -> Generation | None:
         """Return what a job brought; None if one of its pictures is no longer kept."""

@@ -310,7 +310,7 @@ class Drive:
 
     async def _row(self, record: Record) -> None:
         session = self.session
-        run = Run(session, record.request, report=lambda _: None, timeout=session.settings.timeout)
+        run = Run(session, record.request, report=lambda _: None)
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
         try:
             generation = await (run.resume(record) if resumable else run.send(record.id))
