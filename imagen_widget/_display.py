@@ -251,12 +251,13 @@ class JobView:
         self._interval, self._render = interval, render
         self._lock = threading.Lock()
         self._next_update = 0.0
-        self._ended = False
+        self._ended = isinstance(surface, SilentSurface)  # nothing is shown, from the beginning
 
     def begin(self) -> None:
         """Show the status, and keep it up to date from now on."""
-        self._update()
-        self._job.listen(self._update)
+        if not self._ended:
+            self._update()
+            self._job.listen(self._update)
 
     def end(self, value: object) -> None:
         """Put the value in place of the status; what comes later is not shown any more."""

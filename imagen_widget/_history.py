@@ -21,7 +21,7 @@ from imagen_widget._journal import Filter, IllegalStep, Record
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
-from imagen_widget._runs import LEASE_SECONDS, Run, Session, Submitted
+from imagen_widget._runs import Run, Session, Submitted
 from imagen_widget._settings import load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 
@@ -314,15 +314,14 @@ class History:
         """Fetch one job unless another process does; one that fails does not stop the others."""
         try:
             session = self._session.sibling(record)
-            verbs = session.journal
             with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
 
                 def report(event: object) -> None:
                     if not isinstance(event, Submitted):  # the provider knows the job
                         scope.deadline = math.inf
 
-                leased = await session.record(verbs.lease, record.id, LEASE_SECONDS)
-                now = await session.record(verbs.get, record.id)
+                leased = await session.lease(record.id)
+                now = await session.record(session.journal.get, record.id)
                 if not leased:
                     return Resumed(record, session.recall(now))
                 run = Run(session, now.request, report=report, timeout=_RESUME_SECONDS)

@@ -76,11 +76,20 @@ def wait(future: Future[T], *, timeout: float | None = None) -> T:
         message = "the loop thread cannot wait for itself; await the job instead"
         raise RuntimeError(message)
     with interruptible():
-        try:
+        loop: asyncio.AbstractEventLoop | None = None
+        with contextlib.suppress(RuntimeError):  # none runs in this thread
             loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return _block(future, timeout)
-        return _nest(loop, future, timeout) if _can_nest(loop) else _block(future, timeout)
+        if loop is not None and _can_nest(loop):
+            return _nest(loop, future, timeout)
+        # In slices, because on Windows a wait without a limit cannot be interrupted.
+        end = None if timeout is None else time.monotonic() + timeout
+        while not future.done():
+            left = SLICE_SECONDS if end is None else min(end - time.monotonic(), SLICE_SECONDS)
+            if left <= 0:
+                raise TimeoutError
+            with contextlib.suppress(TimeoutError):  # also the job's own, which is raised below
+                return future.result(left)
+        return future.result()
 
 
 async def wait_async(future: Future[T]) -> T:
@@ -282,18 +291,6 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """
     if threading.main_thread().is_alive():
         loop.default_exception_handler(context)
-
-
-def _block(future: Future[T], timeout: float | None) -> T:
-    """Wait in slices, because on Windows a wait without a limit cannot be interrupted."""
-    end = None if timeout is None else time.monotonic() + timeout
-    while not future.done():
-        left = SLICE_SECONDS if end is None else min(end - time.monotonic(), SLICE_SECONDS)
-        if left <= 0:
-            raise TimeoutError
-        with contextlib.suppress(TimeoutError):  # also the job's own, which is raised below
-            return future.result(left)
-    return future.result()
 
 
 def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | None) -> T:

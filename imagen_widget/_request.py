@@ -10,19 +10,13 @@ import keyword
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
+from imagen_widget import _models
 from imagen_widget._inputs import Input, place_inputs
-from imagen_widget._models import (
-    ARGUMENTS,
-    COMMON_NAMES,
-    DEFAULT_MODEL,
-    Catalogue,
-    Model,
-    short_name,
-    size_pixels,
-)
-from imagen_widget._settings import refuse_reserved
+from imagen_widget._models import Model
+from imagen_widget._settings import GATEWAY, refuse_reserved
 from imagen_widget.errors import InvalidRequest, a_type
 
 MAX_BODY_BYTES = 1_000_000
@@ -93,8 +87,8 @@ class ImageRequest:
                 allowed.
         """
         if known is None:
-            catalogue = Catalogue(None)
-            model_id = catalogue.resolve(DEFAULT_MODEL if model is None else model)
+            catalogue = _models.Catalogue(None)
+            model_id = catalogue.resolve(GATEWAY.default_model if model is None else model)
             known = catalogue.known(model_id) or catalogue.unknown(model_id)
         more = read_extra(extra)
         for name, value in more.items():
@@ -105,7 +99,7 @@ class ImageRequest:
                     field=name,
                 )
         given = {**fields, **more}
-        refuse_reserved(given, taken=tuple(f.name for f in known.fields))
+        refuse_reserved(given, taken=frozenset(map(attrgetter("name"), known.fields)))
         placed: dict[str, Any] = {}
         inputs: tuple[Input, ...] = ()
         by_role = image is not None or images is not None or mask is not None
@@ -114,8 +108,7 @@ class ImageRequest:
                 known, image, images, mask, fields=given, base_url=base_url
             )
         checked = known.check({"prompt": prompt, **given, **placed}, strict=strict)
-        roles = known.role("prompt"), known.role("count"), known.role("seed")
-        names = (role.name if role else name for role, name in zip(roles, _V1_NAMES, strict=True))
+        notes = [*checked.notes, *map(attrgetter("note"), inputs)]
         return cls(
             model=known.id,
             body=_canonical(checked.arguments),
@@ -123,8 +116,8 @@ class ImageRequest:
             count=checked.count,
             seed=checked.seed,
             inputs=inputs,
-            notes=(*checked.notes, *(note for i in inputs if (note := i.note))),
-            names=tuple(names),
+            notes=tuple(filter(None, notes)),
+            names=checked.names,
         )
 
     def arguments(self) -> dict[str, Any]:
@@ -140,7 +133,7 @@ class ImageRequest:
                 return arguments[name]
             if name == "num_images":
                 return arguments.get(self.names[1])
-            if name in COMMON_NAMES:
+            if name in _models.COMMON_NAMES:
                 return None
         raise AttributeError(f"the request has no field {name!r}")
 
@@ -174,13 +167,16 @@ class ImageRequest:
         else:
             arguments, names = {n: v for n, v in saved.items() if n != "model"}, _V1_NAMES
         prompt, count, seed = map(arguments.get, names)
+        inputs = []
+        for picture in saved.get("inputs", ()):
+            inputs.append(Input(**picture))
         return cls(
             model=saved["model"],
             body=_canonical(arguments),
             prompt=prompt if isinstance(prompt, str) else None,
             count=count if isinstance(count, int) and count > 0 else 1,
             seed=seed if isinstance(seed, int) else None,
-            inputs=tuple(Input(**picture) for picture in saved.get("inputs", ())),
+            inputs=tuple(inputs),
             names=names,
         )
 
@@ -200,15 +196,15 @@ def read_extra(extra: object) -> Mapping[str, object]:
 
 def _has_pictures(known: Model, given: Mapping[str, object]) -> bool:
     """Return True if a picture may have been given by a field's own name, or as a data address."""
-    if any(
-        given.get(f.name) is not None for f in known.fields if f.kind in {"picture", "pictures"}
-    ):
-        return True
-    return known.source == "none" and any(
-        not isinstance(value, str | int | float | None)
-        or (isinstance(value, str) and value[:5].lower() == "data:")
-        for value in given.values()
-    )
+    for name, value in given.items():
+        field = known.field(name)
+        if field is not None and field.kind in {"picture", "pictures"} and value is not None:
+            return True
+        plain = isinstance(value, str | int | float | None)
+        is_data = isinstance(value, str) and value[:5].lower() == "data:"
+        if known.source == "none" and (is_data or not plain):
+            return True
+    return False
 
 
 def _canonical(arguments: Mapping[str, Any]) -> str:
@@ -281,14 +277,14 @@ def _written(
 
     The options are None if the magic cannot say all of it.
     """
-    known = known or Catalogue(None).known(request.model)
+    known = known or _models.Catalogue(None).known(request.model)
     given = request.arguments()
     if request.prompt is not None:
         given.pop(request.names[0], None)
     if seed is not None and request.seed is None and (known is None or known.role("seed")):
         given[request.names[2]] = seed
-    arguments = [f"model={short_name(request.model)!r}"]
-    options: list[list[str] | None] = [["-m", short_name(request.model)]]
+    arguments = [f"model={_models.short_name(request.model)!r}"]
+    options: list[list[str] | None] = [["-m", _models.short_name(request.model)]]
     extra: list[str] = []
     for name, value in given.items():
         pictures, role = _pictures(request, value, job_id), _role(known, name)
@@ -303,7 +299,7 @@ def _written(
             argument = {"picture": "image" if one else "images", "mask": "mask"}.get(role, name)
             code = pictures[0] if one else f"[{', '.join(pictures)}]"
         if argument == name and (
-            name in ARGUMENTS or not name.isidentifier() or keyword.iskeyword(name)
+            name in _models.ARGUMENTS or not name.isidentifier() or keyword.iskeyword(name)
         ):
             extra.append(f"{name!r}: {code}")
         else:
@@ -320,11 +316,11 @@ def _option(known: Model | None, name: str, value: object) -> list[str] | None:
     """Return an argument as an option of the magic; None if it has none for it."""
     field = known.field(name) if known else None
     option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-    if field is None and name not in COMMON_NAMES:
+    if field is None and name not in _models.COMMON_NAMES:
         return None
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
-    if isinstance(value, dict) and (sides := size_pixels(value)):
+    if isinstance(value, dict) and (sides := _models.size_pixels(value)):
         return [option, f"{sides[0]}x{sides[1]}"]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return [option, _quoted(text)]

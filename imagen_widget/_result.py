@@ -273,7 +273,27 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     @property
     def summary(self) -> str:
         """One line: how many pictures, how long, what they cost, the seed."""
-        return " · ".join(self._summary_parts())
+        request, count = self.request, len(self.images)
+        parts = [f"{count} image{'' if count == 1 else 's'}"]
+        withheld = max(self.filtered, request.count - count)
+        if withheld > 0:
+            parts.append(f"{withheld} of {count + withheld} withheld by the provider's filter")
+        if request.inputs:
+            first, more = request.inputs[0].origin or "a picture", len(request.inputs) - 1
+            others = f" and {more} more input{'s' * (more > 1)}" if more else ""
+            parts.append(f"from {first}{others}")
+        if self.reused:
+            parts.append(f"from history, {age(self.created)}, free")
+        else:
+            billed = " billed" if self.cost_source == "billed" else ""
+            cost = cost_text(self.cost, free=not self.cost and not billed)
+            parts += [f"{self.seconds:.1f} s", cost + billed]
+        if self.seed is not None:
+            parts.append(f"seed {self.seed}")
+        parts.append(f"{self.provider} {short_name(request.model)}")
+        if self.reused:
+            parts.append("--fresh (reuse=False) for a new one")
+        return " · ".join(parts)
 
     @property
     def caption(self) -> str:
@@ -282,29 +302,9 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         parts = (words, age(self.created), short_name(self.model))
         return " · ".join(part for part in parts if part)
 
-    def _summary_parts(self) -> Iterator[str]:
-        yield f"{len(self)} image{'' if len(self) == 1 else 's'}"
-        withheld = max(self.filtered, self.request.count - len(self))
-        if withheld > 0:
-            yield f"{withheld} of {len(self) + withheld} withheld by the provider's filter"
-        if self.inputs:
-            first, more = self.inputs[0].origin or "a picture", len(self.inputs) - 1
-            yield f"from {first}" + (f" and {more} more input{'s' * (more > 1)}" if more else "")
-        if self.reused:
-            yield f"from history, {age(self.created)}, free"
-        else:
-            yield f"{self.seconds:.1f} s"
-            billed = " billed" if self.cost_source == "billed" else ""
-            yield cost_text(self.cost, free=not self.cost and not billed) + billed
-        if self.seed is not None:
-            yield f"seed {self.seed}"
-        yield f"{self.provider} {short_name(self.model)}"
-        if self.reused:
-            yield "--fresh (reuse=False) for a new one"
-
     def __repr__(self) -> str:
-        parts = ", ".join(self._summary_parts())  # printed on streams that know ASCII only
-        return f"<Generation: {parts.encode('ascii', 'backslashreplace').decode()}>"
+        line = self.summary.replace(" · ", ", ")  # printed on streams that know ASCII only
+        return f"<Generation: {line.encode('ascii', 'backslashreplace').decode()}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         cells = [(_figure(image), _html.escape(image._size())) for image in self.images]

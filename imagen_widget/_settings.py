@@ -12,7 +12,7 @@ and what was typed at `login` it is looked for in the environment, `.env`, keyri
 
 import codecs
 import getpass
-import importlib
+import importlib.util
 import io
 import ipaddress
 import json
@@ -30,10 +30,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
-from urllib.parse import SplitResult, urlsplit
 from weakref import WeakValueDictionary
 
 from imagen_widget.errors import CredentialsError, InvalidRequest, shown
@@ -388,7 +386,7 @@ def _read_schemas(label: str, value: object) -> str:
     if text.lower() in {"auto", "off"}:
         return text.lower()
     try:
-        secure = _is_secure(urlsplit(text))
+        secure = _is_secure(urllib.parse.urlsplit(text))
     except ValueError:
         secure = False
     if not secure or "{endpoint}" not in text or not text.isprintable():
@@ -426,10 +424,10 @@ def _read_address(label: str, value: object) -> str:
     """Return a base address without its trailing slash: https, or http to this machine."""
     url = str(value).strip()
     try:
-        parts = urlsplit(url)
+        parts = urllib.parse.urlsplit(url)
         usable = bool(parts.hostname) and parts.port != 0 and ".." not in parts.path.split("/")
     except ValueError:
-        parts, usable = urlsplit(""), False
+        parts, usable = urllib.parse.urlsplit(""), False
     if not usable or any(c in url for c in "@?#\\ ") or not url.isprintable():
         problem = "that is not the address of a gateway"
         remedy = "Give it like https://host or https://host/prefix."
@@ -441,7 +439,7 @@ def _read_address(label: str, value: object) -> str:
     raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
 
 
-def _is_secure(parts: SplitResult) -> bool:
+def _is_secure(parts: urllib.parse.SplitResult) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
@@ -814,7 +812,7 @@ def login() -> None:
 
 
 def _keyring() -> Any:
-    if find_spec("keyring") is None:
+    if importlib.util.find_spec("keyring") is None:
         return None
     keyring = importlib.import_module("keyring")
     return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
@@ -1041,10 +1039,9 @@ def _text_of(path: Path) -> str:
 
 
 def _parse_dotenv(path: Path, text: str) -> Values | None:
-    import dotenv
-    from dotenv.parser import parse_stream
+    import dotenv.parser
 
-    for binding in parse_stream(io.StringIO(text)):
+    for binding in dotenv.parser.parse_stream(io.StringIO(text)):
         string, name = binding.original.string, binding.key or ""
         line = binding.original.line + string[: len(string) - len(string.lstrip())].count("\n")
         if binding.error:

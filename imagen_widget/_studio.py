@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from imagen_widget import _loop
+from imagen_widget import _loop, _settings
 from imagen_widget._display import JobView, StatusLine, surface_of_call
 from imagen_widget._history import History
 from imagen_widget._models import Model, Models, short_name
@@ -24,15 +24,6 @@ from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
 from imagen_widget._runs import Event, Job, Session, ending
 from imagen_widget._series import Series, make_batch, make_sweep
-from imagen_widget._settings import (
-    Settings,
-    check_key,
-    check_timeout,
-    load_settings,
-    notices,
-    refuse_reserved,
-    usable_key,
-)
 from imagen_widget.errors import InvalidRequest, a_type
 
 log = logging.getLogger("imagen_widget")
@@ -69,6 +60,7 @@ class Studio:
             `model`, `timeout`, `reuse`, …; what is not given is found as the environment says.
 
     Attributes:
+        settings: The settings that it was made with.
         session: What its jobs share: provider, journal, store and models.
 
     Raises:
@@ -87,9 +79,9 @@ class Studio:
         max_spend: str | float | Decimal | None = None,
         **settings: Any,
     ) -> None:
-        key = api_key if api_key is None else usable_key(api_key, "api_key")
+        key = api_key if api_key is None else _settings.usable_key(api_key, "api_key")
         del api_key  # at once: tracebacks that show variables must not have it
-        found = load_settings(
+        self.settings = _settings.load_settings(
             provider=provider,
             base_url=base_url,
             api_key=key,
@@ -100,19 +92,7 @@ class Studio:
             need_key=False,
             **settings,
         )
-        self.session = Session(found)
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Studio":
-        """Return a studio for settings that are loaded already."""
-        studio = cls.__new__(cls)
-        studio.session = Session(settings)
-        return studio
-
-    @property
-    def settings(self) -> Settings:
-        """The settings that it was made with."""
-        return self.session.settings
+        self.session = Session(self.settings)
 
     # ---------------------------------------------------------------------------------- pictures
 
@@ -215,7 +195,7 @@ class Studio:
         _loop.check_async_library()
         surface = surface_of_call(quiet=quiet)  # before the first wait: the cell is running now
         model_id = self._resolve(asked.get("model"))
-        if self.session.described(model_id) is None:
+        if self.session.models.known(model_id) is None:
             await _loop.wait_async(_loop.spawn(self.session.describe, model_id))
         job = self.start(prompt, reuse=reuse, timeout=timeout, on_event=on_event, **asked)
         view = JobView(job, surface)
@@ -250,9 +230,9 @@ class Studio:
         raised by `Job.result()`.
         """
         request = self.request(prompt, **asked)
-        seconds = None if timeout is None else check_timeout(timeout)
-        check_key(self.settings)
-        for notice in notices():
+        seconds = None if timeout is None else _settings.check_timeout(timeout)
+        _settings.check_key(self.settings)
+        for notice in _settings.notices():
             log.warning("%s", notice)
         return Job(self.session, request, reuse=reuse, on_event=on_event, timeout=seconds)
 
@@ -267,13 +247,14 @@ class Studio:
             InvalidRequest: A field or value that the model does not take.
         """
         extra = dict(read_extra(asked.get("extra")))
-        refuse_reserved([*asked, *extra])
+        _settings.refuse_reserved([*asked, *extra])
         if isinstance(prompt, ImageRequest):
             return _complete(prompt, model=model, **asked)
         if "known" in asked:  # a field that is called as an argument of `create`
             asked["extra"] = extra | {"known": asked.pop("known")}
         known, note = self.model(model), ""
-        gives = any(asked.get(name) is not None for name in ("image", "images", "mask"))
+        image, images, mask = map(asked.get, ("image", "images", "mask"))
+        gives = image is not None or images is not None or mask is not None
         if model is None and gives and known.edits_with and not known.role("picture"):
             editor = self.model(known.edits_with)
             note = f"{known.name} takes no pictures, so {editor.name} edits it"
@@ -283,7 +264,7 @@ class Studio:
         )
         if note:
             request = replace(request, notes=(note, *request.notes))
-        return self.session.with_bytes(request)
+        return self.session.with_bytes(request) if request.inputs else request
 
     def price(self, request: ImageRequest) -> Decimal | None:
         """Return what a request is expected to cost in US dollars; None if unknown."""
@@ -324,7 +305,7 @@ class Studio:
                 remedy="Write axes={'animal': ['fox', 'hen']}.",
                 field="axes",
             )
-        refuse_reserved(more_axes)
+        _settings.refuse_reserved(more_axes)
         return make_sweep(
             self.session,
             self,
@@ -402,7 +383,7 @@ class Studio:
     def model(self, name: str | None = None) -> Model:
         """Return what is known of a model; its schema is read once, in at most two seconds."""
         model_id = self._resolve(name)
-        known = self.session.described(model_id)
+        known = self.session.models.known(model_id)
         return known or _loop.run(self.session.describe, model_id)
 
     def known(self, name: str | None = None) -> Model:
@@ -455,18 +436,18 @@ _default: Studio | None = None
 _books = operator.attrgetter("home", "journal")
 
 
-def default_studio() -> Studio:
-    """Return the studio of the settings in force now."""
-    return studio_for(load_settings(need_key=False))
+def default_studio(settings: _settings.Settings | None = None) -> Studio:
+    """Return the studio of these settings, by default of those in force now.
 
-
-def studio_for(settings: Settings) -> Studio:
-    """Return the default studio if it has these settings, else make it one that has."""
+    It stays the same one until they change.
+    """
     global _default
+    settings = _settings.load_settings(need_key=False) if settings is None else settings
     before = _default
     if before is not None and before.settings == settings:
         return before
-    _default = made = Studio.of(settings)
+    _default = made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
+    made.settings, made.session = settings, Session(settings)
     if before is not None and _books(before.settings) == _books(settings):
         made.session.sent = before.session.sent  # what was spent here does not change
     return made
@@ -479,7 +460,7 @@ def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
     def function(*args: P.args, **kwargs: P.kwargs) -> T:
         made = method(default_studio(), *args, **kwargs)
         if isinstance(made, Series):
-            made.in_force = functools.partial(load_settings, need_key=False)
+            made.in_force = functools.partial(_settings.load_settings, need_key=False)
         return made
 
     signature = inspect.signature(method)

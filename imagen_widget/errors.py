@@ -41,8 +41,10 @@ def one_line(text: str, *, limit: int = _MAX_LINE) -> str:
     Server texts go through here, so that a page of HTML or a terminal escape in an error body
     cannot reach a cell.
     """
-    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
-    line = " ".join(printable.split())
+    line = text[: 4 * limit]
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else " " for c in line)
+    line = " ".join(line.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 

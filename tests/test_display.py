@@ -19,6 +19,7 @@ from imagen_widget._display import (
     JobView,
     SilentSurface,
     StatusLine,
+    Surface,
     is_rich,
     surface_of,
     using_shell,
@@ -74,7 +75,7 @@ class Screen(io.TextIOWrapper):
         return str(data.decode(self.encoding))
 
 
-class Notes(SilentSurface):
+class Notes(Surface):
     """A surface that notes what it is told, and tells a thread when the end has come."""
 
     def __init__(self) -> None:

@@ -623,7 +623,7 @@ def test_a_job_that_another_process_is_fetching_is_not_taken_over(queue: FakeQue
 def test_the_lease_of_a_job_is_renewed_as_long_as_somebody_works_on_it(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagen_widget._runs.session._HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("imagen_widget._runs.run._HEARTBEAT_SECONDS", 0.02)
     queue.polls = math.inf
     job = begin()
     queue.wait_for("status")

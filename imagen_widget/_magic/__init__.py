@@ -35,7 +35,7 @@ from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, make_sweep
 from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
-from imagen_widget._studio import Studio, studio_for
+from imagen_widget._studio import Studio, default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 _DEFAULT_ROWS = 10
@@ -117,7 +117,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def studio(self) -> Studio:
         """Return the studio of the settings in force."""
-        return studio_for(self.settings())
+        return default_studio(self.settings())
 
     @classmethod
     def class_get_trait_help(

@@ -32,7 +32,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
-from imagen_widget._studio import studio_for
+from imagen_widget._studio import default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Ask:
     ) -> None:
         self._in_force, self.evaluate = magics.settings, magics.evaluator(local_ns)
         self.settings = self._in_force()
-        self.studio, models = studio_for(self.settings), list[str]()
+        self.studio, models = default_studio(self.settings), list[str]()
         self._shell, self._once = magics.shell, magics.once
         self._line = Text(line, self.evaluate)
         self._cell = None if cell is None else Text(cell, self.evaluate)

@@ -18,15 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from imagen_widget._models.field import (
-    Field,
-    Kind,
-    PictureLimits,
-    Role,
-    as_number,
-    plain,
-    size_pixels,
-)
+from imagen_widget._models.field import Field, Kind, PictureLimits, as_number, plain, size_pixels
 from imagen_widget._models.model import (
     ARGUMENTS,
     COMMON_NAMES,
@@ -39,11 +31,9 @@ from imagen_widget._models.model import (
 from imagen_widget._models.openapi import read_schema
 from imagen_widget.errors import InvalidRequest, a_type
 
-__all__ = ["COMMON_NAMES", "DEFAULT_MODEL", "Catalogue", "Checked", "Field", "Kind", "Model"]
-__all__ += ["Models", "PictureLimits", "Price", "Role", "as_number", "dollars", "plain"]
+__all__ = ["COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
+__all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
 __all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]
-
-DEFAULT_MODEL = "fal-ai/imagen4/preview"
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,6}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)
@@ -100,14 +90,24 @@ class Catalogue:
         )
 
     def known(self, model_id: str) -> Model | None:
-        """Return what is bundled or kept of a model; None if nothing is."""
-        shipped = bundled().get(model_id)
+        """Return what is bundled or kept of a model; None if nothing is, or was asked for."""
         if model_id not in self._learned:
-            self._learned[model_id] = self._read(model_id)
-        kept = self._learned[model_id]
+            read = None
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                file = json.loads(self._path(model_id).read_bytes())
+                if file["id"] == model_id:
+                    as_of = str(file["as_of"])[:10]
+                    read = _learned(read_schema(file["schema"], model_id), as_of)
+            self._learned[model_id] = read if read and read.source == "fetched" else None
+        shipped, kept = bundled().get(model_id), self._learned[model_id]
         if shipped is None or kept is None or kept.as_of < shipped.as_of:
             return shipped or kept
         return kept
+
+    def mark_asked(self, model_id: str) -> None:
+        """Have `known` return a model that takes any field if there is nothing better."""
+        if self.known(model_id) is None:
+            self._learned[model_id] = self.unknown(model_id)
 
     def learn(self, model_id: str, document: bytes) -> Model:
         """Read a model's schema, keep it, and return the model; without fields if it has none."""
@@ -115,7 +115,13 @@ class Catalogue:
         model = _learned(read_schema(document, model_id), today)
         if model.source == "fetched":
             self._learned[model_id] = model
-            self._write(model_id, document, today)
+            head = json.dumps({"id": model_id, "as_of": today})[:-1].encode()
+            with contextlib.suppress(OSError):
+                path = self._path(model_id)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(f".{os.getpid()}.part")  # another kernel may write the same
+                part.write_bytes(head + b', "schema": ' + document + b"}")
+                part.replace(path)
             return model
         return bundled().get(model_id) or self.unknown(model_id)
 
@@ -143,31 +149,10 @@ class Catalogue:
                 yield model
 
     def _path(self, model_id: str) -> Path:
-        assert self._folder is not None
+        """Return where a model's schema is kept; raises OSError if none is kept on disk."""
+        if self._folder is None:
+            raise FileNotFoundError
         return self._folder / f"{model_id.replace('/', '~')}.json"
-
-    def _read(self, model_id: str) -> Model | None:
-        if self._folder is None:
-            return None
-        try:
-            kept = json.loads(self._path(model_id).read_bytes())
-            if kept["id"] != model_id:
-                return None
-            model = _learned(read_schema(kept["schema"], model_id), str(kept["as_of"])[:10])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return model if model.source == "fetched" else None
-
-    def _write(self, model_id: str, document: bytes, today: str) -> None:
-        if self._folder is None:
-            return
-        head = json.dumps({"id": model_id, "as_of": today})[:-1].encode()
-        path = self._path(model_id)
-        part = path.with_suffix(f".{os.getpid()}.part")  # another kernel may write the same
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(head + b', "schema": ' + document + b"}")
-            part.replace(path)
 
 
 @functools.cache
@@ -175,7 +160,7 @@ def bundled() -> dict[str, Model]:
     """Return the models that come with the package, by id."""
     text = Path(__file__).with_name("bundled.json").read_text("utf-8")
     models = {}
-    for entry in _frozen(json.loads(text)["models"]):
+    for entry in _with_tuples(json.loads(text)["models"]):
         fields = []
         for data in entry["fields"]:
             title = data["name"].replace("_", " ").capitalize()
@@ -195,10 +180,13 @@ def short_name(model_id: str) -> str:
     return model.alias
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _frozen(inner) for name, inner in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _with_tuples(data: Any) -> Any:
+    """Return what was read from JSON with tuples for lists, for dataclasses that are frozen."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            data[name] = _with_tuples(value)
+        return data
+    return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
 
 
 def _price(data: dict[str, Any]) -> Price:
@@ -207,7 +195,10 @@ def _price(data: dict[str, Any]) -> Price:
     for name in data.keys() & {"amount", "further", "unit_price"}:
         read[name] = Decimal(data[name])
     for name in data.keys() & {"factors", "extras", "table"}:
-        read[name] = tuple((*row[:-1], Decimal(row[-1])) for row in data[name])
+        rows = []
+        for *patterns, amount in data[name]:
+            rows.append((*patterns, Decimal(amount)))
+        read[name] = tuple(rows)
     return Price(**read)
 
 

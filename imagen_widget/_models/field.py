@@ -148,7 +148,13 @@ class Field:
     def _read(self, value: object) -> Any:
         match self.kind:
             case "text":
-                return self._text(value)
+                if isinstance(value, str):
+                    return plain(value)
+                raise InvalidRequest(
+                    f"{self.name}: it is {a_type(value)}, not a text.",
+                    remedy="Give a str.",
+                    field=self.name,
+                )
             case "choice":
                 return self._choice(value)
             case "whole" | "number":
@@ -183,15 +189,6 @@ class Field:
                         remedy="Mend the JSON, or give a Python value.",
                         field=self.name,
                     ) from None
-
-    def _text(self, value: object) -> str:
-        if not isinstance(value, str):
-            raise InvalidRequest(
-                f"{self.name}: it is {a_type(value)}, not a text.",
-                remedy="Give a str.",
-                field=self.name,
-            )
-        return plain(value)
 
     def _choice(self, value: object) -> str | int | float:
         text = _words(value)
@@ -237,10 +234,12 @@ class Field:
                 remedy=f"It takes at most {self.max_items}.",
                 field=self.name,
             )
-        one = self._address if self.kind == "pictures" else self._choice
-        if self.kind == "words" and not self.allowed:
-            one = self._text
-        return [one(item) for item in items]
+        if self.kind == "pictures":
+            return [self._address(item) for item in items]
+        if self.allowed:
+            return [self._choice(item) for item in items]
+        text = Field(self.name, "text")
+        return [text.check(item) for item in items]
 
     def _refused(self, value: object) -> InvalidRequest:
         words = [str(word) for word in self.allowed]

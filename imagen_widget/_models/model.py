@@ -61,6 +61,7 @@ class Checked:
     count: int
     seed: int | None
     notes: tuple[str, ...]
+    names: tuple[str, str, str] = ("prompt", "num_images", "seed")  # the fields of these three
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +204,17 @@ class Model:
 
     def field(self, name: str) -> Field | None:
         """Return the field of this name; None if the model has none."""
-        return next((f for f in self.fields if f.name == name), None)
+        for field in self.fields:
+            if field.name == name:
+                return field
+        return None
 
     def role(self, role: Role) -> Field | None:
         """Return the first field with this role; None if the model has none."""
-        return next((f for f in self.fields if f.role == role), None)
+        for field in self.fields:
+            if field.role == role:
+                return field
+        return None
 
     def price_of(
         self, arguments: Mapping[str, Any], count: int = 1, *, pixels: int | None = None
@@ -247,16 +254,20 @@ class Model:
         Raises:
             InvalidRequest: A field is unknown, missing or given twice, or its value is excluded.
         """
-        words = given.get("prompt")
-        left_out = {"prompt"} if isinstance(words, str) and not words.strip() else set()
-        given = {n: v for n, v in given.items() if v is not None and n not in left_out}
+        asked = dict[str, object]()
+        for name, value in given.items():
+            blank = name == "prompt" and isinstance(value, str) and not value.strip()
+            if value is not None and not blank:
+                asked[name] = value
         if self.source == "none":
-            return self._check_freely(given)
+            return self._check_freely(asked)
         sent: dict[str, Any] = {}
         notes: list[str] = []
-        for name, each in given.items():
-            target, value, note = self._place(name, each)
-            notes += [note] if note else []
+        for name, each in asked.items():
+            target, value, note = self.field(name), each, ""
+            if target is None:
+                target, value, note = self._translated(name, each)
+                notes += [note] if note else []
             if target is None:
                 if not note and strict:
                     raise self._unknown(name, value)
@@ -271,11 +282,16 @@ class Model:
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         text = sent.get(prompt.name) if prompt else None
         return Checked(
-            arguments={**{f.name: sent[f.name] for f in self.fields if f.name in sent}, **sent},
+            arguments=sent,
             prompt=text if isinstance(text, str) else None,
             count=_count(as_number(sent.get(count.name, count.default))) if count else 1,
             seed=as_number(sent.get(seed.name)) if seed else None,  # type: ignore[arg-type]
             notes=tuple(notes),
+            names=(
+                prompt.name if prompt else "prompt",
+                count.name if count else "num_images",
+                seed.name if seed else "seed",
+            ),
         )
 
     def _check_freely(self, given: Mapping[str, object]) -> Checked:
@@ -295,11 +311,8 @@ class Model:
         count = next((as_number(sent[name]) for name in COUNT_NAMES if name in sent), 1)
         return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())
 
-    def _place(self, name: str, value: object) -> tuple[Field | None, object, str]:
-        """Return the field that a given name means, the value in its terms, and a note."""
-        own = self.field(name)
-        if own is not None or name not in {"prompt", *COMMON_NAMES}:
-            return own, value, ""
+    def _translated(self, name: str, value: object) -> tuple[Field | None, object, str]:
+        """Return the field that a common name means here, the value in its terms, and a note."""
         target: Field | None = None
         match name:
             case "prompt":
@@ -327,7 +340,7 @@ class Model:
         names = [f.name for f in self.fields if not f.hidden]
         near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS], n=1)
         meant = _SHORT.get(name, "")
-        near = [meant] if self._place(meant, value)[0] else near
+        near = [meant] if self.field(meant) or self._translated(meant, value)[0] else near
         hint = f"Did you mean {near[0]}? " if near else ""
         return InvalidRequest(
             f"{name[:60]}: {self.name} takes no such field.",

@@ -1,8 +1,7 @@
 """One paid job from intent to pictures: its way (run.py), its handle (job.py), what jobs share."""
 
 from imagen_widget._runs.job import Job, Phase, Progress, ending, price_text
-from imagen_widget._runs.run import Event, Fetching, Run, Submitted, Submitting
-from imagen_widget._runs.session import LEASE_SECONDS, Session
+from imagen_widget._runs.run import Event, Fetching, Run, Session, Submitted, Submitting
 
-__all__ = ["LEASE_SECONDS", "Event", "Fetching", "Job", "Phase", "Progress", "Run", "Session"]
+__all__ = ["Event", "Fetching", "Job", "Phase", "Progress", "Run", "Session"]
 __all__ += ["Submitted", "Submitting", "ending", "price_text"]

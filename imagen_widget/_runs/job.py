@@ -1,7 +1,6 @@
 """Job: the handle to a paid job, usable from any thread, and the snapshots of its progress.
 
-The job itself goes from intent to pictures on the loop thread (run.py), with what the jobs of a
-studio share (session.py).
+The job itself goes from intent to pictures on the loop thread (run.py).
 """
 
 import asyncio
@@ -22,8 +21,7 @@ from imagen_widget._models import short_name
 from imagen_widget._providers import Queued, Running
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
-from imagen_widget._runs.run import TOO_LATE, Event, Run, Submitted, Submitting
-from imagen_widget._runs.session import Session
+from imagen_widget._runs.run import TOO_LATE, Event, Run, Session, Submitted, Submitting
 from imagen_widget.errors import ImagenError, JobCancelled
 
 TICK_SECONDS = 0.25
@@ -138,9 +136,7 @@ class Job:
         self.price = session.price(request)
         self._on_event = on_event
         self._listeners: list[Callable[[Progress], None]] = []  # touched on the loop thread only
-        self._started = time.monotonic()
         self._ended: float | None = None
-        self._ticking = False
         self._progress = Progress(
             phase=Phase.PREPARING,
             provider=session.settings.account.name,
@@ -149,13 +145,7 @@ class Job:
             free=session.settings.account.free,
             notes=request.notes,
         )
-        self._run = Run(
-            session,
-            request,
-            report=self._report,
-            timeout=session.settings.timeout if timeout is None else timeout,
-            started=self._started,
-        )
+        self._run = Run(session, request, report=self._report, timeout=timeout)
         self._future: Future[Generation] = Future()
         try:
             _loop.spawn(self._main, session, reuse, future=self._future)
@@ -174,7 +164,7 @@ class Job:
     def progress(self) -> Progress:
         """How far it is now; a snapshot that does not change."""
         end = self._ended if self._ended is not None else time.monotonic()
-        return replace(self._progress, elapsed=end - self._started)
+        return replace(self._progress, elapsed=end - self._run.started)
 
     @property
     def status(self) -> str:
@@ -199,7 +189,7 @@ class Job:
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
         """Have a function called on the loop thread: now, at each change, four times a second."""
-        _loop.call_soon(self._add_listener, listener)
+        _loop.spawn(self._keep_told, listener)
 
     def add_done_callback(self, callback: Callable[["Job"], None]) -> None:
         """Have a function called when it is over; at once if it is so already."""
@@ -230,7 +220,7 @@ class Job:
     def result_or_cancel(self) -> Generation:
         """Block for the pictures; an interrupt cancels the job remotely before it is raised."""
         try:
-            return self.result()
+            return _loop.wait(self._future)
         except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
             try:
                 interrupt.add_note(self.cancel())
@@ -276,22 +266,26 @@ class Job:
     # ------------------------------------------------------------------------ on the loop thread
 
     async def _main(self, session: Session, reuse: bool) -> Generation:
+        phase: Phase = Phase.FAILED
+        seconds: float | None = None
+        note = "This process let go of it; if it was sent, fetch it with %imagen_resume."
         try:
             cancellable = session.provider.for_model(self.request.model).can.cancels
             self._progress = replace(self._progress, cancellable=cancellable)
             generation = await self._run.run(reuse=reuse)
-        except Exception as error:
+            # One figure everywhere: the generation's.
+            phase, seconds = Phase.DONE, None if generation.reused else generation.seconds
+            note = f"{self._run.note} {generation.summary}".lstrip()
+            return generation
+        except Exception as error:  # anything else means that the loop is ending
             phase = Phase.CANCELLED if isinstance(error, JobCancelled) else Phase.FAILED
-            self._end(phase, str(error) or type(error).__name__)
+            note = str(error) or type(error).__name__
             raise
-        except BaseException:  # the loop is ending
-            note = "This process let go of it; if it was sent, fetch it with %imagen_resume."
-            self._end(Phase.FAILED, note)
-            raise
-        # One figure everywhere: the generation's.
-        seconds = None if generation.reused else generation.seconds
-        self._end(Phase.DONE, f"{self._run.note} {generation.summary}".lstrip(), seconds)
-        return generation
+        finally:
+            self._ended = time.monotonic() if seconds is None else self._run.started + seconds
+            self._progress = replace(self._progress, phase=phase, note=note)
+            for listener in self._listeners:
+                self._tell(listener)
 
     def _report(self, event: Event) -> None:
         now = self._progress
@@ -314,28 +308,18 @@ class Job:
             except Exception:
                 # A mistake in a callback must not lose a picture that is paid for.
                 log.exception("on_event failed")
-        self._notify()
+        for listener in self._listeners:
+            self._tell(listener)
 
-    def _end(self, phase: Phase, note: str, seconds: float | None = None) -> None:
-        self._ended = time.monotonic() if seconds is None else self._started + seconds
-        self._progress = replace(self._progress, phase=phase, note=note)
-        self._notify()
-
-    def _add_listener(self, listener: Callable[[Progress], None]) -> None:
+    async def _keep_told(self, listener: Callable[[Progress], None]) -> None:
         self._listeners.append(listener)
-        self._notify(listener)
-        if self._ended is None and not self._ticking:
-            self._ticking = True
-            _loop.spawn(self._tick)
-
-    async def _tick(self) -> None:
+        self._tell(listener)
         while self._ended is None:
             await anyio.sleep(TICK_SECONDS)
-            self._notify()
+            self._tell(listener)
 
-    def _notify(self, *listeners: Callable[[Progress], None]) -> None:
-        for listener in listeners or self._listeners:
-            try:
-                listener(self.progress)
-            except Exception:
-                log.exception("a listener failed")
+    def _tell(self, listener: Callable[[Progress], None]) -> None:
+        try:
+            listener(self.progress)
+        except Exception:
+            log.exception("a listener failed")

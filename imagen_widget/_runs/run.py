@@ -2,52 +2,47 @@
 
 The bill comes first: the journal has the job before the POST and the ticket before the first poll,
 and the pictures are on disk before they are shown. A failure after the ticket leaves the job
-resumable; only what the provider said of it closes it.
+resumable; only what the provider said of it closes it. What the jobs of a studio share stands at
+the end.
 """
 
+import logging
+import os
 import time
-from collections.abc import Callable
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
 
-from imagen_widget import _journal as journal
-from imagen_widget._providers import (
-    CancelAnswer,
-    Done,
-    Finished,
-    Queued,
-    Running,
-    Served,
-    Ticket,
-)
+from imagen_widget import _journal as journal, _loop, _providers as providers, errors
+from imagen_widget._models import Catalogue, Model, short_name
+from imagen_widget._picture import Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation, age
-from imagen_widget._runs.session import LEASE_SECONDS, Session
-from imagen_widget.errors import (
-    CancelledAtProvider,
-    ContentRejected,
-    CredentialsError,
-    ImagenError,
-    JobCancelled,
-    JournalError,
-    QueueError,
-    QueueTimeout,
-    ResultExpired,
-    SubmitUncertain,
-)
+from imagen_widget._result import GeneratedImage, Generation, age
+from imagen_widget._settings import Settings, load_settings
+from imagen_widget._store import open_store
+
+T = TypeVar("T")
 
 NOT_BILLED = "Cancelled, not billed."
 TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 
+MAX_DOWNLOADS = 16
+MAX_SUBMITS = 20
+
+_LEASE_SECONDS = 120.0
+_HEARTBEAT_SECONDS = 20.0
 _LEAVE_SECONDS = 4.0
 _SETTLE_SECONDS = 3.0
 _FETCH_SECONDS = 60.0
 _SUBMIT_MARGIN_SECONDS = 60.0  # a POST that is out is waited for past the deadline
+
+log = logging.getLogger("imagen_widget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ class Submitting:
 class Submitted:
     """The provider accepted the job, and the journal has its ticket."""
 
-    ticket: Ticket
+    ticket: providers.Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +64,31 @@ class Fetching:
     count: int
 
 
-Event = Submitting | Submitted | Queued | Running | Done | Fetching
+Event = Submitting | Submitted | providers.WireEvent | Fetching
 
 
 class Run:
     """One job, driven on the loop thread; `report` is called with each event.
 
-    `timeout` is seconds for everything from `started` on, as `time.monotonic` tells it.
+    `timeout` is seconds for everything from now on, by default those of the settings.
     """
 
     def __init__(
         self,
-        session: Session,
+        session: "Session",
         request: ImageRequest,
         *,
         report: Callable[[Event], None],
-        timeout: float,
-        started: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.id = ""  # the journal's, once it is written down
         self.note = ""  # how a cancellation ended, in one line
         self._session, self._request, self._report = session, request, report
-        self._timeout = timeout
-        self._started = time.monotonic() if started is None else started
-        self._deadline = self._started + timeout
+        self.started = time.monotonic()
+        self._timeout = session.settings.timeout if timeout is None else timeout
+        self._deadline = self.started + self._timeout
         self._ran_since: float | None = None
-        self._ticket: Ticket | None = None
+        self._ticket: providers.Ticket | None = None
         self._scope: anyio.CancelScope | None = None
         self._cancel_wanted = False
         self._resumed = self._past_cancel = self._expired = False
@@ -111,13 +105,16 @@ class Run:
         """Return the pictures: from history if that is allowed and has them, else paid for."""
         if reuse and (known := await self._from_history()) is not None:
             return known
-        session = self._session
+        session, settings = self._session, self._session.settings
         await to_thread.run_sync(session.store.ready)
+        draft = journal.Draft(
+            request=self._request,
+            provider=settings.account.name,
+            base_url=settings.base_url,
+            price=session.price(self._request),
+        )
         ids = await session.record(
-            session.journal.intend,
-            session.draft(self._request),
-            budget=session.settings.budget,
-            user=session.settings.user,
+            session.journal.intend, draft, budget=settings.budget, user=settings.user
         )
         return await self.send(ids[0])
 
@@ -127,7 +124,7 @@ class Run:
         self._session.sent.add(job_id)
         with self._session.holding(job_id):
             answer = await self._submit()
-            if isinstance(answer, Finished):
+            if isinstance(answer, providers.Finished):
                 return await self._finish_at_once(answer)
             self._report(Submitted(answer))
             return await self._finish(answer)
@@ -140,9 +137,9 @@ class Run:
         self.id, self._resumed, self._expired = record.id, True, expired
         with self._session.holding(record.id):
             if record.ticket is None:  # answered directly; the addresses are all there is
-                served = tuple(Served(url) for url in record.urls)
-                return await self._finish_at_once(Finished(served, seed=record.seed))
-            ticket = Ticket.from_json(record.ticket, created=record.created.timestamp())
+                served = tuple(providers.Served(url) for url in record.urls)
+                return await self._finish_at_once(providers.Finished(served, seed=record.seed))
+            ticket = providers.Ticket.from_json(record.ticket, created=record.created.timestamp())
             self._report(Submitted(ticket))
             return await self._finish(ticket)
 
@@ -169,17 +166,17 @@ class Run:
             verbs.find_pending, fingerprint, place, settings.base_url
         ):
             if record.state is journal.State.UNKNOWN:
-                raise SubmitUncertain(
+                raise errors.SubmitUncertain(
                     f"The same request went out {age(record.created)} without a clear answer: a "
                     "job may exist and be billed. It is not sent again by itself.",
                     remedy=f"Look at your usage at {settings.account.title}; --fresh (reuse=False) "
                     "sends it again.",
                 )
-            if not await session.record(verbs.lease, record.id, LEASE_SECONDS):
+            if not await session.lease(record.id):
                 continue
             try:
                 return await self.resume(record)
-            except (ResultExpired, JobCancelled):
+            except (errors.ResultExpired, errors.JobCancelled):
                 if self._cancel_wanted:
                     raise
             self.id = self.note = ""  # it is gone, and must leave no trace on the one to come
@@ -189,14 +186,14 @@ class Run:
 
     # --------------------------------------------------------------- the one step that costs money
 
-    async def _submit(self) -> Ticket | Finished:
+    async def _submit(self) -> providers.Ticket | providers.Finished:
         """Send the request once; what came of it is in the journal when this returns or raises."""
         session, verbs = self._session, self._session.journal
         answer = None
         try:
             with self._new_scope():
                 request = self._request
-                if request.inputs:  # else a thread has nothing to do
+                if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
                 async with session.submits:
                     lease = self._left() + _SUBMIT_MARGIN_SECONDS
@@ -205,13 +202,13 @@ class Run:
                     )
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
-        except SubmitUncertain as error:
+        except errors.SubmitUncertain as error:
             await self._note(journal.Uncertain(str(error)))
             if error.ticket is not None:  # the failure named the job
                 await self._keep_ticket(error.ticket)
                 await self._release()
             raise
-        except ImagenError as error:
+        except errors.ImagenError as error:
             if error.billed:  # answered at once, and nothing came of it
                 await self._fail(error)
             else:
@@ -226,18 +223,21 @@ class Run:
         if answer is None:
             await self._note(journal.Cancelled())
             raise self._cancelled("Cancelled before anything was sent; not billed.")
-        if isinstance(answer, Ticket):
+        if isinstance(answer, providers.Ticket):
             await self._keep_ticket(answer)
         return answer
 
-    async def _keep_ticket(self, ticket: Ticket) -> None:
+    async def _keep_ticket(self, ticket: providers.Ticket) -> None:
         """Write the ticket down: from here on any process can fetch the pictures."""
-        self._ticket = ticket
+        session, self._ticket = self._session, ticket
+        event = journal.Submitted(ticket.to_json(), ticket.request_id)
         with anyio.CancelScope(shield=True):
             try:
-                await self._apply(journal.Submitted(ticket.to_json(), ticket.request_id))
-            except JournalError as error:
-                raise JournalError(
+                await session.record(
+                    session.journal.apply, self.id, event, lease_seconds=_LEASE_SECONDS
+                )
+            except errors.JournalError as error:
+                raise errors.JournalError(
                     f"The provider accepted the job (request id {ticket.request_id}), and it may "
                     f"be billed; but it could not be written down: {error.message}",
                     remedy=error.remedy,
@@ -247,22 +247,25 @@ class Run:
 
     # --------------------------------------------------------------- waiting for it
 
-    async def _finish(self, ticket: Ticket) -> Generation:
+    async def _finish(self, ticket: providers.Ticket) -> Generation:
         """Watch, collect and keep; on failure, write down whether the job is resumable."""
         self._ticket = ticket
         try:
             done = await self._watched(ticket)
             if done is None:
                 return await self._after_cancel(ticket)
-            return await self._collected(ticket, done)
+            self._past_cancel = True  # the job is paid for: from here on a cancellation is too late
+            finished = await self._session.provider.result(ticket, done, seconds=self._left())
+            return await self._keep(finished, worked=done.seconds)
         except journal.IllegalStep:
             record = await self._session.record(self._session.journal.get, self.id)
-            if not record.images:
+            generation = self._session.recall(record)
+            if generation is None:
                 raise
-            return self._generation(record)  # another process was quicker: they are the same
-        except ImagenError as error:
+            return generation  # another process was quicker: they are the same
+        except errors.ImagenError as error:
             await self._settle(error)
-            if isinstance(error, CancelledAtProvider):
+            if isinstance(error, errors.CancelledAtProvider):
                 raise self._cancelled(
                     "The job was cancelled at the provider; not billed."
                 ) from None
@@ -274,12 +277,12 @@ class Run:
             await self._release()
             raise
 
-    async def _watched(self, ticket: Ticket) -> Done | None:
+    async def _watched(self, ticket: providers.Ticket) -> providers.Done | None:
         """Return the job's end; None if it was cancelled here."""
         session = self._session
         times: list[float] = []
         if not session.provider.can.streams:
-            with suppress(JournalError):  # they only say when to ask
+            with suppress(errors.JournalError):  # they only say when to ask
                 times = await session.record(
                     session.journal.service_times, ticket.endpoint, ticket.provider
                 )
@@ -290,29 +293,22 @@ class Run:
             )
             async with aclosing(events):
                 async for event in events:
-                    if isinstance(event, Running) and self._ran_since is None:
+                    if isinstance(event, providers.Running) and self._ran_since is None:
                         self._ran_since = time.monotonic()
-                    if isinstance(event, Done):
+                    if isinstance(event, providers.Done):
                         done = event
                     self._report(event)
         return done
 
     # --------------------------------------------------------------- fetching what was paid for
 
-    async def _collected(self, ticket: Ticket, done: Done) -> Generation:
-        self._past_cancel = True  # from here on the job is paid for: a cancellation is too late
-        finished = await self._session.provider.result(ticket, done, seconds=self._left())
-        if finished.seconds is None:
-            finished = replace(finished, seconds=done.seconds)
-        return await self._keep(finished, ticket)
-
-    async def _finish_at_once(self, finished: Finished) -> Generation:
+    async def _finish_at_once(self, finished: providers.Finished) -> Generation:
         """Keep the pictures of an answer that came without a queue and without a ticket."""
         try:
-            generation = await self._keep(finished, None)
-        except ImagenError as error:
+            generation = await self._keep(finished)
+        except errors.ImagenError as error:
             lost = not any(url.startswith("http") for url in finished.urls)
-            if isinstance(error, QueueError | JournalError) and lost:
+            if isinstance(error, errors.QueueError | errors.JournalError) and lost:
                 error.billed = True
                 await self._fail(error)
             else:
@@ -322,13 +318,26 @@ class Run:
             self.note = TOO_LATE
         return generation
 
-    async def _keep(self, finished: Finished, ticket: Ticket | None) -> Generation:
+    async def _keep(
+        self, finished: providers.Finished, *, worked: float | None = None
+    ) -> Generation:
+        """Return the pictures: on disk, and the job closed in the journal.
+
+        `worked` is how many seconds the provider's status says it worked; the result goes first,
+        and if neither says it, what was seen here counts.
+        """
         self._past_cancel = True
-        flagged = sum(served.filtered for served in finished.pictures)
+        record, apply = self._session.record, self._session.journal.apply
+        urls: list[str] = []
+        flagged = 0
+        for served in finished.pictures:
+            flagged += served.filtered
+            if served.url.startswith("http"):
+                urls.append(served.url)
         missing = max(self._request.count - len(finished.pictures), 0)
-        seconds = finished.seconds  # how long the provider worked: as told, else as seen
+        seconds = worked if finished.seconds is None else finished.seconds
         if seconds is None and not self._resumed:
-            since = self._started if self._ran_since is None else self._ran_since
+            since = self.started if self._ran_since is None else self._ran_since
             seconds = time.monotonic() - since
         completed = journal.Completed(
             request_id=finished.request_id or None,
@@ -336,35 +345,42 @@ class Run:
             seed=finished.seed,
             description=finished.description,
             revised_prompt=finished.revised_prompt,
-            urls=tuple(url for url in finished.urls if url.startswith("http")),
+            urls=tuple(urls),
             units=finished.units,
             filtered=flagged + missing,
         )
         try:
-            await self._apply(completed)
+            await record(apply, self.id, completed, lease_seconds=_LEASE_SECONDS)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
-        except ImagenError as error:
-            error.ticket = error.ticket or ticket
+        except errors.ImagenError as error:
+            error.ticket = error.ticket or self._ticket
             raise
         if flagged == len(kept):
-            raise ContentRejected(
+            raise errors.ContentRejected(
                 f"The provider withheld every picture ({len(kept) or 'none'} came).",
                 remedy="Change the prompt; the provider may have billed the attempt.",
-                ticket=ticket,
+                ticket=self._ticket,
                 billed=True,
             )
-        closed = journal.Closed(*self._cost(finished), time.monotonic() - self._started)
-        kept_all = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
-        return self._generation(await self._apply(*kept_all))
+        closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
+        all_of_it = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
+        job = await record(apply, self.id, *all_of_it, lease_seconds=_LEASE_SECONDS)
+        generation = self._session.recall(job)
+        if generation is None:
+            raise errors.QueueError(
+                "The pictures vanished from the disk as soon as they were kept.",
+                remedy="Check the folder of IMAGEN_HOME.",
+            )
+        return generation
 
-    async def _download(self, pictures: tuple[Served, ...]) -> list[journal.KeptImage]:
+    async def _download(self, pictures: tuple[providers.Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
         session = self._session
         rows: list[journal.KeptImage] = []
         failures: list[Exception] = []
 
-        async def fetch(index: int, served: Served) -> None:
+        async def fetch(index: int, served: providers.Served) -> None:
             try:
                 async with session.downloads:
                     for _ in range(2):  # once more if there is a problem: it may have been cut
@@ -392,10 +408,10 @@ class Run:
             for index, served in enumerate(pictures):
                 group.start_soon(fetch, index, served)
         if failures:
-            raise next((f for f in failures if isinstance(f, ImagenError)), failures[0])
+            raise next((f for f in failures if isinstance(f, errors.ImagenError)), failures[0])
         return sorted(rows, key=attrgetter("index"))
 
-    def _cost(self, finished: Finished) -> tuple[Decimal | None, str | None]:
+    def _cost(self, finished: providers.Finished) -> tuple[Decimal | None, str | None]:
         session, request = self._session, self._request
         if session.settings.account.free:
             return Decimal(0), None
@@ -410,73 +426,65 @@ class Run:
         share = Decimal(min(len(finished.pictures), request.count)) / request.count
         return expected * share, "yours" if yours else "list"
 
-    def _generation(self, record: journal.Record) -> Generation:
-        generation = self._session.recall(record)
-        if generation is None:
-            raise QueueError(
-                "The pictures vanished from the disk as soon as they were kept.",
-                remedy="Check the folder of IMAGEN_HOME.",
-            )
-        return generation
-
     # --------------------------------------------------------------- how else a job ends
 
-    async def _after_cancel(self, ticket: Ticket) -> Generation:
+    async def _after_cancel(self, ticket: providers.Ticket) -> Generation:
         match await self._ask_cancel(ticket):
-            case CancelAnswer.CONFIRMED:
+            case providers.CancelAnswer.CONFIRMED:
                 raise self._cancelled(NOT_BILLED)
-            case CancelAnswer.TOO_LATE:
+            case providers.CancelAnswer.TOO_LATE:
                 return await self._settled(ticket, seconds=self._timeout)
-            case CancelAnswer.REQUESTED:
+            case providers.CancelAnswer.REQUESTED:
                 return await self._settled(ticket, seconds=_SETTLE_SECONDS)
-            case CancelAnswer.UNKNOWN:
+            case providers.CancelAnswer.UNKNOWN:
                 raise await self._unconfirmed("Cancelling was not confirmed", ticket)
 
-    async def _ask_cancel(self, ticket: Ticket) -> CancelAnswer:
+    async def _ask_cancel(self, ticket: providers.Ticket) -> providers.CancelAnswer:
         with anyio.CancelScope(shield=True):
             answer = await self._session.provider.cancel(ticket)
-            if answer is CancelAnswer.CONFIRMED:
+            if answer is providers.CancelAnswer.CONFIRMED:
                 await self._note(journal.Cancelled())
         return answer
 
-    async def _settled(self, ticket: Ticket, *, seconds: float) -> Generation:
+    async def _settled(self, ticket: providers.Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
         self._deadline = time.monotonic() + seconds
         self._past_cancel = True  # the provider was asked: another cancellation changes nothing
         try:
-            done = await self._watched(ticket)
+            done = await self._watched(ticket) or providers.Done()
             self._deadline += _FETCH_SECONDS
-            generation = await self._collected(ticket, done or Done())
-        except QueueTimeout:
+            finished = await self._session.provider.result(ticket, done, seconds=self._left())
+            generation = await self._keep(finished, worked=done.seconds)
+        except errors.QueueTimeout:
             raise await self._unconfirmed("Cancel requested", ticket) from None
-        except CancelledAtProvider:
+        except errors.CancelledAtProvider:
             await self._note(journal.Cancelled())
             raise self._cancelled(NOT_BILLED) from None
         self.note = TOO_LATE
         return generation
 
-    async def _unconfirmed(self, what: str, ticket: Ticket) -> JobCancelled:
+    async def _unconfirmed(self, what: str, ticket: providers.Ticket) -> errors.JobCancelled:
         """Let go of a job of which nobody knows whether it was cancelled in time."""
         await self._release()
         note = f"{what}; the job (request id {ticket.request_id}) may still finish and be billed."
         return self._cancelled(note, billed=True)
 
-    def _cancelled(self, note: str, *, billed: bool = False) -> JobCancelled:
+    def _cancelled(self, note: str, *, billed: bool = False) -> errors.JobCancelled:
         remedy = "Fetch it with %imagen_resume." if billed else ""
-        error = JobCancelled(note, remedy=remedy, ticket=self._ticket, billed=billed)
+        error = errors.JobCancelled(note, remedy=remedy, ticket=self._ticket, billed=billed)
         self.note = str(error)
         return error
 
-    async def _settle(self, error: ImagenError) -> None:
+    async def _settle(self, error: errors.ImagenError) -> None:
         """Write down what an error means for the job: over, or resumable."""
         match error:
-            case JobCancelled():  # written down where it was raised
+            case errors.JobCancelled():  # written down where it was raised
                 return
-            case CancelledAtProvider():
+            case errors.CancelledAtProvider():
                 await self._note(journal.Cancelled())
-            case ResultExpired():
+            case errors.ResultExpired():
                 await self._note(journal.Expired())
-            case QueueError() | CredentialsError() | JournalError():
+            case errors.QueueError() | errors.CredentialsError() | errors.JournalError():
                 error.billed = True  # it is paid for, once: its price stays reserved
                 await self._release()
             case _:
@@ -484,14 +492,10 @@ class Run:
 
     # --------------------------------------------------------------- small parts
 
-    async def _apply(self, *events: journal.Event) -> journal.Record:
-        apply = self._session.journal.apply
-        return await self._session.record(apply, self.id, *events, lease_seconds=LEASE_SECONDS)
-
     async def _note(self, event: journal.Event) -> None:
         await self._session.note(self._session.journal.apply, self.id, event)
 
-    async def _fail(self, error: ImagenError) -> None:
+    async def _fail(self, error: errors.ImagenError) -> None:
         kind = type(error).__name__
         await self._note(journal.Failed(str(error), billed=error.billed, trouble=kind))
 
@@ -511,13 +515,214 @@ class Run:
         if left > 0:
             return left
         if self._ticket is None:
-            raise QueueError(
+            raise errors.QueueError(
                 f"The request was not sent within {self._timeout:.0f} s; nothing is billed.",
                 remedy="Run it again, with a longer --timeout (timeout=) if the machine is busy.",
             )
-        raise QueueTimeout(
+        raise errors.QueueTimeout(
             f"The job is not finished after {self._timeout:.0f} s "
             f"(request id {self._ticket.request_id}).",
             remedy="It goes on at the provider and may be billed; fetch it with %imagen_resume.",
             ticket=self._ticket,
         )
+
+
+# ------------------------------------------------------------------ what the jobs of a studio share
+
+
+class Session:
+    """What jobs with the same settings share; nothing is opened before it is needed.
+
+    The journal and the store block on the disk, so async code calls the journal's verbs through
+    `record`, and the store in worker threads. A forked process makes its own connections: those of
+    its parent belong to the parent's loop.
+    """
+
+    submits: anyio.CapacityLimiter  # how many may be under way at once
+    downloads: anyio.CapacityLimiter
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.journal = journal.open_journal(settings.home, settings.journal)
+        self.store = open_store(settings.home, settings.store)
+        self.models = Catalogue(settings.home / "models")
+        self.sent: set[str] = set()  # ids of the jobs that this process sent
+        self._siblings: dict[str, Session] = {}
+        self._active: set[str] = set()
+        self._pid = 0
+        self._beating = False
+
+    # ------------------------------------------------------------------------ on the loop thread
+
+    @property
+    def provider(self) -> providers.Provider:
+        """The provider with its connections, made on first use; on the loop thread only."""
+        self._open()
+        return self._provider
+
+    async def record(self, verb: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a verb of the journal in a worker thread; its result counts once it is on disk."""
+        self._open()
+        return await self._recorder.record(verb, *args, **kwargs)
+
+    async def note(self, verb: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Record what became of a job, even while the loop is being cancelled.
+
+        An error of the journal is only logged: the caller is about to report something worse.
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.record(verb, *args, **kwargs)
+            except errors.JournalError as error:
+                log.warning("%s", error)
+
+    async def lease(self, job_id: str) -> bool:
+        """Return True if the job is this process's to fetch from now on."""
+        return await self.record(self.journal.lease, job_id, _LEASE_SECONDS)
+
+    @contextmanager
+    def holding(self, job_id: str) -> Iterator[None]:
+        """Renew the job's lease until the end of the block."""
+        self._active.add(job_id)
+        if not self._beating:
+            self._beating = True
+            _loop.spawn(self._beat)
+        try:
+            yield
+        finally:
+            self._active.discard(job_id)
+
+    async def _beat(self) -> None:
+        try:
+            while self._active:
+                await anyio.sleep(_HEARTBEAT_SECONDS)
+                if self._active:
+                    await self.note(self.journal.renew, *self._active, seconds=_LEASE_SECONDS)
+        finally:
+            self._beating = False
+
+    async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
+        """Return what is known of a model; its schema is fetched once if nothing is."""
+        known = self.models.known(model_id)
+        if known is not None and not refresh:
+            return known
+        self.models.mark_asked(model_id)
+        document = await self.provider.describe(model_id)
+        if document is None:
+            return self.known(model_id)
+        return await to_thread.run_sync(self.models.learn, model_id, document)
+
+    def _open(self) -> None:
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._provider = providers.make_provider(self.settings)
+        self._recorder = journal.Recorder(self.journal)
+        self.submits = anyio.CapacityLimiter(MAX_SUBMITS)
+        self.downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
+        self._active, self._beating = set(), False
+        _loop.on_close(self.aclose)
+
+    async def aclose(self) -> None:
+        """Close the provider's connections and the journal."""
+        for sibling in self._siblings.values():
+            await sibling.aclose()
+        if self._pid == os.getpid():
+            self._pid = 0
+            await self._provider.aclose()
+            await self._recorder.close()
+
+    # ----------------------------------------------------------------------------- on any thread
+
+    def known(self, model_id: str) -> Model:
+        """Return what is known of a model without asking the network."""
+        return self.models.known(model_id) or self.models.unknown(model_id)
+
+    def price(self, request: ImageRequest) -> Decimal | None:
+        """Return what a request is expected to cost in US dollars; None if unknown.
+
+        A price of your own (IMAGEN_PRICE) counts for each picture as it is.
+        """
+        settings = self.settings
+        if settings.account.free:
+            return Decimal(0)
+        yours = settings.price.for_model(request.model, short_name(request.model))
+        if yours is not None:
+            return yours * request.count
+        pixels = request.inputs[0].width * request.inputs[0].height if request.inputs else None
+        known = self.known(request.model)
+        return known.price_of(request.arguments(), request.count, pixels=pixels)
+
+    def with_bytes(self, request: ImageRequest) -> ImageRequest:
+        """Return a request that was read from the journal, with its pictures' bytes at hand."""
+        inputs = [picture.kept_in(self.store) for picture in request.inputs]
+        return replace(request, inputs=tuple(inputs))
+
+    def recall(self, record: journal.Record) -> Generation | None:
+        """Return what a job brought; None if one of its pictures is no longer kept."""
+        request, request_id, created = record.request, record.request_id or "", record.created
+        seed = request.seed if record.seed is None else record.seed
+        images = []
+        for kept in record.images:
+            if kept.filtered:
+                continue
+            path = self.store.path(kept.digest)
+            if path is None:
+                return None
+            images.append(
+                GeneratedImage(
+                    path=path,
+                    media_type=kept.media_type,
+                    width=kept.width,
+                    height=kept.height,
+                    url=kept.url,
+                    provenance=Provenance(
+                        request=request,
+                        request_id=request_id,
+                        provider=record.provider,
+                        created=created,
+                        seed=seed,
+                        id=record.id,
+                        index=kept.index,
+                    ),
+                )
+            )
+        if not images:
+            return None
+        cost = record.cost if record.cost is not None else record.price
+        return Generation(
+            images=tuple(images),
+            request=request,
+            request_id=request_id,
+            provider=record.provider,
+            seconds=record.elapsed or record.seconds or 0.0,
+            cost=None if cost is None else float(cost),
+            cost_source=record.cost_source,
+            created=created,
+            seed=seed,
+            filtered=record.filtered,
+            revised_prompt=record.revised_prompt,
+            id=record.id,
+        )
+
+    def sibling(self, record: journal.Record) -> "Session":
+        """Return a session that reaches the place where a job was submitted, and no other."""
+        settings = self.settings
+        if (settings.account.name, settings.base_url) == (record.provider, record.base_url):
+            return self
+        if record.provider not in self._siblings:
+            found = load_settings(
+                provider=record.provider,
+                home=settings.home,
+                journal=settings.journal,
+                store=settings.store,
+            )
+            self._siblings[record.provider] = Session(found)
+        sibling = self._siblings[record.provider]
+        if sibling.settings.base_url != record.base_url:
+            raise errors.CredentialsError(
+                f"The job {record.request_id} was submitted to {record.base_url}, and the key now "
+                f"set is for {sibling.settings.base_url}.",
+                remedy=f"Set IMAGEN_BASE_URL={record.base_url} and its key, then resume again.",
+            )
+        return sibling

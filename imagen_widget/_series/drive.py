@@ -23,7 +23,7 @@ from anyio import to_thread
 from imagen_widget import _loop, errors
 from imagen_widget._journal import Filter, IllegalStep, Record, State
 from imagen_widget._result import Generation
-from imagen_widget._runs import LEASE_SECONDS, Run, Session
+from imagen_widget._runs import Run, Session
 
 VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
@@ -304,13 +304,13 @@ class Drive:
         for record in await session.record(verbs.pending, series=self.name):
             is_told = self.task.fetch is None or record.id in self.task.fetch
             wanted = is_told and len(found) < count and record.id not in self._out | self.left
-            if wanted and await session.record(verbs.lease, record.id, LEASE_SECONDS):
+            if wanted and await session.lease(record.id):
                 found.append(record)
         return found
 
     async def _row(self, record: Record) -> None:
         session = self.session
-        run = Run(session, record.request, report=lambda _: None, timeout=session.settings.timeout)
+        run = Run(session, record.request, report=lambda _: None)
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
         try:
             generation = await (run.resume(record) if resumable else run.send(record.id))

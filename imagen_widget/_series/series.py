@@ -22,7 +22,7 @@ import anyio
 from anyio import to_thread
 
 from imagen_widget import _display, _loop
-from imagen_widget._journal import Filter, Record, State
+from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
@@ -345,9 +345,13 @@ class Series:
     def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
             self._journal.save_series(self.name, self._spec or {})
+        session = self._session
         drafts = (
-            self._session.draft(
-                row.request,
+            Draft(
+                request=row.request,
+                provider=session.settings.account.name,
+                base_url=session.settings.base_url,
+                price=session.price(row.request),
                 series=self.name,
                 key=row.key,
                 ordinal=ordinal,
@@ -356,7 +360,7 @@ class Series:
             )
             for ordinal, row in enumerate(planned)
         )
-        self._journal.plan(self.name, drafts, user=self._session.settings.user)
+        self._journal.plan(self.name, drafts, user=session.settings.user)
 
     # ---------------------------------------------------------------------------------- watching
 

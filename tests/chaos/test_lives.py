@@ -45,7 +45,8 @@ from tests.jobs import journal
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
-PARTS: Any = importlib.import_module("imagen_widget._runs.session")  # where a studio gets its parts
+PARTS: Any = importlib.import_module("imagen_widget._runs.run")  # where a studio gets its parts
+open_journal = journal.open_journal  # the real one: a world puts its own in its place
 CAP = 0.60  # dollars: fifteen pictures, so that it is reached now and then
 PRICE = 0.04
 WAIT_SECONDS = 60.0
@@ -84,7 +85,7 @@ class Process:
     def __init__(self, world: Lives, name: str) -> None:
         self.name, self.dead, self.crash_at = name, False, ""
         self._world = world
-        self.journal = journal.open_journal(world.home, clock=world.wall)
+        self.journal = open_journal(world.home, clock=world.wall)
         world.making = self
         self.studio = Studio(
             "kkiai",
@@ -184,8 +185,8 @@ class Lives(RuleBasedStateMachine):
         self.making: Process
         real = PARTS.open_store
         self.patches: list[Any] = [
-            mock.patch.object(PARTS, "make_provider", self._make_provider),
-            mock.patch.object(PARTS, "open_journal", self._open_journal),
+            mock.patch.object(PARTS.providers, "make_provider", self._make_provider),
+            mock.patch.object(PARTS.journal, "open_journal", self._open_journal),
             mock.patch.object(PARTS, "open_store", lambda *at: Mortal(real(*at), self.making)),
         ]
         for patch in self.patches:
