@@ -10,6 +10,7 @@ import importlib
 import inspect
 import logging
 import operator
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -433,6 +434,7 @@ def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
 # ------------------------------------------------------------------------------ the default studio
 
 _default: Studio | None = None
+_making = threading.Lock()
 _books = operator.attrgetter("home", "journal")
 
 
@@ -443,13 +445,15 @@ def default_studio(settings: _settings.Settings | None = None) -> Studio:
     """
     global _default
     settings = _settings.load_settings(need_key=False) if settings is None else settings
-    before = _default
-    if before is not None and before.settings == settings:
-        return before
-    _default = made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
-    made.settings, made.session = settings, Session(settings)
-    if before is not None and _books(before.settings) == _books(settings):
-        made.session.sent = before.session.sent  # what was spent here does not change
+    with _making:  # threads that begin at once share one
+        before = _default
+        if before is not None and before.settings == settings:
+            return before
+        made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
+        made.settings, made.session = settings, Session(settings)
+        if before is not None and _books(before.settings) == _books(settings):
+            made.session.sent = before.session.sent  # what was spent here does not change
+        _default = made
     return made
 
 

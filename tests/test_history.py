@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -71,6 +72,18 @@ def test_iterating_goes_over_many_pages(history: History) -> None:
     assert [r.request.prompt for r in history.page(limit=3, before=history.page(limit=2)[-1])] == (
         found[2:5]
     )
+
+
+def test_threads_that_begin_at_once_share_one_account(queue: FakeQueue) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(16) as threads:
+            made = list(threads.map(generate, [f"hen {number}" for number in range(16)]))
+    finally:
+        sys.setswitchinterval(before)
+
+    assert len(made) == queue.posts == 16
 
 
 def test_all_words_of_a_search_are_in_the_prompt(history: History) -> None:

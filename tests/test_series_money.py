@@ -150,8 +150,8 @@ def test_a_row_without_a_clear_answer_is_unknown_and_never_sent_again(queue: Fak
         "unknown": 1,
     }
     for plan in (series.plan, Series.open("animals").plan):
-        assert "3 answered from history, 1 unknown and not sent again, 0 to send" in str(plan)
-        assert (plan.answered, plan.unknown, plan.to_send) == (4, 1, 0)
+        assert "3 answered from history, 1 unknown, not sent again, 0 to send" in str(plan)
+        assert (plan.answered, plan.lost["unknown"], plan.to_send) == (4, 1, 0)
     assert queue.posts == 4
     assert History().spend() == pytest.approx(0.16)
 

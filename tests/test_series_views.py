@@ -204,7 +204,7 @@ def test_two_pictures_are_compared_with_what_differs(fauna: Series) -> None:
 
     assert len(page.all("img")) == 2
     assert page.all("input", type="range")[0]["aria-label"]
-    assert "A: red fox, seed 1, oil · B: owl, seed 1, oil" in page.text
+    assert "A: red fox, oil, seed 1 · B: owl, oil, seed 1" in page.text
     assert "animal red fox | owl" in page.text
     assert "seed 1" in page.text.partition("The same")[2]
 
@@ -427,8 +427,8 @@ def test_compare_shows_the_best_one_so_far_beside_the_current(chosen: Callable[[
 
     assert 'type="range"' in pick.html()
     assert 'data-pic="l0-0"' in pick.html()
-    assert "B: red fox, seed 1, oil ★4 · C closes" in pick.html()
-    assert "B: red fox, seed 1, oil ★4" in pick.said
+    assert "B: red fox, oil, seed 1 ★4 · C closes" in pick.html()
+    assert "B: red fox, oil, seed 1 ★4" in pick.said
     pick.press("right")
     assert 'type="range"' not in pick.html()
     for key in ("go 0", "0"):

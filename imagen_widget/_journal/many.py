@@ -186,11 +186,14 @@ class Journal(Jobs):
     def kept_keys(
         self, tx: Transaction, series: str, rows: Sequence[tuple[str, str]], *, provider: str
     ) -> dict[str, str]:
-        """Return the states, by key, of those rows (key, fingerprint) that were sent to it."""
+        """Return the `Record.status`, by key, of those rows (key, fingerprint) that it was sent."""
         asked = [(key, fingerprint, provider) for key, fingerprint in rows]
         found, _ = _match(asked, _rows_of(tx, series))
-        pairs = zip(rows, found, strict=True)
-        return {k: row["state"] for (k, _), row in pairs if row and row["state"] != State.WAITING}
+        return {
+            key: steps.status(State(row["state"]), row["trouble"], accepted=bool(row["request_id"]))
+            for (key, _), row in zip(rows, found, strict=True)
+            if row and row["state"] != State.WAITING
+        }
 
     @prepares
     def retry(self, tx: Transaction, series: str) -> int:
@@ -318,8 +321,9 @@ class Journal(Jobs):
 
 def _rows_of(tx: Transaction, series: str) -> list[Any]:
     return tx.all(
-        "SELECT id, state, fingerprint, provider, base_url, price, row_key, ordinal, axes_text,"
-        " planned FROM jobs WHERE series = ? AND series <> '' ORDER BY ordinal, seq",
+        "SELECT id, state, trouble, request_id, fingerprint, provider, base_url, price, row_key,"
+        " ordinal, axes_text, planned FROM jobs WHERE series = ? AND series <> ''"
+        " ORDER BY ordinal, seq",
         series,
     )
 

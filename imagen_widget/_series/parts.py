@@ -66,6 +66,11 @@ class Row:
         """Its pictures; none as long as it is not done."""
         return () if self.generation is None else self.generation.images
 
+    @property
+    def label(self) -> str:
+        """Its key for people."""
+        return key_text(self.key, self.axes)
+
 
 Table = dict[str, dict[str, list[Row]]]  # by the headings at the side, then by those along the top
 
@@ -151,14 +156,14 @@ def axes_text(axes: dict[str, Any], *without: str | None) -> str:
     return ", ".join(shown)
 
 
-def key_text(key: str) -> str:
-    """Return a row's key for people: the values in it if it is made of axes."""
+def key_text(key: str, axes: dict[str, Any] | None = None) -> str:
+    """Return a row's key for people; one that is made of axes as their values, in their order."""
     text, _, number = key.partition(" #")
     try:
-        axes = json.loads(text)
+        known = json.loads(text)
     except ValueError:
-        axes = None
-    shown = axes_text(axes) if isinstance(axes, dict) else text
+        known = None
+    shown = axes_text(axes or known) if isinstance(known, dict) else text
     return one_line(f"{shown} #{number}" if number else shown, limit=80)
 
 

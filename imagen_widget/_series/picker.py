@@ -22,7 +22,6 @@ from imagen_widget._series.parts import (
     Tiles,
     bar,
     head,
-    key_text,
     plural,
     refused,
     style,
@@ -156,7 +155,7 @@ class Pick:
             return
         self._comparing = not self._comparing
         if self._comparing:
-            best = f"{key_text(self._rows[rival].key)} ★{self._ratings[rival]}"
+            best = f"{self._rows[rival].label} ★{self._ratings[rival]}"
             self.note = f"B: {best} · C closes"
 
     def _move(self, step: int) -> None:
@@ -252,7 +251,7 @@ class Pick:
         layout = Layout.of(kept, row=self._by, fill=False)
         title = f"{self._series.name}, chosen"
         grid = Grid(layout, title, self._tiles, best=self._best)._repr_mimebundle_()
-        lines = (f"{row.rating} stars: {key_text(row.key)}" for row in self.best)
+        lines = (f"{row.rating} stars: {row.label}" for row in self.best)
         return {**grid, "text/plain": "\n".join([repr(self), *lines])}
 
     @property

@@ -12,8 +12,8 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,7 @@ from imagen_widget._series.drive import (
     runs_here,
     spent_in_period,
 )
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, key_text, plural, refused
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings
@@ -58,10 +58,10 @@ class Plan:
     Attributes:
         name: The series.
         rows: How many rows there are.
-        answered: How many need not be sent: they are done, out, or of unknown outcome.
+        answered: How many are not sent, because they were before.
         price: US dollars for the rest; None if a price is unknown.
         note: What looks like a mistake in the template; "" if nothing does.
-        unknown: How many of those answered are of unknown outcome.
+        lost: How many of those answered have no pictures, by state: `failed`, `refused`, `unknown`.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Plan:
     price: Decimal | None
     free: bool = False
     note: str = ""
-    unknown: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def to_send(self) -> int:
@@ -78,9 +78,10 @@ class Plan:
         return self.rows - self.answered
 
     def __str__(self) -> str:
-        done = self.answered - self.unknown
+        done = self.answered - sum(self.lost.values())
         known = f", {done} answered from history" if done else ""
-        known += f", {self.unknown} unknown and not sent again" if self.unknown else ""
+        lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
+        known += f", {lost}, not sent again" if lost else ""
         note = f" · {self.note}" if self.note else ""
         price = cost_text(self.price, free=self.free)
         rows = plural(self.rows, "row")
@@ -172,14 +173,14 @@ class Series:
         ]
         if self._planned is None:
             prices = [record.price for record in again]
-            unknown = self.status_counts["unknown"]
+            lost = self.status_counts
         else:
             asked = [(row.key, row.request.fingerprint) for row in self._planned]
             provider = self._session.settings.account.name
             kept = self._journal.kept_keys(self.name, asked, provider=provider)
-            unknown = sum(state == State.UNKNOWN for state in kept.values())
             for record in again:
                 kept.pop(record.key, None)
+            lost = Counter(kept.values())
             asks = (row.request for row in self._planned if row.key not in kept)
             prices = [self._session.price(request) for request in asks]
         known = [price for price in prices if price is not None]
@@ -190,7 +191,7 @@ class Series:
             sum(known, Decimal(0)) if len(known) == len(prices) else None,
             self._session.settings.account.free,
             self._note,
-            unknown,
+            {state: lost[state] for state in WITHOUT_PICTURE},
         )
 
     # ---------------------------------------------------------------------------------- running
@@ -306,7 +307,8 @@ class Series:
         before = self._session.settings
         now = before if self.in_force is None else self.in_force()
         if now != before and _PLACE(now) == _PLACE(before):
-            self._session = Session(now)
+            sent, self._session = self._session.sent, Session(now)
+            self._session.sent = sent  # what was spent here does not change
             self._journal = self._session.journal
 
     def _let_end(self, surface: _display.Surface) -> None:
@@ -575,7 +577,7 @@ class Series:
             )
         if not found.generation:
             raise InvalidRequest(
-                f"The row {key_text(found.key)!r} has no picture: it is {found.state}.",
+                f"The row {found.label!r} has no picture: it is {found.state}.",
                 remedy="Choose one that is done.",
             )
         return found

@@ -194,7 +194,7 @@ class Grid:
 
     def _figures(self, row: Row, *, is_best: bool) -> str:
         """Return a row's pictures, or the one place that says why it has none."""
-        rest = self._layout.rest(row) or (key_text(row.key) if self._is_flow else "")
+        rest = self._layout.rest(row) or (row.label if self._is_flow else "")
         seed = row.generation.seed if row.generation is not None else None
         words = rest or ("" if seed is None else f"seed {seed}")
         caption = f"{stars(row.rating)} " if row.rating else ""
@@ -264,7 +264,7 @@ def is_named(row: Row, what: Any) -> bool:
     """Return True if a key, axes, a picture, a generation or a row names this row."""
     match what:
         case str():
-            return what in {row.key, key_text(row.key)}
+            return what in {row.key, row.label, key_text(row.key)}
         case Mapping():
             return bool(what) and all(row.axes.get(name) == v for name, v in what.items())
         case Generation():
@@ -281,7 +281,7 @@ class Compared:
         self._a, self._b, self._tiles = a, b, tiles
 
     def __repr__(self) -> str:
-        return f"<Compared: {key_text(self._a.key)} | {key_text(self._b.key)}>"
+        return f"<Compared: {self._a.label} | {self._b.label}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
@@ -307,7 +307,7 @@ class Compared:
         prompts = {self._a.request.prompt, self._b.request.prompt}
         if len(prompts) == 1:
             return one_line(prompts.pop() or "", limit=120)
-        return f"A: {key_text(self._a.key)} · B: {key_text(self._b.key)}"
+        return f"A: {self._a.label} · B: {self._b.label}"
 
     def _picture(self, row: Row, letter: str, small: Preview | None) -> str:
         if small is None:
@@ -481,7 +481,7 @@ def _page(
             why = "cannot be shown" if kept is not None else row.state
             why += f": {reason(row.error)}" if row.error else ""
             _write(draw, left + 10, top + 10, why, width=tile - 20, lines=6, colour="#b3261e")
-        _write(draw, left, top + tile + 3, key_text(row.key), width=tile, lines=2)
+        _write(draw, left, top + tile + 3, row.label, width=tile, lines=2)
     return page
 
 
