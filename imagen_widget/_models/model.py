@@ -284,8 +284,8 @@ class Model:
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
-            count=_count(as_number(sent.get(count.name, count.default))) if count else 1,
-            seed=as_number(sent.get(seed.name)) if seed else None,  # type: ignore[arg-type]
+            count=_count(sent.get(count.name, count.default)) if count else 1,
+            seed=_whole(sent.get(seed.name)) if seed else None,
             notes=tuple(notes),
             names=(
                 prompt.name if prompt else "prompt",
@@ -308,7 +308,7 @@ class Model:
                     sent[name] = _one_word(name, sent[name])
         if not sent:
             raise self._missing(Field("prompt", "text", role="prompt"))
-        count = next((as_number(sent[name]) for name in COUNT_NAMES if name in sent), 1)
+        count = next((sent[name] for name in COUNT_NAMES if name in sent), 1)
         return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())
 
     def _translated(self, name: str, value: object) -> tuple[Field | None, object, str]:
@@ -557,8 +557,16 @@ def nearest_size(ratio: object, field: Field) -> str | None:
     return min(sizes, key=distance, default=None)
 
 
-def _count(number: object) -> int:
-    return min(max(1, number), MAX_COUNT) if isinstance(number, int) else 1
+def _count(value: object) -> int:
+    return min(max(1, _whole(value) or 1), MAX_COUNT)
+
+
+def _whole(value: object) -> int | None:
+    """Return the whole number that a value means; None if it is not one."""
+    if value is None or type(value) is int:
+        return value
+    number = as_number(value)
+    return number if isinstance(number, int) else None
 
 
 def _one_word(name: str, value: object) -> str:

@@ -1,4 +1,4 @@
-"""One paid job from intent to pictures: its way (run.py), its handle (job.py), what jobs share."""
+"""One paid job from intent to pictures: its way (run.py) and its handle (job.py)."""
 
 from imagen_widget._runs.job import Job, Phase, Progress, ending, price_text
 from imagen_widget._runs.run import Event, Fetching, Run, Session, Submitted, Submitting

@@ -327,7 +327,7 @@ class Run:
         and if neither says it, what was seen here counts.
         """
         self._past_cancel = True
-        record, apply = self._session.record, self._session.journal.apply
+        session, verbs = self._session, self._session.journal
         urls: list[str] = []
         flagged = 0
         for served in finished.pictures:
@@ -350,7 +350,7 @@ class Run:
             filtered=flagged + missing,
         )
         try:
-            await record(apply, self.id, completed, lease_seconds=_LEASE_SECONDS)
+            await session.record(verbs.apply, self.id, completed, lease_seconds=_LEASE_SECONDS)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except errors.ImagenError as error:
@@ -364,9 +364,9 @@ class Run:
                 billed=True,
             )
         closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
-        all_of_it = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
-        job = await record(apply, self.id, *all_of_it, lease_seconds=_LEASE_SECONDS)
-        generation = self._session.recall(job)
+        events = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
+        record = await session.record(verbs.apply, self.id, *events, lease_seconds=_LEASE_SECONDS)
+        generation = session.recall(record)
         if generation is None:
             raise errors.QueueError(
                 "The pictures vanished from the disk as soon as they were kept.",
