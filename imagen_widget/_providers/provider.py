@@ -423,7 +423,7 @@ class Provider(ABC):
     async def body(self, request: ImageRequest) -> bytes:
         """Return the request as JSON, with each input picture as it goes out."""
         if not request.inputs:
-            return request.body.encode()
+            return answers.write_json(request.arguments())
         placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
         return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
 
