@@ -98,12 +98,16 @@ def _serve(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m imagen_widget",
+        usage="%(prog)s [--host HOST] [--port PORT] [--seconds SECONDS]\n"
+        "       %(prog)s journal {copy,check} [ADDRESS ...]",
         description="Serve a queue that speaks fal's protocol, needs no account and "
         "draws its own pictures; or copy and check journals.",
         epilog="Words such as [demo:queue=3], [demo:reject] or [demo:fail] in a prompt "
         "steer a job.",
     )
-    commands = parser.add_subparsers(dest="what", metavar="journal")
+    commands = parser.add_subparsers(
+        dest="what", title="instead of serving", metavar="COMMAND", prog=parser.prog
+    )
     journal = commands.add_parser("journal", help="copy a journal, or check one")
     journal.add_argument("action", choices=("copy", "check"))
     journal.add_argument(

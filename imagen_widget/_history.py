@@ -23,7 +23,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Run, Session, Submitted
 from imagen_widget._settings import load_settings
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, short_id
 
 _PAGE_ROWS = 50
 _MAX_RESUMED_AT_ONCE = 16
@@ -330,8 +330,9 @@ class History:
         except ImagenError as error:
             return Resumed(record, error=error)
         except Exception as error:  # noqa: BLE001 - one odd row must not stop the others
+            name = short_id(record.request_id or record.id)
             odd = QueueError(
-                f"The job {record.request_id} cannot be resumed ({type(error).__name__}: {error}).",
+                f"The job {name} cannot be resumed ({type(error).__name__}: {error}).",
                 remedy="It stays as it is; upgrade imagen-widget, then resume again.",
             )
             return Resumed(record, error=odd)

@@ -670,6 +670,8 @@ def load_settings(
             read[setting.name] = setting.read(label, value)
     account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
     if read["base_url"] and found["base_url"] != "argument" and account is not look.base_owner():
+        if found["provider"] == "default":
+            _note_address(found["base_url"], account)
         read["base_url"], found["base_url"] = None, "default"
     settings = Settings(
         account=account,
@@ -898,6 +900,7 @@ _NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front 
 _lock = threading.RLock()
 _files: dict[Path, _File] = {}
 _notices: list[str] = []
+_unused: set[str] = set()  # where an address stood that is not used, if that was said
 # The package notes the folder of its import as a text; this module may be imported much later.
 _imported_in: str = getattr(sys.modules["imagen_widget"], "_imported_in", "")
 _start: Path | None = Path(_imported_in) if _imported_in else None
@@ -909,12 +912,24 @@ def forget_settings() -> None:
     global _start, _folder
     with _lock:
         _start = _folder = None
-        for memory in (_files, _notices, _typed, _kept):
+        for memory in (_files, _notices, _unused, _typed, _kept):
             memory.clear()
 
 
+def _note_address(source: str, account: Account) -> None:
+    """Have it said once that the gateway's address is not used, for want of its key."""
+    with _lock:
+        if source not in _unused:
+            _unused.add(source)
+            key = GATEWAY.key_variables[0]
+            _notices.append(
+                f"IMAGEN_BASE_URL ({source}) is not used: there is no {key}, so {account.title} "
+                f"answers. Set {key} to the key of that address."
+            )
+
+
 def notices() -> list[str]:
-    """Return what there is to say about files that vanished; each line once."""
+    """Return what there is to say about files and settings; each line once."""
     with _lock:
         said, _notices[:] = list(_notices), []
         return said
@@ -1010,7 +1025,8 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
         names = ", ".join(name for name in known.values or () if name in _VARIABLES)
         if names and not known.gone:
             what = "is empty" if facts else "is gone"
-            _notices.append(f"{path} {what}; {names} from there stay in force in this kernel.")
+            stay = "stay" if ", " in names else "stays"
+            _notices.append(f"{path} {what}; {names} from there {stay} in force in this kernel.")
         known.gone = True
         return known.values
     stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)

@@ -32,6 +32,7 @@ __all__ += ["ModelRetired", "QueueError", "QueueTimeout", "ResultExpired", "Seri
 __all__ += ["SubmitUncertain"]
 
 _MAX_LINE = 600
+_MAX_ID = 40  # a UUID, and what gateways make of one, is shown whole
 _ENDS = ".!?:…\u3002\uff01\uff1f"  # the last three end Chinese sentences
 
 
@@ -54,6 +55,13 @@ def shown(value: object) -> str:
         return repr(value[:40]) if isinstance(value, str) else repr(value)[:40]
     except Exception:  # noqa: BLE001 - an integer of too many digits, or a repr of somebody else's
         return f"a value of type {type(value).__name__}"
+
+
+def short_id(request_id: str) -> str:
+    """Return a request id as people read it: the middle of a long one, as the demo's, left out."""
+    if len(request_id) <= _MAX_ID:
+        return request_id
+    return f"{request_id[:8]}…{request_id[-8:]}"
 
 
 def a_type(value: object) -> str:

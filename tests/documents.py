@@ -92,6 +92,18 @@ def project_files() -> list[Path]:
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
+def install_example(folder: Path) -> Path:
+    """Write the package that the page about providers shows, as pip would install it."""
+    page = ROOT / ".github" / "docs" / "providers.md"
+    source = next(fence for fence in fences(page) if fence.language == "python")
+    info = folder / "acme_imagen-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "acme_imagen.py").write_text(source.text, encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-imagen\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[imagen_widget.providers]\nacme = acme_imagen:Acme\n")
+    return folder
+
+
 def copy_project(folder: Path) -> Path:
     """Copy the project into a folder, as a clone would, and return the folder."""
     for path in project_files():

@@ -289,7 +289,7 @@ def row_of(what: str, error: ImagenError, folder: Path) -> str:
     def told(text: str) -> str:
         text = text.replace(str(folder / "home-of-the-page"), "…/imagen_widget")
         text = text.replace(GATEWAY, "https://www.kkiai.com").replace("REFUSED", "refused")
-        text = re.sub(r"\(request id [\w-]+\)", "(request id …)", text).replace("req-1", "…")
+        text = re.sub(r"\(request id [\w…-]+\)", "(request id …)", text).replace("req-1", "…")
         return text.replace("|", "\\|")
 
     name = type(error).__name__

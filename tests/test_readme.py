@@ -27,6 +27,7 @@ from tests.documents import (
     commands,
     copy_project,
     fences,
+    install_example,
     links,
     table,
 )
@@ -71,8 +72,12 @@ def test_every_block_of_code_is_of_a_kind_that_is_run(page: Path) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("page", with_cells, ids=[p.name for p in with_cells])
-def test_the_cells_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
+def test_the_cells_of_a_page_run_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a real kernel, on the demo provider, which is what answers without a key."""
+    site = install_example(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     cells = [fence for fence in fences(page) if fence.language in IN_CELLS]
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(fence.text) for fence in cells]
@@ -81,6 +86,7 @@ def test_the_cells_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
     done = execute(notebook, tmp_path, demo_seconds="0")
 
     assert all(cell.execution_count for cell in done.cells)
+    assert not list(tmp_path.rglob("postmaster.pid")), "a database server that goes on"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)

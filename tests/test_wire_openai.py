@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from imagen_widget import Done, ImagenClient, ImageRequest, Model, errors
 from tests.clock import Clock
+from tests.documents import install_example
 from tests.fakequeue import GATEWAY, Break, FakeQueue, Reply, page, picture
 
 if TYPE_CHECKING:
@@ -382,21 +382,10 @@ async def test_the_key_of_a_gateway_never_goes_to_fals_storage(
 
 # -------------------------------------------------------------------- providers of other packages
 
-DOCS = Path(__file__).parents[1] / ".github" / "docs" / "providers.md"
-ACME = re.search("```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-
-
 @pytest.fixture
 def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install the package that the page about providers shows."""
-    assert ACME is not None
-    folder = tmp_path / "site"
-    info = folder / "acme_imagen-1.0.dist-info"
-    info.mkdir(parents=True)
-    (folder / "acme_imagen.py").write_text(ACME[1], encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-imagen\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[imagen_widget.providers]\nacme = acme_imagen:Acme\n")
-    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(install_example(tmp_path / "site")))
 
 
 @pytest.mark.usefixtures("acme")

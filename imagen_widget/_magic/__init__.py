@@ -34,7 +34,7 @@ from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, make_sweep
-from imagen_widget._settings import SETTINGS, Setting, Settings, load_settings
+from imagen_widget._settings import ACCOUNTS, SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -264,12 +264,20 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         """
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
-            return ask.shown(studio.refresh(query))
+            model = studio.refresh(query)
+            ask.say(_refreshed(model, studio))
+            return ask.shown(model)
         found = studio.models(query, live=bool(ask.values.get("live")))
         with suppress(InvalidRequest):  # then it is not a name
             named = studio.known(query) if query else None
             if named is not None and (named in found or not found):
                 return ask.shown(named.at(studio.settings.account.name))
+        name = studio.settings.account.name
+        if name not in ACCOUNTS and not ask.is_quiet:
+            ask.say(
+                f"These models are fal's, at fal's list prices. {name} may serve others, at "
+                "other prices; IMAGEN_PRICE says what you pay."
+            )
         return ask.shown(found)
 
     @_magic
@@ -361,6 +369,16 @@ def unload(shell: Any) -> None:
     magics = shell.magics_manager.registry.get(ImagenMagics.__name__)
     if isinstance(magics, ImagenMagics):
         magics.uninstall()
+
+
+def _refreshed(model: Model, studio: Studio) -> str:
+    """Return one line on what came of reading a model's schema again."""
+    if model.source == "fetched":
+        file = studio.session.models.file(model.id)
+        return f"Its schema is kept in {file}. To undo it, delete that and restart the kernel."
+    if model.source == "bundled" and studio.session.describes_itself:
+        return "The demo does not read bundled models again; this one stays as it is."
+    return "No schema was found; nothing has changed."
 
 
 def _drop(things: list[Any], thing: object) -> None:

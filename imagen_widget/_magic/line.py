@@ -25,7 +25,7 @@ from types import CodeType
 from typing import Any, NoReturn
 
 from imagen_widget._models import Field, Kind, Model
-from imagen_widget._settings import RESERVED
+from imagen_widget._settings import RESERVED, SETTINGS
 from imagen_widget.errors import InvalidRequest
 
 Evaluate = Callable[[CodeType], object]
@@ -49,7 +49,8 @@ _SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 _NAMES_MODEL = re.compile(r"(?<!\S)(?:-m|--model)(?:=|(?=\s))")
 _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
-_SETTINGS = {name.replace("_", "-") for name in RESERVED}
+_RESERVED = {name.replace("_", "-") for name in RESERVED}
+_SETTINGS = {setting.name.replace("_", "-"): setting for setting in SETTINGS}
 _NEAR = 0.7  # how like an option a word is that was meant to be one
 _SLIP = 0.8  # the same where nobody knows the model's fields
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
@@ -498,7 +499,7 @@ class _Scan:
     def _may_be_field(self, name: str) -> bool:
         """Return True if a word may be a field of the model because nothing is known of it."""
         bare = _bare(name)
-        taken = _KEY.fullmatch(bare) or bare in _SETTINGS or self._is_slip(f"--{bare}")
+        taken = _KEY.fullmatch(bare) or bare in _RESERVED or self._is_slip(f"--{bare}")
         return self._grammar.is_open and name.startswith("--") and not taken
 
     def _is_slip(self, name: str) -> bool:
@@ -527,22 +528,28 @@ class _Scan:
                 "imagen_widget.login() or the environment (IMAGEN_API_KEY, FAL_KEY).",
                 field="api_key",
             )
-        if reading.option is None and bare in _SETTINGS:
+        is_field, more = reading.option is None and self._may_be_field(name), ""
+        if reading.option is None and bare in _SETTINGS and not is_field:
+            setting = _SETTINGS[bare]
+            trait = f" (%config ImagenMagics.{setting.name})" if setting.name != "journal" else ""
             raise InvalidRequest(
                 f"{magic}: --{bare} is a setting and not an option. Nothing was sent.",
-                remedy="Set it with %config ImagenMagics or in the environment.",
-                field=bare.replace("-", "_"),
+                remedy=f"Set {setting.variable}{trait}.",
+                field=setting.name,
             )
         said = f"{name} {fault}."
-        if reading.option is None and self._may_be_field(name):
+        if is_field:
             said = f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
         elif reading.option is None:
             names = self._grammar.names if len(bare) > 1 else ()
             near = [n for n in names if f"-{bare}" in f"-{_bare(n)}"] or self._near(f"--{bare}")
             said = f"{name} is not an option." + (f" Did you mean {near[0]}?" if near else "")
+            if self._grammar.model:
+                model = self._grammar.model.partition(",")[0]
+                more = f"; %imagen_models {model} lists the model's fields"
         raise InvalidRequest(
             f"{magic}: {said}",
-            remedy=f"{magic}? lists the options; a prompt with such a word goes in quotes or "
+            remedy=f"{magic}? lists the options{more}; a prompt with such a word goes in quotes or "
             "after --. Nothing was sent.",
         )
 

@@ -32,7 +32,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
-from imagen_widget._studio import default_studio
+from imagen_widget._studio import default_studio, say_notices
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 T = TypeVar("T")
@@ -58,6 +58,7 @@ class Ask:
     ) -> None:
         self._in_force, self.evaluate = magics.settings, magics.evaluator(local_ns)
         self.settings = self._in_force()
+        say_notices()
         self.studio, models = default_studio(self.settings), list[str]()
         self._shell, self._once = magics.shell, magics.once
         self._line = Text(line, self.evaluate)

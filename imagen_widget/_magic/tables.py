@@ -147,7 +147,10 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         )
         for number, g in enumerate(generations)
     ]
-    shown = f"{len(rows)} of {len(history)} in the history" if rows else "Nothing in the history"
+    count = len(history)
+    shown = f"{len(rows)} of {count} in the history" if rows else "Nothing in the history"
+    if count and not rows:
+        shown = f"Nothing matches; {count} in the history"
     return Table(
         generations,
         ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
@@ -190,7 +193,10 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
         items.append((name, spent))
         rows.append((f"· {label}", cost_text(spent), count, ""))
     capped = "" if settings.budget else "No cap is set; IMAGEN_MAX_SPEND=2/day sets one. "
-    below = f"Below the periods: this month by {by}. " if parts else ""
+    below = f"Below the periods: this month by {by}. "
+    if not parts:
+        why = "the demo is free" if settings.account.free else "nothing was spent"
+        below = f"Nothing to list by {by} this month: {why}. "
     days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
     return Table(
         items,

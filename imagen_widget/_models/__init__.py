@@ -94,7 +94,7 @@ class Catalogue:
         if model_id not in self._learned:
             read = None
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-                file = json.loads(self._path(model_id).read_bytes())
+                file = json.loads(self.file(model_id).read_bytes())
                 if file["id"] == model_id:
                     as_of = str(file["as_of"])[:10]
                     read = _learned(read_schema(file["schema"], model_id), as_of)
@@ -117,7 +117,7 @@ class Catalogue:
             self._learned[model_id] = model
             head = json.dumps({"id": model_id, "as_of": today})[:-1].encode()
             with contextlib.suppress(OSError):
-                path = self._path(model_id)
+                path = self.file(model_id)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_suffix(f".{os.getpid()}.part")  # another kernel may write the same
                 part.write_bytes(head + b', "schema": ' + document + b"}")
@@ -148,7 +148,7 @@ class Catalogue:
             if model is not None and model.source == "fetched":
                 yield model
 
-    def _path(self, model_id: str) -> Path:
+    def file(self, model_id: str) -> Path:
         """Return where a model's schema is kept; raises OSError if none is kept on disk."""
         if self._folder is None:
             raise FileNotFoundError

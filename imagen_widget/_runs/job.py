@@ -22,7 +22,7 @@ from imagen_widget._providers import Queued, Running
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs.run import TOO_LATE, Event, Run, Session, Submitted, Submitting
-from imagen_widget.errors import ImagenError, JobCancelled
+from imagen_widget.errors import ImagenError, JobCancelled, short_id
 
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
@@ -259,9 +259,9 @@ class Job:
 
     def _with_id(self, text: str) -> str:
         request_id = self._progress.request_id
-        if not request_id or request_id in text:
+        if not request_id or short_id(request_id) in text:
             return text
-        return f"{text.removesuffix('.')} (request id {request_id})."
+        return f"{text.removesuffix('.')} (request id {short_id(request_id)})."
 
     # ------------------------------------------------------------------------ on the loop thread
 

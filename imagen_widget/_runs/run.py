@@ -466,7 +466,8 @@ class Run:
     async def _unconfirmed(self, what: str, ticket: providers.Ticket) -> errors.JobCancelled:
         """Let go of a job of which nobody knows whether it was cancelled in time."""
         await self._release()
-        note = f"{what}; the job (request id {ticket.request_id}) may still finish and be billed."
+        name = errors.short_id(ticket.request_id)
+        note = f"{what}; the job (request id {name}) may still finish and be billed."
         return self._cancelled(note, billed=True)
 
     def _cancelled(self, note: str, *, billed: bool = False) -> errors.JobCancelled:
@@ -521,7 +522,7 @@ class Run:
             )
         raise errors.QueueTimeout(
             f"The job is not finished after {self._timeout:.0f} s "
-            f"(request id {self._ticket.request_id}).",
+            f"(request id {errors.short_id(self._ticket.request_id)}).",
             remedy="It goes on at the provider and may be billed; fetch it with %imagen_resume.",
             ticket=self._ticket,
         )
@@ -545,7 +546,10 @@ class Session:
         self.settings = settings
         self.journal = journal.open_journal(settings.home, settings.journal)
         self.store = open_store(settings.home, settings.store)
-        self.models = Catalogue(settings.home / "models")
+        # What the demo's queue says of a model is true of that queue only.
+        self.describes_itself = settings.account.free and settings.schemas == "auto"
+        own = "demo" if self.describes_itself else ""
+        self.models = Catalogue(settings.home / "models" / own)
         self.sent: set[str] = set()  # ids of the jobs that this process sent
         self._siblings: dict[str, Session] = {}
         self._active: set[str] = set()
@@ -602,10 +606,15 @@ class Session:
             self._beating = False
 
     async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
-        """Return what is known of a model; its schema is fetched once if nothing is."""
+        """Return what is known of a model; its schema is fetched once if nothing is.
+
+        The demo is not asked for bundled models: it knows fewer fields of theirs.
+        """
         known = self.models.known(model_id)
-        if known is not None and not refresh:
-            return known
+        if known is not None:
+            stays = self.describes_itself and known.source == "bundled"
+            if stays or not refresh:
+                return known
         self.models.mark_asked(model_id)
         document = await self.provider.describe(model_id)
         if document is None:
@@ -721,8 +730,8 @@ class Session:
         sibling = self._siblings[record.provider]
         if sibling.settings.base_url != record.base_url:
             raise errors.CredentialsError(
-                f"The job {record.request_id} was submitted to {record.base_url}, and the key now "
-                f"set is for {sibling.settings.base_url}.",
+                f"The job {errors.short_id(record.request_id or record.id)} was submitted to "
+                f"{record.base_url}, and the key now set is for {sibling.settings.base_url}.",
                 remedy=f"Set IMAGEN_BASE_URL={record.base_url} and its key, then resume again.",
             )
         return sibling

@@ -514,8 +514,12 @@ class Series:
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame: a row each, with the axes as columns."""
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise InvalidRequest(
+                "A DataFrame needs pandas.", remedy="pip install pandas, or read the series' rows."
+            ) from None
         return pd.DataFrame(map(_flat, self.iter_rows()))
 
     def _records(self) -> list[Record]:

@@ -131,7 +131,8 @@ class Fal(Provider):
         title = self.settings.account.title
         state = f"not known at {title} yet" if job.missing else f"still running at {title}"
         raise errors.QueueTimeout(
-            f"The job is {state} after {seconds:.0f} s (request id {ticket.request_id}).",
+            f"The job is {state} after {seconds:.0f} s "
+            f"(request id {errors.short_id(ticket.request_id)}).",
             remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
             ticket=ticket,
         )
@@ -440,7 +441,7 @@ class _Job:
         if self._may_be_auto:  # once
             self._misses, self._auto, self._may_be_auto = 0, True, False
             return
-        title, request_id = self._account.title, self._ticket.request_id
+        title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
         if found.kind == "page":
             raise errors.QueueError(
                 f"{title} answers with a web page where the job's result should be "
