@@ -78,6 +78,16 @@ def test_numbers_that_make_no_sense_are_refused(arguments: list[str]) -> None:
     assert arguments[0] in done.stderr.splitlines()[-1]
 
 
+def test_the_help_shows_that_the_bare_command_serves() -> None:
+    usage, rest = run([*COMMAND, "--help"]).stdout.split("\n\n", 1)
+
+    assert usage.splitlines() == [
+        "usage: python -m imagen_widget [--host HOST] [--port PORT] [--seconds SECONDS]",
+        "       python -m imagen_widget journal {copy,check} [ADDRESS ...]",
+    ]
+    assert "positional arguments" not in rest
+
+
 def test_a_port_in_use_is_one_line_with_a_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run([*COMMAND, "--port", str(taken.getsockname()[1])])

@@ -26,7 +26,9 @@ from imagen_widget.errors import (
     CredentialsError,
     ImagenError,
     InvalidRequest,
+    QueueTimeout,
 )
+from tests.documents import install_example
 from tests.fakequeue import FakeQueue, Reply, openapi
 from tests.magic_stage import Json, Stage, new_shell
 
@@ -450,6 +452,8 @@ REFUSALS = [
         for name in ("provider", "base-url", "home", "journal", "store")
     ),
     refuses("%imagen a fox -m some-lab/a --home /x", "--home is a setting and not an option"),
+    refuses("%imagen a fox --max-spend 2", "Set IMAGEN_MAX_SPEND (%config ImagenMagics.max_spend)"),
+    refuses("%imagen a fox --steps 20", "%imagen_models imagen4 lists the model's fields"),
     refuses("%imagen_models now -n 2", "-n is not an option"),
     refuses("%imagen_history -n none", "limit: 'none' is not allowed. Use a whole"),
     refuses("%imagen_spend --all", "--all is not an option"),
@@ -1306,6 +1310,7 @@ def test_the_history_is_filtered_and_cut_by_n(stage: Stage) -> None:
     assert len(stage.run("word = 'red'\n%imagen_history {{word}}").value) == 2
     assert len(stage.run("%imagen_history -m imagen4-fast").value) == 1
     assert len(stage.run("%imagen_history --stars 3").value) == 1
+    assert stage.run("%imagen_history owl").shown[0].startswith("Nothing matches; 3 in the history")
 
 
 def test_wide_and_long_texts_leave_a_terminals_columns_aligned(stage: Stage) -> None:
@@ -1363,6 +1368,101 @@ def test_a_model_has_a_page_of_its_own(stage: Stage) -> None:
     assert "guidance_scale" in by_alias.shown[0]
     assert by_id.value.alias == "flux-dev"
     assert unknown.value.source == "none"
+
+
+def test_the_demo_changes_nothing_that_another_provider_knows(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+    monkeypatch.setenv("IMAGEN_SCHEMAS", "auto")
+    names = ("kontext", "fal-ai/esrgan", "demo/paper-cut")
+
+    kontext, *others = [stage.run(f"%imagen_models {name} --refresh") for name in names]
+    monkeypatch.setenv("IMAGEN_PROVIDER", "kkiai")
+    monkeypatch.setenv("IMAGEN_SCHEMAS", "off")
+    elsewhere = [imagen_widget.Studio().known(name) for name in names]
+
+    assert (
+        kontext.shown[0] == "The demo does not read bundled models again; this one stays as it is."
+    )
+    assert kontext.value.field("enhance_prompt")
+    assert [ran.value.source for ran in others] == ["fetched", "fetched"]
+    assert [model.source for model in elsewhere] == ["bundled", "none", "none"]
+
+
+def test_a_schema_that_is_read_again_can_be_undone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = os.environ["IMAGEN_BASE_URL"] + "/schemas/{endpoint}"
+    stage.queue.schemas[FLUX] = openapi(FLUX, {"prompt": {"type": "string"}})
+    monkeypatch.setenv("IMAGEN_SCHEMAS", address)
+
+    read = stage.run("%imagen_models flux-dev --refresh")
+    none = stage.run("%imagen_models kontext --refresh")
+
+    [file] = re.findall(r"is kept in (.*)\. To undo it, delete that", read.shown[0])
+    assert len(read.value.fields) == 1
+    assert none.shown[0] == "No schema was found; nothing has changed."
+    Path(file).unlink()
+    assert len(imagen_widget.Studio().known("flux-dev").fields) > 1
+
+
+def test_the_models_of_another_provider_are_said_to_be_those_of_fal(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(install_example(tmp_path / "site")))
+    monkeypatch.setenv("IMAGEN_PROVIDER", "acme")
+    monkeypatch.setenv("ACME_KEY", "made-up")
+
+    assert stage.run("%imagen_models flux").shown[0].startswith("These models are fal's, at fal's")
+    monkeypatch.setenv("IMAGEN_PROVIDER", "fal")
+    assert "These models" not in stage.run("%imagen_models flux").shown[0]
+
+
+def test_what_costs_nothing_is_not_listed_and_it_is_said(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    table = stage.run("%imagen_spend --by user").shown[0]
+
+    assert "Nothing to list by user this month: the demo is free." in table
+
+
+def test_what_there_is_to_say_of_settings_is_said_though_nothing_is_sent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("IMAGEN_MAX_SPEND=2\n")
+    stage.run("%reload_ext imagen_widget")
+    stage.run("%imagen --dry-run a fox")
+    assert caplog.messages == []
+    (tmp_path / ".env").unlink()
+
+    stage.run("%imagen --dry-run a fox")
+    monkeypatch.delenv("IMAGEN_PROVIDER")
+    monkeypatch.delenv("IMAGEN_API_KEY")
+    stage.run("%imagen --dry-run a fox")
+
+    assert caplog.messages == [
+        f"{tmp_path}/.env is gone; IMAGEN_MAX_SPEND from there stays in force in this kernel.",
+        "IMAGEN_BASE_URL (environment) is not used: there is no IMAGEN_API_KEY, so demo answers. "
+        "Set IMAGEN_API_KEY to the key of that address.",
+    ]
+
+
+def test_a_long_request_id_is_shown_short_and_kept_whole(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "60")
+
+    ran = stage.run("%imagen a red fox --timeout 0.5")
+
+    assert isinstance(ran.error, QueueTimeout)
+    assert ran.error.request_id is not None
+    assert len(ran.error.request_id) > 60
+    assert all(len(id) < 20 for id in re.findall(r"request id ([^)]*)", " ".join(ran.shown)))
+    assert f"(request id {ran.error.request_id[:8]}…{ran.error.request_id[-8:]})" in str(ran.error)
 
 
 def test_spend_sums_by_period_model_and_what_the_line_says(

@@ -944,7 +944,7 @@ def test_settings_whose_file_has_vanished_stay_in_force_and_it_is_said_once(
 
     assert in_files() == before
     (line,) = _settings.notices()
-    assert line.startswith(f"{in_a_new_kernel / file} is gone; IMAGEN_MAX_SPEND from there stay")
+    assert line.startswith(f"{in_a_new_kernel / file} is gone; IMAGEN_MAX_SPEND from there stays")
     assert in_files() == before
     assert _settings.notices() == []
 
@@ -953,6 +953,21 @@ def test_settings_whose_file_has_vanished_stay_in_force_and_it_is_said_once(
     (in_a_new_kernel / file).unlink()
     assert in_files().budget == limits(("3", "day"))
     assert len(_settings.notices()) == 1
+
+
+def test_an_address_whose_key_is_missing_is_said_once() -> None:
+    address = {"IMAGEN_BASE_URL": "https://gateway.example"}
+    with_key = {**address, "IMAGEN_API_KEY": "made-up"}
+    of_fal = {**address, "IMAGEN_PROVIDER": "fal", "FAL_KEY": "made-up"}
+
+    assert [load(each, need_key=False).account.name for each in (with_key, of_fal)] == [
+        "kkiai",
+        "fal",
+    ]
+    assert _settings.notices() == []
+    assert load(address).account.name == load(address).account.name == "demo"
+    (line,) = _settings.notices()
+    assert line.startswith("IMAGEN_BASE_URL (environment) is not used: there is no IMAGEN_API_KEY")
 
 
 def test_a_vanished_file_of_other_programs_is_not_worth_a_word(in_a_new_kernel: Path) -> None:

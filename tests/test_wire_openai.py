@@ -382,6 +382,7 @@ async def test_the_key_of_a_gateway_never_goes_to_fals_storage(
 
 # -------------------------------------------------------------------- providers of other packages
 
+
 @pytest.fixture
 def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install the package that the page about providers shows."""

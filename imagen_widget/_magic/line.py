@@ -529,8 +529,8 @@ class _Scan:
                 field="api_key",
             )
         is_field, more = reading.option is None and self._may_be_field(name), ""
-        if reading.option is None and bare in _SETTINGS and not is_field:
-            setting = _SETTINGS[bare]
+        setting = None if self._grammar.find(f"--{bare}") or is_field else _SETTINGS.get(bare)
+        if setting is not None:
             trait = f" (%config ImagenMagics.{setting.name})" if setting.name != "journal" else ""
             raise InvalidRequest(
                 f"{magic}: --{bare} is a setting and not an option. Nothing was sent.",
