@@ -233,7 +233,8 @@ class Studio:
         request = self.request(prompt, **asked)
         seconds = None if timeout is None else _settings.check_timeout(timeout)
         _settings.check_key(self.settings)
-        say_notices()
+        for notice in _settings.notices():
+            log.warning("%s", notice)
         return Job(self.session, request, reuse=reuse, on_event=on_event, timeout=seconds)
 
     def request(
@@ -416,12 +417,6 @@ class Studio:
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         found = (f"  {name}: {source}" for name, source in self.settings.sources.items())
         return {"text/plain": "\n".join([repr(self), *found])}
-
-
-def say_notices() -> None:
-    """Log what there is to say about the settings in force, once."""
-    for notice in _settings.notices():
-        log.warning("%s", notice)
 
 
 def _complete(request: ImageRequest, **asked: object) -> ImageRequest:

@@ -6,6 +6,7 @@ A large series asks first. What an interrupt came to is said in one line before 
 import asyncio
 import contextlib
 import keyword
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -32,10 +33,13 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
-from imagen_widget._studio import default_studio, say_notices
+from imagen_widget._settings import notices
+from imagen_widget._studio import default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 T = TypeVar("T")
+
+log = logging.getLogger("imagen_widget")
 
 MAX_UNASKED_ROWS = 20
 _RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
@@ -58,7 +62,8 @@ class Ask:
     ) -> None:
         self._in_force, self.evaluate = magics.settings, magics.evaluator(local_ns)
         self.settings = self._in_force()
-        say_notices()
+        for notice in notices():
+            log.warning("%s", notice)
         self.studio, models = default_studio(self.settings), list[str]()
         self._shell, self._once = magics.shell, magics.once
         self._line = Text(line, self.evaluate)

@@ -105,7 +105,7 @@ def ending(job: "Job", outcome: str = "") -> str:
     """
     if not (outcome or job.id):
         return "Not sent"
-    end, known = job.progress, job.progress.request_id
+    end, known = job.progress, short_id(job.progress.request_id or "")
     outcome = outcome or end.phase.capitalize()
     ended = f"{outcome} · {end.elapsed:.1f} s · {end.provider} {short_name(end.model)}"
     return f"{ended} · request id {known}" if known and known not in outcome else ended
