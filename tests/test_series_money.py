@@ -14,7 +14,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
-from imagen_widget import History, Series, Studio, batch, errors, sweep
+from imagen_widget import History, Series, Studio, batch, errors, start, sweep
 from tests import books
 from tests.fakequeue import Break, FakeQueue, Received, Reply
 
@@ -467,6 +467,32 @@ def test_rows_that_failed_before_they_were_taken_are_planned_to_be_sent(queue: F
     assert {plan.to_send for plan in plans} == {queue.posts - posts}
     assert {plan.price for plan in plans} == {Decimal("0.04") * (queue.posts - posts)}
     assert series.plan.to_send == 0
+
+
+def test_a_row_that_failed_at_the_provider_is_sent_again_only_as_a_job_of_its_own(
+    queue: FakeQueue,
+) -> None:
+    table = [{"animal": "fox", "s": 7}, {"animal": "hen", "s": 8}]
+    series = batch(table, "a {animal}", key="animal", name="failing", seed="{s}")
+    queue.script("result", None, Reply(503, {"detail": "no", "error_type": "runner_disconnected"}))
+
+    series.run(quiet=True, max_in_flight=1)
+    series.run(quiet=True)
+    (row,) = [row for row in series.rows if row.state == "failed"]
+    alone = start(row.request).result()
+
+    assert (alone.request, alone.seed) == (row.request, 8)
+    assert posts_by_prompt(queue) == {"a fox": 1, "a hen": 2}
+    assert series.status_counts["failed"] == 1
+
+
+def test_a_dataframe_without_pandas_names_the_remedy(
+    demo: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+
+    with pytest.raises(errors.InvalidRequest, match=r"needs pandas\. pip install pandas"):
+        animals().to_pandas()
 
 
 def test_equal_generations_outside_of_the_series_answer_no_row(queue: FakeQueue) -> None:
