@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import gzip
 import json
 import time
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from imagen_widget import (
@@ -587,6 +589,22 @@ async def test_a_result_behind_a_web_page_is_not_called_lost() -> None:
     assert desk.clock.now < 1000 + 60
 
 
+@pytest.mark.parametrize("status", [page(), COMPLETED, UNKNOWN], ids=repr)
+@pytest.mark.parametrize("timeout", [2, 5, 12, 60])
+async def test_a_web_page_in_place_of_the_result_is_told_as_that_however_short_the_time(
+    status: Reply, timeout: float
+) -> None:
+    desk = Desk()
+    desk.queue.always("status", status)
+    desk.queue.always("result", page())
+
+    with pytest.raises(errors.QueueError, match="web page where the job's result") as caught:
+        await desk.result(timeout=timeout)
+
+    assert caught.value.ticket == desk.ticket
+    assert "%imagen_resume" in str(caught.value)
+
+
 # ------------------------------------------------------------------------------------- the stream
 
 
@@ -985,6 +1003,61 @@ async def test_imagen_media_hosts_says_from_where_pictures_may_come(
 
     assert url.startswith("http:") or "IMAGEN_MEDIA_HOSTS=" in str(caught.value)
     assert desk.queue.requests == []
+
+
+# ------------------------------------------------------------------ transports of other people
+
+
+def answer_whole(request: httpx.Request) -> httpx.Response:
+    """Answer as a mock does: with responses that hold their whole body already."""
+    path = request.url.path
+    if request.method == "PUT":
+        return httpx.Response(200, json={"status": "CANCELLED"})
+    if request.method == "POST":
+        return httpx.Response(200, json={"request_id": "r1", "status": "IN_QUEUE"})
+    if path.endswith("/stream"):
+        events = b'data: {"status": "IN_PROGRESS"}\n\ndata: {"status": "COMPLETED"}\n\n'
+        return httpx.Response(200, content=events, headers={"content-type": "text/event-stream"})
+    if "/files/" in path:
+        return httpx.Response(200, content=PNG)
+    packed = gzip.compress(json.dumps({"status": "COMPLETED", **ONE}).encode())
+    return httpx.Response(200, content=packed, headers={"content-encoding": "gzip"})
+
+
+class Whole(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return answer_whole(request)
+
+
+@pytest.mark.parametrize("name", ["kkiai", "fal"])
+@pytest.mark.parametrize("transport", [httpx.MockTransport(answer_whole), Whole()], ids=type)
+async def test_a_transport_that_returns_complete_responses_works_on_every_route(
+    name: str, transport: httpx.AsyncBaseTransport
+) -> None:
+    client = ImagenClient(name, base_url=GATEWAY, api_key="sk-made-up", transport=transport)
+    async with client:
+        ticket = await client.submit(FOX)
+        done = await client.watch(ticket)
+        finished = await client.result(ticket, done)
+
+        assert (ticket.request_id, finished.urls) == ("r1", (URL,))
+        assert await client.fetch(URL) == PNG
+        assert await client.cancel(ticket)
+
+
+async def test_a_complete_response_is_bounded_too() -> None:
+    large = httpx.MockTransport(lambda _: httpx.Response(200, content=b" " * 65 * 1024**2))
+    async with ImagenClient("demo", transport=large) as client:
+        with pytest.raises(errors.QueueError, match="larger than 64 MB"):
+            await client.fetch(URL, timeout=1)
+
+
+async def test_what_a_client_sent_is_in_none_of_its_errors() -> None:
+    desk = Desk()
+    desk.queue.always("result", Reply(422, {"detail": f"'{FOX.prompt}' was flagged"}))
+
+    with pytest.raises(errors.InvalidRequest, match="'…' was flagged"):
+        await desk.result()
 
 
 # ------------------------------------------------------------------------------------ small parts

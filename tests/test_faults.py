@@ -61,6 +61,7 @@ import copy
 import enum
 import functools
 import gzip
+import html
 import io
 import itertools
 import json
@@ -430,6 +431,21 @@ SHAPES: list[object] = [
     [{"images": [{"url": U}]}],
     json.dumps(json.dumps({"images": [{"url": U}]})),
     {"Images": [{"Url": U}], "input": {"image_url": "https://x.test/given.png"}},
+    {"images": [], "image": {"url": U}},
+    {"images": [], "data": [{"url": U}]},
+    {"images": [], "output": [U]},
+    {"images": [], "url": U},
+    {"images": [""], "result": {"images": [], "image": U}},
+    {"image": [], "images": [{"url": U}]},
+    {"data": [], "artifacts": [{"base64": BASE64}]},
+    {"data": {"images": []}, "output": {"content": BASE64}},
+    {"images": [{"url": "", "file_data": BASE64}]},
+    {"images": [{"url": None, "content": BASE64, "thumbnail_url": "https://x.test/small.png"}]},
+    {"images": [{"url": "", "binary_data_base64": [BASE64]}]},
+    {"images": [{"url": "", "download_url": U}]},
+    {"image": {"url": "", "file": {"content": BASE64}}},
+    {"data": [{"b64_json": "", "url": None, "link": U}]},
+    "<br />\n<b>Warning</b>: no key in <b>/a.php</b><br />\n" + json.dumps({"images": [U]}),
     PNG,
 ]
 
@@ -440,7 +456,8 @@ def test_row_10_a_picture_is_found_wherever_it_stands(queue: FakeQueue, route: s
         body: Any = shape if isinstance(shape, bytes | str) else json.dumps(shape)
         if isinstance(body, str):
             body = body.replace(U, f"{Studio().settings.base_url}/files/x/0.png")
-        queue.always(route, Reply(200, body, accepts=True))
+        headers = {"content-type": "text/html"} if str(shape).startswith("<br") else {}
+        queue.always(route, Reply(200, body, headers, accepts=True))
 
         generation = generate(f"fox {number}", model=DIRECT if route == "generations" else None)
 
@@ -462,6 +479,9 @@ NOT_PICTURES: list[object] = [
     {"input": {"image_url": "https://x.test/given.png"}},
     {"code": 0, "msg": "success", "data": []},
     {"images": ["soon"]},
+    {"images": [], "image": {"id": "abc"}},
+    {"images": [{"b64_json": "!!!!"}]},
+    {"images": ["data:text/html;base64,PGh0bWw+"]},
     "busy",
 ]
 
@@ -533,6 +553,74 @@ def test_row_12_what_may_come_stays_resumable_after_the_deadline(
 
     queue.heal()
     assert [generation.request_id for generation in History().resume()] == ["req-1"]
+
+
+WITHHELD: list[object] = [
+    {"images": [], "input": {"image_url": U}},
+    {"images": [], "mask": {"url": U}, "logs": [{"message": U}], "revised_prompt": f"like {U}"},
+    {"images": [{"url": "", "thumbnail": {"url": U}}]},
+    {"images": [{"url": None, "preview_url": U}], "data": []},
+    {"data": [], "request": {"images": [U]}},
+]
+
+
+@pytest.mark.parametrize("body", WITHHELD, ids=repr)
+@pytest.mark.parametrize("route", ["result", "generations"])
+def test_row_10_what_was_asked_for_is_no_result_if_every_list_is_empty(
+    queue: FakeQueue, route: str, body: object
+) -> None:
+    given = json.dumps(body).replace(U, f"{Studio().settings.base_url}/files/x/0.png")
+    queue.always(route, Reply(200, given, accepts=True))
+
+    error = failure(lambda: generate("a fox", model=DIRECT if route == "generations" else None))
+
+    assert type(error) is errors.ContentRejected
+
+
+UNREADABLE = [
+    "!!!!",
+    "not a picture",
+    "This request was blocked by our safety system, so there is none",
+    "data:text/html;base64,PGh0bWw+",
+    "data:application/json,%7B%7D",
+    base64.b64encode(b"<Error><Code>NoSuchKey</Code></Error>" * 9).decode(),
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+@pytest.mark.parametrize("route", ["result", "submit", "generations"])
+def test_row_22_a_picture_that_cannot_be_read_takes_no_other_with_it(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch, route: str, text: str
+) -> None:
+    monkeypatch.setenv("IMAGEN_PRICE", "0.05")
+    both = [{"b64_json": text}, {"b64_json": BASE64}]
+    model = DIRECT if route == "generations" else None
+
+    for number, order in enumerate((both, both[::-1])):
+        queue.always(route, Reply(200, {"data": order}, accepts=True))
+
+        generation = generate(f"fox {number}", num_images=2, model=model)
+
+        assert [image.data for image in generation] == [PNG]
+        assert (generation.filtered, generation.cost) == (1, 0.1)
+
+    assert set(books.states()) == {"done"}
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_row_22_if_no_picture_can_be_read_and_none_can_be_fetched_again_nobody_knows(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("IMAGEN_PRICE", "0.05")
+    body = {"data": [{"b64_json": text}] * 2}
+    queue.always("generations", Reply(200, body, accepts=True))
+
+    error = failure(lambda: generate("two foxes", num_images=2, model=DIRECT))
+
+    assert type(error) is errors.SubmitUncertain
+    assert "resume" not in str(error)
+    assert (books.states(), History().spend()) == (["unknown"], 0.1)
+    assert len(History().unknown()) == 1
 
 
 WORDS: list[object] = [
@@ -788,6 +876,36 @@ def test_row_23_an_error_in_place_of_the_bytes_is_asked_again(queue: FakeQueue) 
     assert generate("a fox")[0].media_type == "image/png"
 
 
+ERRORS_AS_BYTES: list[Reply] = [
+    Reply(200, "Access denied"),
+    Reply(200, "404 page not found", {"content-type": "image/png"}),
+    Reply(200, "expired"),
+    Reply(200, "<Error><Code>NoSuchKey</Code></Error>", {"content-type": "application/xml"}),
+    Reply(200, "<?xml version='1.0'?><Error>no</Error>" + "<!-- x -->" * 1000),
+    Reply(200, "不存在".encode("gb18030"), {"content-type": "image/png"}),
+    Reply(200, "<Error>no</Error>".encode("utf-16")),
+]
+
+
+@pytest.mark.parametrize("answer", ERRORS_AS_BYTES, ids=repr)
+@pytest.mark.parametrize("model", [None, DIRECT])
+def test_row_23_a_text_that_stays_in_place_of_the_bytes_is_no_picture_and_can_be_resumed(
+    queue: FakeQueue, answer: Reply, model: str | None
+) -> None:
+    queue.always("media", answer)
+    if model:
+        url = f"{Studio().settings.base_url}/files/x/0.png"
+        queue.always("generations", Reply(200, {"data": [{"url": url}]}, accepts=True))
+
+    error = failure(lambda: generate("a fox", model=model, timeout=3))
+
+    assert type(error) is errors.QueueError
+    assert "it is a text" in str(error)
+    assert queue.count("media") > 1
+    queue.heal()
+    assert [generation[0].media_type for generation in History().resume()] == ["image/png"]
+
+
 def test_row_24_a_depth_map_of_32_bits_is_saved_as_it_looks(
     queue: FakeQueue, tmp_path: Path
 ) -> None:
@@ -927,6 +1045,71 @@ def test_row_32_a_table_of_nearly_our_name_is_an_error_with_file_and_line(
 
     with pytest.raises(errors.InvalidRequest, match=r"pyproject\.toml, line 2.*imagen-widget\]"):
         settings_here(tmp_path, monkeypatch)
+
+
+PROMPT = 'A "TOPSECRET" fox\nin the snow & ice: 狐狸在雪地里 <très froid>'
+SAYINGS: list[Callable[[str], object]] = [
+    lambda said: {"detail": f"The prompt '{said}' is not allowed"},
+    lambda said: {"detail": [{"loc": ["body", "prompt"], "msg": f"bad: {said}", "type": "x"}]},
+    lambda said: {"error": {"message": f"Invalid: {said}", "code": said}},
+    lambda said: {"message": json.dumps({"error": said})},
+    lambda said: {"detail": [{"type": "content_policy_violation", "msg": f"{said} was flagged"}]},
+    lambda said: f"failed on {said}",
+    lambda said: {"status": "FAILED", "error": said},
+    lambda said: {said: 1},
+]
+FORMS: list[Callable[[str], str]] = [
+    lambda prompt: prompt,
+    lambda prompt: prompt.upper(),
+    lambda prompt: json.dumps(prompt),
+    lambda prompt: html.escape(prompt),
+    lambda prompt: prompt[:24] + "...",
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "status"),
+    [
+        *(("submit", status) for status in (200, 400, 403, 404, 422, 429, 500)),
+        *(("generations", status) for status in (200, 400, 500)),
+        *(("result", status) for status in (200, 400, 403, 422, 500)),
+        ("status", 200),
+    ],
+)
+def test_row_05_no_error_repeats_the_prompt_whatever_the_server_says(
+    queue: FakeQueue, route: str, status: int
+) -> None:
+    headers = {"x-fal-request-id": "a"} if route == "result" else {}
+    model = DIRECT if route == "generations" else None
+    if route == "status":
+        queue.always("result", Reply(500, {}))
+
+    for number, says in enumerate(SAYINGS * 2):
+        said = FORMS[number % len(FORMS)](PROMPT)
+        ended = {"status": "COMPLETED", "error": said, "error_type": said}
+        queue.always(route, Reply(status, ended if route == "status" else says(said), headers))
+
+        error = failure(lambda: generate(PROMPT, timeout=1, model=model))
+
+        for told in (f"{error} {error.message} {error.remedy}", books.rows()[-1].error or ""):
+            assert "topsecret" not in told.lower()
+            assert "狐狸" not in told
+
+
+def test_row_05_a_short_prompt_is_cut_out_as_a_word_and_the_rest_is_said(queue: FakeQueue) -> None:
+    queue.always("submit", Reply(400, {"detail": "'A fox' is not allowed: foxes are not drawn"}))
+
+    assert "'…' is not allowed: foxes are not drawn" in str(failure(lambda: generate("a fox")))
+
+
+def test_row_05_an_error_after_a_restart_does_not_repeat_the_prompt(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a TOPSECRET fox in the snow")
+    queue.always("result", Reply(422, {"detail": "'a TOPSECRET fox in the snow' was flagged"}))
+
+    with pytest.raises(errors.ImagenError, match="'…' was flagged"):
+        History().resume()
 
 
 def test_row_36_a_stream_that_is_closed_costs_no_paid_picture(

@@ -7,15 +7,17 @@ surely is a picture, before it counts as not understood.
 
 Of failures, fal's `detail` may be a string, a list of objects or an object; gateways of the one-api
 family have shapes of their own, and wrap the answers of the service behind them as text. `input`
-echoes the caller's prompt: it is never read.
+echoes the caller's prompt: it is never read, and `hiding` leaves the prompt out of what is said.
 """
 
 import contextlib
 import enum
+import html
 import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -26,6 +28,7 @@ from urllib.parse import urljoin, urlsplit
 from imagen_widget import _picture, errors
 from imagen_widget._html import data_uri
 from imagen_widget._models import Catalogue, as_number, short_name
+from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account
 from imagen_widget.errors import ImagenError, QueueError, SubmitUncertain, one_line
 
@@ -40,6 +43,9 @@ _MAX_JSON_STARTS = 8
 _LINE_START = re.compile(r"^\s*[{\[]", re.MULTILINE)
 _JSON_START = re.compile(r"[{\[]")
 _PRINTED = b"\xef\xbb\xbf \t\r\n\v\f"  # a byte order mark, and spaces
+_PAGE_STARTS = (b"<!doctype html", b"<html")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # in no text, whatever its encoding
+_UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
 
 # The first bytes of pictures in base64; a jpeg's look like a path.
 _BASE64_HEADS = {
@@ -63,6 +69,8 @@ _SEARCH_DEPTH = 10
 _MAX_TEXT = 20_000
 _MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
 _MIN_BASE64 = 256
+_MIN_PICTURE_BYTES = 32  # no format needs less
+_BLANK_INSIDE = re.compile(r"\w \w")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
 _FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -76,13 +84,17 @@ _PICTURE_NAME = re.compile(
 )
 # What is asked for or watched, and other pictures of the same: never what was made.
 _OTHERS = re.compile(
-    r"inputs?|requests?|arguments|args|param(eter)?s|logs?|prompt|mask|error|video|audio|avatar|docs"
+    r"inputs?|requests?|arguments|args|param(eter)?s|logs?|.*prompt|mask|error|video|audio|avatar|docs"
     r"|thumb.*|preview.*|.*(status|cancel|response|queue|callback|webhook|reference)ur[li]s?"
 )
 _RELATIVE = re.compile(r"(\.?/)[^\s/][^\s]*|[\w][\w./-]*\.(png|jpe?g|webp|gif|avif|svg)(\?\S*)?")
 
 # Words of answers that mean failure.
 _MAX_SAID = 300
+_MIN_PROMPT = 2  # characters, below which a word is its own
+_MIN_ECHO = 12  # characters in a row that are in the prompt too
+_MIN_ECHO_CJK = 5
+_FIRST_CJK = "\u2e80"
 _REFUSED_CONTENT = frozenset(
     {"content_policy_violation", "content_policy", "content_filter", "moderation_blocked"}
     | {"no_media_generated", "safety_violations"}
@@ -140,18 +152,18 @@ class Answer:
     def value(self) -> Any:
         """What the body holds: its JSON value, also behind lines of warnings, or else its text.
 
-        None for a web page, and for what has too many parts to be held: each costs many times its
-        bytes.
+        None for a web page, unless it is JSON behind warnings that a script wrote as HTML, and for
+        what has too many parts to be held: each costs many times its bytes.
         """
         large = len(self.body) > MAX_ANSWER_BYTES  # so are pictures in it, which have no commas
         if self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS):
             return None
         value = read_json(self.body)
-        if value is None and not self.is_page:
-            text = self.body.decode("utf-8", "replace")
-            value = _json_behind_text(text)
-            return text if value is None else value
-        return value
+        if value is not None or self._begins_as_page:
+            return value
+        text = self.body.decode("utf-8", "replace")
+        value = _json_behind_text(text, to_the_end=self.is_page)
+        return text if value is None and not self.is_page else value
 
     @property
     def json(self) -> Any:
@@ -166,9 +178,11 @@ class Answer:
     @property
     def is_page(self) -> bool:
         """Whether this is a web page: what gateways answer on routes that they do not serve."""
-        head = self.body[:300].lstrip().lower()
-        html = "html" in self.headers.get("content-type", "").lower()
-        return html or head.startswith((b"<!doctype html", b"<html"))
+        return "html" in self.headers.get("content-type", "").lower() or self._begins_as_page
+
+    @property
+    def _begins_as_page(self) -> bool:
+        return self.body[:300].lstrip().lower().startswith(_PAGE_STARTS)
 
 
 class NotSent(Exception):
@@ -214,6 +228,7 @@ class Finished:
         units: What was billed, in the provider's units; None if unknown.
         seconds: How long the provider worked; None if unknown.
         request_id: The provider's id of the job; a made one if it has none.
+        unclear: Whether something in the place of a picture could not be read.
     """
 
     pictures: tuple[Served, ...]
@@ -223,6 +238,7 @@ class Finished:
     units: Decimal | None = None
     seconds: float | None = None
     request_id: str = ""
+    unclear: bool = False
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -342,17 +358,22 @@ def read_json(text: bytes | str) -> Any:
         return None
 
 
-def _json_behind_text(text: str) -> Any:
-    """Return the first JSON object or list behind a few lines of text, such as PHP's warnings."""
+def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
+    """Return the first JSON object or list behind a few lines of text, such as PHP's warnings.
+
+    `to_the_end` if nothing may follow it.
+    """
     decoder = json.JSONDecoder()
     end = min(len(text), _MAX_WARNING_BYTES)
     for pattern in (_LINE_START, _JSON_START):  # warnings hold brackets inside their lines
         starts = pattern.finditer(text, 0, end)
         for _, start in zip(range(_MAX_JSON_STARTS), starts, strict=False):
             try:
-                return decoder.raw_decode(text, start.end() - 1)[0]
+                value, stop = decoder.raw_decode(text, start.end() - 1)
             except (ValueError, RecursionError):
                 continue
+            if not (to_the_end and text[stop:].strip()):
+                return value
     return None
 
 
@@ -381,7 +402,8 @@ def find_pictures(
 ) -> Found | None:
     """Return the pictures in an answer's JSON value or text; None if it has no place for any.
 
-    `around` are the objects that hold the value, the innermost first.
+    A list without one hides no pictures elsewhere. `around` are the objects that hold the value,
+    the innermost first.
     """
     if isinstance(value, str):
         return _entries([value], base_url, around) if _is_address(value) else None
@@ -390,11 +412,14 @@ def find_pictures(
     if not isinstance(value, dict):
         return None
     around = (value, *around)
+    listed = empty = None
     for name in _LISTS:
         inner = value.get(name)
         if isinstance(inner, list) or (isinstance(inner, dict | str) and inner):
-            return _entries(inner if isinstance(inner, list) else [inner], base_url, around)
-    empty = None
+            found = _entries(inner if isinstance(inner, list) else [inner], base_url, around)
+            if found.pictures:
+                return found
+            listed = found if listed is None or found.odd else listed
     for name in _WRAPPERS if depth else ():
         inner = value.get(name)
         found = find_pictures(inner, base_url, around, depth - 1)
@@ -407,7 +432,7 @@ def find_pictures(
     is_ticket = not _TICKET_NAMES.isdisjoint(value)
     if not is_ticket and isinstance(_read(value, base_url), Served):
         return _entries([value], base_url, around)
-    return empty
+    return listed or empty
 
 
 def search_pictures(answer: Answer, base_url: str) -> Found | None:
@@ -451,6 +476,7 @@ def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finishe
         units=units,
         seconds=seconds.get("metrics") or seconds.get("timings"),
         request_id=request_id or f"{uuid.uuid4().hex}-direct",
+        unclear=found.odd,
     )
 
 
@@ -464,16 +490,21 @@ def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any],
     odd = False
     for number, entry in enumerate(entries[:MAX_PICTURES]):
         found = _read(entry, base_url)
-        group = list(_search(entry, base_url, "image")) if found == "odd" else [found]
-        odd = odd or not group
+        group = [found]
+        if not isinstance(found, Served):  # it may be under another name
+            group = list(_search(entry, base_url, "image"))
+            odd = odd or (found == "odd" and not group)
         flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
+        flagged = truth(flag) is True or (isinstance(entry, dict) and _is_flagged(entry))
         for served in group:
-            if isinstance(served, Served):
-                filtered = served.filtered or truth(flag) is True
-                pictures.append(replace(served, filtered=filtered))
+            pictures.append(replace(served, filtered=served.filtered or flagged))
     if entries and isinstance(entries[0], dict):
         around = (*around, entries[0])
     return Found(tuple(pictures), odd, around)
+
+
+def _is_flagged(entry: Mapping[str, Any]) -> bool:
+    return any(_FLAG.fullmatch(name) and truth(value) is True for name, value in entry.items())
 
 
 def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEPTH) -> Served | str:
@@ -483,13 +514,13 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
     if isinstance(entry, str):
         text = entry.strip()
         if not text or text[:5].lower() == "data:":
-            return Served(text) if text.partition(",")[2].strip() else ""
+            return _inside(text) if text.partition(",")[2].strip() else ""
         text = text.removeprefix("base64,")
         if text[:8].lower().startswith(("https://", "http://")):
             return Served(text)
         kind = _base64_type(text)
         if encoded or kind or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
-            return Served(f"data:{kind or 'image/png'};base64,{text}") if text else "odd"
+            return _inside(f"data:{kind or 'image/png'};base64,{text}")
         if text.startswith("//") or _RELATIVE.fullmatch(text):
             with contextlib.suppress(ValueError):
                 return Served(urljoin(f"{base_url}/", text))
@@ -502,13 +533,26 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
             continue
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            filtered = found.filtered
-            for flag, value in entry.items():
-                filtered = filtered or (bool(_FLAG.fullmatch(flag)) and truth(value) is True)
+            filtered = found.filtered or _is_flagged(entry)
             kind = word(entry.get("content_type") or entry.get("mime_type"))
             return Served(found.url, filtered, kind or found.media_type)
         result = found or result or ""
     return "odd" if result is None else result
+
+
+def _inside(address: str) -> Served | str:
+    """Return the picture that a `data:` address holds; "odd" if what it holds can be none.
+
+    Bytes of a format that is not known may be one, but not if flaws of their base64 say otherwise.
+    """
+    data = b""
+    for part in (address[:_MAX_WARNING_BYTES], address):  # nearly always the beginning is enough
+        data = _picture.from_data_address(part, flaws=True) or b""
+        if _picture.sniff(data) != _picture.UNREADABLE:
+            return Served(address)
+    sound = _picture.from_data_address(address) is not None and not _BLANK_INSIDE.search(address)
+    is_picture = sound and len(data) >= _MIN_PICTURE_BYTES and not _is_text(data)
+    return Served(address) if is_picture else "odd"
 
 
 def truth(value: object) -> bool | None:
@@ -560,8 +604,10 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
     else:
         for link in _LINKED.finditer(text[:_MAX_TEXT]):
             url = link[1] or link[2]
-            if url.lower().startswith(("https://", "http://", "data:image/")):
+            if url.lower().startswith(("https://", "http://")):
                 yield Served(url)
+            elif url[:11].lower() == "data:image/" and isinstance(found := _inside(url), Served):
+                yield found
 
 
 def _may_be_picture(url: str, name: str) -> bool:
@@ -619,10 +665,8 @@ def read_picture(answer: Answer) -> tuple[bytes, str]:
 
 
 def _is_text(body: bytes) -> bool:
-    if len(body) > _MAX_WARNING_BYTES:
-        return False
-    text = body.decode("utf-8", "replace")
-    return "\ufffd" not in text and all(c.isprintable() or c in "\r\n\t\ufeff" for c in text)
+    """Return True if bytes are a text, in whatever encoding: an error, and never a picture."""
+    return body.startswith(_UTF16_STARTS) or not _BINARY.search(body[:_MAX_WARNING_BYTES])
 
 
 # ---------------------------------------------------------------------- what an answer says of it
@@ -653,7 +697,7 @@ def read_trouble(answer: Answer) -> Trouble:
         return Trouble("a web page instead of an answer", kind)
     if isinstance(answer.value, list | int | float):
         return Trouble("JSON that is not an object", kind)
-    return Trouble(one_line(answer.body[:_MAX_SAID].decode("utf-8", "replace"), limit=120), kind)
+    return Trouble(_said(answer.body[: 4 * _MAX_SAID].decode("utf-8", "replace"), limit=120), kind)
 
 
 def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Trouble | None:
@@ -688,7 +732,7 @@ def _plainly_named(body: dict[str, Any]) -> dict[str, Any]:
 def field_names(body: dict[str, Any]) -> str:
     """Name the fields of an object that is not understood; the values could echo the prompt."""
     names = ", ".join(list(body)[:8]) or "nothing"
-    return one_line(f"an object with {names}", limit=120)
+    return _said(f"an object with {names}", limit=120)
 
 
 def _read_value(value: object, kind: str, depth: int) -> Trouble | None:
@@ -710,14 +754,14 @@ def _read_text(text: str, kind: str, depth: int) -> Trouble:
     """Read a text; gateways put the whole answer of the service behind them into theirs."""
     before, brace, _ = text.partition("{")
     if not brace:
-        return Trouble(one_line(text, limit=_MAX_SAID), kind)
+        return Trouble(_said(text), kind)
     inner = read_json(text[len(before) : text.rfind("}") + 1])
     if depth and isinstance(inner, dict):
         found = trouble_in(inner, kind=kind, depth=depth - 1)
         if found is not None:
             return found
     echoes = any(name in text for name in ('"input', '"prompt', "'input", "'prompt"))
-    return Trouble(one_line(before if echoes else text, limit=_MAX_SAID), kind)
+    return Trouble(_said(before if echoes else text), kind)
 
 
 def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
@@ -737,8 +781,72 @@ def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
 
 
 def word(value: object, *, limit: int = 60) -> str:
-    """Return a text as one line, and "" for anything else."""
-    return one_line(value, limit=limit) if isinstance(value, str) else ""
+    """Return a text as one line without the prompt, and "" for anything else."""
+    return _said(value, limit=limit) if isinstance(value, str) else ""
+
+
+# ------------------------------------------------------------- what no error says: the prompt
+
+_hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
+
+
+@contextlib.contextmanager
+def hiding(prompts: tuple[str, ...]) -> Iterator[None]:
+    """Leave what `prompts_of` returned out of what servers are quoted with in the block."""
+    token = _hidden.set(prompts)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
+def prompts_of(request: ImageRequest) -> tuple[str, ...]:
+    """Return the texts of a request that no error may repeat."""
+    fields = request.arguments().items()
+    texts = (request.prompt, *(value for name, value in fields if "prompt" in name))
+    return tuple({text for text in texts if isinstance(text, str)})
+
+
+def _said(text: str, *, limit: int = _MAX_SAID) -> str:
+    """Return a server's words as one line, with `…` in place of what repeats the prompt."""
+    line = one_line(text[: 4 * limit], limit=4 * limit)
+    for prompt in _hidden.get():
+        for form in _forms(prompt[:_MAX_TEXT]):
+            line = _without(line, form)
+    return one_line(line, limit=limit)
+
+
+def _forms(prompt: str) -> set[str]:
+    """Return how servers repeat a prompt, as one line in small letters: plain or escaped."""
+    escaped = (json.dumps(prompt, ensure_ascii=strict)[1:-1] for strict in (False, True))
+    forms = (prompt, *escaped, html.escape(prompt))
+    lines = (one_line(form, limit=len(form)).lower() for form in forms)
+    return {line for line in lines if len(line) >= _MIN_PROMPT}
+
+
+def _without(text: str, prompt: str) -> str:
+    """Return a text without the prompt, however its letters are, and without long parts of it."""
+    plain = text.lower()
+    if len(plain) != len(text):  # as capitals of a few scripts do
+        plain = text
+    echoes = []
+    if len(prompt) < _MIN_ECHO:
+        whole = rf"(?<![a-z0-9]){re.escape(prompt)}(?![a-z0-9])"
+        echoes = [found.span() for found in re.finditer(whole, plain)]
+    for start in range(len(plain)):
+        for size in (_MIN_ECHO, _MIN_ECHO_CJK):
+            part = plain[start : start + size]
+            enough = len(part) == size and (size == _MIN_ECHO or min(part) >= _FIRST_CJK)
+            if enough and part in prompt:
+                echoes.append((start, start + size))
+                break
+    kept: list[str] = []
+    end = 0
+    for start, stop in sorted(echoes):
+        if start > end or not end:
+            kept += [text[end:start], "…"]
+        end = max(end, stop)
+    return "".join((*kept, text[end:]))
 
 
 # -------------------------------------------------------------------------- the error that it means

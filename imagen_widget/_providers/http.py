@@ -196,7 +196,7 @@ class Http:
                     kind = response.headers.get("content-type", "")
                     if response.status_code != 200 or "text/event-stream" not in kind:
                         raise Lost(f"not an event stream (HTTP {response.status_code})")
-                    yield response.aiter_raw()
+                    yield _pieces(response)
                 finally:
                     await response.aclose()
         except _TROUBLES as error:
@@ -288,6 +288,7 @@ class _Exchange:
     is_picture: bool = False
     check: Callable[[object], None] | None = None
     response: httpx.Response | None = None
+    is_unpacked: bool = False
     body: bytes = b""
 
     async def run(
@@ -300,13 +301,14 @@ class _Exchange:
         if not self.sent:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
+        self.is_unpacked = response.is_stream_consumed
         pieces: list[bytes] = []
         size = 0
         try:
             if self.check is not None:
                 stream = response.extensions.get("network_stream")
                 self.check(None if stream is None else stream.get_extra_info("server_addr"))
-            async for piece in response.aiter_raw():  # decoders hand over 67 MB at a time
+            async for piece in _pieces(response):
                 pieces.append(piece)
                 size += len(piece)
                 if size > self.max_bytes:
@@ -331,7 +333,8 @@ class _Exchange:
         assert self.response is not None
         headers = dict(self.response.headers.items())  # names in lower case
         body, coding = self.body, headers.get("content-encoding", "")
-        if whole and (coding or body.startswith(_GZIP)):  # although it was asked not to
+        packed = coding or body.startswith(_GZIP)  # although it was asked not to
+        if whole and packed and not self.is_unpacked:
             body = unpack(body, coding, max_bytes=self.max_bytes)
         if key is not None:
             values = key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
@@ -340,6 +343,17 @@ class _Exchange:
         if not self.is_picture and len(body) > _LARGE_BODY_BYTES:
             _ = answer.value  # kept for those who ask on the loop
         return answer
+
+
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Return the body as it comes, or whole if a transport has read and unpacked it already."""
+    if response.is_stream_consumed:
+        return _once(response.content)
+    return response.aiter_raw()  # decoders hand over 67 MB at a time
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 # ------------------------------------------------------------------------------------ the clients

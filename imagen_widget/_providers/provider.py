@@ -10,7 +10,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
@@ -349,9 +349,10 @@ class Provider(ABC):
         if found is None or not found.pictures:
             if answers.reports_failure(answer.mapping or {}):
                 raise answers.failure(answer, model=model, account=account)
-            if found is not None and not found.odd:
+            elsewhere = answers.search_pictures(answer, base_url)
+            if elsewhere is None and found is not None and not found.odd:
                 raise answers.all_filtered(None, billed=True)
-            found = answers.search_pictures(answer, base_url)
+            found = elsewhere
         if found is None:
             said = answers.read_trouble(answer).text or "an empty answer"
             raise answers.uncertain(account, f"no picture in it: {said}")
@@ -393,7 +394,7 @@ class Provider(ABC):
                     continue
                 break
             body, odd = answers.read_picture(answer)
-            if not odd or (body == before and odd.startswith(("cut", "a text"))):
+            if not odd or (body == before and odd.startswith("cut")):
                 return body  # what comes so twice is served so
             reason, before = f"it is {odd}", body
         raise errors.QueueError(
@@ -505,6 +506,7 @@ class ImagenClient:
             provider=provider, base_url=base_url, api_key=api_key
         )
         self.provider: Provider = make_provider(self.settings, transport=transport, **options)
+        self._prompts: dict[str, tuple[str, ...]] = {}  # by the id of a job sent here
 
     async def __aenter__(self) -> Self:
         return self
@@ -523,7 +525,15 @@ class ImagenClient:
             SubmitUncertain: The request may have been accepted and billed.
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
-        answer = await self.provider.submit(request, seconds=self._seconds(timeout))
+        prompts = answers.prompts_of(request)
+        try:
+            with answers.hiding(prompts):
+                answer = await self.provider.submit(request, seconds=self._seconds(timeout))
+        except errors.SubmitUncertain as error:
+            if error.request_id is not None:
+                self._prompts[error.request_id] = prompts
+            raise
+        self._prompts[answer.request_id] = prompts
         if isinstance(answer, Ticket):
             return answer
         name, base_url = self.settings.account.name, self.settings.base_url
@@ -551,12 +561,13 @@ class ImagenClient:
         watch = self.provider.watch(
             ticket, seconds=self._seconds(timeout), service_times=service_times, expired=expired
         )
-        async with aclosing(watch) as events:
-            async for event in events:
-                if on_event is not None:
-                    on_event(event)
-                if isinstance(event, Done):
-                    return event
+        with self._hiding(ticket):
+            async with aclosing(watch) as events:
+                async for event in events:
+                    if on_event is not None:
+                        on_event(event)
+                    if isinstance(event, Done):
+                        return event
         raise errors.QueueError("The provider stopped reporting before the end.", ticket=ticket)
 
     async def result(
@@ -567,7 +578,8 @@ class ImagenClient:
         Raises:
             ImagenError: It brought no picture; a QueueError if one may still come.
         """
-        return await self.provider.result(ticket, done, seconds=self._seconds(timeout))
+        with self._hiding(ticket):
+            return await self.provider.result(ticket, done, seconds=self._seconds(timeout))
 
     async def fetch(self, url: str, *, timeout: float | None = None) -> bytes:
         """Fetch a picture's bytes as they are served, without any key.
@@ -586,6 +598,9 @@ class ImagenClient:
         if ticket.finished is not None:
             return CancelAnswer.TOO_LATE
         return await self.provider.cancel(ticket)
+
+    def _hiding(self, ticket: Ticket) -> AbstractContextManager[None]:
+        return answers.hiding(self._prompts.get(ticket.request_id, ()))
 
     def _seconds(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else _settings.check_timeout(timeout)

@@ -128,6 +128,8 @@ class Fal(Provider):
                 await job.pause(found, took=self.clock() - asked)
         finally:
             self.watching -= 1
+        if job.missing and job.is_page:
+            raise job.behind_a_page(errors.QueueTimeout)
         title = self.settings.account.title
         state = f"not known at {title} yet" if job.missing else f"still running at {title}"
         raise errors.QueueTimeout(
@@ -160,6 +162,8 @@ class Fal(Provider):
             raise answers.cancelled(ticket)
         if said is not None:
             raise answers.service_failed(answers.Trouble(said), ticket)
+        if job.is_page:
+            raise job.behind_a_page()
         raise errors.QueueError(
             f"The result could not be fetched from {self.settings.account.title}: {reason}",
             remedy="Fetch it later with %imagen_resume; nothing is paid again.",
@@ -328,6 +332,7 @@ class _Job:
         self._began = queue.clock()
         self.end = self._began + seconds
         self.streams, self.missing = queue.can.streams, False
+        self.is_page = False  # where the result should be
         self._queue, self._ticket, self._service_times = queue, ticket, service_times
         self._account = queue.settings.account
         self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
@@ -431,11 +436,15 @@ class _Job:
             return Done(found.seconds, finished=found)
         if isinstance(found, wire.Unclear) and found.kind:
             self._miss(found)
+        else:
+            self.is_page = False
         return found
 
     def _miss(self, found: wire.Unclear) -> None:
         """Count that the result was not found, and look under another name in the end."""
         self._misses += 1
+        if not self._auto:
+            self.is_page = found.kind == "page"
         if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
             return
         if self._may_be_auto:  # once
@@ -443,12 +452,7 @@ class _Job:
             return
         title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
         if found.kind == "page":
-            raise errors.QueueError(
-                f"{title} answers with a web page where the job's result should be "
-                f"(request id {request_id}).",
-                remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
-                ticket=self._ticket,
-            )
+            raise self.behind_a_page()
         if self._forgotten:
             raise errors.ResultExpired(
                 f"{title} knows no job {request_id}.",
@@ -457,6 +461,14 @@ class _Job:
                 ticket=self._ticket,
             )
         self._auto = False  # it may still turn up under its own name
+
+    def behind_a_page(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
+        return kind(
+            f"{self._account.title} answers with a web page where the job's result should be "
+            f"(request id {self._ticket.request_id}).",
+            remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
+            ticket=self._ticket,
+        )
 
     async def pause(self, found: WireEvent | wire.Unclear, *, took: float) -> None:
         queue = self._queue

@@ -94,7 +94,7 @@ class Unclear(NamedTuple):
 
 
 _MISSING = Unclear("it knows no such request", "missing")
-_PAGE = Unclear("it knows no such request", "page")
+_PAGE = Unclear("a web page is in its place", "page")
 
 
 # -------------------------------------------------------------------------------------- the calls
@@ -137,16 +137,16 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
         return answers.read_finished(answer, found, request_id)
     if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
         return _ticket(draft, request_id, holder)
-    if _brought_none(found, body) and word not in _PENDING:
+    elsewhere = answers.search_pictures(answer, draft.base_url)
+    if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
     says = answers.read_trouble(answer)
     taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
     if (answers.reports_failure(body) or word in _FAILED) and not taken:
         status = 500 if word in _FAILED else 400
         raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
-    found = answers.search_pictures(answer, draft.base_url)
-    if found is not None:
-        return answers.read_finished(answer, found)
+    if elsewhere is not None:
+        return answers.read_finished(answer, elsewhere)
     raise answers.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
 
 
@@ -317,7 +317,8 @@ def _running(lines: Any) -> Running:
     logs, names = [], ("message", "level", "timestamp")
     for line in lines[-_MAX_LOG_LINES:]:
         if isinstance(line, dict):
-            texts = [answers.word(line.get(name), limit=300) for name in names]
+            said = (line.get(name) for name in names)
+            texts = (one_line(text, limit=300) if isinstance(text, str) else "" for text in said)
             logs.append(answers.LogLine(*texts))
     return Running(tuple(logs), len(lines))
 
@@ -388,11 +389,11 @@ def read_result(
         raise answers.failure(
             answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
         )
+    elsewhere = answers.search_pictures(answer, ticket.base_url)
+    if elsewhere is not None:
+        return answers.read_finished(answer, elsewhere, ticket.request_id)
     if _brought_none(found, body):
         raise answers.all_filtered(ticket, billed=True)
-    found = answers.search_pictures(answer, ticket.base_url)
-    if found is not None:
-        return answers.read_finished(answer, found, ticket.request_id)
     if word in _FINISHED:
         return Unclear("finished, but without its pictures")
     what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
