@@ -685,6 +685,7 @@ class Session:
                         id=record.id,
                         index=kept.index,
                     ),
+                    tells=self.settings.provenance,
                 )
             )
         if not images:
