@@ -213,8 +213,8 @@ def mask_logs(key: Secret, names: Sequence[str]) -> None:
         logging.getLogger(name).addFilter(_blank_out)
 
 
-def usable_key(key: object, variable: str, *, label: str = "") -> Secret:
-    """Return a key, hidden; the label says where it stands.
+def usable_key(key: object, variable: str, *, place: str = "") -> Secret:
+    """Return a key, hidden; `place` is file and line in brackets, if it stands in a file.
 
     Raises:
         CredentialsError: It is empty, a placeholder, in quotes, or has a character that no key has.
@@ -235,7 +235,7 @@ def usable_key(key: object, variable: str, *, label: str = "") -> Secret:
         problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
     if problem:
         del key, text  # tracebacks that show variables must not have it
-        raise CredentialsError(f"{label or variable} {problem}; nothing was sent.", remedy=remedy)
+        raise CredentialsError(f"{variable}{place} {problem}; nothing was sent.", remedy=remedy)
     return Secret(text)
 
 
@@ -674,15 +674,13 @@ def load_settings(
         if value is None:
             value, source = look(variable) or (None, "default")
         found[setting.name] = source
-        labels[setting.name] = label = look.label(variable, source)
-        if value is None:
-            read[setting.name] = setting.default
-            continue
-        written[setting.name] = value
-        if source != "argument" and setting.read in {_read_folder, _read_store}:
-            read[setting.name] = setting.read(label, value, look.folder)
-        else:
-            read[setting.name] = setting.read(label, value)
+        labels[setting.name] = label = variable + look.place(variable, source)
+        read[setting.name] = setting.default
+        if value is not None:
+            written[setting.name] = value
+            is_relative = source != "argument" and setting.read in {_read_folder, _read_store}
+            beside = (look.folder,) if is_relative else ()
+            read[setting.name] = setting.read(label, value, *beside)
     for name in PRESETS:
         del read[name]
     account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
@@ -782,8 +780,8 @@ def find_key(account: Account, look: "Lookup") -> tuple[Secret, str] | None:
         if len(halves) == len(names.split(":")):
             whole = ":".join(str(value) for value, _ in halves)
             source = halves[0][1]
-            label = look.label(names.partition(":")[0], source)
-            return usable_key(whole, names.replace(":", " with "), label=label), source
+            place = look.place(names.partition(":")[0], source)
+            return usable_key(whole, names.replace(":", " with "), place=place), source
     for names in account.key_variables:
         if names not in _kept and (found := _remembered(names)):
             _kept[names] = usable_key(found[0], names), found[1]
@@ -1011,16 +1009,16 @@ class Lookup:
                 return value, source
         return None
 
-    def label(self, variable: str, source: str) -> str:
-        """Return what an error calls a setting that was found there: file and line too."""
+    def place(self, variable: str, source: str) -> str:
+        """Return file and line in brackets, if a setting was found in a file, or ""."""
         line = self._lines.get(source, {}).get(variable)
-        return f"{variable} ({source}, line {line})" if line else variable
+        return f" ({source}, line {line})" if line else ""
 
     def account(self) -> Account | None:
         """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
-        variable = "IMAGEN_PROVIDER"
-        named = self(variable)
-        return find_account(self.label(variable, named[1]), named[0]) if named else None
+        name = "IMAGEN_PROVIDER"
+        found = self(name)
+        return find_account(name + self.place(name, found[1]), found[0]) if found else None
 
     def base_owner(self) -> Account:
         """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.

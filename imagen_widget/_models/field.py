@@ -169,7 +169,7 @@ class Field:
     def _read(self, value: object) -> Any:
         match self.kind:
             case "text":
-                return self._words(value)
+                return self._text(value)
             case "choice":
                 return self._choice(value)
             case "whole" | "number":
@@ -207,7 +207,7 @@ class Field:
                         field=self.name,
                     ) from None
 
-    def _words(self, value: object) -> str:
+    def _text(self, value: object) -> str:
         if not isinstance(value, str):
             raise InvalidRequest(
                 f"{self.name}: it is {a_type(value)}, not a text.",
@@ -272,7 +272,7 @@ class Field:
             return [self._address(item) for item in items]
         if self.allowed:
             return [self._choice(item) for item in items]
-        return [self._words(item) for item in items]
+        return [self._text(item) for item in items]
 
     def _refused(self, value: object) -> InvalidRequest:
         words = [str(word) for word in self.allowed]
