@@ -451,6 +451,7 @@ def default_studio(settings: _settings.Settings | None = None) -> Studio:
     settings = _settings.load_settings(need_key=False) if settings is None else settings
     before = _default
     if before is not None and before.settings == settings:
+        before.settings = settings  # the same values may stand in another place by now
         return before
     _default = made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
     made.settings, made.session = settings, Session(settings)

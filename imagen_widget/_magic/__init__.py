@@ -61,12 +61,14 @@ class SettingTrait(TraitType[Any, Any]):
 
     def validate(self, _owner: HasTraits, value: Any) -> Any:
         """Return the value if the setting can have it."""
+        label = f"ImagenMagics.{self.setting.name}"
         try:
-            self.setting.read(f"ImagenMagics.{self.setting.name}", value)
+            self.setting.read(label, value)
             if self.setting.name == "model":
                 Catalogue(None).resolve(value)
         except InvalidRequest as error:
-            raise TraitError(str(error)) from None
+            said = str(error).removeprefix(f"{label}: ").removeprefix("model: ")
+            raise TraitError(f"{label}: {said}") from None
         return value
 
 
