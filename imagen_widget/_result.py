@@ -8,7 +8,7 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -41,6 +41,7 @@ class GeneratedImage(PictureSource):
         height: Pixels; 0 if unknown.
         url: The provider's public address of it, which may have expired; or None.
         provenance: The request, the job's ids, the provider, the time, and the place in the job.
+        tells: Whether copies may carry that; False with IMAGEN_PROVENANCE=0.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class GeneratedImage(PictureSource):
     height: int
     url: str | None
     provenance: Provenance[ImageRequest]
+    tells: bool = field(default=True, compare=False)
 
     @property
     def data(self) -> bytes:
@@ -84,15 +86,16 @@ class GeneratedImage(PictureSource):
         """Write a copy to a file, or under a readable name into a folder, and return its path.
 
         The prompt and settings are written into the copy (PNG text, or EXIF and XMP), with IPTC's
-        mark for pictures made by a model; `provenance=False` leaves them out, since a prompt is
-        private. A picture that its maker signed (C2PA), and a format that holds no settings, is
-        copied as it is, and the settings go beside it: `fox.json` for `fox.png`.
+        mark for pictures made by a model; `provenance=False` or IMAGEN_PROVENANCE=0 leaves them
+        out, since a prompt is private. A picture that its maker signed (C2PA), and a format that
+        holds no settings, is copied as it is, and the settings go beside it: `fox.json` for
+        `fox.png`.
 
         Args:
             path: A folder that exists, a name without suffix (a folder to make), or a file name
                 ending in .png, .jpg, .jpeg, .webp or the served format's own suffix. Another
                 format than that is encoded again, without the maker's signature.
-            provenance: Whether the copy carries the settings.
+            provenance: Whether the copy carries the settings, if IMAGEN_PROVENANCE allows it.
 
         Raises:
             InvalidRequest: The picture cannot be written there, or not in the format that the
@@ -104,7 +107,7 @@ class GeneratedImage(PictureSource):
             suffix = target.suffix.lower()
             suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
             served = suffix == SUFFIXES[self.media_type]
-            data = self.data if served else self._encoded_for(suffix)
+            data = self.data if served else self._encoded_for(suffix, typed=target.suffix)
             data, inside = self._marked(data, provenance)
             target.parent.mkdir(parents=True, exist_ok=True)
             number = 1
@@ -134,7 +137,7 @@ class GeneratedImage(PictureSource):
 
     def _marked(self, data: bytes, provenance: bool) -> tuple[bytes, bool]:
         """Return a copy with the settings in it, and True if nothing needs to go beside it."""
-        if not provenance:
+        if not (provenance and self.tells):
             return data, True
         size = f"{self.width}x{self.height}"
         name = short_name(self.provenance.request.model)
@@ -148,18 +151,19 @@ class GeneratedImage(PictureSource):
                 beside.write_text(_picture.to_json(self.provenance, sha256=digest), "utf-8")
                 return
 
-    def _encoded_for(self, suffix: str) -> bytes:
-        wanted = _CONVERTED.get(suffix)
-        if wanted is None:
-            raise InvalidRequest(
-                f"path: {suffix!r} is not a picture format.",
-                remedy=f"End the name in .png, .jpg, .webp or {SUFFIXES[self.media_type]}.",
-                field="path",
-            )
+    def _encoded_for(self, suffix: str, *, typed: str) -> bytes:
         if self.media_type == SVG:
             raise InvalidRequest(
                 "path: an SVG drawing is not converted to pixels.",
                 remedy="End the name in .svg; browsers and drawing programs open it.",
+                field="path",
+            )
+        wanted = _CONVERTED.get(suffix)
+        if wanted is None:
+            *others, last = dict.fromkeys((*_CONVERTED, SUFFIXES[self.media_type]))
+            raise InvalidRequest(
+                f"path: {typed!r} is not a picture format.",
+                remedy=f"End the name in {', '.join(others)} or {last}.",
                 field="path",
             )
         return _picture.encode(self.data, wanted)

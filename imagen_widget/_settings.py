@@ -213,8 +213,8 @@ def mask_logs(key: Secret, names: Sequence[str]) -> None:
         logging.getLogger(name).addFilter(_blank_out)
 
 
-def usable_key(key: object, variable: str) -> Secret:
-    """Return a key, hidden.
+def usable_key(key: object, variable: str, *, place: str = "") -> Secret:
+    """Return a key, hidden; `place` is file and line in brackets, if it stands in a file.
 
     Raises:
         CredentialsError: It is empty, a placeholder, in quotes, or has a character that no key has.
@@ -235,7 +235,7 @@ def usable_key(key: object, variable: str) -> Secret:
         problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
     if problem:
         del key, text  # tracebacks that show variables must not have it
-        raise CredentialsError(f"{variable} {problem}; nothing was sent.", remedy=remedy)
+        raise CredentialsError(f"{variable}{place} {problem}; nothing was sent.", remedy=remedy)
     return Secret(text)
 
 
@@ -264,7 +264,7 @@ def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -
 
 
 # --------------------------------------------------------------------- what a value may be
-# `label` is the variable, with the file in brackets if the value stands in one.
+# `label` is the variable, with file and line in brackets if the value stands in a file.
 
 
 def _unfit(label: str, value: object, what: str, remedy: str) -> InvalidRequest:
@@ -357,7 +357,14 @@ def _read_text(label: str, value: object) -> str:
 
 
 def _read_preset(_label: str, value: object) -> str:
-    return str(value)
+    return str(value)  # the rest depends on the model
+
+
+def _read_count(label: str, value: object) -> str:
+    number = _plain(value)
+    if not (number.isascii() and number.isdecimal() and int(number[:10]) > 0):
+        raise _unfit(label, value, "is not a number of pictures", "Give a whole number, like 2.")
+    return number
 
 
 def _read_hosts(label: str, value: object) -> str | tuple[str, ...]:
@@ -547,12 +554,12 @@ SETTINGS = (
         *("how long a job takes on the demo", "", 4.0),
     ),
     *(
-        Setting(name, _read_preset, example, f"{what} that the magic asks for", "the model's own")
-        for name, example, what in (
-            ("aspect_ratio", "16:9", "aspect ratio"),
-            ("num_images", "2", "number of pictures"),
-            ("resolution", "2K", "resolution"),
-            ("output_format", "jpeg", "file format"),
+        Setting(name, read, example, f"{what} that the magic asks for", "the model's own")
+        for name, read, example, what in (
+            ("aspect_ratio", _read_preset, "16:9", "aspect ratio"),
+            ("num_images", _read_count, "2", "number of pictures"),
+            ("resolution", _read_preset, "2K", "resolution"),
+            ("output_format", _read_preset, "jpeg", "file format"),
         )
     ),
     Setting("save_dir", _read_folder, "pictures", "the magic also saves copies there", "none"),
@@ -562,7 +569,7 @@ SETTINGS = (
     ),
 )
 
-PRESETS = frozenset(setting.name for setting in SETTINGS if setting.read is _read_preset)
+PRESETS = frozenset({"aspect_ratio", "num_images", "resolution", "output_format"})
 _BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
 _NAMES = frozenset(setting.name for setting in SETTINGS)
 _KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
@@ -586,6 +593,7 @@ class Settings:
         budget: The caps.
         user: Who works here, as a label.
         sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
+        labels: Its variable, with file and line if it was found in a file.
         written: What stands there, of those that were found.
     """
 
@@ -610,12 +618,19 @@ class Settings:
     quiet: bool = field(compare=False)
     save_dir: Path | None = field(compare=False)
     sources: Mapping[str, str] = field(compare=False, repr=False)
+    labels: Mapping[str, str] = field(compare=False, repr=False)
     written: Mapping[str, object] = field(compare=False, repr=False)
 
     @property
     def default_model(self) -> str:
         """The model of a call that names none: what was set, else the account's."""
         return self.model or self.account.default_model
+
+    def blamed(self, name: str, error: InvalidRequest) -> InvalidRequest:
+        """Return an error about a field as one about the setting that its value is from."""
+        before, found, after = error.message.partition(f"{error.field}: ")
+        message = f"{self.labels[name]}: {after if found else before}"
+        return InvalidRequest(message, remedy=error.remedy, field=error.field)
 
     @property
     def presets(self) -> dict[str, str]:
@@ -652,22 +667,22 @@ def load_settings(
     look = Lookup(environ, folder or _settings_folder())
     read: dict[str, Any] = {}
     found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     written: dict[str, object] = {}
     for variable, setting in _BY_VARIABLE.items():
         value, source = given.get(setting.name), "argument"
         if value is None:
             value, source = look(variable) or (None, "default")
         found[setting.name] = source
-        written |= {} if value is None else {setting.name: value}
-        label = variable if source in {"argument", "environment"} else f"{variable} ({source})"
-        if setting.name in PRESETS:
-            continue
-        if value is None:
-            read[setting.name] = setting.default
-        elif source != "argument" and setting.read in {_read_folder, _read_store}:
-            read[setting.name] = setting.read(label, value, look.folder)
-        else:
-            read[setting.name] = setting.read(label, value)
+        labels[setting.name] = label = variable + look.place(variable, source)
+        read[setting.name] = setting.default
+        if value is not None:
+            written[setting.name] = value
+            is_relative = source != "argument" and setting.read in {_read_folder, _read_store}
+            beside = (look.folder,) if is_relative else ()
+            read[setting.name] = setting.read(label, value, *beside)
+    for name in PRESETS:
+        del read[name]
     account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
     if read["base_url"] and found["base_url"] != "argument" and account is not look.base_owner():
         if found["provider"] == "default":
@@ -681,6 +696,7 @@ def load_settings(
         budget=read.pop("max_spend") + read.pop("max_spend_user"),
         user=environ.get("JUPYTERHUB_USER") or _login_name(),
         sources=found,
+        labels=labels,
         written=written,
         **read,
     )
@@ -752,9 +768,7 @@ _typed: dict[str, Secret] = {}  # what `login` was told, by variable
 _kept: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
 
 
-def find_key(
-    account: Account, look: Callable[[str], tuple[object, str] | None]
-) -> tuple[Secret, str] | None:
+def find_key(account: Account, look: "Lookup") -> tuple[Secret, str] | None:
     """Return the key of an account and where it was found, or None.
 
     Raises:
@@ -767,7 +781,9 @@ def find_key(
         halves = [half for name in names.split(":") if (half := look(name)) is not None]
         if len(halves) == len(names.split(":")):
             whole = ":".join(str(value) for value, _ in halves)
-            return usable_key(whole, names.replace(":", " with ")), halves[0][1]
+            source = halves[0][1]
+            place = look.place(names.partition(":")[0], source)
+            return usable_key(whole, names.replace(":", " with "), place=place), source
     for names in account.key_variables:
         if names not in _kept and (found := _remembered(names)):
             _kept[names] = usable_key(found[0], names), found[1]
@@ -885,6 +901,7 @@ _PREFIX = "IMAGEN_"
 _NEAR_MISS = 0.8  # of 1: IMAGEN_MAX_SPENT is taken for a typing error, IMAGEN_PROJECT is not
 
 Values = Mapping[str, object]  # by environment variable
+Lines = dict[str, int]  # in which they stand
 
 
 @dataclass
@@ -892,9 +909,12 @@ class _File:
     """What was read of a file; None if it holds no settings of ours."""
 
     stamp: tuple[int, int, int]
+    lines: Lines
     values: Values | None
     gone: bool = False
 
+
+Parse = Callable[[Path, str, Lines], Values | None]  # fills in the lines
 
 _NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 _lock = threading.RLock()
@@ -974,19 +994,26 @@ class Lookup:
     def __init__(self, environ: Mapping[str, str], folder: Path | None) -> None:
         self.folder = folder
         self._places: list[tuple[str, Values]] = [("environment", environ)]
+        self._lines: dict[str, Lines] = {}
         for name in environ:
             if name.upper().startswith(_PREFIX) and name not in _VARIABLES and _near(name):
                 raise _unknown(f"{name}, set in the environment", _near(name))
         if folder is None:
             return
         with _lock:
-            path = folder / ".env"
-            self._places.append((str(path), _current(path, _parse_dotenv) or {}))
+            self._add(folder / ".env", _parse_dotenv)
             for place in (folder, *folder.parents):
-                path = place / "pyproject.toml"
-                if (table := _current(path, _parse_pyproject)) is not None:
-                    self._places.append((str(path), table))
+                if self._add(place / "pyproject.toml", _parse_pyproject):
                     return
+
+    def _add(self, path: Path, parse: Parse) -> bool:
+        """Look into a file too; return True if it is one of settings."""
+        file = _current(path, parse)
+        if file is None or file.values is None:
+            return False
+        self._places.append((str(path), file.values))
+        self._lines[str(path)] = file.lines
+        return True
 
     def __call__(self, variable: str) -> tuple[object, str] | None:
         """Return the value and its source, or None; an empty value counts as not set."""
@@ -997,10 +1024,16 @@ class Lookup:
                 return value, source
         return None
 
+    def place(self, variable: str, source: str) -> str:
+        """Return file and line in brackets, if a setting was found in a file, or ""."""
+        line = self._lines.get(source, {}).get(variable)
+        return f" ({source}, line {line})" if line else ""
+
     def account(self) -> Account | None:
         """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
-        named = self("IMAGEN_PROVIDER")
-        return find_account("IMAGEN_PROVIDER", named[0]) if named else None
+        name = "IMAGEN_PROVIDER"
+        found = self(name)
+        return find_account(name + self.place(name, found[1]), found[0]) if found else None
 
     def base_owner(self) -> Account:
         """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
@@ -1012,8 +1045,8 @@ class Lookup:
         return GATEWAY if account in {None, FAL, DEMO} else account
 
 
-def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values | None:
-    """Return what a file sets now, or what it set before it vanished; None if nothing."""
+def _current(path: Path, parse: Parse) -> _File | None:
+    """Return a file as it is now, or as it was before it vanished; None if there was none."""
     known, facts = _files.get(path), None
     with suppress(OSError):
         facts = path.stat()
@@ -1028,12 +1061,13 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
             stay = "stay" if ", " in names else "stays"
             _notices.append(f"{path} {what}; {names} from there {stay} in force in this kernel.")
         known.gone = True
-        return known.values
+        return known
     stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
     if known is None or known.stamp != stamp:
-        known = _files[path] = _File(stamp, parse(path, _text_of(path)))
+        lines: Lines = {}
+        known = _files[path] = _File(stamp, lines, parse(path, _text_of(path), lines))
     known.gone = False
-    return known.values
+    return known
 
 
 def _text_of(path: Path) -> str:
@@ -1054,7 +1088,7 @@ def _text_of(path: Path) -> str:
     return text
 
 
-def _parse_dotenv(path: Path, text: str) -> Values | None:
+def _parse_dotenv(path: Path, text: str, lines: Lines) -> Values | None:
     import dotenv.parser
 
     for binding in dotenv.parser.parse_stream(io.StringIO(text)):
@@ -1066,10 +1100,11 @@ def _parse_dotenv(path: Path, text: str) -> Values | None:
             raise _unknown(f"{name} in {path}, line {line}", _near(name))
         if name in _VARIABLES and binding.value is None:
             raise _unreadable(path, line, f"{name} has no value")
+        lines[name] = line  # of the last one, which counts
     return dotenv.dotenv_values(stream=io.StringIO(text))
 
 
-def _parse_pyproject(path: Path, text: str) -> Values | None:
+def _parse_pyproject(path: Path, text: str, lines: Lines) -> Values | None:
     import tomllib
 
     try:
@@ -1098,7 +1133,7 @@ def _parse_pyproject(path: Path, text: str) -> Values | None:
             raise _unknown(f"{name} in {path}, line {line}", near)
         if variable in values:
             raise _unreadable(path, line, f"{name} is set twice")
-        values[variable] = value
+        values[variable], lines[variable] = value, line
     return values
 
 

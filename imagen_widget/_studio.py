@@ -397,8 +397,14 @@ class Studio:
         return _loop.run(functools.partial(self.session.describe, refresh=True), model_id)
 
     def _resolve(self, name: str | None) -> str:
-        wanted = self.settings.default_model if name is None else name
-        return self.session.models.resolve(wanted, self.settings.account.name)
+        settings, resolve = self.settings, self.session.models.resolve
+        if name is not None or settings.model is None:
+            wanted = settings.default_model if name is None else name
+            return resolve(wanted, settings.account.name)
+        try:
+            return resolve(settings.model, settings.account.name)
+        except InvalidRequest as error:
+            raise settings.blamed("model", error) from None
 
     def widget(self, **defaults: Any) -> Any:
         """Return an `ImagenWidget` that works with this studio."""
@@ -448,6 +454,7 @@ def default_studio(settings: _settings.Settings | None = None) -> Studio:
     with _making:  # threads that begin at once share one
         before = _default
         if before is not None and before.settings == settings:
+            before.settings = settings  # the same values may stand in another place by now
             return before
         made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
         made.settings, made.session = settings, Session(settings)

@@ -143,6 +143,70 @@ def test_the_form_of_a_fetched_model_starts_with_a_click(fetching: FakeQueue) ->
     ]
 
 
+LIMITED: Json = {
+    "prompt": {"type": "string", "maxLength": 30},
+    "cfg": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "default": 0.5},
+    "scale": {"type": "number", "exclusiveMinimum": 0},
+    "code": {"type": "string", "minLength": 2, "maxLength": 3},
+}
+OUTSIDE = [
+    ({"scale": 0}, "scale: 0 is not allowed. Use a number above 0."),
+    ({"code": "abcd"}, "code: a text of length 4 is not allowed. Use a text of 2 to 3 characters."),
+    ({"code": "a"}, "code: a text of length 1 is not allowed. Use a text of 2 to 3 characters."),
+]
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+@pytest.mark.parametrize(("given", "says"), OUTSIDE)
+def test_ends_that_a_schema_leaves_out_and_lengths_are_kept_from_each_interface(
+    interfaces: Interfaces, fetching: FakeQueue, interface: str, given: Json, says: str
+) -> None:
+    fetching.schemas[NEW] = openapi(NEW, LIMITED)
+
+    with pytest.raises(InvalidRequest) as caught:
+        interfaces.send(interface, NEW, "a red fox", given, {})
+    assert str(caught.value).replace("'0'", "0") == says
+    with pytest.raises(InvalidRequest, match=r"^prompt: a text of length 31 is not allowed"):
+        interfaces.send(interface, NEW, "x" * 31, {}, {})
+    assert fetching.posts == 0
+    fine = {"scale": 0.001, "code": "ab"}
+    sent = interfaces.send(interface, NEW, "a red fox", fine, {})
+    assert sent == {"prompt": "a red fox", **fine}
+
+
+def test_a_slider_of_the_form_ends_within_what_the_model_takes(fetching: FakeQueue) -> None:
+    fetching.schemas[NEW] = openapi(NEW, LIMITED)
+    panel = ImagenWidget(prompt="a red fox", timer=quiet_timer())
+    panel.model.value = NEW
+    slider = panel.fields["cfg"]
+
+    assert (slider.min, slider.value, slider.max) == (0.05, 0.5, 0.95)
+    slider.value = slider.max
+    panel.generate_button.click()
+    fetching.wait_for("result")
+    panel.close()
+    assert [job.arguments["cfg"] for job in fetching.jobs.values()] == [0.95]
+
+
+def test_a_common_name_finds_its_field_beside_required_ones_with_limits(
+    fetching: FakeQueue,
+) -> None:
+    fields = {
+        **LIMITED,
+        "turbo": {"type": "boolean"},
+        "steps": {"type": "integer"},
+        "num_samples": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1},
+    }
+    fetching.schemas[NEW] = openapi(NEW, fields, ["prompt", *LIMITED, "turbo", "steps"])
+    panel = ImagenWidget(prompt="a red fox", timer=quiet_timer())
+    panel.model.value = NEW
+
+    panel.num_images.value = 3
+
+    assert panel.fields["num_samples"].value == 3
+    panel.close()
+
+
 # ------------------------------------------------------------------------ schema servers that fail
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import copy
 import logging
 import os
+import pickle
 import re
 import threading
 import time
@@ -1755,6 +1757,96 @@ def test_a_setting_that_means_nothing_is_refused(
 
     assert "IMAGEN_QUIET: 'perhaps'" in str(stage.run("%imagen a fox").error)
     assert stage.tab("%imagen a fox --ar 1") == []
+
+
+DEFAULTS = [
+    ("NUM_IMAGES", "x", "", "'x' is not a number of pictures. Give a whole number, like 2."),
+    ("NUM_IMAGES", "99", "", "'99' is not allowed. Use a whole number from 1 to 4."),
+    ("NUM_IMAGES", "9", " -m flux-dev", "'9' is not allowed. Use a whole number from 1 to 4."),
+    ("ASPECT_RATIO", "wide", "", "'wide' is not allowed. Use one of 1:1, 16:9"),
+    ("ASPECT_RATIO", "wide", " -m flux-dev", "'wide' is not a ratio. Write it like 16:9."),
+    ("RESOLUTION", "big", " -m imagen4", "'big' is not allowed. Use one of 1K, 2K."),
+    ("OUTPUT_FORMAT", "tiff", "", "'tiff' is not allowed. Use one of"),
+    ("MODEL", "no such model", "", "there is no model 'no such model' here. Use "),
+    ("SAVE_DIR", "/dev/null/x", "", "the folder cannot be made"),
+]
+CELLS = [
+    "%imagen a fox{}",
+    "%imagen --dry-run a fox{}",
+    "%%imagen_sweep -q{}\nseed = 1\n---\na fox",
+    "%imagen_batch [{{'a': 'x'}}] -p 'a {{a}}' -q{}",
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("name", "value", "more", "says"), DEFAULTS)
+def test_a_default_that_cannot_be_is_told_by_its_setting_and_the_place(
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    cell: str,
+    name: str,
+    value: str,
+    more: str,
+    says: str,
+) -> None:
+    variable, path, line = f"IMAGEN_{name}", tmp_path / ".env", cell.format(more)
+    if name == "SAVE_DIR" and cell != CELLS[0]:
+        return  # no copies are made there
+
+    def told() -> str:
+        return str(stage.run(line).error).removeprefix("Row 1: ")
+
+    monkeypatch.setenv(variable, value)
+    assert told().startswith(f"{variable}: {says}")
+
+    monkeypatch.delenv(variable)
+    path.write_text(f"OTHER=1\n{variable}={value}\n")
+    assert told().startswith(f"{variable} ({path}, line 2): {says}")
+
+    path.write_text("\n")
+    stage.run(f"%config ImagenMagics.{name.lower()} = {value!r}")
+    said = "\n".join(record.getMessage() for record in caplog.records)  # refused when it is set
+    trait = f"ImagenMagics.{name.lower()}: {says}"
+    assert trait in said or told().startswith(trait)
+    assert stage.queue.posts == 0
+
+
+def test_what_a_line_says_is_told_by_its_own_name(stage: Stage) -> None:
+    stage.run('%config ImagenMagics.aspect_ratio = "wide"')
+
+    assert str(stage.run("%imagen a fox --ar tall").error).startswith("aspect_ratio: 'tall'")
+    assert stage.run("%imagen a fox --ar 1:1").error is None
+    assert str(stage.run("%imagen a fox -n 99").error).startswith("num_images: '99' is not")
+    swept = stage.run("%%imagen_sweep\naspect_ratio = tall\n---\na fox").error
+    assert str(swept).startswith("Row 1: aspect_ratio: 'tall' is not")
+    sized = stage.run("%%imagen_sweep -m flux-dev\naspect_ratio = tall\n---\na fox").error
+    assert str(sized) == "Row 1: aspect_ratio: 'tall' is not a ratio. Write it like 16:9."
+
+
+def test_copies_of_the_magic_tell_nothing_if_the_setting_says_so(
+    stage: Stage, tmp_path: Path
+) -> None:
+    stage.run("%config ImagenMagics.provenance = False")
+
+    ran = stage.run("%imagen a fox of mine -d copies --out made")
+    stage.run('made[0].save("one.png")')
+
+    assert ran.error is None
+    saved = [*(tmp_path / "copies").iterdir(), tmp_path / "one.png"]
+    assert len(saved) == 2
+    assert b"of mine" not in b"".join(path.read_bytes() for path in saved)
+
+
+def test_tables_are_copied_and_pickled(stage: Stage) -> None:
+    stage.run("%imagen a fox")
+
+    for line in ("%imagen_history", "%imagen_spend", "%imagen_resume", "%imagen_models flux"):
+        stage.run(f"table = {line}")
+        table = stage.shell.user_ns["table"]
+        for twin in (pickle.loads(pickle.dumps(table)), copy.deepcopy(table)):
+            assert twin._repr_mimebundle_() == table._repr_mimebundle_()
 
 
 # -------------------------------------------------------------------------- help and completion

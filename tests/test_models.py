@@ -1,6 +1,8 @@
 """What is known of a model: its fields, the check by them, the price, and where it is from."""
 
+import copy
 import json
+import pickle
 import random
 import re
 import subprocess
@@ -16,11 +18,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from imagen_widget import Studio
 from imagen_widget._models import Catalogue, Field, Model, Models, read_schema, short_name
 from imagen_widget.errors import InvalidRequest
 from tests.schemas import described, document, document_of, random_document
 from tests.tools import bundle_models
 
+Json = dict[str, Any]
 CATALOGUE = Catalogue(None)
 BUNDLED = CATALOGUE.search()
 ADDRESS = "https://example.com/fox.png"
@@ -320,6 +324,100 @@ def test_what_is_not_a_document_gives_a_model_of_which_nothing_is_known(document
     }
 
 
+NUMBERS: list[tuple[Json, str, list[object], list[object]]] = [
+    (
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "a number above 0 and below 1",
+        [0.001, "0.5", 0.999],
+        [0, 0.0, 1, "1", -1, 2],
+    ),
+    (
+        {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 1},
+        "a number above 0 and up to 1",
+        [0.5, 1],
+        [0, 1.5],
+    ),
+    (
+        {"type": "number", "minimum": 1, "maximum": 2, "exclusiveMaximum": False},
+        "a number from 1 to 2",
+        [1, 2],
+        [0.99, 2.01],
+    ),
+    ({"type": "number", "minimum": 3, "exclusiveMinimum": 0}, "a number from 3", [3], [2.9]),
+    ({"type": "number", "minimum": 3, "exclusiveMinimum": 3}, "a number above 3", [3.1], [3]),
+    ({"type": "number", "exclusiveMaximum": 0}, "a number below 0", [-1], [0, 1]),
+    (
+        {"type": "integer", "exclusiveMinimum": 0, "maximum": 9, "exclusiveMaximum": True},
+        "a whole number from 1 to 8",
+        [1, 8],
+        [0, 9],
+    ),
+    ({"type": "number", "exclusiveMinimum": 1, "maximum": 1}, "a number", [0, 1, 2], []),
+    ({"type": "number", "exclusiveMinimum": True}, "a number", [0], []),
+]
+
+
+@pytest.mark.parametrize(("schema", "takes", "taken", "refused_"), NUMBERS)
+def test_a_number_keeps_the_ends_that_its_schema_leaves_out(
+    schema: Json, takes: str, taken: list[object], refused_: list[object]
+) -> None:
+    model = read_schema(document("o/a", {"cfg": schema, "any": {}}, []), "o/a")
+    field = model.field("cfg")
+    assert field is not None
+
+    assert field.takes() == takes
+    assert takes in repr(model._repr_mimebundle_())
+    for value in taken:
+        assert model.check({"cfg": value}).arguments == {"cfg": float(str(value))}
+    for value in refused_:
+        with pytest.raises(InvalidRequest, match=f"^cfg: .*is not allowed. Use {takes}"):
+            model.check({"cfg": value})
+        assert "cfg" in model.check({"cfg": value}, strict=False).arguments
+
+
+TEXTS: list[tuple[Json, str, list[object], list[object]]] = [
+    (
+        {"type": "string", "minLength": 2, "maxLength": 3},
+        "a text of 2 to 3 characters",
+        ["ab", "äöü", "🦊🦊"],
+        ["a", "abcd", ""],
+    ),
+    (
+        {"anyOf": [{"type": "string", "maxLength": 1}, {"type": "null"}]},
+        "a text of at most 1 character",
+        ["", "a"],
+        ["ab"],
+    ),
+    ({"type": "string", "minLength": 1}, "a text of at least 1 character", ["a"], [""]),
+    ({"type": "string", "minLength": 5, "maxLength": 4}, "a text", ["", "abcdef"], []),
+    ({"type": "string", "minLength": -1, "maxLength": 1e99}, "a text", ["", "a"], []),
+    ({"type": "string", "minLength": [], "maxLength": True}, "a text", ["", "a"], []),
+]
+
+
+@pytest.mark.parametrize(("schema", "takes", "taken", "refused_"), TEXTS)
+def test_a_text_is_as_long_as_its_schema_says_and_is_never_repeated(
+    schema: Json, takes: str, taken: list[object], refused_: list[object]
+) -> None:
+    words = {"type": "array", "items": schema}
+    model = read_schema(document("o/a", {"code": schema, "codes": words}, []), "o/a")
+    field = model.field("code")
+    assert field is not None
+
+    assert field.takes() == takes
+    for value in taken:
+        assert model.check({"code": value}).arguments == {"code": value}
+    for value in refused_:
+        for name, given_ in (("code", value), ("codes", [value])):
+            if name == "codes" and "anyOf" in schema:
+                continue  # what is nested is the server's business
+            with pytest.raises(InvalidRequest) as caught:
+                model.check({name: given_})
+            length = len(str(value))
+            says = f"{name}: a text of length {length} is not allowed. Use {takes}."
+            assert str(caught.value) == says
+
+
 # --------------------------------------------------------------------------- values of fields
 
 WHOLE = Field("n", "whole", low=1, high=4)
@@ -490,7 +588,13 @@ def test_openais_models_take_the_count_as_n_and_a_ratio_as_a_size() -> None:
         ("flux-2-pro", {"num_images": 2}, "It takes prompt, image_size"),
         ("recraft-3", {"seed": 5}, "It takes prompt, image_size, style"),
         ("flux-dev", {"resolution": "2K"}, "It takes prompt, image_size"),
-        ("flux-dev", {"aspect_ratio": "wide"}, "It takes prompt, image_size"),
+        ("flux-dev", {"aspect_ratio": "wide"}, "'wide' is not a ratio. Write it like 16:9."),
+        ("flux-dev", {"aspect_ratio": 1.5}, "aspect_ratio: 1.5 is not a ratio."),
+        ("recraft-3", {"aspect_ratio": (16, 9)}, "(16, 9) is not a ratio."),
+        ("gpt-image-1", {"aspect_ratio": ""}, "aspect_ratio: '' is not a ratio."),
+        ("gpt-image-1", {"aspect_ratio": "16:0"}, "'16:0' is not a ratio."),
+        ("seedream-4", {"resolution": "8K"}, "'8K' is not allowed. Use one of 2K, 4K."),
+        ("flux-dev", {"ar": "wide"}, "Did you mean aspect_ratio?"),
         ("flux-dev", {"guidance": 5}, "Did you mean guidance_scale?"),
         ("nano-banana-2", {"enable_websearch": True}, "Did you mean enable_web_search?"),
         ("nano-banana", {"resolution": "2K"}, "It takes prompt, aspect_ratio"),
@@ -516,6 +620,7 @@ def test_what_a_model_does_not_take_is_refused_with_what_it_takes(
 
 def test_lax_checks_let_unknown_fields_through() -> None:
     given_ = {"prompt": "a fox", "new_field": [1], "num_images": 9, "seed": 3}
+    given_ |= {"aspect_ratio": "wide"}
     checked = known("flux-dev").check(given_, strict=False)
 
     assert checked.arguments == given_
@@ -528,7 +633,7 @@ def test_a_prompt_is_wanted_only_by_models_that_require_one() -> None:
     )
 
     assert upscaler.check({"prompt": "", "image_url": ADDRESS}).prompt is None
-    with pytest.raises(InvalidRequest, match=r"^prompt: o/up takes no such field"):
+    with pytest.raises(InvalidRequest, match=r"^prompt: o/up takes no prompt. Leave it out"):
         upscaler.check({"prompt": "a fox", "image_url": ADDRESS})
     for prompt in (None, "", " \n"):
         with pytest.raises(InvalidRequest, match=r"^prompt: it is empty"):
@@ -833,6 +938,18 @@ def test_models_display_as_a_table() -> None:
     assert re.search(r"^flux-dev .* none; fal-ai/flux-pro/kontext edits", repr(table), re.MULTILINE)
     assert shown["text/html"].count("<tr") == len(BUNDLED) + 1
     assert repr(Models([], query="x")).startswith("No model matches 'x'")
+
+
+def test_found_models_are_copied_and_pickled_without_the_key() -> None:
+    found = Studio("kkiai", api_key="a-made-up-key", price="0.07", num_images=2).models("flux")
+
+    for value in (found, found[:2], *found):
+        copied = pickle.dumps(value)
+        assert b"a-made-up-key" not in copied
+        for twin in (pickle.loads(copied), copy.deepcopy(value), copy.copy(value)):
+            assert repr(twin) == repr(value)
+    assert "$0.07" in repr(found)
+    assert len({found, found[:2]}) == 2
 
 
 def test_a_model_displays_as_a_page_in_which_foreign_text_is_escaped() -> None:

@@ -20,7 +20,7 @@ from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter, S
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-from imagen_widget import GeneratedImage, Generation, ImageRequest, Input, Provenance
+from imagen_widget import GeneratedImage, Generation, ImageRequest, Input, Provenance, Studio
 from imagen_widget._result import age, cost_text, settings_from
 from imagen_widget.errors import InvalidRequest, QueueError
 from tests.pictures import PICTURES, SVG, encoded, noise, opened, png_with
@@ -313,6 +313,50 @@ def test_a_copy_in_a_folder_has_a_readable_name_and_carries_its_settings(tmp_pat
     assert list(saved.parent.iterdir()) == [saved]
 
 
+@pytest.mark.parametrize("by", ["environment", "studio"])
+def test_no_copy_tells_the_prompt_if_the_setting_says_so(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IMAGEN_PROVENANCE=0 decides wherever a copy is made, and for what was kept before too."""
+    home = {"home": tmp_path / "home", "demo_seconds": 0}
+    before = Studio("demo", **home).generate("a fox of mine", quiet=True)
+    if by == "environment":
+        monkeypatch.setenv("IMAGEN_PROVENANCE", "0")
+        studio = Studio("demo", **home)
+    else:
+        monkeypatch.setenv("IMAGEN_PROVENANCE", "1")
+        studio = Studio("demo", provenance=False, **home)
+    made = studio.generate("a fox of mine", seed=1, quiet=True)
+    series = studio.sweep("{whose} of mine", whose=["a fox"], name="mine").run(quiet=True)
+    (kept,) = studio.history.search(limit=1)
+    again = studio.generate("a fox of mine", reuse=True, quiet=True)
+    sent = pickle.loads(pickle.dumps(made))
+    (row,) = series.rows
+    assert row.generation is not None
+    for number, each in enumerate((made, kept, again, sent, row.generation)):
+        folder = tmp_path / f"copies-{number}"
+        each.save(folder, provenance=True)
+        each[0].save(folder / "x.jpg")
+        each[0].save(folder / "x.webp", provenance=True)
+        assert b"of mine" not in b"".join(path.read_bytes() for path in folder.iterdir())
+        assert len(list(folder.iterdir())) == 3  # and nothing beside them
+        assert each[0].marked() == each[0].data
+    exported = series.export(tmp_path / "export")
+    (picture_,) = exported.glob("*.png")
+    assert b"of mine" not in picture_.read_bytes()
+    assert "of mine" in (exported / "metadata.jsonl").read_text()  # a table of prompts, by name
+    assert made[0] == replace(made[0], tells=True)
+    assert b"of mine" in before[0].save(tmp_path / "before.png").read_bytes()
+
+
+def test_no_settings_are_written_beside_a_copy_if_the_setting_says_so(tmp_path: Path) -> None:
+    drawing = replace(picture(tmp_path, SVG, media_type="image/svg+xml"), tells=False)
+
+    drawing.save(tmp_path / "new" / "fox.svg")
+
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["fox.svg"]
+
+
 def test_a_copy_can_leave_the_settings_out(tmp_path: Path) -> None:
     image = picture(tmp_path)
 
@@ -348,7 +392,10 @@ def test_transparency_is_white_in_a_jpeg(tmp_path: Path) -> None:
     ("suffix", "media_type", "words"),
     [
         (".pdf", "image/png", r"'\.pdf' is not a picture format"),
-        (".gif", "image/png", r"'\.gif' is not a picture format"),
+        (".gif", "image/png", r"'\.gif' is not a .* name in \.png, \.jpg or \.webp\.$"),
+        (".TIFF", "image/png", r"'\.TIFF' is not a picture format"),
+        (".tiff", "image/gif", r"'\.tiff' is not a .* in \.png, \.jpg, \.webp or \.gif\.$"),
+        (".gif", "image/svg+xml", r"End the name in \.svg"),
         (".png", "image/svg+xml", "SVG drawing"),
     ],
 )

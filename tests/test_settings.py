@@ -6,6 +6,7 @@ import getpass
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -1076,8 +1077,10 @@ def test_an_environment_that_breaks_http_clients_is_told_by_its_variable(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(InvalidRequest, match=f"^{variable}: "):
+    with pytest.raises(InvalidRequest, match=f"^{variable}: ") as caught:
         connect()
+    other = value.partition("://")[0] in {"socks4", "ftp"}
+    assert ("only http, https and socks5 proxies can be used" in str(caught.value)) is other
 
     assert not clients_can_be_made({variable: value})
 
@@ -1104,6 +1107,7 @@ NONSENSE = {
     "provenance": "maybe",
     "demo_seconds": "-1",
     "save_dir": "",
+    "num_images": "some",
     "quiet": "maybe",
 }
 
@@ -1142,6 +1146,65 @@ def test_an_example_has_an_effect_in_each_place(name: str, in_a_new_kernel: Path
 def test_nonsense_is_an_error_that_names_the_setting(name: str) -> None:
     with pytest.raises(InvalidRequest, match=BY_NAME[name].variable):
         load(None, **{name: NONSENSE[name]})
+
+
+@pytest.mark.parametrize("name", sorted({*NONSENSE} - {"model", "save_dir"}))
+def test_nonsense_in_a_file_is_told_with_file_and_line(name: str, in_a_new_kernel: Path) -> None:
+    variable, nonsense = BY_NAME[name].variable, NONSENSE[name]
+    path = in_a_new_kernel / "pyproject.toml"
+    path.write_text(
+        f'[tool.other]\n{name} = 1\n[tool.imagen-widget]\n{name.replace("_", "-")} = "{nonsense}"\n'
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        in_files()
+    assert str(caught.value).startswith(f"{variable} ({path}, line 4): ")
+
+    path = in_a_new_kernel / ".env"
+    path.write_text(f"# {variable}=1\n{variable}=\n\nexport {variable}='{nonsense}'\n")
+    with pytest.raises(InvalidRequest) as caught:
+        in_files()
+    assert str(caught.value).startswith(f"{variable} ({path}, line 4): ")
+
+    path.unlink()  # what stood there stays in force, and so does where it stood
+    with pytest.raises(InvalidRequest, match=f"{re.escape(str(path))}, line 4"):
+        in_files()
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "2.5", "two", "٢", "", " "])
+def test_a_number_of_pictures_is_a_whole_number(count: str) -> None:
+    if not count.strip():
+        assert load({"IMAGEN_NUM_IMAGES": count}).presets == {}
+        return
+    with pytest.raises(InvalidRequest, match=r"IMAGEN_NUM_IMAGES: .* is not a number of pictures"):
+        load({"IMAGEN_NUM_IMAGES": count})
+
+
+def test_a_key_in_a_file_that_is_not_one_is_told_with_file_and_line(in_a_new_kernel: Path) -> None:
+    path = in_a_new_kernel / ".env"
+    for text, name in (
+        ("A=1\nIMAGEN_API_KEY=your-key-here\n", "IMAGEN_API_KEY"),
+        ("A=1\nFAL_KEY_ID=your-key-here\nFAL_KEY_SECRET=x\n", "FAL_KEY_ID with FAL_KEY_SECRET"),
+    ):
+        path.write_text(text)
+        with pytest.raises(CredentialsError) as caught:
+            in_files()
+        assert str(caught.value).startswith(f"{name} ({path}, line 2) holds")
+
+
+def test_a_default_model_that_cannot_be_one_is_told_by_its_setting(
+    in_a_new_kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = in_a_new_kernel / ".env"
+    path.write_text("\nIMAGEN_MODEL=no such model\n")
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    for call in (imagen_widget.generate, imagen_widget.Studio().generate):
+        with pytest.raises(InvalidRequest) as caught:
+            call("a fox")
+        says = f"IMAGEN_MODEL ({path}, line 2): there is no model 'no such model' here. Use "
+        assert str(caught.value).startswith(says)
+    with pytest.raises(InvalidRequest, match=r"^model: there is no model 'nor this'"):
+        imagen_widget.generate("a fox", model="nor this")
 
 
 def test_the_pyproject_example_of_the_page_is_read(in_a_new_kernel: Path) -> None:

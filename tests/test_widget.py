@@ -861,6 +861,18 @@ def test_save_hands_the_picture_with_its_settings_to_the_browser(
     assert History.settings_from(bytes(buffers[0])).request.prompt == "a red fox"
 
 
+def test_save_leaves_the_settings_out_if_the_setting_says_so(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
+) -> None:
+    bench = open_bench(model=NANO, settings={"provenance": False})
+    made = bench.make()
+
+    bench.does("save", id="g1", index=0)
+
+    ((_, buffers),) = to_script(wire, "download")
+    assert bytes(buffers[0]) == made[0].data
+
+
 def test_a_picture_whose_file_is_gone_says_so(bench: Bench) -> None:
     made = bench.make()
     made[0].path.unlink()
@@ -1102,6 +1114,19 @@ def test_the_ticked_are_saved_as_one_zip(
     ((message, buffers),) = to_script(wire, "download")
     assert message["name"].endswith(".zip")
     assert len(zipfile.ZipFile(io.BytesIO(bytes(buffers[0]))).namelist()) == 3
+
+
+def test_a_zip_leaves_the_settings_out_if_the_setting_says_so(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], past: Bench
+) -> None:
+    past.studio.settings = replace(past.studio.settings, provenance=False)
+    past.does("tick", id=past.made[-1].id)  # type: ignore[attr-defined]
+
+    button(past, "Save 1 as zip").click()
+
+    ((_, buffers),) = to_script(wire, "download")
+    archive = zipfile.ZipFile(io.BytesIO(bytes(buffers[0])))
+    assert b"fox number" not in b"".join(archive.read(name) for name in archive.namelist())
 
 
 def bar(bench: Bench) -> str:

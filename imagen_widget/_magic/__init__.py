@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +23,7 @@ from imagen_widget import _loop
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import tables
 from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
-from imagen_widget._magic.run import Ask, Fetching, pictures_by_options
+from imagen_widget._magic.run import Ask, Fetching
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
     ShownOnce,
@@ -60,12 +61,14 @@ class SettingTrait(TraitType[Any, Any]):
 
     def validate(self, _owner: HasTraits, value: Any) -> Any:
         """Return the value if the setting can have it."""
+        label = f"ImagenMagics.{self.setting.name}"
         try:
-            self.setting.read(f"ImagenMagics.{self.setting.name}", value)
+            self.setting.read(label, value)
             if self.setting.name == "model":
                 Catalogue(None).resolve(value)
         except InvalidRequest as error:
-            raise TraitError(str(error)) from None
+            said = str(error).removeprefix(f"{label}: ").removeprefix("model: ")
+            raise TraitError(f"{label}: {said}") from None
         return value
 
 
@@ -108,7 +111,10 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
-        return load_settings(need_key=False, **{name: getattr(self, name) for name in _TRAITS})
+        traits = {name: getattr(self, name) for name in _TRAITS}
+        found = load_settings(need_key=False, **traits)
+        own = {name: f"ImagenMagics.{name}" for name in _TRAITS if traits[name] is not None}
+        return replace(found, labels={**found.labels, **own})
 
     def evaluator(self, local_ns: Any) -> Evaluate:
         """Return what evaluates an expression: in the caller's names, then the user's."""
@@ -219,9 +225,10 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             )
         table, given = object_of(ask.prompt, ask.evaluate, "table"), dict(ask.given)
         extra = given.pop("extra")
-        fields = {**given, **extra, **ask.presets(ask.model(), extra)}
+        presets = ask.presets(ask.model(), extra)
+        fields = {**given, **extra, **presets}
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
-        with pictures_by_options():
+        with ask.told(ask.model(), presets):
             series = ask.studio.batch(table, prompt, **names, **fields)
         return ask.run(series)
 

@@ -121,19 +121,39 @@ class Ask:
         """Return a checked request; a row's own values go before those of the line."""
         given = {**self.given, **asked}
         extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
-        given["extra"] = extra | self.presets(self.model(given["model"]), {*extra, *asked})
-        with pictures_by_options():
+        model = self.model(given["model"])
+        presets = self.presets(model, {*extra, *asked})
+        given["extra"] = extra | presets
+        with self.told(model, presets):
             return self.studio.request(prompt, **given)
 
     def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
         """Return the defaults of the settings that a model takes and that nothing else gives."""
         chosen = {}
         for name, value in self.settings.presets.items():
-            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
-            names = {name, "" if field is None else field.name}
-            if (field is not None or model.source == "none") and not names & {*taken}:
+            names = _names(model, name)
+            if (names or model.source == "none") and not {name, *names} & {*taken}:
                 chosen[name] = value
         return chosen
+
+    @contextlib.contextmanager
+    def told(self, model: Model, presets: Iterable[str]) -> Iterator[None]:
+        """Have an error name the setting that is its cause, or the option that gives a picture."""
+        try:
+            yield
+        except InvalidRequest as error:
+            for name in presets:
+                if error.field in {name, *_names(model, name)}:
+                    raise self.settings.blamed(name, error) from None
+            asks = _GIVE.fullmatch(error.remedy)
+            if asks is None:
+                raise
+            option = {"image": "-i", "images": "-i"}.get(asks[1], f"--{asks[1].replace('_', '-')}")
+            raise InvalidRequest(
+                error.message,
+                remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
+                field=error.field,
+            ) from None
 
     def _objects(self, value: Any, name: str) -> Any:
         """Return what the words of a picture option mean; other values as they are."""
@@ -220,17 +240,17 @@ class Ask:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
         except (OSError, RuntimeError) as error:
+            given = "save_dir" in self.values
+            label = "--save-dir" if given else self.settings.labels["save_dir"]
             raise InvalidRequest(
-                f"--save-dir: the folder cannot be made ({getattr(error, 'strerror', error)}).",
+                f"{label}: the folder cannot be made ({getattr(error, 'strerror', error)}).",
                 remedy="Name a folder that you may write. Nothing was sent.",
                 field="save_dir",
             ) from None
 
     def _save(self, generation: Generation) -> list[Path]:
         try:
-            if self._folder is None:
-                return []
-            return generation.save(self._folder, provenance=self.settings.provenance)
+            return [] if self._folder is None else generation.save(self._folder)
         except OSError as error:
             raise ImagenError(
                 f"The copies cannot be saved ({error.strerror}).",
@@ -316,21 +336,10 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
 
 
-@contextlib.contextmanager
-def pictures_by_options() -> Iterator[None]:
-    """Have an error that asks for a picture name the option that gives it."""
-    try:
-        yield
-    except InvalidRequest as error:
-        asks = _GIVE.fullmatch(error.remedy)
-        if asks is None:
-            raise
-        option = {"image": "-i", "images": "-i"}.get(asks[1], f"--{asks[1].replace('_', '-')}")
-        raise InvalidRequest(
-            error.message,
-            remedy=f"Give {option} PICTURE: a file, https address, or expression like fox[0].",
-            field=error.field,
-        ) from None
+def _names(model: Model, preset: str) -> list[str]:
+    """Return the name of the field that a default of the magic goes to; none if it has none."""
+    field = model.field(preset) or model.role(_BY_ROLE.get(preset, "-"))
+    return [] if field is None else [field.name]
 
 
 def _outlasting(job: Job) -> str:

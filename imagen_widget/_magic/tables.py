@@ -66,6 +66,9 @@ class Markup(str):
         made.html = html
         return made
 
+    def __reduce__(self) -> tuple[type["Markup"], tuple[str, str]]:
+        return Markup, (str(self), self.html)
+
 
 class Table(list[T]):
     """A list that displays itself as a table, with a caption and perhaps a chart below.

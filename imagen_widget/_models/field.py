@@ -70,8 +70,8 @@ class Field:
         required: Whether a request without it is refused.
         default: What the server assumes if nothing is given; it is never sent by itself.
         allowed: The values of a choice, the preset sizes of a size, the words of a list.
-        low: The smallest number, included.
-        high: The largest number, included.
+        low: The smallest number, included unless `above_low`.
+        high: The largest number, included unless `below_high`.
         role: What the rest of the program may know about it.
         step: The distance between two numbers.
         important: Whether forms show it although it is optional.
@@ -80,6 +80,10 @@ class Field:
         custom_size: Whether a size may be an object of width and height.
         text_size: Whether a size may be a text like `1280x720`.
         limits: What a picture must be like.
+        above_low: Whether a number must be greater than `low`.
+        below_high: Whether a number must be less than `high`.
+        min_length: How many characters a text has at least.
+        max_length: How many characters a text has at most.
     """
 
     name: str
@@ -99,6 +103,10 @@ class Field:
     custom_size: bool = False
     text_size: bool = False
     limits: PictureLimits | None = None
+    above_low: bool = False
+    below_high: bool = False
+    min_length: int | None = None
+    max_length: int | None = None
 
     def check(self, value: object, *, strict: bool = True) -> Any:
         """Return the value as JSON has it, in the model's own spelling.
@@ -122,11 +130,7 @@ class Field:
             case "choice":
                 return f"one of {_listed(self.allowed)}"
             case "whole" | "number":
-                word = "a whole number" if self.kind == "whole" else "a number"
-                low, high = (None if n is None else f"{n:g}" for n in (self.low, self.high))
-                if low is not None and high is not None:
-                    return f"{word} from {low} to {high}"
-                return word + (f" from {low}" if low else f" up to {high}" if high else "")
+                return ("a whole number" if self.kind == "whole" else "a number") + self._range()
             case "switch":
                 return "True or False"
             case "size":
@@ -143,18 +147,29 @@ class Field:
             case "json":
                 return "a JSON value"
             case _:
-                return "a text"
+                return "a text" + self._length()
+
+    def _range(self) -> str:
+        """Return which numbers it takes, as the end of a phrase: " from 1 to 4"."""
+        low, high = (None if n is None else f"{n:g}" for n in (self.low, self.high))
+        if low and high and not (self.above_low or self.below_high):
+            return f" from {low} to {high}"
+        ends = [f"{'above' if self.above_low else 'from'} {low}"] if low else []
+        ends += [f"{'below' if self.below_high else 'up to'} {high}"] if high else []
+        return f" {' and '.join(ends)}" if ends else ""
+
+    def _length(self) -> str:
+        """Return how long a text may be, as the end of a phrase: " of at most 300 characters"."""
+        low, high = self.min_length or 0, self.max_length
+        if high is None:
+            return f" of at least {low} character{'s' * (low > 1)}" if low else ""
+        many = f" character{'s' * (high > 1)}"
+        return f" of {low} to {high}{many}" if low else f" of at most {high}{many}"
 
     def _read(self, value: object) -> Any:
         match self.kind:
             case "text":
-                if isinstance(value, str):
-                    return plain(value)
-                raise InvalidRequest(
-                    f"{self.name}: it is {a_type(value)}, not a text.",
-                    remedy="Give a str.",
-                    field=self.name,
-                )
+                return self._text(value)
             case "choice":
                 return self._choice(value)
             case "whole" | "number":
@@ -164,6 +179,8 @@ class Field:
                     or (self.kind == "whole" and not isinstance(number, int))
                     or (self.low is not None and number < self.low)
                     or (self.high is not None and number > self.high)
+                    or (self.above_low and number == self.low)
+                    or (self.below_high and number == self.high)
                 ):
                     raise self._refused(value)
                 return number
@@ -189,6 +206,23 @@ class Field:
                         remedy="Mend the JSON, or give a Python value.",
                         field=self.name,
                     ) from None
+
+    def _text(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise InvalidRequest(
+                f"{self.name}: it is {a_type(value)}, not a text.",
+                remedy="Give a str.",
+                field=self.name,
+            )
+        text, limit = plain(value), self.max_length
+        length = len(text)
+        if length < (self.min_length or 0) or (limit is not None and length > limit):
+            raise InvalidRequest(
+                f"{self.name}: a text of length {length} is not allowed.",
+                remedy=f"Use a text{self._length()}.",
+                field=self.name,
+            )
+        return text
 
     def _choice(self, value: object) -> str | int | float:
         text = _words(value)
@@ -238,8 +272,7 @@ class Field:
             return [self._address(item) for item in items]
         if self.allowed:
             return [self._choice(item) for item in items]
-        text = Field(self.name, "text")
-        return [text.check(item) for item in items]
+        return [self._text(item) for item in items]
 
     def _refused(self, value: object) -> InvalidRequest:
         words = [str(word) for word in self.allowed]

@@ -9,6 +9,7 @@ never 0.
 """
 
 import contextlib
+import copy
 import difflib
 import math
 import re
@@ -20,7 +21,7 @@ from typing import Any, Literal, overload
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models.field import Field, Role, as_json, as_number, refused, size_pixels
-from imagen_widget._settings import Settings
+from imagen_widget._settings import Prices, Settings
 from imagen_widget.errors import InvalidRequest, shown
 
 COMMON_NAMES = (
@@ -264,18 +265,23 @@ class Model:
         sent: dict[str, Any] = {}
         notes: list[str] = []
         for name, each in asked.items():
-            target, value, note = self.field(name), each, ""
-            if target is None:
-                target, value, note = self._translated(name, each)
-                notes += [note] if note else []
-            if target is None:
-                if not note and strict:
-                    raise self._unknown(name, value)
-                sent |= {} if note else {name: as_json(name, value)}
+            target, value = self.meant(name), each
+            if target is None and name == "num_images" and as_number(each) == 1:
+                notes.append(f"num_images 1 is not sent: {self.name} makes one picture")
+                continue
+            if target is not None and target.name != name:
+                value = _translated(name, each, target)
+            if target is None or value is None:
+                if strict:
+                    raise self._unknown(name, each)
+                sent[name] = as_json(name, each)
             elif target.name in sent:
                 raise self._twice(name, target.name)
             else:
                 sent[target.name] = target.check(value, strict=strict)
+                if name not in {target.name, "prompt"}:
+                    said = f"{name} goes out as {target.name}"
+                    notes.append(f"{said} {value}" if target.role == "size" else said)
         for required in self.fields:
             if required.required and required.name not in sent:
                 raise self._missing(required)
@@ -311,41 +317,40 @@ class Model:
         count = next((sent[name] for name in COUNT_NAMES if name in sent), 1)
         return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())
 
-    def _translated(self, name: str, value: object) -> tuple[Field | None, object, str]:
-        """Return the field that a common name means here, the value in its terms, and a note."""
-        target: Field | None = None
+    def meant(self, name: str) -> Field | None:
+        """Return the field of this name, or the one that a common name means here."""
+        if (own := self.field(name)) is not None:
+            return own
         match name:
-            case "prompt":
-                return self.role("prompt"), value, ""
+            case "prompt" | "seed":
+                return self.role(name)
             case "num_images":
-                target = self.role("count")
-                if target is None and as_number(value) == 1:
-                    return None, None, f"num_images 1 is not sent: {self.name} makes one picture"
-            case "seed":
-                target = self.role("seed")
+                return self.role("count")
             case "output_format":
-                target = next((f for n in FORMAT_NAMES if (f := self.field(n))), None)
+                return next((f for n in FORMAT_NAMES if (f := self.field(n))), None)
             case "aspect_ratio" | "resolution" if (size := self.role("size")) is not None:
-                preset = f"auto_{value}".lower()
-                found: object = next((a for a in size.allowed if str(a).lower() == preset), None)
-                if name == "aspect_ratio":
-                    found = nearest_size(value, size)
-                value, target = (found, size) if found else (value, None)
-        if target is None:
-            return None, value, ""
-        said = f"{name} goes out as {target.name}"
-        return target, value, f"{said} {value}" if target.role == "size" else said
+                known = nearest_size("1:1", size) if name == "aspect_ratio" else _resolutions(size)
+                return size if known else None
+        return None
 
     def _unknown(self, name: str, value: object) -> InvalidRequest:
-        names = [f.name for f in self.fields if not f.hidden]
+        """Return the error for a field that it does not have, or a value without translation."""
+        names = [field.name for field in self.fields if not field.hidden]
+        takes = f"It takes {', '.join(names)}."
+        if (size := self.meant(name)) is not None:
+            if name == "resolution":
+                return refused(name, value, f"Use one of {', '.join(_resolutions(size))}.")
+            what = f"{name}: {shown(value)} is not a ratio."
+            return InvalidRequest(what, remedy="Write it like 16:9.", field=name)
+        if name == "prompt":
+            what = f"{name}: {self.name} takes no prompt."
+            return InvalidRequest(what, remedy=f"Leave it out. {takes}", field=name)
         near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS], n=1)
         meant = _SHORT.get(name, "")
-        near = [meant] if self.field(meant) or self._translated(meant, value)[0] else near
+        near = [meant] if self.meant(meant) else near
         hint = f"Did you mean {near[0]}? " if near else ""
         return InvalidRequest(
-            f"{name[:60]}: {self.name} takes no such field.",
-            remedy=f"{hint}It takes {', '.join(names)}.",
-            field=name,
+            f"{name[:60]}: {self.name} takes no such field.", remedy=f"{hint}{takes}", field=name
         )
 
     def _twice(self, name: str, target: str) -> InvalidRequest:
@@ -449,7 +454,11 @@ class Models(Sequence[Model]):
     def __init__(
         self, models: Iterable[Model], *, settings: Settings | None = None, query: str = ""
     ) -> None:
-        self._models, self._settings, self._query = tuple(models), settings, query
+        self._models, self._query = tuple(models), query
+        # Not the settings themselves: they hold the key, and models are pickled and copied.
+        self._account = settings.account if settings else None
+        self._yours = settings.price if settings else Prices()
+        self._presets = settings.presets if settings else {}
 
     @overload
     def __getitem__(self, index: int) -> Model: ...
@@ -457,7 +466,9 @@ class Models(Sequence[Model]):
     def __getitem__(self, index: slice) -> "Models": ...
     def __getitem__(self, index: int | slice) -> "Model | Models":
         if isinstance(index, slice):
-            return Models(self._models[index], settings=self._settings)
+            part = copy.copy(self)
+            part._models = self._models[index]
+            return part
         return self._models[index]
 
     def __len__(self) -> int:
@@ -476,7 +487,7 @@ class Models(Sequence[Model]):
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
-        account = self._settings.account.name if self._settings else ""
+        account = self._account.name if self._account else ""
         for model in self._models:
             successor = model.successor_at(account)
             status = model.status if model.status != "active" else ""
@@ -488,16 +499,15 @@ class Models(Sequence[Model]):
         return rows
 
     def _price(self, model: Model) -> str:
-        """Return what one picture costs with the present settings."""
-        settings = self._settings
-        if settings is None:
+        """Return what one picture costs with the settings at the time of the search."""
+        if self._account is None:
             return ""
-        if settings.account.free:
+        if self._account.free:
             return "free"
-        price = settings.price.for_model(model.id, model.alias)
+        price = self._yours.for_model(model.id, model.alias)
         if price is None and model.price is not None:
             presets: dict[str, object] = {}
-            for name, value in settings.presets.items():
+            for name, value in self._presets.items():
                 field = model.field(name)
                 with contextlib.suppress(InvalidRequest):  # what it does not take
                     presets |= {name: field.check(value)} if field else {}
@@ -529,6 +539,21 @@ def _as_word(value: object) -> str:
 def _plain(name: str, word: str) -> str:
     words = name.removeprefix("enable_").replace("_", " ")
     return words if word == "true" else f"{words} {word}"
+
+
+def _translated(name: str, value: object, field: Field) -> object:
+    """Return what a common name's value is in terms of the field; None if that is not known."""
+    if name == "aspect_ratio":
+        return nearest_size(value, field)
+    if name == "resolution":
+        preset = f"auto_{value}".lower()
+        return next((a for a in field.allowed if str(a).lower() == preset), None)
+    return value
+
+
+def _resolutions(size: Field) -> list[str]:
+    """Return the resolutions among the presets of a size: 2K for `auto_2K`."""
+    return [str(a).removeprefix("auto_") for a in size.allowed if str(a).startswith("auto_")]
 
 
 def nearest_size(ratio: object, field: Field) -> str | None:

@@ -8,7 +8,7 @@ no required field is lost.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ _MAX_BRANCHES = 30
 _MAX_WORDS = 400
 _MAX_TEXT = 1_000
 _MAX_DEFAULT = 4_000
+_MAX_LENGTH = 10**9
 _SCALARS: dict[str, Kind] = {"integer": "whole", "number": "number", "boolean": "switch"}
 _PICTURE_NAME = re.compile(r"(^|.*_)(image|images|mask|photo)(_(data_)?(url|uri|base64)s?)?")
 _MAIN_PICTURES = (
@@ -189,7 +190,7 @@ def _understood(
     if kind == "json" and name == "prompt" and not merged.get("type") and not branches:
         kind = "text"  # a dangling reference where every other model has a text
     numbers = kind in {"whole", "number"}
-    low, high = _bounds(merged, whole=kind == "whole") if numbers else (None, None)
+    texts = {"text": merged, "words": items}.get(kind, {})
     most = as_number(merged.get("maxItems"))
     return Field(
         name,
@@ -199,8 +200,8 @@ def _understood(
         required=required,
         default=_default(merged.get("default")),
         allowed=allowed,
-        low=low,
-        high=high,
+        **(_bounds(merged, whole=kind == "whole") if numbers else {}),
+        **_lengths(texts),
         step=_number(merged.get("multipleOf")) if numbers else None,
         important=ui.get("important") is True,
         hidden=not required
@@ -267,17 +268,41 @@ def _is_picture(name: str, schema: Schema) -> bool:
     return _PICTURE_NAME.fullmatch(name) is not None and "enum" not in schema
 
 
-def _bounds(schema: Schema, *, whole: bool) -> tuple[float | None, float | None]:
-    """Return the smallest and the largest number; exclusive bounds move a whole number by one."""
-    low, high = _number(schema.get("minimum")), _number(schema.get("maximum"))
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    beyond_low = low if above is True else _number(above)
-    beyond_high = high if below is True else _number(below)
-    if beyond_low is not None:
-        low = math.floor(beyond_low) + 1 if whole else beyond_low
-    if beyond_high is not None:
-        high = math.ceil(beyond_high) - 1 if whole else beyond_high
-    return (None, None) if low is not None and high is not None and low > high else (low, high)
+def _bounds(schema: Schema, *, whole: bool) -> dict[str, Any]:
+    """Return the ends of a number's range; exclusive ones move a whole number by one.
+
+    An exclusive end is a number of its own, or in OpenAPI 3.0 a mark beside the other one.
+    """
+    low, above = _end(schema, "minimum", "exclusiveMinimum", max)
+    high, below = _end(schema, "maximum", "exclusiveMaximum", min)
+    if whole:
+        low = low if low is None else math.floor(low) + 1 if above else math.ceil(low)
+        high = high if high is None else math.ceil(high) - 1 if below else math.floor(high)
+        above = below = False
+    if low is not None and high is not None and (low > high or (low == high and (above or below))):
+        return {}  # no number at all
+    return {"low": low, "high": high, "above_low": above, "below_high": below}
+
+
+def _end(
+    schema: Schema, included: str, excluded: str, stricter: Callable[[list[float]], float]
+) -> tuple[float | None, bool]:
+    """Return one end of a range, and True if it is not in the range itself."""
+    end, mark = _number(schema.get(included)), schema.get(excluded)
+    beyond = end if mark is True else _number(mark)
+    if beyond is None or (end is not None and stricter([end, beyond]) != beyond):
+        return end, False
+    return beyond, True
+
+
+def _lengths(schema: Schema) -> dict[str, Any]:
+    """Return how long a text may be; nothing if no text can be so."""
+    found = {}
+    for name, limit in (("min_length", "minLength"), ("max_length", "maxLength")):
+        length = as_number(schema.get(limit))
+        if isinstance(length, int) and 0 < length < _MAX_LENGTH:
+            found[name] = length
+    return {} if found.get("min_length", 0) > found.get("max_length", _MAX_LENGTH) else found
 
 
 def _limits(schema: Schema) -> PictureLimits | None:

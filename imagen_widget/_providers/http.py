@@ -611,7 +611,10 @@ def _trusted() -> ssl.SSLContext:
         if isinstance(error, ImportError):
             why = "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
         elif name.lower() in _PROXIES:
+            scheme, named, _ = os.environ[name].strip().lower().partition("://")
             why = "that is not the address of a proxy"
+            if named and scheme not in {"http", "https", "socks5", "socks5h"}:
+                why = "only http, https and socks5 proxies can be used"
         raise InvalidRequest(f"{name}: {why}.", remedy="Correct it or unset it.") from None
     return tls
 

@@ -699,6 +699,7 @@ class Session:
                         id=record.id,
                         index=kept.index,
                     ),
+                    tells=self.settings.provenance,
                 )
             )
         if not images:

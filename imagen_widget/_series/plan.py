@@ -371,7 +371,7 @@ def _refused(
     number: int, error: InvalidRequest, others: Mapping[str, object], maker: Maker
 ) -> InvalidRequest:
     name = error.field or ""
-    if name in others and maker.model(others.get("model")).field(name) is None:  # type: ignore[arg-type]
+    if name in others and maker.model(others.get("model")).meant(name) is None:  # type: ignore[arg-type]
         try:
             refuse_reserved([name], taken=())
         except InvalidRequest as reserved:

@@ -398,7 +398,8 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
             return Choice(options=[_LEFT_OPTION, ("on", True), ("off", False)], value=LEFT, **named)
         case "whole" | "number" if _fits_slider(field):
             kind = Whole if field.kind == "whole" else Number
-            ends = {"min": field.low, "max": field.high, "step": _step(field)}
+            low, high = _ends(field)
+            ends = {"min": low, "max": high, "step": _step(field)}
             return kind(field.default, continuous_update=False, **ends, **named)
         case "json" | "words" | "pictures":
             form = "as JSON" if field.kind == "json" else "one a line"
@@ -449,8 +450,14 @@ def _fits_segments(options: list[tuple[str, Any]]) -> bool:
 def _fits_slider(field: Field) -> bool:
     if field.low is None or field.high is None or field.default is None or field.role == "seed":
         return False
-    within = field.low <= field.default <= field.high
-    return within and (field.high - field.low) / _step(field) <= MAX_SLIDER_STEPS
+    low, high = _ends(field)
+    return low <= field.default <= high and (high - low) / _step(field) <= MAX_SLIDER_STEPS
+
+
+def _ends(field: Field) -> tuple[float, float]:
+    """Return the smallest and the largest value of a slider of a field that has both ends."""
+    low, high, step = field.low or 0, field.high or 0, _step(field)
+    return low + step * field.above_low, high - step * field.below_high
 
 
 def _step(field: Field) -> float:

@@ -224,12 +224,26 @@ class Form:
 
 def stand_ins(model: Model) -> dict[str, object]:
     """Return a value for each required field, so that a part of a form can be checked alone."""
-    kinds: dict[str, object] = {"picture": _ADDRESS, "pictures": [_ADDRESS], "words": ["-"]}
-    return {
-        f.name: next(iter(f.allowed), kinds.get(f.kind, f.low or 1 if f.low is not None else "-"))
-        for f in model.fields
-        if f.required and f.role not in ("size", "count", "seed")
-    }
+    needed = [f for f in model.fields if f.required and f.role not in ("size", "count", "seed")]
+    return {field.name: _stand_in(field) for field in needed}
+
+
+def _stand_in(field: Field) -> object:
+    text = "-" * (field.min_length or 1)
+    match field.kind:
+        case "picture":
+            return _ADDRESS
+        case "pictures":
+            return [_ADDRESS]
+        case "words":
+            return [*field.allowed[:1]] or [text]
+        case "switch":
+            return True
+        case "whole" | "number":
+            low = field.low if field.low is not None else (field.high or 0) - 2
+            middle = (low + (low + 2 if field.high is None else field.high)) / 2
+            return math.ceil(middle) if field.kind == "whole" else middle
+    return next(iter(field.allowed), text)
 
 
 def shape_of(value: object) -> tuple[float, float] | None:
