@@ -221,6 +221,7 @@ function chooser(root, model, signal) {
 			wanted.delete(tag) || wanted.add(tag);
 			set(e.target, "aria-pressed", wanted.has(tag));
 			fill();
+			search.focus();
 		}, { "aria-pressed": wanted.has(tag) })));
 		search.value = "";
 		place();
@@ -457,7 +458,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	const painted = h("span", { role: "status" });
 	const keys = { b: () => tool(false), e: () => tool(true), "[": () => size.stepDown(8), "]": () => size.stepUp(8) };
 	place.replaceChildren(h("div.mask-editor", {
-		role: "group", "aria-label": title,
+		role: "group", "aria-label": title, tabindex: -1,
 		keydown: (e) => {
 			const does = e.ctrlKey || e.metaKey ? e.key === "z" && undo : keys[e.key];
 			if (!does) return;
@@ -513,7 +514,7 @@ function attach(root, model) {
 	const view = largeView(root, model, signal);
 	let asked = false;
 	root.classList.add("imagen-live");
-	root.dataset.lmSuppressShortcuts = "true"; // Notebook 7: Shift+Enter re-runs the cell otherwise
+	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
 
 	async function generate() {
 		if (asked) window.Notification?.requestPermission();
@@ -551,7 +552,7 @@ function attach(root, model) {
 	const strip = () => $$(root, ".imagen-strip").find(isShown);
 	const dragOver = (is) => strip()?.classList.toggle("imagen-over", is);
 	let dragged = null;
-	const takes = ({ dataTransfer }) => strip() && (dragged !== null || dataTransfer.types.includes("Files"));
+	const takes = ({ dataTransfer }) => dragged !== null || dataTransfer.types.includes("Files");
 	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index ?? null));
 	on("dragover", (e) => {
 		if (!takes(e)) return;
@@ -570,8 +571,8 @@ function attach(root, model) {
 		dragged = null;
 	});
 	on("paste", (e) => {
-		const files = [...e.clipboardData.files].filter((file) => file.type.startsWith("image/"));
-		if (!files.length || !strip()) return;
+		const { files, types } = e.clipboardData;
+		if (!files.length || types.includes("text/rtf")) return; // a table's text comes with a picture of it
 		e.preventDefault();
 		upload(model, "picture", files);
 	});
@@ -580,6 +581,7 @@ function attach(root, model) {
 	const keyOf = ({ dataset }) => Object.values(dataset).join();
 	let focused, wanted;
 	on("focusin", ({ target }) => {
+		target.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
 		focused = target.dataset.do ? keyOf(target) : "";
 		wanted = "";
 	});
