@@ -238,7 +238,7 @@ function chooser(root, model, signal) {
 
 // ---- one picture large, or two to compare
 
-function largeView(root, model, signal) {
+function largeView(root, model) {
 	let shown = []; // { id, index, image, width, height, seed }
 	let zoom = null; // { scale, x, y }; null: fitted
 	const stage = h("div.stage", {
@@ -269,15 +269,15 @@ function largeView(root, model, signal) {
 		button("Smaller", keys["-"]), percent, button("Larger", keys["+"]),
 		button("Fit", fit), button("Close", () => dialog.close()),
 	);
-	const dialog = h("dialog.view", { tabindex: -1, close: clear }, back, stage, split, next, bar);
+	const dialog = h("dialog.view", {
+		tabindex: -1, close: clear,
+		keydown: (e) => {
+			if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
+			e.preventDefault();
+			keys[e.key]();
+		},
+	}, back, stage, split, next, bar);
 	root.append(dialog);
-	addEventListener("keydown", (e) => {
-		if (!dialog.open) return;
-		e.stopPropagation(); // or the notebook acts
-		if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
-		e.preventDefault();
-		keys[e.key]();
-	}, { capture: true, signal });
 
 	function draw() {
 		const first = shown[0] ?? { width: 1, height: 1 };
@@ -511,7 +511,7 @@ function attach(root, model) {
 	const ending = new AbortController();
 	const { signal } = ending;
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
-	const view = largeView(root, model, signal);
+	const view = largeView(root, model);
 	let asked = false;
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
@@ -554,6 +554,7 @@ function attach(root, model) {
 	let dragged = null;
 	const takes = ({ dataTransfer }) => dragged !== null || dataTransfer.types.includes("Files");
 	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index ?? null));
+	on("dragend", () => (dragged = null));
 	on("dragover", (e) => {
 		if (!takes(e)) return;
 		e.preventDefault();
@@ -568,7 +569,6 @@ function attach(root, model) {
 		e.stopPropagation();
 		if (dragged === null) upload(model, "picture", e.dataTransfer.files);
 		else if (onto !== undefined) act(model, "move", { index: +dragged, arg: onto });
-		dragged = null;
 	});
 	on("paste", (e) => {
 		const { files, types } = e.clipboardData;
