@@ -288,7 +288,7 @@ def test_a_card_is_edited_twice_and_says_where_it_came_from(form: Form) -> None:
     expect(widget.prompt).to_have_value("")
     widget.make_and_wait("make it snow")
 
-    origin = widget.cards.first.get_by_role("button", name="of make it night")
+    origin = widget.cards.first.get_by_role("button", name='of "make it night"')
     expect(origin).to_be_visible()
     origin.click()
     expect(widget.root.locator(".imagen-job")).to_have_count(3)
