@@ -137,6 +137,10 @@ class History:
         """Return how many generations a filter accepts."""
         return self._journal.count(wanted)
 
+    def models(self) -> list[str]:
+        """Return the ids of the models that there are generations of."""
+        return self._journal.models()
+
     def recall(self, record: Record) -> Generation | None:
         """Return what a job brought; None if one of its pictures is no longer kept."""
         return self._session.recall(record)

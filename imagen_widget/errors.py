@@ -157,7 +157,13 @@ class InvalidRequest(ImagenError, ValueError):
 
 
 class ModelRetired(ImagenError):
-    """The endpoint answers 404 or 410: it is gone; the message names the successor."""
+    """The endpoint answers 404 or 410: it is gone; the message names the successor.
+
+    Attributes:
+        successor: The alias of the model to use instead; empty if unknown.
+    """
+
+    successor: str = ""
 
 
 class ContentRejected(ImagenError):

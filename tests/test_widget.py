@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from imagen_widget.errors import (
     ImagenError,
     InvalidRequest,
     JobCancelled,
+    ModelRetired,
     QueueError,
     SubmitUncertain,
 )
@@ -346,6 +348,23 @@ def test_a_retired_model_offers_its_successor_by_one_click(
 
     assert bench.widget.model.value == NANO
     assert switch.layout.display == "none"
+
+
+def test_a_model_that_turns_out_to_be_gone_offers_what_to_use_instead(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(provider="fal", model="someone/something", settings={"api_key": KEY})
+    gone = ModelRetired("It is not served here.")
+    gone.successor = "nano-banana-2"
+
+    bench.press().ends(gone)
+    button(bench, "Use nano-banana-2 instead").click()
+
+    assert bench.widget.model.value == NANO
+    assert not any(
+        "instead" in str(getattr(part, "description", "")) and part.layout.display != "none"
+        for part in tree(bench.widget)
+    )
 
 
 def test_a_model_without_a_prompt_hides_it(bench: Bench) -> None:
@@ -761,6 +780,32 @@ def test_a_file_that_is_not_a_picture_is_said_and_nothing_is_sent(
     assert bench.widget.fields["image_urls"].value == ()
 
 
+def test_a_file_for_a_model_without_pictures_goes_to_the_one_that_edits(bench: Bench) -> None:
+    bench.widget.children[2].children[2].value = "history"
+    bench.upload(b"words, not a picture", name="notes.txt")
+    assert "not a picture" in bench.trouble
+    assert bench.widget.model.value == NANO
+
+    bench.upload(png(80, 60))
+
+    assert bench.trouble == ""
+    assert bench.widget.children[2].children[2].value == "create"
+    assert bench.widget.model.value == EDIT
+    assert [given.origin for given in bench.widget.fields["image_urls"].value] == ["fox.png"]
+    assert "is the model now, since it takes pictures" in bench.text("imagen-note")
+    assert bench.widget.prompt.value == "a red fox"
+
+
+def test_a_file_that_no_model_takes_is_said(open_bench: Callable[..., Bench]) -> None:
+    alone = next(m for m in models() if not m.edits_with and m.role("picture") is None)
+    bench = open_bench(model=alone.id)
+
+    bench.upload(png())
+
+    assert "takes no pictures" in bench.trouble
+    assert bench.widget.model.value == alone.id
+
+
 def test_edit_makes_a_picture_the_input_of_the_models_sibling(bench: Bench) -> None:
     made = bench.make(name="g1")
 
@@ -932,6 +977,30 @@ def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
     assert len(bench.jobs) == 5
 
 
+@pytest.mark.parametrize(
+    ("model", "again", "vary"),
+    [
+        (NANO, "$0.08", "$0.32"),
+        ("fal-ai/flux-2-pro", "$0.03", "$0.12"),
+        ("someone/something", "price unknown", "price unknown"),
+    ],
+)
+def test_what_a_click_costs_stands_on_its_button(
+    open_bench: Callable[..., Bench], model: str, again: str, vary: str
+) -> None:
+    bench = open_bench(provider="fal", model=model, settings={"api_key": KEY, "schemas": "off"})
+    bench.make()
+
+    words = re.sub("<[^>]+>", "", bench.text("imagen-card"))
+    assert f"Same again· {again}Vary· {vary}Save" in words
+
+
+def test_nothing_is_said_of_the_price_of_a_click_that_is_free(bench: Bench) -> None:
+    bench.make()
+
+    assert "Same againVarySave" in re.sub("<[^>]+>", "", bench.text("imagen-card"))
+
+
 def test_settings_can_be_copied_as_code_with_the_seed(bench: Bench) -> None:
     bench.widget.aspect_ratio.value = "3:4"
     bench.make(seed=42)
@@ -1053,6 +1122,41 @@ def test_the_history_is_narrowed_by_filters_that_repeat_as_chips(past: Bench) ->
     assert len(shown(past)) == 12
     search.value = "a blue whale"
     assert "None of 14 generations is like that." in past.text("imagen-summary")
+
+
+def test_the_history_is_narrowed_to_any_model_that_made_pictures(past: Bench) -> None:
+    (chosen,) = past.of_kind("imagen-f-model")[1:]
+
+    assert [value for _, value in chosen.options] == ["", "fal-ai/imagen4/preview"]
+
+
+def test_two_ticked_entries_are_compared(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], past: Bench
+) -> None:
+    compare = button(past, "Compare")
+    first, second = past.made[-2:]  # type: ignore[attr-defined]
+    past.does("tick", id=first.id)
+    assert compare.layout.display == "none"
+    past.does("tick", id=second.id)
+    assert compare.layout.display is None
+
+    compare.click()
+
+    ((message, buffers),) = to_script(wire, "compare")
+    assert {one["id"] for one in message["pictures"]} == {first.id, second.id}
+    assert "Different: prompt, seed" in message["text"]
+    assert len(buffers) == 2
+
+
+def test_history_says_how_to_pick_a_picture_while_one_is_picked(past: Bench) -> None:
+    assert past.text("imagen-picking") == ""
+
+    past.does("history")
+    assert "press Edit" in past.text("imagen-picking")
+    past.does("edit", id=past.made[0].id, index=0)  # type: ignore[attr-defined]
+    past.widget.children[2].children[2].value = "history"
+
+    assert past.text("imagen-picking") == ""
 
 
 def test_an_entry_gives_its_settings_back_with_its_seed_or_without(past: Bench) -> None:

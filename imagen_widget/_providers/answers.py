@@ -977,9 +977,12 @@ def retired(
     successor = next(iter(served), short_name(default))
     use = f"Use {successor} instead: -m {successor} (model={successor!r})."
     if successor == short_name(model):
+        successor = ""
         use = "%imagen_models shows others; IMAGEN_MODEL sets the default."
     what = f"{model} is not served here{f': {says}' if says else '.'}"
-    return errors.ModelRetired(what, remedy=use, ticket=ticket)
+    error = errors.ModelRetired(what, remedy=use, ticket=ticket)
+    error.successor = successor
+    return error
 
 
 def unreachable(base_url: str, reason: str) -> QueueError:

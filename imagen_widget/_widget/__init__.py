@@ -4,6 +4,7 @@ It is a view: it draws a `State` and passes clicks to the `Controller`; what the
 there.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from operator import attrgetter
@@ -146,8 +147,13 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
         self.status = kit.text(lambda state: escape(state.status), "status")
         kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
-        self._gallery = Gallery(kit, token=self._token)
-        self._past = PastView(kit, controller, lambda: self._download(controller.export_zip()))
+        self._gallery = Gallery(kit, controller, token=self._token)
+        self._past = PastView(
+            kit,
+            controller,
+            save=lambda: self._download(controller.export_zip()),
+            compare=lambda: controller.run(self._compare_ticked),
+        )
         self._layer = Layer(token=self._token)
         self._layer.on_msg(self._on_message)
         chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
@@ -312,8 +318,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             place = {"id": generation_id, "index": index}
             self._tell("original", image.data, type=image.media_type, **place)
 
-    def _compare(self, generation_id: str, index: int) -> None:
-        state, keys = self._controller.state, self._controller.mark(generation_id, index)
+    def _compare_ticked(self) -> None:
+        self._compare([(entry.id, 0) for entry in self._controller.state.past.chosen])
+
+    def _compare(self, keys: list[tuple[str, int]]) -> None:
+        state = self._controller.state
         images = [image for key in keys if (image := state.image(*key)) is not None]
         if len(images) == 2:
             pictures = [
@@ -337,6 +346,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _find(self, generation_id: str) -> None:
         self._controller.look_for(generation_id)
         self._tell("focus", to=".imagen-thumb")
+
+    def _show(self, generation_id: str) -> None:
+        self._controller.on(generation_id, self._controller.show)
+        self._tell("focus", to=f".imagen-open[data-id={json.dumps(generation_id)}]")
 
     def _rate(self, generation_id: str, stars: int) -> None:
         self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
@@ -377,12 +390,12 @@ def _key(message: Message) -> tuple[str, int]:
 _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "again": lambda self, m: self._controller.on(m["id"], self._controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
-    "compare": lambda self, m: self._compare(*_key(m)),
+    "compare": lambda self, m: self._compare(self._controller.mark(*_key(m))),
     "edit": lambda self, m: self._edit(*_key(m)),
     "find": lambda self, m: self._find(m["arg"]),
     "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
-    "go": lambda self, m: self._controller.on(m["arg"], self._controller.show),
-    "history": lambda self, m: self._controller.open_tab(Tab.HISTORY),
+    "go": lambda self, m: self._show(m["arg"]),
+    "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
     "mask": lambda self, m: self._open_mask(),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
     "original": lambda self, m: self._send_original(*_key(m)),
@@ -391,7 +404,7 @@ _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "reset": lambda self, m: self._give(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
     "save": lambda self, m: self._download(self._controller.export(*_key(m))),
-    "show": lambda self, m: self._controller.on(m["id"], self._controller.show),
+    "show": lambda self, m: self._show(m["id"]),
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
-from datetime import date
+from decimal import Decimal
 from functools import partial
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 
@@ -302,13 +302,26 @@ class Controller:
 
     def vary(self, generation: Generation) -> None:
         """Ask for four more pictures with the settings of a generation and other seeds."""
-        form, each = self._form_of(generation.request, None), 1
+        form, jobs = self._varied(generation.request)
+        if self._press(form):
+            for _ in range(jobs - 1):
+                self._press(form, deliberate=True)
+
+    def price_varied(self, request: ImageRequest) -> Decimal | None:
+        """Return what `vary` is expected to cost in US dollars; None if unknown."""
+        with suppress(errors.ImagenError):  # the click names the reason
+            form, jobs = self._varied(request)
+            each = self.studio.price(self._request(form))
+            return None if each is None else jobs * each
+        return None
+
+    def _varied(self, request: ImageRequest) -> tuple[Form, int]:
+        """Return the form that `vary` sends, and how often."""
+        form, each = self._form_of(request, None), 1
         if (count := form.model.role("count")) is not None:
             each = min(VARIATIONS, int(count.high or VARIATIONS))
             form = form.with_value(count.name, each)
-        if self._press(form):
-            for _ in range(VARIATIONS // each - 1):
-                self._press(form, deliberate=True)
+        return form, VARIATIONS // each
 
     def _form_of(self, request: ImageRequest, seed: int | None) -> Form:
         form = Form.of(request, self.studio.known(request.model))
@@ -349,10 +362,21 @@ class Controller:
 
     @background
     def add_picture(self, data: bytes, *, name: str) -> None:
+        """Take a file as an input; a model that takes none gives way to the one that edits."""
         form = self.state.form
-        read = read_picture(data, form, self.studio)
+        editor = None if form.max_pictures else self._editor(form.model)
+        read = read_picture(data, _with_editor(form, editor)[0], self.studio)
         added = replace(read, origin=name or read.origin)
-        self._with_pictures(lambda there: [*there, added] if form.max_pictures != 1 else [added])
+
+        def change(state: State) -> State:
+            before = state.form
+            form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
+            there = form.pictures if form.max_pictures != 1 else ()
+            after = state.with_form(form.with_pictures([*there, added]), note=note or state.note)
+            return replace(after, trouble=None, tab=Tab.CREATE)
+
+        self._pump.change(change)
+        self._reprice()
 
     def set_pictures(self, value: object) -> None:
         several = value if isinstance(value, list | tuple) else [value]
@@ -386,17 +410,18 @@ class Controller:
         self._reprice()
 
     def edit(self, picture: GeneratedImage) -> None:
-        form, note = self.state.form, ""
-        made_by = self.studio.known(picture.provenance.request.model)
-        sibling = made_by.id if made_by.role("picture") is not None else made_by.edits_with
-        if sibling and sibling != form.model.id:
-            editor = self.studio.known(sibling)
-            form, lost = form.with_model(editor)
-            note = f"{editor.title} is the model now, since it takes pictures. {lost}".strip()
+        editor = self._editor(self.studio.known(picture.provenance.request.model))
+        form, note = _with_editor(self.state.form, editor)
         given = read_picture(picture, form, self.studio)
         form = replace(form, prompt="").with_pictures([given])
         self._pump.change(lambda s: replace(s.reused(form, []), note=note, active=0))
         self._reprice()
+
+    def _editor(self, made_by: Model) -> Model | None:
+        """Return the model that edits the pictures of a model; None if unknown."""
+        if made_by.role("picture") is not None:
+            return made_by
+        return self.studio.known(made_by.edits_with) if made_by.edits_with else None
 
     def _with_pictures(self, change: Callable[[list[Input]], Iterable[Input]]) -> None:
         def apply(state: State) -> State:
@@ -540,9 +565,9 @@ class Controller:
 
     # --------------------------------------------------------------------------- the History page
 
-    def open_tab(self, tab: Tab) -> None:
+    def open_tab(self, tab: Tab, *, picking: bool = False) -> None:
         """Open a page of the widget; History is read from disk when first opened."""
-        self._set(tab=tab)
+        self._set(tab=tab, picking=picking)
         if tab is Tab.HISTORY and not self.state.past.loaded:
             self.look()
 
@@ -553,7 +578,7 @@ class Controller:
         self._look(look)
 
     def look_for(self, generation_id: str) -> None:
-        self._set(tab=Tab.HISTORY)
+        self._set(tab=Tab.HISTORY, picking=False)
         self.look(**asdict(Look(only=generation_id)))
 
     def unfilter(self, name: str) -> None:
@@ -622,7 +647,7 @@ class Controller:
         facts: dict[str, Any] = {"cursor": None, "more": False}
         if after is None:
             facts["total"] = len(history)
-            facts["models"] = tuple(sorted(history.spend_by("model", date(2000, 1, 1))))
+            facts["models"] = tuple(history.models())
         if look.only:
             with suppress(errors.InvalidRequest):
                 generation = history.get(look.only)
@@ -674,6 +699,14 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     if mask is not None:
         form = replace(form, mask=read_picture(mask, form, studio, mask=True))
     return form
+
+
+def _with_editor(form: Form, editor: Model | None) -> tuple[Form, str]:
+    """Return the form of a model that takes pictures, and what is said of the change."""
+    if editor is None or editor.id == form.model.id:
+        return form, ""
+    form, lost = form.with_model(editor)
+    return form, f"{editor.title} is the model now, since it takes pictures. {lost}".strip()
 
 
 def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = False) -> Input:
@@ -742,4 +775,7 @@ def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Tr
             error, errors.CredentialsError | errors.GenerationFailed | errors.JournalError
         )
     field = error.field or "" if isinstance(error, errors.InvalidRequest) else ""
-    return Trouble(error.message, error.remedy, request if is_free else None, field)
+    trouble = Trouble(error.message, error.remedy, request if is_free else None, field)
+    if isinstance(error, errors.ModelRetired) and request is not None:
+        trouble = replace(trouble, gone=(request.model, error.successor))
+    return trouble

@@ -18,7 +18,7 @@ from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.controls import Kit, assign, css, on_change
 from imagen_widget._widget.form import request_shape
 from imagen_widget._widget.state import DAYS, Entry, JobState, Past, Pictures, State, Tab
-from imagen_widget._widget.words import act, excerpt, picture, plural
+from imagen_widget._widget.words import act, excerpt, fee, picture, plural
 
 _ICON = (
     '<svg viewBox="0 0 24 24" width="22" height="22" fill="none" stroke="currentColor" '
@@ -35,20 +35,20 @@ EMPTY = f'<div class="imagen-empty">{_ICON}<span>Your pictures will appear here.
 
 
 class Gallery:
-    def __init__(self, kit: Kit, *, token: str) -> None:
-        self._kit, self._token = kit, token
+    def __init__(self, kit: Kit, controller: Controller, *, token: str) -> None:
+        self._kit, self._controller, self._token = kit, controller, token
         self._first = kit.text(lambda state: "" if state.rows else EMPTY, "stretch")
         self._last = kit.text(earlier, "earlier")
         self._rows: dict[int, _Row] = {}
         self.box = kit.box(classes=("jobs",))
 
     def render(self, state: State, before: State | None) -> None:
-        if before is not None and (before.jobs, before.marked) == (state.jobs, state.marked):
+        if before is not None and _drawn_from(before) == _drawn_from(state):
             return
         numbers = [job.number for job in state.rows]
         for job in state.rows:
             if job.number not in self._rows:
-                self._rows[job.number] = _Row(self._kit, job, token=self._token)
+                self._rows[job.number] = _Row(self._kit, self._controller, job, self._token)
             self._rows[job.number].render(job, state)
         rows = [self._rows[number].box for number in numbers]
         assign(self.box, children=(self._first, *rows, self._last))
@@ -64,9 +64,13 @@ class Gallery:
                 card.send_state("value")
 
 
+def _drawn_from(state: State) -> tuple[object, ...]:
+    return state.jobs, state.marked, state.account  # prices are those of the account
+
+
 class _Row:
-    def __init__(self, kit: Kit, job: JobState, *, token: str) -> None:
-        self._kit, self._token = kit, token
+    def __init__(self, kit: Kit, controller: Controller, job: JobState, token: str) -> None:
+        self._kit, self._controller, self._token = kit, controller, token
         self._drawn: object = None
         self._head = kit.html("", "job-head")
         waiting = kit.html(skeletons(job.request), "skeletons")
@@ -75,11 +79,13 @@ class _Row:
 
     def render(self, job: JobState, state: State) -> None:
         assign(self._head, value=job_head(job, state))
-        key = (job.ending, state.marked)
+        key = (job.ending, state.marked, state.account)
         if not isinstance(job.ending, Pictures) or key == self._drawn:
             return
+        request = job.ending.generation.request
+        again, vary = self._controller.studio.price(request), self._controller.price_varied(request)
         shown = [
-            card(job, job.ending, index, self._token, state)
+            card(job, job.ending, index, self._token, state, (fee(again), fee(vary)))
             for index in range(len(job.ending.small))
         ]
         if self._drawn is None:
@@ -119,7 +125,9 @@ def job_head(job: JobState, state: State) -> str:
     return line + act("Cancel", "cancel", index=job.number, class_="imagen-small")
 
 
-def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -> str:
+def card(
+    job: JobState, shown: Pictures, index: int, token: str, state: State, fees: tuple[str, str]
+) -> str:
     generation = shown.generation
     key: dict[str, Any] = {"id_": generation.id, "index": index}
     is_marked = state.marked == (generation.id, index)
@@ -128,8 +136,10 @@ def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -
     compare = "Now choose a second picture to compare." if is_marked else "Compare"
     acts = (
         act("Edit", "edit", icon="pencil", title="Make this picture the input", **key),
-        act("Same again", "again", icon="repeat", title=again_words(generation.seed), **key),
-        act("Vary", "vary", icon="th-large", title="Four variations with other seeds", **key),
+        act(
+            "Same again", "again", fees[0], icon="repeat", title=again_words(generation.seed), **key
+        ),
+        act("Vary", "vary", fees[1], icon="th-large", title=VARY, **key),
         act("Save", "save", icon="download", title="Save this picture", **key),
         act("", "use", icon="sliders", title="Use settings", aria_label="Use settings", **icon),
         act("", "compare", icon="columns", title=compare, **pressed),
@@ -146,6 +156,9 @@ def card(job: JobState, shown: Pictures, index: int, token: str, state: State) -
         tag("div", compare, class_="imagen-from") if is_marked else "",
         tag("div", *acts, class_="imagen-acts"),
     ))  # fmt: skip
+
+
+VARY = "Four variations with other seeds"
 
 
 def again_words(seed: int | None) -> str:
@@ -224,19 +237,27 @@ def _origin(generation: Generation) -> str:
     return tag("div", "from: ", ", ".join(parts), class_="imagen-from") if parts else ""
 
 
+PICK = tag("span", "To pick a picture, press Edit below it: it becomes the input.", role="status")
 _STARS = [("any", 0), ("rated", 1), *((f"{n} or more", n) for n in range(2, 5)), ("5", 5)]
 _SORTS = [("newest first", "newest"), ("oldest first", "oldest"), ("best first", "rating")]
 
 
 class PastView:
-    def __init__(self, kit: Kit, controller: Controller, save: Callable[[], None]) -> None:
-        self._kit = kit
+    def __init__(
+        self,
+        kit: Kit,
+        controller: Controller,
+        *,
+        save: Callable[[], None],
+        compare: Callable[[], None],
+    ) -> None:
+        self._kit, self._controller = kit, controller
         self._cards: dict[str, w.HTML] = {}
         self._filters = {
             "text": w.Text(
                 description="Search",
                 tooltip="",
-                placeholder="words of the prompt, then Enter",
+                placeholder="words, then Enter",
                 continuous_update=False,
                 _dom_classes=css("f", "f-search"),
             )
@@ -270,16 +291,24 @@ class PastView:
         chosen, deleted = attrgetter("past.chosen"), attrgetter("past.deleted")
         packed = kit.button("", "quiet", "main", icon="file-archive-o", does=save, shown=chosen)
         kit.bind(packed, description=lambda state: f"Save {len(state.past.chosen)} as zip")
+        two = kit.button(
+            "Compare",
+            "quiet",
+            icon="columns",
+            does=compare,
+            shown=lambda state: len(state.past.chosen) == 2,
+        )
         delete = kit.button("Delete", "quiet", icon="trash", does=controller.delete, shown=chosen)
         undo = kit.button("Undo", "quiet", icon="undo", does=controller.undo, shown=deleted)
         clear = kit.button(
             "", "quiet", icon="times", tooltip="Close this bar", does=controller.untick
         )
-        parts = (kit.text(bar, "stretch"), packed, delete, undo, clear)
+        parts = (kit.text(bar, "stretch"), packed, two, delete, undo, clear)
         settings = act("Settings from a picture", "upload", arg="settings", icon="upload")
         rows = (
             kit.text(spent, "spent"),
             kit.box(*self._filters.values(), classes=("row", "filters")),
+            kit.text(lambda state: PICK if state.picking else "", "picking"),
             kit.text(summary, "summary"),
             self._grid,
             older,
@@ -290,17 +319,23 @@ class PastView:
         self.box = kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
 
     def render(self, state: State, before: State | None) -> None:
-        if before is None or state.past != before.past:
-            self._render_entries(state.past, Past() if before is None else before.past)
+        if before is None or before.account != state.account:
+            self._render_entries(state.past, Past())
+        elif state.past != before.past:
+            self._render_entries(state.past, before.past)
 
     def _render_entries(self, past: Past, before: Past) -> None:
+        def drawn_card(entry: Entry) -> str:
+            cost = self._controller.studio.price(entry.generation.request)
+            return entry_card(entry, entry.id in past.selected, fee(cost))
+
         drawn = {e.id: (e, e.id in before.selected) for e in before.entries}
         for entry in past.entries:
             ticked = entry.id in past.selected
             if entry.id not in self._cards:
-                self._cards[entry.id] = self._kit.html(entry_card(entry, ticked), "card", "entry")
+                self._cards[entry.id] = self._kit.html(drawn_card(entry), "card", "entry")
             elif drawn.get(entry.id) != (entry, ticked):
-                assign(self._cards[entry.id], value=entry_card(entry, ticked))
+                assign(self._cards[entry.id], value=drawn_card(entry))
         wanted = {entry.id: self._cards[entry.id] for entry in past.entries}
         assign(self._grid, children=tuple(wanted.values()))
         for gone in self._cards.keys() - wanted.keys():
@@ -311,7 +346,7 @@ def _look(controller: Controller, name: str, value: object) -> None:
     controller.look(**{name: value, "only": ""})
 
 
-def entry_card(entry: Entry, ticked: bool) -> str:
+def entry_card(entry: Entry, ticked: bool, again: str) -> str:
     generation = entry.generation
     key: dict[str, Any] = {"id_": entry.id, "index": 0}
     model, count = short_name(generation.model), len(generation)
@@ -341,7 +376,7 @@ def entry_card(entry: Entry, ticked: bool) -> str:
     rating = {"role": "group", "aria_label": f"Rating: {entry.rating} of 5"}
     rated = tag("div", *stars, class_="imagen-stars", **rating)
     acts = (
-        act("Same again", "again", title=again_words(generation.seed), **key),
+        act("Same again", "again", again, title=again_words(generation.seed), **key),
         act("Use settings", "use", **key),
         act("Edit", "edit", **key),
     )

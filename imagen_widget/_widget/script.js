@@ -221,6 +221,7 @@ function chooser(root, model, signal) {
 			wanted.delete(tag) || wanted.add(tag);
 			set(e.target, "aria-pressed", wanted.has(tag));
 			fill();
+			search.focus();
 		}, { "aria-pressed": wanted.has(tag) })));
 		search.value = "";
 		place();
@@ -237,7 +238,7 @@ function chooser(root, model, signal) {
 
 // ---- one picture large, or two to compare
 
-function largeView(root, model, signal) {
+function largeView(root, model) {
 	let shown = []; // { id, index, image, width, height, seed }
 	let zoom = null; // { scale, x, y }; null: fitted
 	const stage = h("div.stage", {
@@ -268,15 +269,15 @@ function largeView(root, model, signal) {
 		button("Smaller", keys["-"]), percent, button("Larger", keys["+"]),
 		button("Fit", fit), button("Close", () => dialog.close()),
 	);
-	const dialog = h("dialog.view", { tabindex: -1, close: clear }, back, stage, split, next, bar);
+	const dialog = h("dialog.view", {
+		tabindex: -1, close: clear,
+		keydown: (e) => {
+			if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
+			e.preventDefault();
+			keys[e.key]();
+		},
+	}, back, stage, split, next, bar);
 	root.append(dialog);
-	addEventListener("keydown", (e) => {
-		if (!dialog.open) return;
-		e.stopPropagation(); // or the notebook acts
-		if (e.target === split || !keys[e.key] || e.ctrlKey || e.metaKey) return;
-		e.preventDefault();
-		keys[e.key]();
-	}, { capture: true, signal });
 
 	function draw() {
 		const first = shown[0] ?? { width: 1, height: 1 };
@@ -457,7 +458,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	const painted = h("span", { role: "status" });
 	const keys = { b: () => tool(false), e: () => tool(true), "[": () => size.stepDown(8), "]": () => size.stepUp(8) };
 	place.replaceChildren(h("div.mask-editor", {
-		role: "group", "aria-label": title,
+		role: "group", "aria-label": title, tabindex: -1,
 		keydown: (e) => {
 			const does = e.ctrlKey || e.metaKey ? e.key === "z" && undo : keys[e.key];
 			if (!does) return;
@@ -510,10 +511,10 @@ function attach(root, model) {
 	const ending = new AbortController();
 	const { signal } = ending;
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
-	const view = largeView(root, model, signal);
+	const view = largeView(root, model);
 	let asked = false;
 	root.classList.add("imagen-live");
-	root.dataset.lmSuppressShortcuts = "true"; // Notebook 7: Shift+Enter re-runs the cell otherwise
+	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
 
 	async function generate() {
 		if (asked) window.Notification?.requestPermission();
@@ -551,8 +552,9 @@ function attach(root, model) {
 	const strip = () => $$(root, ".imagen-strip").find(isShown);
 	const dragOver = (is) => strip()?.classList.toggle("imagen-over", is);
 	let dragged = null;
-	const takes = ({ dataTransfer }) => strip() && (dragged !== null || dataTransfer.types.includes("Files"));
+	const takes = ({ dataTransfer }) => dragged !== null || dataTransfer.types.includes("Files");
 	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index ?? null));
+	on("dragend", () => (dragged = null));
 	on("dragover", (e) => {
 		if (!takes(e)) return;
 		e.preventDefault();
@@ -567,11 +569,10 @@ function attach(root, model) {
 		e.stopPropagation();
 		if (dragged === null) upload(model, "picture", e.dataTransfer.files);
 		else if (onto !== undefined) act(model, "move", { index: +dragged, arg: onto });
-		dragged = null;
 	});
 	on("paste", (e) => {
-		const files = [...e.clipboardData.files].filter((file) => file.type.startsWith("image/"));
-		if (!files.length || !strip()) return;
+		const { files, types } = e.clipboardData;
+		if (!files.length || types.includes("text/rtf")) return; // a table's text comes with a picture of it
 		e.preventDefault();
 		upload(model, "picture", files);
 	});
@@ -580,6 +581,7 @@ function attach(root, model) {
 	const keyOf = ({ dataset }) => Object.values(dataset).join();
 	let focused, wanted;
 	on("focusin", ({ target }) => {
+		target.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
 		focused = target.dataset.do ? keyOf(target) : "";
 		wanted = "";
 	});

@@ -36,6 +36,8 @@ class Trouble:
     again: ImageRequest | None = None
     field: str = ""  # the field that it speaks of; it goes when that is changed
     refused: bool = False  # whether the status speaks of it: Generate was pressed, nothing was sent
+    # A model that is gone, by id, and the alias of the one to use instead
+    gone: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ class State:
     trouble: Trouble | None = None  # what the error box says; None if nothing
     note: str = ""  # what was changed in the form without being asked; empty if nothing
     tab: Tab = Tab.CREATE  # which page is open
+    picking: bool = False  # whether it was opened to pick an input picture
     past: Past = field(default_factory=Past)  # the History page
     pending: int = 0  # how many jobs of earlier kernels wait to be fetched
     resuming: bool = False  # whether they are being fetched

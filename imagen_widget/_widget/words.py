@@ -31,6 +31,12 @@ def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> st
     return tag("button", picture, said, *inside, **look)
 
 
+def fee(cost: Decimal | None) -> str:
+    """Return what a click costs, as it stands on its button; nothing if it is free."""
+    words = "price unknown" if cost is None else dollars(cost)
+    return "" if cost == 0 else tag("span", f"· {words}", class_="imagen-fee")
+
+
 def picture(shown: Preview, alt: str) -> str:
     size = {"width": shown.width, "height": shown.height}
     return image(shown.data, shown.media_type, alt=alt, **size)
@@ -201,6 +207,8 @@ def about_model(state: State) -> str:
 def successor(state: State, model: Model | None = None) -> str:
     """Return the alias to use in place of a model, by default the form's, that has ended."""
     ended = model or state.form.model
+    if state.trouble is not None and state.trouble.gone[0] == ended.id:
+        return state.trouble.gone[1]
     return ended.successor_at(state.account.name) if _has_ended(state, ended) else ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.jupyter_server import JupyterServer
 from tests.browser.widget_page import MEAN_COLOUR, WidgetPage, kept_pictures
@@ -23,6 +23,7 @@ FOCUSED = """() => {
 }"""
 MAX_COLOUR_DIFFERENCE = 12  # of 255: the picture on the page is a small WebP copy
 MASKED = "model='fal-ai/gpt-image-1.5/edit'"
+CELLS = "() => jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.type)"
 
 
 def png(colour: str = "teal", size: tuple[int, int] = (80, 60)) -> bytes:
@@ -123,7 +124,8 @@ def test_the_chooser_is_searched_and_narrowed(form: Form) -> None:
 
     widget.button("mask").click()
     assert 0 < options.count() < everything
-    widget.chooser.fill("gpt 1.5")
+    expect(widget.chooser).to_be_focused()
+    widget.page.keyboard.type("gpt 1.5")
     expect(options.first).to_contain_text("GPT Image 1.5")
     foot = widget.root.locator(".imagen-pick-foot")
     expect(foot).to_contain_text("Enter choose")
@@ -286,7 +288,7 @@ def test_a_card_is_edited_twice_and_says_where_it_came_from(form: Form) -> None:
     expect(widget.prompt).to_have_value("")
     widget.make_and_wait("make it snow")
 
-    origin = widget.cards.first.get_by_role("button", name="of make it night")
+    origin = widget.cards.first.get_by_role("button", name='of "make it night"')
     expect(origin).to_be_visible()
     origin.click()
     expect(widget.root.locator(".imagen-job")).to_have_count(3)
@@ -303,11 +305,17 @@ def test_a_mask_is_painted_erased_and_sent(form: Form) -> None:
     widget.paint((0.1, 0.2), (0.9, 0.2))
     expect(painted).not_to_have_text("0 % painted")
     more = painted.inner_text()
-    widget.button("Eraser").click()
+    widget.page.keyboard.press("e")
+    expect(widget.button("Eraser")).to_have_attribute("aria-pressed", "true")
     widget.paint((0.6, 0.2), (0.9, 0.2))
     expect(painted).not_to_have_text(more)
-    widget.button("Undo").click()
+    widget.page.keyboard.press("ControlOrMeta+z")
     expect(painted).to_have_text(more)
+    widget.button("Brush").click()
+    size = widget.root.get_by_role("slider", name="Brush size")
+    thin = int(size.input_value())
+    widget.page.keyboard.press("]")
+    assert int(size.input_value()) > thin
     widget.button("Done").click()
 
     expect(widget.inputs.first.get_by_text("mask", exact=True)).to_be_visible()
@@ -318,7 +326,73 @@ def test_a_mask_is_painted_erased_and_sent(form: Form) -> None:
     expect(widget.inputs.first.get_by_text("mask", exact=True)).to_be_hidden()
 
 
+def test_a_file_dropped_or_pasted_on_a_model_without_pictures_is_taken(form: Form) -> None:
+    widget = form()
+
+    assert widget.give_file("dragover", b"")
+    assert widget.give_file("drop", b"no picture at all", "notes.txt")
+    expect(widget.trouble).to_contain_text("not a picture")
+    expect(widget.root.locator(".imagen-pick")).to_contain_text("Imagen 4")
+    assert widget.give_file("paste", png(), "teal.png")
+
+    expect(widget.inputs).to_have_count(1)
+    expect(widget.root.locator(".imagen-note")).to_contain_text("is the model now")
+    expect(widget.trouble).to_be_hidden()
+
+
+def test_keys_after_a_click_in_the_form_are_not_the_notebooks(lab_form: Form) -> None:
+    widget = lab_form(MASKED)
+    page, cells = widget.page, widget.page.evaluate(CELLS)
+    widget.give_file("drop", png("teal", (640, 480)))
+    widget.button("Paint a mask").click()
+    widget.make_and_wait("a fox that keeps its cell")
+
+    def touch(*places: Locator) -> None:
+        for place in places:
+            place.click()
+            for key in ("x", "m", "b"):  # cut the cell, make it Markdown, add another
+                page.keyboard.press(key)
+            assert page.evaluate(CELLS) == cells, place
+
+    touch(
+        widget.root.locator(".imagen-title"),
+        widget.status,
+        widget.button("Eraser"),
+        widget.root.locator(".imagen-canvas canvas"),
+        widget.button("Save"),
+        widget.root.locator(".imagen-size"),
+        widget.root.locator(".imagen-pick"),
+        widget.button("edit"),
+        widget.root.locator(".imagen-pick-foot"),
+    )
+    page.keyboard.press("Escape")
+    widget.cards.get_by_role("button", name="Open large").click()
+    touch(widget.dialog.locator(".imagen-words"), widget.dialog.locator(".imagen-stage"))
+    page.keyboard.press("Escape")
+    widget.button("History").click()
+    touch(widget.entries.first.locator("small").first, widget.button("Create"))
+
+
 # ---------------------------------------------------------------------------------- history
+
+
+def test_an_entry_is_brought_into_view_and_two_are_compared(form: Form) -> None:
+    widget = form("model='nano-banana-2'")
+    for name in ("a fox that was first", "an owl that was second"):
+        widget.make_and_wait(name)
+    widget.button("History").click()
+    first = "a fox that was first"
+
+    for name in (first, "an owl that was second"):
+        widget.root.get_by_role("checkbox", name=f"Select: {name}").click()
+    widget.root.locator(".imagen-bar-below").get_by_role("button", name="Compare").click()
+    expect(widget.dialog).to_contain_text("Different: prompt")
+    widget.page.keyboard.press("Escape")
+    widget.button(f"Show these pictures: {first}").click()
+
+    card = widget.button(f"Open large: {first}")
+    expect(card).to_be_focused()
+    expect(card).to_be_in_viewport()
 
 
 def test_the_history_is_searched_starred_saved_deleted_and_brought_back(form: Form) -> None:
@@ -371,7 +445,7 @@ def test_history_and_the_large_view_work_by_keys_alone(lab_form: Form) -> None:
 
     tab_to(page, "History", back=True)
     keyboard.press("Enter")
-    tab_to(page, "words of the prompt, then Enter")
+    tab_to(page, "words, then Enter")
     keyboard.type(words)
     keyboard.press("Enter")
     expect(widget.entries).to_have_count(1)

@@ -29,9 +29,10 @@ MEAN_COLOUR = """(image) => {
 GIVE_FILE = """(node, [type, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
     const files = new DataTransfer();
-    files.items.add(new File([bytes], name, { type: "image/png" }));
+    const type_ = name.endsWith(".txt") ? "text/plain" : "image/png";
+    files.items.add(new File([bytes], name, { type: type_ }));
     const options = { bubbles: true, cancelable: true };
-    node.dispatchEvent(
+    return !node.dispatchEvent(
         type === "paste"
             ? new ClipboardEvent(type, { ...options, clipboardData: files })
             : new DragEvent(type, { ...options, dataTransfer: files }),
@@ -103,10 +104,10 @@ class WidgetPage:
         self.make(prompt)
         expect(self.cards).to_have_count(before + pictures)
 
-    def give_file(self, how: str, data: bytes, name: str = "fox.png") -> None:
-        """Drop or paste a file onto the prompt."""
+    def give_file(self, how: str, data: bytes, name: str = "fox.png") -> bool:
+        """Drop or paste a file onto the prompt; return False if it is left to the browser."""
         arguments = [how, name, base64.b64encode(data).decode()]
-        self.prompt.evaluate(GIVE_FILE, arguments)
+        return bool(self.prompt.evaluate(GIVE_FILE, arguments))
 
     def paint(self, *points: tuple[float, float]) -> None:
         """Paint over the mask's canvas along points, as parts of its width and height."""
