@@ -11,13 +11,13 @@ CONSTRAINTS ?= $(LOCK)  # the versions to test with; empty: the newest that are 
 PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
 SMOKE ?=  # 1: `make bench` runs for half a minute; its figures mean nothing then
 HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
-WORKERS ?= logical  # processes that run tests: one a core, four at most; 0: this one
+WORKERS ?= auto  # processes that run tests: one more than cores, four at most; 0: this one
 
 QUICKSTART := notebooks/01_quickstart.ipynb
 DEMO_HOME := $(or $(IMAGEN_HOME),$(CURDIR)/build/demo)
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)  # containers often run as root
 EXTRAS := dask,frames,keyring,serve,store,team
-PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 ALONE := $(BIN)/python -m pytest  # what measures, or counts processes, shares no core
 # uv is many times faster where it is installed; what it cannot do here, pip does.
 INSTALL = if command -v uv >/dev/null; then \

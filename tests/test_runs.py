@@ -30,7 +30,16 @@ from imagen_widget import (
 )
 from tests import books
 from tests.conftest import LeaveBehind
-from tests.fakequeue import Break, FakeQueue, Received, Reply, Scripted, page, picture
+from tests.fakequeue import (
+    TOOK_SECONDS,
+    Break,
+    FakeQueue,
+    Received,
+    Reply,
+    Scripted,
+    page,
+    picture,
+)
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -1076,7 +1085,7 @@ def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -
 def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 
-    assert [record.seconds for record in History().page()] == [2.5]
+    assert [record.seconds for record in History().page()] == [TOOK_SECONDS]
 
 
 def test_a_request_is_started_as_it_is_and_takes_no_more_fields(queue: FakeQueue) -> None:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from tests.browser.jupyter_server import JupyterServer
 
-pytestmark = [pytest.mark.browser, pytest.mark.install]
+# In one process, if there are several: the image is built once.
+pytestmark = [pytest.mark.browser, pytest.mark.install, pytest.mark.xdist_group("binder")]
 
 BINDER = ROOT / "binder"
 INSTALL_SECONDS = 280

@@ -20,6 +20,7 @@ from nbconvert import HTMLExporter
 from tests.fakequeue import FakeQueue, Received, Reply
 from tests.hostile.canary import KEY, files_below, forms, leaks
 from tests.hostile.canary_cells import cells
+from tests.kernel.harness import QUICK
 
 pytestmark = pytest.mark.kernel
 
@@ -123,7 +124,7 @@ def _run(folder: Path, source: str, gateway_url: str) -> Recording:
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(cell)
-            for cell in cells(login=source == "login", modes=MODES[source])
+            for cell in (QUICK, *cells(login=source == "login", modes=MODES[source]))
         ]
     )
     client = Recording(

@@ -15,12 +15,17 @@ from tests import books
 from tests.fakequeue import FakeQueue
 from tests.kernel.conftest import StartKernel
 from tests.kernel.environments import IPYKERNELS, python_with
-from tests.kernel.harness import Kernel, running_kernel
+from tests.kernel.harness import QUICK, Kernel, running_kernel
 
 pytestmark = pytest.mark.kernel
 
 END_SECONDS = 20.0
-LOAD = "%load_ext imagen_widget\nfrom imagen_widget import generate, sweep\nimport asyncio"
+LOAD = f"""
+%load_ext imagen_widget
+from imagen_widget import generate, sweep
+import asyncio
+{QUICK}
+"""
 TICKER = """
 ticks = 0
 async def tick():
