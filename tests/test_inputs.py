@@ -575,6 +575,7 @@ def test_a_request_holds_digests_and_equal_pictures_make_equal_requests(tmp_path
     assert len(first.to_json()) < 1000
 
 
+@pytest.mark.slow
 def test_thirty_megapixels_take_no_longer_than_pillow_itself(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     photo(6480, 4640).save(path, quality=92)

@@ -535,6 +535,7 @@ def test_a_disk_that_is_full_just_before_the_post_sends_nothing(queue: FakeQueue
     assert books.rows()[1].cost == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
     queue: FakeQueue,
 ) -> None:

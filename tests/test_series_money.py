@@ -192,6 +192,7 @@ async def _end_of(series: Series) -> None:
     await series
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_rows_of_a_series(queue: FakeQueue) -> None:
     numbers = range(20)
     studios = [Studio(), Studio()]
@@ -433,6 +434,7 @@ def test_another_object_shows_awaits_and_stops_the_run_of_this_process(queue: Fa
     assert queue.posts == 4
 
 
+@pytest.mark.slow
 def test_a_process_shows_and_stops_the_run_of_another_one(queue: FakeQueue) -> None:
     queue.polls = math.inf
     series = sweep("fox {number}", number=range(9), name="nine").start(quiet=True, max_in_flight=1)

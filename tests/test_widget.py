@@ -107,6 +107,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 # -------------------------------------------------------------------------------- construction
 
 
+@pytest.mark.slow
 def test_importing_the_widget_starts_nothing_and_writes_nothing(tmp_path: Path) -> None:
     code = """
         import asyncio, sys, threading
@@ -125,6 +126,7 @@ def test_importing_the_widget_starts_nothing_and_writes_nothing(tmp_path: Path) 
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_script_that_makes_a_widget_and_ends_is_silent(tmp_path: Path) -> None:
     code = "from imagen_widget import ImagenWidget; w = ImagenWidget(prompt='a fox')"
     environment = {"IMAGEN_PROVIDER": "demo", "IMAGEN_HOME": str(tmp_path), "PATH": ""}

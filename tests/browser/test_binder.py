@@ -107,6 +107,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         prefix / "bin" / "python",
         "install",
         "-q",
+        "--no-compile",
     ]
     _run([*pip, *(f"{name}=={version}" for name, version in _frozen_base().items())], folder)
     _run([*pip, "--requirement", "binder/requirements.txt"], repository)
