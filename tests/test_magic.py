@@ -1006,7 +1006,7 @@ def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
 
     ran = notebook.run("s = sweep('a {n}', n=range(3), name='three')\ns.run()")
     cards = notebook.shell.display_pub.outputs
-    for _ in range(100):
+    for _ in range(600):
         if "being fetched" in cards[-1]["data"]["text/html"]:
             break
         time.sleep(0.05)

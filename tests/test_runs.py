@@ -356,9 +356,9 @@ def test_a_rate_limit_is_waited_for_by_the_deadline_and_no_longer(queue: FakeQue
     began = time.monotonic()
 
     with pytest.raises(errors.QueueError) as caught:
-        generate("a red fox", timeout=5)
+        generate("a red fox", timeout=60)
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     assert (queue.posts, caught.value.billed, books.rows()[0].cost) == (1, False, 0)
 
 
