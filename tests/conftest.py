@@ -26,10 +26,26 @@ settings.load_profile("shared")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A file system in memory, where there is one: journals wait for the disk at each commit.
+MEMORY = Path("/dev/shm")
+MIN_MEMORY_BYTES = 4 * 1024**3
 FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
 SLOW_MARKERS = ("kernel", "install", "browser")  # in this order, after everything else
+
+
+def _has_memory() -> bool:
+    """Return True if the files of all tests have space in memory, and programs run from there."""
+    if not os.access(MEMORY, os.W_OK):
+        return False
+    about = os.statvfs(MEMORY)
+    is_large = about.f_bavail * about.f_frsize >= MIN_MEMORY_BYTES
+    return is_large and not about.f_flag & os.ST_NOEXEC
+
+
+if _has_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
