@@ -146,6 +146,7 @@ def test_the_form_of_a_fetched_model_starts_with_a_click(fetching: FakeQueue) ->
 # ------------------------------------------------------------------------ schema servers that fail
 
 
+@pytest.mark.slow
 def test_a_schema_server_that_hangs_costs_two_seconds_once(
     interfaces: Interfaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -599,6 +599,7 @@ async def test_imagen_schemas_says_where_schemas_are(
     assert [str(request.url) for request in site.seen] == asked
 
 
+@pytest.mark.slow
 async def test_a_schema_server_that_drips_costs_two_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

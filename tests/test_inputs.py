@@ -331,6 +331,7 @@ def test_transparency_is_kept_even_where_the_picture_is_made_smaller() -> None:
         assert found.note.startswith("the picture was made smaller: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_a_large_photograph_is_made_small_enough_and_says_to_what(name: str) -> None:
     data = encoded(photo(5000, 4000), name, **({"compress_level": 1} if name == "PNG" else {}))

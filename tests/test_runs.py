@@ -429,6 +429,7 @@ def test_a_paid_job_that_fails_on_the_way_ends_by_the_deadline_and_is_fetched_la
     assert (books.states(), queue.posts) == (["done"], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [Break.SILENCE, Reply(200, b" ", every=0.02, accepts=True)])
 def test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline(
     queue: FakeQueue, answer: Reply | Break

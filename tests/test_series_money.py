@@ -170,6 +170,7 @@ def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does
     assert series.status_counts["done"] >= 2
 
 
+@pytest.mark.slow
 def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQueue) -> None:
     queue.polls = math.inf
     series = animals().start(quiet=True, max_in_flight=2)

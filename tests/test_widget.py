@@ -994,7 +994,11 @@ def test_a_long_job_that_ended_is_told_to_the_script_with_its_seconds(
 
 
 def fill(studio: Studio, count: int) -> list[Generation]:
-    return [studio.generate(f"fox number {n}", seed=n, model="imagen4") for n in range(count)]
+    small = {"width": 256, "height": 256}
+    return [
+        studio.generate(f"fox number {n}", seed=n, model="flux-dev", image_size=small)
+        for n in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")

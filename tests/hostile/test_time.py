@@ -234,6 +234,7 @@ async def test_a_picture_ends_with_its_deadline(illness: str) -> None:
     assert seconds < SECONDS + MARGIN_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("illness", [*UNREACHABLE, "reset", "garbage", "hangs up"])
 async def test_a_cancellation_that_nobody_answers_is_unknown(illness: str) -> None:
     async with _place(illness) as (url, _), _client_of(url) as (client, job):
