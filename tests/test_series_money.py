@@ -481,6 +481,7 @@ def test_equal_generations_outside_of_the_series_answer_no_row(queue: FakeQueue)
     assert (planned, queue.posts) == (4, 5)
 
 
+@pytest.mark.slow
 def test_rows_done_at_another_provider_are_planned_and_paid_again(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from imagen_widget import Row, Series, Studio
 from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
 
+pytestmark = pytest.mark.slow  # they paint a series first
+
 VOID = {"img", "input", "meta", "hr", "br", "path", "rect"}
 REFUSED = "[demo:reject]"
 
