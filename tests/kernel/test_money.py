@@ -209,7 +209,7 @@ def test_a_kernel_killed_while_it_waits_loses_no_picture(
     start_kernel: StartKernel, tmp_path: Path
 ) -> None:
     home = tmp_path / "imagen"
-    with demo_queue(seconds=3) as url:
+    with demo_queue(seconds=2) as url:
         first = start_kernel(**account(url))
         first.run(LOAD)
         cell = first.start("%imagen a red fox -n 2")
