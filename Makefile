@@ -11,13 +11,14 @@ CONSTRAINTS ?= $(LOCK)  # the versions to test with; empty: the newest that are 
 PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
 SMOKE ?=  # 1: `make bench` runs for half a minute; its figures mean nothing then
 HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
-WORKERS ?= logical  # processes that run tests: one a core, four at most; 0: this one
+WORKERS ?= auto  # processes that run tests: one more than cores, four at most; 0: this one
 
 QUICKSTART := notebooks/01_quickstart.ipynb
 DEMO_HOME := $(or $(IMAGEN_HOME),$(CURDIR)/build/demo)
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)  # containers often run as root
 EXTRAS := dask,frames,keyring,serve,store,team
-PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4 --maxschedchunk 1
+CORE := not kernel and not browser and not chaos and not bench and not install and not soak
 ALONE := $(BIN)/python -m pytest  # what measures, or counts processes, shares no core
 # uv is many times faster where it is installed; what it cannot do here, pip does.
 INSTALL = if command -v uv >/dev/null; then \
@@ -27,7 +28,7 @@ INSTALL = if command -v uv >/dev/null; then \
 export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of .venv, not one from the home folder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint shape unit kernel browser bench chaos soak postgres chromium kernels models notebooks pictures docs package lock lowest newest format clean
+.PHONY: help demo test lint shape unit core kernel browser bench chaos soak postgres chromium kernels models notebooks pictures docs package lock lowest newest format clean
 
 help:  ## List what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -62,8 +63,11 @@ lint: $(VENV)/.stamp-dev  ## Linters, types, import layers, spelling, packaging 
 shape: $(VENV)/.stamp-dev  ## Print the numbers of the code's shape beside their goals
 	$(BIN)/python -m tests.shape
 
-unit: $(VENV)/.stamp-dev  ## The quick tests
-	$(PYTEST) -m 'not kernel and not browser and not chaos and not bench and not install and not soak'
+unit: $(VENV)/.stamp-dev  ## The quick tests, in a minute: no processes, clusters, databases
+	$(PYTEST) -m 'not slow and $(CORE)'
+
+core: $(VENV)/.stamp-dev  ## All tests but those of kernels, browsers and installations
+	$(PYTEST) -m '$(CORE)'
 
 kernel: kernels  ## Tests in real kernels, each ipykernel of the matrix
 	$(PYTEST) -m 'kernel and not bench'
@@ -111,14 +115,14 @@ lock:  ## Write down the newest allowed versions of everything as those that are
 	$(MAKE) VENV=.venv-newest CONSTRAINTS= .venv-newest/.stamp-dev
 	.venv-newest/bin/python -m pip freeze --exclude-editable > $(LOCK)
 
-newest:  ## The quick tests with the newest versions that are allowed
+newest:  ## The core tests with the newest versions that are allowed
 	rm -rf .venv-newest
-	$(MAKE) VENV=.venv-newest CONSTRAINTS= unit
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= core
 
-lowest:  ## The quick tests with the lowest versions that are allowed
+lowest:  ## The core tests with the lowest versions that are allowed
 	@mkdir -p build
 	.ci/lowest > build/lowest.txt
-	$(MAKE) VENV=.venv-lowest CONSTRAINTS=build/lowest.txt unit
+	$(MAKE) VENV=.venv-lowest CONSTRAINTS=build/lowest.txt core
 
 chromium:  ## Find Chromium, or install it where that is allowed
 	@.ci/chromium

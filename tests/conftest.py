@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -25,11 +26,26 @@ settings.load_profile("shared")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A file system in memory, where there is one: journals wait for the disk at each commit.
+MEMORY = Path("/dev/shm")
+MIN_MEMORY_BYTES = 4 * 1024**3
 FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
-FRONT_ENDS = ("lab", "notebook7", "voila")  # the fixtures that serve one
 SLOW_MARKERS = ("kernel", "install", "browser")  # in this order, after everything else
+
+
+def _has_memory() -> bool:
+    """Return True if the files of all tests have space in memory, and programs run from there."""
+    if not os.access(MEMORY, os.W_OK):
+        return False
+    about = os.statvfs(MEMORY)
+    is_large = about.f_bavail * about.f_frsize >= MIN_MEMORY_BYTES
+    return is_large and not about.f_flag & os.ST_NOEXEC
+
+
+if _has_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -59,11 +75,15 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests, and say which of them share a process when there are several.
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores: much of what tests do is to wait."""
+    return (os.cpu_count() or 1) + 1
 
-    Quick tests come first and browsers last: Playwright keeps a loop running in its thread. Tests
-    of one kernel, one installation or one front end go to one process, so that it is made once.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests: quick ones first, browsers last, as Playwright's loop stays in its thread.
+
+    Processes take one test after another in this order, so that all of them end together.
     """
 
     def slowness(item: pytest.Item) -> int:
@@ -71,20 +91,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return max((i for i, name in enumerate(SLOW_MARKERS, 1) if name in names), default=0)
 
     items.sort(key=slowness)
-    for item in items:
-        slow = slowness(item)
-        if slow and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group(item, SLOW_MARKERS[slow - 1])))
 
 
-def _group(item: pytest.Item, marker: str) -> str:
-    if marker == "install":
-        return f"install {item.nodeid.partition('::')[0]}"
-    parameters = getattr(item, "callspec", None)
-    given = {} if parameters is None else parameters.params
-    named = [name for name in FRONT_ENDS if name in getattr(item, "fixturenames", ())]
-    shared = given.get("ipykernel") or given.get("server") or next(iter(named), "")
-    return f"{marker} {str(shared).removesuffix('7')}"
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of garbage collections: each would look at all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 def _close() -> None:

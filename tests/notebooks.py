@@ -14,6 +14,9 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
+
+from tests.kernel.harness import sockets
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
@@ -38,14 +41,16 @@ def execute(notebook: NotebookNode, folder: Path, *, demo_seconds: str) -> Noteb
     """
     work = folder / "notebooks"
     work.mkdir(parents=True)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        store_widget_state=False,
-        resources={"metadata": {"path": str(work)}},
-    )
-    client.execute(env=_environment(folder, demo_seconds))
+    with sockets() as at:
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            kernel_name="python3",
+            store_widget_state=False,
+            resources={"metadata": {"path": str(work)}},
+            config=Config(KernelManager=at),
+        )
+        client.execute(env=_environment(folder, demo_seconds))
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times of day say nothing to a reader
     return notebook

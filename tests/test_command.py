@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 START_SECONDS = 20.0  # a server's line within this time, or it did not start
 COMMAND = [sys.executable, "-m", "imagen_widget"]
 

@@ -489,6 +489,7 @@ NAMES = re.findall(
 MODELS = st.sampled_from([PREVIEW, "fal-ai/flux/dev", "demo/paper-cut", "fal-ai/esrgan", "x/y/z"])
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(model=MODELS, body=st.dictionaries(st.sampled_from(NAMES), JSON))
 def test_whatever_is_sent_is_answered(model: str, body: dict[str, Any]) -> None:

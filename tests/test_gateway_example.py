@@ -74,6 +74,7 @@ async def test_the_example_goes_through_the_client_byte_for_byte() -> None:
     assert pictures == [picture(f"/files/{ID}/0.png")]
 
 
+@pytest.mark.slow
 async def test_the_example_goes_over_a_real_socket_from_generate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

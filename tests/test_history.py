@@ -61,6 +61,7 @@ def test_the_newest_comes_first_and_all_are_counted(history: History) -> None:
     assert len(history) == 3
 
 
+@pytest.mark.slow
 def test_iterating_goes_over_many_pages(history: History) -> None:
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(generate, [f"fox {number}" for number in range(120)]))

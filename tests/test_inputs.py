@@ -320,6 +320,7 @@ def test_what_providers_do_not_read_is_converted(data: bytes, media_type: str) -
         assert getattr(shown, "n_frames", 1) == 1
 
 
+@pytest.mark.slow
 def test_transparency_is_kept_even_where_the_picture_is_made_smaller() -> None:
     clear = photo(2400, 2400, "RGBA")
     clear.putalpha(Image.radial_gradient("L").resize(clear.size))
@@ -331,6 +332,7 @@ def test_transparency_is_kept_even_where_the_picture_is_made_smaller() -> None:
         assert found.note.startswith("the picture was made smaller: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_a_large_photograph_is_made_small_enough_and_says_to_what(name: str) -> None:
     data = encoded(photo(5000, 4000), name, **({"compress_level": 1} if name == "PNG" else {}))
@@ -346,6 +348,7 @@ def test_a_large_photograph_is_made_small_enough_and_says_to_what(name: str) -> 
     assert found.note == said
 
 
+@pytest.mark.slow
 def test_noise_is_made_small_enough_too() -> None:
     assert read_input(encoded(noise(3000, 3000), compress_level=0)).size <= INPUT_BYTES
 
@@ -391,6 +394,7 @@ def test_a_picture_that_is_too_small_for_the_model_is_refused() -> None:
             read_input(PICTURES["png"], limits=limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 5, 14])
 def test_all_pictures_together_fit_one_request(count: int) -> None:
     model = replace(COMBINE, fields=(replace(MANY, max_items=None),))
@@ -453,6 +457,7 @@ def test_openai_gets_its_transparency_where_the_mask_is_white() -> None:
     assert changed(read_input(found, mask=True).data()) == (5, 5, 15, 20)  # and back
 
 
+@pytest.mark.slow
 def test_a_mask_becomes_smaller_with_its_picture() -> None:
     data = encoded(photo(4000, 3000), "JPEG", quality=97)
 
@@ -479,6 +484,7 @@ def test_a_mask_of_another_size_or_without_white_is_refused() -> None:
     assert len(placed(FILL, HTTPS, None, masked((30, 40), (0, 0, 9, 9)))[1]) == 2
 
 
+@pytest.mark.slow
 def test_a_mask_of_noise_leaves_the_picture_most_of_the_bytes() -> None:
     picture, mask = encoded(photo(3000, 2000), "JPEG", quality=95), noise(3000, 2000, "L")
 
@@ -575,6 +581,7 @@ def test_a_request_holds_digests_and_equal_pictures_make_equal_requests(tmp_path
     assert len(first.to_json()) < 1000
 
 
+@pytest.mark.slow
 def test_thirty_megapixels_take_no_longer_than_pillow_itself(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     photo(6480, 4640).save(path, quality=92)

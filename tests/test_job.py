@@ -147,6 +147,7 @@ def test_many_threads_have_their_own_pictures(queue: FakeQueue) -> None:
     assert (queue.posts, queue.duplicates) == (16, 0)
 
 
+@pytest.mark.slow
 def test_a_blocking_call_inside_a_running_loop_gives_pictures(queue: FakeQueue) -> None:
     """In a process of its own: from there on that process's asyncio can be nested."""
     printed = script(
@@ -177,6 +178,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_blocking_call_takes_no_callback_from_the_loop_that_it_turns(queue: FakeQueue) -> None:
     """The loop has counted its callbacks before it was patched, and fails if one is missing."""
     assert script(IN_A_BUSY_LOOP) == "True"
@@ -194,6 +196,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_the_processes_of_a_pool_hand_their_pictures_back(queue: FakeQueue) -> None:
     printed = script(FORKS.format(kind="fork"))
@@ -564,6 +567,7 @@ Job.request_cancel = request_cancel
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("event", "words"),
     [
@@ -585,6 +589,7 @@ def test_an_interrupt_cancels_at_the_provider_and_says_what_came_of_it(
     assert queue.paid.total() == 0
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_gives_the_prompt_back_at_once(queue: FakeQueue) -> None:
     queue.polls = math.inf
 
@@ -594,6 +599,7 @@ def test_a_second_interrupt_gives_the_prompt_back_at_once(queue: FakeQueue) -> N
     assert "imagen_resume" in said
 
 
+@pytest.mark.slow
 def test_a_script_that_ends_while_a_job_runs_leaves_it_to_be_fetched(queue: FakeQueue) -> None:
     queue.polls = math.inf
 

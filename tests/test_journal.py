@@ -42,7 +42,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def open_journal(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
 ) -> Iterator[Callable[..., journal.Journal]]:
@@ -1024,6 +1024,7 @@ def test_calls_that_are_made_together_are_undone_alone(verbs: journal.Journal) -
 # ---------------------------------------------------------------------------- copy and check
 
 
+@pytest.mark.slow
 def test_a_copy_has_everything_and_can_be_repeated(
     verbs: journal.Journal, tmp_path: Path, postgres: PostgresServer, clock: Clock
 ) -> None:

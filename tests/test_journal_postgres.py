@@ -19,6 +19,8 @@ from imagen_widget import errors
 from tests.jobs import EVENTS, FOX, PATHS, draft, in_a_child, intend, job_in, journal
 from tests.postgres import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 State = journal.State
 
 

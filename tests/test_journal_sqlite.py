@@ -223,6 +223,7 @@ def test_threads_share_one_journal(verbs: journal.Journal) -> None:
     assert journal.check_journal(verbs) == []
 
 
+@pytest.mark.slow
 def test_a_forked_process_writes_with_a_connection_a_lock_and_a_name_of_its_own(
     verbs: journal.Journal,
 ) -> None:
@@ -266,6 +267,7 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
 # ------------------------------------------------------------------------------- dead processes
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_dead_process_are_free_at_once(
     verbs: journal.Journal, open_journal: Callable[..., journal.Journal]
 ) -> None:
@@ -285,6 +287,7 @@ def test_a_number_that_was_given_to_a_later_process_counts_as_dead(
     assert verbs.lease(job_in(dead, State.SUBMITTED), 60)
 
 
+@pytest.mark.slow
 def test_a_killed_process_that_nobody_waited_for_counts_as_dead(
     home: Path, verbs: journal.Journal
 ) -> None:
@@ -411,6 +414,7 @@ def test_a_home_is_not_brought_forward_while_an_older_kernel_works_on_it(
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing(
     old_home: Path, file: Path, verbs: journal.Journal
 ) -> None:
@@ -456,6 +460,7 @@ def reachable() -> Iterator[Path]:
 NOBODY = 65534
 
 
+@pytest.mark.slow
 def test_a_read_only_journal_says_so_and_sends_nothing(
     reachable: Path, open_journal: Callable[..., journal.Journal]
 ) -> None:
@@ -473,6 +478,7 @@ def test_a_read_only_journal_says_so_and_sends_nothing(
     )
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_written_says_so_and_sends_nothing(
     reachable: Path, open_journal: Callable[..., journal.Journal]
 ) -> None:
@@ -486,6 +492,7 @@ def test_a_folder_that_may_not_be_written_says_so_and_sends_nothing(
     assert "Nothing was sent. Set IMAGEN_HOME" in text
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_bytes_stops_before_anything_is_sent(
     verbs: journal.Journal,
 ) -> None:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOADED = """\
 from IPython.core.interactiveshell import InteractiveShell
 InteractiveShell.instance().run_line_magic('load_ext', 'imagen_widget')"""

@@ -68,6 +68,7 @@ def test_many_threads_start_one_loop() -> None:
     assert len(set(idents)) == 1
 
 
+@pytest.mark.slow
 def test_importing_starts_nothing_and_patches_nothing() -> None:
     done = in_a_new_process(
         """
@@ -95,6 +96,7 @@ def test_importing_starts_nothing_and_patches_nothing() -> None:
     assert (done.stdout.strip(), done.stderr) == ("inert", "")
 
 
+@pytest.mark.slow
 def test_a_blocking_call_without_a_loop_patches_nothing() -> None:
     done = in_a_new_process(
         """
@@ -224,6 +226,7 @@ def test_not_even_a_request_to_exit_ends_the_other_jobs() -> None:
 # ------------------------------------------------------------------------------- in a running loop
 
 
+@pytest.mark.slow
 def test_a_blocking_call_keeps_a_running_loop_turning() -> None:
     done = in_a_new_process(
         """
@@ -246,6 +249,7 @@ def test_a_blocking_call_keeps_a_running_loop_turning() -> None:
     assert (done.stdout.strip(), done.stderr) == ("turned", "")
 
 
+@pytest.mark.slow
 def test_a_loop_that_something_else_has_patched_is_not_entered_again() -> None:
     done = in_a_new_process(
         """
@@ -311,6 +315,7 @@ def test_an_awaited_future_can_be_given_up_without_harm() -> None:
     assert future.result(PATIENCE_SECONDS) == "done"
 
 
+@pytest.mark.slow
 def test_a_loop_that_ends_while_it_waits_makes_no_noise() -> None:
     done = in_a_new_process(
         """
@@ -359,6 +364,7 @@ async def main():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [
@@ -378,6 +384,7 @@ def test_an_interrupt_comes_through_after_the_work_has_cleaned_up(call: str) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_blocking_call_ends_when_its_task_is_cancelled() -> None:
     done = in_a_new_process(
         """
@@ -399,6 +406,7 @@ def test_a_blocking_call_ends_when_its_task_is_cancelled() -> None:
     assert (done.stdout.strip(), done.stderr) == ("cancelled", "")
 
 
+@pytest.mark.slow
 def test_the_users_own_handler_of_interrupts_is_left_alone() -> None:
     done = in_a_new_process(
         """
@@ -485,6 +493,7 @@ def test_closing_gives_up_on_work_that_will_not_end(monkeypatch: pytest.MonkeyPa
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_the_interpreter_ends_at_once_and_without_noise_while_work_runs() -> None:
     done = in_a_new_process(
         """
@@ -505,6 +514,7 @@ def test_the_interpreter_ends_at_once_and_without_noise_while_work_runs() -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, "leaving\n", "")
 
 
+@pytest.mark.slow
 def test_a_callback_that_wants_a_thread_while_the_interpreter_ends_makes_no_noise() -> None:
     done = in_a_new_process(
         """
@@ -523,6 +533,7 @@ def test_a_callback_that_wants_a_thread_while_the_interpreter_ends_makes_no_nois
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_nothing_starts_once_the_interpreter_has_ended_the_thread() -> None:
     done = in_a_new_process(
         """
@@ -540,6 +551,7 @@ def test_nothing_starts_once_the_interpreter_has_ended_the_thread() -> None:
     assert (done.stdout.strip(), done.stderr) == ("True", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
 def test_a_forked_child_gets_a_thread_of_its_own_and_leaves_the_parents_alone() -> None:
     done = in_a_new_process(

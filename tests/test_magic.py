@@ -771,6 +771,7 @@ def test_a_job_that_is_not_waited_for_shows_its_result_when_it_comes(stage: Stag
     assert len(ran.outputs) == 1
 
 
+@pytest.mark.slow
 def test_the_output_of_a_job_under_way_says_how_to_fetch_it_after_a_restart(stage: Stage) -> None:
     stage.queue.polls = float("inf")
 
@@ -965,6 +966,7 @@ def test_a_second_interrupt_says_how_to_fetch_the_job(stage: Stage) -> None:
     assert "request id req-1" in ran.outputs[0]["text/plain"]
 
 
+@pytest.mark.slow
 def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: Stage) -> None:
     stage.queue.polls = float("inf")
     stage.queue.script("status", None, None)
@@ -1003,6 +1005,7 @@ def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(
     ]
 
 
+@pytest.mark.slow
 def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
     notebook: Stage,
 ) -> None:
@@ -1012,7 +1015,7 @@ def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
 
     ran = notebook.run("s = sweep('a {n}', n=range(3), name='three')\ns.run()")
     cards = notebook.shell.display_pub.outputs
-    for _ in range(100):
+    for _ in range(600):
         if "being fetched" in cards[-1]["data"]["text/html"]:
             break
         time.sleep(0.05)
@@ -1239,6 +1242,7 @@ def test_a_batch_sends_a_row_of_a_table_each(stage: Stage, tmp_path: Path, pictu
     assert "cups" in stage.run("%imagen_series").shown[0]
 
 
+@pytest.mark.slow
 def test_series_are_listed_looked_at_resumed_and_stopped(stage: Stage) -> None:
     stage.run("%%imagen_sweep --name one -q\nseed = 1..2\n---\na fox")
     stage.queue.polls = float("inf")
@@ -1561,6 +1565,7 @@ def test_resume_fetches_and_shows_what_was_paid_for(stage: Stage) -> None:
     assert "Nothing is waiting" in stage.run("%imagen_resume").shown[0]
 
 
+@pytest.mark.slow
 def test_resume_says_what_it_is_doing_while_it_works(stage: Stage) -> None:
     left_alone(stage, "a slow fox")
     for job in stage.queue.jobs.values():
@@ -1948,6 +1953,7 @@ def test_tab_offers_nothing_else(stage: Stage) -> None:
     assert {typed: found for typed in NOTHING if (found := stage.tab(typed))} == {}
 
 
+@pytest.mark.slow
 def test_tab_offers_python_where_python_is_typed(stage: Stage) -> None:
     stage.run("some_style = 'oil'")
     found = {typed: stage.tab(typed) for typed in PYTHON}

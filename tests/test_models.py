@@ -124,6 +124,7 @@ def test_no_two_models_of_an_account_share_a_name(account: str) -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_importing_reads_no_data_and_the_first_use_does() -> None:
     code = (
         "import sys\n"

@@ -38,7 +38,7 @@ def test_the_notebooks_are_few_and_numbered_from_one() -> None:
 @pytest.mark.kernel
 @each_notebook
 def test_a_notebook_runs_from_top_to_bottom_without_a_key(name: str, tmp_path: Path) -> None:
-    done = execute(read(name), tmp_path, demo_seconds="0.2")
+    done = execute(read(name), tmp_path, demo_seconds="0")
 
     assert all(cell.execution_count for cell in done.cells if cell.cell_type == "code")
     assert _pictures(done) or name == APP

@@ -735,6 +735,7 @@ def test_json_of_another_shape_is_no_settings(text: str) -> None:
     assert _picture.read_settings(with_json(text)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keyword", [b"XML:com.adobe.xmp", b"imagen_widget"])
 def test_a_bomb_in_a_text_chunk_is_not_unpacked(keyword: bytes) -> None:
     """500 MB of one letter in 500 KB."""

@@ -79,6 +79,7 @@ FUNCTIONS = dict(_functions())
 # ------------------------------------------------------------------------------------- the names
 
 
+@pytest.mark.slow
 def test_the_namespace_shows_exactly_what_is_public(tmp_path: Path) -> None:
     assert _fresh(PUBLIC, tmp_path).split() == sorted(NAMES)
 
@@ -226,6 +227,7 @@ def test_each_call_describes_every_argument(name: str) -> None:
 # ------------------------------------------------------------------------------------- the import
 
 
+@pytest.mark.slow
 def test_the_import_of_everything_is_inert(tmp_path: Path) -> None:
     """No socket, no file, no thread, no patch: the home and the folder stay empty."""
     folder = tmp_path / "folder"

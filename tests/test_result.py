@@ -279,6 +279,7 @@ def test_every_picture_is_in_a_converted_notebook(tmp_path: Path, exporter: Any)
     assert shows(single, "red")
 
 
+@pytest.mark.slow
 def test_every_output_is_a_picture_in_a_word_file(tmp_path: Path) -> None:
     images = [picture(tmp_path, index=i, colour=c) for i, c in enumerate(COLOURS)]
     source, word = tmp_path / "fox.ipynb", tmp_path / "fox.docx"

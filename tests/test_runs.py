@@ -30,7 +30,16 @@ from imagen_widget import (
 )
 from tests import books
 from tests.conftest import LeaveBehind
-from tests.fakequeue import Break, FakeQueue, Received, Reply, Scripted, page, picture
+from tests.fakequeue import (
+    TOOK_SECONDS,
+    Break,
+    FakeQueue,
+    Received,
+    Reply,
+    Scripted,
+    page,
+    picture,
+)
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -347,9 +356,9 @@ def test_a_rate_limit_is_waited_for_by_the_deadline_and_no_longer(queue: FakeQue
     began = time.monotonic()
 
     with pytest.raises(errors.QueueError) as caught:
-        generate("a red fox", timeout=5)
+        generate("a red fox", timeout=60)
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     assert (queue.posts, caught.value.billed, books.rows()[0].cost) == (1, False, 0)
 
 
@@ -420,6 +429,7 @@ def test_a_paid_job_that_fails_on_the_way_ends_by_the_deadline_and_is_fetched_la
     assert (books.states(), queue.posts) == (["done"], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [Break.SILENCE, Reply(200, b" ", every=0.02, accepts=True)])
 def test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline(
     queue: FakeQueue, answer: Reply | Break
@@ -526,6 +536,7 @@ def test_a_disk_that_is_full_just_before_the_post_sends_nothing(queue: FakeQueue
     assert books.rows()[1].cost == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
     queue: FakeQueue,
 ) -> None:
@@ -1076,7 +1087,7 @@ def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -
 def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 
-    assert [record.seconds for record in History().page()] == [2.5]
+    assert [record.seconds for record in History().page()] == [TOOK_SECONDS]
 
 
 def test_a_request_is_started_as_it_is_and_takes_no_more_fields(queue: FakeQueue) -> None:

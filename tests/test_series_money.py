@@ -170,6 +170,7 @@ def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does
     assert series.status_counts["done"] >= 2
 
 
+@pytest.mark.slow
 def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQueue) -> None:
     queue.polls = math.inf
     series = animals().start(quiet=True, max_in_flight=2)
@@ -192,6 +193,7 @@ async def _end_of(series: Series) -> None:
     await series
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_rows_of_a_series(queue: FakeQueue) -> None:
     numbers = range(20)
     studios = [Studio(), Studio()]
@@ -433,6 +435,7 @@ def test_another_object_shows_awaits_and_stops_the_run_of_this_process(queue: Fa
     assert queue.posts == 4
 
 
+@pytest.mark.slow
 def test_a_process_shows_and_stops_the_run_of_another_one(queue: FakeQueue) -> None:
     queue.polls = math.inf
     series = sweep("fox {number}", number=range(9), name="nine").start(quiet=True, max_in_flight=1)
@@ -504,6 +507,7 @@ def test_equal_generations_outside_of_the_series_answer_no_row(queue: FakeQueue)
     assert (planned, queue.posts) == (4, 5)
 
 
+@pytest.mark.slow
 def test_rows_done_at_another_provider_are_planned_and_paid_again(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -718,6 +718,7 @@ def test_a_user_without_a_home_folder_is_told_to_set_one(
     assert load({"IMAGEN_HOME": "/x"}).home == Path("/x")
 
 
+@pytest.mark.slow
 def test_a_working_folder_that_was_deleted_is_no_obstacle(tmp_path: Path) -> None:
     code = """
         import os, pathlib, sys
@@ -1060,6 +1061,7 @@ def connect() -> object:
     return imagen_widget.ImagenClient("kkiai", api_key="made-up").provider.http
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environ", FINE)
 def test_an_environment_that_http_clients_understand_passes(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -1072,6 +1074,7 @@ def test_an_environment_that_http_clients_understand_passes(
     assert clients_can_be_made(environ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variable", "value"), BROKEN)
 def test_an_environment_that_breaks_http_clients_is_told_by_its_variable(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch

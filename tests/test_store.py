@@ -371,7 +371,7 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])
 def address(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give the address of an empty store, and the settings that fsspec finds by itself."""
     if request.param == "memory":
@@ -502,6 +502,7 @@ def test_trouble_with_the_address_is_one_line_without_a_credential(
         assert "\n" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_told_before_anything_is_paid_and_not_made(
     home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, s3_server: str
 ) -> None:

@@ -32,6 +32,8 @@ from tests.fakequeue import FakeQueue, Reply
 from tests.jobs import journal
 from tests.postgres import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 WAIT_SECONDS = 60.0
 ROWS = 12
 

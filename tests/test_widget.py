@@ -109,6 +109,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 # -------------------------------------------------------------------------------- construction
 
 
+@pytest.mark.slow
 def test_importing_the_widget_starts_nothing_and_writes_nothing(tmp_path: Path) -> None:
     code = """
         import asyncio, sys, threading
@@ -127,6 +128,7 @@ def test_importing_the_widget_starts_nothing_and_writes_nothing(tmp_path: Path) 
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_script_that_makes_a_widget_and_ends_is_silent(tmp_path: Path) -> None:
     code = "from imagen_widget import ImagenWidget; w = ImagenWidget(prompt='a fox')"
     environment = {"IMAGEN_PROVIDER": "demo", "IMAGEN_HOME": str(tmp_path), "PATH": ""}
@@ -1073,7 +1075,11 @@ def test_a_long_job_that_ended_is_told_to_the_script_with_its_seconds(
 
 
 def fill(studio: Studio, count: int) -> list[Generation]:
-    return [studio.generate(f"fox number {n}", seed=n, model="imagen4") for n in range(count)]
+    small = {"width": 256, "height": 256}
+    return [
+        studio.generate(f"fox number {n}", seed=n, model="flux-dev", image_size=small)
+        for n in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")

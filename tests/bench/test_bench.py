@@ -11,6 +11,8 @@ from tests.bench.lines import Line
 from tests.bench.trial import Work, run_trial
 from tests.bench.workloads import workloads
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["raw", "ours", "ours, client only", "ours, polling"])
 def test_each_contender_brings_every_result_of_its_work(name: str) -> None:

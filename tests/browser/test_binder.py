@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from tests.browser.jupyter_server import JupyterServer
 
-pytestmark = [pytest.mark.browser, pytest.mark.install]
+pytestmark = pytest.mark.install
 
 BINDER = ROOT / "binder"
 INSTALL_SECONDS = 280
@@ -95,8 +96,19 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     Returns:
         The folder of the environment, and that of the repository.
     """
-    folder = tmp_path_factory.mktemp("binder")
-    repository, prefix = copy_project(folder / "repository"), folder / "prefix"
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # where all processes of a run have their folders
+    repository, prefix = shared / "binder" / "repository", shared / "binder" / "prefix"
+    with (shared / "binder.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait for the first one
+        if not prefix.exists():
+            _build(copy_project(repository), prefix)
+    return prefix, repository
+
+
+def _build(repository: Path, prefix: Path) -> None:
+    folder = prefix.parent
     _run([_python(), "-m", "venv", "--without-pip", prefix], folder)
     pip: list[str | Path] = [
         sys.executable,
@@ -106,6 +118,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         prefix / "bin" / "python",
         "install",
         "-q",
+        "--no-compile",
     ]
     _run([*pip, *(f"{name}=={version}" for name, version in _frozen_base().items())], folder)
     _run([*pip, "--requirement", "binder/requirements.txt"], repository)
@@ -119,7 +132,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         PATH=path,
         HOME=str(home),
     )
-    return prefix, repository
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +210,7 @@ def test_our_requirements_leave_the_frozen_base_alone(image: tuple[Path, Path]) 
     assert {n: versions[n.replace("_", "-")] for n in base} == base
 
 
+@pytest.mark.browser
 def test_the_first_link_opens_the_quickstart_and_all_its_cells_run(
     page: Page, binder: JupyterServer
 ) -> None:
@@ -220,6 +233,7 @@ def test_the_first_link_opens_the_quickstart_and_all_its_cells_run(
     expect(pictures.first).to_be_in_viewport()  # where the cells have scrolled to
 
 
+@pytest.mark.browser
 def test_the_second_link_opens_the_app_on_the_demo(page: Page, binder: JupyterServer) -> None:
     _, studio = _links()
     page.goto(f"{binder.url}/{studio}?token={TOKEN}", timeout=OPEN_MS)

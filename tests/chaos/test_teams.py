@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
 WORKERS = 4
 KILLS = max(2, POSTS // 50)
-BARE_ROWS = min(POSTS, 60)
+BARE_ROWS = min(POSTS, 40)
 ROW_SECONDS = 0.5
 WAIT_SECONDS = 300.0
 

@@ -15,7 +15,14 @@ Routes: submit, status, stream, result, cancel, media, schema, generations, edit
 
 from tests.fakequeue.fronts import QueueProcess, queue_process
 from tests.fakequeue.pictures import large_png, picture
-from tests.fakequeue.queue import GATEWAY, Answered, FakeQueue, Job, seconds_in_prompt
+from tests.fakequeue.queue import (
+    GATEWAY,
+    TOOK_SECONDS,
+    Answered,
+    FakeQueue,
+    Job,
+    seconds_in_prompt,
+)
 from tests.fakequeue.wire import (
     FAULTS,
     Answer,
@@ -32,6 +39,7 @@ from tests.fakequeue.wire import (
 __all__ = [
     "FAULTS",
     "GATEWAY",
+    "TOOK_SECONDS",
     "Answer",
     "Answered",
     "Break",

@@ -16,10 +16,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 from tests.fakequeue import FakeQueue, Received, Reply
 from tests.hostile.canary import KEY, files_below, forms, leaks
 from tests.hostile.canary_cells import cells
+from tests.kernel.harness import QUICK, sockets
 
 pytestmark = pytest.mark.kernel
 
@@ -123,17 +125,18 @@ def _run(folder: Path, source: str, gateway_url: str) -> Recording:
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(cell)
-            for cell in cells(login=source == "login", modes=MODES[source])
+            for cell in (QUICK, *cells(login=source == "login", modes=MODES[source]))
         ]
     )
-    client = Recording(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        allow_errors=True,
-        ipython_hist_file=str(folder / "history.sqlite"),
-    )
-    with (folder / "kernel.log").open("wb") as log:
+    with (folder / "kernel.log").open("wb") as log, sockets() as at:
+        client = Recording(
+            notebook,
+            timeout=CELL_SECONDS,
+            kernel_name="python3",
+            allow_errors=True,
+            ipython_hist_file=str(folder / "history.sqlite"),
+            config=Config(KernelManager=at),
+        )
         client.execute(env={**os.environ, **ours}, cwd=str(work), stdout=log, stderr=log)
     return client
 

@@ -98,6 +98,7 @@ def check(result: object) -> None:
         assert all(url.startswith(("http", "data:", "DATA:")) for url in result.urls)
 
 
+@pytest.mark.slow
 async def test_mutated_answers_raise_nothing_but_our_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -134,6 +135,7 @@ JSON: SearchStrategy[object] = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=max(100, COUNT // 50), deadline=None)
 @given(
     st.sampled_from(mutants.STATUSES),

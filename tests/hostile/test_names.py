@@ -64,6 +64,7 @@ def _picture(name: str, path: Path) -> GeneratedImage:
     )
 
 
+@pytest.mark.slow
 def test_ten_thousand_hostile_names_stay_in_their_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

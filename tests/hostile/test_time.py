@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 SECONDS = 0.3  # the deadline of everything here
-MARGIN_SECONDS = 1.0
+MARGIN_SECONDS = 10.0  # for a busy machine; without a deadline it would be a minute and more
 
 
 FOX = ImageRequest.create("a red fox in fresh snow")
@@ -234,6 +234,7 @@ async def test_a_picture_ends_with_its_deadline(illness: str) -> None:
     assert seconds < SECONDS + MARGIN_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("illness", [*UNREACHABLE, "reset", "garbage", "hangs up"])
 async def test_a_cancellation_that_nobody_answers_is_unknown(illness: str) -> None:
     async with _place(illness) as (url, _), _client_of(url) as (client, job):

@@ -12,7 +12,7 @@ import pytest
 from tests.kernel.environments import IPYKERNELS, python_with
 from tests.kernel.harness import Kernel, running_kernel
 
-DEMO_SECONDS = "0.2"  # how long the demo takes for a picture unless the test says otherwise
+DEMO_SECONDS = "0.05"  # how long the demo takes for a picture unless the test says otherwise
 
 
 class StartKernel(Protocol):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -51,12 +52,13 @@ def _recipe(version: str) -> str:
 def _install(python: Path, ipykernel: str) -> None:
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run(
-        [*pip, "install", "-qq", "--editable", str(ROOT), ipykernel, ALSO],
+        [*pip, "install", "-qq", "--no-compile", "--editable", str(ROOT), ipykernel, ALSO],
         check=True,
         timeout=INSTALL_SECONDS,
     )
 
 
 if __name__ == "__main__":
-    for name in IPYKERNELS:
-        sys.stdout.write(f"ipykernel {name}: {python_with(name).relative_to(ROOT)}\n")
+    with ThreadPoolExecutor() as threads:
+        for name, python in zip(IPYKERNELS, threads.map(python_with, IPYKERNELS), strict=True):
+            sys.stdout.write(f"ipykernel {name}: {python.relative_to(ROOT)}\n")

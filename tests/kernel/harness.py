@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0  # far more than any cell here takes: a slow machine must fail no test
 ALIVE_CHECK_SECONDS = 1.0
 LOG_CHARACTERS = 3000
+# A cell after which jobs are asked for at once, not when their model is usually done.
+QUICK = "from imagen_widget._providers.fal.queue import Fal; Fal.usual_seconds = lambda *_: 0.1"
 FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTHON", "PYTEST")
 
 
@@ -191,13 +194,14 @@ def running_kernel(python: Path, folder: Path, settings: Mapping[str, str]) -> I
     described = {"argv": argv, "display_name": "tested", "language": "python"}
     (spec / "kernel.json").write_text(json.dumps(described), encoding="utf-8")
 
-    manager = KernelManager(
-        kernel_name="tested",
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(spec.parent)]),
-        connection_file=str(folder / "connection.json"),
-    )
     log = folder / "kernel.log"
-    with log.open("wb") as sink:
+    with log.open("wb") as sink, sockets() as at:
+        manager = KernelManager(
+            kernel_name="tested",
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(spec.parent)]),
+            connection_file=str(folder / "connection.json"),
+            **at,
+        )
         manager.start_kernel(
             cwd=str(folder), env=_environment(folder, settings), stdout=sink, stderr=sink
         )
@@ -207,6 +211,16 @@ def running_kernel(python: Path, folder: Path, settings: Mapping[str, str]) -> I
         finally:
             manager.shutdown_kernel(now=True)
             manager.cleanup_resources()
+
+
+@contextlib.contextmanager
+def sockets() -> Iterator[dict[str, str]]:
+    """Give a kernel manager's traits for sockets that have a path, which must be short.
+
+    A free port may be somebody else's by the time that the kernel has started.
+    """
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        yield {"transport": "ipc", "ip": f"{folder}/socket"}
 
 
 @contextlib.contextmanager

@@ -15,12 +15,17 @@ from tests import books
 from tests.fakequeue import FakeQueue
 from tests.kernel.conftest import StartKernel
 from tests.kernel.environments import IPYKERNELS, python_with
-from tests.kernel.harness import Kernel, running_kernel
+from tests.kernel.harness import QUICK, Kernel, running_kernel
 
 pytestmark = pytest.mark.kernel
 
 END_SECONDS = 20.0
-LOAD = "%load_ext imagen_widget\nfrom imagen_widget import generate, sweep\nimport asyncio"
+LOAD = f"""
+%load_ext imagen_widget
+from imagen_widget import generate, sweep
+import asyncio
+{QUICK}
+"""
 TICKER = """
 ticks = 0
 async def tick():
@@ -163,7 +168,7 @@ def test_the_users_own_loop_goes_on_during_a_blocking_call(
     queue.polls = math.inf
     asked = queue.count("status")
     cell = kernel.start("before = ticks; generate('a red fox'); ticks - before")
-    queue.wait_for("status", asked + 2)
+    queue.wait_for("status", asked + 20)  # each after 0.05 s or more
     queue.finish()
 
     outcome = kernel.finish(cell)
@@ -204,7 +209,7 @@ def test_a_kernel_killed_while_it_waits_loses_no_picture(
     start_kernel: StartKernel, tmp_path: Path
 ) -> None:
     home = tmp_path / "imagen"
-    with demo_queue(seconds=3) as url:
+    with demo_queue(seconds=2) as url:
         first = start_kernel(**account(url))
         first.run(LOAD)
         cell = first.start("%imagen a red fox -n 2")

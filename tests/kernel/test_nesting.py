@@ -12,7 +12,8 @@ def test_every_cell_runs_if_the_first_one_applied_the_archived_nest_asyncio(
 ) -> None:
     kernel = start_kernel()
     first = "import nest_asyncio; nest_asyncio.apply()\n%load_ext imagen_widget"
-    cells = [first, *(f"fox = %imagen --fresh a fox {n}" for n in range(8))]
+    small = "-m flux-dev --image-size square"
+    cells = [first, *(f"fox = %imagen --fresh a fox {n} {small}" for n in range(8))]
 
     assert [outcome.status for outcome in kernel.queue(cells)] == ["ok"] * 9
 
