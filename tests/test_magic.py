@@ -1775,7 +1775,7 @@ DEFAULTS = [
     ("MODEL", "no such model", "", "there is no model 'no such model' here. Use "),
     ("SAVE_DIR", "/dev/null/x", "", "the folder cannot be made"),
 ]
-CELLS = [
+WHERE = [
     "%imagen a fox{}",
     "%imagen --dry-run a fox{}",
     "%%imagen_sweep -q{}\nseed = 1\n---\na fox",
@@ -1783,7 +1783,7 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", WHERE)
 @pytest.mark.parametrize(("name", "value", "more", "says"), DEFAULTS)
 def test_a_default_that_cannot_be_is_told_by_its_setting_and_the_place(
     stage: Stage,
@@ -1797,7 +1797,7 @@ def test_a_default_that_cannot_be_is_told_by_its_setting_and_the_place(
     says: str,
 ) -> None:
     variable, path, line = f"IMAGEN_{name}", tmp_path / ".env", cell.format(more)
-    if name == "SAVE_DIR" and cell != CELLS[0]:
+    if name == "SAVE_DIR" and cell != WHERE[0]:
         return  # no copies are made there
 
     def told() -> str:
