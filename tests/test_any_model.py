@@ -197,7 +197,7 @@ def test_a_common_name_finds_its_field_beside_required_ones_with_limits(
         "steps": {"type": "integer"},
         "num_samples": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1},
     }
-    fetching.schemas[NEW] = openapi(NEW, fields, ["prompt", *LIMITED, "turbo", "steps"])
+    fetching.schemas[NEW] = openapi(NEW, fields, ("prompt", *LIMITED, "turbo", "steps"))
     panel = ImagenWidget(prompt="a red fox", timer=quiet_timer())
     panel.model.value = NEW
 

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,14 +320,14 @@ def test_no_copy_tells_the_prompt_if_the_setting_says_so(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """IMAGEN_PROVENANCE=0 decides wherever a copy is made, and for what was kept before too."""
-    home = {"home": tmp_path / "home", "demo_seconds": 0}
-    before = Studio("demo", **home).generate("a fox of mine", quiet=True)
+    demo = partial(Studio, "demo", home=tmp_path / "home", demo_seconds=0)
+    before = demo().generate("a fox of mine", quiet=True)
     if by == "environment":
         monkeypatch.setenv("IMAGEN_PROVENANCE", "0")
-        studio = Studio("demo", **home)
+        studio = demo()
     else:
         monkeypatch.setenv("IMAGEN_PROVENANCE", "1")
-        studio = Studio("demo", provenance=False, **home)
+        studio = demo(provenance=False)
     made = studio.generate("a fox of mine", seed=1, quiet=True)
     series = studio.sweep("{whose} of mine", whose=["a fox"], name="mine").run(quiet=True)
     (kept,) = studio.history.search(limit=1)
