@@ -1133,7 +1133,7 @@ def test_the_history_is_narrowed_by_filters_that_repeat_as_chips(past: Bench) ->
 def test_the_history_is_narrowed_to_any_model_that_made_pictures(past: Bench) -> None:
     (chosen,) = past.of_kind("imagen-f-model")[1:]
 
-    assert [value for _, value in chosen.options] == ["", "fal-ai/imagen4/preview"]
+    assert [value for _, value in chosen.options] == ["", "fal-ai/flux/dev"]
 
 
 def test_two_ticked_entries_are_compared(

@@ -70,7 +70,7 @@ class Plan:
     price: Decimal | None
     free: bool = False
     note: str = ""
-    lost: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def to_send(self) -> int:
