@@ -1106,6 +1106,15 @@ def test_row_05_a_short_prompt_is_cut_out_as_a_word_and_the_rest_is_said(queue: 
     assert "'…' is not allowed: foxes are not drawn" in str(failure(lambda: generate("a fox")))
 
 
+def test_row_11_a_prompt_like_the_servers_words_does_not_change_what_they_mean(
+    queue: FakeQueue,
+) -> None:
+    prompt = "a request that is still in progress"
+    queue.script("result", *[Reply(400, {"detail": f"{prompt}: Request is still in progress"})] * 2)
+
+    assert len(generate(prompt)) == 1
+
+
 def test_row_05_an_error_after_a_restart_does_not_repeat_the_prompt(
     queue: FakeQueue, leave_behind: LeaveBehind
 ) -> None:

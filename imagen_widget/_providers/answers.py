@@ -412,7 +412,7 @@ def find_pictures(
     if not isinstance(value, dict):
         return None
     around = (value, *around)
-    listed = empty = None
+    found = listed = empty = None
     for name in _LISTS:
         inner = value.get(name)
         if isinstance(inner, list) or (isinstance(inner, dict | str) and inner):
@@ -490,8 +490,9 @@ def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any],
     odd = False
     for number, entry in enumerate(entries[:MAX_PICTURES]):
         found = _read(entry, base_url)
-        group = [found]
-        if not isinstance(found, Served):  # it may be under another name
+        if isinstance(found, Served):
+            group = [found]
+        else:  # it may be under another name
             group = list(_search(entry, base_url, "image"))
             odd = odd or (found == "odd" and not group)
         flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
@@ -674,12 +675,35 @@ def _is_text(body: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a failing answer says of itself: its words and kind, the field, and what is allowed."""
+    """What a failing answer says of itself.
+
+    Attributes:
+        text: Its words, to find out what they mean.
+        said: Its words as errors quote them, without the prompt.
+        kind: The word for what failed.
+        field: The field that is wrong.
+        expected: What is allowed there.
+    """
 
     text: str
+    said: str
     kind: str = ""
     field: str = ""
     expected: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        kind: str = "",
+        *,
+        field: str = "",
+        expected: str = "",
+        limit: int = _MAX_SAID,
+    ) -> Self:
+        """Return what a text says, which is cut to `limit` characters."""
+        line = one_line(text, limit=limit)
+        return cls(line, _said(text, limit), kind, _said(field, 60), _said(expected, 200))
 
     @property
     def is_of_service(self) -> bool:
@@ -692,12 +716,12 @@ def read_trouble(answer: Answer) -> Trouble:
     kind, body = word(answer.headers.get("x-fal-error-type")), answer.mapping
     if body is not None:
         found = trouble_in(body, kind=kind)
-        return found or Trouble(field_names(body), word(body.get("error_type")))
+        return found or Trouble.of(field_names(body), word(body.get("error_type")))
     if answer.is_page:
-        return Trouble("a web page instead of an answer", kind)
+        return Trouble.of("a web page instead of an answer", kind)
     if isinstance(answer.value, list | int | float):
-        return Trouble("JSON that is not an object", kind)
-    return Trouble(_said(answer.body[: 4 * _MAX_SAID].decode("utf-8", "replace"), limit=120), kind)
+        return Trouble.of("JSON that is not an object", kind)
+    return Trouble.of(answer.body[:_MAX_SAID].decode("utf-8", "replace"), kind, limit=120)
 
 
 def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Trouble | None:
@@ -732,7 +756,7 @@ def _plainly_named(body: dict[str, Any]) -> dict[str, Any]:
 def field_names(body: dict[str, Any]) -> str:
     """Name the fields of an object that is not understood; the values could echo the prompt."""
     names = ", ".join(list(body)[:8]) or "nothing"
-    return _said(f"an object with {names}", limit=120)
+    return _said(f"an object with {names}", 120)
 
 
 def _read_value(value: object, kind: str, depth: int) -> Trouble | None:
@@ -746,7 +770,7 @@ def _read_value(value: object, kind: str, depth: int) -> Trouble | None:
         texts = (value.get(name) for name in ("message", "msg", "localized_message"))
         text = next((text for text in texts if isinstance(text, str) and text.strip()), code)
         found = _read_text(text, code or kind, depth)
-        return Trouble(found.text, found.kind, found.field or word(value.get("param")))
+        return replace(found, field=found.field or _said(word(value.get("param")), 60))
     return None
 
 
@@ -754,14 +778,14 @@ def _read_text(text: str, kind: str, depth: int) -> Trouble:
     """Read a text; gateways put the whole answer of the service behind them into theirs."""
     before, brace, _ = text.partition("{")
     if not brace:
-        return Trouble(_said(text), kind)
+        return Trouble.of(text, kind)
     inner = read_json(text[len(before) : text.rfind("}") + 1])
     if depth and isinstance(inner, dict):
         found = trouble_in(inner, kind=kind, depth=depth - 1)
         if found is not None:
             return found
     echoes = any(name in text for name in ('"input', '"prompt', "'input", "'prompt"))
-    return Trouble(_said(before if echoes else text), kind)
+    return Trouble.of(before if echoes else text, kind)
 
 
 def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
@@ -772,17 +796,18 @@ def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
     expected = context.get("expected") if isinstance(context, dict) else None
     if isinstance(expected, list):
         expected = ", ".join(str(word) for word in expected[:40] if isinstance(word, str | int))
-    return Trouble(
-        text=word(item.get("msg") or item.get("message"), limit=_MAX_SAID),
-        kind=word(item.get("type")) or kind,
-        field=word(names[-1]) if names else "",
-        expected=word(expected, limit=200),
+    text = item.get("msg") or item.get("message")
+    return Trouble.of(
+        text if isinstance(text, str) else "",
+        word(item.get("type")) or kind,
+        field=names[-1] if names else "",
+        expected=expected if isinstance(expected, str) else "",
     )
 
 
 def word(value: object, *, limit: int = 60) -> str:
-    """Return a text as one line without the prompt, and "" for anything else."""
-    return _said(value, limit=limit) if isinstance(value, str) else ""
+    """Return a text as one line, and "" for anything else."""
+    return one_line(value, limit=limit) if isinstance(value, str) else ""
 
 
 # ------------------------------------------------------------- what no error says: the prompt
@@ -807,7 +832,7 @@ def prompts_of(request: ImageRequest) -> tuple[str, ...]:
     return tuple({text for text in texts if isinstance(text, str)})
 
 
-def _said(text: str, *, limit: int = _MAX_SAID) -> str:
+def _said(text: str, limit: int) -> str:
     """Return a server's words as one line, with `…` in place of what repeats the prompt."""
     line = one_line(text[: 4 * limit], limit=4 * limit)
     for prompt in _hidden.get():
@@ -892,17 +917,17 @@ def _meaning(
     if kind in _REFUSED_CONTENT:
         again = "; running the same again sometimes works" if kind == "no_media_generated" else ""
         return errors.ContentRejected(
-            f"The content checker refused: {trouble.text or kind}",
+            f"The content checker refused: {trouble.said or kind}",
             remedy=f"Rephrase the prompt{again}.",
             ticket=ticket,
             billed=True,
         )
     gone = status == 410 or (status == 404 and not is_page)
     if (gone and ticket is None) or kind in RETIRED:  # of a job it may be the result
-        return retired(model, trouble.text, account, ticket)
+        return retired(model, trouble.said, account, ticket)
     if trouble.is_of_service and ticket is not None:
         return service_failed(trouble, ticket)
-    says, text = f": {trouble.text}" if trouble.text else ".", trouble.text.lower()
+    says, text = f": {trouble.said}" if trouble.said else ".", trouble.text.lower()
     named = kind.lower() if status == 400 else f"{kind.lower()} {text}"
     money = any(word in named for word in _MONEY) or any(words in text for words in _NO_MONEY)
     if status in {401, 402, 403} or (money and status in {400, 429}):
@@ -939,7 +964,7 @@ def _credentials(
 
 
 def _invalid(trouble: Trouble, model: str, status: int, ticket: Ticket | None) -> ImagenError:
-    says = trouble.text or f"HTTP {status}"
+    says = trouble.said or f"HTTP {status}"
     if trouble.expected and trouble.expected not in says:
         says = f"{says} (allowed: {trouble.expected})"
     where = f"{trouble.field}: " if trouble.field else ""
@@ -958,8 +983,8 @@ def cancelled(ticket: Ticket | None) -> errors.CancelledAtProvider:
 def service_failed(
     trouble: Trouble, ticket: Ticket | None, *, status: int = 0
 ) -> errors.GenerationFailed:
-    kind = trouble.kind or (f"HTTP {status}" if status else "")
-    says = trouble.text or "no reason was given"
+    kind = _said(trouble.kind, 60) or (f"HTTP {status}" if status else "")
+    says = trouble.said or "no reason was given"
     return errors.GenerationFailed(
         f"The job failed at the provider{f' ({kind})' if kind else ''}: {says}",
         remedy="Failures of the service are not billed; run it again.",

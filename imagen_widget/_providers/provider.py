@@ -279,7 +279,7 @@ class Provider(ABC):
         clear = (errors.ModelRetired, errors.CredentialsError)  # also as 503 or 429
         ambiguous = answer.status in _AMBIGUOUS or (answer.status == 429 and ticket is not None)
         if ambiguous and not isinstance(refusal, clear):
-            said = answers.read_trouble(answer).text
+            said = answers.read_trouble(answer).said
             reason = f"HTTP {answer.status}{said and f': {said}'}"
             raise answers.uncertain(account, reason, ticket)
         raise refusal
@@ -354,7 +354,7 @@ class Provider(ABC):
                 raise answers.all_filtered(None, billed=True)
             found = elsewhere
         if found is None:
-            said = answers.read_trouble(answer).text or "an empty answer"
+            said = answers.read_trouble(answer).said or "an empty answer"
             raise answers.uncertain(account, f"no picture in it: {said}")
         return answers.read_finished(answer, found)
 

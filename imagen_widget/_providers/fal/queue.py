@@ -161,7 +161,7 @@ class Fal(Provider):
         if said in {"CANCELLED", "CANCELED"}:
             raise answers.cancelled(ticket)
         if said is not None:
-            raise answers.service_failed(answers.Trouble(said), ticket)
+            raise answers.service_failed(answers.Trouble.of(said), ticket)
         if job.is_page:
             raise job.behind_a_page()
         raise errors.QueueError(

@@ -147,7 +147,7 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
         raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
     if elsewhere is not None:
         return answers.read_finished(answer, elsewhere)
-    raise answers.uncertain(account, f"no ticket in it: {says.text or 'an empty answer'}")
+    raise answers.uncertain(account, f"no ticket in it: {says.said or 'an empty answer'}")
 
 
 def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
@@ -295,7 +295,7 @@ def _pending_or_failing(
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
         return _MISSING
-    reason = trouble.text or f"HTTP {answer.status}"
+    reason = trouble.said or f"HTTP {answer.status}"
     # A 5xx may be the job's own end, given back by the queue, and not a gateway's.
     traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
@@ -307,7 +307,7 @@ def _pending_or_failing(
 
 def _said_trouble(body: dict[str, Any], word: str) -> str:
     trouble = answers.trouble_in(body)
-    said = trouble.text or trouble.kind if trouble else body.get("error_type")
+    said = trouble.said or trouble.kind if trouble else body.get("error_type")
     return answers.word(said, limit=300) or word or "an error"
 
 
@@ -317,8 +317,7 @@ def _running(lines: Any) -> Running:
     logs, names = [], ("message", "level", "timestamp")
     for line in lines[-_MAX_LOG_LINES:]:
         if isinstance(line, dict):
-            said = (line.get(name) for name in names)
-            texts = (one_line(text, limit=300) if isinstance(text, str) else "" for text in said)
+            texts = [answers.word(line.get(name), limit=300) for name in names]
             logs.append(answers.LogLine(*texts))
     return Running(tuple(logs), len(lines))
 
@@ -381,11 +380,11 @@ def read_result(
     if word in _CANCELLED:
         raise answers.cancelled(ticket)
     if word in _FAILED or answers.reports_failure(body):
-        own, says = answers.own_status(answer), answers.read_trouble(answer).text
-        if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says)):
+        own, says = answers.own_status(answer), answers.read_trouble(answer)
+        if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says.text)):
             return _MISSING
         if own is not None and (own >= 500 or own in _AGAIN) and word not in _FAILED:
-            return Unclear(says or f"HTTP {own}", lasting=True)  # as with that status outside
+            return Unclear(says.said or f"HTTP {own}", lasting=True)  # as if outside
         raise answers.failure(
             answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
         )
