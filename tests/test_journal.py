@@ -442,6 +442,7 @@ def test_spend_sums_since_a_moment_and_in_groups(verbs: journal.Journal, clock: 
         "fal-ai/imagen4/preview/fast": Decimal("0.02"),
     }
     assert list(verbs.spend_by("provider")) == ["fal", "kkiai"]
+    assert verbs.models() == []  # none of them is done
     assert verbs.spend_by("user") == {"": Decimal("1.3"), "ann": Decimal("0.02")}
     assert verbs.spend_by("day") == {"2026-11-23": Decimal("1.3"), "2026-11-26": Decimal("0.02")}
     assert verbs.spend(since + timedelta(seconds=1)) == Decimal("0.02")

@@ -275,7 +275,7 @@ class Journal(Jobs):
     @reads
     def models(self, tx: Transaction) -> list[str]:
         """Return the models that there are finished jobs of."""
-        done = "state = 'done' AND deleted = 0"  # the index on models has these, and no more
+        done = "state = 'done' AND deleted = 0"  # all of it is in the index on models
         rows = tx.all(f"SELECT DISTINCT model FROM jobs WHERE {done} ORDER BY model")
         return [row["model"] for row in rows]
 

@@ -307,9 +307,15 @@ class Controller:
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
 
-    def price_varied(self, request: ImageRequest) -> Decimal | None:
-        """Return what `vary` is expected to cost in US dollars; None if unknown."""
+    def price_again(self, request: ImageRequest) -> Decimal | None:
+        """Return what `same_again` is expected to cost in US dollars; None if unknown."""
         with suppress(errors.ImagenError):  # the click names the reason
+            return self.studio.price(request)
+        return None
+
+    def price_varied(self, request: ImageRequest) -> Decimal | None:
+        """Return the same for `vary`."""
+        with suppress(errors.ImagenError):
             form, jobs = self._varied(request)
             each = self.studio.price(self._request(form))
             return None if each is None else jobs * each

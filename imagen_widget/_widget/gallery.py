@@ -82,10 +82,10 @@ class _Row:
         key = (job.ending, state.marked, state.account)
         if not isinstance(job.ending, Pictures) or key == self._drawn:
             return
-        request = job.ending.generation.request
-        again, vary = self._controller.studio.price(request), self._controller.price_varied(request)
+        request, controller = job.ending.generation.request, self._controller
+        fees = fee(controller.price_again(request)), fee(controller.price_varied(request))
         shown = [
-            card(job, job.ending, index, self._token, state, (fee(again), fee(vary)))
+            card(job, job.ending, index, self._token, state, fees)
             for index in range(len(job.ending.small))
         ]
         if self._drawn is None:
@@ -134,12 +134,12 @@ def card(
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
     pressed = {"aria_label": "Compare", "aria_pressed": str(is_marked).lower(), **icon}
     compare = "Now choose a second picture to compare." if is_marked else "Compare"
+    again = {"icon": "repeat", "title": again_words(generation.seed), **key}
+    vary = {"icon": "th-large", "title": "Four variations with other seeds", **key}
     acts = (
         act("Edit", "edit", icon="pencil", title="Make this picture the input", **key),
-        act(
-            "Same again", "again", fees[0], icon="repeat", title=again_words(generation.seed), **key
-        ),
-        act("Vary", "vary", fees[1], icon="th-large", title=VARY, **key),
+        act("Same again", "again", fees[0], **again),
+        act("Vary", "vary", fees[1], **vary),
         act("Save", "save", icon="download", title="Save this picture", **key),
         act("", "use", icon="sliders", title="Use settings", aria_label="Use settings", **icon),
         act("", "compare", icon="columns", title=compare, **pressed),
@@ -156,9 +156,6 @@ def card(
         tag("div", compare, class_="imagen-from") if is_marked else "",
         tag("div", *acts, class_="imagen-acts"),
     ))  # fmt: skip
-
-
-VARY = "Four variations with other seeds"
 
 
 def again_words(seed: int | None) -> str:
@@ -326,7 +323,7 @@ class PastView:
 
     def _render_entries(self, past: Past, before: Past) -> None:
         def drawn_card(entry: Entry) -> str:
-            cost = self._controller.studio.price(entry.generation.request)
+            cost = self._controller.price_again(entry.generation.request)
             return entry_card(entry, entry.id in past.selected, fee(cost))
 
         drawn = {e.id: (e, e.id in before.selected) for e in before.entries}

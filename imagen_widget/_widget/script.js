@@ -134,6 +134,7 @@ function chooser(root, model, signal) {
 	const box = h("div.picker", {
 		popover: "auto",
 		toggle: () => set(face, "aria-expanded", isOpen()),
+		click: () => search.focus(),
 	}, search, chips, list, foot);
 	const isOpen = () => box.matches(":popover-open");
 	const face = button("", () => (isOpen() ? box.hidePopover() : open()), { "aria-haspopup": "listbox" }, "button.pick");
@@ -221,7 +222,6 @@ function chooser(root, model, signal) {
 			wanted.delete(tag) || wanted.add(tag);
 			set(e.target, "aria-pressed", wanted.has(tag));
 			fill();
-			search.focus();
 		}, { "aria-pressed": wanted.has(tag) })));
 		search.value = "";
 		place();
