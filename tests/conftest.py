@@ -26,6 +26,10 @@ settings.load_profile("shared")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Where compiled files are not kept, each of a thousand processes compiles everything again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A file system in memory, where there is one: journals wait for the disk at each commit.
 MEMORY = Path("/dev/shm")
 MIN_MEMORY_BYTES = 4 * 1024**3
