@@ -658,6 +658,7 @@ REFUSALS: list[tuple[object, type[errors.ImagenError], str]] = [
     ({"status": 400, "message": "not today"}, errors.InvalidRequest, "not today"),
     ({"status": "失败", "message": "not today"}, errors.GenerationFailed, "not today"),
     ({"code": 1001, "message": "余额不足"}, errors.CredentialsError, "Top up"),
+    ({"code": 500, "msg": "余额不足"}, errors.CredentialsError, "Top up"),
     ({"code": "insufficient_quota", "message": "no"}, errors.CredentialsError, "Top up"),
     ({"code": 1, "msg": "提交失败"}, errors.InvalidRequest, "提交失败"),
 ]
@@ -1275,7 +1276,8 @@ def test_row_47_what_is_sent_decides_and_the_models_own_values_are_taken(queue: 
 
 
 FLAGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"has_nsfw_concepts": [True]}, {}),
+    ({"has_nsfw_concepts": [1]}, {}),
+    ({"has_nsfw_concepts": [1.0]}, {}),
     ({"has_nsfw_concepts": [1]}, {}),
     ({"has_nsfw_concepts": ["true"]}, {}),
     ({"has_nsfw_concepts": True}, {}),

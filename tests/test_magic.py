@@ -410,6 +410,7 @@ REFUSALS = [
     refuses("%imagen -n 2", "prompt: it is empty"),
     refuses("%imagen ''", "prompt: it is empty"),
     refuses("%imagen --", "prompt: it is empty"),
+    refuses("%imagen \u200b\ufeff", "prompt: it is empty"),
     refuses("%imagen ;", "prompt: it is empty"),
     refuses("%%imagen\n  \n", "prompt: it is empty"),
     refuses("%%imagen -n 2 a fox\nin snow", "first line takes options only"),

@@ -41,6 +41,7 @@ MEGAPIXEL = 1024 * 1024
 COUNT_NAMES = ("num_images", "num_samples", "n", "num_results", "number_of_images", "num_outputs")
 FORMAT_NAMES = ("format", "image_format")
 
+_VISIBLE = re.compile(r"[^\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _SHORT = {"n": "num_images", "ar": "aspect_ratio"}  # as people know them from the magic
 _MAIN_NAMES = ("aspect_ratio", "resolution", "quality")
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)\s*[:/x]\s*(\d{1,5}(?:\.\d{1,3})?)", re.ASCII)
@@ -257,7 +258,7 @@ class Model:
         """
         asked = dict[str, object]()
         for name, value in given.items():
-            blank = name == "prompt" and isinstance(value, str) and not value.strip()
+            blank = name == "prompt" and isinstance(value, str) and not _VISIBLE.search(value)
             if value is not None and not blank:
                 asked[name] = value
         if self.source == "none":

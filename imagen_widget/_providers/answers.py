@@ -558,6 +558,8 @@ def _inside(address: str) -> Served | str:
 
 def truth(value: object) -> bool | None:
     """Return what a flag says, however it is written; None if it is something else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return _TRUTHS.get(str(value).strip().lower())
 
 
@@ -929,8 +931,9 @@ def _meaning(
         return service_failed(trouble, ticket)
     says, text = f": {trouble.said}" if trouble.said else ".", trouble.text.lower()
     named = kind.lower() if status == 400 else f"{kind.lower()} {text}"
-    money = any(word in named for word in _MONEY) or any(words in text for words in _NO_MONEY)
-    if status in {401, 402, 403} or (money and status in {400, 429}):
+    spent = any(words in text for words in _NO_MONEY)
+    money = spent or any(word in named for word in _MONEY)
+    if status in {401, 402, 403} or (money and status in {400, 429}) or (spent and status >= 500):
         return _credentials(says, account, ticket, money=money and status != 401)
     if status in {400, 413, 422} and not is_page:
         return _invalid(trouble, model, status, ticket)
