@@ -326,7 +326,7 @@ function largeView(root, model) {
 		dialog.classList.toggle("imagen-no-seed", !shown[0].seed);
 		set(dialog, "aria-label", two ? "Compare two pictures" : text);
 		if (!dialog.open) dialog.showModal();
-		setTimeout(() => dialog.focus());
+		dialog.focus();
 		fit();
 	}
 
