@@ -1276,7 +1276,7 @@ def test_row_47_what_is_sent_decides_and_the_models_own_values_are_taken(queue: 
 
 
 FLAGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"has_nsfw_concepts": [1]}, {}),
+    ({"has_nsfw_concepts": [True]}, {}),
     ({"has_nsfw_concepts": [1.0]}, {}),
     ({"has_nsfw_concepts": [1]}, {}),
     ({"has_nsfw_concepts": ["true"]}, {}),

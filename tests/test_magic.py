@@ -10,6 +10,7 @@ import pickle
 import re
 import threading
 import time
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -529,6 +530,7 @@ def test_any_line_without_options_is_sent_as_typed(stage: Stage, text: str) -> N
     typed = text.strip()
     words = typed.split()
     assume(words and "{{" not in typed and not typed.endswith(";"))
+    assume(any(unicodedata.category(sign) != "Cf" for sign in "".join(words)))  # something is seen
     assume(not any(looks_like_an_option(word) for word in (words[0], *words[-2:])))
     assume(typed[0] not in "\"'" or typed[-1] not in "\"'")
 
