@@ -342,6 +342,7 @@ def shows(address: str, kind: str) -> bool:
     return address == ADDRESS if kind == "address" else pixels(address) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_every_kind_of_picture_arrives_in_the_model_s_own_field_from_each_interface(
     interfaces: Interfaces, fetching: FakeQueue, endpoint: str, tmp_path: Path

@@ -321,6 +321,7 @@ async def test_a_size_beyond_all_models_is_made_smaller(server: Server) -> None:
     assert image["width"] / image["height"] == pytest.approx(2, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", SCENES)
 async def test_every_scene_fits_every_shape(server: Server, prompt: str) -> None:
     for width, height in [(256, 256), (352, 192), (192, 352), (724, 88), (88, 724)]:
@@ -390,6 +391,7 @@ async def test_only_the_files_of_a_job_are_served(server: Server, name: str) -> 
     assert answer.status_code == 404
 
 
+@pytest.mark.slow
 async def test_drawing_does_not_keep_others_waiting(server: Server) -> None:
     body = {"prompt": "a forest", "aspect_ratio": "16:9", "resolution": "2K"}
     large = (await server.result(body, "fal-ai/nano-banana-2")).json()["images"][0]
@@ -557,6 +559,7 @@ async def test_a_filtered_picture_is_black_and_flagged(server: Server) -> None:
     assert brightness[0] < 5 < brightness[1]
 
 
+@pytest.mark.slow
 async def test_commands_are_not_painted(server: Server) -> None:
     prompts = ("a red fox", "a red fox [demo:slow=0]")
     pictures = [(await server.draw(FOX | {"prompt": prompt}))[0] for prompt in prompts]
@@ -670,6 +673,7 @@ async def test_every_field_of_the_paper_cut_is_seen(server: Server) -> None:
 # -- after a restart ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "body"),
     [

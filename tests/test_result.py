@@ -175,6 +175,7 @@ def size_of(bundle: dict[str, Any]) -> int:
     return sum(len(json.dumps(value)) for value in bundle.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("prompt", ["a fox", "a fox in snow, " * 13_000])
 def test_a_notebook_holds_small_copies_only(tmp_path: Path, count: int, prompt: str) -> None:
@@ -256,6 +257,7 @@ def shows(data: bytes, colour: str) -> bool:
     return sum(alike) > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "exporter", [LatexExporter, MarkdownExporter, HTMLExporter, SlidesExporter]
 )
@@ -315,6 +317,7 @@ def test_a_copy_in_a_folder_has_a_readable_name_and_carries_its_settings(tmp_pat
     assert list(saved.parent.iterdir()) == [saved]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["environment", "studio"])
 def test_no_copy_tells_the_prompt_if_the_setting_says_so(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
