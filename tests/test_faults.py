@@ -5,8 +5,8 @@ Rows that another file proves have none here, or variants of their kind only:
  1 test_job.py::test_a_count_that_comes_as_text_goes_out_as_a_number
  2 test_models.py::test_a_value_goes_out_in_the_models_own_spelling
  3 test_request.py::test_a_model_that_is_not_a_text_is_refused
- 4 test_runs.py::test_a_timeout_that_is_no_time_is_refused_before_anything_is_written
- 5 test_job.py::test_a_setting_is_no_field_and_its_value_is_written_nowhere
+ 4 test_runs.py::test_a_timeout_that_is_not_a_time_is_refused_before_anything_is_written
+ 5 test_job.py::test_a_setting_is_not_a_field_and_its_value_is_written_nowhere
  6 test_magic.py::test_cells_send_return_and_show_what_the_table_says
  7 test_settings.py::test_what_cannot_be_a_key_is_refused_before_sending_and_not_shown
  8 test_settings.py::test_a_key_of_fals_form_goes_to_no_other_host
@@ -34,7 +34,7 @@ Rows that another file proves have none here, or variants of their kind only:
 30 test_job.py::test_a_call_can_be_awaited_in_trio
 31 test_settings.py::test_settings_whose_file_has_vanished_stay_in_force_and_it_is_said_once
 32 test_settings.py::test_a_file_that_may_hold_a_cap_and_cannot_be_understood_is_an_error_…
-33 test_settings.py::test_a_working_folder_that_was_deleted_is_no_obstacle
+33 test_settings.py::test_a_working_folder_that_was_deleted_is_not_an_obstacle
 34 kernel/test_nesting.py::test_every_cell_runs_if_the_first_one_applied_the_archived_nest_asyncio
 35 kernel/test_magic_kernel.py::test_status_and_pictures_stand_inside_an_output_widget
 36 test_result.py::test_they_print_on_streams_that_know_few_characters
@@ -48,7 +48,7 @@ Rows that another file proves have none here, or variants of their kind only:
 47 test_request.py::test_nothing_given_and_the_default_given_are_two_requests
 48 test_runs.py::test_a_job_of_which_all_is_withheld_is_rejected_billed_and_answers_nothing_later
 49 test_request.py::test_a_model_that_is_not_a_text_is_refused
-50 test_runs.py::test_a_timeout_that_is_no_time_is_refused_before_anything_is_written
+50 test_runs.py::test_a_timeout_that_is_not_a_time_is_refused_before_anything_is_written
 51 test_runs.py::test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline
 52 test_job.py::test_a_task_cancelled_while_its_pictures_are_fetched_loses_none
 """
@@ -204,7 +204,7 @@ def test_row_01_the_price_of_every_picture_is_reserved_whatever_the_count_is_cal
     "count", [10**30, HUGE, 0, -1, 1.5, True, math.nan, "two", [2], b"2"], ids=kind
 )
 @pytest.mark.parametrize("model", ["fal-ai/flux/dev", UNKNOWN_MODEL])
-def test_row_01_what_is_no_count_is_refused_before_it_is_paid(
+def test_row_01_what_is_not_a_count_is_refused_before_it_is_paid(
     queue: FakeQueue, model: str, count: Any
 ) -> None:
     assert refused(lambda: generate("a", model=model, num_images=count), queue).field is not None
@@ -225,7 +225,7 @@ def test_row_02_a_text_of_an_enum_is_the_text_and_not_its_name(
 @pytest.mark.parametrize(
     "prompt", [Path("x"), b"x", 5, 0, False, ["x"], {}, math.nan, Rude()], ids=kind
 )
-def test_row_02_a_prompt_that_is_no_text_is_told_as_that(queue: FakeQueue, prompt: Any) -> None:
+def test_row_02_a_prompt_that_is_not_a_text_is_told_as_that(queue: FakeQueue, prompt: Any) -> None:
     assert "not a text" in str(refused(lambda: generate(prompt), queue))
     assert "not a" in str(refused(lambda: batch([{"a": "b"}], prompt), queue))
 
@@ -259,14 +259,14 @@ def test_row_02_a_field_may_be_called_like_an_argument_of_our_own(queue: FakeQue
 
 
 @pytest.mark.parametrize("query", [5, None, b"fal-ai/flux", ["flux"], Path("a/b")])
-def test_row_03_a_query_that_is_no_text_is_refused(queue: FakeQueue, query: Any) -> None:
+def test_row_03_a_query_that_is_not_a_text_is_refused(queue: FakeQueue, query: Any) -> None:
     refused(lambda: models(query), queue)
 
 
 @pytest.mark.parametrize(
     "model", [5, 0, False, [], {}, b"flux", Path("a/b"), Rude(), math.nan], ids=kind
 )
-def test_row_49_a_model_that_is_no_text_is_refused_at_every_door(
+def test_row_49_a_model_that_is_not_a_text_is_refused_at_every_entrance(
     queue: FakeQueue, model: Any
 ) -> None:
     for ask in [*asks_every_way(model=model), lambda: ImageRequest.create("a", model=model)]:
@@ -277,7 +277,7 @@ TIMES = [-1, 0, math.nan, math.inf, True, False, "soon", "", HUGE, np.timedelta6
 
 
 @pytest.mark.parametrize("timeout", TIMES, ids=kind)
-def test_row_50_a_timeout_that_is_no_time_is_refused_at_every_door(
+def test_row_50_a_timeout_that_is_not_a_time_is_refused_at_every_entrance(
     queue: FakeQueue, timeout: Any
 ) -> None:
     for ask in (
@@ -568,7 +568,7 @@ WITHHELD: list[object] = [
 
 @pytest.mark.parametrize("body", WITHHELD, ids=repr)
 @pytest.mark.parametrize("route", ["result", "generations"])
-def test_row_10_what_was_asked_for_is_no_result_if_every_list_is_empty(
+def test_row_10_what_was_asked_for_is_not_a_result_if_every_list_is_empty(
     queue: FakeQueue, route: str, body: object
 ) -> None:
     given = json.dumps(body).replace(U, f"{Studio().settings.base_url}/files/x/0.png")
@@ -830,7 +830,7 @@ def test_row_22_base64_is_read_as_it_is_meant_wherever_it_comes(queue: FakeQueue
         assert [generation[0].data for generation in made] == [PNG] * 3, text
 
 
-def test_row_22_an_empty_data_address_is_no_picture(queue: FakeQueue) -> None:
+def test_row_22_an_empty_data_address_is_not_a_picture(queue: FakeQueue) -> None:
     queue.always("result", Reply(200, {"images": ["data:image/png;base64,"]}))
 
     assert type(failure(lambda: generate("a fox"))) is errors.ContentRejected
@@ -893,7 +893,7 @@ ERRORS_AS_BYTES: list[Reply] = [
 
 @pytest.mark.parametrize("answer", ERRORS_AS_BYTES, ids=repr)
 @pytest.mark.parametrize("model", [None, DIRECT])
-def test_row_23_a_text_that_stays_in_place_of_the_bytes_is_no_picture_and_can_be_resumed(
+def test_row_23_a_text_that_stays_in_place_of_the_bytes_is_not_a_picture_and_can_be_resumed(
     queue: FakeQueue, answer: Reply, model: str | None
 ) -> None:
     queue.always("media", answer)

@@ -224,7 +224,7 @@ async def test_an_error_that_goes_up_holds_no_request() -> None:
     assert [reference() for reference in sent] == [None]
 
 
-async def test_a_host_that_is_no_name_is_not_sent() -> None:
+async def test_a_host_that_is_not_a_name_is_not_sent() -> None:
     net = http.Http("https://a..b", scheme="Key", key=Secret(KEY))
 
     with pytest.raises(answers.NotSent):
@@ -768,7 +768,7 @@ async def test_a_base_on_this_machine_opens_no_other(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://a..b/x", f"https://{'a' * 70}.example/x", "https://ä-.-ö/x"]
 )
-async def test_a_host_that_is_no_name_fails_at_the_connection_only(url: str) -> None:
+async def test_a_host_that_is_not_a_name_fails_at_the_connection_only(url: str) -> None:
     await http.PeerRule(BASE).check_address(url)
 
 

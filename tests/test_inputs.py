@@ -166,7 +166,7 @@ def test_cleartext_is_for_this_machine_only(host: str) -> None:
         ("\0", "there is no file"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_one_line(
+def test_what_is_not_a_picture_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, words: str
 ) -> None:
     (tmp_path / "fox.png").write_bytes(PICTURES["png"])

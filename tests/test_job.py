@@ -116,7 +116,7 @@ def test_what_the_model_does_not_take_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("name", ["api_key", "key", "token", "home", "base_url", "provider"])
-def test_a_setting_is_no_field_and_its_value_is_written_nowhere(
+def test_a_setting_is_not_a_field_and_its_value_is_written_nowhere(
     queue: FakeQueue, name: str
 ) -> None:
     given: Any = {name: "sk-canary-0123456789"}

@@ -525,7 +525,7 @@ def test_a_long_choice_names_the_nearest_word_first() -> None:
 
 
 @pytest.mark.parametrize(("value", "kind"), [(7, "an int"), ([], "a list")])
-def test_the_type_of_what_is_no_text_has_its_article(value: object, kind: str) -> None:
+def test_the_type_of_what_is_not_a_text_has_its_article(value: object, kind: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^prompt: it is {kind}, not a text"):
         Field("prompt", "text").check(value)
     with pytest.raises(InvalidRequest, match=f"^model: it is {kind}, not a text"):

@@ -34,7 +34,7 @@ def test_each_subject_has_a_scene_of_its_own() -> None:
     assert len(calls) == len(subjects)
 
 
-def test_snow_falls_on_what_the_prompt_names_and_is_no_fox() -> None:
+def test_snow_falls_on_what_the_prompt_names_and_is_not_a_fox() -> None:
     def draw(words: str) -> Image.Image:
         empty = painter.Canvas((256, 256), rng=random.Random(3))
         painter.draw(empty, words, "1|2", 0, {})

@@ -79,7 +79,7 @@ def test_a_changed_byte_inside_a_png_is_told(place: int) -> None:
         (b'{"detail": "gone"}', "JSON"),
     ],
 )
-def test_an_answer_that_is_no_picture_is_called_what_it_is(data: bytes, problem: str) -> None:
+def test_an_answer_that_is_not_a_picture_is_called_what_it_is(data: bytes, problem: str) -> None:
     assert inspect(data) == _picture.PictureFacts("application/octet-stream", problem=problem)
 
 
@@ -317,7 +317,7 @@ def test_data_addresses_are_read_as_people_write_them(address: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "data:", "data:image/png;base64,", "data:x;base64,!!", "fox"])
-def test_what_is_no_data_address_is_none(text: str) -> None:
+def test_what_is_not_a_data_address_is_none(text: str) -> None:
     assert _picture.from_data_address(text) is None
 
 
@@ -673,7 +673,7 @@ def test_a_prompt_too_long_for_one_jpeg_segment_still_goes_into_the_other() -> N
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9"])
-def test_what_is_no_picture_is_returned_as_it_is(data: bytes) -> None:
+def test_what_is_not_a_picture_is_returned_as_it_is(data: bytes) -> None:
     assert _picture.embed(data, FOX, size="", model_name="") == (data, False)
 
 
@@ -716,7 +716,7 @@ def test_unchanged_json_is_read_and_so_is_that_of_version_0_1() -> None:
         {"id": 3},
     ],
 )
-def test_json_that_lies_is_no_settings(changes: dict[str, object]) -> None:
+def test_json_that_lies_is_not_settings(changes: dict[str, object]) -> None:
     assert _picture.read_settings(with_json(**changes)) is None
 
 
@@ -731,7 +731,7 @@ def test_parameters_cannot_replace_prompt_or_model() -> None:
     "text",
     ["{", "null", "[]", "7", '"x"', "[" * 100_000, '{"a":' * 50_000, "9" * 100_000, "\x00"],
 )
-def test_json_of_another_shape_is_no_settings(text: str) -> None:
+def test_json_of_another_shape_is_not_settings(text: str) -> None:
     assert _picture.read_settings(with_json(text)) is None
 
 

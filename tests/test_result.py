@@ -581,7 +581,7 @@ def test_fields_that_the_model_does_not_take_are_left_out(
 
 
 @pytest.mark.parametrize("changes", [{"prompt": ""}, {"model": "no model"}, {"model": "../../etc"}])
-def test_a_request_that_no_model_takes_is_no_settings(
+def test_a_request_that_no_model_takes_is_not_settings(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     with pytest.raises(InvalidRequest, match="carries no settings"):

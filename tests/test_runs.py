@@ -293,7 +293,7 @@ def test_nothing_is_sent_if_the_journal_or_the_pictures_cannot_be_written(
 
 
 @pytest.mark.parametrize("timeout", [-1, 0, math.nan, math.inf, True, "soon", "", [5]])
-def test_a_timeout_that_is_no_time_is_refused_before_anything_is_written(
+def test_a_timeout_that_is_not_a_time_is_refused_before_anything_is_written(
     queue: FakeQueue, timeout: Any
 ) -> None:
     with pytest.raises(errors.InvalidRequest, match="timeout"):

@@ -404,7 +404,7 @@ def test_each_key_is_in_the_journal_at_once(chosen: Callable[[], Series]) -> Non
         pick.press(key)
 
 
-def test_a_rejected_row_stays_rejected_and_is_no_choice(chosen: Callable[[], Series]) -> None:
+def test_a_rejected_row_stays_rejected_and_is_not_a_choice(chosen: Callable[[], Series]) -> None:
     pick = chosen().pick()
     pick.press("go 0")
     pick.press("x")

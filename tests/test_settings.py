@@ -719,7 +719,7 @@ def test_a_user_without_a_home_folder_is_told_to_set_one(
 
 
 @pytest.mark.slow
-def test_a_working_folder_that_was_deleted_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_working_folder_that_was_deleted_is_not_an_obstacle(tmp_path: Path) -> None:
     code = """
         import os, pathlib, sys
         os.chdir(sys.argv[1])

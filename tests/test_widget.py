@@ -325,7 +325,7 @@ def test_json_that_does_not_parse_greys_generate_and_the_reason_stands_beside_it
     assert bench.press().request.arguments()["loras"] == [{"path": "x"}]
 
 
-def test_a_seed_that_is_no_number_greys_generate_and_the_reason_stands_below_it(
+def test_a_seed_that_is_not_a_number_greys_generate_and_the_reason_stands_below_it(
     bench: Bench,
 ) -> None:
     bench.widget.seed.value = "abc"
