@@ -120,6 +120,12 @@ class ImageRequest:
             names=checked.names,
         )
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether the last of its inputs is a mask."""
+        last = self.inputs[-1].key if self.inputs else None
+        return any("mask" in name and value == last for name, value in self.arguments().items())
+
     def arguments(self) -> dict[str, Any]:
         """Return what is sent, as JSON values: the prompt first."""
         body, prompt = json.loads(self.body), self.names[0]

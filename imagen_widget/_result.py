@@ -283,9 +283,10 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         if withheld > 0:
             parts.append(f"{withheld} of {count + withheld} withheld by the provider's filter")
         if request.inputs:
-            first, more = request.inputs[0].origin or "a picture", len(request.inputs) - 1
-            others = f" and {more} more input{'s' * (more > 1)}" if more else ""
-            parts.append(f"from {first}{others}")
+            first, masks = request.inputs[0].origin or "a picture", int(request.has_mask)
+            more = len(request.inputs) - 1 - masks
+            others = f" and {more} more input{'s' * (more > 1)}" if more > 0 else ""
+            parts.append(f"from {first}{others}" + " with a mask" * masks)
         if self.reused:
             parts.append(f"from history, {age(self.created)}, free")
         else:

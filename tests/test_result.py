@@ -123,6 +123,19 @@ def test_the_summary_says_from_what_it_was_made(tmp_path: Path) -> None:
     assert "from fox.png and 1 more input ·" in edited.summary
 
 
+def test_the_summary_names_a_mask(tmp_path: Path) -> None:
+    (tmp_path / "fox.png").write_bytes(PICTURES["png"])
+    white = opened(PICTURES["png"]).convert("L").point(lambda _: 255)
+    asked = ImageRequest.create(
+        "a hat", model="fal-ai/gpt-image-1.5/edit", image=tmp_path / "fox.png", mask=white
+    )
+
+    edited = replace(generation(tmp_path), request=asked)
+
+    assert asked.has_mask
+    assert " · from fox.png with a mask · " in edited.summary
+
+
 def test_an_answer_from_history_says_so_and_names_fresh(tmp_path: Path) -> None:
     made = datetime.now(UTC) - timedelta(days=2, hours=1)
 

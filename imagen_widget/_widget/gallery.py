@@ -223,12 +223,11 @@ def _with_import(code: str) -> str:
 
 
 def _origin(generation: Generation) -> str:
-    arguments = generation.request.arguments().items()
-    masks = [value for name, value in arguments if "mask" in name]
+    mask = generation.inputs[-1] if generation.request.has_mask else None
     parts = [
         act(given.origin or "an earlier picture", "go", arg=given.source_id)
         if given.source_id
-        else tag("span", "a mask" if given.key in masks else escape(given.origin or "a picture"))
+        else tag("span", "a mask" if given is mask else escape(given.origin or "a picture"))
         for given in generation.inputs
     ]
     return tag("div", "from: ", ", ".join(parts), class_="imagen-from") if parts else ""
