@@ -67,6 +67,7 @@ _TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url"
 _DEPTH = 3
 _SEARCH_DEPTH = 10
 _MAX_TEXT = 20_000
+_MAX_KIND = 60  # characters of a media type
 _MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
 _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
@@ -471,7 +472,7 @@ def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finishe
     return Finished(
         pictures=found.pictures,
         seed=seed,
-        description=one_line(texts.get("description", "")),
+        description=one_line(texts["description"]) if "description" in texts else "",
         revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
         units=units,
         seconds=seconds.get("metrics") or seconds.get("timings"),
@@ -535,8 +536,10 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
             filtered = found.filtered or _is_flagged(entry)
-            kind = word(entry.get("content_type") or entry.get("mime_type"))
-            return Served(found.url, filtered, kind or found.media_type)
+            kind = entry.get("content_type") or entry.get("mime_type") or found.media_type
+            if not isinstance(kind, str) or len(kind) > _MAX_KIND or not kind.isprintable():
+                kind = found.media_type
+            return Served(found.url, filtered, kind)
         result = found or result or ""
     return "odd" if result is None else result
 
@@ -814,30 +817,33 @@ def word(value: object, *, limit: int = 60) -> str:
 
 # ------------------------------------------------------------- what no error says: the prompt
 
-_hidden: ContextVar[tuple[str, ...]] = ContextVar("_hidden", default=())
+_hidden: ContextVar[ImageRequest | None] = ContextVar("_hidden", default=None)
 
 
 @contextlib.contextmanager
-def hiding(prompts: tuple[str, ...]) -> Iterator[None]:
-    """Leave what `prompts_of` returned out of what servers are quoted with in the block."""
-    token = _hidden.set(prompts)
+def hiding(request: ImageRequest | None) -> Iterator[None]:
+    """Leave a request's prompts out of what servers are quoted with in the block."""
+    token = _hidden.set(request)
     try:
         yield
     finally:
         _hidden.reset(token)
 
 
-def prompts_of(request: ImageRequest) -> tuple[str, ...]:
-    """Return the texts of a request that no error may repeat."""
+def _prompts() -> set[str]:
+    """Return the texts that no error may repeat."""
+    request = _hidden.get()
+    if request is None:
+        return set()
     fields = request.arguments().items()
     texts = (request.prompt, *(value for name, value in fields if "prompt" in name))
-    return tuple({text for text in texts if isinstance(text, str)})
+    return {text for text in texts if isinstance(text, str)}
 
 
 def _said(text: str, limit: int) -> str:
     """Return a server's words as one line, with `…` in place of what repeats the prompt."""
     line = one_line(text[: 4 * limit], limit=4 * limit)
-    for prompt in _hidden.get():
+    for prompt in _prompts():
         for form in _forms(prompt[:_MAX_TEXT]):
             line = _without(line, form)
     return one_line(line, limit=limit)

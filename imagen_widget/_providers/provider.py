@@ -506,7 +506,7 @@ class ImagenClient:
             provider=provider, base_url=base_url, api_key=api_key
         )
         self.provider: Provider = make_provider(self.settings, transport=transport, **options)
-        self._prompts: dict[str, tuple[str, ...]] = {}  # by the id of a job sent here
+        self._requests: dict[str, ImageRequest] = {}  # by the id of a job sent here
 
     async def __aenter__(self) -> Self:
         return self
@@ -525,15 +525,14 @@ class ImagenClient:
             SubmitUncertain: The request may have been accepted and billed.
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
-        prompts = answers.prompts_of(request)
         try:
-            with answers.hiding(prompts):
+            with answers.hiding(request):
                 answer = await self.provider.submit(request, seconds=self._seconds(timeout))
         except errors.SubmitUncertain as error:
             if error.request_id is not None:
-                self._prompts[error.request_id] = prompts
+                self._requests[error.request_id] = request
             raise
-        self._prompts[answer.request_id] = prompts
+        self._requests[answer.request_id] = request
         if isinstance(answer, Ticket):
             return answer
         name, base_url = self.settings.account.name, self.settings.base_url
@@ -600,7 +599,7 @@ class ImagenClient:
         return await self.provider.cancel(ticket)
 
     def _hiding(self, ticket: Ticket) -> AbstractContextManager[None]:
-        return answers.hiding(self._prompts.get(ticket.request_id, ()))
+        return answers.hiding(self._requests.get(ticket.request_id))
 
     def _seconds(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else _settings.check_timeout(timeout)

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
@@ -122,7 +122,7 @@ class Run:
         """Send a job that this process has in the journal as an intent."""
         self.id = job_id
         self._session.sent.add(job_id)
-        with self._session.holding(job_id), self._hiding():
+        with self._session.holding(job_id), providers.hiding(self._request):
             answer = await self._submit()
             if isinstance(answer, providers.Finished):
                 return await self._finish_at_once(answer)
@@ -135,7 +135,7 @@ class Run:
         `expired` is evidence that the provider no longer has it.
         """
         self.id, self._resumed, self._expired = record.id, True, expired
-        with self._session.holding(record.id), self._hiding():
+        with self._session.holding(record.id), providers.hiding(self._request):
             if record.ticket is None:  # answered directly; the addresses are all there is
                 served = tuple(providers.Served(url) for url in record.urls)
                 return await self._finish_at_once(providers.Finished(served, seed=record.seed))
@@ -493,10 +493,6 @@ class Run:
                 await self._fail(error)
 
     # --------------------------------------------------------------- small parts
-
-    def _hiding(self) -> AbstractContextManager[None]:
-        """Keep the prompt out of every error: they stand in notebooks that people share."""
-        return providers.hiding(providers.prompts_of(self._request))
 
     async def _note(self, event: journal.Event) -> None:
         await self._session.note(self._session.journal.apply, self.id, event)
