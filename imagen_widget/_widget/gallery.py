@@ -249,7 +249,33 @@ class PastView:
     ) -> None:
         self._kit, self._controller = kit, controller
         self._cards: dict[str, w.HTML] = {}
-        self._filters = {
+        self._filters = self._make_filters()
+        self._grid = kit.box(classes=("entries",))
+        older = kit.button(
+            "", "quiet", "older", does=controller.older, shown=attrgetter("past.more")
+        )
+        kit.bind(
+            older,
+            disabled=attrgetter("past.loading"),
+            description=lambda state: "Loading …" if state.past.loading else "Show more",
+        )
+        settings = act("Settings from a picture", "upload", arg="settings", icon="upload")
+        rows = (
+            kit.text(spent, "spent"),
+            kit.box(*self._filters.values(), classes=("row", "filters")),
+            kit.text(lambda state: PICK if state.picking else "", "picking"),
+            kit.text(summary, "summary"),
+            self._grid,
+            older,
+            kit.html(settings, "upload"),
+            self._make_bar(save, compare),
+        )
+        classes = ("page", "history")
+        self.box = kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
+
+    def _make_filters(self) -> dict[str, Any]:
+        kit, controller = self._kit, self._controller
+        filters: dict[str, Any] = {
             "text": w.Text(
                 description="Search",
                 tooltip="",
@@ -268,22 +294,18 @@ class PastView:
         }
         for name, (title, options) in lists.items():
             classes = css("f", "f-filter", f"f-{title.lower()}")
-            self._filters[name] = w.Dropdown(
+            filters[name] = w.Dropdown(
                 options=options, description=title, tooltip="", _dom_classes=classes
             )
-        kit.bind(self._filters["model"], options=_models)
-        for name, control in self._filters.items():
+        kit.bind(filters["model"], options=_models)
+        for name, control in filters.items():
             on_change(control, partial(_look, controller, name))
             kit.bind(control, value=attrgetter(f"past.look.{name}"))
-        self._grid = kit.box(classes=("entries",))
-        older = kit.button(
-            "", "quiet", "older", does=controller.older, shown=attrgetter("past.more")
-        )
-        kit.bind(
-            older,
-            disabled=attrgetter("past.loading"),
-            description=lambda state: "Loading …" if state.past.loading else "Show more",
-        )
+        return filters
+
+    def _make_bar(self, save: Callable[[], None], compare: Callable[[], None]) -> w.Box:
+        """Return what is done with the ticked entries; shown while there are any."""
+        kit, controller = self._kit, self._controller
         chosen, deleted = attrgetter("past.chosen"), attrgetter("past.deleted")
         packed = kit.button("", "quiet", "main", icon="file-archive-o", does=save, shown=chosen)
         kit.bind(packed, description=lambda state: f"Save {len(state.past.chosen)} as zip")
@@ -300,19 +322,7 @@ class PastView:
             "", "quiet", icon="times", tooltip="Close this bar", does=controller.untick
         )
         parts = (kit.text(bar, "stretch"), packed, two, delete, undo, clear)
-        settings = act("Settings from a picture", "upload", arg="settings", icon="upload")
-        rows = (
-            kit.text(spent, "spent"),
-            kit.box(*self._filters.values(), classes=("row", "filters")),
-            kit.text(lambda state: PICK if state.picking else "", "picking"),
-            kit.text(summary, "summary"),
-            self._grid,
-            older,
-            kit.html(settings, "upload"),
-            kit.box(*parts, classes=("bar-below",), shown=bar),
-        )
-        classes = ("page", "history")
-        self.box = kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
+        return kit.box(*parts, classes=("bar-below",), shown=bar)
 
     def render(self, state: State, before: State | None) -> None:
         if before is None or before.account != state.account:
