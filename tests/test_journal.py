@@ -829,19 +829,21 @@ def test_a_demo_row_is_not_a_real_one(verbs: journal.Journal) -> None:
 
 
 def test_rows_that_the_provider_never_took_can_be_tried_again(verbs: journal.Journal) -> None:
-    verbs.plan("autumn", rows("fox", 5))
-    key, content, taken, gone, unsure = verbs.claim(series="autumn", count=5)
+    verbs.plan("autumn", rows("fox", 6))
+    key, content, taken, gone, unsure, direct = verbs.claim(series="autumn", count=6)
     verbs.apply(key.id, journal.Refused("Wrong key.", "CredentialsError"))
     verbs.apply(content.id, journal.Refused("Not this.", "ContentRejected"))
     walk(verbs, taken.id, journal.State.SUBMITTED)
     verbs.apply(taken.id, journal.Failed("It broke.", billed=False))
     verbs.apply(gone.id, journal.Cancelled())
     walk(verbs, unsure.id, journal.State.UNKNOWN)
-    assert verbs.states("autumn") == {"refused": 2, "failed": 2, "unknown": 1}
+    verbs.apply(direct.id, journal.Submitting())  # answered at once, and nothing came of it
+    verbs.apply(direct.id, journal.Failed("It broke.", billed=True))
+    assert verbs.states("autumn") == {"refused": 3, "failed": 2, "unknown": 1}
 
     assert verbs.retry("autumn") == 2
 
-    assert verbs.states("autumn") == {"waiting": 2, "refused": 1, "failed": 1, "unknown": 1}
+    assert verbs.states("autumn") == {"waiting": 2, "refused": 2, "failed": 1, "unknown": 1}
     assert [r.key for r in verbs.claim(series="autumn", count=9)] == [key.key, gone.key]
 
 

@@ -223,6 +223,7 @@ def test_spending_is_told_by_user_series_model_and_day(
     by_model = History().spend_by("model")
 
     assert sum(by_user.values()) == sum(by_model.values()) == Decimal(str(History().spend()))
+    assert set(by_user) == {"anna", "ben"}
     assert by_user["anna"] == Decimal("0.04")
     assert History().spend_by("series")["autumn"] == Decimal("0.12")
     assert by_model["fal-ai/imagen4/preview"] == Decimal("0.16")
