@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -819,6 +820,20 @@ def test_a_waiting_row_takes_the_price_of_its_last_plan(verbs: journal.Journal) 
     verbs.plan("autumn", rows("fox", 1, price="0.30"))
 
     assert verbs.claim(series="autumn", count=1)[0].price == Decimal("0.30")
+
+
+def test_a_row_that_was_claimed_keeps_its_price_and_address_in_a_new_plan(
+    verbs: journal.Journal,
+) -> None:
+    verbs.plan("autumn", rows("fox", 1, price="0.04"))
+    claimed = verbs.claim(series="autumn", count=1)[0]
+    verbs.plan("autumn", [replace(row, base_url="https://x.test") for row in rows("fox", 1)])
+    verbs.plan("autumn", rows("fox", 1, price="0.30"))
+
+    row = verbs.get(claimed.id)
+
+    assert (row.price, row.base_url) == (Decimal("0.04"), BASE_URL)
+    assert verbs.spend() == Decimal("0.04")
 
 
 def test_a_demo_row_is_not_a_real_one(verbs: journal.Journal) -> None:
