@@ -399,6 +399,18 @@ def test_the_key_may_be_with_the_workers_alone(
         assert foxes(3).run(on=engine).status_counts["done"] == 3
 
 
+def test_of_several_workers_one_sends_the_first_row_alone(team: FakeQueue) -> None:
+    team.seconds = 0.1
+    fetched: list[int] = []  # before each POST
+    team.before["submit"] = lambda _: fetched.append(team.count("media"))
+
+    with ThreadPoolExecutor(3) as engine:
+        foxes().run(on=engine)
+
+    assert fetched[0] == 0
+    assert min(fetched[1:]) >= 1
+
+
 @pytest.mark.parametrize(("key", "posts"), [("wrong", 1), ("", 0)])
 def test_a_wrong_key_of_the_workers_costs_one_error(team: FakeQueue, key: str, posts: int) -> None:
     team.key = "made-up"
