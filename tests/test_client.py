@@ -1062,12 +1062,29 @@ async def test_a_complete_response_is_bounded_too() -> None:
             await client.fetch(URL, timeout=1)
 
 
-async def test_what_a_client_sent_is_in_none_of_its_errors() -> None:
+FLAGGED = Reply(422, {"detail": f"'{FOX.prompt}' was flagged"})
+
+
+@pytest.mark.parametrize("routes", [("submit",), ("status", "result"), ("result",)])
+async def test_what_a_client_sent_is_in_none_of_its_errors(routes: tuple[str, ...]) -> None:
     desk = Desk()
-    desk.queue.always("result", Reply(422, {"detail": f"'{FOX.prompt}' was flagged"}))
+    for route in routes:
+        desk.queue.always(route, FLAGGED)
 
     with pytest.raises(errors.InvalidRequest, match="'…' was flagged"):
         await desk.result()
+
+
+async def test_what_an_uncertain_submit_sent_is_in_none_of_its_errors() -> None:
+    desk = Desk()
+    desk.queue.script("submit", Reply(502, FLAGGED.body, TRACED, accepts=True))
+    desk.queue.always("result", FLAGGED)
+
+    with pytest.raises(errors.SubmitUncertain, match="'…' was flagged") as caught:
+        await desk.submit()
+    assert caught.value.ticket is not None
+    with pytest.raises(errors.InvalidRequest, match="'…' was flagged"):
+        await desk.client.result(caught.value.ticket)
 
 
 # ------------------------------------------------------------------------------------ small parts

@@ -353,6 +353,23 @@ async def test_an_answer_that_breaks_off_tells_what_came_of_it() -> None:
     assert uncertain.value.request_id == "abc"
 
 
+async def test_what_a_server_echoes_of_the_key_before_it_breaks_off_is_blanked_out() -> None:
+    async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 200 OK\r\nx-echo: {KEY}\r\ncontent-length: 999\r\n\r\n"
+        writer.write(f'{head}{{"echo": "{KEY}"'.encode())
+        await hold(writer)
+
+    async with Server(answering) as server:
+        net = _direct(server.url)
+        with pytest.raises(answers.Lost) as caught:
+            await net.call(Call("POST", f"{server.url}/a/b", b"{}"), seconds=0.3)
+        await net.close()
+
+    part = caught.value.part
+    assert part is not None
+    assert (part.headers["x-echo"], part.body) == ("***", b'{"echo": "***"')
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

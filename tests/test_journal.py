@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -821,6 +822,20 @@ def test_a_waiting_row_takes_the_price_of_its_last_plan(verbs: journal.Journal) 
     assert verbs.claim(series="autumn", count=1)[0].price == Decimal("0.30")
 
 
+def test_a_row_that_was_claimed_keeps_its_price_and_address_in_a_new_plan(
+    verbs: journal.Journal,
+) -> None:
+    verbs.plan("autumn", rows("fox", 1, price="0.04"))
+    claimed = verbs.claim(series="autumn", count=1)[0]
+    verbs.plan("autumn", [replace(row, base_url="https://x.test") for row in rows("fox", 1)])
+    verbs.plan("autumn", rows("fox", 1, price="0.30"))
+
+    row = verbs.get(claimed.id)
+
+    assert (row.price, row.base_url) == (Decimal("0.04"), BASE_URL)
+    assert verbs.spend() == Decimal("0.04")
+
+
 def test_a_demo_row_is_not_a_real_one(verbs: journal.Journal) -> None:
     verbs.plan("autumn", rows("fox", 1, provider="demo", price="0"))
     walk(verbs, verbs.claim(series="autumn", count=1)[0].id, journal.State.DONE)
@@ -829,19 +844,21 @@ def test_a_demo_row_is_not_a_real_one(verbs: journal.Journal) -> None:
 
 
 def test_rows_that_the_provider_never_took_can_be_tried_again(verbs: journal.Journal) -> None:
-    verbs.plan("autumn", rows("fox", 5))
-    key, content, taken, gone, unsure = verbs.claim(series="autumn", count=5)
+    verbs.plan("autumn", rows("fox", 6))
+    key, content, taken, gone, unsure, direct = verbs.claim(series="autumn", count=6)
     verbs.apply(key.id, journal.Refused("Wrong key.", "CredentialsError"))
     verbs.apply(content.id, journal.Refused("Not this.", "ContentRejected"))
     walk(verbs, taken.id, journal.State.SUBMITTED)
     verbs.apply(taken.id, journal.Failed("It broke.", billed=False))
     verbs.apply(gone.id, journal.Cancelled())
     walk(verbs, unsure.id, journal.State.UNKNOWN)
-    assert verbs.states("autumn") == {"refused": 2, "failed": 2, "unknown": 1}
+    verbs.apply(direct.id, journal.Submitting())  # answered at once, and nothing came of it
+    verbs.apply(direct.id, journal.Failed("It broke.", billed=True))
+    assert verbs.states("autumn") == {"refused": 3, "failed": 2, "unknown": 1}
 
     assert verbs.retry("autumn") == 2
 
-    assert verbs.states("autumn") == {"waiting": 2, "refused": 1, "failed": 1, "unknown": 1}
+    assert verbs.states("autumn") == {"waiting": 2, "refused": 2, "failed": 1, "unknown": 1}
     assert [r.key for r in verbs.claim(series="autumn", count=9)] == [key.key, gone.key]
 
 

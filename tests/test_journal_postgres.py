@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,6 +144,34 @@ def test_processes_that_race_for_the_last_dollar_do_not_pass_the_cap(
     assert last.spend() == Decimal("0.99")
     assert last.count(journal.Filter(states={State.INTENT})) == 33
     assert journal.check_journal(last) == []
+
+
+def test_of_processes_that_take_over_or_settle_a_job_at_once_only_one_does(
+    open_journal: Callable[[], journal.Journal],
+) -> None:
+    mine, other = open_journal(), open_journal()
+    left, unsure = job_in(mine, State.SUBMITTED), job_in(mine, State.UNKNOWN)
+    mine.release(left)
+    begun = threading.Event()
+
+    def linger() -> None:
+        begun.set()
+        time.sleep(0.5)
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(
+            mine.together,
+            lambda: mine.lease(left),
+            lambda: mine.forget(unsure, billed=False),
+            linger,
+        )
+        assert begun.wait(30)
+        is_taken_twice = other.lease(left)
+        with pytest.raises(journal.IllegalStep):
+            other.forget(unsure, billed=False)
+
+    assert (first.result(), is_taken_twice) == ([True, None, None], False)
+    assert journal.check_journal(other) == []
 
 
 def test_processes_that_plan_and_claim_the_same_series_take_each_row_once(

@@ -631,17 +631,26 @@ def test_a_job_that_another_process_is_fetching_is_not_taken_over(queue: FakeQue
     assert ids == {"req-1", "req-2"}
 
 
+@pytest.mark.parametrize("is_earlier", [False, True], ids=["new", "left by an earlier process"])
 def test_the_lease_of_a_job_is_renewed_as_long_as_somebody_works_on_it(
-    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+    queue: FakeQueue,
+    end_loop: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    is_earlier: bool,
 ) -> None:
     monkeypatch.setattr("imagen_widget._runs.run._HEARTBEAT_SECONDS", 0.02)
     queue.polls = math.inf
-    job = begin()
-    queue.wait_for("status")
+    if is_earlier:
+        begin()
+        queue.wait_for("status")
+        end_loop()
+    before = queue.count("status")
+    job = begin(reuse=is_earlier)
+    queue.wait_for("status", before + 1)
     books.write("UPDATE jobs SET lease_until = lease_until - 1000 WHERE lease_until > 0")
     ended = books.rows()[0].lease_until
 
-    for asked in range(2, 200):
+    for asked in range(before + 2, before + 200):
         queue.wait_for("status", asked)
         if books.rows()[0].lease_until > ended:
             break
@@ -885,10 +894,11 @@ def test_a_fresh_request_is_sent_again(queue: FakeQueue) -> None:
     assert queue.posts == 2
 
 
-def test_a_picture_that_is_gone_answers_nothing(queue: FakeQueue) -> None:
-    generate("a red fox")[0].path.unlink()
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_picture_that_is_gone_answers_nothing(queue: FakeQueue, count: int) -> None:
+    generate("a red fox", num_images=count)[-1].path.unlink()
 
-    assert not generate("a red fox", reuse=True).reused
+    assert not generate("a red fox", num_images=count, reuse=True).reused
     assert queue.posts == 2
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -189,6 +190,27 @@ def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQ
     assert taken.status_counts["done"] == 4
 
 
+def test_rows_that_an_ended_process_had_sent_are_held_by_who_fetches_them(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.polls = math.inf
+    animals().start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    asked = queue.count("status")
+
+    series = Studio().series("animals").start(quiet=True)
+    queue.wait_for("status", asked + 1)
+    held = [row.lease_until > 0 for row in books.rows() if row.state == "submitted"]
+    queue.polls = 1
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert held
+    assert all(held)
+    assert (queue.posts, series.status_counts["done"]) == (4, 4)
+
+
 async def _end_of(series: Series) -> None:
     await series
 
@@ -259,6 +281,21 @@ def test_the_cap_of_the_day_holds_over_series_and_single_jobs(
 
     assert queue.posts == 3
     assert History().spend() == pytest.approx(0.12)
+
+
+def test_the_cap_of_a_user_holds_over_their_series_and_no_others_jobs(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND_USER", "0.12")
+    monkeypatch.setenv("JUPYTERHUB_USER", "anna")
+    Studio().generate("a single picture")
+    monkeypatch.setenv("JUPYTERHUB_USER", "ben")
+
+    with pytest.raises(errors.BudgetExceeded, match=r"your cap of \$0\.12"):
+        Studio().sweep("a {animal}", animal=ANIMALS, name="animals").run(quiet=True)
+
+    assert queue.posts == 4
+    assert History().spend_by("user") == {"anna": Decimal("0.04"), "ben": Decimal("0.12")}
 
 
 def test_the_caps_are_those_in_force_at_a_run_and_a_studio_keeps_its_own(
@@ -376,6 +413,21 @@ def test_so_many_rows_may_fail_and_what_is_paid_is_fetched(
     assert stopped == (posts < 8)
     assert series.status_counts["done"] == 1
     assert len(series.errors) == posts - 1
+
+
+def test_a_row_that_another_process_takes_before_it_is_sent_stops_no_other(
+    queue: FakeQueue,
+) -> None:
+    queue.before["submit"] = lambda _: books.write(
+        "CREATE TRIGGER IF NOT EXISTS taken AFTER UPDATE OF owner ON jobs"
+        " WHEN NEW.state = 'intent' AND NEW.request_text LIKE '%a hen%'"
+        " BEGIN UPDATE jobs SET owner = 'elsewhere:1:2:3' WHERE id = NEW.id; END"
+    )
+
+    series = animals().run(quiet=True, max_in_flight=1)
+
+    assert posts_by_prompt(queue) == {"a fox": 1, "a owl": 1, "a elk": 1}
+    assert (series.status_counts["done"], series.status_counts["sent"]) == (3, 1)
 
 
 def test_a_cancelled_series_sends_no_more_and_fetches_what_is_out(queue: FakeQueue) -> None:

@@ -223,6 +223,7 @@ def test_spending_is_told_by_user_series_model_and_day(
     by_model = History().spend_by("model")
 
     assert sum(by_user.values()) == sum(by_model.values()) == Decimal(str(History().spend()))
+    assert set(by_user) == {"anna", "ben"}
     assert by_user["anna"] == Decimal("0.04")
     assert History().spend_by("series")["autumn"] == Decimal("0.12")
     assert by_model["fal-ai/imagen4/preview"] == Decimal("0.16")
@@ -396,6 +397,18 @@ def test_the_key_may_be_with_the_workers_alone(
 
     with pool(1, IMAGEN_API_KEY="made-up") as engine:
         assert foxes(3).run(on=engine).status_counts["done"] == 3
+
+
+def test_of_several_workers_one_sends_the_first_row_alone(team: FakeQueue) -> None:
+    team.seconds = 0.1
+    fetched: list[int] = []  # before each POST
+    team.before["submit"] = lambda _: fetched.append(team.count("media"))
+
+    with ThreadPoolExecutor(3) as engine:
+        foxes().run(on=engine)
+
+    assert fetched[0] == 0
+    assert min(fetched[1:]) >= 1
 
 
 @pytest.mark.parametrize(("key", "posts"), [("wrong", 1), ("", 0)])
