@@ -331,6 +331,16 @@ async def test_a_silent_server_ends_with_the_deadline() -> None:
         await net.close()
 
 
+async def _broken_off(base_url: str) -> answers.Answer:
+    """Return what came of an answer that never ends."""
+    net = _direct(base_url)
+    with pytest.raises(answers.Lost) as caught:
+        await net.call(Call("POST", f"{base_url}/a/b", b"{}"), seconds=0.3)
+    await net.close()
+    assert caught.value.part is not None
+    return caught.value.part
+
+
 async def test_an_answer_that_breaks_off_tells_what_came_of_it() -> None:
     async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
         head = b"HTTP/1.1 200 OK\r\nx-fal-request-id: abc\r\ncontent-length: 99\r\n\r\n"
@@ -338,16 +348,11 @@ async def test_an_answer_that_breaks_off_tells_what_came_of_it() -> None:
         await hold(writer)
 
     async with Server(answering) as server:
-        net = _direct(server.url)
-        with pytest.raises(answers.Lost) as caught:
-            await net.call(Call("POST", f"{server.url}/a/b", b"{}"), seconds=0.3)
-        await net.close()
+        part = await _broken_off(server.url)
         async with ImagenClient("kkiai", base_url=server.url, api_key="sk-made-up") as client:
             with pytest.raises(errors.SubmitUncertain) as uncertain:
                 await client.submit(ImageRequest.create("a fox"), timeout=0.3)
 
-    part = caught.value.part
-    assert part is not None
     assert (part.status, part.headers["x-fal-request-id"]) == (200, "abc")
     assert part.body == b'{"request_id": "abc", '
     assert uncertain.value.request_id == "abc"
@@ -360,13 +365,8 @@ async def test_what_a_server_echoes_of_the_key_before_it_breaks_off_is_blanked_o
         await hold(writer)
 
     async with Server(answering) as server:
-        net = _direct(server.url)
-        with pytest.raises(answers.Lost) as caught:
-            await net.call(Call("POST", f"{server.url}/a/b", b"{}"), seconds=0.3)
-        await net.close()
+        part = await _broken_off(server.url)
 
-    part = caught.value.part
-    assert part is not None
     assert (part.headers["x-echo"], part.body) == ("***", b'{"echo": "***"')
 
 
