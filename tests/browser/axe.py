@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from playwright.sync_api import Page
 
 VERSION = "4.14.1"
@@ -18,11 +20,29 @@ FOLDER = Path(__file__).parents[2] / "build" / "axe"
 FETCH_SECONDS = 120.0
 
 # JupyterLab's body has no height, so axe would take all text for hidden and skip its colours.
-# A dialog is in the top layer, where nothing cuts it off; axe does not know that.
+# A dialog is in the top layer, where nothing cuts it off; axe does not know that. Colours that fade
+# from one theme to the other are none of either.
 SHOW_BODY = """
 html, body { height: 100% !important; overflow: visible !important; }
 :has(dialog[open]) { overflow: visible !important; }
+* { transition: none !important; }
 """
+# The stylesheet and the mark of a theme, without the splash that Lab shows when it changes one
+CHANGE_THEME = """async (theme) => {
+    let sheet = document.getElementById("dark");
+    if (!sheet) {
+        sheet = document.createElement("link");
+        const address = "/lab/api/themes/@jupyterlab/theme-dark-extension/index.css";
+        Object.assign(sheet, { id: "dark", rel: "stylesheet", href: address });
+        const loaded = new Promise((done, failed) => {
+            Object.assign(sheet, { onload: done, onerror: failed });
+        });
+        document.body.append(sheet); // behind that of the light one
+        await loaded;
+    }
+    sheet.media = theme === "dark" ? "all" : "not all"; // at once: an enabled one is loaded again
+    document.body.dataset.jpThemeLight = String(theme === "light");
+}"""
 RUN = """async (selector) => {
     const found = await axe.run(selector, { resultTypes: ["violations", "incomplete"] });
     const told = (rules) => rules.map((r) => [r.id, r.impact, r.nodes.map((n) => n.html)]);
@@ -55,14 +75,21 @@ def script() -> Path:
     return path
 
 
-def violations(page: Page, selector: str, *, unsure: bool = False) -> list[Any]:
+def violations(
+    page: Page, selector: str, *, themes: Sequence[str] = (), unsure: bool = False
+) -> list[Any]:
     """Return what axe objects to within an element: rule, impact, markup.
 
-    With `unsure` also what it could not judge.
+    With `themes` it looks in each of them, with `unsure` it also says what it could not judge.
     """
     if not page.evaluate("() => Boolean(window.axe)"):
         page.add_style_tag(content=SHOW_BODY)
         page.add_script_tag(path=script())
-    found = page.evaluate(RUN, selector)
-    assert found["contrast"], "axe compared no colours: its green would be false"
-    return [*found["violations"], *(found["incomplete"] if unsure else ())]
+    found: list[Any] = []
+    for theme in themes or [None]:
+        if theme is not None:
+            page.evaluate(CHANGE_THEME, theme)
+        told = page.evaluate(RUN, selector)
+        assert told["contrast"], "axe compared no colours: its green would be false"
+        found += [*told["violations"], *(told["incomplete"] if unsure else ())]
+    return found

@@ -44,23 +44,25 @@ class JupyterServer:
         root: Folder whose notebooks it serves.
         home: Home folder of the server and its kernels.
         url: Where it listens, without a slash at the end.
+        query: What is added to the address of each notebook.
     """
 
     front_end: FrontEnd
     root: Path
     home: Path
     url: str
+    query: str = ""
 
     def address(self, notebook: str) -> str:
         """Return the address that opens one notebook of the root folder."""
-        path = quote(notebook)
+        path, query = quote(notebook), f"?token={TOKEN}{self.query}"
         match self.front_end:
             case "lab":
-                return f"{self.url}/doc/tree/{path}?token={TOKEN}&reset"
+                return f"{self.url}/doc/tree/{path}{query}&reset"
             case "notebook":
-                return f"{self.url}/notebooks/{path}?token={TOKEN}"
+                return f"{self.url}/notebooks/{path}{query}"
             case "voila":
-                return f"{self.url}/voila/render/{path}?token={TOKEN}"
+                return f"{self.url}/voila/render/{path}{query}"
 
     def write_notebook(self, name: str, cells: Sequence[str]) -> None:
         """Put a notebook of code cells into the root folder."""
