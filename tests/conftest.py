@@ -36,6 +36,7 @@ MIN_MEMORY_BYTES = 4 * 1024**3
 FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
+MAX_ID = 60  # letters
 SLOW_MARKERS = ("kernel", "install", "browser")  # in this order, after everything else
 
 
@@ -77,6 +78,12 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     if STRICT:
         _fail_if_skipped(report)
     return report
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a test after the first letters of a text; some have megabytes."""
+    is_long = isinstance(val, str | bytes) and len(val) > MAX_ID
+    return repr(val)[:MAX_ID] if is_long else None
 
 
 def pytest_xdist_auto_num_workers() -> int:

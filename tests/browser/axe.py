@@ -76,17 +76,18 @@ def script() -> Path:
 
 
 def violations(
-    page: Page, selector: str, *, themes: Sequence[str] = (), unsure: bool = False
+    page: Page, selector: str, *, themes: Sequence[str | None] = (None,), unsure: bool = False
 ) -> list[Any]:
     """Return what axe objects to within an element: rule, impact, markup.
 
-    With `themes` it looks in each of them, with `unsure` it also says what it could not judge.
+    It looks in each of the `themes`, None being the one that the page has. With `unsure` it also
+    says what it could not judge.
     """
     if not page.evaluate("() => Boolean(window.axe)"):
         page.add_style_tag(content=SHOW_BODY)
         page.add_script_tag(path=script())
     found: list[Any] = []
-    for theme in themes or [None]:
+    for theme in themes:
         if theme is not None:
             page.evaluate(CHANGE_THEME, theme)
         told = page.evaluate(RUN, selector)

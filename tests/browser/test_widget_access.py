@@ -33,7 +33,7 @@ def test_axe_finds_nothing_in_any_state(
     page: Page, serve: Callable[[FrontEnd], JupyterServer], front_end: FrontEnd, query: str
 ) -> None:
     server = replace(serve(front_end), query=query)
-    themes = () if front_end == "voila" else ("dark", "light")
+    themes = (None,) if front_end == "voila" else ("dark", "light")
     objections = partial(violations, page, themes=themes)
     widget = open_widget(page, server, "num_images=2")
     found = {"idle": objections(".imagen")}

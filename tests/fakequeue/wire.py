@@ -51,6 +51,9 @@ class Reply:
     every: float = 0.0
     raw: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"Reply({self.status}, {repr(self.body)[:40]})"  # tests are named after it
+
     @property
     def content(self) -> bytes:
         """The body's bytes."""
