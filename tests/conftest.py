@@ -37,7 +37,7 @@ FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
 MAX_ID = 60  # letters
-SLOW_MARKERS = ("kernel", "install", "browser")  # in this order, after everything else
+WAITING_MARKERS = ("browser", "install", "kernel", "chaos", "slow")
 
 
 def _has_memory() -> bool:
@@ -92,16 +92,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests: quick ones first, browsers last, as Playwright's loop stays in its thread.
+    """Order the tests: those with long waits first, so that quick ones use the time of both cores.
 
-    Processes take one test after another in this order, so that all of them end together.
+    Processes take one test after another in this order, and all of them end together.
     """
 
-    def slowness(item: pytest.Item) -> int:
+    def waits(item: pytest.Item) -> int:
         names = {marker.name for marker in item.iter_markers()}
-        return max((i for i, name in enumerate(SLOW_MARKERS, 1) if name in names), default=0)
+        return next(
+            (i for i, name in enumerate(WAITING_MARKERS) if name in names), len(WAITING_MARKERS)
+        )
 
-    items.sort(key=slowness)
+    items.sort(key=waits)
 
 
 def pytest_collection_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,17 @@ WINDOW = {"width": 1280, "height": 1700}  # tall: what overflows Lab's scroller 
 EXPECT_MS = 30_000.0
 DEMO_SECONDS = "0.2"
 
+APART = re.compile(r"\b(binder|image|notebook|notebook7|voila)\b")  # not JupyterLab's
 FAILED = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one process run all tests of a front end: it starts the server and the browser once."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            about = f"{item.name} {' '.join(item.fixturenames)}"  # type: ignore[attr-defined]
+            group = "others" if APART.search(about) else "lab"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,7 +64,7 @@ def find_chromium() -> str | None:
     return next(filter(None, map(shutil.which, CHROMIUMS)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Start the system's Chromium once for all tests; skip if it is missing."""
     path = find_chromium()
@@ -77,7 +88,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pages(browser: Browser) -> Iterator[Callable[[JupyterServer], Page]]:
     """Return a function that gives the page of a server, which many tests share in turn."""
     shared: dict[str, Page] = {}
@@ -122,7 +133,7 @@ def lab_form(
         page.goto("about:blank")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def serve(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[FrontEnd], JupyterServer]]:
@@ -141,19 +152,19 @@ def serve(
         yield get
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(serve: Callable[[FrontEnd], JupyterServer]) -> JupyterServer:
     """Serve JupyterLab."""
     return serve("lab")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def notebook7(serve: Callable[[FrontEnd], JupyterServer]) -> JupyterServer:
     """Serve Notebook 7."""
     return serve("notebook")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def voila(serve: Callable[[FrontEnd], JupyterServer]) -> JupyterServer:
     """Serve Voila."""
     return serve("voila")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -96,14 +95,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     Returns:
         The folder of the environment, and that of the repository.
     """
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # where all processes of a run have their folders
-    repository, prefix = shared / "binder" / "repository", shared / "binder" / "prefix"
-    with (shared / "binder.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait for the first one
-        if not prefix.exists():
-            _build(copy_project(repository), prefix)
+    folder = tmp_path_factory.mktemp("binder")
+    repository, prefix = folder / "repository", folder / "prefix"
+    _build(copy_project(repository), prefix)
     return prefix, repository
 
 
