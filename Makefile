@@ -47,7 +47,8 @@ else
 	@IMAGEN_PROVIDER=demo IMAGEN_HOME='$(DEMO_HOME)' exec $(BIN)/python -m tests.tools.demo $(QUICKSTART) $(LAB_FLAGS)
 endif
 
-test: lint chromium kernels  ## Check everything: linters, types, layers, spelling, then all tests
+test: $(VENV)/.stamp-dev  ## Check everything: linters, types, layers, spelling, then all tests
+	@$(MAKE) --no-print-directory --jobs=2 lint chromium kernels
 	$(PYTEST) -m 'not bench and not soak'
 
 lint: $(VENV)/.stamp-dev  ## Linters, types, import layers, spelling, packaging and workflow checks
