@@ -50,7 +50,7 @@ def in_a_new_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
 
 
 def load(environ: dict[str, str] | None = None, **settings: Any) -> _settings.Settings:
-    return _settings.load_settings(environ=environ or {}, folder=Path("/nowhere"), **settings)
+    return _settings.load_settings(environ=environ or {}, **settings)
 
 
 def in_files() -> _settings.Settings:
