@@ -473,10 +473,6 @@ class Setting:
         """The environment variable; pyproject.toml has the name with hyphens."""
         return f"{_PREFIX}{self.name.upper()}"
 
-    def read(self, found: Found) -> Any:
-        """Return what a value means; raises InvalidRequest if it means nothing."""
-        return self.kind.read(found, self.name)
-
 
 SETTINGS = (
     Setting(
@@ -571,9 +567,10 @@ SETTINGS = (
 )
 
 PRESETS = frozenset({"aspect_ratio", "num_images", "resolution", "output_format"})
-_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
+_NAMES = frozenset(setting.name for setting in SETTINGS)
 _KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
-_VARIABLES = _KEYS | {setting.variable for setting in SETTINGS}
+_VARIABLES = _KEYS | _BY_VARIABLE.keys()
 
 
 # ----------------------------------------------------------------------- the settings in force
@@ -631,7 +628,7 @@ class Settings:
     @property
     def sources(self) -> dict[str, str]:
         """Where each setting was found: `argument`, `environment`, a file, or `default`."""
-        names = (*_BY_NAME, "api_key")
+        names = {*_NAMES, "api_key"}
         return {n: self.found[n].source if n in self.found else "default" for n in names}
 
     @property
@@ -658,18 +655,20 @@ def load_settings(
     if given.get("api_key") is not None:
         key = usable_key(given.pop("api_key"), "api_key")
     given.pop("api_key", None)
-    if unknown := given.keys() - _BY_NAME:
+    if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     environ = os.environ if environ is None else environ
     kept = _look_up(environ)
     found: dict[str, Found] = {}
     values: dict[str, Any] = {}
-    for name, setting in _BY_NAME.items():
+    for variable, setting in _BY_VARIABLE.items():
+        name, values[setting.name] = setting.name, setting.default
         if given.get(name) is not None:
-            found[name] = Found(given[name], "argument", setting.variable)
-        elif setting.variable in kept:
-            found[name] = kept[setting.variable]
-        values[name] = setting.read(found[name]) if name in found else setting.default
+            found[name] = Found(given[name], "argument", variable)
+        elif variable in kept:
+            found[name] = kept[variable]
+        if name in found:
+            values[name] = setting.kind.read(found[name], name)
     for name in PRESETS:
         del values[name]
     account, key, source = _choose_account(values.pop("provider"), key, kept)
@@ -746,9 +745,8 @@ def _base_owner(kept: Mapping[str, Found]) -> Account:
 
 
 def _named_account(kept: Mapping[str, Found]) -> Any:
-    setting = _BY_NAME["provider"]
-    found = kept.get(setting.variable)
-    return setting.read(found) if found else None
+    found = kept.get("IMAGEN_PROVIDER")
+    return _provider.read(found, "provider") if found else None
 
 
 def _default_home() -> Path:
@@ -873,7 +871,7 @@ _SECRET = re.compile(  # the names that keys, tokens and passwords have
     r"|.*([_-]key|token|apikey)"
 )
 # All but those that models nobody knows may have as fields.
-_NEVER_FIELDS = _BY_NAME.keys() - PRESETS - {"model", "quiet", "reuse", "timeout", "upload"}
+_NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "upload"}
 
 
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
@@ -913,7 +911,8 @@ _TABLE = "imagen-widget"
 _NEAR_MISS = 0.8  # of 1: IMAGEN_MAX_SPENT is taken for a typing error, IMAGEN_PROJECT is not
 _NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 
-Values = Mapping[str, tuple[object, int]]  # by environment variable, with their lines
+Values = Mapping[str, object]  # by environment variable
+Lines = Mapping[str, int]  # in which they stand
 Stamp = tuple[int, int, int]
 
 _lock = threading.RLock()
@@ -936,7 +935,7 @@ def forget_settings() -> None:
 def notices() -> list[str]:
     """Return what there is to say about files and settings; each line once."""
     with _lock:
-        new = [line for line in _notices.values() if line]
+        new = list(filter(None, _notices.values()))
         _notices.update(dict.fromkeys(_notices, ""))
         return new
 
@@ -978,7 +977,7 @@ def _look_up(environ: Mapping[str, str]) -> dict[str, Found]:
         if name.upper().startswith(_PREFIX) and name not in _VARIABLES and (near := _near(name)):
             raise _unknown(f"{name}, set in the environment", near)
     with _lock:
-        found = _entries("environment", {name: (value, 0) for name, value in environ.items()})
+        found = _entries("environment", environ, {})
         folder = _settings_folder()
         if folder is not None:
             found = {**(_current(folder / ".env", _parse_dotenv) or {}), **found}
@@ -989,18 +988,20 @@ def _look_up(environ: Mapping[str, str]) -> dict[str, Found]:
         return found
 
 
-def _entries(source: str, values: Values) -> dict[str, Found]:
+def _entries(source: str, values: Values, lines: Lines) -> dict[str, Found]:
     """Return what is set in one place; an empty value counts as not set."""
-    found = {}
-    for name, (value, line) in values.items():
-        text = value.strip() if isinstance(value, str) else value
-        if text is not None and text != "":
-            label = f"{name} ({source}, line {line})" if line else name
-            found[name] = Found(text, source, label, _settings_folder())
+    found, folder = {}, _settings_folder()
+    for name, given in values.items():
+        value = given.strip() if isinstance(given, str) else given
+        if value is not None and value != "":
+            label = f"{name} ({source}, line {lines[name]})" if lines else name
+            found[name] = Found(value, source, label, folder)
     return found
 
 
-def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> dict[str, Found] | None:
+def _current(
+    path: Path, parse: Callable[[Path, str], tuple[Values, Lines] | None]
+) -> dict[str, Found] | None:
     """Return what a file sets, or did before it vanished; None if it has no settings of ours."""
     stamp = None
     with suppress(OSError):
@@ -1009,16 +1010,15 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> dict[st
             stamp = facts.st_size, facts.st_mtime_ns, facts.st_ino
     before, found = _files.get(path, (None, None))
     if stamp is None or (before and stamp[0] == 0):  # an empty one is being written
-        names = [name for name in found or () if name in _VARIABLES]
-        if names:
+        if names := sorted(_VARIABLES & (found or {}).keys()):
             what = "is empty" if stamp else "is gone"
             stay = "stay" if len(names) > 1 else "stays"
             line = f"{path} {what}; {', '.join(names)} from there {stay} in force in this kernel."
             _note(str(path), line)
         return found
     if stamp != before:
-        values = parse(path, _text_of(path))
-        found = None if values is None else _entries(str(path), values)
+        parsed = parse(path, _text_of(path))
+        found = None if parsed is None else _entries(str(path), *parsed)
         _files[path] = stamp, found
     _notices.pop(str(path), None)
     return found
@@ -1042,7 +1042,7 @@ def _text_of(path: Path) -> str:
     return text
 
 
-def _parse_dotenv(path: Path, text: str) -> Values:
+def _parse_dotenv(path: Path, text: str) -> tuple[Values, Lines]:
     import dotenv.parser
 
     lines: dict[str, int] = {}  # of the last one of a name, which counts
@@ -1056,11 +1056,10 @@ def _parse_dotenv(path: Path, text: str) -> Values:
         if name in _VARIABLES and binding.value is None:
             raise _unreadable(path, line, f"{name} has no value")
         lines[name] = line
-    values = dotenv.dotenv_values(stream=io.StringIO(text))
-    return {name: (value, lines[name]) for name, value in values.items()}
+    return dotenv.dotenv_values(stream=io.StringIO(text)), lines
 
 
-def _parse_pyproject(path: Path, text: str) -> Values | None:
+def _parse_pyproject(path: Path, text: str) -> tuple[Values, Lines] | None:
     import tomllib
 
     try:
@@ -1078,7 +1077,8 @@ def _parse_pyproject(path: Path, text: str) -> Values | None:
         return None
     if not isinstance(table, dict):
         raise _unreadable(path, _line_of(_TABLE, text), f"tool.{_TABLE} is not a table")
-    values: dict[str, tuple[object, int]] = {}
+    values: dict[str, object] = {}
+    lines: dict[str, int] = {}
     for name, value in table.items():
         line, bare = _line_of(name, text), name.upper().replace("-", "_")
         variable = _PREFIX + bare
@@ -1090,8 +1090,8 @@ def _parse_pyproject(path: Path, text: str) -> Values | None:
             raise _unknown(f"{name} in {path}, line {line}", near)
         if variable in values:
             raise _unreadable(path, line, f"{name} is set twice")
-        values[variable] = value, line
-    return values
+        values[variable], lines[variable] = value, line
+    return values, lines
 
 
 def _near(name: str) -> str:

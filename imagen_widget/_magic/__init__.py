@@ -70,7 +70,7 @@ class SettingTrait(TraitType[Any, Any]):
         """Return the value if the setting can have it."""
         label = f"ImagenMagics.{self.setting.name}"
         try:
-            self.setting.read(Found(value, "argument", label))
+            self.setting.kind.read(Found(value, "argument", label), self.setting.name)
             if self.setting.name == "model":
                 Catalogue(None).resolve(value)
         except InvalidRequest as error:
