@@ -17,7 +17,7 @@ from imagen_widget import _models
 from imagen_widget._inputs import Input, place_inputs
 from imagen_widget._models import Model
 from imagen_widget._settings import GATEWAY, refuse_reserved
-from imagen_widget.errors import InvalidRequest, a_type
+from imagen_widget.errors import InvalidRequest, a_type, invalid
 
 MAX_BODY_BYTES = 1_000_000
 
@@ -93,11 +93,7 @@ class ImageRequest:
         more = read_extra(extra)
         for name, value in more.items():
             if value is not None and {"prompt": prompt, **fields}.get(name) is not None:
-                raise InvalidRequest(
-                    f"{name[:60]}: it is given twice, once in extra.",
-                    remedy="Give it once.",
-                    field=name,
-                )
+                raise invalid(name, "it is given twice, once in extra", "Give it once.")
         given = {**fields, **more}
         refuse_reserved(given, taken=frozenset(map(attrgetter("name"), known.fields)))
         placed: dict[str, Any] = {}
@@ -192,11 +188,8 @@ def read_extra(extra: object) -> Mapping[str, object]:
     if extra is None:
         return {}
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
-        raise InvalidRequest(
-            f"extra: it is {a_type(extra)}, not a mapping of names to values.",
-            remedy="Give a dict of the model's fields.",
-            field="extra",
-        )
+        what = f"it is {a_type(extra)}, not a mapping of names to values"
+        raise invalid("extra", what, "Give a dict of the model's fields.")
     return extra
 
 
@@ -219,18 +212,12 @@ def _canonical(arguments: Mapping[str, Any]) -> str:
         size = len(body.encode())
     except UnicodeEncodeError:
         broken = next((n for n, v in arguments.items() if not _is_sound(v)), "prompt")
-        raise InvalidRequest(
-            f"{broken}: it holds half of a character (a lone surrogate), which cannot be sent.",
-            remedy="Type or paste the text again.",
-            field=broken,
-        ) from None
+        what = "it holds half of a character (a lone surrogate), which cannot be sent"
+        raise invalid(broken, what, "Type or paste the text again.") from None
     if size > MAX_BODY_BYTES:
         largest = max(arguments, key=lambda name: len(str(arguments[name])))
-        raise InvalidRequest(
-            f"{largest}: the request is too large: {size:,} bytes.",
-            remedy=f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=….",
-            field=largest,
-        )
+        remedy = f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=…."
+        raise invalid(largest, f"the request is too large: {size:,} bytes", remedy)
     return body
 
 

@@ -156,6 +156,11 @@ class InvalidRequest(ImagenError, ValueError):
         self.field = field
 
 
+def invalid(field: str, what: str, remedy: str) -> InvalidRequest:
+    """Return the error of a field whose value cannot be used."""
+    return InvalidRequest(f"{field[:60]}: {what}", remedy=remedy, field=field)
+
+
 class ModelRetired(ImagenError):
     """The endpoint answers 404 or 410: it is gone; the message names the successor.
 

@@ -29,7 +29,7 @@ from imagen_widget._models.model import (
     dollars,
 )
 from imagen_widget._models.openapi import read_schema
-from imagen_widget.errors import InvalidRequest, a_type
+from imagen_widget.errors import a_type, invalid
 
 __all__ = ["COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
 __all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
@@ -55,11 +55,8 @@ class Catalogue:
     def resolve(self, name: object, account: str = "") -> str:
         """Return the id for an alias or an id, as this account's provider has it."""
         if not isinstance(name, str):
-            raise InvalidRequest(
-                f"model: it is {a_type(name)}, not a text.",
-                remedy="Give an alias or an endpoint id; None means the default.",
-                field="model",
-            )
+            remedy = "Give an alias or an endpoint id; None means the default."
+            raise invalid("model", f"it is {a_type(name)}, not a text", remedy)
         wanted = name.strip().strip("/")
         if "/" in wanted and wanted in bundled():
             return wanted  # as any id with a path, whether or not it is known to be served
@@ -83,11 +80,8 @@ class Catalogue:
         active = dict.fromkeys(m.alias for m in served if m.status == "active")
         listed = ", ".join([*active][:_MAX_NAMED])
         form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
-        raise InvalidRequest(
-            f"model: there is no model {name[:60]!r} here.",
-            remedy=f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them.",
-            field="model",
-        )
+        remedy = f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them."
+        raise invalid("model", f"there is no model {name[:60]!r} here", remedy)
 
     def known(self, model_id: str) -> Model | None:
         """Return what is bundled or kept of a model; None if nothing is, or was asked for."""

@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from imagen_widget.errors import InvalidRequest, a_type, shown
+from imagen_widget.errors import InvalidRequest, a_type, invalid, shown
 
 Kind = Literal[
     "text", "choice", "whole", "number", "switch", "size", "picture", "pictures", "words", "json"
@@ -30,6 +30,8 @@ PRESET_SIZES = {  # fal's names for square sizes, as width and height in pixels
     "auto_3K": (3072, 3072),
     "auto_4K": (4096, 4096),
 }
+
+A_PICTURE = "a file, bytes, a PIL image, an https address or a generated picture"
 
 _MAX_DEPTH = 32
 _MAX_SHOWN = 20
@@ -201,27 +203,18 @@ class Field:
                 try:
                     return json.loads(value)
                 except (ValueError, RecursionError) as error:
-                    raise InvalidRequest(
-                        f"{self.name}: it starts like JSON and is not: {error}.",
-                        remedy="Mend the JSON, or give a Python value.",
-                        field=self.name,
-                    ) from None
+                    what = f"it starts like JSON and is not: {error}"
+                    remedy = "Mend the JSON, or give a Python value."
+                    raise invalid(self.name, what, remedy) from None
 
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
-            raise InvalidRequest(
-                f"{self.name}: it is {a_type(value)}, not a text.",
-                remedy="Give a str.",
-                field=self.name,
-            )
+            raise invalid(self.name, f"it is {a_type(value)}, not a text", "Give a str.")
         text, limit = plain(value), self.max_length
         length = len(text)
         if length < (self.min_length or 0) or (limit is not None and length > limit):
-            raise InvalidRequest(
-                f"{self.name}: a text of length {length} is not allowed.",
-                remedy=f"Use a text{self._length()}.",
-                field=self.name,
-            )
+            what = f"a text of length {length} is not allowed"
+            raise invalid(self.name, what, f"Use a text{self._length()}.")
         return text
 
     def _choice(self, value: object) -> str | int | float:
@@ -249,11 +242,8 @@ class Field:
     def _address(self, value: object) -> str:
         text = value.strip() if isinstance(value, str) else ""
         if not _ADDRESS.fullmatch(text):
-            raise InvalidRequest(
-                f"{self.name}: {a_type(value)} that is not an https address was given.",
-                remedy="Give a file, bytes, a PIL image, an https address or a generated picture.",
-                field=self.name,
-            )
+            what = f"{a_type(value)} that is not an https address was given"
+            raise invalid(self.name, what, f"Give {A_PICTURE}.")
         return text
 
     def _items(self, value: object) -> list[Any]:
@@ -263,11 +253,8 @@ class Field:
             raise self._refused(value)
         items = list(value)
         if self.max_items is not None and len(items) > self.max_items:
-            raise InvalidRequest(
-                f"{self.name}: {len(items)} are too many.",
-                remedy=f"It takes at most {self.max_items}.",
-                field=self.name,
-            )
+            remedy = f"It takes at most {self.max_items}."
+            raise invalid(self.name, f"{len(items)} are too many", remedy)
         if self.kind == "pictures":
             return [self._address(item) for item in items]
         if self.allowed:
@@ -283,7 +270,7 @@ class Field:
 
 def refused(name: str, value: object, remedy: str) -> InvalidRequest:
     """Return the error for a value that a field excludes."""
-    return InvalidRequest(f"{name}: {shown(value)} is not allowed.", remedy=remedy, field=name)
+    return invalid(name, f"{shown(value)} is not allowed", remedy)
 
 
 def as_number(value: object) -> int | float | None:

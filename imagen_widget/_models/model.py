@@ -20,9 +20,17 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
 
 from imagen_widget._html import escape, tag
-from imagen_widget._models.field import Field, Role, as_json, as_number, refused, size_pixels
+from imagen_widget._models.field import (
+    A_PICTURE,
+    Field,
+    Role,
+    as_json,
+    as_number,
+    refused,
+    size_pixels,
+)
 from imagen_widget._settings import Prices, Settings
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import InvalidRequest, invalid, shown
 
 COMMON_NAMES = (
     "aspect_ratio",
@@ -51,7 +59,6 @@ _FREE = {  # the fields of a model of which nothing is known
     "seed": Field("seed", "whole"),
 }
 _FREE_NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
-_PICTURES = "a file, bytes, a PIL image, an https address or a generated picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +284,8 @@ class Model:
                     raise self._unknown(name, each)
                 sent[name] = as_json(name, each)
             elif target.name in sent:
-                raise self._twice(name, target.name)
+                what = f"{self.name} takes one {target.name}, and it was given twice"
+                raise invalid(name, what, "Give it once.")
             else:
                 sent[target.name] = target.check(value, strict=strict)
                 if name not in {target.name, "prompt"}:
@@ -341,42 +349,27 @@ class Model:
         if (size := self.meant(name)) is not None:
             if name == "resolution":
                 return refused(name, value, f"Use one of {', '.join(_resolutions(size))}.")
-            what = f"{name}: {shown(value)} is not a ratio."
-            return InvalidRequest(what, remedy="Write it like 16:9.", field=name)
+            return invalid(name, f"{shown(value)} is not a ratio", "Write it like 16:9.")
         if name == "prompt":
-            what = f"{name}: {self.name} takes no prompt."
-            return InvalidRequest(what, remedy=f"Leave it out. {takes}", field=name)
+            return invalid(name, f"{self.name} takes no prompt", f"Leave it out. {takes}")
         near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS], n=1)
         meant = _SHORT.get(name, "")
         near = [meant] if self.meant(meant) else near
         hint = f"Did you mean {near[0]}? " if near else ""
-        return InvalidRequest(
-            f"{name[:60]}: {self.name} takes no such field.", remedy=f"{hint}{takes}", field=name
-        )
-
-    def _twice(self, name: str, target: str) -> InvalidRequest:
-        return InvalidRequest(
-            f"{name}: {self.name} takes one {target}, and it was given twice.",
-            remedy=f"Give either {name} or {target}." if name != target else f"Give {target} once.",
-            field=name,
-        )
+        return invalid(name, f"{self.name} takes no such field", f"{hint}{takes}")
 
     def _missing(self, field: Field) -> InvalidRequest:
         if field.role == "prompt":
-            return InvalidRequest(
-                f"{field.name}: it is empty.",
-                remedy="Say what the picture should show.",
-                field=field.name,
-            )
+            return invalid(field.name, "it is empty", "Say what the picture should show.")
         given = {
             "picture": "image=…" if field.kind == "picture" else "images=[…]",
             "mask": "mask=…",
         }
         if field.kind in {"picture", "pictures"}:
-            how = f"Give {given.get(field.role, f'{field.name}=…')}: {_PICTURES}."
+            how = f"Give {given.get(field.role, f'{field.name}=…')}: {A_PICTURE}."
         else:
             how = f"Give {field.takes()}."
-        return InvalidRequest(f"{field.name}: {self.name} needs it.", remedy=how, field=field.name)
+        return invalid(field.name, f"{self.name} needs it", how)
 
     # --------------------------------------------------------------------------------- display
 
