@@ -19,7 +19,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
 
-from imagen_widget._html import escape, tag
+from imagen_widget._html import escape, html_table, tag, text_table
 from imagen_widget._models.field import (
     A_PICTURE,
     Field,
@@ -431,11 +431,11 @@ class Model:
             tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
             for name, text in self._facts()
         )
-        table = _html_table(names, self._rows())
+        table = html_table(names, self._rows())
         look = {"class_": "mathjax_ignore tex2jax_ignore"}
         page = tag("div", tag("strong", escape(head)), facts, table, **look)
         return {
-            "text/plain": "\n".join([*lines, _text_table(names, self._rows())]),
+            "text/plain": "\n".join([*lines, text_table(names, self._rows())]),
             "text/html": page,
         }
 
@@ -473,7 +473,7 @@ class Models(Sequence[Model]):
 
     def __repr__(self) -> str:
         if self._models:
-            return _text_table(self._HEADS, self._rows())
+            return text_table(self._HEADS, self._rows())
         return (
             f"No model matches {shown(self._query)}. %imagen_models lists all; any other endpoint "
             "id (owner/name) works too."
@@ -511,7 +511,7 @@ class Models(Sequence[Model]):
         return "price unknown" if price is None else dollars(price)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = _html_table(self._HEADS, self._rows()) if self._models else escape(repr(self))
+        html = html_table(self._HEADS, self._rows()) if self._models else escape(repr(self))
         look = {"class_": "mathjax_ignore tex2jax_ignore"}
         return {"text/plain": repr(self), "text/html": tag("div", html, **look)}
 
@@ -597,21 +597,3 @@ def _one_word(name: str, value: object) -> str:
 def _first_sentence(text: str) -> str:
     """Return the first sentence of a help text."""
     return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
-
-
-def _text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as columns of text, each at most 48 wide."""
-    cut = [[c if len(c) <= 48 else c[:47] + "…" for c in row] for row in (heads, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cut]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as an HTML table; the cells are texts, and are escaped."""
-    left = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
-    head = tag("tr", *(tag("th", escape(name), scope="col", style=left) for name in heads))
-    body = "".join(
-        tag("tr", *(tag("td", escape(cell), style=left) for cell in row)) for row in rows
-    )
-    return tag("table", tag("thead", head), tag("tbody", body), style="border-collapse:collapse")
