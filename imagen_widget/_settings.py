@@ -126,11 +126,7 @@ ACCOUNTS = {account.name: account for account in (GATEWAY, FAL, OPENAI, DEMO)}
 
 
 def find_account(name: object) -> Account | None:
-    """Return the account of that name: a built-in one, or one of an installed package's.
-
-    Raises:
-        InvalidRequest: Its package cannot be loaded.
-    """
+    """Return the account of that name: a built-in one, or one of an installed package's."""
     wanted = str(name).strip().lower()
     if wanted in ACCOUNTS:
         return ACCOUNTS[wanted]
@@ -208,11 +204,7 @@ def mask_logs(key: Secret, names: Sequence[str]) -> None:
 
 
 def usable_key(key: object, label: str) -> Secret:
-    """Return a key, hidden; `label` says where it was found.
-
-    Raises:
-        CredentialsError: It is empty, a placeholder, in quotes, or has a character that no key has.
-    """
+    """Return a key, hidden; `label` says where it was found, if that is refused."""
     if isinstance(key, Secret):
         return key
     text = key.strip() if isinstance(key, str) else "\0"
@@ -244,11 +236,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
-    """Refuse to send a key of fal's form anywhere else, whatever the settings say.
-
-    Raises:
-        CredentialsError: The address is not fal's; one of this machine is enough if fal is `named`.
-    """
+    """Refuse to send a key of fal's form elsewhere; to this machine only if fal is `named`."""
     host = urllib.parse.urlsplit(base_url).hostname or ""
     local = named and account is FAL and is_loopback(host)
     if _is_of_fal(key) and not local and not _FAL_HOSTS.fullmatch(host):
@@ -445,11 +433,7 @@ def _store(value: object) -> str | Path | None:
 
 
 def check_timeout(value: object) -> float:
-    """Return a timeout given in Python: a finite number of seconds above 0.
-
-    Raises:
-        InvalidRequest: It is anything else; a text or a bool, numpy's too.
-    """
+    """Return a timeout given in Python: a finite number above 0, and neither a text nor a bool."""
     kind = replace(_seconds, convert=partial(_seconds.convert, texts=False))
     return float(kind.read(Found(value, "argument", "timeout"), "timeout"))
 
@@ -703,11 +687,7 @@ def load_settings(
 
 
 def check_key(settings: Settings) -> None:
-    """Refuse to go on without a key.
-
-    Raises:
-        CredentialsError: The account needs a key and none was found.
-    """
+    """Refuse to go on without the key that the account needs."""
     account = settings.account
     if settings.key is None and account.key_variables:
         raise CredentialsError(
@@ -779,11 +759,7 @@ _remembered: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, 
 
 
 def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str] | None:
-    """Return the key of an account and where it was found, or None.
-
-    Raises:
-        CredentialsError: What was found is not a key.
-    """
+    """Return the key of an account and where it was found; None if it has none."""
     for names in account.key_variables:
         if names in _typed:
             return _typed[names], "login()"
@@ -877,12 +853,8 @@ _NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "uploa
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
     """Refuse the names of settings and of secrets as fields, before anything is written down.
 
-    Args:
-        names: What is given; of a mapping, the names inside its values are looked at too.
-        taken: The model's own fields; if they are known, one of them may be called like a secret.
-
-    Raises:
-        InvalidRequest: One of them is reserved.
+    Of a mapping, the names inside its values are looked at too. `taken` are the model's own fields:
+    one of them may be called like a secret.
     """
     given = list(names)
     for inner in names.values() if isinstance(names, Mapping) else ():
@@ -968,11 +940,7 @@ def _settings_folder() -> Path | None:
 
 
 def _look_up(environ: Mapping[str, str]) -> dict[str, Found]:
-    """Return what environment and files set, by variable.
-
-    Raises:
-        InvalidRequest: A file cannot be read, or something is set that is not a setting.
-    """
+    """Return what environment and files set, by variable; refuse what is not a setting."""
     for name in environ:
         if name.upper().startswith(_PREFIX) and name not in _VARIABLES and (near := _near(name)):
             raise _unknown(f"{name}, set in the environment", near)

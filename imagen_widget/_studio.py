@@ -390,14 +390,14 @@ class Studio:
         return _loop.run(functools.partial(self.session.describe, refresh=True), model_id)
 
     def _resolve(self, name: str | None) -> str:
-        settings, resolve = self.settings, self.session.models.resolve
-        if name is not None or settings.model is None:
-            wanted = settings.default_model if name is None else name
-            return resolve(wanted, settings.account.name)
+        settings, account = self.settings, self.settings.account
+        wanted = settings.model or account.default_model if name is None else name
         try:
-            return resolve(settings.model, settings.account.name)
+            return self.session.models.resolve(wanted, account.name)
         except InvalidRequest as error:
-            raise settings.blamed("model", error) from None
+            if name is None and settings.model:
+                raise settings.blamed("model", error) from None
+            raise
 
     def widget(self, **defaults: Any) -> Any:
         """Return an `ImagenWidget` that works with this studio."""

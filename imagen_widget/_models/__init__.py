@@ -160,9 +160,16 @@ def bundled() -> dict[str, Model]:
             title = data["name"].replace("_", " ").capitalize()
             limits = PictureLimits(**data["limits"]) if "limits" in data else None
             fields.append(Field(**{"title": title, **data, "limits": limits}))
-        price = _price(entry["price"]) if "price" in entry else None
-        known = {"fields": tuple(fields), "price": price, "source": "bundled"}
-        models[entry["id"]] = Model(**entry | known)
+        price = dict(entry.pop("price", {}))
+        for name in price.keys() & {"amount", "further", "unit_price"}:
+            price[name] = Decimal(price[name])
+        for name in price.keys() & {"factors", "extras", "table"}:
+            rows = []
+            for *patterns, amount in price[name]:
+                rows.append((*patterns, Decimal(amount)))
+            price[name] = tuple(rows)
+        known = {"fields": tuple(fields), "price": Price(**price) if price else None}
+        models[entry["id"]] = Model(**entry | known, source="bundled")
     return models
 
 
@@ -181,19 +188,6 @@ def _with_tuples(data: Any) -> Any:
             data[name] = _with_tuples(value)
         return data
     return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
-
-
-def _price(data: dict[str, Any]) -> Price:
-    """Return a price; in the data, amounts are texts, and the last of each row."""
-    read = dict(data)
-    for name in data.keys() & {"amount", "further", "unit_price"}:
-        read[name] = Decimal(data[name])
-    for name in data.keys() & {"factors", "extras", "table"}:
-        rows = []
-        for *patterns, amount in data[name]:
-            rows.append((*patterns, Decimal(amount)))
-        read[name] = tuple(rows)
-    return Price(**read)
 
 
 def _learned(read: Model, as_of: str) -> Model:

@@ -107,9 +107,16 @@ class Price:
             pixels: The size of the picture; None if unknown.
         """
         words = {name: _as_word(value) for name, value in given.items()}
-        one = self._one(words, pixels)
+        one = self.amount
         if one is None:
+            row = [words.get(name, "") for name in self.by]
+            fitting = (a for patterns, a in self.table if all(map(fnmatchcase, row, patterns)))
+            one = next(fitting, None)
+        if one is None or (self.per == "megapixel" and not pixels):
             return None
+        if self.per == "megapixel":
+            further = one if self.further is None else self.further
+            one += further * (math.ceil((pixels or 0) / MEGAPIXEL) - 1)
         for name, pattern, factor in self.factors:
             if fnmatchcase(words.get(name, ""), pattern):
                 one *= factor
@@ -134,23 +141,6 @@ class Price:
         more = [f"{dollars(n)} more with {_plain(name, word)}" for name, word, n in self.extras]
         notes = ", ".join([*ways, *more])
         return f"{dollars(self.amount)} a {self.per}" + (f" ({notes})" if notes else "")
-
-    def _one(self, words: Mapping[str, str], pixels: int | None) -> Decimal | None:
-        """Return the price of one picture before factors and extras."""
-        amount = self.amount
-        if amount is None:
-            row = [words.get(name, "") for name in self.by]
-            amount = next(
-                (a for patterns, a in self.table if all(map(fnmatchcase, row, patterns))), None
-            )
-        if amount is None or self.per == "picture":
-            return amount
-        if not pixels:
-            return None
-        megapixels = math.ceil(pixels / MEGAPIXEL)
-        if self.further is None:
-            return amount * megapixels
-        return amount + self.further * (megapixels - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +286,12 @@ class Model:
                 raise self._missing(required)
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         text = sent.get(prompt.name) if prompt else None
+        number = sent.get(seed.name) if seed else None
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
             count=_count(sent.get(count.name, count.default)) if count else 1,
-            seed=_whole(sent.get(seed.name)) if seed else None,
+            seed=number if type(number) is int else None,
             notes=tuple(notes),
             names=(
                 prompt.name if prompt else "prompt",
@@ -418,7 +409,7 @@ class Model:
                 f.name + ("*" if f.required else ""),
                 f.takes(),
                 "" if f.default is None else str(f.default),
-                _first_sentence(f.help),
+                re.split(r"(?<=[.!?])\s", f.help.strip(), maxsplit=1)[0],  # the first sentence
             )
             for f in (*self.main_fields(), *self.advanced_fields())
         ]
@@ -576,24 +567,14 @@ def nearest_size(ratio: object, field: Field) -> str | None:
     return min(sizes, key=distance, default=None)
 
 
-def _count(value: object) -> int:
-    return min(max(1, _whole(value) or 1), MAX_COUNT)
-
-
-def _whole(value: object) -> int | None:
-    """Return the whole number that a value means; None if it is not one."""
-    if value is None or type(value) is int:
-        return value
-    number = as_number(value)
-    return number if isinstance(number, int) else None
+def _count(value: Any) -> int:
+    try:
+        return min(max(1, int(value or 1)), MAX_COUNT)
+    except (TypeError, ValueError, OverflowError):  # it passed without a check
+        return 1
 
 
 def _one_word(name: str, value: object) -> str:
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise refused(name, value, "Give a text.")
     return str(value)
-
-
-def _first_sentence(text: str) -> str:
-    """Return the first sentence of a help text."""
-    return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
