@@ -1,7 +1,7 @@
 """Settings: which account, which key, where files go, what may be spent.
 
-`SETTINGS` is the one table: environment variables, keyword arguments, traits and the docs page are
-made from it. A new setting is one row there and one field of `Settings`.
+`Settings` is the one table: environment variables, keyword arguments, traits and the docs page are
+made from it. A new setting is one field there.
 
 The first source that names a setting wins: argument, environment, `.env` file,
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A value that
@@ -26,7 +26,7 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache, partial
@@ -425,7 +425,7 @@ def _is_secure(parts: urllib.parse.SplitResult) -> bool:
 
 
 _provider = _Kind(find_account, "is not a provider", f"Use one of {', '.join(ACCOUNTS)}.")
-_preset = replace(_text, convert=str)  # the rest depends on the model
+_any_text = replace(_text, convert=str)  # the rest depends on the model
 
 
 def _store(value: object) -> str | Path | None:
@@ -458,144 +458,126 @@ class Setting:
         return f"{_PREFIX}{self.name.upper()}"
 
 
-SETTINGS = (
-    Setting(
-        *("provider", _provider, "fal"),
-        "which account answers: `kkiai`, `fal`, `openai`, `demo` or an installed one, see below",
-        "the first whose key is found, else `demo`",
-    ),
-    Setting(
-        *("base_url", _address, "https://gateway.example/fal"),
-        "another host with the same routes; `http://` to this machine only",
-        "the provider's own",
-    ),
-    Setting(
-        *("model", _text, "nano-banana", "an alias of `%imagen_models`, or an endpoint id"),
-        "the provider's, see below",
-    ),
-    Setting(
-        *("home", _folder, "/data/pictures", "where history and pictures are kept"),
-        "your user data folder",
-    ),
-    Setting(
-        *("journal", _database, "postgresql://team@db.example/imagen"),
-        *("a PostgreSQL database that a team shares", "a file in the home"),
-    ),
-    Setting(
-        *("store", replace(_folder, convert=_store), "s3://bucket/pictures"),
-        *("another folder for the pictures, or an fsspec address", "`images` in the home"),
-    ),
-    Setting(
-        *("max_spend", _budget, "2.50/day, 40/month"),
-        "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
-        *("no cap", ()),
-    ),
-    Setting(
-        *(
-            "max_spend_user",
-            replace(_budget, convert=partial(_budget.convert, scope="user")),
-            "1/day",
-        ),
-        *("the same for each user of a shared journal", "no cap", ()),
-    ),
-    Setting(
-        *("price", _prices, "imagen4=0.05, fal-ai/flux/dev=0.03"),
-        "US dollars that a picture costs you: one amount, or by model",
-        *("the list price", Prices()),
-    ),
-    Setting(*("reuse", _switch, "0", "whether the magic may answer from history"), default=True),
-    Setting(
-        *("timeout", _seconds, "600", "seconds for a job, sending and waiting included"),
-        default=300.0,
-    ),
-    Setting(
-        *("poll_seconds", _seconds, "2", "shortest time in seconds between two status checks"),
-        "`1` on gateways, `0.1` on fal",
-    ),
-    Setting(
-        *("schemas", _schemas, "off"),
-        "where fields of unknown models are read: `auto`, `off`, or an address with `{endpoint}`",
-        default="auto",
-    ),
-    Setting(
-        *("media_hosts", _hosts, "cdn.example, 10.0.0.7"),
-        "where pictures may be fetched from: `public`, `private`, or host names",
-        default="public",
-    ),
-    Setting(
-        *("upload", _switch, "1", "put input pictures at a public address of the provider"),
-        default=False,
-    ),
-    Setting(
-        *("provenance", _switch, "0", "whether saved copies carry prompt and settings"),
-        default=True,
-    ),
-    Setting(
-        *("demo_seconds", replace(_seconds, convert=partial(_seconds.convert, least=0)), "0"),
-        *("how long a job takes on the demo", "", 4.0),
-    ),
-    *(
-        Setting(name, kind, example, f"{what} that the magic asks for", "the model's own")
-        for name, kind, example, what in (
-            ("aspect_ratio", _preset, "16:9", "aspect ratio"),
-            ("num_images", _count, "2", "number of pictures"),
-            ("resolution", _preset, "2K", "resolution"),
-            ("output_format", _preset, "jpeg", "file format"),
-        )
-    ),
-    Setting("save_dir", _folder, "pictures", "the magic also saves copies there", "none"),
-    Setting(
-        *("quiet", _switch, "1", "the magic shows nothing and only returns its result"),
-        default=False,
-    ),
-)
-
-PRESETS = frozenset({"aspect_ratio", "num_images", "resolution", "output_format"})
-_BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
-_NAMES = frozenset(setting.name for setting in SETTINGS)
-_KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
-_VARIABLES = _KEYS | _BY_VARIABLE.keys()
+def _row(
+    kind: _Kind,
+    example: str,
+    help: str,
+    unset: str = "",
+    default: Any = None,
+    *,
+    name: str = "",
+    compare: bool = True,
+    repr: bool = True,
+) -> Any:
+    row = Setting(name, kind, example, help, unset, default)
+    return field(metadata={"row": row}, compare=compare, repr=repr)
 
 
-# ----------------------------------------------------------------------- the settings in force
+def _preset(kind: _Kind, example: str, what: str) -> Any:
+    about = f"{what} that the magic asks for"
+    return _row(kind, example, about, "the model's own", compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that a studio needs to know, found and checked; two are equal if they act alike.
 
-    What is not listed here is as `SETTINGS` has it.
+    Each field is a row of the table, but for these:
 
     Attributes:
-        account: The provider's account.
-        base_url: Where it answers, without a trailing slash; may carry a path.
-        key: The key for that host and no other; None if missing or not needed.
-        model: The model that was set, as it was written; see `default_model`.
-        budget: The caps.
+        key: The key for `base_url` and no other; None if missing or not needed.
         user: Who works here, as a label.
-        found: Value, source and label of what is set of them and of `api_key`, by name.
+        found: Value, source and label of what is set of the rows and of `api_key`, by name.
     """
 
-    account: Account
-    base_url: str
+    account: Account = _row(
+        _provider,
+        "fal",
+        "which account answers: `kkiai`, `fal`, `openai`, `demo` or an installed one, see below",
+        "the first whose key is found, else `demo`",
+        name="provider",
+    )
+    base_url: str = _row(
+        _address,
+        "https://gateway.example/fal",
+        "another host with the same routes; `http://` to this machine only",
+        "the provider's own",
+    )
     key: Secret | None
-    model: str | None
-    home: Path
-    journal: str | None = field(repr=False)  # may hold a password
-    store: str | None
-    budget: Budget
-    price: Prices
-    reuse: bool
-    timeout: float
-    poll_seconds: float | None
-    demo_seconds: float
-    provenance: bool
-    schemas: str
-    media_hosts: str | tuple[str, ...]
-    upload: bool
+    model: str | None = _row(
+        *(_text, "nano-banana", "an alias of `%imagen_models`, or an endpoint id"),
+        "the provider's, see below",
+    )
+    home: Path = _row(
+        _folder, "/data/pictures", "where history and pictures are kept", "your user data folder"
+    )
+    journal: str | None = _row(
+        *(_database, "postgresql://team@db.example/imagen"),
+        *("a PostgreSQL database that a team shares", "a file in the home"),
+        repr=False,  # it may hold a password
+    )
+    store: str | None = _row(
+        *(replace(_folder, convert=_store), "s3://bucket/pictures"),
+        *("another folder for the pictures, or an fsspec address", "`images` in the home"),
+    )
+    budget: Budget = _row(
+        *(_budget, "2.50/day, 40/month"),
+        "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
+        *("no cap", ()),
+        name="max_spend",
+    )
+    max_spend_user: Budget = _row(  # these are in `budget` too
+        *(replace(_budget, convert=partial(_budget.convert, scope="user")), "1/day"),
+        *("the same for each user of a shared journal", "no cap"),
+        default=(),
+    )
+    price: Prices = _row(
+        *(_prices, "imagen4=0.05, fal-ai/flux/dev=0.03"),
+        "US dollars that a picture costs you: one amount, or by model",
+        *("the list price", Prices()),
+    )
+    reuse: bool = _row(_switch, "0", "whether the magic may answer from history", default=True)
+    timeout: float = _row(
+        _seconds, "600", "seconds for a job, sending and waiting included", default=300.0
+    )
+    poll_seconds: float | None = _row(
+        *(_seconds, "2", "shortest time in seconds between two status checks"),
+        "`1` on gateways, `0.1` on fal",
+    )
+    schemas: str = _row(
+        *(_schemas, "off"),
+        "where fields of unknown models are read: `auto`, `off`, or an address with `{endpoint}`",
+        default="auto",
+    )
+    media_hosts: str | tuple[str, ...] = _row(
+        *(_hosts, "cdn.example, 10.0.0.7"),
+        "where pictures may be fetched from: `public`, `private`, or host names",
+        default="public",
+    )
+    upload: bool = _row(
+        _switch, "1", "put input pictures at a public address of the provider", default=False
+    )
+    provenance: bool = _row(
+        _switch, "0", "whether saved copies carry prompt and settings", default=True
+    )
+    demo_seconds: float = _row(
+        *(replace(_seconds, convert=partial(_seconds.convert, least=0)), "0"),
+        "how long a job takes on the demo",
+        default=4.0,
+    )
+    aspect_ratio: str | None = _preset(_any_text, "16:9", "aspect ratio")
+    num_images: str | None = _preset(_count, "2", "number of pictures")
+    resolution: str | None = _preset(_any_text, "2K", "resolution")
+    output_format: str | None = _preset(_any_text, "jpeg", "file format")
+    save_dir: Path | None = _row(
+        _folder, "pictures", "the magic also saves copies there", "none", compare=False
+    )
+    quiet: bool = _row(
+        *(_switch, "1", "the magic shows nothing and only returns its result"),
+        default=False,
+        compare=False,
+    )
     user: str
-    quiet: bool = field(compare=False)
-    save_dir: Path | None = field(compare=False)
     found: Mapping[str, Any] = field(compare=False, repr=False)
 
     @property
@@ -618,7 +600,20 @@ class Settings:
     @property
     def presets(self) -> dict[str, str]:
         """The defaults of the magic, by field."""
-        return {name: str(self.found[name].value) for name in PRESETS & self.found.keys()}
+        presets = {name: getattr(self, name) for name in sorted(PRESETS)}
+        return {name: value for name, value in presets.items() if value is not None}
+
+
+_ROWS = {f.name: f.metadata["row"] for f in fields(Settings) if f.metadata}
+SETTINGS = tuple(replace(row, name=row.name or name) for name, row in _ROWS.items())
+PRESETS = frozenset({"aspect_ratio", "num_images", "resolution", "output_format"})
+_BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
+_NAMES = frozenset(setting.name for setting in SETTINGS)
+_KEYS = {n for a in ACCOUNTS.values() for names in a.key_variables for n in names.split(":")}
+_VARIABLES = _KEYS | _BY_VARIABLE.keys()
+
+
+# ----------------------------------------------------------------------- the settings in force
 
 
 def load_settings(
@@ -653,8 +648,6 @@ def load_settings(
             found[name] = kept[variable]
         if name in found:
             values[name] = setting.kind.read(found[name], name)
-    for name in PRESETS:
-        del values[name]
     account, key, source = _choose_account(values.pop("provider"), key, kept)
     if source:
         found["api_key"] = Found("", source, "api_key")
@@ -674,7 +667,7 @@ def load_settings(
         key=key,
         home=values.pop("home") or _default_home(),
         store=None if store is None else str(store),
-        budget=values.pop("max_spend") + values.pop("max_spend_user"),
+        budget=values.pop("max_spend") + values["max_spend_user"],
         user=environ.get("JUPYTERHUB_USER") or _login_name(),
         found=found,
         **values,
