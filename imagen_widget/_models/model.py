@@ -285,19 +285,19 @@ class Model:
             if required.required and required.name not in sent:
                 raise self._missing(required)
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
-        text = sent.get(prompt.name) if prompt else None
-        number = sent.get(seed.name) if seed else None
+        names = (
+            prompt.name if prompt else "prompt",
+            count.name if count else "num_images",
+            seed.name if seed else "seed",
+        )
+        text, number, chosen = map(sent.get, names)
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
-            count=_count(sent.get(count.name, count.default)) if count else 1,
-            seed=number if type(number) is int else None,
+            count=_count(count.default if count and number is None else number),
+            seed=chosen if type(chosen) is int else None,
             notes=tuple(notes),
-            names=(
-                prompt.name if prompt else "prompt",
-                count.name if count else "num_images",
-                seed.name if seed else "seed",
-            ),
+            names=names,
         )
 
     def _check_freely(self, given: Mapping[str, object]) -> Checked:
