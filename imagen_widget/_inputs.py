@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from imagen_widget import _picture
 from imagen_widget._models import Field, Model, PictureLimits
-from imagen_widget._picture import SVG, PictureFacts, digest_of
+from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
 from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
@@ -265,19 +265,19 @@ class _Work:
             raise invalid(label, what, _CONVERT_IT)
 
     def picture(self) -> Input:
-        facts, size = self._facts, (self._facts.width, self._facts.height)
-        if size[0]:
-            self._check_size(size)
-            if self._is_ready(facts):
-                return _input(self._data, facts.media_type, size, size)
-        shown = _picture.open_picture(self._data, side=self._side(size) if size[0] else None)
-        original = size if size[0] else shown.size
-        self._check_size(original)
-        small = _picture.for_screen(_picture.resized(shown, self._side(original)))
+        size = self._facts.width, self._facts.height
+        shown = None if size[0] else _picture.open_picture(self._data)
+        size = size if shown is None else shown.size
+        self._check_size(size)
+        if shown is None and self._is_ready(size):
+            return _input(self._data, self._facts.media_type, size, size)
+        side = self._side(size)
+        shown = shown or _picture.open_picture(self._data, side=side)
+        small = _picture.for_screen(_picture.resized(shown, side))
         if small.mode == "RGBA" and small.getchannel("A").getextrema() == (255, 255):
             small = small.convert("RGB")
         data, media_type, small = self._encoded(small)
-        return _input(data, media_type, small.size, original)
+        return _input(data, media_type, small.size, size)
 
     def mask(self, size: Size | None) -> Input:
         """Return the mask in grey, of this size, without soft steps if they take too many bytes."""
@@ -310,10 +310,10 @@ class _Work:
         across = (limits.max_width or width) / width, (limits.max_height or height) / height
         return max(1, int(max(size) * min(1.0, *across, (area / (width * height)) ** 0.5)))
 
-    def _is_ready(self, facts: PictureFacts) -> bool:
+    def _is_ready(self, size: Size) -> bool:
         from PIL import Image
 
-        size = (facts.width, facts.height)
+        facts = self._facts
         if (
             facts.media_type not in self._formats
             or facts.turned

@@ -10,7 +10,6 @@ cannot be read must not become no cap. A key is sent to its own provider only; a
 and what was typed at `login` it is looked for in the environment, `.env`, keyring and Colab.
 """
 
-import codecs
 import getpass
 import importlib.util
 import io
@@ -990,16 +989,15 @@ def _text_of(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, 1, (error.strerror or "error").lower()) from None
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise _unreadable(path, line, "a byte is not UTF-8") from None
+        raise _unreadable(path, line, f"a byte is not {error.encoding}") from None
     text = text.replace("\ufeff", "")  # also in the middle, where files were joined
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise _unreadable(path, line, "a character is NUL; save the file as UTF-8")
+        raise _unreadable(path, line, "a character is NUL")
     return text
 
 

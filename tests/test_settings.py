@@ -817,7 +817,7 @@ def test_underscores_and_hyphens_mean_the_same(in_a_new_kernel: Path) -> None:
     assert settings.price.for_model("imagen4") == Decimal("0.05")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_files_are_read_with_any_byte_order_mark(in_a_new_kernel: Path, encoding: str) -> None:
     (in_a_new_kernel / ".env").write_bytes("IMAGEN_MAX_SPEND=2 # größer\n".encode(encoding))
     table = '[tool.imagen-widget]\nmodel = "größer"\n'
@@ -833,7 +833,7 @@ def test_files_are_read_with_any_byte_order_mark(in_a_new_kernel: Path, encoding
         (".env", b"A=1\n\n\nIMAGEN_MAX_SPEND: 2\n", 4),
         (".env", b"A='1\n2'\nIMAGEN_MAX_SPEND 2\n", 3),
         (".env", b"IMAGEN_MAX_SPEND\n", 1),
-        (".env", "IMAGEN_MAX_SPEND=2\n".encode("utf-16-le"), 1),
+        (".env", b"A=1\nIMAGEN_MAX_SPEND=2\0\n", 2),
         (".env", b"\n\nIMAGEN_MAXSPEND=2\n", 3),
         (".env", b"A=1\nIMAGEN_SOMETHING=2\n", 2),
         ("pyproject.toml", b"[tool.imagen-widget]\nmax-spend = 2,5\n", 2),
