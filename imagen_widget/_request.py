@@ -28,6 +28,7 @@ _OPTIONS = {
     "output_format": "--format",
     "seed": "-s",
 }
+_USUAL_ROLES = {"image_url": "picture", "image_urls": "picture", "mask_url": "mask"}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
 
@@ -270,20 +271,24 @@ def _written(
 
     The options are None if the magic cannot say all of it.
     """
-    known = known or _models.Catalogue(None).known(request.model)
+    catalogue = _models.Catalogue(None)
+    known = known or catalogue.known(request.model) or catalogue.unknown(request.model)
     given = request.arguments()
     if request.prompt is not None:
         given.pop(request.names[0], None)
-    if seed is not None and request.seed is None and (known is None or known.role("seed")):
+    takes_seed = known.source == "none" or known.role("seed")
+    if seed is not None and request.seed is None and takes_seed:
         given[request.names[2]] = seed
     arguments = [f"model={_models.short_name(request.model)!r}"]
     options: list[list[str] | None] = [["-m", _models.short_name(request.model)]]
     extra: list[str] = []
     for name, value in given.items():
-        pictures, role = _pictures(request, value, job_id), _role(known, name)
+        pictures, field = _pictures(request, value, job_id), known.field(name)
+        role = field.role if field else _USUAL_ROLES.get(name, "")
         argument, code = name, repr(value)
         if pictures is None:
-            options.append(_option(known, name, value))
+            is_option = field is not None or name in _models.COMMON_NAMES
+            options.append(_option(name, value) if is_option else None)
         else:
             option = {"picture": "-i", "mask": "--mask"}.get(role, "")
             words = [word for each in pictures for word in (option, _quoted(each.strip("'")))]
@@ -298,19 +303,18 @@ def _written(
         else:
             arguments.append(f"{argument}={code}")
     arguments += [f"extra={{{', '.join(extra)}}}"] if extra else []
-    if not _is_strict(request, known):
+    try:
+        known.check(request.arguments())
+    except InvalidRequest:
         return [*arguments, "strict=False"], None
     if None in options:
         return arguments, None
     return arguments, [word for words in options for word in words or ()]
 
 
-def _option(known: Model | None, name: str, value: object) -> list[str] | None:
-    """Return an argument as an option of the magic; None if it has none for it."""
-    field = known.field(name) if known else None
+def _option(name: str, value: object) -> list[str]:
+    """Return an argument as an option of the magic."""
     option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-    if field is None and name not in _models.COMMON_NAMES:
-        return None
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
     if isinstance(value, dict) and (sides := _models.size_pixels(value)):
@@ -340,22 +344,6 @@ def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | 
     if not names or not all(isinstance(name, str) and name in written for name in names):
         return None
     return [written[name] for name in names]
-
-
-def _role(known: Model | None, name: str) -> str:
-    """Return the role of a model's field; of an unknown model by the names that most have."""
-    if known is None:
-        usual = {"image_url": "picture", "image_urls": "picture", "mask_url": "mask"}
-        return usual.get(name, "")
-    field = known.field(name)
-    return field.role if field else ""
-
-
-def _is_strict(request: ImageRequest, known: Model | None) -> bool:
-    try:
-        return known is None or bool(known.check(request.arguments()))
-    except InvalidRequest:
-        return False
 
 
 def _fits_a_line(prompt: str) -> bool:
