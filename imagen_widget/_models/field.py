@@ -33,7 +33,6 @@ PRESET_SIZES = {  # fal's names for square sizes, as width and height in pixels
 
 A_PICTURE = "a file, bytes, a PIL image, an https address or a generated picture"
 
-_MAX_DEPTH = 32
 _MAX_SHOWN = 20
 _MAX_EXACT_FLOAT = 2**53
 _MAX_INTEGER = 10**300  # no server takes one of more digits, and Python does not write it
@@ -319,29 +318,22 @@ def is_bool(value: object) -> bool:
 def as_json(name: str, value: object) -> Any:
     """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists."""
     try:
-        return _as_json(value, 0)
-    except (TypeError, ValueError):
+        return json.loads(json.dumps(value, default=_of_another_library, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
         kind = type(value).__name__
         raise refused(name, kind, "Use a value that JSON can hold.") from None
 
 
-def _as_json(value: object, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise ValueError("too deep")
-    if value is None or isinstance(value, str):
-        return value if value is None else plain(value)
+def _of_another_library(value: object) -> Any:
+    """Return what JSON can hold for a value that it does not know."""
     if is_bool(value):
         return bool(value)
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("keys")
-        return {plain(key): _as_json(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item, depth + 1) for item in value]
+        return dict(value)
     number = as_number(value)
     if number is None:
         raise TypeError("not JSON")
-    return float(number) if isinstance(value, float) else number
+    return number
 
 
 def size_pixels(value: object) -> tuple[int, int] | None:
