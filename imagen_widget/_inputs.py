@@ -36,7 +36,7 @@ _FRESH_SECONDS = 2.0  # a file that is still being written may change under the 
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
 _WHAT = "Give a file, bytes, a PIL image, an https address or a generated picture."
 _GIVE_THE_FILE = "Download the picture and give the file."
-_MAX_CACHE_BYTES = 64_000_000
+_MAX_CACHED = 30  # pictures that are ready to go out, each within INPUT_BYTES
 _BUDGET_STEP_BYTES = 64 * 1024  # so that other pictures in the request rarely change the bytes
 _BYTES_A_PIXEL = 0.3  # of a good JPEG
 _QUALITIES = (90, 75)
@@ -208,8 +208,8 @@ _lock = threading.Lock()  # one at a time: twenty jobs with one picture prepare 
 def _prepare(
     raw: Input,
     label: str,
-    limits: PictureLimits | None = None,
-    budget_bytes: int = INPUT_BYTES,
+    limits: PictureLimits | None,
+    budget_bytes: int,
     *,
     mask: bool = False,
     size: Size | None = None,
@@ -236,7 +236,7 @@ def _prepare(
             except Exception as error:  # noqa: BLE001 - encoders fail in many ways
                 what = f"the picture cannot be converted ({type(error).__name__})"
                 raise invalid(label, what, _CONVERT_IT) from None
-            while len(_cache) > 1 and sum(i.size for i in _cache.values()) > _MAX_CACHE_BYTES:
+            if len(_cache) > _MAX_CACHED:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
         made = _cache[key]
@@ -389,12 +389,7 @@ class _Group:
 
 
 def read_input(
-    value: object,
-    *,
-    limits: PictureLimits | None = None,
-    budget_bytes: int = INPUT_BYTES,
-    mask: bool = False,
-    base_url: str = "",
+    value: object, *, limits: PictureLimits | None = None, mask: bool = False, base_url: str = ""
 ) -> Input:
     """Return one picture as it goes out: upright, converted and made smaller if need be.
 
@@ -403,7 +398,7 @@ def read_input(
     """
     label = "mask" if mask else "image"
     raw = _given(value, label, base_url)[0]
-    made = _prepare(raw, label, limits, budget_bytes, mask=mask)
+    made = _prepare(raw, label, limits, INPUT_BYTES, mask=mask)
     return replace(made, note=made.note and f"the picture was {made.note}")
 
 
