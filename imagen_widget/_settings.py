@@ -615,13 +615,10 @@ _VARIABLES = _KEYS | _BY_VARIABLE.keys()
 # ----------------------------------------------------------------------- the settings in force
 
 
-def load_settings(
-    *, environ: Mapping[str, str] | None = None, need_key: bool = True, **given: Any
-) -> Settings:
+def load_settings(*, need_key: bool = True, **given: Any) -> Settings:
     """Return the settings in force now; what is not given, or None, is looked up.
 
     Args:
-        environ: Stands in for the process's environment.
         need_key: False if a missing key is not an error.
         given: Settings by the names in `SETTINGS`, and `api_key`.
 
@@ -635,8 +632,7 @@ def load_settings(
     given.pop("api_key", None)
     if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
-    environ = os.environ if environ is None else environ
-    kept = _look_up(environ)
+    kept = _look_up()
     found: dict[str, Found] = {}
     values: dict[str, Any] = {}
     for variable, setting in _BY_VARIABLE.items():
@@ -667,7 +663,7 @@ def load_settings(
         home=values.pop("home") or _default_home(),
         store=None if store is None else str(store),
         budget=values.pop("max_spend") + values["max_spend_user"],
-        user=environ.get("JUPYTERHUB_USER") or _login_name(),
+        user=os.environ.get("JUPYTERHUB_USER") or _login_name(),
         found=found,
         **values,
     )
@@ -781,7 +777,7 @@ def login() -> None:
     Raises:
         CredentialsError: Nobody can be asked here, or what was typed is not a key.
     """
-    account: Account = _named_account(_look_up(os.environ)) or GATEWAY
+    account: Account = _named_account(_look_up()) or GATEWAY
     if not account.key_variables:
         raise CredentialsError(
             f"The provider {account.name} needs no key.",
@@ -931,13 +927,13 @@ def _settings_folder() -> Path | None:
     return start
 
 
-def _look_up(environ: Mapping[str, str]) -> dict[str, Found]:
+def _look_up() -> dict[str, Found]:
     """Return what environment and files set, by variable; refuse what is not a setting."""
-    for name in environ:
+    for name in os.environ:
         if name.upper().startswith(_PREFIX) and name not in _VARIABLES and (near := _near(name)):
             raise _unknown(f"{name}, set in the environment", near)
     with _lock:
-        found = _entries("environment", environ, {})
+        found = _entries("environment", os.environ, {})
         folder = _settings_folder()
         if folder is not None:
             found = {**(_current(folder / ".env", _parse_dotenv) or {}), **found}
