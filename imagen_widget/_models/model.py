@@ -8,12 +8,11 @@ An estimated price is never too low on purpose: if the list leaves something to 
 never 0.
 """
 
-import contextlib
 import copy
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -29,7 +28,7 @@ from imagen_widget._models.field import (
     refused,
     size_pixels,
 )
-from imagen_widget._settings import Prices, Settings
+from imagen_widget._settings import Settings
 from imagen_widget.errors import InvalidRequest, invalid, shown
 
 COMMON_NAMES = (
@@ -440,10 +439,8 @@ class Models(Sequence[Model]):
         self, models: Iterable[Model], *, settings: Settings | None = None, query: str = ""
     ) -> None:
         self._models, self._query = tuple(models), query
-        # Not the settings themselves: they hold the key, and models are pickled and copied.
-        self._account = settings.account if settings else None
-        self._yours = settings.price if settings else Prices()
-        self._presets = settings.presets if settings else {}
+        # Their texts and not the settings, which hold the key: models are pickled and copied.
+        self._rows = [_row(model, settings) for model in self._models]
 
     @overload
     def __getitem__(self, index: int) -> Model: ...
@@ -452,59 +449,47 @@ class Models(Sequence[Model]):
     def __getitem__(self, index: int | slice) -> "Model | Models":
         if isinstance(index, slice):
             part = copy.copy(self)
-            part._models = self._models[index]
+            part._models, part._rows = self._models[index], self._rows[index]
             return part
         return self._models[index]
 
     def __len__(self) -> int:
         return len(self._models)
 
-    def __iter__(self) -> Iterator[Model]:
-        return iter(self._models)
-
     def __repr__(self) -> str:
         if self._models:
-            return text_table(self._HEADS, self._rows())
+            return text_table(self._HEADS, self._rows)
         return (
             f"No model matches {shown(self._query)}. %imagen_models lists all; any other endpoint "
             "id (owner/name) works too."
         )
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = []
-        account = self._account.name if self._account else ""
-        for model in self._models:
-            successor = model.successor_at(account)
-            status = model.status if model.status != "active" else ""
-            instead = f"{status}; use {successor}" if status and successor else status
-            price = self._price(model)
-            rows.append(
-                (model.name, model.id, price, model.price_text, model.pictures_text, instead)
-            )
-        return rows
-
-    def _price(self, model: Model) -> str:
-        """Return what one picture costs with the settings at the time of the search."""
-        if self._account is None:
-            return ""
-        if self._account.free:
-            return "free"
-        price = self._yours.for_model(model.id, model.alias)
-        if price is None and model.price is not None:
-            presets: dict[str, object] = {}
-            for name, value in self._presets.items():
-                field = model.field(name)
-                with contextlib.suppress(InvalidRequest):  # what it does not take
-                    presets |= {name: field.check(value)} if field else {}
-            price = model.price_of(presets)
-            if price is None:
-                return "by its size"
-        return "price unknown" if price is None else dollars(price)
-
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = html_table(self._HEADS, self._rows()) if self._models else escape(repr(self))
+        html = html_table(self._HEADS, self._rows) if self._models else escape(repr(self))
         look = {"class_": "mathjax_ignore tex2jax_ignore"}
         return {"text/plain": repr(self), "text/html": tag("div", html, **look)}
+
+
+def _row(model: Model, settings: Settings | None) -> tuple[str, ...]:
+    successor = model.successor_at(settings.account.name if settings else "")
+    status = model.status if model.status != "active" else ""
+    instead = f"{status}; use {successor}" if status and successor else status
+    price = _price_now(model, settings) if settings else ""
+    return model.name, model.id, price, model.price_text, model.pictures_text, instead
+
+
+def _price_now(model: Model, settings: Settings) -> str:
+    """Return what one picture costs with these settings."""
+    if settings.account.free:
+        return "free"
+    price = settings.price.for_model(model.id, model.alias)
+    if price is None and model.price is not None:
+        found = ((model.field(name), value) for name, value in settings.presets.items())
+        presets = {field.name: field.check(value, strict=False) for field, value in found if field}
+        price = model.price_of(presets)
+        if price is None:
+            return "by its size"
+    return "price unknown" if price is None else dollars(price)
 
 
 def dollars(amount: Decimal) -> str:
