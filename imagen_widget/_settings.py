@@ -45,8 +45,8 @@ Scope = Literal["all", "user"]
 _AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
 _MODEL_NAME = re.compile(r"[\w.:@/-]+")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
-_WORDS = {"1": True, "true": True, "yes": True, "on": True}
-_WORDS |= {"0": False, "false": False, "no": False, "off": False}
+YES_OR_NO = {"1": True, "true": True, "yes": True, "on": True}
+YES_OR_NO |= {"0": False, "false": False, "no": False, "off": False}
 _KEYRING_SERVICE = "imagen_widget"
 _PLACEHOLDER = re.compile(
     r"<.*>|\[.*\]|\(.*\)|\$?\{.*\}|\$\w+|%\w+%|(\w{2,4}-)?[x*.…-]+|change[-_ ]?me|to[-_ ]?do"
@@ -267,6 +267,9 @@ class _Kind:
     remedy: str
     private: bool = False  # the value may hold a password
 
+    def variant(self, **options: Any) -> "_Kind":
+        return replace(self, convert=partial(self.convert, **options))
+
     def read(self, found: Found, field: str) -> Any:
         try:
             read = self.convert(found.value)
@@ -309,7 +312,7 @@ def _seconds(value: Any, *, least: float = 1e-300, texts: bool = True) -> float 
 
 @_kind("is neither yes nor no", "Use 1 or 0.")
 def _switch(value: object) -> bool | None:
-    return _WORDS.get(str(value).strip().lower())
+    return YES_OR_NO.get(str(value).strip().lower())
 
 
 def _dollars(text: str) -> Decimal:
@@ -433,7 +436,7 @@ def _store(value: object) -> str | Path | None:
 
 def check_timeout(value: object) -> float:
     """Return a timeout given in Python: a finite number above 0, and neither a text nor a bool."""
-    kind = replace(_seconds, convert=partial(_seconds.convert, texts=False))
+    kind = _seconds.variant(texts=False)
     return float(kind.read(Found(value, "argument", "timeout"), "timeout"))
 
 
@@ -526,7 +529,7 @@ class Settings:
         name="max_spend",
     )
     max_spend_user: Budget = _row(  # these are in `budget` too
-        *(replace(_budget, convert=partial(_budget.convert, scope="user")), "1/day"),
+        *(_budget.variant(scope="user"), "1/day"),
         *("the same for each user of a shared journal", "no cap"),
         default=(),
     )
@@ -560,9 +563,7 @@ class Settings:
         _switch, "0", "whether saved copies carry prompt and settings", default=True
     )
     demo_seconds: float = _row(
-        *(replace(_seconds, convert=partial(_seconds.convert, least=0)), "0"),
-        "how long a job takes on the demo",
-        default=4.0,
+        _seconds.variant(least=0), "0", "how long a job takes on the demo", default=4.0
     )
     aspect_ratio: str | None = _preset(_any_text, "16:9", "aspect ratio")
     num_images: str | None = _preset(_count, "2", "number of pictures")
@@ -593,7 +594,7 @@ class Settings:
     @property
     def sources(self) -> dict[str, str]:
         """Where each setting was found: `argument`, `environment`, a file, or `default`."""
-        names = {*_NAMES, "api_key"}
+        names = [*(setting.name for setting in SETTINGS), "api_key"]
         return {n: self.found[n].source if n in self.found else "default" for n in names}
 
     @property

@@ -15,6 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+from imagen_widget._settings import YES_OR_NO
 from imagen_widget.errors import InvalidRequest, a_type, invalid, shown
 
 Kind = Literal[
@@ -40,8 +41,6 @@ _NUMBER = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})(e[+-]?\d{1,3})?",
 _SIZE = re.compile(r"(\d{1,5})\s*[x×*]\s*(\d{1,5})", re.ASCII | re.I)
 _ORIENTED = re.compile(r"(portrait|landscape)_(\d{1,2})_(\d{1,2})")
 _ADDRESS = re.compile(r"https://\S+|sha256:[0-9a-f]{64}|http://(localhost|127\.|\[::1\])\S*")
-_SWITCH = {"true": True, "yes": True, "on": True, "1": True}
-_SWITCH |= {"false": False, "no": False, "off": False, "0": False}
 _SAME_WORD = {"jpg": "jpeg", "jpeg": "jpg"}
 
 
@@ -186,7 +185,7 @@ class Field:
                     raise self._refused(value)
                 return number
             case "switch":
-                found = bool(value) if is_bool(value) else _SWITCH.get(_words(value))
+                found = bool(value) if is_bool(value) else YES_OR_NO.get(_words(value))
                 if found is None:
                     raise self._refused(value)
                 return found
