@@ -182,17 +182,7 @@ class Studio:
                 return job.result_or_cancel()
 
     @_like(generate)
-    async def agenerate(
-        self,
-        /,
-        prompt: str | ImageRequest | None = None,
-        *,
-        reuse: bool = False,
-        timeout: float | None = None,
-        on_event: Listener | None = None,
-        quiet: bool = False,
-        **asked: Any,
-    ) -> Generation:
+    async def agenerate(self, /, *prompt: Any, quiet: bool = False, **asked: Any) -> Generation:
         """Generate pictures and return them: `generate`, awaited.
 
         Cancelling the task that awaits it cancels the job at the provider. Arguments and errors
@@ -203,7 +193,7 @@ class Studio:
         model_id = self._resolve(asked.get("model"))
         if self.session.models.known(model_id) is None:
             await _loop.wait_async(_loop.spawn(self.session.describe, model_id))
-        job = self.start(prompt, reuse=reuse, timeout=timeout, on_event=on_event, **asked)
+        job = self.start(*prompt, **asked)
         with _shown(job, surface):
             try:
                 return await job
