@@ -6,13 +6,13 @@ never a reason to fail.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -41,16 +41,12 @@ _MAX_ID = 200
 _MAX_NAMED = 9
 
 
+@dataclasses.dataclass(eq=False)
 class Catalogue:
-    """What is known of models without asking the network.
+    """What is known of models without asking the network."""
 
-    Args:
-        folder: Where schemas are kept; None keeps them in memory only.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._learned: dict[str, Model | None] = {}
+    folder: Path | None  # where schemas are kept; None keeps them in memory only
+    _learned: dict[str, Model | None] = dataclasses.field(default_factory=dict, init=False)
 
     def resolve(self, name: object, account: str = "") -> str:
         """Return the id for an alias or an id, as this account's provider has it."""
@@ -135,7 +131,7 @@ class Catalogue:
         return Model(model_id, title=model_id, provider="")
 
     def _kept(self) -> Iterator[Model]:
-        files = sorted(self._folder.glob("*.json")) if self._folder is not None else []
+        files = sorted(self.folder.glob("*.json")) if self.folder is not None else []
         ids = [file.stem.replace("~", "/") for file in files]
         for model_id in dict.fromkeys((*ids, *self._learned)):
             model = self.known(model_id)
@@ -144,9 +140,9 @@ class Catalogue:
 
     def file(self, model_id: str) -> Path:
         """Return where a model's schema is kept; raises OSError if none is kept on disk."""
-        if self._folder is None:
+        if self.folder is None:
             raise FileNotFoundError
-        return self._folder / f"{model_id.replace('/', '~')}.json"
+        return self.folder / f"{model_id.replace('/', '~')}.json"
 
 
 @functools.cache
@@ -194,8 +190,8 @@ def _learned(read: Model, as_of: str) -> Model:
     """Return a model read from a schema, with what its schema does not say but we know."""
     shipped = bundled().get(read.id)
     if shipped is None:
-        return replace(read, as_of=as_of)
-    return replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
+        return dataclasses.replace(read, as_of=as_of)
+    return dataclasses.replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
 
 
 def _served(models: Iterable[Model], account: str) -> list[Model]:
