@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from imagen_widget import _picture
-from imagen_widget._models import Field, Model, PictureLimits
+from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
 from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
 from imagen_widget.errors import InvalidRequest, QueueError, invalid
@@ -34,7 +34,7 @@ INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 add
 _MAX_FILE_BYTES = 300_000_000
 _FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
-_WHAT = "Give a file, bytes, a PIL image, an https address or a generated picture."
+_WHAT = f"Give {A_PICTURE}."
 _GIVE_THE_FILE = "Download the picture and give the file."
 _MAX_CACHED = 30  # pictures that are ready to go out, each within INPUT_BYTES
 _BUDGET_STEP_BYTES = 64 * 1024  # so that other pictures in the request rarely change the bytes
@@ -44,11 +44,11 @@ _FORMATS = ("image/jpeg", "image/webp", "image/png")  # in the order of preferen
 _LOSSLESS = {"image/png", "image/gif", "image/bmp", "image/tiff"}
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _CONVERT_IT = "Give a PNG, JPEG or WebP; GIF, BMP, TIFF and AVIF are converted."
-_GUESSED = {  # the names that most models use, for one of which nothing is known
-    "picture": Field("image_url", "picture", role="picture"),
-    "pictures": Field("image_urls", "pictures", role="picture"),
-    "mask": Field("mask_url", "picture", role="mask"),
-}
+USUAL_FIELDS = (  # of most models, for one of which nothing is known
+    Field("image_url", "picture", role="picture"),
+    Field("image_urls", "pictures", role="picture"),
+    Field("mask_url", "picture", role="mask"),
+)
 
 Size = tuple[int, int]
 
@@ -443,10 +443,9 @@ def _by_role(
 ) -> Iterator[tuple[Field, str, list[object]]]:
     """Yield the model's field, the name and the values for what was given by role."""
     several = [value for value in _many(images) if value is not None]
-    known = [f for f in reversed(model.fields) if f.role in {"picture", "mask"}]
-    fields = {"mask" if f.role == "mask" else f.kind: f for f in known}
-    if model.source == "none":
-        fields = dict(_GUESSED)
+    known = USUAL_FIELDS if model.source == "none" else model.fields
+    takers = [f for f in reversed(known) if f.role in {"picture", "mask"}]
+    fields = {"mask" if f.role == "mask" else f.kind: f for f in takers}
     one, many = fields.get("picture"), fields.get("pictures")
     if image is not None and several and one is None:
         several, image = [image, *several], None

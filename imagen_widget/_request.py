@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from imagen_widget import _models
-from imagen_widget._inputs import Input, place_inputs
+from imagen_widget._inputs import USUAL_FIELDS, Input, place_inputs
 from imagen_widget._models import Model
 from imagen_widget._settings import GATEWAY, refuse_reserved
 from imagen_widget.errors import InvalidRequest, a_type, invalid
@@ -28,7 +28,7 @@ _OPTIONS = {
     "output_format": "--format",
     "seed": "-s",
 }
-_USUAL_ROLES = {"image_url": "picture", "image_urls": "picture", "mask_url": "mask"}
+_USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
 

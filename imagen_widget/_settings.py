@@ -787,15 +787,13 @@ def login() -> None:
     variable = account.key_variables[0]
     try:
         key = usable_key(getpass.getpass(f"Key for {account.title} ({variable}): "), variable)
-    except Exception as error:
-        # ipykernel's own class says that nobody can be asked; ipykernel is not imported here.
-        deaf = isinstance(error, EOFError | NotImplementedError)
-        if not deaf and type(error).__name__ != "StdinNotImplementedError":
-            raise
+    except CredentialsError:
+        raise
+    except Exception as error:  # front ends have errors of their own for it
         raise CredentialsError(
             "Nobody can be asked for a key here.",
             remedy=f"Set {variable} in the environment instead.",
-        ) from None
+        ) from error
     _check_place(key, account, account.base_url, named=True)
     _typed[variable] = key
     keyring = _keyring()

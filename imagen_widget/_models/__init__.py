@@ -18,7 +18,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from imagen_widget._models.field import Field, Kind, PictureLimits, as_number, plain, size_pixels
+from imagen_widget._models.field import (
+    A_PICTURE,
+    Field,
+    Kind,
+    PictureLimits,
+    as_number,
+    plain,
+    size_pixels,
+)
 from imagen_widget._models.model import (
     ARGUMENTS,
     COMMON_NAMES,
@@ -31,7 +39,7 @@ from imagen_widget._models.model import (
 from imagen_widget._models.openapi import read_schema
 from imagen_widget.errors import a_type, invalid
 
-__all__ = ["COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
+__all__ = ["A_PICTURE", "COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
 __all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
 __all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]
 
