@@ -208,25 +208,18 @@ def _has_pictures(known: Model, given: Mapping[str, object]) -> bool:
 
 
 def _canonical(arguments: Mapping[str, Any]) -> str:
-    body = json.dumps(arguments, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    try:
-        size = len(body.encode())
-    except UnicodeEncodeError:
-        broken = next((n for n, v in arguments.items() if not _is_sound(v)), "prompt")
-        what = "it holds half of a character (a lone surrogate), which cannot be sent"
-        raise invalid(broken, what, "Type or paste the text again.") from None
-    if size > MAX_BODY_BYTES:
-        largest = max(arguments, key=lambda name: len(str(arguments[name])))
+    sizes: dict[str, int] = {}
+    for name, value in arguments.items():
+        try:
+            sizes[name] = len(json.dumps({name: value}, ensure_ascii=False).encode())
+        except UnicodeEncodeError:
+            what = "it holds half of a character (a lone surrogate), which cannot be sent"
+            raise invalid(name, what, "Type or paste the text again.") from None
+    if (size := sum(sizes.values())) > MAX_BODY_BYTES:
         remedy = f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=…."
+        largest = max(sizes, key=sizes.__getitem__)
         raise invalid(largest, f"the request is too large: {size:,} bytes", remedy)
-    return body
-
-
-def _is_sound(value: object) -> bool:
-    try:
-        return bool(json.dumps(value, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        return False
+    return json.dumps(arguments, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 # ------------------------------------------------------------------------------- copy as code
