@@ -52,8 +52,8 @@ def _like(shape: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P
 def _shown(job: Job, surface: Surface) -> Iterator[None]:
     """Show a job's status as long as somebody waits for it, then how it ended."""
     view = JobView(job, surface)
-    view.begin()
     try:
+        view.begin()
         yield
     except Exception:
         view.end(StatusLine(ending(job)))
@@ -402,10 +402,6 @@ class Studio:
         settings = self.settings
         model = short_name(self._resolve(None))
         return f"<Studio: {settings.account.name} {model}, home {settings.home}>"
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        found = (f"  {name}: {source}" for name, source in self.settings.sources.items())
-        return {"text/plain": "\n".join([repr(self), *found])}
 
 
 def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
