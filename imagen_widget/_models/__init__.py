@@ -64,14 +64,10 @@ class Catalogue:
         wanted = name.strip().strip("/")
         if "/" in wanted and wanted in bundled():
             return wanted  # as any id with a path, whether or not it is known to be served
-        lowered = wanted.lower()
-        served = _served(bundled().values(), account)
-        for model in served:
-            if lowered == model.id.lower():
-                return model.id
-        for model in served:
-            if lowered == model.alias:
-                return model.id
+        lowered, served = wanted.lower(), _served(bundled().values(), account)
+        named = [model for model in served if lowered in {model.id.lower(), model.alias}]
+        if named:  # an id goes before an alias
+            return min(named, key=lambda model: lowered != model.id.lower()).id
         plain = account != "" and any("/" not in model.id for model in served)
         if len(wanted) <= _MAX_ID:
             if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
