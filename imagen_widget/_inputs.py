@@ -7,6 +7,7 @@ one line, before anything is written down.
 """
 
 import contextlib
+import errno
 import io
 import threading
 import time
@@ -130,18 +131,16 @@ def from_file(path: Path, label: str, **known: Any) -> Input:
     try:
         path = path.expanduser().absolute()
         stat = path.stat()
-        is_large = stat.st_size > _MAX_FILE_BYTES
+        if stat.st_size > _MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"it has {stat.st_size // 10**6} MB")
         is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
         read = _file_digest.__wrapped__ if is_fresh else _file_digest
-        place = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        digest = "" if is_large else read(path, *place)
+        digest = read(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
     except (FileNotFoundError, ValueError, RuntimeError):  # the last for the ~ of an unknown user
         raise invalid(label, f"there is no file {shown}", _WHAT) from None
     except OSError as error:
         what = f"the file {shown} cannot be read ({error.strerror})"
         raise invalid(label, what, _WHAT) from None
-    if is_large:
-        raise invalid(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
     return replace(Input(digest, size=stat.st_size, origin=path.name, path=path), **known)
 
 
