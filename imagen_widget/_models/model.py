@@ -351,14 +351,11 @@ class Model:
     def _missing(self, field: Field) -> InvalidRequest:
         if field.role == "prompt":
             return invalid(field.name, "it is empty", "Say what the picture should show.")
-        given = {
-            "picture": "image=…" if field.kind == "picture" else "images=[…]",
-            "mask": "mask=…",
-        }
+        how = f"Give {field.takes()}."
         if field.kind in {"picture", "pictures"}:
-            how = f"Give {given.get(field.role, f'{field.name}=…')}: {A_PICTURE}."
-        else:
-            how = f"Give {field.takes()}."
+            picture = "images=[…]" if field.kind == "pictures" else "image=…"
+            name = {"picture": picture, "mask": "mask=…"}.get(field.role, f"{field.name}=…")
+            how = f"Give {name}: {A_PICTURE}."
         return invalid(field.name, f"{self.name} needs it", how)
 
     # --------------------------------------------------------------------------------- display
@@ -378,10 +375,8 @@ class Model:
         """One line on whether it can still be used, and what to use instead."""
         if self.status == "active":
             return ""
-        instead = f"use {self.successor} instead" if self.successor else ""
-        return ": ".join(filter(None, (self.status, self.note.rstrip(".")))) + (
-            f"; {instead}" if instead else ""
-        )
+        said = ": ".join(filter(None, (self.status, self.note.rstrip("."))))
+        return f"{said}; use {self.successor} instead" if self.successor else said
 
     @property
     def pictures_text(self) -> str:
@@ -415,19 +410,12 @@ class Model:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         head = f"{self.title or self.name} ({self.name})"
-        lines = [head, *(f"  {name}: {text}" for name, text in self._facts()), ""]
-        names = ("field", "takes", "default", "what it does")
-        facts = "".join(
-            tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
-            for name, text in self._facts()
-        )
-        table = html_table(names, self._rows())
-        look = {"class_": "mathjax_ignore tex2jax_ignore"}
-        page = tag("div", tag("strong", escape(head)), facts, table, **look)
-        return {
-            "text/plain": "\n".join([*lines, text_table(names, self._rows())]),
-            "text/html": page,
-        }
+        facts = [f"{name}: {text}" for name, text in self._facts()]
+        table = ("field", "takes", "default", "what it does"), self._rows()
+        text = "\n".join([head, *(f"  {fact}" for fact in facts), "", text_table(*table)])
+        parts = [tag("strong", escape(head)), *(tag("div", escape(fact)) for fact in facts)]
+        html = tag("div", *parts, html_table(*table), class_="mathjax_ignore tex2jax_ignore")
+        return {"text/plain": text, "text/html": html}
 
 
 class Models(Sequence[Model]):
