@@ -163,7 +163,8 @@ def close() -> None:
     with _lock:
         ending, _current = _current, None
     if ending is not None:
-        ending.close()
+        ending.call_soon(ending.ending.set)
+        ending.join(CLOSE_SECONDS)
 
 
 class _LoopThread(threading.Thread):
@@ -177,11 +178,6 @@ class _LoopThread(threading.Thread):
         self.start()
         self._ready.result()
 
-    def close(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.loop.call_soon_threadsafe(self._ending.set)
-        self.join(CLOSE_SECONDS)
-
     def run(self) -> None:
         try:
             anyio.run(self._main, backend="asyncio")
@@ -191,11 +187,11 @@ class _LoopThread(threading.Thread):
             self._ready.set_exception(error)
 
     async def _main(self) -> None:
-        self._ending = asyncio.Event()
+        self.ending = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(_report)
         self._ready.set_result(None)
-        await self._ending.wait()
+        await self.ending.wait()
         for scope in self._work.values():
             scope.cancel()
         while self._work:
@@ -211,13 +207,15 @@ class _LoopThread(threading.Thread):
         task = self.loop.create_task(_host(future, scope, partial(function, *args)))
         self._work[task] = scope
         task.add_done_callback(self._work.pop)
-        future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
-        if self._ending.is_set():
+        future.add_done_callback(
+            lambda _: self.call_soon(scope.cancel) if future.cancelled() else None
+        )
+        if self.ending.is_set():
             scope.cancel()
 
-    def _cancel(self, scope: anyio.CancelScope) -> None:
+    def call_soon(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.loop.call_soon_threadsafe(scope.cancel)
+            self.loop.call_soon_threadsafe(function)
 
 
 async def _host(
