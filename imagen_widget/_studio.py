@@ -49,19 +49,18 @@ def _like(shape: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P
 
 
 @contextlib.contextmanager
-def _shown(job: Job, surface: Surface) -> Iterator[None]:
-    """Show a job's status as long as somebody waits for it, then how it ended."""
+def _shown(job: Job, surface: Surface) -> Iterator[JobView]:
+    """Show a job's status as long as somebody waits for it, then how it ended if it failed."""
     view = JobView(job, surface)
     try:
         view.begin()
-        yield
+        yield view
     except Exception:
         view.end(StatusLine(ending(job)))
         raise
     except BaseException:  # an interrupt, or cancelled in the words of the caller's async library
         view.end(StatusLine(job.status if job.done() else "Cancel requested"))
         raise
-    view.end(StatusLine(job.status))
 
 
 class Studio:
@@ -178,8 +177,10 @@ class Studio:
         surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
             job = self.start(**asked, **fields)
-            with _shown(job, surface):
-                return job.result_or_cancel()
+            with _shown(job, surface) as view:
+                generation = job.result_or_cancel()
+                view.end(StatusLine(generation.summary))
+        return generation
 
     @_like(generate)
     async def agenerate(self, /, *prompt: Any, quiet: bool = False, **asked: Any) -> Generation:
@@ -194,12 +195,14 @@ class Studio:
         if self.session.models.known(model_id) is None:
             await _loop.wait_async(_loop.spawn(self.session.describe, model_id))
         job = self.start(*prompt, **asked)
-        with _shown(job, surface):
+        with _shown(job, surface) as view:
             try:
-                return await job
+                generation = await job
             except BaseException:  # cancelled, if it is not the job's own
                 job.request_cancel()
                 raise
+            view.end(StatusLine(generation.summary))
+        return generation
 
     @_like(generate)
     def start(
