@@ -757,9 +757,8 @@ def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str]
         if kept.keys() >= {*parts}:
             first = kept[parts[0]]
             label = first.label.replace(parts[0], " with ".join(parts), 1)
-            return usable_key(
-                ":".join(str(kept[part].value) for part in parts), label
-            ), first.source
+            key = usable_key(":".join(str(kept[part].value) for part in parts), label)
+            return key, first.source
     for names in account.key_variables:
         if names not in _remembered and (found := _recall(names)):
             _remembered[names] = usable_key(found[0], names), found[1]
