@@ -6,7 +6,22 @@ Prompts, logs, errors, model and file names are never Markdown, Label or HTMLMat
 
 import base64
 import html
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from imagen_widget.errors import one_line
+
+_MAX_CELL = 60  # columns of a terminal
+_TABLE = "border-collapse:collapse;border:none;margin:0"
+_HEAD = (
+    "padding:6px 18px 6px 0;font-weight:600;background:none;"
+    "border-bottom:1px solid var(--jp-border-color1,#8888)"
+)
+_CELL = (
+    "padding:8px 18px 8px 0;vertical-align:top;max-width:36em;overflow-wrap:break-word;"
+    "border-bottom:1px solid var(--jp-border-color2,#8884)"
+)
+_TEXT, _NUMBER = "text-align:left;", "text-align:right;white-space:nowrap;"
 
 
 def escape(text: object) -> str:
@@ -68,3 +83,47 @@ def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
         '<div style="font-size:13px;margin-top:8px;overflow-wrap:anywhere">'
         f"{caption}</div></div>"
     )
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns of text.
+
+    A heading that ends in `$` heads numbers, which stand at the right.
+    """
+    cut = [
+        [*(one_line(cell, limit=_MAX_CELL) for cell in row[:-1]), one_line(row[-1])]
+        for row in ([name.rstrip("$") for name in columns], *rows)
+    ]
+    aligned = [
+        _aligned(texts, right=name.endswith("$"))
+        for name, texts in zip(columns, zip(*cut, strict=True), strict=True)
+        if any(texts)  # pictures leave a column of nothing
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*aligned, strict=True))
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as an HTML table; a cell is a text, or has its markup as `html`."""
+    sides = [_NUMBER if name.endswith("$") else _TEXT for name in columns]
+
+    def line(kind: str, cells: Sequence[str], style: str) -> str:
+        marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
+        pairs = zip(marked, sides, strict=True)
+        return tag("tr", *(tag(kind, cell, style=side + style) for cell, side in pairs))
+
+    head = line("th", [name.rstrip("$") for name in columns], _HEAD)
+    body = (line("td", row, _CELL) for row in rows)
+    return tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
+
+
+def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
+    """Return texts with blanks up to the width that the widest takes in a terminal."""
+    widths = [
+        sum(
+            0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+            for c in text
+        )
+        for text in texts
+    ]
+    blanks = [" " * (max(widths) - width) for width in widths]
+    return [b + t if right else t + b for t, b in zip(texts, blanks, strict=True)]

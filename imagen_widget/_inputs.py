@@ -7,6 +7,7 @@ one line, before anything is written down.
 """
 
 import contextlib
+import errno
 import io
 import threading
 import time
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from imagen_widget import _picture
-from imagen_widget._models import Field, Model, PictureLimits
-from imagen_widget._picture import SVG, PictureFacts, digest_of
+from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
+from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -34,9 +35,9 @@ INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 add
 _MAX_FILE_BYTES = 300_000_000
 _FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
-_WHAT = "Give a file, bytes, a PIL image, an https address or a generated picture."
+_WHAT = f"Give {A_PICTURE}."
 _GIVE_THE_FILE = "Download the picture and give the file."
-_MAX_CACHE_BYTES = 64_000_000
+_MAX_CACHED = 30  # pictures that are ready to go out, each within INPUT_BYTES
 _BUDGET_STEP_BYTES = 64 * 1024  # so that other pictures in the request rarely change the bytes
 _BYTES_A_PIXEL = 0.3  # of a good JPEG
 _QUALITIES = (90, 75)
@@ -44,11 +45,11 @@ _FORMATS = ("image/jpeg", "image/webp", "image/png")  # in the order of preferen
 _LOSSLESS = {"image/png", "image/gif", "image/bmp", "image/tiff"}
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _CONVERT_IT = "Give a PNG, JPEG or WebP; GIF, BMP, TIFF and AVIF are converted."
-_GUESSED = {  # the names that most models use, for one of which nothing is known
-    "picture": Field("image_url", "picture", role="picture"),
-    "pictures": Field("image_urls", "pictures", role="picture"),
-    "mask": Field("mask_url", "picture", role="mask"),
-}
+USUAL_FIELDS = (  # of most models, for one of which nothing is known
+    Field("image_url", "picture", role="picture"),
+    Field("image_urls", "pictures", role="picture"),
+    Field("mask_url", "picture", role="mask"),
+)
 
 Size = tuple[int, int]
 
@@ -84,7 +85,7 @@ class Input:
             if self.path is not None:
                 return self.path.read_bytes()
         what = f"the input picture {self.digest[:19]}… is not kept here any more"
-        raise _refused("image", what, "Give the picture itself again: image=….")
+        raise invalid("image", what, "Give the picture itself again: image=….")
 
     def kept_in(self, store: Any) -> "Input":
         """Return the same input with its bytes in a `Store`, and none of them in memory."""
@@ -121,11 +122,7 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
     if hasattr(value, "getbands"):
         return (_from_pillow(cast("PILImage", value), label),)
     several = f" Several go in by {label}s=[…]." if isinstance(value, list | tuple) else ""
-    raise _refused(label, f"{type(value).__name__} is not a picture", _WHAT + several)
-
-
-def _refused(label: str, what: str, remedy: str) -> InvalidRequest:
-    return InvalidRequest(f"{label}: {what}", remedy=remedy, field=label)
+    raise invalid(label, f"{type(value).__name__} is not a picture", _WHAT + several)
 
 
 def from_file(path: Path, label: str, **known: Any) -> Input:
@@ -134,18 +131,16 @@ def from_file(path: Path, label: str, **known: Any) -> Input:
     try:
         path = path.expanduser().absolute()
         stat = path.stat()
-        is_large = stat.st_size > _MAX_FILE_BYTES
+        if stat.st_size > _MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"it has {stat.st_size // 10**6} MB")
         is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
         read = _file_digest.__wrapped__ if is_fresh else _file_digest
-        place = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        digest = "" if is_large else read(path, *place)
+        digest = read(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
     except (FileNotFoundError, ValueError, RuntimeError):  # the last for the ~ of an unknown user
-        raise _refused(label, f"there is no file {shown}", _WHAT) from None
+        raise invalid(label, f"there is no file {shown}", _WHAT) from None
     except OSError as error:
         what = f"the file {shown} cannot be read ({error.strerror})"
-        raise _refused(label, what, _WHAT) from None
-    if is_large:
-        raise _refused(label, f"{path.name} has {stat.st_size // 10**6} MB", "Make it smaller.")
+        raise invalid(label, what, _WHAT) from None
     return replace(Input(digest, size=stat.st_size, origin=path.name, path=path), **known)
 
 
@@ -156,7 +151,7 @@ def _file_digest(path: Path, _time: int, _size: int, _inode: int) -> str:
 
 def _from_bytes(data: bytes, label: str, origin: str) -> Input:
     if not data:
-        raise _refused(label, "the picture is empty", _WHAT)
+        raise invalid(label, "the picture is empty", _WHAT)
     return Input(digest_of(data), size=len(data), origin=origin, in_memory=data)
 
 
@@ -179,7 +174,7 @@ def _from_text(text: str, label: str, base_url: str) -> Input:
     if scheme.startswith("data:"):
         data = _picture.from_data_address(text)
         if data is None:
-            raise _refused(label, "the data: address is not valid", _WHAT)
+            raise invalid(label, "the data: address is not valid", _WHAT)
         return _from_bytes(data, label, "data address")
     if text.startswith("sha256:") and len(text) == 71:
         return Input(text)
@@ -193,14 +188,14 @@ def _check_address(url: str, label: str, base_url: str) -> None:
     except ValueError:
         host = ""
     if not host:
-        raise _refused(label, "the address is not valid", "Give one like https://host/fox.png.")
+        raise invalid(label, "the address is not valid", "Give one like https://host/fox.png.")
     if parts.username or parts.password:
         what = "the address holds a name or password, which would be sent and written down"
-        raise _refused(label, what, _GIVE_THE_FILE)
+        raise invalid(label, what, _GIVE_THE_FILE)
     is_local = is_loopback(host) and is_loopback(urlsplit(base_url).hostname)
     if parts.scheme == "http" and not is_local:
         what = "an http:// address is not encrypted, and is not sent"
-        raise _refused(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
+        raise invalid(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
 
 
 # ------------------------------------------------------------------------- ready to go out
@@ -212,8 +207,8 @@ _lock = threading.Lock()  # one at a time: twenty jobs with one picture prepare 
 def _prepare(
     raw: Input,
     label: str,
-    limits: PictureLimits | None = None,
-    budget_bytes: int = INPUT_BYTES,
+    limits: PictureLimits | None,
+    budget_bytes: int,
     *,
     mask: bool = False,
     size: Size | None = None,
@@ -236,11 +231,11 @@ def _prepare(
             except InvalidRequest:
                 raise
             except QueueError as error:
-                raise _refused(label, error.message, _CONVERT_IT) from None
+                raise invalid(label, error.message, _CONVERT_IT) from None
             except Exception as error:  # noqa: BLE001 - encoders fail in many ways
                 what = f"the picture cannot be converted ({type(error).__name__})"
-                raise _refused(label, what, _CONVERT_IT) from None
-            while len(_cache) > 1 and sum(i.size for i in _cache.values()) > _MAX_CACHE_BYTES:
+                raise invalid(label, what, _CONVERT_IT) from None
+            if len(_cache) > _MAX_CACHED:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
         made = _cache[key]
@@ -266,22 +261,22 @@ class _Work:
         problem = "an SVG drawing" if self._facts.media_type == SVG else self._facts.problem
         if problem:
             what = f"this is not a picture that can be sent ({problem})"
-            raise _refused(label, what, _CONVERT_IT)
+            raise invalid(label, what, _CONVERT_IT)
 
     def picture(self) -> Input:
-        facts, size = self._facts, (self._facts.width, self._facts.height)
-        if size[0]:
-            self._check_size(size)
-            if self._is_ready(facts):
-                return _input(self._data, facts.media_type, size, size)
-        shown = _picture.open_picture(self._data, side=self._side(size) if size[0] else None)
-        original = size if size[0] else shown.size
-        self._check_size(original)
-        small = _picture.for_screen(_picture.resized(shown, self._side(original)))
+        size = self._facts.width, self._facts.height
+        shown = None if size[0] else _picture.open_picture(self._data)
+        size = size if shown is None else shown.size
+        self._check_size(size)
+        if shown is None and self._is_ready(size):
+            return _input(self._data, self._facts.media_type, size, size)
+        side = self._side(size)
+        shown = shown or _picture.open_picture(self._data, side=side)
+        small = _picture.for_screen(_picture.resized(shown, side))
         if small.mode == "RGBA" and small.getchannel("A").getextrema() == (255, 255):
             small = small.convert("RGB")
         data, media_type, small = self._encoded(small)
-        return _input(data, media_type, small.size, original)
+        return _input(data, media_type, small.size, size)
 
     def mask(self, size: Size | None) -> Input:
         """Return the mask in grey, of this size, without soft steps if they take too many bytes."""
@@ -289,7 +284,7 @@ class _Work:
         original = grey.size
         if _brightest(grey) < 128:
             what = "nothing in it is white, so nothing would change"
-            raise _refused(self._label, what, "Paint white what is to change, the rest black.")
+            raise invalid(self._label, what, "Paint white what is to change, the rest black.")
         if size is not None and grey.size != size:
             grey = grey.resize(size)
         data = _picture.saved(grey, "image/png", 0)
@@ -303,7 +298,7 @@ class _Work:
         if size[0] < low[0] or size[1] < low[1] or size[0] * size[1] < area:
             least = f"{low[0]} x {low[1]}" if max(low) > 1 else f"{area} pixels in all"
             what = f"{size[0]} x {size[1]} pixels are too few for this model"
-            raise _refused(self._label, what, f"It takes pictures of at least {least}.")
+            raise invalid(self._label, what, f"It takes pictures of at least {least}.")
 
     def _side(self, size: Size, *, budget: bool = True) -> int:
         """Return the longer side in pixels that the limits and the bytes allow."""
@@ -314,10 +309,10 @@ class _Work:
         across = (limits.max_width or width) / width, (limits.max_height or height) / height
         return max(1, int(max(size) * min(1.0, *across, (area / (width * height)) ** 0.5)))
 
-    def _is_ready(self, facts: PictureFacts) -> bool:
+    def _is_ready(self, size: Size) -> bool:
         from PIL import Image
 
-        size = (facts.width, facts.height)
+        facts = self._facts
         if (
             facts.media_type not in self._formats
             or facts.turned
@@ -393,12 +388,7 @@ class _Group:
 
 
 def read_input(
-    value: object,
-    *,
-    limits: PictureLimits | None = None,
-    budget_bytes: int = INPUT_BYTES,
-    mask: bool = False,
-    base_url: str = "",
+    value: object, *, limits: PictureLimits | None = None, mask: bool = False, base_url: str = ""
 ) -> Input:
     """Return one picture as it goes out: upright, converted and made smaller if need be.
 
@@ -407,7 +397,7 @@ def read_input(
     """
     label = "mask" if mask else "image"
     raw = _given(value, label, base_url)[0]
-    made = _prepare(raw, label, limits, budget_bytes, mask=mask)
+    made = _prepare(raw, label, limits, INPUT_BYTES, mask=mask)
     return replace(made, note=made.note and f"the picture was {made.note}")
 
 
@@ -429,7 +419,7 @@ def place_inputs(
     for into, label, values in (*_by_role(model, image, images, mask), *_by_name(model, fields)):
         if into.name in groups:
             what = f"Give either image, images or mask, or {into.name}."
-            raise _refused(into.name, "the picture was given twice", what)
+            raise invalid(into.name, "the picture was given twice", what)
         several = into.kind == "pictures" and label != "image"
         found = [_given(value, label, base_url)[: None if several else 1] for value in values]
         groups[into.name] = _Group(into, label, [one for each in found for one in each])
@@ -452,10 +442,9 @@ def _by_role(
 ) -> Iterator[tuple[Field, str, list[object]]]:
     """Yield the model's field, the name and the values for what was given by role."""
     several = [value for value in _many(images) if value is not None]
-    known = [f for f in reversed(model.fields) if f.role in {"picture", "mask"}]
-    fields = {"mask" if f.role == "mask" else f.kind: f for f in known}
-    if model.source == "none":
-        fields = dict(_GUESSED)
+    known = USUAL_FIELDS if model.source == "none" else model.fields
+    takers = [f for f in reversed(known) if f.role in {"picture", "mask"}]
+    fields = {"mask" if f.role == "mask" else f.kind: f for f in takers}
     one, many = fields.get("picture"), fields.get("pictures")
     if image is not None and several and one is None:
         several, image = [image, *several], None
@@ -499,18 +488,18 @@ def _takes_none(model: Model, label: str) -> Field:
     remedy = "Choose a model that does: models('edit') lists some."
     if model.edits_with:
         remedy = f"{model.edits_with} edits pictures."
-    raise _refused(label, f"{model.name} takes {what}", remedy)
+    raise invalid(label, f"{model.name} takes {what}", remedy)
 
 
 def _check_count(model: Model, group: _Group) -> None:
     count = len(group.inputs)
     if not count and group.field.kind == "picture":
-        raise _refused(group.label, "no picture was given", _WHAT)
+        raise invalid(group.label, "no picture was given", _WHAT)
     most = 1 if group.field.kind == "picture" else group.field.max_items
     if most is not None and count > most:
         takes = "one picture" if most == 1 else f"at most {most} pictures"
         remedy = "Leave some out, or choose a model that takes more."
-        raise _refused(group.label, f"{model.name} takes {takes}, and {count} were given", remedy)
+        raise invalid(group.label, f"{model.name} takes {takes}, and {count} were given", remedy)
 
 
 def _prepare_all(groups: list[_Group]) -> None:
@@ -529,12 +518,12 @@ def _prepare_all(groups: list[_Group]) -> None:
     for group in masks:
         if base is None:
             what = "there is no picture that it belongs to"
-            raise _refused(group.label, what, "Give image=… with it.")
+            raise invalid(group.label, what, "Give image=… with it.")
         size = (base.width, base.height) if base.width else None
         limits, budget = group.field.limits, INPUT_BYTES // 4
         made = _prepare(group.inputs[0], group.label, limits, budget, mask=True, size=size)
         if size and made.width and made.original not in {base.original, size}:
             sizes = (f"{width} x {height}" for width, height in (made.original, base.original))
             what = "it has {} pixels, and its picture {}".format(*sizes)
-            raise _refused(group.label, what, "Make the mask as large as the picture.")
+            raise invalid(group.label, what, "Make the mask as large as the picture.")
         group.inputs[0] = replace(made, note="")

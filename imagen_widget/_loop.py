@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -162,7 +163,8 @@ def close() -> None:
     with _lock:
         ending, _current = _current, None
     if ending is not None:
-        ending.close()
+        ending.call_soon(ending.ending.set)
+        ending.join(CLOSE_SECONDS)
 
 
 class _LoopThread(threading.Thread):
@@ -171,16 +173,10 @@ class _LoopThread(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="imagen_widget", daemon=True)
         self.closers: dict[Callable[[], Awaitable[None]], None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._scopes: set[anyio.CancelScope] = set()
+        self._work: dict[asyncio.Task[None], anyio.CancelScope] = {}
         self._ready: Future[None] = Future()
         self.start()
         self._ready.result()
-
-    def close(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.loop.call_soon_threadsafe(self._ending.set)
-        self.join(CLOSE_SECONDS)
 
     def run(self) -> None:
         try:
@@ -191,15 +187,15 @@ class _LoopThread(threading.Thread):
             self._ready.set_exception(error)
 
     async def _main(self) -> None:
-        self._ending = asyncio.Event()
+        self.ending = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(_report)
         self._ready.set_result(None)
-        await self._ending.wait()
-        for scope in self._scopes:
+        await self.ending.wait()
+        for scope in self._work.values():
             scope.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._work:
+            await asyncio.wait(self._work)
         for closer in self.closers:  # only now: nothing that it closes is still in use
             with contextlib.suppress(Exception):  # nobody is left to be told
                 await closer()
@@ -207,36 +203,37 @@ class _LoopThread(threading.Thread):
     def begin(self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> None:
         """Make the task: by asyncio, since anyio does not know its loop inside a callback."""
         sniffio.current_async_library_cvar.set("asyncio")  # the caller's may be trio
-        task = self.loop.create_task(self._host(future, function, *args))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _host(
-        self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts
-    ) -> None:
-        """Run a coroutine function for a future, which gets whatever it raises."""
-        if future.cancelled():
-            return
         scope = anyio.CancelScope()
-        self._scopes.add(scope)
-        if self._ending.is_set():
+        task = self.loop.create_task(_host(future, scope, partial(function, *args)))
+        self._work[task] = scope
+        task.add_done_callback(self._work.pop)
+        future.add_done_callback(
+            lambda _: self.call_soon(scope.cancel) if future.cancelled() else None
+        )
+        if self.ending.is_set():
             scope.cancel()
-        future.add_done_callback(lambda _: self._cancel(scope) if future.cancelled() else None)
-        try:
-            with scope:
-                result = await function(*args)
-                if future.set_running_or_notify_cancel():
-                    future.set_result(result)
-        except BaseException as error:  # noqa: BLE001 - even SystemExit must not end the other jobs
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
-        finally:
-            self._scopes.discard(scope)
-            future.cancel()  # if the thread is ending; nothing if it has a result
 
-    def _cancel(self, scope: anyio.CancelScope) -> None:
+    def call_soon(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
-            self.loop.call_soon_threadsafe(scope.cancel)
+            self.loop.call_soon_threadsafe(function)
+
+
+async def _host(
+    future: Future[T], scope: anyio.CancelScope, call: Callable[[], Awaitable[T]]
+) -> None:
+    """Run a coroutine function for a future, which gets whatever it raises."""
+    if future.cancelled():
+        return
+    try:
+        with scope:
+            result = await call()
+            if future.set_running_or_notify_cancel():
+                future.set_result(result)
+    except BaseException as error:  # noqa: BLE001 - even SystemExit must not end the other jobs
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+    finally:
+        future.cancel()  # if the thread is ending; nothing if it has a result
 
 
 _lock = threading.Lock()

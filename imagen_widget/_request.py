@@ -14,10 +14,10 @@ from operator import attrgetter
 from typing import Any
 
 from imagen_widget import _models
-from imagen_widget._inputs import Input, place_inputs
+from imagen_widget._inputs import USUAL_FIELDS, Input, place_inputs
 from imagen_widget._models import Model
 from imagen_widget._settings import GATEWAY, refuse_reserved
-from imagen_widget.errors import InvalidRequest, a_type
+from imagen_widget.errors import InvalidRequest, a_type, invalid
 
 MAX_BODY_BYTES = 1_000_000
 
@@ -28,6 +28,7 @@ _OPTIONS = {
     "output_format": "--format",
     "seed": "-s",
 }
+_USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
 
@@ -93,11 +94,7 @@ class ImageRequest:
         more = read_extra(extra)
         for name, value in more.items():
             if value is not None and {"prompt": prompt, **fields}.get(name) is not None:
-                raise InvalidRequest(
-                    f"{name[:60]}: it is given twice, once in extra.",
-                    remedy="Give it once.",
-                    field=name,
-                )
+                raise invalid(name, "it is given twice, once in extra", "Give it once.")
         given = {**fields, **more}
         refuse_reserved(given, taken=frozenset(map(attrgetter("name"), known.fields)))
         placed: dict[str, Any] = {}
@@ -192,11 +189,8 @@ def read_extra(extra: object) -> Mapping[str, object]:
     if extra is None:
         return {}
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
-        raise InvalidRequest(
-            f"extra: it is {a_type(extra)}, not a mapping of names to values.",
-            remedy="Give a dict of the model's fields.",
-            field="extra",
-        )
+        what = f"it is {a_type(extra)}, not a mapping of names to values"
+        raise invalid("extra", what, "Give a dict of the model's fields.")
     return extra
 
 
@@ -214,31 +208,18 @@ def _has_pictures(known: Model, given: Mapping[str, object]) -> bool:
 
 
 def _canonical(arguments: Mapping[str, Any]) -> str:
-    body = json.dumps(arguments, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    try:
-        size = len(body.encode())
-    except UnicodeEncodeError:
-        broken = next((n for n, v in arguments.items() if not _is_sound(v)), "prompt")
-        raise InvalidRequest(
-            f"{broken}: it holds half of a character (a lone surrogate), which cannot be sent.",
-            remedy="Type or paste the text again.",
-            field=broken,
-        ) from None
-    if size > MAX_BODY_BYTES:
-        largest = max(arguments, key=lambda name: len(str(arguments[name])))
-        raise InvalidRequest(
-            f"{largest}: the request is too large: {size:,} bytes.",
-            remedy=f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=….",
-            field=largest,
-        )
-    return body
-
-
-def _is_sound(value: object) -> bool:
-    try:
-        return bool(json.dumps(value, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        return False
+    sizes: dict[str, int] = {}
+    for name, value in arguments.items():
+        try:
+            sizes[name] = len(json.dumps({name: value}, ensure_ascii=False).encode())
+        except UnicodeEncodeError:
+            what = "it holds half of a character (a lone surrogate), which cannot be sent"
+            raise invalid(name, what, "Type or paste the text again.") from None
+    if (size := sum(sizes.values())) > MAX_BODY_BYTES:
+        remedy = f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=…."
+        largest = max(sizes, key=sizes.__getitem__)
+        raise invalid(largest, f"the request is too large: {size:,} bytes", remedy)
+    return json.dumps(arguments, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 # ------------------------------------------------------------------------------- copy as code
@@ -283,20 +264,24 @@ def _written(
 
     The options are None if the magic cannot say all of it.
     """
-    known = known or _models.Catalogue(None).known(request.model)
+    catalogue = _models.Catalogue(None)
+    known = known or catalogue.known(request.model) or catalogue.unknown(request.model)
     given = request.arguments()
     if request.prompt is not None:
         given.pop(request.names[0], None)
-    if seed is not None and request.seed is None and (known is None or known.role("seed")):
+    takes_seed = known.source == "none" or known.role("seed")
+    if seed is not None and request.seed is None and takes_seed:
         given[request.names[2]] = seed
     arguments = [f"model={_models.short_name(request.model)!r}"]
     options: list[list[str] | None] = [["-m", _models.short_name(request.model)]]
     extra: list[str] = []
     for name, value in given.items():
-        pictures, role = _pictures(request, value, job_id), _role(known, name)
+        pictures, field = _pictures(request, value, job_id), known.field(name)
+        role = field.role if field else _USUAL_ROLES.get(name, "")
         argument, code = name, repr(value)
         if pictures is None:
-            options.append(_option(known, name, value))
+            is_option = field is not None or name in _models.COMMON_NAMES
+            options.append(_option(name, value) if is_option else None)
         else:
             option = {"picture": "-i", "mask": "--mask"}.get(role, "")
             words = [word for each in pictures for word in (option, _quoted(each.strip("'")))]
@@ -311,19 +296,18 @@ def _written(
         else:
             arguments.append(f"{argument}={code}")
     arguments += [f"extra={{{', '.join(extra)}}}"] if extra else []
-    if not _is_strict(request, known):
+    try:
+        known.check(request.arguments())
+    except InvalidRequest:
         return [*arguments, "strict=False"], None
     if None in options:
         return arguments, None
     return arguments, [word for words in options for word in words or ()]
 
 
-def _option(known: Model | None, name: str, value: object) -> list[str] | None:
-    """Return an argument as an option of the magic; None if it has none for it."""
-    field = known.field(name) if known else None
+def _option(name: str, value: object) -> list[str]:
+    """Return an argument as an option of the magic."""
     option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-    if field is None and name not in _models.COMMON_NAMES:
-        return None
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
     if isinstance(value, dict) and (sides := _models.size_pixels(value)):
@@ -353,22 +337,6 @@ def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | 
     if not names or not all(isinstance(name, str) and name in written for name in names):
         return None
     return [written[name] for name in names]
-
-
-def _role(known: Model | None, name: str) -> str:
-    """Return the role of a model's field; of an unknown model by the names that most have."""
-    if known is None:
-        usual = {"image_url": "picture", "image_urls": "picture", "mask_url": "mask"}
-        return usual.get(name, "")
-    field = known.field(name)
-    return field.role if field else ""
-
-
-def _is_strict(request: ImageRequest, known: Model | None) -> bool:
-    try:
-        return known is None or bool(known.check(request.arguments()))
-    except InvalidRequest:
-        return False
 
 
 def _fits_a_line(prompt: str) -> bool:

@@ -1,7 +1,7 @@
 """Settings: which account, which key, where files go, what may be spent.
 
-`SETTINGS` is the one table: environment variables, keyword arguments, traits and the docs page are
-made from it. A new setting is one row there and one field of `Settings`.
+`Settings` is the one table: environment variables, keyword arguments, traits and the docs page are
+made from it. A new setting is one field there.
 
 The first source that names a setting wins: argument, environment, `.env` file,
 `[tool.imagen-widget]` in a pyproject.toml beside or above the notebook, default. A value that
@@ -10,7 +10,6 @@ cannot be read must not become no cap. A key is sent to its own provider only; a
 and what was typed at `login` it is looked for in the environment, `.env`, keyring and Colab.
 """
 
-import codecs
 import getpass
 import importlib.util
 import io
@@ -26,10 +25,10 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 from weakref import WeakValueDictionary
@@ -38,6 +37,7 @@ from imagen_widget.errors import CredentialsError, InvalidRequest, shown
 
 MAX_SECONDS = 366 * 86_400.0  # longer waits overflow the timers of some systems
 MAX_DOLLARS = 10**9
+_PREFIX = "IMAGEN_"
 
 Period = Literal["day", "month"]
 Scope = Literal["all", "user"]
@@ -45,10 +45,8 @@ Scope = Literal["all", "user"]
 _AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
 _MODEL_NAME = re.compile(r"[\w.:@/-]+")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
-_WORDS = {"1": True, "true": True, "yes": True, "on": True}
-_WORDS |= {"0": False, "false": False, "no": False, "off": False}
-_CAPS = "Give US dollars with a point, like 2.50, 2.50/day or 40/month."
-_PRICES = "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03."
+YES_OR_NO = {"1": True, "true": True, "yes": True, "on": True}
+YES_OR_NO |= {"0": False, "false": False, "no": False, "off": False}
 _KEYRING_SERVICE = "imagen_widget"
 _PLACEHOLDER = re.compile(
     r"<.*>|\[.*\]|\(.*\)|\$?\{.*\}|\$\w+|%\w+%|(\w{2,4}-)?[x*.…-]+|change[-_ ]?me|to[-_ ]?do"
@@ -126,12 +124,8 @@ DEMO = Account("demo", "demo", "https://demo.invalid", "Key", (), _IMAGEN, free=
 ACCOUNTS = {account.name: account for account in (GATEWAY, FAL, OPENAI, DEMO)}
 
 
-def find_account(label: str, name: object) -> Account:
-    """Return the account of that name: a built-in one, or one of an installed package's.
-
-    Raises:
-        InvalidRequest: There is no such account, or its package cannot be loaded.
-    """
+def find_account(name: object) -> Account | None:
+    """Return the account of that name: a built-in one, or one of an installed package's."""
     wanted = str(name).strip().lower()
     if wanted in ACCOUNTS:
         return ACCOUNTS[wanted]
@@ -149,12 +143,7 @@ def find_account(label: str, name: object) -> Account:
                 ) from error
             if isinstance(account, Account):
                 return account
-    near = get_close_matches(wanted, ACCOUNTS, 1)
-    raise InvalidRequest(
-        f"{label}: {shown(str(name)[:40])} is not a provider.",
-        remedy=f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(ACCOUNTS)}.",
-        field="provider",
-    )
+    return None
 
 
 class Secret:
@@ -213,15 +202,12 @@ def mask_logs(key: Secret, names: Sequence[str]) -> None:
         logging.getLogger(name).addFilter(_blank_out)
 
 
-def usable_key(key: object, variable: str, *, place: str = "") -> Secret:
-    """Return a key, hidden; `place` is file and line in brackets, if it stands in a file.
-
-    Raises:
-        CredentialsError: It is empty, a placeholder, in quotes, or has a character that no key has.
-    """
+def usable_key(key: object, label: str) -> Secret:
+    """Return a key, hidden; `label` says where it was found, if that is refused."""
     if isinstance(key, Secret):
         return key
     text = key.strip() if isinstance(key, str) else "\0"
+    variable = label.partition(" (")[0]
     problem, remedy = "", "Copy the key again, without anything around it."
     if not text:
         problem, remedy = "is empty", f"Set {variable} to your key."
@@ -235,7 +221,7 @@ def usable_key(key: object, variable: str, *, place: str = "") -> Secret:
         problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
     if problem:
         del key, text  # tracebacks that show variables must not have it
-        raise CredentialsError(f"{variable}{place} {problem}; nothing was sent.", remedy=remedy)
+        raise CredentialsError(f"{label} {problem}; nothing was sent.", remedy=remedy)
     return Secret(text)
 
 
@@ -249,11 +235,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
-    """Refuse to send a key of fal's form anywhere else, whatever the settings say.
-
-    Raises:
-        CredentialsError: The address is not fal's; one of this machine is enough if fal is `named`.
-    """
+    """Refuse to send a key of fal's form elsewhere; to this machine only if fal is `named`."""
     host = urllib.parse.urlsplit(base_url).hostname or ""
     local = named and account is FAL and is_loopback(host)
     if _is_of_fal(key) and not local and not _FAL_HOSTS.fullmatch(host):
@@ -264,76 +246,100 @@ def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -
 
 
 # --------------------------------------------------------------------- what a value may be
-# `label` is the variable, with file and line in brackets if the value stands in a file.
+# A kind is the function that returns what a value means. It returns None, or raises what Python's
+# own conversions raise, if that means nothing.
 
 
-def _unfit(label: str, value: object, what: str, remedy: str) -> InvalidRequest:
-    name = label.partition(" ")[0].removeprefix("IMAGEN_").lower()
-    return InvalidRequest(f"{label}: {shown(_text(value)[:40])} {what}.", remedy=remedy, field=name)
+@dataclass(frozen=True)
+class Found:
+    """A value that is set somewhere."""
+
+    value: object = field(repr=False)  # it may be a key
+    source: str  # `argument`, `environment`, or a file
+    label: str  # the variable, with file and line if it stands in a file
+    folder: Path | None = None  # where a relative path is seen from, if not the working folder
 
 
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - an integer of too many digits, or a str of somebody else's
-        return f"a value of type {type(value).__name__}"
+@dataclass(frozen=True)
+class _Kind:
+    convert: Callable[..., Any]
+    problem: str  # of a value that cannot be converted
+    remedy: str
+    private: bool = False  # the value may hold a password
+
+    def variant(self, **options: Any) -> "_Kind":
+        return replace(self, convert=partial(self.convert, **options))
+
+    def read(self, found: Found, field: str) -> Any:
+        try:
+            read = self.convert(found.value)
+            if isinstance(read, Path) and not read.is_absolute():
+                read = (found.folder or Path.cwd()) / read
+        except InvalidRequest:
+            raise
+        except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
+            read = None
+        if read is None:
+            given = "that" if self.private else shown(found.value)
+            what = f"{found.label}: {given} {self.problem}."
+            raise InvalidRequest(what, remedy=self.remedy, field=field)
+        return read
+
+
+def _kind(
+    problem: str, remedy: str, *, private: bool = False
+) -> Callable[[Callable[..., Any]], _Kind]:
+    return partial(_Kind, problem=problem, remedy=remedy, private=private)
 
 
 def _plain(value: object) -> str:
     """Return the text of a value; 1e-05 is an amount as a number, a typing error as a text."""
     number = isinstance(value, float | Decimal)
-    return format(Decimal(str(value)), "f") if number else _text(value).strip()
+    return format(Decimal(str(value)), "f") if number else str(value).strip()
 
 
-def check_timeout(value: object) -> float:
-    """Return a timeout given in Python: a finite number of seconds above 0.
-
-    Raises:
-        InvalidRequest: It is anything else; a text or a bool, numpy's too.
-    """
-    if isinstance(value, str):
-        raise _unfit("timeout", value, "is not a number of seconds", "Give a number, like 300.")
-    return _read_seconds("timeout", value)
+@_kind("is not a text", "Give it as text.")
+def _text(value: object) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None
 
 
-def _read_seconds(label: str, value: Any, *, zero: bool = False) -> float:
-    is_number = isinstance(value, str | numbers.Real | Decimal) and not isinstance(value, bool)
-    try:
-        seconds = float(value if is_number else "nan")
-    except (ValueError, OverflowError, TypeError):
-        seconds = float("nan")
-    if not (0 < seconds < float("inf") or (zero and seconds == 0)):
-        raise _unfit(label, value, "is not a number of seconds", "Give seconds, like 300.")
-    return min(seconds, MAX_SECONDS)
+@_kind("is not a number of seconds", "Give seconds, like 300.")
+def _seconds(value: Any, *, least: float = 1e-300, texts: bool = True) -> float | None:
+    is_number = isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool)
+    seconds = float(value if is_number or (texts and isinstance(value, str)) else "nan")
+    return min(seconds, MAX_SECONDS) if least <= seconds < float("inf") else None
 
 
-def _read_switch(label: str, value: object) -> bool:
-    word = _WORDS.get(str(value).strip().lower())
-    if word is None:
-        raise _unfit(label, value, "is neither yes nor no", "Use 1 or 0.")
-    return word
+@_kind("is neither yes nor no", "Use 1 or 0.")
+def _switch(value: object) -> bool | None:
+    return YES_OR_NO.get(str(value).strip().lower())
 
 
-def _read_dollars(label: str, value: object, remedy: str) -> Decimal:
-    match = _AMOUNT.fullmatch(_plain(value))
+def _dollars(text: str) -> Decimal:
+    match = _AMOUNT.fullmatch(text.strip())
     if match is None or Decimal(match[1]) >= MAX_DOLLARS:
-        raise _unfit(label, value, "is not an amount", remedy)
+        raise ValueError
     return Decimal(match[1])
 
 
-def _read_budget(label: str, value: object, scope: Scope = "all") -> Budget:
+@_kind("is not an amount", "Give US dollars with a point, like 2.50, 2.50/day or 40/month.")
+def _budget(value: object, scope: Scope = "all") -> Budget | None:
     """Return the caps of a text like `2.50`, `2.50/day` or `2/day, 40/month`."""
     limits: dict[str, Limit] = {}
     for part in _plain(value).split(","):
         amount, slash, period = part.partition("/")
         period = period.strip().lower() if slash else "day"
         if period not in {"day", "month"} or period in limits:
-            raise _unfit(label, value, "is not one cap a day or month", _CAPS)
-        limits[period] = Limit(_read_dollars(label, amount, _CAPS), cast("Period", period), scope)
+            return None
+        limits[period] = Limit(_dollars(amount), cast("Period", period), scope)
     return tuple(limits.values())
 
 
-def _read_prices(label: str, value: object) -> Prices:
+@_kind(
+    "does not give each model one price",
+    "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03.",
+)
+def _prices(value: object) -> Prices | None:
     """Return the prices of a text like `0.05` or `imagen4=0.05, fal-ai/flux/dev=0.03`."""
     prices: dict[str, Decimal] = {}
     if isinstance(value, Mapping):  # a table in pyproject.toml
@@ -344,110 +350,94 @@ def _read_prices(label: str, value: object) -> Prices:
         name, equals, amount = part.rpartition("=")
         name = name.strip()
         if name in prices or (equals and not _MODEL_NAME.fullmatch(name)):
-            raise _unfit(label, value, "does not give each model one price", _PRICES)
-        prices[name] = _read_dollars(label, amount, _PRICES)
+            return None
+        prices[name] = _dollars(amount)
     default = prices.pop("", None)
     return Prices(default, tuple(prices.items()))
 
 
-def _read_text(label: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _unfit(label, value, "is not a text", "Give it as text.")
-    return value.strip()
-
-
-def _read_preset(_label: str, value: object) -> str:
-    return str(value)  # the rest depends on the model
-
-
-def _read_count(label: str, value: object) -> str:
+@_kind("is not a number of pictures", "Give a whole number, like 2.")
+def _count(value: object) -> str | None:
     number = _plain(value)
-    if not (number.isascii() and number.isdecimal() and int(number[:10]) > 0):
-        raise _unfit(label, value, "is not a number of pictures", "Give a whole number, like 2.")
-    return number
+    is_whole = number.isascii() and number.isdecimal()
+    return number if is_whole and int(number[:10]) > 0 else None
 
 
-def _read_hosts(label: str, value: object) -> str | tuple[str, ...]:
+@_kind(
+    "does not name hosts",
+    "Use public, private, or host names with commas, like cdn.example, 10.0.0.7.",
+)
+def _hosts(value: object) -> str | tuple[str, ...]:
     """Return `public`, `private`, or the host names of a text with commas."""
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
     hosts = tuple(str(part).strip().lower().removeprefix("*.") for part in parts)
     if len(hosts) == 1 and hosts[0] in {"public", "private"}:
         return hosts[0]
     for host in hosts:
-        if host in {"public", "private"} or not (_HOST.fullmatch(host) or _is_address(host)):
-            remedy = "Use public, private, or host names with commas, like cdn.example, 10.0.0.7."
-            raise _unfit(label, host, "is not the name of a host", remedy)
+        if not _HOST.fullmatch(host) or host in {"public", "private"}:
+            ipaddress.ip_address(host)
     return hosts
 
 
-def _is_address(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) is not None
-    except ValueError:
-        return False
-
-
-def _read_schemas(label: str, value: object) -> str:
+@_kind(
+    "is not where schemas can be read",
+    "Use auto, off, or an https:// address that contains {endpoint}.",
+)
+def _schemas(value: object) -> str | None:
     """Return `auto`, `off`, or an address in which {endpoint} stands for the model's id."""
-    text = _read_text(label, value)
+    text = str(value).strip()
     if text.lower() in {"auto", "off"}:
         return text.lower()
-    try:
-        secure = _is_secure(urllib.parse.urlsplit(text))
-    except ValueError:
-        secure = False
-    if not secure or "{endpoint}" not in text or not text.isprintable():
-        remedy = "Use auto, off, or an https:// address that contains {endpoint}."
-        raise _unfit(label, value, "is not where schemas can be read", remedy)
-    return text
+    secure = _is_secure(urllib.parse.urlsplit(text))
+    return text if secure and "{endpoint}" in text and text.isprintable() else None
 
 
-def _read_database(label: str, value: object) -> str:
-    """Return the address of a PostgreSQL database; it may hold a password and is never shown."""
-    text = _read_text(label, value)
-    if not text.startswith(("postgresql://", "postgres://")):
-        remedy = "Give it like postgresql://user@host/database, or leave it out for a file."
-        raise _unfit(label, "***", "is not the address of a database", remedy)
-    return text
+@_kind(
+    "is not the address of a database",
+    "Give it like postgresql://user@host/database, or leave it out for a file.",
+    private=True,
+)
+def _database(value: object) -> str | None:
+    text = str(value).strip()
+    return text if text.startswith(("postgresql://", "postgres://")) else None
 
 
-def _read_folder(label: str, value: Any, beside: Path | None = None) -> Path:
-    """Return a folder as an absolute path, a relative one seen from `beside`; nothing is made."""
-    try:
-        if not str(value) or "\0" in str(value):
-            raise RuntimeError
-        folder = Path(value).expanduser()
-        return folder if folder.is_absolute() else (beside or Path.cwd()) / folder
-    except (OSError, RuntimeError, TypeError):  # ~ of an unknown user, a working folder deleted
-        remedy = "Give the full path of a folder that can be written."
-        raise _unfit(label, value, "is not a folder", remedy) from None
+@_kind("is not a folder", "Give the full path of a folder that can be written.")
+def _folder(value: Any) -> Path | None:
+    return Path(value).expanduser() if str(value) and "\0" not in str(value) else None
 
 
-def _read_store(label: str, value: object, beside: Path | None = None) -> str:
-    return str(value) if "://" in str(value) else str(_read_folder(label, value, beside))
-
-
-def _read_address(label: str, value: object) -> str:
+@_kind(
+    "is not a gateway's address; a key is only sent over https (http to this machine excepted)",
+    "Give it like https://host or https://host/prefix.",
+    private=True,
+)
+def _address(value: object) -> str | None:
     """Return a base address without its trailing slash: https, or http to this machine."""
     url = str(value).strip()
-    try:
-        parts = urllib.parse.urlsplit(url)
-        usable = bool(parts.hostname) and parts.port != 0 and ".." not in parts.path.split("/")
-    except ValueError:
-        parts, usable = urllib.parse.urlsplit(""), False
-    if not usable or any(c in url for c in "@?#\\ ") or not url.isprintable():
-        problem = "that is not the address of a gateway"
-        remedy = "Give it like https://host or https://host/prefix."
-    elif not _is_secure(parts):
-        problem = "a key is only sent over https (http to this machine excepted)"
-        remedy = "Write https:// in front."
-    else:
-        return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-    raise InvalidRequest(f"{label}: {problem}.", remedy=remedy, field="base_url")
+    parts = urllib.parse.urlsplit(url)
+    usable = parts.hostname and parts.port != 0 and ".." not in parts.path.split("/")
+    if not usable or not _is_secure(parts) or any(c in url for c in "@?#\\ "):
+        return None
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}" if url.isprintable() else None
 
 
 def _is_secure(parts: urllib.parse.SplitResult) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+
+
+_provider = _Kind(find_account, "is not a provider", f"Use one of {', '.join(ACCOUNTS)}.")
+_any_text = replace(_text, convert=str)  # the rest depends on the model
+
+
+def _store(value: object) -> str | Path | None:
+    return str(value) if "://" in str(value) else _folder.convert(value)
+
+
+def check_timeout(value: object) -> float:
+    """Return a timeout given in Python: a finite number above 0, and neither a text nor a bool."""
+    kind = _seconds.variant(texts=False)
+    return float(kind.read(Found(value, "argument", "timeout"), "timeout"))
 
 
 # ---------------------------------------------------------------------------------- the table
@@ -455,120 +445,167 @@ def _is_secure(parts: urllib.parse.SplitResult) -> bool:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name: The keyword argument, and the magic's trait.
-        read: Returns the value for what stands somewhere, or raises InvalidRequest.
-        example: A value as it stands in a file.
-        help: What it means, in a few words of Markdown.
-        unset: What holds if nothing sets it, in words if `default` does not say it.
-        default: The value if nothing sets it.
-    """
-
-    name: str
-    read: Callable[..., Any]
-    example: str
-    help: str
-    unset: str = ""
+    name: str  # the keyword argument, and the magic's trait
+    kind: _Kind
+    example: str  # a value as it stands in a file
+    help: str  # what it means, in a few words of Markdown
+    unset: str = ""  # what holds if nothing sets it, in words if `default` does not say it
     default: Any = None
 
     @property
     def variable(self) -> str:
         """The environment variable; pyproject.toml has the name with hyphens."""
-        return f"IMAGEN_{self.name.upper()}"
+        return f"{_PREFIX}{self.name.upper()}"
 
 
-SETTINGS = (
-    Setting(
-        *("provider", find_account, "fal"),
+def _row(
+    kind: _Kind,
+    example: str,
+    help: str,
+    unset: str = "",
+    default: Any = None,
+    *,
+    name: str = "",
+    compare: bool = True,
+    repr: bool = True,
+) -> Any:
+    row = Setting(name, kind, example, help, unset, default)
+    return field(metadata={"row": row}, compare=compare, repr=repr)
+
+
+def _preset(kind: _Kind, example: str, what: str) -> Any:
+    about = f"{what} that the magic asks for"
+    return _row(kind, example, about, "the model's own", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a studio needs to know, found and checked; two are equal if they act alike.
+
+    Each field is a row of the table, but for these:
+
+    Attributes:
+        key: The key for `base_url` and no other; None if missing or not needed.
+        user: Who works here, as a label.
+        found: Value, source and label of what is set of the rows and of `api_key`, by name.
+    """
+
+    account: Account = _row(
+        _provider,
+        "fal",
         "which account answers: `kkiai`, `fal`, `openai`, `demo` or an installed one, see below",
         "the first whose key is found, else `demo`",
-    ),
-    Setting(
-        *("base_url", _read_address, "https://gateway.example/fal"),
+        name="provider",
+    )
+    base_url: str = _row(
+        _address,
+        "https://gateway.example/fal",
         "another host with the same routes; `http://` to this machine only",
         "the provider's own",
-    ),
-    Setting(
-        *("model", _read_text, "nano-banana", "an alias of `%imagen_models`, or an endpoint id"),
+    )
+    key: Secret | None
+    model: str | None = _row(
+        *(_text, "nano-banana", "an alias of `%imagen_models`, or an endpoint id"),
         "the provider's, see below",
-    ),
-    Setting(
-        *("home", _read_folder, "/data/pictures", "where history and pictures are kept"),
-        "your user data folder",
-    ),
-    Setting(
-        *("journal", _read_database, "postgresql://team@db.example/imagen"),
+    )
+    home: Path = _row(
+        _folder, "/data/pictures", "where history and pictures are kept", "your user data folder"
+    )
+    journal: str | None = _row(
+        *(_database, "postgresql://team@db.example/imagen"),
         *("a PostgreSQL database that a team shares", "a file in the home"),
-    ),
-    Setting(
-        *("store", _read_store, "s3://bucket/pictures"),
+        repr=False,  # it may hold a password
+    )
+    store: str | None = _row(
+        *(replace(_folder, convert=_store), "s3://bucket/pictures"),
         *("another folder for the pictures, or an fsspec address", "`images` in the home"),
-    ),
-    Setting(
-        *("max_spend", _read_budget, "2.50/day, 40/month"),
+    )
+    budget: Budget = _row(
+        *(_budget, "2.50/day, 40/month"),
         "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
         *("no cap", ()),
-    ),
-    Setting(
-        *("max_spend_user", partial(_read_budget, scope="user"), "1/day"),
-        *("the same for each user of a shared journal", "no cap", ()),
-    ),
-    Setting(
-        *("price", _read_prices, "imagen4=0.05, fal-ai/flux/dev=0.03"),
+        name="max_spend",
+    )
+    max_spend_user: Budget = _row(  # these are in `budget` too
+        *(_budget.variant(scope="user"), "1/day"),
+        *("the same for each user of a shared journal", "no cap"),
+        default=(),
+    )
+    price: Prices = _row(
+        *(_prices, "imagen4=0.05, fal-ai/flux/dev=0.03"),
         "US dollars that a picture costs you: one amount, or by model",
         *("the list price", Prices()),
-    ),
-    Setting(
-        *("reuse", _read_switch, "0", "whether the magic may answer from history"), default=True
-    ),
-    Setting(
-        *("timeout", _read_seconds, "600", "seconds for a job, sending and waiting included"),
-        default=300.0,
-    ),
-    Setting(
-        *("poll_seconds", _read_seconds, "2", "shortest time in seconds between two status checks"),
+    )
+    reuse: bool = _row(_switch, "0", "whether the magic may answer from history", default=True)
+    timeout: float = _row(
+        _seconds, "600", "seconds for a job, sending and waiting included", default=300.0
+    )
+    poll_seconds: float | None = _row(
+        *(_seconds, "2", "shortest time in seconds between two status checks"),
         "`1` on gateways, `0.1` on fal",
-    ),
-    Setting(
-        *("schemas", _read_schemas, "off"),
+    )
+    schemas: str = _row(
+        *(_schemas, "off"),
         "where fields of unknown models are read: `auto`, `off`, or an address with `{endpoint}`",
         default="auto",
-    ),
-    Setting(
-        *("media_hosts", _read_hosts, "cdn.example, 10.0.0.7"),
+    )
+    media_hosts: str | tuple[str, ...] = _row(
+        *(_hosts, "cdn.example, 10.0.0.7"),
         "where pictures may be fetched from: `public`, `private`, or host names",
         default="public",
-    ),
-    Setting(
-        *("upload", _read_switch, "1", "put input pictures at a public address of the provider"),
+    )
+    upload: bool = _row(
+        _switch, "1", "put input pictures at a public address of the provider", default=False
+    )
+    provenance: bool = _row(
+        _switch, "0", "whether saved copies carry prompt and settings", default=True
+    )
+    demo_seconds: float = _row(
+        _seconds.variant(least=0), "0", "how long a job takes on the demo", default=4.0
+    )
+    aspect_ratio: str | None = _preset(_any_text, "16:9", "aspect ratio")
+    num_images: str | None = _preset(_count, "2", "number of pictures")
+    resolution: str | None = _preset(_any_text, "2K", "resolution")
+    output_format: str | None = _preset(_any_text, "jpeg", "file format")
+    save_dir: Path | None = _row(
+        _folder, "pictures", "the magic also saves copies there", "none", compare=False
+    )
+    quiet: bool = _row(
+        *(_switch, "1", "the magic shows nothing and only returns its result"),
         default=False,
-    ),
-    Setting(
-        *("provenance", _read_switch, "0", "whether saved copies carry prompt and settings"),
-        default=True,
-    ),
-    Setting(
-        *("demo_seconds", partial(_read_seconds, zero=True), "0"),
-        *("how long a job takes on the demo", "", 4.0),
-    ),
-    *(
-        Setting(name, read, example, f"{what} that the magic asks for", "the model's own")
-        for name, read, example, what in (
-            ("aspect_ratio", _read_preset, "16:9", "aspect ratio"),
-            ("num_images", _read_count, "2", "number of pictures"),
-            ("resolution", _read_preset, "2K", "resolution"),
-            ("output_format", _read_preset, "jpeg", "file format"),
-        )
-    ),
-    Setting("save_dir", _read_folder, "pictures", "the magic also saves copies there", "none"),
-    Setting(
-        *("quiet", _read_switch, "1", "the magic shows nothing and only returns its result"),
-        default=False,
-    ),
-)
+        compare=False,
+    )
+    user: str
+    found: Mapping[str, Any] = field(compare=False, repr=False)
 
+    @property
+    def default_model(self) -> str:
+        """The model of a call that names none: what was set, else the account's."""
+        return self.model or self.account.default_model
+
+    def blamed(self, name: str, error: InvalidRequest) -> InvalidRequest:
+        """Return an error about a field as one about the setting that its value is from."""
+        before, found, after = error.message.partition(f"{error.field}: ")
+        message = f"{self.found[name].label}: {after if found else before}"
+        return InvalidRequest(message, remedy=error.remedy, field=error.field)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where each setting was found: `argument`, `environment`, a file, or `default`."""
+        names = [*(setting.name for setting in SETTINGS), "api_key"]
+        return {n: self.found[n].source if n in self.found else "default" for n in names}
+
+    @property
+    def presets(self) -> dict[str, str]:
+        """The defaults of the magic, by field."""
+        presets = {name: getattr(self, name) for name in sorted(PRESETS)}
+        return {name: value for name, value in presets.items() if value is not None}
+
+
+_ROWS = {f.name: f.metadata["row"] for f in fields(Settings) if f.metadata}
+SETTINGS = tuple(replace(row, name=row.name or name) for name, row in _ROWS.items())
 PRESETS = frozenset({"aspect_ratio", "num_images", "resolution", "output_format"})
 _BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
 _NAMES = frozenset(setting.name for setting in SETTINGS)
@@ -579,77 +616,10 @@ _VARIABLES = _KEYS | _BY_VARIABLE.keys()
 # ----------------------------------------------------------------------- the settings in force
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that a studio needs to know, found and checked; two are equal if they act alike.
-
-    What is not listed here is as `SETTINGS` has it.
-
-    Attributes:
-        account: The provider's account.
-        base_url: Where it answers, without a trailing slash; may carry a path.
-        key: The key for that host and no other; None if missing or not needed.
-        model: The model that was set, as it was written; see `default_model`.
-        budget: The caps.
-        user: Who works here, as a label.
-        sources: Where each setting was found: `argument`, `environment`, a file, or `default`.
-        labels: Its variable, with file and line if it was found in a file.
-        written: What stands there, of those that were found.
-    """
-
-    account: Account
-    base_url: str
-    key: Secret | None
-    model: str | None
-    home: Path
-    journal: str | None = field(repr=False)  # may hold a password
-    store: str | None
-    budget: Budget
-    price: Prices
-    reuse: bool
-    timeout: float
-    poll_seconds: float | None
-    demo_seconds: float
-    provenance: bool
-    schemas: str
-    media_hosts: str | tuple[str, ...]
-    upload: bool
-    user: str
-    quiet: bool = field(compare=False)
-    save_dir: Path | None = field(compare=False)
-    sources: Mapping[str, str] = field(compare=False, repr=False)
-    labels: Mapping[str, str] = field(compare=False, repr=False)
-    written: Mapping[str, object] = field(compare=False, repr=False)
-
-    @property
-    def default_model(self) -> str:
-        """The model of a call that names none: what was set, else the account's."""
-        return self.model or self.account.default_model
-
-    def blamed(self, name: str, error: InvalidRequest) -> InvalidRequest:
-        """Return an error about a field as one about the setting that its value is from."""
-        before, found, after = error.message.partition(f"{error.field}: ")
-        message = f"{self.labels[name]}: {after if found else before}"
-        return InvalidRequest(message, remedy=error.remedy, field=error.field)
-
-    @property
-    def presets(self) -> dict[str, str]:
-        """The defaults of the magic, by field."""
-        return {name: str(value) for name, value in self.written.items() if name in PRESETS}
-
-
-def load_settings(
-    *,
-    environ: Mapping[str, str] | None = None,
-    folder: Path | None = None,
-    need_key: bool = True,
-    **given: Any,
-) -> Settings:
+def load_settings(*, need_key: bool = True, **given: Any) -> Settings:
     """Return the settings in force now; what is not given, or None, is looked up.
 
     Args:
-        environ: Stands in for the process's environment.
-        folder: Stands in for the notebook's folder, where `.env` and pyproject.toml are looked for.
         need_key: False if a missing key is not an error.
         given: Settings by the names in `SETTINGS`, and `api_key`.
 
@@ -663,56 +633,50 @@ def load_settings(
     given.pop("api_key", None)
     if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
-    environ = os.environ if environ is None else environ
-    look = Lookup(environ, folder or _settings_folder())
-    read: dict[str, Any] = {}
-    found: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    written: dict[str, object] = {}
+    kept = _look_up()
+    found: dict[str, Found] = {}
+    values: dict[str, Any] = {}
     for variable, setting in _BY_VARIABLE.items():
-        value, source = given.get(setting.name), "argument"
-        if value is None:
-            value, source = look(variable) or (None, "default")
-        found[setting.name] = source
-        labels[setting.name] = label = variable + look.place(variable, source)
-        read[setting.name] = setting.default
-        if value is not None:
-            written[setting.name] = value
-            is_relative = source != "argument" and setting.read in {_read_folder, _read_store}
-            beside = (look.folder,) if is_relative else ()
-            read[setting.name] = setting.read(label, value, *beside)
-    for name in PRESETS:
-        del read[name]
-    account, key, found["api_key"] = _find_account(read.pop("provider"), key, look)
-    if read["base_url"] and found["base_url"] != "argument" and account is not look.base_owner():
-        if found["provider"] == "default":
-            _note_address(found["base_url"], account)
-        read["base_url"], found["base_url"] = None, "default"
+        name, values[setting.name] = setting.name, setting.default
+        if given.get(name) is not None:
+            found[name] = Found(given[name], "argument", variable)
+        elif variable in kept:
+            found[name] = kept[variable]
+        if name in found:
+            values[name] = setting.kind.read(found[name], name)
+    account, key, source = _choose_account(values.pop("provider"), key, kept)
+    if source:
+        found["api_key"] = Found("", source, "api_key")
+    base = found.get("base_url")
+    if base and base.source != "argument" and account is not _base_owner(kept):
+        if "provider" not in found:
+            _note(
+                base.label,
+                f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY, so "
+                f"{account.title} answers. Set IMAGEN_API_KEY to the key of that address.",
+            )
+        del found["base_url"], values["base_url"]
+    store = values.pop("store")
     settings = Settings(
         account=account,
-        base_url=read.pop("base_url") or account.base_url,
+        base_url=values.pop("base_url", None) or account.base_url,
         key=key,
-        home=read.pop("home") or _default_home(),
-        budget=read.pop("max_spend") + read.pop("max_spend_user"),
-        user=environ.get("JUPYTERHUB_USER") or _login_name(),
-        sources=found,
-        labels=labels,
-        written=written,
-        **read,
+        home=values.pop("home") or _default_home(),
+        store=None if store is None else str(store),
+        budget=values.pop("max_spend") + values["max_spend_user"],
+        user=os.environ.get("JUPYTERHUB_USER") or _login_name(),
+        found=found,
+        **values,
     )
     if key is not None:
-        _check_place(key, account, settings.base_url, named=found["provider"] != "default")
+        _check_place(key, account, settings.base_url, named="provider" in found)
     if need_key:
         check_key(settings)
     return settings
 
 
 def check_key(settings: Settings) -> None:
-    """Refuse to go on without a key.
-
-    Raises:
-        CredentialsError: The account needs a key and none was found.
-    """
+    """Refuse to go on without the key that the account needs."""
     account = settings.account
     if settings.key is None and account.key_variables:
         raise CredentialsError(
@@ -722,8 +686,8 @@ def check_key(settings: Settings) -> None:
         )
 
 
-def _find_account(
-    named: Account | None, key: Secret | None, look: "Lookup"
+def _choose_account(
+    named: Account | None, key: Secret | None, kept: Mapping[str, Found]
 ) -> tuple[Account, Secret | None, str]:
     """Return the account that is named, or the first that has a key; its key; where that was."""
     candidates = list(ACCOUNTS.values())
@@ -733,10 +697,25 @@ def _find_account(
         candidates = [FAL if _is_of_fal(key) else GATEWAY]
     for account in candidates:
         if account.key_variables:
-            found = find_key(account, look) if key is None else (key, "argument")
+            found = _find_key(account, kept) if key is None else (key, "argument")
             if found is not None:
                 return account, *found
-    return candidates[-1], None, "default"
+    return candidates[-1], None, ""
+
+
+def _base_owner(kept: Mapping[str, Found]) -> Account:
+    """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
+
+    It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside their
+    names the variable is left from, or meant for, the gateway.
+    """
+    account = _named_account(kept)
+    return GATEWAY if account in {None, FAL, DEMO} else account
+
+
+def _named_account(kept: Mapping[str, Found]) -> Any:
+    found = kept.get("IMAGEN_PROVIDER")
+    return _provider.read(found, "provider") if found else None
 
 
 def _default_home() -> Path:
@@ -765,30 +744,26 @@ def _login_name() -> str:
 # --------------------------------------------------------------------------------- finding a key
 
 _typed: dict[str, Secret] = {}  # what `login` was told, by variable
-_kept: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
+_remembered: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
 
 
-def find_key(account: Account, look: "Lookup") -> tuple[Secret, str] | None:
-    """Return the key of an account and where it was found, or None.
-
-    Raises:
-        CredentialsError: What was found is not a key.
-    """
+def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str] | None:
+    """Return the key of an account and where it was found; None if it has none."""
     for names in account.key_variables:
         if names in _typed:
             return _typed[names], "login()"
     for names in account.key_variables:
-        halves = [half for name in names.split(":") if (half := look(name)) is not None]
-        if len(halves) == len(names.split(":")):
-            whole = ":".join(str(value) for value, _ in halves)
-            source = halves[0][1]
-            place = look.place(names.partition(":")[0], source)
-            return usable_key(whole, names.replace(":", " with "), place=place), source
+        parts = names.split(":")
+        if kept.keys() >= {*parts}:
+            first = kept[parts[0]]
+            label = first.label.replace(parts[0], " with ".join(parts), 1)
+            key = usable_key(":".join(str(kept[part].value) for part in parts), label)
+            return key, first.source
     for names in account.key_variables:
-        if names not in _kept and (found := _remembered(names)):
-            _kept[names] = usable_key(found[0], names), found[1]
-        if names in _kept:
-            return _kept[names]
+        if names not in _remembered and (found := _recall(names)):
+            _remembered[names] = usable_key(found[0], names), found[1]
+        if names in _remembered:
+            return _remembered[names]
     return None
 
 
@@ -802,7 +777,7 @@ def login() -> None:
     Raises:
         CredentialsError: Nobody can be asked here, or what was typed is not a key.
     """
-    account = Lookup(os.environ, _settings_folder()).account() or GATEWAY
+    account: Account = _named_account(_look_up()) or GATEWAY
     if not account.key_variables:
         raise CredentialsError(
             f"The provider {account.name} needs no key.",
@@ -811,15 +786,13 @@ def login() -> None:
     variable = account.key_variables[0]
     try:
         key = usable_key(getpass.getpass(f"Key for {account.title} ({variable}): "), variable)
-    except Exception as error:
-        # ipykernel's own class says that nobody can be asked; ipykernel is not imported here.
-        deaf = isinstance(error, EOFError | NotImplementedError)
-        if not deaf and type(error).__name__ != "StdinNotImplementedError":
-            raise
+    except CredentialsError:
+        raise
+    except Exception as error:  # front ends have errors of their own for it
         raise CredentialsError(
             "Nobody can be asked for a key here.",
             remedy=f"Set {variable} in the environment instead.",
-        ) from None
+        ) from error
     _check_place(key, account, account.base_url, named=True)
     _typed[variable] = key
     keyring = _keyring()
@@ -836,7 +809,7 @@ def _keyring() -> Any:
     return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
 
 
-def _remembered(name: str) -> tuple[str, str] | None:
+def _recall(name: str) -> tuple[str, str] | None:
     """Return what keyring or Colab keeps under a name, and which of them; broken ones keep none."""
     with suppress(Exception):  # a locked or broken keyring is the same as no keyring
         keyring = _keyring()
@@ -866,12 +839,8 @@ _NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "uploa
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
     """Refuse the names of settings and of secrets as fields, before anything is written down.
 
-    Args:
-        names: What is given; of a mapping, the names inside its values are looked at too.
-        taken: The model's own fields; if they are known, one of them may be called like a secret.
-
-    Raises:
-        InvalidRequest: One of them is reserved.
+    Of a mapping, the names inside its values are looked at too. `taken` are the model's own fields:
+    one of them may be called like a secret.
     """
     given = list(names)
     for inner in names.values() if isinstance(names, Mapping) else ():
@@ -897,177 +866,116 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
 # and `notices` says so. If it cannot be understood, that is an error: a cap could stand in it.
 
 _TABLE = "imagen-widget"
-_PREFIX = "IMAGEN_"
 _NEAR_MISS = 0.8  # of 1: IMAGEN_MAX_SPENT is taken for a typing error, IMAGEN_PROJECT is not
+_NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 
 Values = Mapping[str, object]  # by environment variable
-Lines = dict[str, int]  # in which they stand
+Lines = Mapping[str, int]  # in which they stand
+Stamp = tuple[int, int, int]
 
-
-@dataclass
-class _File:
-    """What was read of a file; None if it holds no settings of ours."""
-
-    stamp: tuple[int, int, int]
-    lines: Lines
-    values: Values | None
-    gone: bool = False
-
-
-Parse = Callable[[Path, str, Lines], Values | None]  # fills in the lines
-
-_NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 _lock = threading.RLock()
-_files: dict[Path, _File] = {}
-_notices: list[str] = []
-_unused: set[str] = set()  # where an address stood that is not used, if that was said
+_files: dict[Path, tuple[Stamp, dict[str, Found] | None]] = {}  # None: without settings of ours
+_notices: dict[str, str] = {}  # by their cause; "" once it was said
 # The package notes the folder of its import as a text; this module may be imported much later.
-_imported_in: str = getattr(sys.modules["imagen_widget"], "_imported_in", "")
-_start: Path | None = Path(_imported_in) if _imported_in else None
-_folder: Path | None = None
+_start: str | None = sys.modules["imagen_widget"]._imported_in
 
 
 def forget_settings() -> None:
     """Find folder, files and keys again at the next call, as a new kernel would."""
-    global _start, _folder
+    global _start
     with _lock:
-        _start = _folder = None
-        for memory in (_files, _notices, _unused, _typed, _kept):
+        _start = None
+        _settings_folder.cache_clear()
+        for memory in (_files, _notices, _typed, _remembered):
             memory.clear()
-
-
-def _note_address(source: str, account: Account) -> None:
-    """Have it said once that the gateway's address is not used, for want of its key."""
-    with _lock:
-        if source not in _unused:
-            _unused.add(source)
-            key = GATEWAY.key_variables[0]
-            _notices.append(
-                f"IMAGEN_BASE_URL ({source}) is not used: there is no {key}, so {account.title} "
-                f"answers. Set {key} to the key of that address."
-            )
 
 
 def notices() -> list[str]:
     """Return what there is to say about files and settings; each line once."""
     with _lock:
-        said, _notices[:] = list(_notices), []
-        return said
+        new = list(filter(None, _notices.values()))
+        _notices.update(dict.fromkeys(_notices, ""))
+        return new
 
 
+def _note(cause: str, line: str) -> None:
+    with _lock:
+        _notices.setdefault(cause, line)
+
+
+@cache
 def _settings_folder() -> Path | None:
     """Return the folder of the notebook if VS Code, papermill or Jupyter names it.
 
     Else it is the one where this process began; None if that was deleted.
     """
-    global _start, _folder
+    start = None
+    with suppress(OSError):  # it was deleted
+        start = Path(_start or Path.cwd())
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:  # a script that a notebook started inherits the variable too
+        return start
+    for name in (*map(shell.user_ns.get, _NOTEBOOKS), os.environ.get("JPY_SESSION_NAME")):
+        with suppress(OSError, TypeError, ValueError):
+            notebook = Path(start or "/", name)
+            is_here = Path(name).is_absolute() or notebook.is_file()
+            if is_here and notebook.parent.is_dir():
+                return notebook.parent
+    return start
+
+
+def _look_up() -> dict[str, Found]:
+    """Return what environment and files set, by variable; refuse what is not a setting."""
+    for name in os.environ:
+        if name.upper().startswith(_PREFIX) and name not in _VARIABLES and (near := _near(name)):
+            raise _unknown(f"{name}, set in the environment", near)
     with _lock:
-        if _start is None:
-            with suppress(OSError):  # it was deleted
-                _start = Path.cwd()
-        if _folder is not None:
-            return _folder
-        _folder = _start
-        ipython = sys.modules.get("IPython")
-        shell = ipython.get_ipython() if ipython is not None else None
-        told = [] if shell is None else [*map(shell.user_ns.get, _NOTEBOOKS)]
-        if told:  # a script that a notebook started inherits the variable too
-            told.append(os.environ.get("JPY_SESSION_NAME"))
-        for name in told:
-            if isinstance(name, str) and name:
-                notebook = (_start or Path("/")) / name
-                with suppress(OSError, ValueError):
-                    here = Path(name).is_absolute() or notebook.is_file()
-                    if here and notebook.parent.is_dir():
-                        _folder = notebook.parent
-                        break
-        return _folder
-
-
-class Lookup:
-    """Finds settings in an environment and in the files of a folder, in this order.
-
-    Raises:
-        InvalidRequest: A file cannot be read, or something is set that is not a setting.
-    """
-
-    def __init__(self, environ: Mapping[str, str], folder: Path | None) -> None:
-        self.folder = folder
-        self._places: list[tuple[str, Values]] = [("environment", environ)]
-        self._lines: dict[str, Lines] = {}
-        for name in environ:
-            if name.upper().startswith(_PREFIX) and name not in _VARIABLES and _near(name):
-                raise _unknown(f"{name}, set in the environment", _near(name))
-        if folder is None:
-            return
-        with _lock:
-            self._add(folder / ".env", _parse_dotenv)
+        found = _entries("environment", os.environ, {})
+        folder = _settings_folder()
+        if folder is not None:
+            found = {**(_current(folder / ".env", _parse_dotenv) or {}), **found}
             for place in (folder, *folder.parents):
-                if self._add(place / "pyproject.toml", _parse_pyproject):
-                    return
-
-    def _add(self, path: Path, parse: Parse) -> bool:
-        """Look into a file too; return True if it is one of settings."""
-        file = _current(path, parse)
-        if file is None or file.values is None:
-            return False
-        self._places.append((str(path), file.values))
-        self._lines[str(path)] = file.lines
-        return True
-
-    def __call__(self, variable: str) -> tuple[object, str] | None:
-        """Return the value and its source, or None; an empty value counts as not set."""
-        for source, values in self._places:
-            value = values.get(variable)
-            value = value.strip() if isinstance(value, str) else value
-            if value is not None and value != "":
-                return value, source
-        return None
-
-    def place(self, variable: str, source: str) -> str:
-        """Return file and line in brackets, if a setting was found in a file, or ""."""
-        line = self._lines.get(source, {}).get(variable)
-        return f" ({source}, line {line})" if line else ""
-
-    def account(self) -> Account | None:
-        """Return the account that IMAGEN_PROVIDER names; None if it is not set."""
-        name = "IMAGEN_PROVIDER"
-        found = self(name)
-        return find_account(name + self.place(name, found[1]), found[0]) if found else None
-
-    def base_owner(self) -> Account:
-        """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
-
-        It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside
-        their names the variable is left from, or meant for, the gateway.
-        """
-        account = self.account()
-        return GATEWAY if account in {None, FAL, DEMO} else account
+                table = _current(place / "pyproject.toml", _parse_pyproject)
+                if table is not None:
+                    return {**table, **found}
+        return found
 
 
-def _current(path: Path, parse: Parse) -> _File | None:
-    """Return a file as it is now, or as it was before it vanished; None if there was none."""
-    known, facts = _files.get(path), None
+def _entries(source: str, values: Values, lines: Lines) -> dict[str, Found]:
+    """Return what is set in one place; an empty value counts as not set."""
+    found, folder = {}, _settings_folder()
+    for name, given in values.items():
+        value = given.strip() if isinstance(given, str) else given
+        if value is not None and value != "":
+            label = f"{name} ({source}, line {lines[name]})" if lines else name
+            found[name] = Found(value, source, label, folder)
+    return found
+
+
+def _current(
+    path: Path, parse: Callable[[Path, str], tuple[Values, Lines] | None]
+) -> dict[str, Found] | None:
+    """Return what a file sets, or did before it vanished; None if it has no settings of ours."""
+    stamp = None
     with suppress(OSError):
         facts = path.stat()
-    if facts is not None and not stat.S_ISREG(facts.st_mode):  # a folder may be called .env
-        facts = None
-    if facts is None or (facts.st_size == 0 and known is not None):  # it is being written
-        if known is None:
-            return None
-        names = ", ".join(name for name in known.values or () if name in _VARIABLES)
-        if names and not known.gone:
-            what = "is empty" if facts else "is gone"
-            stay = "stay" if ", " in names else "stays"
-            _notices.append(f"{path} {what}; {names} from there {stay} in force in this kernel.")
-        known.gone = True
-        return known
-    stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-    if known is None or known.stamp != stamp:
-        lines: Lines = {}
-        known = _files[path] = _File(stamp, lines, parse(path, _text_of(path), lines))
-    known.gone = False
-    return known
+        if stat.S_ISREG(facts.st_mode):  # a folder may be called .env
+            stamp = facts.st_size, facts.st_mtime_ns, facts.st_ino
+    before, found = _files.get(path, (None, None))
+    if stamp is None or (before and stamp[0] == 0):  # an empty one is being written
+        if names := sorted(_VARIABLES & (found or {}).keys()):
+            what = "is empty" if stamp else "is gone"
+            stay = "stay" if len(names) > 1 else "stays"
+            line = f"{path} {what}; {', '.join(names)} from there {stay} in force in this kernel."
+            _note(str(path), line)
+        return found
+    if stamp != before:
+        parsed = parse(path, _text_of(path))
+        found = None if parsed is None else _entries(str(path), *parsed)
+        _files[path] = stamp, found
+    _notices.pop(str(path), None)
+    return found
 
 
 def _text_of(path: Path) -> str:
@@ -1075,22 +983,22 @@ def _text_of(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, 1, (error.strerror or "error").lower()) from None
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise _unreadable(path, line, "a byte is not UTF-8") from None
+        raise _unreadable(path, line, f"a byte is not {error.encoding}") from None
     text = text.replace("\ufeff", "")  # also in the middle, where files were joined
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise _unreadable(path, line, "a character is NUL; save the file as UTF-8")
+        raise _unreadable(path, line, "a character is NUL")
     return text
 
 
-def _parse_dotenv(path: Path, text: str, lines: Lines) -> Values | None:
+def _parse_dotenv(path: Path, text: str) -> tuple[Values, Lines]:
     import dotenv.parser
 
+    lines: dict[str, int] = {}  # of the last one of a name, which counts
     for binding in dotenv.parser.parse_stream(io.StringIO(text)):
         string, name = binding.original.string, binding.key or ""
         line = binding.original.line + string[: len(string) - len(string.lstrip())].count("\n")
@@ -1100,11 +1008,11 @@ def _parse_dotenv(path: Path, text: str, lines: Lines) -> Values | None:
             raise _unknown(f"{name} in {path}, line {line}", _near(name))
         if name in _VARIABLES and binding.value is None:
             raise _unreadable(path, line, f"{name} has no value")
-        lines[name] = line  # of the last one, which counts
-    return dotenv.dotenv_values(stream=io.StringIO(text))
+        lines[name] = line
+    return dotenv.dotenv_values(stream=io.StringIO(text)), lines
 
 
-def _parse_pyproject(path: Path, text: str, lines: Lines) -> Values | None:
+def _parse_pyproject(path: Path, text: str) -> tuple[Values, Lines] | None:
     import tomllib
 
     try:
@@ -1123,9 +1031,11 @@ def _parse_pyproject(path: Path, text: str, lines: Lines) -> Values | None:
     if not isinstance(table, dict):
         raise _unreadable(path, _line_of(_TABLE, text), f"tool.{_TABLE} is not a table")
     values: dict[str, object] = {}
+    lines: dict[str, int] = {}
     for name, value in table.items():
-        line, variable = _line_of(name, text), _PREFIX + name.upper().replace("-", "_")
-        if {variable, variable.removeprefix(_PREFIX)} & _KEYS:
+        line, bare = _line_of(name, text), name.upper().replace("-", "_")
+        variable = _PREFIX + bare
+        if {variable, bare} & _KEYS:
             remedy = "Move it to the environment or a .env file; people commit this file."
             raise InvalidRequest(f"{name} in {path}, line {line}, is a key.", remedy=remedy)
         if variable not in _VARIABLES:
@@ -1134,7 +1044,7 @@ def _parse_pyproject(path: Path, text: str, lines: Lines) -> Values | None:
         if variable in values:
             raise _unreadable(path, line, f"{name} is set twice")
         values[variable], lines[variable] = value, line
-    return values
+    return values, lines
 
 
 def _near(name: str) -> str:

@@ -5,27 +5,28 @@ in force; when these change, the next call makes another, and jobs of the one be
 series follow them too.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
 import logging
 import operator
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from imagen_widget import _loop, _settings
-from imagen_widget._display import JobView, StatusLine, surface_of_call
+from imagen_widget._display import JobView, StatusLine, Surface, surface_of_call
 from imagen_widget._history import History
 from imagen_widget._models import Model, Models, short_name
 from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
 from imagen_widget._runs import Event, Job, Session, ending
 from imagen_widget._series import Series, make_batch, make_sweep
-from imagen_widget.errors import InvalidRequest, a_type
+from imagen_widget.errors import InvalidRequest, a_type, invalid
 
 log = logging.getLogger("imagen_widget")
 
@@ -39,14 +40,27 @@ def _like(shape: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P
     """Give a function the arguments of another one, for readers, completion and type checkers."""
 
     def decorate(function: Callable[..., T]) -> Callable[P, T]:
-        signature = inspect.signature(shape)
         returned = inspect.signature(function).return_annotation
-        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            return_annotation=returned
-        )
+        shown: Any = function
+        shown.__signature__ = inspect.signature(shape).replace(return_annotation=returned)
         return cast("Callable[P, T]", function)
 
     return decorate
+
+
+@contextlib.contextmanager
+def _shown(job: Job, surface: Surface) -> Iterator[JobView]:
+    """Show a job's status as long as somebody waits for it, then how it ended if it failed."""
+    view = JobView(job, surface)
+    try:
+        view.begin()
+        yield view
+    except Exception:
+        view.end(StatusLine(ending(job)))
+        raise
+    except BaseException:  # an interrupt, or cancelled in the words of the caller's async library
+        view.end(StatusLine(job.status if job.done() else "Cancel requested"))
+        raise
 
 
 class Studio:
@@ -163,31 +177,13 @@ class Studio:
         surface = surface_of_call(quiet=quiet)
         with _loop.interruptible():
             job = self.start(**asked, **fields)
-            view = JobView(job, surface)
-            view.begin()
-            try:
+            with _shown(job, surface) as view:
                 generation = job.result_or_cancel()
-            except Exception:
-                view.end(StatusLine(ending(job)))
-                raise
-            except BaseException:
-                view.end(StatusLine(job.status))
-                raise
-        view.end(StatusLine(generation.summary))
+                view.end(StatusLine(generation.summary))
         return generation
 
     @_like(generate)
-    async def agenerate(
-        self,
-        /,
-        prompt: str | ImageRequest | None = None,
-        *,
-        reuse: bool = False,
-        timeout: float | None = None,
-        on_event: Listener | None = None,
-        quiet: bool = False,
-        **asked: Any,
-    ) -> Generation:
+    async def agenerate(self, /, *prompt: Any, quiet: bool = False, **asked: Any) -> Generation:
         """Generate pictures and return them: `generate`, awaited.
 
         Cancelling the task that awaits it cancels the job at the provider. Arguments and errors
@@ -198,19 +194,14 @@ class Studio:
         model_id = self._resolve(asked.get("model"))
         if self.session.models.known(model_id) is None:
             await _loop.wait_async(_loop.spawn(self.session.describe, model_id))
-        job = self.start(prompt, reuse=reuse, timeout=timeout, on_event=on_event, **asked)
-        view = JobView(job, surface)
-        view.begin()
-        try:
-            generation = await job
-        except Exception:
-            view.end(StatusLine(ending(job)))
-            raise
-        except BaseException:  # cancelled, in the words of the caller's async library
-            job.request_cancel()
-            view.end(StatusLine("Cancel requested"))
-            raise
-        view.end(StatusLine(generation.summary))
+        job = self.start(*prompt, **asked)
+        with _shown(job, surface) as view:
+            try:
+                generation = await job
+            except BaseException:  # cancelled, if it is not the job's own
+                job.request_cancel()
+                raise
+            view.end(StatusLine(generation.summary))
         return generation
 
     @_like(generate)
@@ -301,10 +292,9 @@ class Studio:
             InvalidRequest: An axis is not used, or a combination is not a valid request.
         """
         if not isinstance(axes or {}, Mapping):
-            raise InvalidRequest(
-                f"axes: {type(axes).__name__} is not a mapping of names to values.",
-                remedy="Write axes={'animal': ['fox', 'hen']}.",
-                field="axes",
+            raise invalid(
+                *("axes", f"{type(axes).__name__} is not a mapping of names to values"),
+                "Write axes={'animal': ['fox', 'hen']}.",
             )
         _settings.refuse_reserved(more_axes)
         return make_sweep(
@@ -365,11 +355,7 @@ class Studio:
             live: Whether to ask fal's public search too; no key is sent.
         """
         if not isinstance(query, str):
-            raise InvalidRequest(
-                f"query: it is {a_type(query)}, not a text.",
-                remedy="Give words, or an endpoint id.",
-                field="query",
-            )
+            raise invalid("query", f"it is {a_type(query)}, not a text", "Give words, or an id.")
         text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
             return Models((self.model(text),), settings=self.settings)
@@ -397,14 +383,14 @@ class Studio:
         return _loop.run(functools.partial(self.session.describe, refresh=True), model_id)
 
     def _resolve(self, name: str | None) -> str:
-        settings, resolve = self.settings, self.session.models.resolve
-        if name is not None or settings.model is None:
-            wanted = settings.default_model if name is None else name
-            return resolve(wanted, settings.account.name)
+        settings, account = self.settings, self.settings.account
+        wanted = settings.model or account.default_model if name is None else name
         try:
-            return resolve(settings.model, settings.account.name)
+            return self.session.models.resolve(wanted, account.name)
         except InvalidRequest as error:
-            raise settings.blamed("model", error) from None
+            if name is None and settings.model:
+                raise settings.blamed("model", error) from None
+            raise
 
     def widget(self, **defaults: Any) -> Any:
         """Return an `ImagenWidget` that works with this studio."""
@@ -420,20 +406,13 @@ class Studio:
         model = short_name(self._resolve(None))
         return f"<Studio: {settings.account.name} {model}, home {settings.home}>"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        found = (f"  {name}: {source}" for name, source in self.settings.sources.items())
-        return {"text/plain": "\n".join([repr(self), *found])}
-
 
 def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
     """Return a request that was made before, if nothing else is asked."""
     for name, value in sorted(asked.items()):
         if value is not None and not (name == "strict" and value is True):
-            raise InvalidRequest(
-                f"{name}: the request is complete, so it takes no more fields.",
-                remedy="Make another with ImageRequest.create, or pass a prompt.",
-                field=name,
-            )
+            remedy = "Make another with ImageRequest.create, or pass a prompt."
+            raise invalid(name, "the request is complete, so it takes no more fields", remedy)
     return request
 
 
@@ -474,9 +453,8 @@ def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
             made.in_force = functools.partial(_settings.load_settings, need_key=False)
         return made
 
-    signature = inspect.signature(method)
-    kept = list(signature.parameters.values())[1:]
-    function.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    shown: Any = function
+    shown.__signature__ = inspect.signature(functools.partial(cast("Any", method), None))
     function.__qualname__ = method.__name__
     return function
 

@@ -23,7 +23,6 @@ none echoes the prompt: error texts are stored in notebooks that people share.
 import sys
 import traceback
 from concurrent.futures import CancelledError
-from types import FrameType
 from typing import Any
 
 __all__ = ["BudgetExceeded", "CancelledAtProvider", "ContentRejected", "CredentialsError"]
@@ -110,7 +109,8 @@ class ImagenError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython one line, and the whole trace to a user who asks with %tb."""
-        if _asked_with_tb():
+        callers = traceback.walk_stack(sys._getframe())
+        if any(frame.f_code.co_qualname == "ExecutionMagics.tb" for frame, _ in callers):
             return traceback.format_exception(self)
         return [f"{type(self).__name__}: {self}"]
 
@@ -120,16 +120,6 @@ def _made_again(kind: type[ImagenError], args: tuple[Any, ...], state: Any) -> I
     error.args = args
     vars(error).update(state)
     return error
-
-
-def _asked_with_tb() -> bool:
-    """Return True if IPython's %tb is on the stack: it renders through the same hook."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_qualname == "ExecutionMagics.tb":
-            return True
-        frame = frame.f_back
-    return False
 
 
 class CredentialsError(ImagenError):
@@ -154,6 +144,11 @@ class InvalidRequest(ImagenError, ValueError):
     ) -> None:
         super().__init__(message, remedy=remedy, ticket=ticket, billed=billed)
         self.field = field
+
+
+def invalid(field: str, what: str, remedy: str) -> InvalidRequest:
+    """Return the error of a field whose value cannot be used."""
+    return InvalidRequest(f"{field[:60]}: {what}", remedy=remedy, field=field)
 
 
 class ModelRetired(ImagenError):

@@ -327,7 +327,7 @@ def test_transparency_is_kept_even_where_the_picture_is_made_smaller() -> None:
     clear.putalpha(Image.radial_gradient("L").resize(clear.size))
 
     for value in (clear, encoded(clear, compress_level=1)):
-        found = read_input(value, budget_bytes=400_000)
+        found = read_input(value, limits=PictureLimits(max_bytes=400_000))
         assert found.size <= 400_000
         assert opened(found.data()).convert("RGBA").getchannel("A").getextrema() == (0, 255)
         assert found.note.startswith("the picture was made smaller: ")

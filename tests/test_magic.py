@@ -1627,7 +1627,7 @@ def test_a_bad_trait_is_refused_in_a_readable_line(
     said = [r.getMessage() for r in caplog.records if r.name != "httpx"]
 
     assert "there is no model 'no such model'" in said[0]
-    assert "Did you mean fal?" in said[1]
+    assert "Use one of kkiai, fal, openai, demo." in said[1]
     assert "only sent over https" in said[2]
     assert "ImagenMagics.max_spend: 'much' is not an amount" in said[3]
     assert "not a number of seconds" in said[4]

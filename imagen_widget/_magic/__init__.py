@@ -35,7 +35,14 @@ from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, make_sweep
-from imagen_widget._settings import ACCOUNTS, SETTINGS, Setting, Settings, load_settings
+from imagen_widget._settings import (
+    ACCOUNTS,
+    SETTINGS,
+    Found,
+    Setting,
+    Settings,
+    load_settings,
+)
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -63,7 +70,7 @@ class SettingTrait(TraitType[Any, Any]):
         """Return the value if the setting can have it."""
         label = f"ImagenMagics.{self.setting.name}"
         try:
-            self.setting.read(label, value)
+            self.setting.kind.read(Found(value, "argument", label), self.setting.name)
             if self.setting.name == "model":
                 Catalogue(None).resolve(value)
         except InvalidRequest as error:
@@ -111,10 +118,12 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
-        traits = {name: getattr(self, name) for name in _TRAITS}
-        found = load_settings(need_key=False, **traits)
-        own = {name: f"ImagenMagics.{name}" for name in _TRAITS if traits[name] is not None}
-        return replace(found, labels={**found.labels, **own})
+        given = {name: value for name in _TRAITS if (value := getattr(self, name)) is not None}
+        found = load_settings(need_key=False, **given)
+        own = {
+            n: replace(f, label=f"ImagenMagics.{n}") for n, f in found.found.items() if n in given
+        }
+        return replace(found, found={**found.found, **own})
 
     def evaluator(self, local_ns: Any) -> Evaluate:
         """Return what evaluates an expression: in the caller's names, then the user's."""
@@ -134,10 +143,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         if isinstance(inst, cls) and isinstance(trait, SettingTrait):
             with suppress(ImagenError):
                 settings, name = inst.settings(), trait.setting.name
-                value, source = settings.written.get(name), settings.sources[name]
-                if source == "default":
+                found, source = settings.found.get(name), settings.sources[name]
+                value = found.value if found else trait.unset
+                if found is None:
                     chosen = {"provider": settings.account.name, "model": settings.default_model}
-                    value = {**chosen, "home": settings.home}.get(name, trait.unset)
+                    value = {**chosen, "home": settings.home}.get(name, value)
                 elif name == "store" and {"@", "?"} & {*str(value)}:
                     value = "not shown, since it may hold a password"
                 text = text.rpartition("\n")[0]  # without the trait's own, which may be None

@@ -241,7 +241,7 @@ class Ask:
                 self._folder.mkdir(parents=True, exist_ok=True)
         except (OSError, RuntimeError) as error:
             given = "save_dir" in self.values
-            label = "--save-dir" if given else self.settings.labels["save_dir"]
+            label = "--save-dir" if given else self.settings.found["save_dir"].label
             raise InvalidRequest(
                 f"{label}: the folder cannot be made ({getattr(error, 'strerror', error)}).",
                 remedy="Name a folder that you may write. Nothing was sent.",

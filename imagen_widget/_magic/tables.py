@@ -5,14 +5,13 @@ Each is static HTML for light and dark notebooks, and aligned text in a terminal
 
 import json
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from imagen_widget._history import History, Resumed
-from imagen_widget._html import escape, tag
+from imagen_widget._html import escape, html_table, tag, text_table
 from imagen_widget._journal import Filter, Record
 from imagen_widget._models import short_name
 from imagen_widget._request import ImageRequest
@@ -29,7 +28,6 @@ CHART_DAYS = 30
 MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 _MAX_PROMPT = 160
-_MAX_CELL = 60  # columns of a terminal
 _THUMBNAIL_PIXELS = 192
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ROOT = (
@@ -38,16 +36,6 @@ _ROOT = (
 )
 _MUTED = "color:var(--jp-ui-font-color2,inherit);font-size:12px"
 _CAPTION = f"{_MUTED};margin:8px 0;white-space:pre-wrap"
-_TABLE = "border-collapse:collapse;border:none;margin:0"
-_HEAD = (
-    "padding:6px 18px 6px 0;font-weight:600;background:none;"
-    "border-bottom:1px solid var(--jp-border-color1,#8888)"
-)
-_CELL = (
-    "padding:8px 18px 8px 0;vertical-align:top;max-width:36em;overflow-wrap:break-word;"
-    "border-bottom:1px solid var(--jp-border-color2,#8884)"
-)
-_TEXT, _NUMBER = "text-align:left;", "text-align:right;white-space:nowrap;"
 _BARS = (
     "display:flex;align-items:flex-end;gap:2px;height:64px;max-width:480px;margin-top:12px;"
     "border-bottom:1px solid var(--jp-border-color1,#8888)"
@@ -71,10 +59,7 @@ class Markup(str):
 
 
 class Table(list[T]):
-    """A list that displays itself as a table, with a caption and perhaps a chart below.
-
-    A heading that ends in `$` heads numbers, which stand at the right.
-    """
+    """A list that displays itself as a table, with a caption and perhaps a chart below."""
 
     def __init__(
         self,
@@ -88,32 +73,13 @@ class Table(list[T]):
         self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
 
     def __repr__(self) -> str:
-        cut = [
-            [*(one_line(cell, limit=_MAX_CELL) for cell in row[:-1]), one_line(row[-1])]
-            for row in ([name.rstrip("$") for name in self.columns], *self.rows)
-            if self.rows
-        ]
-        columns = [
-            _aligned(texts, right=name.endswith("$"))
-            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=False)
-            if any(texts)  # pictures leave a column of nothing
-        ]
-        lines = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
-        return "\n".join(part for part in (*lines, self.chart, self.caption) if part)
+        lines = text_table(self.columns, self.rows) if self.rows else ""
+        return "\n".join(filter(None, (lines, self.chart, self.caption)))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        sides = [_NUMBER if name.endswith("$") else _TEXT for name in self.columns]
-
-        def line(kind: str, cells: Sequence[str], style: str) -> str:
-            marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
-            pairs = zip(marked, sides, strict=True)
-            return tag("tr", *(tag(kind, cell, style=side + style) for cell, side in pairs))
-
-        head = line("th", [name.rstrip("$") for name in self.columns], _HEAD)
-        body = (line("td", row, _CELL) for row in self.rows)
-        table = tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
+        table = html_table(self.columns, self.rows) if self.rows else ""
         caption = tag("div", escape(self.caption), style=_CAPTION)
-        parts = (table if self.rows else "", getattr(self.chart, "html", ""), caption)
+        parts = (table, getattr(self.chart, "html", ""), caption)
         # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
         html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
         return {"text/plain": repr(self), "text/html": html}
@@ -285,16 +251,3 @@ def _two_lines(text: str, about: str) -> Markup:
 
 def _stars(rating: int) -> str:
     return "★" * rating + "☆" * (5 - rating) if rating > 0 else ""
-
-
-def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
-    """Return texts with blanks up to the width that the widest takes in a terminal."""
-    widths = [
-        sum(
-            0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-            for c in text
-        )
-        for text in texts
-    ]
-    blanks = [" " * (max(widths) - width) for width in widths]
-    return [b + t if right else t + b for t, b in zip(texts, blanks, strict=True)]

@@ -6,19 +6,27 @@ never a reason to fail.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from imagen_widget._models.field import Field, Kind, PictureLimits, as_number, plain, size_pixels
+from imagen_widget._models.field import (
+    A_PICTURE,
+    Field,
+    Kind,
+    PictureLimits,
+    as_number,
+    plain,
+    size_pixels,
+)
 from imagen_widget._models.model import (
     ARGUMENTS,
     COMMON_NAMES,
@@ -29,9 +37,9 @@ from imagen_widget._models.model import (
     dollars,
 )
 from imagen_widget._models.openapi import read_schema
-from imagen_widget.errors import InvalidRequest, a_type
+from imagen_widget.errors import a_type, invalid
 
-__all__ = ["COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
+__all__ = ["A_PICTURE", "COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
 __all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
 __all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]
 
@@ -41,36 +49,25 @@ _MAX_ID = 200
 _MAX_NAMED = 9
 
 
+@dataclasses.dataclass(eq=False)
 class Catalogue:
-    """What is known of models without asking the network.
+    """What is known of models without asking the network."""
 
-    Args:
-        folder: Where schemas are kept; None keeps them in memory only.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._learned: dict[str, Model | None] = {}
+    folder: Path | None  # where schemas are kept; None keeps them in memory only
+    _learned: dict[str, Model | None] = dataclasses.field(default_factory=dict, init=False)
 
     def resolve(self, name: object, account: str = "") -> str:
         """Return the id for an alias or an id, as this account's provider has it."""
         if not isinstance(name, str):
-            raise InvalidRequest(
-                f"model: it is {a_type(name)}, not a text.",
-                remedy="Give an alias or an endpoint id; None means the default.",
-                field="model",
-            )
+            remedy = "Give an alias or an endpoint id; None means the default."
+            raise invalid("model", f"it is {a_type(name)}, not a text", remedy)
         wanted = name.strip().strip("/")
         if "/" in wanted and wanted in bundled():
             return wanted  # as any id with a path, whether or not it is known to be served
-        lowered = wanted.lower()
-        served = _served(bundled().values(), account)
-        for model in served:
-            if lowered == model.id.lower():
-                return model.id
-        for model in served:
-            if lowered == model.alias:
-                return model.id
+        lowered, served = wanted.lower(), _served(bundled().values(), account)
+        named = [model for model in served if lowered in {model.id.lower(), model.alias}]
+        if named:  # an id goes before an alias
+            return min(named, key=lambda model: lowered != model.id.lower()).id
         plain = account != "" and any("/" not in model.id for model in served)
         if len(wanted) <= _MAX_ID:
             if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
@@ -83,11 +80,8 @@ class Catalogue:
         active = dict.fromkeys(m.alias for m in served if m.status == "active")
         listed = ", ".join([*active][:_MAX_NAMED])
         form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
-        raise InvalidRequest(
-            f"model: there is no model {name[:60]!r} here.",
-            remedy=f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them.",
-            field="model",
-        )
+        remedy = f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them."
+        raise invalid("model", f"there is no model {name[:60]!r} here", remedy)
 
     def known(self, model_id: str) -> Model | None:
         """Return what is bundled or kept of a model; None if nothing is, or was asked for."""
@@ -141,7 +135,7 @@ class Catalogue:
         return Model(model_id, title=model_id, provider="")
 
     def _kept(self) -> Iterator[Model]:
-        files = sorted(self._folder.glob("*.json")) if self._folder is not None else []
+        files = sorted(self.folder.glob("*.json")) if self.folder is not None else []
         ids = [file.stem.replace("~", "/") for file in files]
         for model_id in dict.fromkeys((*ids, *self._learned)):
             model = self.known(model_id)
@@ -150,9 +144,9 @@ class Catalogue:
 
     def file(self, model_id: str) -> Path:
         """Return where a model's schema is kept; raises OSError if none is kept on disk."""
-        if self._folder is None:
+        if self.folder is None:
             raise FileNotFoundError
-        return self._folder / f"{model_id.replace('/', '~')}.json"
+        return self.folder / f"{model_id.replace('/', '~')}.json"
 
 
 @functools.cache
@@ -166,9 +160,16 @@ def bundled() -> dict[str, Model]:
             title = data["name"].replace("_", " ").capitalize()
             limits = PictureLimits(**data["limits"]) if "limits" in data else None
             fields.append(Field(**{"title": title, **data, "limits": limits}))
-        price = _price(entry["price"]) if "price" in entry else None
-        known = {"fields": tuple(fields), "price": price, "source": "bundled"}
-        models[entry["id"]] = Model(**entry | known)
+        price = dict(entry.pop("price", {}))
+        for name in price.keys() & {"amount", "further", "unit_price"}:
+            price[name] = Decimal(price[name])
+        for name in price.keys() & {"factors", "extras", "table"}:
+            rows = []
+            for *patterns, amount in price[name]:
+                rows.append((*patterns, Decimal(amount)))
+            price[name] = tuple(rows)
+        known = {"fields": tuple(fields), "price": Price(**price) if price else None}
+        models[entry["id"]] = Model(**entry | known, source="bundled")
     return models
 
 
@@ -189,25 +190,12 @@ def _with_tuples(data: Any) -> Any:
     return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
 
 
-def _price(data: dict[str, Any]) -> Price:
-    """Return a price; in the data, amounts are texts, and the last of each row."""
-    read = dict(data)
-    for name in data.keys() & {"amount", "further", "unit_price"}:
-        read[name] = Decimal(data[name])
-    for name in data.keys() & {"factors", "extras", "table"}:
-        rows = []
-        for *patterns, amount in data[name]:
-            rows.append((*patterns, Decimal(amount)))
-        read[name] = tuple(rows)
-    return Price(**read)
-
-
 def _learned(read: Model, as_of: str) -> Model:
     """Return a model read from a schema, with what its schema does not say but we know."""
     shipped = bundled().get(read.id)
     if shipped is None:
-        return replace(read, as_of=as_of)
-    return replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
+        return dataclasses.replace(read, as_of=as_of)
+    return dataclasses.replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
 
 
 def _served(models: Iterable[Model], account: str) -> list[Model]:

@@ -15,7 +15,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from imagen_widget.errors import InvalidRequest, a_type, shown
+from imagen_widget._settings import YES_OR_NO
+from imagen_widget.errors import InvalidRequest, a_type, invalid, shown
 
 Kind = Literal[
     "text", "choice", "whole", "number", "switch", "size", "picture", "pictures", "words", "json"
@@ -31,7 +32,8 @@ PRESET_SIZES = {  # fal's names for square sizes, as width and height in pixels
     "auto_4K": (4096, 4096),
 }
 
-_MAX_DEPTH = 32
+A_PICTURE = "a file, bytes, a PIL image, an https address or a generated picture"
+
 _MAX_SHOWN = 20
 _MAX_EXACT_FLOAT = 2**53
 _MAX_INTEGER = 10**300  # no server takes one of more digits, and Python does not write it
@@ -39,8 +41,6 @@ _NUMBER = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})(e[+-]?\d{1,3})?",
 _SIZE = re.compile(r"(\d{1,5})\s*[x×*]\s*(\d{1,5})", re.ASCII | re.I)
 _ORIENTED = re.compile(r"(portrait|landscape)_(\d{1,2})_(\d{1,2})")
 _ADDRESS = re.compile(r"https://\S+|sha256:[0-9a-f]{64}|http://(localhost|127\.|\[::1\])\S*")
-_SWITCH = {"true": True, "yes": True, "on": True, "1": True}
-_SWITCH |= {"false": False, "no": False, "off": False, "0": False}
 _SAME_WORD = {"jpg": "jpeg", "jpeg": "jpg"}
 
 
@@ -185,7 +185,7 @@ class Field:
                     raise self._refused(value)
                 return number
             case "switch":
-                found = bool(value) if is_bool(value) else _SWITCH.get(_words(value))
+                found = bool(value) if is_bool(value) else YES_OR_NO.get(_words(value))
                 if found is None:
                     raise self._refused(value)
                 return found
@@ -201,27 +201,18 @@ class Field:
                 try:
                     return json.loads(value)
                 except (ValueError, RecursionError) as error:
-                    raise InvalidRequest(
-                        f"{self.name}: it starts like JSON and is not: {error}.",
-                        remedy="Mend the JSON, or give a Python value.",
-                        field=self.name,
-                    ) from None
+                    what = f"it starts like JSON and is not: {error}"
+                    remedy = "Mend the JSON, or give a Python value."
+                    raise invalid(self.name, what, remedy) from None
 
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
-            raise InvalidRequest(
-                f"{self.name}: it is {a_type(value)}, not a text.",
-                remedy="Give a str.",
-                field=self.name,
-            )
+            raise invalid(self.name, f"it is {a_type(value)}, not a text", "Give a str.")
         text, limit = plain(value), self.max_length
         length = len(text)
         if length < (self.min_length or 0) or (limit is not None and length > limit):
-            raise InvalidRequest(
-                f"{self.name}: a text of length {length} is not allowed.",
-                remedy=f"Use a text{self._length()}.",
-                field=self.name,
-            )
+            what = f"a text of length {length} is not allowed"
+            raise invalid(self.name, what, f"Use a text{self._length()}.")
         return text
 
     def _choice(self, value: object) -> str | int | float:
@@ -249,11 +240,8 @@ class Field:
     def _address(self, value: object) -> str:
         text = value.strip() if isinstance(value, str) else ""
         if not _ADDRESS.fullmatch(text):
-            raise InvalidRequest(
-                f"{self.name}: {a_type(value)} that is not an https address was given.",
-                remedy="Give a file, bytes, a PIL image, an https address or a generated picture.",
-                field=self.name,
-            )
+            what = f"{a_type(value)} that is not an https address was given"
+            raise invalid(self.name, what, f"Give {A_PICTURE}.")
         return text
 
     def _items(self, value: object) -> list[Any]:
@@ -263,11 +251,8 @@ class Field:
             raise self._refused(value)
         items = list(value)
         if self.max_items is not None and len(items) > self.max_items:
-            raise InvalidRequest(
-                f"{self.name}: {len(items)} are too many.",
-                remedy=f"It takes at most {self.max_items}.",
-                field=self.name,
-            )
+            remedy = f"It takes at most {self.max_items}."
+            raise invalid(self.name, f"{len(items)} are too many", remedy)
         if self.kind == "pictures":
             return [self._address(item) for item in items]
         if self.allowed:
@@ -283,7 +268,7 @@ class Field:
 
 def refused(name: str, value: object, remedy: str) -> InvalidRequest:
     """Return the error for a value that a field excludes."""
-    return InvalidRequest(f"{name}: {shown(value)} is not allowed.", remedy=remedy, field=name)
+    return invalid(name, f"{shown(value)} is not allowed", remedy)
 
 
 def as_number(value: object) -> int | float | None:
@@ -332,29 +317,22 @@ def is_bool(value: object) -> bool:
 def as_json(name: str, value: object) -> Any:
     """Return a value as JSON can hold it: numpy's numbers become Python's, tuples lists."""
     try:
-        return _as_json(value, 0)
-    except (TypeError, ValueError):
+        return json.loads(json.dumps(value, default=_of_another_library, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
         kind = type(value).__name__
         raise refused(name, kind, "Use a value that JSON can hold.") from None
 
 
-def _as_json(value: object, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise ValueError("too deep")
-    if value is None or isinstance(value, str):
-        return value if value is None else plain(value)
+def _of_another_library(value: object) -> Any:
+    """Return what JSON can hold for a value that it does not know."""
     if is_bool(value):
         return bool(value)
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("keys")
-        return {plain(key): _as_json(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item, depth + 1) for item in value]
+        return dict(value)
     number = as_number(value)
     if number is None:
         raise TypeError("not JSON")
-    return float(number) if isinstance(value, float) else number
+    return number
 
 
 def size_pixels(value: object) -> tuple[int, int] | None:

@@ -8,21 +8,28 @@ An estimated price is never too low on purpose: if the list leaves something to 
 never 0.
 """
 
-import contextlib
 import copy
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
 
-from imagen_widget._html import escape, tag
-from imagen_widget._models.field import Field, Role, as_json, as_number, refused, size_pixels
-from imagen_widget._settings import Prices, Settings
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget._html import escape, html_table, tag, text_table
+from imagen_widget._models.field import (
+    A_PICTURE,
+    Field,
+    Role,
+    as_json,
+    as_number,
+    refused,
+    size_pixels,
+)
+from imagen_widget._settings import Settings
+from imagen_widget.errors import InvalidRequest, invalid, shown
 
 COMMON_NAMES = (
     "aspect_ratio",
@@ -51,7 +58,6 @@ _FREE = {  # the fields of a model of which nothing is known
     "seed": Field("seed", "whole"),
 }
 _FREE_NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
-_PICTURES = "a file, bytes, a PIL image, an https address or a generated picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +106,16 @@ class Price:
             pixels: The size of the picture; None if unknown.
         """
         words = {name: _as_word(value) for name, value in given.items()}
-        one = self._one(words, pixels)
+        one = self.amount
         if one is None:
+            row = [words.get(name, "") for name in self.by]
+            fitting = (a for patterns, a in self.table if all(map(fnmatchcase, row, patterns)))
+            one = next(fitting, None)
+        if one is None or (self.per == "megapixel" and not pixels):
             return None
+        if self.per == "megapixel":
+            further = one if self.further is None else self.further
+            one += further * (math.ceil((pixels or 0) / MEGAPIXEL) - 1)
         for name, pattern, factor in self.factors:
             if fnmatchcase(words.get(name, ""), pattern):
                 one *= factor
@@ -127,23 +140,6 @@ class Price:
         more = [f"{dollars(n)} more with {_plain(name, word)}" for name, word, n in self.extras]
         notes = ", ".join([*ways, *more])
         return f"{dollars(self.amount)} a {self.per}" + (f" ({notes})" if notes else "")
-
-    def _one(self, words: Mapping[str, str], pixels: int | None) -> Decimal | None:
-        """Return the price of one picture before factors and extras."""
-        amount = self.amount
-        if amount is None:
-            row = [words.get(name, "") for name in self.by]
-            amount = next(
-                (a for patterns, a in self.table if all(map(fnmatchcase, row, patterns))), None
-            )
-        if amount is None or self.per == "picture":
-            return amount
-        if not pixels:
-            return None
-        megapixels = math.ceil(pixels / MEGAPIXEL)
-        if self.further is None:
-            return amount * megapixels
-        return amount + self.further * (megapixels - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +273,8 @@ class Model:
                     raise self._unknown(name, each)
                 sent[name] = as_json(name, each)
             elif target.name in sent:
-                raise self._twice(name, target.name)
+                what = f"{self.name} takes one {target.name}, and it was given twice"
+                raise invalid(name, what, "Give it once.")
             else:
                 sent[target.name] = target.check(value, strict=strict)
                 if name not in {target.name, "prompt"}:
@@ -287,18 +284,19 @@ class Model:
             if required.required and required.name not in sent:
                 raise self._missing(required)
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
-        text = sent.get(prompt.name) if prompt else None
+        names = (
+            prompt.name if prompt else "prompt",
+            count.name if count else "num_images",
+            seed.name if seed else "seed",
+        )
+        text, number, chosen = map(sent.get, names)
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
-            count=_count(sent.get(count.name, count.default)) if count else 1,
-            seed=_whole(sent.get(seed.name)) if seed else None,
+            count=_count(count.default if count and number is None else number),
+            seed=chosen if type(chosen) is int else None,
             notes=tuple(notes),
-            names=(
-                prompt.name if prompt else "prompt",
-                count.name if count else "num_images",
-                seed.name if seed else "seed",
-            ),
+            names=names,
         )
 
     def _check_freely(self, given: Mapping[str, object]) -> Checked:
@@ -341,42 +339,24 @@ class Model:
         if (size := self.meant(name)) is not None:
             if name == "resolution":
                 return refused(name, value, f"Use one of {', '.join(_resolutions(size))}.")
-            what = f"{name}: {shown(value)} is not a ratio."
-            return InvalidRequest(what, remedy="Write it like 16:9.", field=name)
+            return invalid(name, f"{shown(value)} is not a ratio", "Write it like 16:9.")
         if name == "prompt":
-            what = f"{name}: {self.name} takes no prompt."
-            return InvalidRequest(what, remedy=f"Leave it out. {takes}", field=name)
+            return invalid(name, f"{self.name} takes no prompt", f"Leave it out. {takes}")
         near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS], n=1)
         meant = _SHORT.get(name, "")
         near = [meant] if self.meant(meant) else near
         hint = f"Did you mean {near[0]}? " if near else ""
-        return InvalidRequest(
-            f"{name[:60]}: {self.name} takes no such field.", remedy=f"{hint}{takes}", field=name
-        )
-
-    def _twice(self, name: str, target: str) -> InvalidRequest:
-        return InvalidRequest(
-            f"{name}: {self.name} takes one {target}, and it was given twice.",
-            remedy=f"Give either {name} or {target}." if name != target else f"Give {target} once.",
-            field=name,
-        )
+        return invalid(name, f"{self.name} takes no such field", f"{hint}{takes}")
 
     def _missing(self, field: Field) -> InvalidRequest:
         if field.role == "prompt":
-            return InvalidRequest(
-                f"{field.name}: it is empty.",
-                remedy="Say what the picture should show.",
-                field=field.name,
-            )
-        given = {
-            "picture": "image=…" if field.kind == "picture" else "images=[…]",
-            "mask": "mask=…",
-        }
+            return invalid(field.name, "it is empty", "Say what the picture should show.")
+        how = f"Give {field.takes()}."
         if field.kind in {"picture", "pictures"}:
-            how = f"Give {given.get(field.role, f'{field.name}=…')}: {_PICTURES}."
-        else:
-            how = f"Give {field.takes()}."
-        return InvalidRequest(f"{field.name}: {self.name} needs it.", remedy=how, field=field.name)
+            picture = "images=[…]" if field.kind == "pictures" else "image=…"
+            name = {"picture": picture, "mask": "mask=…"}.get(field.role, f"{field.name}=…")
+            how = f"Give {name}: {A_PICTURE}."
+        return invalid(field.name, f"{self.name} needs it", how)
 
     # --------------------------------------------------------------------------------- display
 
@@ -395,10 +375,8 @@ class Model:
         """One line on whether it can still be used, and what to use instead."""
         if self.status == "active":
             return ""
-        instead = f"use {self.successor} instead" if self.successor else ""
-        return ": ".join(filter(None, (self.status, self.note.rstrip(".")))) + (
-            f"; {instead}" if instead else ""
-        )
+        said = ": ".join(filter(None, (self.status, self.note.rstrip("."))))
+        return f"{said}; use {self.successor} instead" if self.successor else said
 
     @property
     def pictures_text(self) -> str:
@@ -425,26 +403,19 @@ class Model:
                 f.name + ("*" if f.required else ""),
                 f.takes(),
                 "" if f.default is None else str(f.default),
-                _first_sentence(f.help),
+                re.split(r"(?<=[.!?])\s", f.help.strip(), maxsplit=1)[0],  # the first sentence
             )
             for f in (*self.main_fields(), *self.advanced_fields())
         ]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         head = f"{self.title or self.name} ({self.name})"
-        lines = [head, *(f"  {name}: {text}" for name, text in self._facts()), ""]
-        names = ("field", "takes", "default", "what it does")
-        facts = "".join(
-            tag("div", tag("span", escape(name), style="opacity:.7"), " ", escape(text))
-            for name, text in self._facts()
-        )
-        table = _html_table(names, self._rows())
-        look = {"class_": "mathjax_ignore tex2jax_ignore"}
-        page = tag("div", tag("strong", escape(head)), facts, table, **look)
-        return {
-            "text/plain": "\n".join([*lines, _text_table(names, self._rows())]),
-            "text/html": page,
-        }
+        facts = [f"{name}: {text}" for name, text in self._facts()]
+        table = ("field", "takes", "default", "what it does"), self._rows()
+        text = "\n".join([head, *(f"  {fact}" for fact in facts), "", text_table(*table)])
+        parts = [tag("strong", escape(head)), *(tag("div", escape(fact)) for fact in facts)]
+        html = tag("div", *parts, html_table(*table), class_="mathjax_ignore tex2jax_ignore")
+        return {"text/plain": text, "text/html": html}
 
 
 class Models(Sequence[Model]):
@@ -456,10 +427,8 @@ class Models(Sequence[Model]):
         self, models: Iterable[Model], *, settings: Settings | None = None, query: str = ""
     ) -> None:
         self._models, self._query = tuple(models), query
-        # Not the settings themselves: they hold the key, and models are pickled and copied.
-        self._account = settings.account if settings else None
-        self._yours = settings.price if settings else Prices()
-        self._presets = settings.presets if settings else {}
+        # Their texts and not the settings, which hold the key: models are pickled and copied.
+        self._rows = [_row(model, settings) for model in self._models]
 
     @overload
     def __getitem__(self, index: int) -> Model: ...
@@ -468,59 +437,47 @@ class Models(Sequence[Model]):
     def __getitem__(self, index: int | slice) -> "Model | Models":
         if isinstance(index, slice):
             part = copy.copy(self)
-            part._models = self._models[index]
+            part._models, part._rows = self._models[index], self._rows[index]
             return part
         return self._models[index]
 
     def __len__(self) -> int:
         return len(self._models)
 
-    def __iter__(self) -> Iterator[Model]:
-        return iter(self._models)
-
     def __repr__(self) -> str:
         if self._models:
-            return _text_table(self._HEADS, self._rows())
+            return text_table(self._HEADS, self._rows)
         return (
             f"No model matches {shown(self._query)}. %imagen_models lists all; any other endpoint "
             "id (owner/name) works too."
         )
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = []
-        account = self._account.name if self._account else ""
-        for model in self._models:
-            successor = model.successor_at(account)
-            status = model.status if model.status != "active" else ""
-            instead = f"{status}; use {successor}" if status and successor else status
-            price = self._price(model)
-            rows.append(
-                (model.name, model.id, price, model.price_text, model.pictures_text, instead)
-            )
-        return rows
-
-    def _price(self, model: Model) -> str:
-        """Return what one picture costs with the settings at the time of the search."""
-        if self._account is None:
-            return ""
-        if self._account.free:
-            return "free"
-        price = self._yours.for_model(model.id, model.alias)
-        if price is None and model.price is not None:
-            presets: dict[str, object] = {}
-            for name, value in self._presets.items():
-                field = model.field(name)
-                with contextlib.suppress(InvalidRequest):  # what it does not take
-                    presets |= {name: field.check(value)} if field else {}
-            price = model.price_of(presets)
-            if price is None:
-                return "by its size"
-        return "price unknown" if price is None else dollars(price)
-
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = _html_table(self._HEADS, self._rows()) if self._models else escape(repr(self))
+        html = html_table(self._HEADS, self._rows) if self._models else escape(repr(self))
         look = {"class_": "mathjax_ignore tex2jax_ignore"}
         return {"text/plain": repr(self), "text/html": tag("div", html, **look)}
+
+
+def _row(model: Model, settings: Settings | None) -> tuple[str, ...]:
+    successor = model.successor_at(settings.account.name if settings else "")
+    status = model.status if model.status != "active" else ""
+    instead = f"{status}; use {successor}" if status and successor else status
+    price = _price_now(model, settings) if settings else ""
+    return model.name, model.id, price, model.price_text, model.pictures_text, instead
+
+
+def _price_now(model: Model, settings: Settings) -> str:
+    """Return what one picture costs with these settings."""
+    if settings.account.free:
+        return "free"
+    price = settings.price.for_model(model.id, model.alias)
+    if price is None and model.price is not None:
+        found = ((model.field(name), value) for name, value in settings.presets.items())
+        presets = {field.name: field.check(value, strict=False) for field, value in found if field}
+        price = model.price_of(presets)
+        if price is None:
+            return "by its size"
+    return "price unknown" if price is None else dollars(price)
 
 
 def dollars(amount: Decimal) -> str:
@@ -583,42 +540,14 @@ def nearest_size(ratio: object, field: Field) -> str | None:
     return min(sizes, key=distance, default=None)
 
 
-def _count(value: object) -> int:
-    return min(max(1, _whole(value) or 1), MAX_COUNT)
-
-
-def _whole(value: object) -> int | None:
-    """Return the whole number that a value means; None if it is not one."""
-    if value is None or type(value) is int:
-        return value
-    number = as_number(value)
-    return number if isinstance(number, int) else None
+def _count(value: Any) -> int:
+    try:
+        return min(max(1, int(value or 1)), MAX_COUNT)
+    except (TypeError, ValueError, OverflowError):  # it passed without a check
+        return 1
 
 
 def _one_word(name: str, value: object) -> str:
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise refused(name, value, "Give a text.")
     return str(value)
-
-
-def _first_sentence(text: str) -> str:
-    """Return the first sentence of a help text."""
-    return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
-
-
-def _text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as columns of text, each at most 48 wide."""
-    cut = [[c if len(c) <= 48 else c[:47] + "…" for c in row] for row in (heads, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cut]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as an HTML table; the cells are texts, and are escaped."""
-    left = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
-    head = tag("tr", *(tag("th", escape(name), scope="col", style=left) for name in heads))
-    body = "".join(
-        tag("tr", *(tag("td", escape(cell), style=left) for cell in row)) for row in rows
-    )
-    return tag("table", tag("thead", head), tag("tbody", body), style="border-collapse:collapse")

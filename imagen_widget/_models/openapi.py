@@ -131,15 +131,12 @@ class _Document:
         parts += _list(found.pop("allOf", None))[:_MAX_BRANCHES]
         merged: dict[str, Any] = {}
         for part in [*(self._resolved(part, depth + 1) for part in parts), found]:
-            joined: dict[str, Any] = {
-                name: [*_list(merged.get(name)), *_list(part.get(name))]
-                for name in ("required", _ORDER)
-                if name in merged and name in part
-            }
-            if "properties" in merged and "properties" in part:
-                both = {**_object(merged["properties"]), **_object(part["properties"])}
-                joined["properties"] = both
-            merged |= {**part, **joined}
+            for key, value in part.items():
+                merged[key], before = value, merged.get(key)
+                if key == "properties":
+                    merged[key] = {**_object(before), **_object(value)}
+                elif key in {"required", _ORDER}:
+                    merged[key] = [*_list(before), *_list(value)]
         return merged
 
     def _target(self, reference: str) -> object:
