@@ -16,7 +16,7 @@ import html
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
@@ -60,14 +60,16 @@ _BASE64_HEADS = {
 }
 
 _LISTS = ("images", "image")
-_WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
+_WRAPPERS = (
+    *("response", "result", "results", "data", "output", "outputs", "payload", "detail"),
+    *("job", "task", "body"),
+)
 _ADDRESSES = ("url", "image_url", "uri", "image", "src")
 _ENCODED = ("b64_json", "base64", "b64", "image_base64")
 _TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url", "status"})
 _DEPTH = 3
 _SEARCH_DEPTH = 10
 _MAX_TEXT = 20_000
-_MAX_KIND = 60  # characters of a media type
 _MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
 _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
@@ -386,57 +388,48 @@ def write_json(value: object) -> bytes:
 # --------------------------------------------------------------------- the pictures in an answer
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The pictures in an answer; `odd` if something is in their place that is not understood.
-
-    `around` are the objects that may say more, the innermost first: seed, prompt, description.
-    """
-
-    pictures: tuple[Served, ...]
-    odd: bool = False
-    around: tuple[Mapping[str, Any], ...] = ()
-
-
-def find_pictures(
-    value: Any, base_url: str, around: tuple[Mapping[str, Any], ...] = (), depth: int = _DEPTH
-) -> Found | None:
-    """Return the pictures in an answer's JSON value or text; None if it has no place for any.
-
-    A list without one hides no pictures elsewhere. `around` are the objects that hold the value,
-    the innermost first.
-    """
-    if isinstance(value, str):
-        return _entries([value], base_url, around) if _is_address(value) else None
-    if isinstance(value, list):
-        return _entries(value, base_url, around)
+def holders(value: Any, depth: int = _DEPTH) -> list[dict[str, Any]]:
+    """Return an object and what is wrapped in it in the usual ways, the outermost first."""
     if not isinstance(value, dict):
-        return None
-    around = (value, *around)
-    found = listed = empty = None
-    for name in _LISTS:
-        inner = value.get(name)
-        if isinstance(inner, list) or (isinstance(inner, dict | str) and inner):
-            found = _entries(inner if isinstance(inner, list) else [inner], base_url, around)
-            if found.pictures:
-                return found
-            listed = found if listed is None or found.odd else listed
+        return []
+    found = [value]
     for name in _WRAPPERS if depth else ():
         inner = value.get(name)
-        found = find_pictures(inner, base_url, around, depth - 1)
-        if found is not None and found.pictures:
-            return found
-        if name == "data" and inner == []:
-            empty = found  # OpenAI's list, without a picture
-        elif isinstance(inner, dict):
-            empty = empty or found
-    is_ticket = not _TICKET_NAMES.isdisjoint(value)
-    if not is_ticket and isinstance(_read(value, base_url), Served):
-        return _entries([value], base_url, around)
-    return listed or empty
+        if isinstance(inner, list) and name != "detail":  # which lists what is wrong
+            inner = next((item for item in inner if isinstance(item, dict)), None)
+        found += holders(inner, depth - 1)
+    return found
 
 
-def search_pictures(answer: Answer, base_url: str) -> Found | None:
+def find_pictures(value: Any, base_url: str) -> Finished | None:
+    """Return the pictures in an answer's JSON value or text; None if it has no place for any.
+
+    A list without one hides no pictures elsewhere.
+    """
+    empty, around = None, holders(value)
+    for number, holder in enumerate(around or [{"data": value}], 1):
+        for name in (*_LISTS, *_WRAPPERS):
+            inner = holder.get(name)
+            is_place = name in _LISTS and isinstance(inner, list | dict | str) and inner != ""
+            if isinstance(inner, str) and not is_place:
+                is_place = _is_address(inner)
+            if not is_place and not (isinstance(inner, list) and name != "detail"):
+                continue
+            entries = inner if isinstance(inner, list) else [inner]
+            found = _read_entries(entries, base_url, around[:number])
+            if found.pictures:
+                return found
+            is_place = is_place or (name == "data" and not inner)  # as in OpenAI's answers
+            if is_place and (empty is None or found.unclear):
+                empty = found
+    for number, holder in enumerate(around, 1):
+        is_ticket = not _TICKET_NAMES.isdisjoint(holder)
+        if not is_ticket and isinstance(_read(holder, base_url), Served):
+            return _read_entries([holder], base_url, around[:number])
+    return empty
+
+
+def search_pictures(answer: Answer, base_url: str) -> Finished | None:
     """Return the pictures in an answer of no usual shape; None if nothing surely is one.
 
     It may be the picture itself, hold it under any name at any depth, or as JSON or Markdown inside
@@ -444,69 +437,69 @@ def search_pictures(answer: Answer, base_url: str) -> Found | None:
     """
     kind = _picture.sniff(answer.body)
     if kind != _picture.UNREADABLE and not answer.is_page:
-        return Found((Served(data_uri(answer.body, kind)),))
-    pictures = tuple(_search(answer.value, base_url))
-    return Found(pictures[:MAX_PICTURES], around=(answer.mapping or {},)) if pictures else None
+        return Finished((Served(data_uri(answer.body, kind)),))
+    pictures = tuple(_search(answer.value, base_url))[:MAX_PICTURES]
+    return _finished(pictures, holders(answer.value)[:1]) if pictures else None
 
 
-def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
-    """Return the pictures with what the objects around them say, the innermost first."""
+def billed(finished: Finished, answer: Answer, request_id: str = "") -> Finished:
+    """Return what an answer brought with its bill and the job's id, which is made without one."""
+    units = None
+    with contextlib.suppress(InvalidOperation):
+        named = Decimal(answer.headers.get("x-fal-billable-units", "").strip())
+        if named.is_finite() and 0 <= named < _MAX_SECONDS:
+            units = named
+    return replace(finished, units=units, request_id=request_id or f"{uuid.uuid4().hex}-direct")
+
+
+def _finished(
+    pictures: Sequence[Served], around: Iterable[dict[str, Any]], *, unclear: bool = False
+) -> Finished:
+    """Return the pictures with what the objects around them say; the last one has the last word."""
     seed, texts, seconds = None, {}, {}
-    for around in reversed(found.around):
-        value = around.get("seed")
+    for holder in around:
+        value = holder.get("seed")
         if type(value) is int and abs(value) < 2**63:
             seed = value
         for name in ("description", "revised_prompt", "prompt"):
-            value = around.get(name)
+            value = holder.get(name)
             if isinstance(value, str) and value.strip():
                 texts[name] = value[:_MAX_TEXT]
         for name in ("metrics", "timings"):
-            value = inference_seconds(around.get(name))
+            value = inference_seconds(holder.get(name))
             if value is not None:
                 seconds[name] = value
-    units = None
-    with contextlib.suppress(InvalidOperation):
-        billed = Decimal(answer.headers.get("x-fal-billable-units", "").strip())
-        if billed.is_finite() and 0 <= billed < _MAX_SECONDS:
-            units = billed
     return Finished(
-        pictures=found.pictures,
+        tuple(pictures),
         seed=seed,
-        description=one_line(texts["description"]) if "description" in texts else "",
+        description=one_line(texts.get("description", "")),
         revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
-        units=units,
         seconds=seconds.get("metrics") or seconds.get("timings"),
-        request_id=request_id or f"{uuid.uuid4().hex}-direct",
-        unclear=found.odd,
+        unclear=unclear,
     )
 
 
-def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any], ...]) -> Found:
+def _read_entries(entries: list[Any], base_url: str, around: list[dict[str, Any]]) -> Finished:
     flags: Any = False
-    for holder in reversed(around):  # of the innermost
+    for holder in around:
         for name, value in holder.items():
             if _FLAG.fullmatch(name):
                 flags = value
     pictures: list[Served] = []
-    odd = False
+    unclear = False
     for number, entry in enumerate(entries[:MAX_PICTURES]):
         found = _read(entry, base_url)
-        if isinstance(found, Served):
-            group = [found]
-        else:  # it may be under another name
-            group = list(_search(entry, base_url, "image"))
-            odd = odd or (found == "odd" and not group)
-        flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
-        flagged = truth(flag) is True or (isinstance(entry, dict) and _is_flagged(entry))
-        for served in group:
-            pictures.append(replace(served, filtered=served.filtered or flagged))
+        group = [found] if isinstance(found, Served) else list(_search(entry, base_url, "image"))
+        unclear = unclear or (found == "odd" and not group)
+        said = flags[number : number + 1] if isinstance(flags, list) else [flags]
+        for name, value in entry.items() if isinstance(entry, dict) else ():
+            if _FLAG.fullmatch(name):
+                said = [*said, value]
+        filtered = True in map(truth, said)
+        pictures += (replace(served, filtered=filtered) for served in group)
     if entries and isinstance(entries[0], dict):
-        around = (*around, entries[0])
-    return Found(tuple(pictures), odd, around)
-
-
-def _is_flagged(entry: Mapping[str, Any]) -> bool:
-    return any(_FLAG.fullmatch(name) and truth(value) is True for name, value in entry.items())
+        around = [entries[0], *around]
+    return _finished(pictures, around, unclear=unclear)
 
 
 def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEPTH) -> Served | str:
@@ -535,11 +528,8 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
             continue
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            filtered = found.filtered or _is_flagged(entry)
-            kind = entry.get("content_type") or entry.get("mime_type") or found.media_type
-            if not isinstance(kind, str) or len(kind) > _MAX_KIND or not kind.isprintable():
-                kind = found.media_type
-            return Served(found.url, filtered, kind)
+            kind = word(entry.get("content_type") or entry.get("mime_type"))
+            return Served(found.url, media_type=kind or found.media_type)
         result = found or result or ""
     return "odd" if result is None else result
 
@@ -830,20 +820,11 @@ def hiding(request: ImageRequest | None) -> Iterator[None]:
         _hidden.reset(token)
 
 
-def _prompts() -> set[str]:
-    """Return the texts that no error may repeat."""
-    request = _hidden.get()
-    if request is None:
-        return set()
-    fields = request.arguments().items()
-    texts = (request.prompt, *(value for name, value in fields if "prompt" in name))
-    return {text for text in texts if isinstance(text, str)}
-
-
 def _said(text: str, limit: int) -> str:
-    """Return a server's words as one line, with `…` in place of what repeats the prompt."""
-    line = one_line(text[: 4 * limit], limit=4 * limit)
-    for prompt in _prompts():
+    """Return a server's words as one line, with `…` in place of what repeats the prompts."""
+    line, request = one_line(text, limit=4 * limit), _hidden.get()
+    fields = () if request is None else (("prompt", request.prompt), *request.arguments().items())
+    for prompt in {value for name, value in fields if "prompt" in name and isinstance(value, str)}:
         for form in _forms(prompt[:_MAX_TEXT]):
             line = _without(line, form)
     return one_line(line, limit=limit)
@@ -862,24 +843,18 @@ def _without(text: str, prompt: str) -> str:
     plain = text.lower()
     if len(plain) != len(text):  # as capitals of a few scripts do
         plain = text
-    echoes = []
+    echoes: set[int] = set()
     if len(prompt) < _MIN_ECHO:
-        whole = rf"(?<![a-z0-9]){re.escape(prompt)}(?![a-z0-9])"
-        echoes = [found.span() for found in re.finditer(whole, plain)]
+        for found in re.finditer(rf"(?<![a-z0-9]){re.escape(prompt)}(?![a-z0-9])", plain):
+            echoes.update(range(*found.span()))
     for start in range(len(plain)):
         for size in (_MIN_ECHO, _MIN_ECHO_CJK):
             part = plain[start : start + size]
             enough = len(part) == size and (size == _MIN_ECHO or min(part) >= _FIRST_CJK)
             if enough and part in prompt:
-                echoes.append((start, start + size))
-                break
-    kept: list[str] = []
-    end = 0
-    for start, stop in sorted(echoes):
-        if start > end or not end:
-            kept += [text[end:start], "…"]
-        end = max(end, stop)
-    return "".join((*kept, text[end:]))
+                echoes.update(range(start, start + size))
+    kept = ("\n" if place in echoes else letter for place, letter in enumerate(text))
+    return re.sub("\n+", "…", "".join(kept))
 
 
 # -------------------------------------------------------------------------- the error that it means

@@ -350,13 +350,13 @@ class Provider(ABC):
             if answers.reports_failure(answer.mapping or {}):
                 raise answers.failure(answer, model=model, account=account)
             elsewhere = answers.search_pictures(answer, base_url)
-            if elsewhere is None and found is not None and not found.odd:
+            if elsewhere is None and found is not None and not found.unclear:
                 raise answers.all_filtered(None, billed=True)
             found = elsewhere
         if found is None:
             said = answers.read_trouble(answer).said or "an empty answer"
             raise answers.uncertain(account, f"no picture in it: {said}")
-        return answers.read_finished(answer, found)
+        return answers.billed(found, answer)
 
     # -------------------------------------------------------------------------------- the pictures
 

@@ -38,7 +38,6 @@ _FAILED = _CANCELLED | frozenset(
     {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
 )
 
-_WRAPPERS = ("data", "response", "result", "output", "payload", "detail", "job", "task", "body")
 _IDS = (
     *("request_id", "requestId", "task_id", "taskId", "job_id", "jobId", "prediction_id"),
     *("generation_id", "generationId", "uuid"),
@@ -134,7 +133,7 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     found, word = answers.find_pictures(answer.value, draft.base_url), status_word(body)
     request_id, holder = _request_id(body, answer)
     if found is not None and found.pictures:
-        return answers.read_finished(answer, found, request_id)
+        return answers.billed(found, answer, request_id)
     if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
         return _ticket(draft, request_id, holder)
     elsewhere = answers.search_pictures(answer, draft.base_url)
@@ -146,7 +145,7 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
         status = 500 if word in _FAILED else 400
         raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
     if elsewhere is not None:
-        return answers.read_finished(answer, elsewhere)
+        return answers.billed(elsewhere, answer)
     raise answers.uncertain(account, f"no ticket in it: {says.said or 'an empty answer'}")
 
 
@@ -194,7 +193,7 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
     """Return the job's id and the object that holds it; the id is "" without one."""
-    holders = _holders(body)
+    holders = answers.holders(body)
     found: list[tuple[Any, dict[str, Any]]] = []
     for holder in holders:
         for name in _IDS:
@@ -217,18 +216,6 @@ def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, An
     return "", body
 
 
-def _holders(body: dict[str, Any], depth: int = 3) -> list[dict[str, Any]]:
-    """Return an object and what is wrapped in it in the usual ways, the outermost first."""
-    holders = [body]
-    for name in _WRAPPERS if depth else ():
-        inner = body.get(name)
-        if isinstance(inner, list) and name != "detail":  # which lists what is wrong
-            inner = next((item for item in inner if isinstance(item, dict)), None)
-        if isinstance(inner, dict):
-            holders += _holders(inner, depth - 1)
-    return holders
-
-
 # ------------------------------------------------------------------------------------- the status
 
 
@@ -248,9 +235,9 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
     """Return the event that a status object means; None if it has no status."""
     if not isinstance(body, dict):
         return None
-    said, word = ChainMap(*_holders(body)), status_word(body)
+    said, word = ChainMap(*answers.holders(body)), status_word(body)
     found = answers.find_pictures(body, base_url)
-    brought = found is not None and (bool(found.pictures) or not (found.odd or word))
+    brought = found is not None and (bool(found.pictures) or not (found.unclear or word))
     if brought or word in _FINISHED or word in _FAILED:
         failed = body.get("error") or body.get("error_type") or word in _FAILED
         trouble = _said_trouble(body, word) if failed else None
@@ -270,7 +257,7 @@ def status_word(body: dict[str, Any]) -> str:
     Of several, as an envelope has them, what is pending counts first, then what has failed.
     """
     words = []
-    for holder in _holders(body):
+    for holder in answers.holders(body):
         for name in _STATES:
             if name in holder:
                 if isinstance(holder[name], str):
@@ -368,7 +355,7 @@ def read_result(
         return pending
     found = answers.find_pictures(answer.value, ticket.base_url)
     if found is not None and found.pictures:
-        return answers.read_finished(answer, found, ticket.request_id)
+        return answers.billed(found, answer, ticket.request_id)
     if answer.value is None and answer.is_page:
         return _PAGE
     body = answer.mapping or {}
@@ -390,7 +377,7 @@ def read_result(
         )
     elsewhere = answers.search_pictures(answer, ticket.base_url)
     if elsewhere is not None:
-        return answers.read_finished(answer, elsewhere, ticket.request_id)
+        return answers.billed(elsewhere, answer, ticket.request_id)
     if _brought_none(found, body):
         raise answers.all_filtered(ticket, billed=True)
     if word in _FINISHED:
@@ -399,14 +386,15 @@ def read_result(
     return Unclear(f"it is not understood: {what}", lasting=True)
 
 
-def _brought_none(found: answers.Found | None, body: dict[str, Any]) -> bool:
+def _brought_none(found: Finished | None, body: dict[str, Any]) -> bool:
     """Return True if an answer lists its pictures, and there are none.
 
     An envelope's empty `data` is what PHP makes of an empty object: it says nothing.
     """
-    if found is None or found.odd or not body:
+    if found is None or found.unclear or not body:
         return False
-    return _ENVELOPE.isdisjoint(body) or any("images" in holder for holder in _holders(body))
+    names = set().union(*answers.holders(body))
+    return "images" in names or _ENVELOPE.isdisjoint(names)
 
 
 # ------------------------------------------------------------------------------------- the cancel
