@@ -29,7 +29,6 @@ import math
 import random
 import re
 import secrets
-import struct
 import time
 import zlib
 from collections import OrderedDict
@@ -65,8 +64,7 @@ _LOST = "Failed to download the file: the demo has no network, and keeps no pict
 _UNEQUAL = "The mask must have the size of the picture."
 # A job with one request in front takes exactly the given seconds: 2 x 0.15 + 0.7.
 _STEP_SHARE, _RUN_SHARE = 0.15, 0.7
-_MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 128, 4096
-_NUMBERS = struct.Struct(">HBdIqBHH?")
+_MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 256, 4096
 _DIGEST_BYTES = 6  # of an input's digest
 _COMMAND = re.compile(r"\s*\[(demo:[a-z]+(?:=\d+(?:\.\d+)?)?)\]")
 _COMMANDS = "queue=3 slow=20 few=1 filtered reject silent fail stubborn inline balance retired"
@@ -293,8 +291,8 @@ def schema(endpoint: str) -> Json:
 # -- jobs ---------------------------------------------------------------------------------------
 
 # What ids are compressed against.
-_USUAL = ('{"sheets": 5, "shadows": true, "colours": {"": "#', '", "jpeg", {}]', '", "png", {}]')
-_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *SERVED, *_USUAL]).encode()
+_USUAL = ('{"sheets":5,"shadows":true,"colours":{"":"#', '","jpeg",{}]', '","png",{}]')
+_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *SERVED, *_USUAL, ",1,1024,1024,false,[]"])
 
 
 class Order(NamedTuple):
@@ -326,27 +324,19 @@ def read_prompt(prompt: str) -> tuple[int, str]:
 
 def make_id(order: Order) -> str:
     """Return an id that holds an order; one that means nothing if the order is too long."""
-    *numbers, inputs, endpoint, words, encoding, options = order
-    text = json.dumps([endpoint, words, encoding, options], ensure_ascii=False)
-    packer = zlib.compressobj(9, zdict=_LIKELY)
-    try:
-        data = _NUMBERS.pack(secrets.randbits(16), len(inputs), *numbers)
-    except struct.error:  # a seed of more than 64 bits
-        return secrets.token_hex(16)
-    data += bytes.fromhex("".join(inputs)) + text.encode()
-    name = base64.urlsafe_b64encode(packer.compress(data) + packer.flush()).decode().rstrip("=")
+    text = json.dumps([secrets.randbits(16), *order], ensure_ascii=False, separators=(",", ":"))
+    packer = zlib.compressobj(9, zdict=_LIKELY.encode())
+    packed = packer.compress(text.encode()) + packer.flush()
+    name = base64.urlsafe_b64encode(packed).decode().rstrip("=")
     return name if len(name) <= _MAX_ID_CHARACTERS else secrets.token_hex(16)
 
 
 def read_id(request_id: str) -> Order | None:
     try:
         packed = base64.urlsafe_b64decode(request_id + "=" * (-len(request_id) % 4))
-        data = zlib.decompressobj(zdict=_LIKELY).decompress(packed, _MAX_ORDER_BYTES)
-        _, count, *numbers = _NUMBERS.unpack_from(data)
-        places = range(_NUMBERS.size, _NUMBERS.size + count * _DIGEST_BYTES, _DIGEST_BYTES)
-        inputs = [data[place : place + _DIGEST_BYTES].hex() for place in places]
-        return Order._make((*numbers, inputs, *json.loads(data[places.stop :])))
-    except (zlib.error, struct.error, ValueError, TypeError):
+        text = zlib.decompressobj(zdict=_LIKELY.encode()).decompress(packed, _MAX_ORDER_BYTES)
+        return Order._make(json.loads(text)[1:])
+    except (zlib.error, ValueError, TypeError, LookupError):
         return None
 
 
