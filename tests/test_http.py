@@ -546,7 +546,7 @@ async def test_more_streams_than_there_may_be_are_refused_until_one_ends(
             await first.enter_async_context(net.stream(call, seconds=5))
             for _ in range(2):
                 await streams.enter_async_context(net.stream(call, seconds=5))
-            with pytest.raises(answers.Full):
+            with pytest.raises(answers.Lost, match="as many"):
                 await streams.enter_async_context(net.stream(call, seconds=5))
             await first.aclose()
 

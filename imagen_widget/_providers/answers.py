@@ -16,7 +16,7 @@ import html
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
@@ -75,6 +75,7 @@ _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
 _BLANK_INSIDE = re.compile(r"\w \w")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
+_TOLD = frozenset({"description", "revised_prompt", "prompt"})
 _FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LINKED = re.compile(  # in a text, as chat models answer
@@ -190,10 +191,6 @@ class Answer:
 
 class NotSent(Exception):
     """The request surely never reached the server: it may be sent again."""
-
-
-class Full(Exception):
-    """As many event streams are open as there may be."""
 
 
 class Lost(Exception):
@@ -416,7 +413,7 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
             if not is_place and not (isinstance(inner, list) and name != "detail"):
                 continue
             entries = inner if isinstance(inner, list) else [inner]
-            found = _read_entries(entries, base_url, around[:number])
+            found = _finished(entries, base_url, around[:number])
             if found.pictures:
                 return found
             is_place = is_place or (name == "data" and not inner)  # as in OpenAI's answers
@@ -425,7 +422,7 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
     for number, holder in enumerate(around, 1):
         is_ticket = not _TICKET_NAMES.isdisjoint(holder)
         if not is_ticket and isinstance(_read(holder, base_url), Served):
-            return _read_entries([holder], base_url, around[:number])
+            return _finished([holder], base_url, around[:number])
     return empty
 
 
@@ -439,7 +436,7 @@ def search_pictures(answer: Answer, base_url: str) -> Finished | None:
     if kind != _picture.UNREADABLE and not answer.is_page:
         return Finished((Served(data_uri(answer.body, kind)),))
     pictures = tuple(_search(answer.value, base_url))[:MAX_PICTURES]
-    return _finished(pictures, holders(answer.value)[:1]) if pictures else None
+    return _finished(pictures, base_url, holders(answer.value)[:1]) if pictures else None
 
 
 def billed(finished: Finished, answer: Answer, request_id: str = "") -> Finished:
@@ -452,23 +449,34 @@ def billed(finished: Finished, answer: Answer, request_id: str = "") -> Finished
     return replace(finished, units=units, request_id=request_id or f"{uuid.uuid4().hex}-direct")
 
 
-def _finished(
-    pictures: Sequence[Served], around: Iterable[dict[str, Any]], *, unclear: bool = False
-) -> Finished:
-    """Return the pictures with what the objects around them say; the last one has the last word."""
-    seed, texts, seconds = None, {}, {}
+def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, Any]]) -> Finished:
+    """Return the pictures of entries with what the objects around them say, the last one first."""
+    flags: Any = False
     for holder in around:
-        value = holder.get("seed")
-        if type(value) is int and abs(value) < 2**63:
-            seed = value
-        for name in ("description", "revised_prompt", "prompt"):
-            value = holder.get(name)
-            if isinstance(value, str) and value.strip():
+        for name, value in holder.items():
+            if _FLAG.fullmatch(name):
+                flags = value
+    seed, texts, seconds = None, {}, {}
+    for holder in (*entries[:1], *around):
+        for name, value in holder.items() if isinstance(holder, dict) else ():
+            if name == "seed" and type(value) is int and abs(value) < 2**63:
+                seed = value
+            elif name in _TOLD and isinstance(value, str) and value.strip():
                 texts[name] = value[:_MAX_TEXT]
-        for name in ("metrics", "timings"):
-            value = inference_seconds(holder.get(name))
-            if value is not None:
-                seconds[name] = value
+            elif name in {"metrics", "timings"} and (took := inference_seconds(value)) is not None:
+                seconds[name] = took
+    pictures: list[Served] = []
+    unclear = False
+    for number, entry in enumerate(entries[:MAX_PICTURES]):
+        found = _read(entry, base_url)
+        group = [found] if isinstance(found, Served) else list(_search(entry, base_url, "image"))
+        unclear = unclear or (found == "odd" and not group)
+        flagged = flags[number : number + 1] if isinstance(flags, list) else [flags]
+        for name, value in entry.items() if isinstance(entry, dict) else ():
+            if _FLAG.fullmatch(name):
+                flagged = [*flagged, value]
+        for served in group:
+            pictures.append(replace(served, filtered=True in map(truth, flagged)))
     return Finished(
         tuple(pictures),
         seed=seed,
@@ -479,33 +487,12 @@ def _finished(
     )
 
 
-def _read_entries(entries: list[Any], base_url: str, around: list[dict[str, Any]]) -> Finished:
-    flags: Any = False
-    for holder in around:
-        for name, value in holder.items():
-            if _FLAG.fullmatch(name):
-                flags = value
-    pictures: list[Served] = []
-    unclear = False
-    for number, entry in enumerate(entries[:MAX_PICTURES]):
-        found = _read(entry, base_url)
-        group = [found] if isinstance(found, Served) else list(_search(entry, base_url, "image"))
-        unclear = unclear or (found == "odd" and not group)
-        said = flags[number : number + 1] if isinstance(flags, list) else [flags]
-        for name, value in entry.items() if isinstance(entry, dict) else ():
-            if _FLAG.fullmatch(name):
-                said = [*said, value]
-        filtered = True in map(truth, said)
-        pictures += (replace(served, filtered=filtered) for served in group)
-    if entries and isinstance(entries[0], dict):
-        around = [entries[0], *around]
-    return _finished(pictures, around, unclear=unclear)
-
-
 def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEPTH) -> Served | str:
     """Return the picture that an entry means, "" if it holds none, "odd" if unknown."""
     if entry is None:
         return ""
+    if isinstance(entry, Served):
+        return entry
     if isinstance(entry, str):
         text = entry.strip()
         if not text or text[:5].lower() == "data:":

@@ -13,6 +13,7 @@ import socket
 import ssl
 import urllib.request
 import zlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ import httpx
 from anyio import to_thread
 
 from imagen_widget import _picture
-from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Full, Lost, NotSent
+from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Lost, NotSent
 from imagen_widget._settings import Secret, mask_logs
 from imagen_widget.errors import InvalidRequest, QueueError
 
@@ -122,10 +123,9 @@ class Http:
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
         )
         self._clients: list[httpx.AsyncClient] = []
-        self._idle: dict[str, list[httpx.AsyncClient]] = {kind: [] for kind in _MAX_CALLS}
-        self._free = {
-            kind: anyio.Semaphore(calls, fast_acquire=True) for kind, calls in _MAX_CALLS.items()
-        }
+        self._idle: defaultdict[str, list[httpx.AsyncClient]] = defaultdict(list)
+        free = map(partial(anyio.Semaphore, fast_acquire=True), _MAX_CALLS.values())
+        self._free = dict(zip(_MAX_CALLS, free, strict=True))
         if key is not None:
             mask_logs(key, _LOGGERS)
 
@@ -192,11 +192,11 @@ class Http:
     async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open an event stream with the key and give its chunks, if it begins within `seconds`.
 
-        It raises what `call` does, and `Full` if there are as many streams as there may be.
+        It raises what `call` does, and Lost if there are as many streams as there may be.
         """
-        if self._free["streams"].value == 0:
-            raise Full
         try:
+            if self._free["streams"].value == 0:
+                raise Lost("as many event streams are open as there may be")
             async with self._lend("streams") as client:
                 with anyio.fail_after(seconds):
                     request = self._signed(client, call, _SILENCE_SECONDS)
@@ -205,7 +205,8 @@ class Http:
                     kind = response.headers.get("content-type", "")
                     if response.status_code != 200 or "text/event-stream" not in kind:
                         raise Lost(f"not an event stream (HTTP {response.status_code})")
-                    yield _pieces(response)
+                    is_read = response.is_stream_consumed
+                    yield response.aiter_bytes() if is_read else response.aiter_raw()
                 finally:
                     await response.aclose()
         except _TROUBLES as error:
@@ -308,15 +309,17 @@ class _Exchange:
         if not self.sent:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
+        chunks = response.aiter_raw()  # decoders hand over 67 MB at a time
         if response.is_stream_consumed:  # a transport has read it, and unpacked it too
             response.headers.pop("content-encoding", None)
+            chunks = response.aiter_bytes()
         pieces: list[bytes] = []
         size = 0
         try:
             if self.check is not None:
                 stream = response.extensions.get("network_stream")
                 self.check(None if stream is None else stream.get_extra_info("server_addr"))
-            async for piece in _pieces(response):
+            async for piece in chunks:
                 pieces.append(piece)
                 size += len(piece)
                 if size > self.max_bytes:
@@ -350,11 +353,6 @@ class _Exchange:
         if not self.is_picture and len(body) > _LARGE_BODY_BYTES:
             _ = answer.value  # kept for those who ask on the loop
         return answer
-
-
-def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Return the body as it comes: decoders would hand over 67 MB at a time."""
-    return response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
 
 
 def _named(error: Exception, seconds: float, *, sent: bool = True) -> NotSent | Lost:

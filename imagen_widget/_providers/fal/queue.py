@@ -382,8 +382,6 @@ class _Job:
                             break
                 if done is not None:  # read to its end, it leaves its connection to the next job
                     yield done
-        except answers.Full:  # until one is free, polls go on
-            return
         except (answers.NotSent, answers.Lost, ValueError):
             self.streams = False
 
