@@ -657,35 +657,18 @@ def _is_text(body: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a failing answer says of itself.
+    """What a failing answer says of itself."""
 
-    Attributes:
-        text: Its words, to find out what they mean.
-        said: Its words as errors quote them, without the prompt.
-        kind: The word for what failed.
-        field: The field that is wrong.
-        expected: What is allowed there.
-    """
-
-    text: str
-    said: str
-    kind: str = ""
-    field: str = ""
-    expected: str = ""
+    text: str  # its words, to find out what they mean
+    said: str  # the same as errors quote them, without the prompt
+    kind: str = ""  # the word for what failed
+    field: str = ""  # the field that is wrong
+    expected: str = ""  # what is allowed there
 
     @classmethod
-    def of(
-        cls,
-        text: str,
-        kind: str = "",
-        *,
-        field: str = "",
-        expected: str = "",
-        limit: int = _MAX_SAID,
-    ) -> Self:
+    def of(cls, text: str, kind: str = "", *, limit: int = _MAX_SAID) -> Self:
         """Return what a text says, which is cut to `limit` characters."""
-        line = one_line(text, limit=limit)
-        return cls(line, _said(text, limit), kind, _said(field, 60), _said(expected, 200))
+        return cls(one_line(text, limit=limit), _said(text, limit), kind)
 
     @property
     def is_of_service(self) -> bool:
@@ -779,12 +762,9 @@ def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
     if isinstance(expected, list):
         expected = ", ".join(str(word) for word in expected[:40] if isinstance(word, str | int))
     text = item.get("msg") or item.get("message")
-    return Trouble.of(
-        text if isinstance(text, str) else "",
-        word(item.get("type")) or kind,
-        field=names[-1] if names else "",
-        expected=expected if isinstance(expected, str) else "",
-    )
+    found = Trouble.of(text if isinstance(text, str) else "", word(item.get("type")) or kind)
+    allowed = _said(expected, 200) if isinstance(expected, str) else ""
+    return replace(found, field=_said(names[-1], 60) if names else "", expected=allowed)
 
 
 def word(value: object, *, limit: int = 60) -> str:

@@ -429,18 +429,12 @@ class PeerRule:
     An address in a server's answer must not become a way to reach machines inside the network.
     Names are checked before a connection is made, and the connected address once more before the
     body is read, so that a name which changes in between does not help.
-
-    Attributes:
-        base_url: An address of the configured host.
-        hosts: `public`, `private` for any host, or the names of the only hosts.
-        checks: False if no network is used, so that no peer can be seen.
-        resolve: Returns the addresses of a host and port.
     """
 
-    base_url: str
-    hosts: str | tuple[str, ...] = "public"
-    checks: bool = True
-    resolve: Callable[[str, int], Awaitable[list[str]]] = _resolve
+    base_url: str  # an address of the configured host
+    hosts: str | tuple[str, ...] = "public"  # `private` for any host, or the only hosts
+    checks: bool = True  # False if no network is used, so that no peer can be seen
+    resolve: Callable[[str, int], Awaitable[list[str]]] = _resolve  # the addresses of a host
 
     async def check_address(self, url: str) -> bool:
         """Raise QueueError for an address that is not allowed, before anything is sent there.

@@ -78,18 +78,14 @@ _AGAIN = frozenset({408, 425, 429})
 class Unclear(NamedTuple):
     """An answer that says nothing sure about the job.
 
-    Attributes:
-        reason: What it says instead.
-        kind: `missing` if nothing is known at this address, `page` if a web page is there, `word`
-            for a status word that is not known: the job may run, or be done.
-        error: What it means if nothing else says more.
-        lasting: Whether the same is to be expected again.
+    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
+    `word` for a status word that is not known: the job may run, or be done.
     """
 
-    reason: str
+    reason: str  # what it says instead
     kind: Literal["", "missing", "page", "word"] = ""
-    error: ImagenError | None = None
-    lasting: bool = False
+    error: ImagenError | None = None  # what it means if nothing else says more
+    lasting: bool = False  # the same is to be expected again
 
 
 _MISSING = Unclear("it knows no such request", "missing")
