@@ -11,14 +11,9 @@ control a single job:
 | `[demo:queue=3]`    | three requests are in front of this one                         |
 | `[demo:slow=20]`    | the whole job takes twenty seconds                              |
 | `[demo:few]`        | one picture fewer than asked (`[demo:few=2]`: two fewer)        |
-| `[demo:filtered]`   | one picture is flagged and blacked out                          |
 | `[demo:reject]`     | the content checker refuses the prompt                          |
-| `[demo:silent]`     | the model returns no picture and gives no reason                |
 | `[demo:fail]`       | the machine is lost while it works                              |
-| `[demo:stubborn]`   | the job goes on although it was cancelled                       |
 | `[demo:inline]`     | pictures come inside the result, as `data:` addresses           |
-| `[demo:balance]`    | the account is empty: the request is not accepted               |
-| `[demo:retired]`    | the model is switched off: the request is not accepted          |
 """
 
 import base64
@@ -54,12 +49,7 @@ _MAX_INPUT_BYTES = 96 * 1024 * 1024
 _MAX_DRAWING = 2  # at a time: a picture of 4K takes some 200 MB
 _PICTURE = re.compile(r"\w*(image_urls?|mask_url)")  # the names of fields that take pictures
 _COUNTS = ("num_images", "num_samples", "number_of_images", "max_images", "n")
-_BALANCE = "User is locked. Reason: Exhausted balance. Top up your balance first."
-_RETIRED = "This endpoint is no longer supported. Please use fal-ai/nano-banana-2."
-_REJECTED = {  # accepted, but not by the model; the status does not say so
-    "reject": ("content_policy_violation", "The prompt was flagged by a content checker."),
-    "silent": ("no_media_generated", "No media was generated. Try to rephrase the prompt."),
-}
+_REJECTED = "content_policy_violation", "The prompt was flagged by a content checker."
 _LOST = "Failed to download the file: the demo has no network, and keeps no pictures for long."
 _UNEQUAL = "The mask must have the size of the picture."
 # A job with one request in front takes exactly the given seconds: 2 x 0.15 + 0.7.
@@ -67,7 +57,7 @@ _STEP_SHARE, _RUN_SHARE = 0.15, 0.7
 _MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 256, 4096
 _DIGEST_BYTES = 6  # of an input's digest
 _COMMAND = re.compile(r"\s*\[(demo:[a-z]+(?:=\d+(?:\.\d+)?)?)\]")
-_COMMANDS = "queue=3 slow=20 few=1 filtered reject silent fail stubborn inline balance retired"
+_COMMANDS = "queue=3 slow=20 few=1 reject fail inline"
 _DEFAULTS = {name: amount for name, _, amount in (c.partition("=") for c in _COMMANDS.split())}
 _FAILED = "Runner disconnected while processing the request", "runner_disconnected"
 _CANCELLED = "Request was cancelled by the client", "client_cancelled"
@@ -215,11 +205,11 @@ def _faults(value: object, spec: Json, loc: list[str | int]) -> Iterator[Json]:
         for name, part in spec.get("properties", {}).items():
             yield from _faults(value.get(name, part["default"]), part, [*loc, name])
     elif isinstance(value, float | int):
-        limits = (("minimum", "greater", value.__lt__), ("maximum", "less", value.__gt__))
-        for limit, word, is_beyond in limits:
-            if limit in spec and is_beyond(spec[limit]) is True:
-                message = f"Input should be {word} than or equal to {spec[limit]}"
-                yield fault(loc, f"{word}_than_equal", message, value)
+        low, high = spec.get("minimum", value), spec.get("maximum", value)
+        if not low <= value <= high:
+            word, limit = ("greater", low) if value < low else ("less", high)
+            message = f"Input should be {word} than or equal to {limit}"
+            yield fault(loc, f"{word}_than_equal", message, value)
 
 
 def fault(loc: list[str | int], kind: str, message: str, value: object = None) -> Json:
@@ -362,11 +352,10 @@ class Job:
             self._log.append((said_at, f"Image {n} of {order.number}"))
 
     def cancel(self, now: float) -> bool:
-        """Cancel it, unless it is stubborn; return False if it has ended."""
+        """Cancel it; return False if it has ended."""
         if now >= self.ended:
             return False
-        if "stubborn" not in self.told:
-            self.ended, self.trouble = now, _CANCELLED
+        self.ended, self.trouble = now, _CANCELLED
         return True
 
     def status(self, now: float) -> Json:
@@ -433,11 +422,6 @@ class _Demo:
         order, faults = await to_thread.run_sync(self._read, *wanted, limiter=self._reading)
         request_id = secrets.token_hex(16) if faults else make_id(order)
         job = Job(request_id, order, faults, seconds=self._seconds)
-        if "balance" in job.told:
-            return JSONResponse({"detail": _BALANCE}, 403)
-        if "retired" in job.told:
-            detail = {"error": "EndpointDeprecated", "message": _RETIRED}
-            return JSONResponse({"detail": detail}, 410)
         self._keep(job)
         ticket = {"status": "IN_QUEUE", "queue_position": job.ahead, "logs": None, "metrics": {}}
         return _answer(job, 200, _addresses(job) | ticket)
@@ -456,16 +440,13 @@ class _Demo:
             error, kind = job.trouble
             code = 499 if kind == "client_cancelled" else 503
             return _answer(job, code, {"detail": error, "error_type": kind}, error_type=kind)
-        reasons = [_REJECTED[told] for told in job.told if told in _REJECTED]
-        faults = job.faults or [fault(["prompt"], *reason) for reason in reasons]
-        if faults:
+        refused = [fault(["prompt"], *_REJECTED)] if "reject" in job.told else []
+        if faults := job.faults or refused:  # the status does not say so
             return _answer(job, 422, {"detail": faults}, error_type=faults[0]["type"])
         images = [await self._image(request, job, number) for number in range(job.count)]
         body: Json = {"images": images, "seed": job.order.seed, "description": ""}
         if SERVED.get(job.order.endpoint, ANY).single and images:
             body = {"image": images[0]}
-        if "filtered" in job.told:
-            body["has_nsfw_concepts"] = [number == 0 for number in range(job.count)]
         return _answer(job, 200, body, units=job.count)
 
     async def media(self, request: Request) -> Response:
@@ -572,8 +553,6 @@ def _paint(job: Job, number: int, inputs: list[bytes]) -> bytes:
     canvas = painter.Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
     pictures = [Image.open(io.BytesIO(data)) for data in inputs]
     mask = pictures.pop() if order.masked else None
-    if number == 0 and "filtered" in job.told:
-        return painter.finish(canvas, order.format)  # black, as fal returns what it flags
     if pictures:
         canvas.image = painter.collage(pictures, canvas.image.size)
         if order.key:  # not for models without a prompt
