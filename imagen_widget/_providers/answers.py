@@ -70,6 +70,7 @@ _TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url"
 _DEPTH = 3
 _SEARCH_DEPTH = 10
 _MAX_TEXT = 20_000
+_MAX_KIND = 60  # characters of a media type
 _MAX_SECONDS = 10**6  # a job of more is a mistake of the server's
 _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
@@ -451,7 +452,7 @@ def billed(finished: Finished, answer: Answer, request_id: str = "") -> Finished
 
 def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, Any]]) -> Finished:
     """Return the pictures of entries with what the objects around them say, the last one first."""
-    flags: Any = False
+    flags: Any = []
     for holder in around:
         for name, value in holder.items():
             if _FLAG.fullmatch(name):
@@ -515,8 +516,8 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
             continue
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            kind = word(entry.get("content_type") or entry.get("mime_type"))
-            return Served(found.url, media_type=kind or found.media_type)
+            kind = entry.get("content_type") or entry.get("mime_type") or found.media_type
+            return Served(found.url, media_type=str(kind)[:_MAX_KIND])
         result = found or result or ""
     return "odd" if result is None else result
 

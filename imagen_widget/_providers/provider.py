@@ -293,9 +293,10 @@ class Provider(ABC):
         """
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
-            left = min(max(end - self.clock(), 0.0), self.max_submit_seconds)
             try:
-                answer = await self._send_once(call, left)
+                answer = await self._send_once(
+                    call, min(end - self.clock(), self.max_submit_seconds)
+                )
             except answers.NotSent as error:
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
