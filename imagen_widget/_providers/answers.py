@@ -408,16 +408,15 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
     for number, holder in enumerate(around or [{"data": value}], 1):
         for name in (*_LISTS, *_WRAPPERS):
             inner = holder.get(name)
-            is_place = name in _LISTS and isinstance(inner, list | dict | str) and inner != ""
-            if isinstance(inner, str) and not is_place:
-                is_place = _is_address(inner)
-            if not is_place and not (isinstance(inner, list) and name != "detail"):
+            is_list = isinstance(inner, list) and name != "detail"
+            is_place = name in _LISTS and (is_list or (isinstance(inner, dict | str) and inner))
+            if not is_place and not is_list and not (isinstance(inner, str) and _is_address(inner)):
                 continue
             entries = inner if isinstance(inner, list) else [inner]
             found = _finished(entries, base_url, around[:number])
             if found.pictures:
                 return found
-            is_place = is_place or (name == "data" and not inner)  # as in OpenAI's answers
+            is_place = is_place or (name == "data" and not inner)  # OpenAI's list
             if is_place and (empty is None or found.unclear):
                 empty = found
     for number, holder in enumerate(around, 1):
