@@ -47,17 +47,8 @@ _PAGE_STARTS = (b"<!doctype html", b"<html")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # in no text, whatever its encoding
 _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
 
-# The first bytes of pictures in base64; a jpeg's look like a path.
-_BASE64_HEADS = {
-    "iVBORw0KGgo": "image/png",
-    "/9j/": "image/jpeg",
-    "UklGR": "image/webp",
-    "R0lGOD": "image/gif",
-    "PHN2Zy": "image/svg+xml",
-    "PD94bW": "image/svg+xml",
-    "AAAAIGZ0eXBhdmlm": "image/avif",
-    "AAAAHGZ0eXBhdmlm": "image/avif",
-}
+# The first bytes of pictures in base64: PNG, JPEG (which looks like a path), WebP, GIF, SVG, AVIF.
+_BASE64_HEAD = re.compile(r"\s*(iVBORw0KGgo|/9j/|UklGR|R0lGOD|PHN2Zy|PD94bW|AAAA[IH]GZ0eXBhdmlm)")
 
 _LISTS = ("images", "image")
 _WRAPPERS = (
@@ -500,9 +491,9 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
         text = text.removeprefix("base64,")
         if text[:8].lower().startswith(("https://", "http://")):
             return Served(text)
-        kind = _base64_type(text)
-        if encoded or kind or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
-            return _inside(f"data:{kind or 'image/png'};base64,{text}")
+        is_known = encoded or _BASE64_HEAD.match(text)
+        if is_known or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
+            return _inside(f"data:;base64,{text}")
         if text.startswith("//") or _RELATIVE.fullmatch(text):
             with contextlib.suppress(ValueError):
                 return Served(urljoin(f"{base_url}/", text))
@@ -529,11 +520,12 @@ def _inside(address: str) -> Served | str:
     data = b""
     for part in (address[:_MAX_WARNING_BYTES], address):  # nearly always the beginning is enough
         data = _picture.from_data_address(part, flaws=True) or b""
-        if _picture.sniff(data) != _picture.UNREADABLE:
-            return Served(address)
+        kind = _picture.sniff(data)
+        if kind != _picture.UNREADABLE:
+            return Served(address.replace("data:;", f"data:{kind};", 1))
     sound = _picture.from_data_address(address) is not None and not _BLANK_INSIDE.search(address)
     is_picture = sound and len(data) >= _MIN_PICTURE_BYTES and not _is_text(data)
-    return Served(address) if is_picture else "odd"
+    return Served(address.replace("data:;", "data:image/png;", 1)) if is_picture else "odd"
 
 
 def truth(value: object) -> bool | None:
@@ -547,7 +539,7 @@ def _is_address(text: str) -> bool:
     """Return True if a bare text is a picture's address, or the picture as base64."""
     head = text[:200].strip()
     whole = head.lower().startswith(("https://", "http://", "data:")) and not re.search(r"\s", head)
-    return whole or _base64_type(head) is not None
+    return whole or _BASE64_HEAD.match(head) is not None
 
 
 def _search(
@@ -576,7 +568,7 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
     start = text[:_MAX_TEXT].encode("utf-8", "replace")
     if head[:1] == "<" and _picture.sniff(start) == _picture.SVG:
         yield Served(data_uri(text.encode("utf-8", "replace"), _picture.SVG))
-    elif _base64_type(head) is not None or head[:11].lower() == "data:image/":
+    elif _BASE64_HEAD.match(head) or head[:11].lower() == "data:image/":
         found = _read(text, base_url, encoded=True)
         yield from (found,) if isinstance(found, Served) else ()
     elif re.match(r"https?://", head, re.IGNORECASE):
@@ -609,12 +601,6 @@ def inference_seconds(value: Any) -> float | None:
 # ---------------------------------------------------------------------------- a picture's bytes
 
 
-def _base64_type(text: str) -> str | None:
-    """Return the media type of a picture written as bare base64; None if it is something else."""
-    head = text[:40].lstrip()
-    return next((kind for start, kind in _BASE64_HEADS.items() if head.startswith(start)), None)
-
-
 def read_picture(answer: Answer) -> tuple[bytes, str]:
     """Return the picture that was served, and why it can hardly be a whole one, or "".
 
@@ -625,12 +611,11 @@ def read_picture(answer: Answer) -> tuple[bytes, str]:
     if kind == _picture.UNREADABLE:
         bare = body.lstrip(_PRINTED)
         head = bare[:40].decode("ascii", "replace")
-        inside = _base64_type(head)
+        start = "data:;base64," if _BASE64_HEAD.match(head) else ""
         if _picture.sniff(bare) != _picture.UNREADABLE:
             body = bare
-        elif inside is not None or head[:5].lower() == "data:":
-            text = bare.decode("ascii", "replace")
-            address = text if inside is None else f"data:{inside};base64,{text}"
+        elif start or head[:5].lower() == "data:":
+            address = start + bare.decode("ascii", "replace")
             body = _picture.from_data_address(address, flaws=True) or body
         answer, kind = replace(answer, body=body), _picture.sniff(body)
     if kind in {"image/png", "image/jpeg", "image/gif", "image/webp"}:
