@@ -13,6 +13,7 @@ Nothing here does I/O. The rules, from fal's queue reference and from gateways s
 
 import re
 from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -127,11 +128,11 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     listed = answer.value if isinstance(answer.value, list) else []
     body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
     found, word = answers.find_pictures(answer.value, draft.base_url), status_word(body)
-    request_id, holder = _request_id(body, answer)
+    request_id = _request_id(body, answer)
     if found is not None and found.pictures:
         return answers.billed(found, answer, request_id)
     if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
-        return _ticket(draft, request_id, holder)
+        return _ticket(draft, request_id, ChainMap(*answers.holders(body)))
     elsewhere = answers.search_pictures(answer, draft.base_url)
     if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
@@ -154,7 +155,7 @@ def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
     return None if found is None else _ticket(draft, found, {})
 
 
-def _ticket(draft: Ticket, request_id: str, addresses: dict[str, Any]) -> Ticket:
+def _ticket(draft: Ticket, request_id: str, addresses: Mapping[str, Any]) -> Ticket:
     """Return the ticket for a request id; addresses that are missing or odd are built."""
     parts = draft.endpoint.split("/")
     app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
@@ -187,29 +188,28 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
     return f"{path}?{parts.query}" if parts.query else path
 
 
-def _request_id(body: dict[str, Any], answer: Answer) -> tuple[str, dict[str, Any]]:
-    """Return the job's id and the object that holds it; the id is "" without one."""
+def _request_id(body: dict[str, Any], answer: Answer) -> str:
+    """Return the job's id, or "" if the answer names none."""
     holders = answers.holders(body)
-    found: list[tuple[Any, dict[str, Any]]] = []
+    found: list[Any] = []
     for holder in holders:
-        for name in _IDS:
-            found.append((holder.get(name), holder))
+        found += map(holder.get, _IDS)
     for holder in holders:
         inside = _ID_IN_ADDRESS.search(str(holder.get("response_url")))
-        found.append((inside and inside[1], holder))
+        found.append(inside and inside[1])
     for holder in reversed(holders):
-        found.append((holder.get("id"), holder))
-    found.append((answer.headers.get("x-fal-request-id"), body))
+        found.append(holder.get("id"))
+    found.append(answer.headers.get("x-fal-request-id"))
     if "code" in body or "success" in body:
-        found.append((body.get("data"), body))
+        found.append(body.get("data"))
     taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
     told = body.get("result")  # words may stand there too
     if _LIKE_AN_ID.fullmatch(str(told)) and (taken or not answers.reports_failure(body)):
-        found.append((told, body))
-    for value, holder in found:
+        found.append(told)
+    for value in found:
         if type(value) in {str, int} and REQUEST_ID.fullmatch(text := str(value).strip()):
-            return text, holder
-    return "", body
+            return text
+    return ""
 
 
 # ------------------------------------------------------------------------------------- the status
