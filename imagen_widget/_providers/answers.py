@@ -23,7 +23,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from imagen_widget import _picture, errors
 from imagen_widget._html import data_uri
@@ -74,7 +74,7 @@ _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
     r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
 )
-_PICTURE_PATH = re.compile(r"\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)$", re.IGNORECASE)
+_PICTURE_PATH = re.compile(r"[^?#]+\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)(?:[?#]|$)", re.I)
 _PICTURE_NAME = re.compile(
     "image|img|picture|photo|url|uri|src|link|href|sample|output|result|file|path|content|source"
 )
@@ -572,8 +572,9 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
         found = _read(text, base_url, encoded=True)
         yield from (found,) if isinstance(found, Served) else ()
     elif re.match(r"https?://", head, re.IGNORECASE):
-        if not re.search(r"\s", text.strip()) and _may_be_picture(text.strip(), name):
-            yield Served(text.strip())
+        url = text.strip()
+        if not re.search(r"\s", url) and (_PICTURE_PATH.match(url) or _PICTURE_NAME.search(name)):
+            yield Served(url)
     elif head[:1] in {"{", "["} and depth:
         yield from _search(read_json(text), base_url, name, depth=depth - 1)
     else:
@@ -583,13 +584,6 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
                 yield Served(url)
             elif url[:11].lower() == "data:image/" and isinstance(found := _inside(url), Served):
                 yield found
-
-
-def _may_be_picture(url: str, name: str) -> bool:
-    try:
-        return bool(_PICTURE_PATH.search(urlsplit(url).path) or _PICTURE_NAME.search(name))
-    except ValueError:
-        return False
 
 
 def inference_seconds(value: Any) -> float | None:

@@ -57,8 +57,7 @@ _STEP_SHARE, _RUN_SHARE = 0.15, 0.7
 _MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 256, 4096
 _DIGEST_BYTES = 6  # of an input's digest
 _COMMAND = re.compile(r"\s*\[(demo:[a-z]+(?:=\d+(?:\.\d+)?)?)\]")
-_COMMANDS = "queue=3 slow=20 few=1 reject fail inline"
-_DEFAULTS = {name: amount for name, _, amount in (c.partition("=") for c in _COMMANDS.split())}
+_DEFAULTS = {"queue": 3, "slow": 20, "few": 1, "reject": 0, "fail": 0, "inline": 0}
 _FAILED = "Runner disconnected while processing the request", "runner_disconnected"
 _CANCELLED = "Request was cancelled by the client", "client_cancelled"
 
@@ -336,10 +335,10 @@ class Job:
         self.faults = faults  # of its input: it runs all the same, and its result says why
         self.app = "/".join(order.endpoint.split("/")[:2])
         commands = [w[5:].partition("=") for w in order.words.split() if w.startswith("demo:")]
-        self.told = {name: amount or _DEFAULTS.get(name, "") for name, _, amount in commands}
-        self.count = max(0, order.number - int(float(self.told.get("few", 0))))
-        self.ahead = int(float(self.told.get("queue", 1)))
-        seconds = float(self.told.get("slow", seconds))
+        told = {name: float(amount or _DEFAULTS.get(name, 0)) for name, _, amount in commands}
+        self.told, seconds = told, told.get("slow", seconds)
+        self.count = max(0, order.number - int(told.get("few", 0)))
+        self.ahead = int(told.get("queue", 1))
         self._step, run = seconds * _STEP_SHARE, seconds * _RUN_SHARE
         self._started = order.submitted + self._step * (self.ahead + 1)
         self.ended = self._started + run

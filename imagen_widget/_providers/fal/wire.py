@@ -235,8 +235,11 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
     found = answers.find_pictures(body, base_url)
     brought = found is not None and (bool(found.pictures) or not (found.unclear or word))
     if brought or word in _FINISHED or word in _FAILED:
-        failed = body.get("error") or body.get("error_type") or word in _FAILED
-        trouble = _said_trouble(body, word) if failed else None
+        trouble = None
+        if body.get("error") or body.get("error_type") or word in _FAILED:
+            failed = answers.trouble_in(body)
+            says = failed.said or failed.kind if failed else body.get("error_type")
+            trouble = answers.word(says, limit=300) or word or "an error"
         return Done(answers.inference_seconds(said.get("metrics")), trouble)
     if word in _WAITING:
         position = said.get("queue_position")
@@ -286,12 +289,6 @@ def _pending_or_failing(
         return Unclear(reason)
     error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Unclear(reason, error=error)
-
-
-def _said_trouble(body: dict[str, Any], word: str) -> str:
-    trouble = answers.trouble_in(body)
-    said = trouble.said or trouble.kind if trouble else body.get("error_type")
-    return answers.word(said, limit=300) or word or "an error"
 
 
 def _running(lines: Any) -> Running:
