@@ -201,14 +201,13 @@ class Provider(ABC):
             QueueError: The network or the service failed; the error has the ticket.
             ImagenError: The job is over without a picture.
         """
-        finished = (None if done is None else done.finished) or ticket.finished
-        if finished is None:
-            raise errors.QueueError(
-                f"{self.settings.account.title} cannot be asked again for a job.",
-                remedy="Look at your usage there; then run it again.",
-                ticket=ticket,
-            )
-        return finished
+        if finished := (done or Done()).finished or ticket.finished:
+            return finished
+        raise errors.QueueError(
+            f"{self.settings.account.title} cannot be asked again for a job.",
+            remedy="Look at your usage there; then run it again.",
+            ticket=ticket,
+        )
 
     async def cancel(self, ticket: Ticket) -> CancelAnswer:
         """Ask to cancel the job and return what the provider said."""

@@ -140,10 +140,10 @@ class Fal(Provider):
         )
 
     async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
-        known = (None if done is None else done.finished) or ticket.finished
-        if known is not None:
+        done = done or Done()
+        if known := done.finished or ticket.finished:
             return known
-        job, said = _Job(self, ticket, seconds), None if done is None else done.trouble
+        job, said = _Job(self, ticket, seconds), done.trouble
         reason, attempt, lasting = "no answer", 0, 0
         while self.clock() < job.end:
             found = await job.ask_result()
@@ -469,25 +469,18 @@ class _Job:
         )
 
     async def pause(self, found: WireEvent | wire.Unclear, *, took: float) -> None:
-        queue = self._queue
+        queue, chance = self._queue, self._queue.chance()
         self.missing = isinstance(found, wire.Unclear) and bool(found.kind)
-        if isinstance(found, wire.Unclear) and not found.kind:
-            seconds = queue.budget.delay(self._hiccups, chance=queue.chance())
-            seconds = max(seconds, self._shortest)
+        if isinstance(found, wire.Unclear) and not self.missing:
+            seconds = max(queue.budget.delay(self._hiccups, chance=chance), self._shortest)
             self._hiccups += 1
         else:
-            running = None
-            if not self.missing:
-                self._hiccups = 0
-                running = None if self._ran_since is None else queue.clock() - self._ran_since
+            self._hiccups = 0
+            running = None if self._ran_since is None else queue.clock() - self._ran_since
+            shortest = max(self._shortest, took)  # who answers slowly is asked less often
             seconds = poll_seconds(
-                running,
-                self._expected,
-                shortest=self._shortest,
-                chance=queue.chance(),
-                jobs=queue.watching,
+                running, self._expected, shortest=shortest, chance=chance, jobs=queue.watching
             )
-            seconds = max(seconds, took)  # who answers slowly is asked less often
         await queue.sleep(min(seconds, max(self.end - queue.clock(), 0.0)))
 
     # ------------------------------------------------------------------------------ small parts
