@@ -27,7 +27,7 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -245,35 +245,21 @@ def _number(value: object, default: float) -> float:
 
 
 def schema(endpoint: str) -> Json:
+    """Return what of fal's OpenAPI documents says how a request looks."""
     model = SERVED[endpoint]
-
-    def described(properties: Mapping[str, Json], required: Sequence[str]) -> Json:
-        order = {"x-fal-order-properties": list(properties), "required": list(required)}
-        return {"type": "object", "properties": properties, **order}
-
-    def content(name: str) -> Json:
-        return {"content": {"application/json": {"schema": _referred(name)}}}
-
-    image = _referred("Image")
-    output = {"image": image} if model.single else {"images": {"type": "array", "items": image}}
-    result = {"200": {"description": "The pictures.", **content("Output")}}
-    takes = "image" if any("image_url" in name for name in model.required) else "text"
-    facts = {"endpointId": endpoint, "category": f"{takes}-to-image"}
-    schemas = {
-        "Input": described(model.fields, model.required),
-        "Output": described(output, list(output)),
-        "Image": described({"url": {"type": "string"}}, ["url"]),
-        "ImageSize": _IMAGE_SIZE,
+    taken = {
+        "type": "object",
+        "properties": model.fields,
+        "required": model.required,
+        "x-fal-order-properties": list(model.fields),
     }
+    body = {"content": {"application/json": {"schema": _referred("Input")}}}
+    facts = {"endpointId": endpoint}
     return {
         "openapi": "3.0.4",
         "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1", "x-fal-metadata": facts},
-        "components": {"schemas": schemas},
-        "paths": {
-            f"/{endpoint}": {"post": {"requestBody": content("Input")}},
-            f"/{endpoint}/requests/{{request_id}}": {"get": {"responses": result}},
-        },
-        "servers": [{"url": "https://queue.fal.run"}],
+        "components": {"schemas": {"Input": taken, "ImageSize": _IMAGE_SIZE}},
+        "paths": {f"/{endpoint}": {"post": {"requestBody": body}}},
     }
 
 
