@@ -442,11 +442,16 @@ def billed(finished: Finished, answer: Answer, request_id: str = "") -> Finished
 
 def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, Any]]) -> Finished:
     """Return the pictures of entries with what the objects around them say, the last one first."""
+    groups: list[list[Served]] = []
+    unclear = False
+    for entry in entries[:MAX_PICTURES]:
+        found = _read(entry, base_url)
+        group = [found] if isinstance(found, Served) else list(_search(entry, base_url, "image"))
+        unclear = unclear or (found == "odd" and not group)
+        groups.append(group)
+    if not any(groups):
+        return Finished((), unclear=unclear)
     flags: Any = []
-    for holder in around:
-        for name, value in holder.items():
-            if _FLAG.fullmatch(name):
-                flags = value
     seed, texts, seconds = None, {}, {}
     for holder in (*entries[:1], *around):
         for name, value in holder.items() if isinstance(holder, dict) else ():
@@ -456,13 +461,14 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
                 texts[name] = value[:_MAX_TEXT]
             elif name in {"metrics", "timings"} and (took := inference_seconds(value)) is not None:
                 seconds[name] = took
+    for holder in around:
+        for name, value in holder.items():
+            if _FLAG.fullmatch(name):
+                flags = value
     pictures: list[Served] = []
-    unclear = False
-    for number, entry in enumerate(entries[:MAX_PICTURES]):
-        found = _read(entry, base_url)
-        group = [found] if isinstance(found, Served) else list(_search(entry, base_url, "image"))
-        unclear = unclear or (found == "odd" and not group)
+    for number, group in enumerate(groups):
         flagged = flags[number : number + 1] if isinstance(flags, list) else [flags]
+        entry = entries[number]
         for name, value in entry.items() if isinstance(entry, dict) else ():
             if _FLAG.fullmatch(name):
                 flagged = [*flagged, value]
