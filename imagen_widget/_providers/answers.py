@@ -186,13 +186,9 @@ class NotSent(Exception):
 
 
 class Lost(Exception):
-    """The request may have reached the server, but no whole answer came back.
+    """The request may have reached the server, but no whole answer came back."""
 
-    Attributes:
-        part: What came of the answer, if at least its headers did.
-    """
-
-    part: Answer | None = None
+    part: Answer | None = None  # what came of it, if at least its headers did
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,10 +387,7 @@ def holders(value: Any, depth: int = _DEPTH) -> list[dict[str, Any]]:
 
 
 def find_pictures(value: Any, base_url: str) -> Finished | None:
-    """Return the pictures in an answer's JSON value or text; None if it has no place for any.
-
-    A list without one hides no pictures elsewhere.
-    """
+    """Return the pictures in an answer's JSON value or text; None if it has no place for any."""
     empty, around = None, holders(value)
     for number, holder in enumerate(around or [{"data": value}], 1):
         for name in (*_LISTS, *_WRAPPERS):

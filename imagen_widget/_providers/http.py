@@ -302,10 +302,7 @@ class _Exchange:
     body: bytes = b""
 
     async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
-        """Send the request and return the answer without the key.
-
-        A large one is unpacked and parsed in a thread.
-        """
+        """Send the request and return the answer, which is unpacked in a thread if it is large."""
         if not self.sent:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)

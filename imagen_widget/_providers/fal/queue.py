@@ -299,14 +299,8 @@ def poll_seconds(
     """Return the seconds to wait before the next status request.
 
     Before a job can be expected the wait is most of the time until then; after that it is a small
-    share of the time that it has run, so that a late job is asked for ever less often.
-
-    Args:
-        running: The seconds since the job was first seen to run; None while it is queued.
-        expected: What `expected_seconds` returned.
-        shortest: The least wait that the provider allows.
-        chance: From 0 to 1; it spreads the requests.
-        jobs: How many are watched: the more, the less often each is asked for.
+    share of the time that it has run, so that a late job is asked for ever less often. So is each
+    of many `jobs`. `running` is None while the job is queued.
     """
     earliest, usual = expected
     if running is None:
