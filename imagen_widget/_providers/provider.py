@@ -43,8 +43,7 @@ _BUILT_IN = {
 _MAX_SUBMITS = 20  # at a time
 _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
-_MAX_FETCHES = 4
-_FIRST_FETCH_WAIT_SECONDS = 0.3
+_FETCH_WAITS_SECONDS = (0.0, 0.3, 0.9, 2.7)
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MAX_TOKENS = 60.0
@@ -375,14 +374,13 @@ class Provider(ABC):
                     remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
                 )
             return inside
-        end, wait = self.clock() + seconds, _FIRST_FETCH_WAIT_SECONDS
-        reason, before = f"no whole picture within {seconds:.3g} s", b""
-        for attempt in range(_MAX_FETCHES):
-            if attempt:
-                if self.clock() + wait >= end:
-                    break
+        end, before = self.clock() + seconds, b""
+        reason = f"no whole picture within {seconds:.3g} s"
+        for wait in _FETCH_WAITS_SECONDS:
+            if self.clock() + wait >= end:
+                break
+            if wait:
                 await self.sleep(wait)
-                wait *= 3
             try:
                 answer = await self.http.fetch(url, seconds=max(end - self.clock(), 0.0))
             except (answers.NotSent, answers.Lost) as error:
