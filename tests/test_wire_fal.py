@@ -74,6 +74,14 @@ def test_each_call_goes_to_the_app_on_the_configured_base_whatever_the_ticket_na
     )
 
 
+@pytest.mark.parametrize("name", ["body", "task", "job", "request", "input"])
+def test_an_input_picture_that_a_ticket_repeats_is_not_a_result(name: str) -> None:
+    body = {"request_id": ID, name: {"prompt": "make it snow", "image_url": URL}}
+    draft = Ticket(ACCOUNT.name, BASE, MODEL, request_id="")
+
+    assert isinstance(wire.read_submit(answer(200, body), draft, ACCOUNT), Ticket)
+
+
 def test_a_query_of_the_tickets_address_is_kept() -> None:
     job = ticket(status_url=f"{FAL}{PATH}/status?_subdomain=queue")
 

@@ -51,10 +51,7 @@ _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
 _BASE64_HEAD = re.compile(r"\s*(iVBORw0KGgo|/9j/|UklGR|R0lGOD|PHN2Zy|PD94bW|AAAA[IH]GZ0eXBhdmlm)")
 
 _LISTS = ("images", "image")
-_WRAPPERS = (
-    *("response", "result", "results", "data", "output", "outputs", "payload", "detail"),
-    *("job", "task", "body"),
-)
+WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
 _ADDRESSES = ("url", "image_url", "uri", "image", "src")
 _ENCODED = ("b64_json", "base64", "b64", "image_base64")
 _TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url", "status"})
@@ -373,16 +370,18 @@ def write_json(value: object) -> bytes:
 # --------------------------------------------------------------------- the pictures in an answer
 
 
-def holders(value: Any, depth: int = _DEPTH) -> list[dict[str, Any]]:
+def holders(
+    value: Any, depth: int = _DEPTH, *, wrappers: Sequence[str] = WRAPPERS
+) -> list[dict[str, Any]]:
     """Return an object and what is wrapped in it in the usual ways, the outermost first."""
     if not isinstance(value, dict):
         return []
     found = [value]
-    for name in _WRAPPERS if depth else ():
+    for name in wrappers if depth else ():
         inner = value.get(name)
         if isinstance(inner, list) and name != "detail":  # which lists what is wrong
             inner = next((item for item in inner if isinstance(item, dict)), None)
-        found += holders(inner, depth - 1)
+        found += holders(inner, depth - 1, wrappers=wrappers)
     return found
 
 
@@ -390,7 +389,7 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
     """Return the pictures in an answer's JSON value or text; None if it has no place for any."""
     empty, around = None, holders(value)
     for number, holder in enumerate(around or [{"data": value}], 1):
-        for name in (*_LISTS, *_WRAPPERS):
+        for name in (*_LISTS, *WRAPPERS):
             inner = holder.get(name)
             is_list = isinstance(inner, list) and name != "detail"
             is_place = name in _LISTS and (is_list or (isinstance(inner, dict | str) and inner))

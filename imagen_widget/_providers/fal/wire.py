@@ -15,6 +15,7 @@ import re
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ _FAILED = _CANCELLED | frozenset(
     {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
 )
 
+# What a request is called may also repeat its input, so that no picture is looked for there.
+_holders = partial(answers.holders, wrappers=(*answers.WRAPPERS, "job", "task", "body"))
 _IDS = (
     *("request_id", "requestId", "task_id", "taskId", "job_id", "jobId", "prediction_id"),
     *("generation_id", "generationId", "uuid"),
@@ -132,7 +135,7 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     if found is not None and found.pictures:
         return answers.billed(found, answer, request_id)
     if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
-        return _ticket(draft, request_id, ChainMap(*answers.holders(body)))
+        return _ticket(draft, request_id, ChainMap(*_holders(body)))
     elsewhere = answers.search_pictures(answer, draft.base_url)
     if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
@@ -190,7 +193,7 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 def _request_id(body: dict[str, Any], answer: Answer) -> str:
     """Return the job's id, or "" if the answer names none."""
-    holders = answers.holders(body)
+    holders = _holders(body)
     found: list[Any] = []
     for holder in holders:
         found += map(holder.get, _IDS)
@@ -231,7 +234,7 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
     """Return the event that a status object means; None if it has no status."""
     if not isinstance(body, dict):
         return None
-    said, word = ChainMap(*answers.holders(body)), status_word(body)
+    said, word = ChainMap(*_holders(body)), status_word(body)
     found = answers.find_pictures(body, base_url)
     brought = found is not None and (bool(found.pictures) or not (found.unclear or word))
     if brought or word in _FINISHED or word in _FAILED:
@@ -256,7 +259,7 @@ def status_word(body: dict[str, Any]) -> str:
     Of several, as an envelope has them, what is pending counts first, then what has failed.
     """
     words = []
-    for holder in answers.holders(body):
+    for holder in _holders(body):
         for name in _STATES:
             if name in holder:
                 if isinstance(holder[name], str):
@@ -386,7 +389,7 @@ def _brought_none(found: Finished | None, body: dict[str, Any]) -> bool:
     """
     if found is None or found.unclear or not body:
         return False
-    names = set().union(*answers.holders(body))
+    names = set().union(*_holders(body))
     return "images" in names or _ENVELOPE.isdisjoint(names)
 
 
