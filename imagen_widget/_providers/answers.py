@@ -504,8 +504,9 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
             continue
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            kind = entry.get("content_type") or entry.get("mime_type") or found.media_type
-            return Served(found.url, media_type=str(kind)[:_MAX_KIND])
+            kind = entry.get("content_type") or entry.get("mime_type")
+            kind = kind[:_MAX_KIND] if isinstance(kind, str) else found.media_type
+            return Served(found.url, media_type=kind)
         result = found or result or ""
     return "odd" if result is None else result
 
@@ -569,7 +570,7 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
     elif _BASE64_HEAD.match(head) or head[:11].lower() == "data:image/":
         found = _read(text, base_url, encoded=True)
         yield from (found,) if isinstance(found, Served) else ()
-    elif re.match(r"https?://", head, re.IGNORECASE):
+    elif re.match(r"https?://(\w|\[[\da-f:.]+\])", head, re.IGNORECASE):
         url = text.strip()
         if not re.search(r"\s", url) and (_PICTURE_PATH.match(url) or _PICTURE_NAME.search(name)):
             yield Served(url)
