@@ -17,7 +17,7 @@ from imagen_widget import _picture
 from imagen_widget._inputs import Input, mask_as_alpha
 from imagen_widget._models import Catalogue
 from imagen_widget._providers.answers import Answer, Finished, Ticket, write_json
-from imagen_widget._providers.fal.queue import Fal
+from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Settings

@@ -36,8 +36,8 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 
 _BUILT_IN = {
     "kkiai": "openai:Gateway",
-    "fal": "fal.queue:Fal",
-    "demo": "fal.queue:Demo",
+    "fal": "fal:Fal",
+    "demo": "fal:Demo",
     "openai": "openai:OpenAI",
 }
 _MAX_SUBMITS = 20  # at a time
