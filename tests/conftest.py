@@ -164,10 +164,11 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQueue]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let retries, polls and the end of a cancellation take little: the time is real here."""
-    fal = "imagen_widget._providers.fal.queue.Fal.usual_seconds"
+    fal = "imagen_widget._providers.fal.Fal.usual_seconds"
     monkeypatch.setattr(fal, lambda *_: 0.1)
     monkeypatch.setattr("imagen_widget._providers.provider._FIRST_BACKOFF_SECONDS", 0.02)
-    monkeypatch.setattr("imagen_widget._providers.provider._FIRST_FETCH_WAIT_SECONDS", 0.02)
+    waits = "imagen_widget._providers.provider._FETCH_WAITS_SECONDS"
+    monkeypatch.setattr(waits, (0.0, 0.02, 0.06, 0.18))
     monkeypatch.setattr("imagen_widget._runs.run._SETTLE_SECONDS", 0.5)
 
 

@@ -516,11 +516,8 @@ def test_whatever_is_sent_is_answered(model: str, body: dict[str, Any]) -> None:
         ("", 200, 2),
         ("[demo:few]", 200, 1),
         ("[demo:few=3]", 200, 0),
-        ("[demo:filtered]", 200, 2),
         ("[demo:inline]", 200, 2),
-        ("[demo:stubborn]", 200, 2),
         ("[demo:reject]", 422, None),
-        ("[demo:silent]", 422, None),
         ("[demo:fail]", 503, None),
     ],
 )
@@ -529,8 +526,6 @@ async def test_a_command_in_the_prompt_controls_its_job(
 ) -> None:
     server = serve(seconds=10)
     ticket = await server.submit(FOX | {"prompt": f"a red fox {command}"})
-    if "stubborn" in command:
-        assert (await server.cancel(ticket)).status_code == 202
     server.clock.now += 11
 
     status = (await server.get(ticket, "/status")).json()
@@ -539,24 +534,6 @@ async def test_a_command_in_the_prompt_controls_its_job(
     assert result.status_code == code
     assert count is None or len(result.json()["images"]) == count
     assert ("error" in status) == (code == 503)
-
-
-@pytest.mark.parametrize(("command", "code"), [("balance", 403), ("retired", 410)])
-async def test_a_command_in_the_prompt_can_refuse_the_job(
-    server: Server, command: str, code: int
-) -> None:
-    answer = await server.client.post(f"/{PREVIEW}", json={"prompt": f"a fox [demo:{command}]"})
-
-    assert answer.status_code == code
-
-
-async def test_a_filtered_picture_is_black_and_flagged(server: Server) -> None:
-    answer = (await server.result(FOX | {"prompt": "a fox [demo:filtered]"})).json()
-
-    pictures = [await server.open(entry) for entry in answer["images"]]
-    brightness = [ImageStat.Stat(picture.convert("L")).mean[0] for picture in pictures]
-    assert answer["has_nsfw_concepts"] == [True, False]
-    assert brightness[0] < 5 < brightness[1]
 
 
 @pytest.mark.slow
@@ -701,7 +678,7 @@ async def test_a_job_outlives_the_process_that_accepted_it(
         for server in (first, second)
     ]
 
-    assert re.fullmatch(r"[A-Za-z0-9_-]{40,128}", ticket["request_id"])
+    assert re.fullmatch(r"[A-Za-z0-9_-]{40,256}", ticket["request_id"])
     assert waiting["status"] == "IN_QUEUE"
     assert results[0] == results[1]
     assert pictures[0] == pictures[1]
@@ -729,7 +706,7 @@ async def test_equal_requests_are_separate_jobs(server: Server) -> None:
 
 
 async def test_a_job_that_no_id_can_hold_is_kept_in_memory(serve: Callable[..., Server]) -> None:
-    body = FOX | {"seed": 2**80}
+    body = FOX | {"seed": 7**999}
     first = serve()
     ticket = await first.submit(body)
 

@@ -7,12 +7,10 @@ import gzip
 import logging
 import time
 import weakref
-from contextlib import AsyncExitStack
-from itertools import count
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 from hypothesis import given, strategies as st
@@ -533,6 +531,60 @@ async def test_a_stream_that_breaks_is_lost() -> None:
         await net.close()
 
 
+async def test_more_streams_than_there_may_be_are_refused_until_one_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        await hold(writer)
+
+    monkeypatch.setitem(http._MAX_CALLS, "streams", 3)
+    async with Server(answering) as server:
+        net, call = _direct(server.url), Call("GET", f"{server.url}/a/b")
+        async with AsyncExitStack() as streams:
+            first = await streams.enter_async_context(AsyncExitStack())
+            await first.enter_async_context(net.stream(call, seconds=5))
+            for _ in range(2):
+                await streams.enter_async_context(net.stream(call, seconds=5))
+            with pytest.raises(answers.Lost, match="as many"):
+                await streams.enter_async_context(net.stream(call, seconds=5))
+            await first.aclose()
+
+            await streams.enter_async_context(net.stream(call, seconds=5))
+        await net.close()
+
+
+async def test_calls_that_are_made_together_wait_for_their_turn_and_leave_it_when_they_fail() -> (
+    None
+):
+    now = most = 0
+
+    async def answering(request: httpx.Request) -> httpx.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await anyio.sleep(0.001)
+        now -= 1
+        if request.url.path.endswith("0"):
+            raise httpx.ReadError("")
+        return httpx.Response(200, json={})
+
+    transport = httpx.MockTransport(answering)
+    net = http.Http(BASE, scheme="Bearer", key=Secret(KEY), transport=transport)
+    ended = []
+
+    async def ask(number: int) -> None:
+        with suppress(answers.Lost):
+            await net.call(Call("GET", f"{BASE}/a/{number}"), seconds=5)
+        ended.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(100):
+            group.start_soon(ask, number)
+
+    assert (len(ended), most) == (100, 20)
+
+
 async def _read_stream(net: http.Http, url: str) -> list[bytes]:
     async with net.stream(Call("GET", url), seconds=5) as chunks:
         return [chunk async for chunk in chunks]
@@ -823,83 +875,3 @@ def test_a_redirect_is_read_against_where_it_came_from() -> None:
     assert http.join("https://a.example/x", "//b.example/z") == "https://b.example/z"
     with pytest.raises(errors.QueueError, match="malformed"):
         http.join("https://a.example/x", "https://[")
-
-
-# -------------------------------------------------------------------------------------- the lanes
-
-
-Numbered = http.Lanes[int]
-
-
-@pytest.fixture
-def numbered() -> Numbered:
-    """Lanes of two, at most five calls at a time; clients are numbers, in the order of making."""
-    return http.Lanes(count().__next__, 2, anyio.Semaphore(5))
-
-
-async def test_no_client_is_made_before_it_is_needed(numbered: Numbered) -> None:
-    assert numbered.clients == []
-
-
-async def test_no_client_has_more_calls_at_a_time_than_its_width(
-    numbered: Numbered,
-) -> None:
-    async with AsyncExitStack() as calls:
-        lent = [await calls.enter_async_context(numbered.lend()) for _ in range(5)]
-
-    assert lent == [0, 0, 1, 1, 2]
-
-
-async def test_a_client_that_is_free_again_is_used_again(numbered: Numbered) -> None:
-    async with AsyncExitStack() as calls:
-        first = await calls.enter_async_context(AsyncExitStack())
-        await first.enter_async_context(numbered.lend())
-        await calls.enter_async_context(numbered.lend())
-        await calls.enter_async_context(numbered.lend())
-
-        await first.aclose()
-
-        assert await calls.enter_async_context(numbered.lend()) == 0
-    assert numbered.clients == [0, 1]
-
-
-async def test_more_calls_than_there_may_be_are_refused_until_one_ends(
-    numbered: Numbered,
-) -> None:
-    async with AsyncExitStack() as calls:
-        first = await calls.enter_async_context(AsyncExitStack())
-        await first.enter_async_context(numbered.lend())
-        for _ in range(4):
-            await calls.enter_async_context(numbered.lend())
-
-        with pytest.raises(answers.Full):
-            await calls.enter_async_context(numbered.lend(wait=False))
-        await first.aclose()
-
-        await calls.enter_async_context(numbered.lend())
-
-
-async def test_a_call_that_fails_gives_its_place_back(numbered: Numbered) -> None:
-    for _ in range(6):
-        with pytest.raises(ZeroDivisionError):
-            async with numbered.lend():
-                raise ZeroDivisionError
-
-    assert numbered.clients == [0]
-
-
-async def test_a_call_that_may_wait_is_served_when_another_ends(numbered: Numbered) -> None:
-    served = []
-
-    async def call() -> None:
-        async with numbered.lend() as client:
-            served.append(client)
-
-    async with anyio.create_task_group() as group, AsyncExitStack() as calls:
-        for _ in range(5):
-            await calls.enter_async_context(numbered.lend())
-        group.start_soon(call)
-        await anyio.lowlevel.checkpoint()
-        assert served == []
-
-    assert served == [0]

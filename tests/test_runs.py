@@ -376,7 +376,7 @@ def test_an_uncertain_submit_that_names_its_job_can_be_fetched(queue: FakeQueue)
 def test_an_error_of_our_own_during_the_post_counts_as_unknown(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagen_widget._providers.fal.wire.read_submit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("imagen_widget._providers.fal.read_submit", lambda *_, **__: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         generate("a red fox")

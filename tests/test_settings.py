@@ -1084,10 +1084,8 @@ def test_an_environment_that_breaks_http_clients_is_told_by_its_variable(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(InvalidRequest, match=f"^{variable}: ") as caught:
+    with pytest.raises(InvalidRequest, match=f"^{variable}: "):
         connect()
-    other = value.partition("://")[0] in {"socks4", "ftp"}
-    assert ("only http, https and socks5 proxies can be used" in str(caught.value)) is other
 
     assert not clients_can_be_made({variable: value})
 

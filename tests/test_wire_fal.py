@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagen_widget import Account, Done, LogLine, Queued, Running, Ticket
-from imagen_widget._providers import Answer, answers, http, provider
-from imagen_widget._providers.fal import queue, wire
+from imagen_widget._providers import Answer, answers, fal, http, provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +50,7 @@ def answer(status: int, body: object = b"", **headers: str) -> Answer:
 def ticket(model: str = MODEL, base_url: str = BASE, **addresses: str) -> Ticket:
     """Return the ticket of a job."""
     draft = Ticket(ACCOUNT.name, base_url, model, request_id="", created=1000.0)
-    found = wire.read_submit(answer(200, {"request_id": ID, **addresses}), draft, ACCOUNT)
+    found = fal.read_submit(answer(200, {"request_id": ID, **addresses}), draft, ACCOUNT)
     assert isinstance(found, Ticket)
     return found
 
@@ -63,23 +62,31 @@ def test_each_call_goes_to_the_app_on_the_configured_base_whatever_the_ticket_na
     job = ticket(base_url="https://relay.example/fal", **{**TICKET, "logs": ""})
     base = f"https://relay.example/fal{PATH}"
 
-    calls = [wire.status_call(job), wire.result_call(job), wire.cancel_call(job)]
+    calls = [fal.status_call(job), fal.result_call(job), fal.cancel_call(job)]
 
     assert [call.url for call in calls] == [f"{base}/status?logs=1", base, f"{base}/cancel"]
     assert [call.method for call in calls] == ["GET", "GET", "PUT"]
-    assert wire.status_call(job, logs=False).url == f"{base}/status"
-    assert wire.status_call(job, stream=True).url == f"{base}/status/stream?logs=1"
-    assert wire.result_call(job, auto=True).url == (
+    assert fal.status_call(job, logs=False).url == f"{base}/status"
+    assert fal.status_call(job, stream=True).url == f"{base}/status/stream?logs=1"
+    assert fal.result_call(job, auto=True).url == (
         f"https://relay.example/fal/fal-ai/auto/requests/{ID}"
     )
+
+
+@pytest.mark.parametrize("name", ["body", "task", "job", "request", "input"])
+def test_an_input_picture_that_a_ticket_repeats_is_not_a_result(name: str) -> None:
+    body = {"request_id": ID, name: {"prompt": "make it snow", "image_url": URL}}
+    draft = Ticket(ACCOUNT.name, BASE, MODEL, request_id="")
+
+    assert isinstance(fal.read_submit(answer(200, body), draft, ACCOUNT), Ticket)
 
 
 def test_a_query_of_the_tickets_address_is_kept() -> None:
     job = ticket(status_url=f"{FAL}{PATH}/status?_subdomain=queue")
 
-    assert wire.status_call(job).url == f"{BASE}{PATH}/status?_subdomain=queue&logs=1"
+    assert fal.status_call(job).url == f"{BASE}{PATH}/status?_subdomain=queue&logs=1"
     assert (
-        wire.status_call(job, stream=True).url
+        fal.status_call(job, stream=True).url
         == f"{BASE}{PATH}/status/stream?_subdomain=queue&logs=1"
     )
 
@@ -88,7 +95,7 @@ def test_a_query_of_the_tickets_address_is_kept() -> None:
 def test_a_namespace_puts_one_more_segment_in_front(namespace: str) -> None:
     job = ticket(f"{namespace}/me/app/route")
 
-    assert wire.result_call(job).url == f"{BASE}/{namespace}/me/app/requests/{ID}"
+    assert fal.result_call(job).url == f"{BASE}/{namespace}/me/app/requests/{ID}"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ def test_a_namespace_puts_one_more_segment_in_front(namespace: str) -> None:
     ],
 )
 def test_of_an_address_only_the_path_counts(url: str, path: str) -> None:
-    assert wire.rebase(url, f"{BASE}/fal", ID, "") == path
+    assert fal.rebase(url, f"{BASE}/fal", ID, "") == path
 
 
 @pytest.mark.parametrize(
@@ -131,12 +138,12 @@ def test_of_an_address_only_the_path_counts(url: str, path: str) -> None:
     ],
 )
 def test_an_odd_address_is_not_used(url: object) -> None:
-    assert wire.rebase(url, BASE, ID, "") is None
+    assert fal.rebase(url, BASE, ID, "") is None
 
 
 @given(st.text(max_size=40), st.sampled_from(["..", "%2e%2e", "\\", "//", "@", "#", "?", "\x00"]))
 def test_a_path_of_a_request_has_no_way_out(text: str, trick: str) -> None:
-    path = wire.rebase(f"{FAL}/fal-ai/{trick}{text}/requests/{ID}", BASE, ID, "") or "/"
+    path = fal.rebase(f"{FAL}/fal-ai/{trick}{text}/requests/{ID}", BASE, ID, "") or "/"
 
     assert path.startswith("/")
     assert ".." not in path.split("/")
@@ -148,7 +155,7 @@ def test_a_path_of_a_request_has_no_way_out(text: str, trick: str) -> None:
     "text", ["", "a b", "../x", "a/b", "ä", "x" * 301, "a\n", "%2e", ".", "..", "...", "a?b", "a#b"]
 )
 def test_what_would_be_another_path_is_not_an_id(text: str) -> None:
-    assert not wire.REQUEST_ID.fullmatch(text)
+    assert not fal.REQUEST_ID.fullmatch(text)
 
 
 # --------------------------------------------------------------------------------- status objects
@@ -182,7 +189,7 @@ EVENTS: list[tuple[dict[str, Any], object]] = [
     ({"status": "FAILED", "error": "\ud800"}, Done(trouble="FAILED")),
     (RESULT, Done()),
     ({"images": []}, Done()),
-    ({"status": "CONFUSED"}, wire.Unclear("CONFUSED", "word")),
+    ({"status": "CONFUSED"}, fal.Unclear("CONFUSED", "word")),
     ({"status": "NOT_FOUND"}, None),
     ({"status": 200}, None),
     ({}, None),
@@ -191,13 +198,13 @@ EVENTS: list[tuple[dict[str, Any], object]] = [
 
 @pytest.mark.parametrize(("body", "event"), EVENTS)
 def test_each_status_object_means_one_event(body: dict[str, Any], event: object) -> None:
-    assert wire.read_event(body, BASE) == event
+    assert fal.read_event(body, BASE) == event
 
 
 def test_a_hundred_thousand_lines_are_counted_and_the_last_are_kept() -> None:
     lines = [LINE | {"message": str(number)} for number in range(100_000)]
 
-    event = wire.read_event({"status": "IN_PROGRESS", "logs": lines}, BASE)
+    event = fal.read_event({"status": "IN_PROGRESS", "logs": lines}, BASE)
 
     assert isinstance(event, Running)
     assert (event.count, len(event.logs), event.logs[-1].message) == (100_000, 200, "99999")
@@ -206,7 +213,7 @@ def test_a_hundred_thousand_lines_are_counted_and_the_last_are_kept() -> None:
 def test_a_log_line_is_one_printable_line() -> None:
     lines = [{"message": "\x1b[2Jhi\n" + "x" * 10_000, "level": None, "timestamp": 5}]
 
-    event = wire.read_event({"status": "IN_PROGRESS", "logs": lines}, BASE)
+    event = fal.read_event({"status": "IN_PROGRESS", "logs": lines}, BASE)
 
     assert isinstance(event, Running)
     (line,) = event.logs
@@ -252,7 +259,7 @@ STREAM = (
 
 def decoder() -> Callable[[bytes], list[bytes]]:
     """Return what takes the chunks of one stream."""
-    return partial(wire.take_events, line=bytearray(), event=bytearray())
+    return partial(fal.take_events, line=bytearray(), event=bytearray())
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
@@ -508,12 +515,12 @@ def simulate(wait: Callable[[float], float], service: Callable[[], float]) -> tu
 def test_a_wait_keeps_its_bounds_whatever_is_known(
     times: list[float], shortest: float, running: float | None, chance: float, jobs: int
 ) -> None:
-    expected = queue.expected_seconds(times, guess=8.0)
+    expected = fal.expected_seconds(times, guess=8.0)
 
-    seconds = queue.poll_seconds(running, expected, shortest=shortest, chance=chance, jobs=jobs)
+    seconds = fal.poll_seconds(running, expected, shortest=shortest, chance=chance, jobs=jobs)
 
     assert seconds >= shortest * 0.9
-    assert seconds <= max(queue.MAX_POLL_SECONDS, 2 * shortest) * 1.1
+    assert seconds <= max(fal.MAX_POLL_SECONDS, 2 * shortest) * 1.1
 
 
 @pytest.mark.parametrize(
@@ -533,10 +540,10 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
     def service() -> float:
         return median * chance.lognormvariate(0, sigma)
 
-    expected = queue.expected_seconds([service() for _ in range(60)], guess=8.0)
+    expected = fal.expected_seconds([service() for _ in range(60)], guess=8.0)
     theirs = simulate(lambda _: 0.1, service)
     ours = simulate(
-        lambda t: queue.poll_seconds(t, expected, shortest=shortest, chance=chance.random()),
+        lambda t: fal.poll_seconds(t, expected, shortest=shortest, chance=chance.random()),
         service,
     )
 
@@ -545,8 +552,8 @@ def test_a_known_model_takes_a_part_of_fal_clients_requests_for_little_delay(
 
 
 def test_a_late_job_is_asked_for_ever_less_often_and_each_of_many_too() -> None:
-    expected = queue.expected_seconds([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0)
-    wait = partial(queue.poll_seconds, expected=expected, shortest=0.02, chance=0.5)
+    expected = fal.expected_seconds([4.5, 4.6, 4.7, 4.8, 4.9, 5.0], guess=8.0)
+    wait = partial(fal.poll_seconds, expected=expected, shortest=0.02, chance=0.5)
 
     late = [wait(t) for t in (8, 12, 20, 40, 80)]
     many = [wait(4.8, jobs=jobs) for jobs in (25, 100, 1000)]

@@ -16,14 +16,14 @@ import html
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from imagen_widget import _picture, errors
 from imagen_widget._html import data_uri
@@ -47,20 +47,11 @@ _PAGE_STARTS = (b"<!doctype html", b"<html")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # in no text, whatever its encoding
 _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
 
-# The first bytes of pictures in base64; a jpeg's look like a path.
-_BASE64_HEADS = {
-    "iVBORw0KGgo": "image/png",
-    "/9j/": "image/jpeg",
-    "UklGR": "image/webp",
-    "R0lGOD": "image/gif",
-    "PHN2Zy": "image/svg+xml",
-    "PD94bW": "image/svg+xml",
-    "AAAAIGZ0eXBhdmlm": "image/avif",
-    "AAAAHGZ0eXBhdmlm": "image/avif",
-}
+# The first bytes of pictures in base64: PNG, JPEG (which looks like a path), WebP, GIF, SVG, AVIF.
+_BASE64_HEAD = re.compile(r"\s*(iVBORw0KGgo|/9j/|UklGR|R0lGOD|PHN2Zy|PD94bW|AAAA[IH]GZ0eXBhdmlm)")
 
 _LISTS = ("images", "image")
-_WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
+WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
 _ADDRESSES = ("url", "image_url", "uri", "image", "src")
 _ENCODED = ("b64_json", "base64", "b64", "image_base64")
 _TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url", "status"})
@@ -73,13 +64,14 @@ _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
 _BLANK_INSIDE = re.compile(r"\w \w")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
+_TOLD = frozenset({"description", "revised_prompt", "prompt"})
 _FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
     r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
 )
-_PICTURE_PATH = re.compile(r"\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)$", re.IGNORECASE)
+_PICTURE_PATH = re.compile(r"[^?#]+\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)(?:[?#]|$)", re.I)
 _PICTURE_NAME = re.compile(
     "image|img|picture|photo|url|uri|src|link|href|sample|output|result|file|path|content|source"
 )
@@ -190,18 +182,10 @@ class NotSent(Exception):
     """The request surely never reached the server: it may be sent again."""
 
 
-class Full(Exception):
-    """As many event streams are open as there may be."""
-
-
 class Lost(Exception):
-    """The request may have reached the server, but no whole answer came back.
+    """The request may have reached the server, but no whole answer came back."""
 
-    Attributes:
-        part: What came of the answer, if at least its headers did.
-    """
-
-    part: Answer | None = None
+    part: Answer | None = None  # what came of it, if at least its headers did
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,57 +370,46 @@ def write_json(value: object) -> bytes:
 # --------------------------------------------------------------------- the pictures in an answer
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The pictures in an answer; `odd` if something is in their place that is not understood.
-
-    `around` are the objects that may say more, the innermost first: seed, prompt, description.
-    """
-
-    pictures: tuple[Served, ...]
-    odd: bool = False
-    around: tuple[Mapping[str, Any], ...] = ()
-
-
-def find_pictures(
-    value: Any, base_url: str, around: tuple[Mapping[str, Any], ...] = (), depth: int = _DEPTH
-) -> Found | None:
-    """Return the pictures in an answer's JSON value or text; None if it has no place for any.
-
-    A list without one hides no pictures elsewhere. `around` are the objects that hold the value,
-    the innermost first.
-    """
-    if isinstance(value, str):
-        return _entries([value], base_url, around) if _is_address(value) else None
-    if isinstance(value, list):
-        return _entries(value, base_url, around)
+def holders(
+    value: Any, depth: int = _DEPTH, *, wrappers: Sequence[str] = WRAPPERS
+) -> list[dict[str, Any]]:
+    """Return an object and what is wrapped in it in the usual ways, the outermost first."""
     if not isinstance(value, dict):
-        return None
-    around = (value, *around)
-    found = listed = empty = None
-    for name in _LISTS:
+        return []
+    found = [value]
+    for name in wrappers if depth else ():
         inner = value.get(name)
-        if isinstance(inner, list) or (isinstance(inner, dict | str) and inner):
-            found = _entries(inner if isinstance(inner, list) else [inner], base_url, around)
+        if isinstance(inner, list) and name != "detail":  # which lists what is wrong
+            inner = next((item for item in inner if isinstance(item, dict)), None)
+        found += holders(inner, depth - 1, wrappers=wrappers)
+    return found
+
+
+def find_pictures(value: Any, base_url: str) -> Finished | None:
+    """Return the pictures in an answer's JSON value or text; None if it has no place for any."""
+    empty, around = None, holders(value)
+    for number, holder in enumerate(around or [{"data": value}], 1):
+        for name in (*_LISTS, *WRAPPERS):
+            inner = holder.get(name)
+            is_list = isinstance(inner, list) and name != "detail"
+            is_place = name in _LISTS and (is_list or (isinstance(inner, dict | str) and inner))
+            if not is_place and not is_list and not (isinstance(inner, str) and _is_address(inner)):
+                continue
+            entries = inner if isinstance(inner, list) else [inner]
+            found = _finished(entries, base_url, around[:number])
             if found.pictures:
                 return found
-            listed = found if listed is None or found.odd else listed
-    for name in _WRAPPERS if depth else ():
-        inner = value.get(name)
-        found = find_pictures(inner, base_url, around, depth - 1)
-        if found is not None and found.pictures:
-            return found
-        if name == "data" and inner == []:
-            empty = found  # OpenAI's list, without a picture
-        elif isinstance(inner, dict):
-            empty = empty or found
-    is_ticket = not _TICKET_NAMES.isdisjoint(value)
-    if not is_ticket and isinstance(_read(value, base_url), Served):
-        return _entries([value], base_url, around)
-    return listed or empty
+            is_place = is_place or (name == "data" and not inner)  # OpenAI's list
+            if is_place and (empty is None or found.unclear):
+                empty = found
+    for number, holder in enumerate(around, 1):
+        is_ticket = not _TICKET_NAMES.isdisjoint(holder)
+        if not is_ticket and isinstance(_read(holder, base_url), Served):
+            return _finished([holder], base_url, around[:number])
+    return empty
 
 
-def search_pictures(answer: Answer, base_url: str) -> Found | None:
+def search_pictures(answer: Answer, base_url: str) -> Finished | None:
     """Return the pictures in an answer of no usual shape; None if nothing surely is one.
 
     It may be the picture itself, hold it under any name at any depth, or as JSON or Markdown inside
@@ -444,75 +417,71 @@ def search_pictures(answer: Answer, base_url: str) -> Found | None:
     """
     kind = _picture.sniff(answer.body)
     if kind != _picture.UNREADABLE and not answer.is_page:
-        return Found((Served(data_uri(answer.body, kind)),))
-    pictures = tuple(_search(answer.value, base_url))
-    return Found(pictures[:MAX_PICTURES], around=(answer.mapping or {},)) if pictures else None
+        return Finished((Served(data_uri(answer.body, kind)),))
+    pictures = tuple(_search(answer.value, base_url))[:MAX_PICTURES]
+    return _finished(pictures, base_url, holders(answer.value)[:1]) if pictures else None
 
 
-def read_finished(answer: Answer, found: Found, request_id: str = "") -> Finished:
-    """Return the pictures with what the objects around them say, the innermost first."""
-    seed, texts, seconds = None, {}, {}
-    for around in reversed(found.around):
-        value = around.get("seed")
-        if type(value) is int and abs(value) < 2**63:
-            seed = value
-        for name in ("description", "revised_prompt", "prompt"):
-            value = around.get(name)
-            if isinstance(value, str) and value.strip():
-                texts[name] = value[:_MAX_TEXT]
-        for name in ("metrics", "timings"):
-            value = inference_seconds(around.get(name))
-            if value is not None:
-                seconds[name] = value
+def billed(finished: Finished, answer: Answer, request_id: str = "") -> Finished:
+    """Return what an answer brought with its bill and the job's id, which is made without one."""
     units = None
     with contextlib.suppress(InvalidOperation):
-        billed = Decimal(answer.headers.get("x-fal-billable-units", "").strip())
-        if billed.is_finite() and 0 <= billed < _MAX_SECONDS:
-            units = billed
-    return Finished(
-        pictures=found.pictures,
-        seed=seed,
-        description=one_line(texts["description"]) if "description" in texts else "",
-        revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
-        units=units,
-        seconds=seconds.get("metrics") or seconds.get("timings"),
-        request_id=request_id or f"{uuid.uuid4().hex}-direct",
-        unclear=found.odd,
-    )
+        named = Decimal(answer.headers.get("x-fal-billable-units", "").strip())
+        if named.is_finite() and 0 <= named < _MAX_SECONDS:
+            units = named
+    return replace(finished, units=units, request_id=request_id or f"{uuid.uuid4().hex}-direct")
 
 
-def _entries(entries: list[Any], base_url: str, around: tuple[Mapping[str, Any], ...]) -> Found:
-    flags: Any = False
-    for holder in reversed(around):  # of the innermost
+def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, Any]]) -> Finished:
+    """Return the pictures of entries with what the objects around them say, the last one first."""
+    groups: list[list[Served]] = []
+    unclear = False
+    for entry in entries[:MAX_PICTURES]:
+        found = _read(entry, base_url)
+        group = [found] if isinstance(found, Served) else list(_search(entry, base_url, "image"))
+        unclear = unclear or (found == "odd" and not group)
+        groups.append(group)
+    if not any(groups):
+        return Finished((), unclear=unclear)
+    flags: Any = []
+    seed, texts, seconds = None, {}, {}
+    for holder in (*entries[:1], *around):
+        for name, value in holder.items() if isinstance(holder, dict) else ():
+            if name == "seed" and type(value) is int and abs(value) < 2**63:
+                seed = value
+            elif name in _TOLD and isinstance(value, str) and value.strip():
+                texts[name] = value[:_MAX_TEXT]
+            elif name in {"metrics", "timings"} and (took := inference_seconds(value)) is not None:
+                seconds[name] = took
+    for holder in around:
         for name, value in holder.items():
             if _FLAG.fullmatch(name):
                 flags = value
     pictures: list[Served] = []
-    odd = False
-    for number, entry in enumerate(entries[:MAX_PICTURES]):
-        found = _read(entry, base_url)
-        if isinstance(found, Served):
-            group = [found]
-        else:  # it may be under another name
-            group = list(_search(entry, base_url, "image"))
-            odd = odd or (found == "odd" and not group)
-        flag = number < len(flags) and flags[number] if isinstance(flags, list) else flags
-        flagged = truth(flag) is True or (isinstance(entry, dict) and _is_flagged(entry))
+    for number, group in enumerate(groups):
+        flagged = flags[number : number + 1] if isinstance(flags, list) else [flags]
+        entry = entries[number]
+        for name, value in entry.items() if isinstance(entry, dict) else ():
+            if _FLAG.fullmatch(name):
+                flagged = [*flagged, value]
         for served in group:
-            pictures.append(replace(served, filtered=served.filtered or flagged))
-    if entries and isinstance(entries[0], dict):
-        around = (*around, entries[0])
-    return Found(tuple(pictures), odd, around)
-
-
-def _is_flagged(entry: Mapping[str, Any]) -> bool:
-    return any(_FLAG.fullmatch(name) and truth(value) is True for name, value in entry.items())
+            pictures.append(replace(served, filtered=True in map(truth, flagged)))
+    return Finished(
+        tuple(pictures),
+        seed=seed,
+        description=one_line(texts.get("description", "")),
+        revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
+        seconds=seconds.get("metrics") or seconds.get("timings"),
+        unclear=unclear,
+    )
 
 
 def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEPTH) -> Served | str:
     """Return the picture that an entry means, "" if it holds none, "odd" if unknown."""
     if entry is None:
         return ""
+    if isinstance(entry, Served):
+        return entry
     if isinstance(entry, str):
         text = entry.strip()
         if not text or text[:5].lower() == "data:":
@@ -520,9 +489,9 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
         text = text.removeprefix("base64,")
         if text[:8].lower().startswith(("https://", "http://")):
             return Served(text)
-        kind = _base64_type(text)
-        if encoded or kind or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
-            return _inside(f"data:{kind or 'image/png'};base64,{text}")
+        is_known = encoded or _BASE64_HEAD.match(text)
+        if is_known or (len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text)):
+            return _inside(f"data:;base64,{text}")
         if text.startswith("//") or _RELATIVE.fullmatch(text):
             with contextlib.suppress(ValueError):
                 return Served(urljoin(f"{base_url}/", text))
@@ -535,11 +504,9 @@ def _read(entry: Any, base_url: str, *, encoded: bool = False, depth: int = _DEP
             continue
         found = _read(entry[name], base_url, encoded=name in _ENCODED, depth=depth - 1)
         if isinstance(found, Served):
-            filtered = found.filtered or _is_flagged(entry)
-            kind = entry.get("content_type") or entry.get("mime_type") or found.media_type
-            if not isinstance(kind, str) or len(kind) > _MAX_KIND or not kind.isprintable():
-                kind = found.media_type
-            return Served(found.url, filtered, kind)
+            kind = entry.get("content_type") or entry.get("mime_type")
+            kind = kind[:_MAX_KIND] if isinstance(kind, str) else found.media_type
+            return Served(found.url, media_type=kind)
         result = found or result or ""
     return "odd" if result is None else result
 
@@ -552,11 +519,12 @@ def _inside(address: str) -> Served | str:
     data = b""
     for part in (address[:_MAX_WARNING_BYTES], address):  # nearly always the beginning is enough
         data = _picture.from_data_address(part, flaws=True) or b""
-        if _picture.sniff(data) != _picture.UNREADABLE:
-            return Served(address)
+        kind = _picture.sniff(data)
+        if kind != _picture.UNREADABLE:
+            return Served(address.replace("data:;", f"data:{kind};", 1))
     sound = _picture.from_data_address(address) is not None and not _BLANK_INSIDE.search(address)
     is_picture = sound and len(data) >= _MIN_PICTURE_BYTES and not _is_text(data)
-    return Served(address) if is_picture else "odd"
+    return Served(address.replace("data:;", "data:image/png;", 1)) if is_picture else "odd"
 
 
 def truth(value: object) -> bool | None:
@@ -570,7 +538,7 @@ def _is_address(text: str) -> bool:
     """Return True if a bare text is a picture's address, or the picture as base64."""
     head = text[:200].strip()
     whole = head.lower().startswith(("https://", "http://", "data:")) and not re.search(r"\s", head)
-    return whole or _base64_type(head) is not None
+    return whole or _BASE64_HEAD.match(head) is not None
 
 
 def _search(
@@ -599,12 +567,13 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
     start = text[:_MAX_TEXT].encode("utf-8", "replace")
     if head[:1] == "<" and _picture.sniff(start) == _picture.SVG:
         yield Served(data_uri(text.encode("utf-8", "replace"), _picture.SVG))
-    elif _base64_type(head) is not None or head[:11].lower() == "data:image/":
+    elif _BASE64_HEAD.match(head) or head[:11].lower() == "data:image/":
         found = _read(text, base_url, encoded=True)
         yield from (found,) if isinstance(found, Served) else ()
-    elif re.match(r"https?://", head, re.IGNORECASE):
-        if not re.search(r"\s", text.strip()) and _may_be_picture(text.strip(), name):
-            yield Served(text.strip())
+    elif re.match(r"https?://(\w|\[[\da-f:.]+\])", head, re.IGNORECASE):
+        url = text.strip()
+        if not re.search(r"\s", url) and (_PICTURE_PATH.match(url) or _PICTURE_NAME.search(name)):
+            yield Served(url)
     elif head[:1] in {"{", "["} and depth:
         yield from _search(read_json(text), base_url, name, depth=depth - 1)
     else:
@@ -616,13 +585,6 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
                 yield found
 
 
-def _may_be_picture(url: str, name: str) -> bool:
-    try:
-        return bool(_PICTURE_PATH.search(urlsplit(url).path) or _PICTURE_NAME.search(name))
-    except ValueError:
-        return False
-
-
 def inference_seconds(value: Any) -> float | None:
     found = value if isinstance(value, dict) else {}
     seconds: Any = found.get("inference_time", found.get("inference"))
@@ -630,12 +592,6 @@ def inference_seconds(value: Any) -> float | None:
 
 
 # ---------------------------------------------------------------------------- a picture's bytes
-
-
-def _base64_type(text: str) -> str | None:
-    """Return the media type of a picture written as bare base64; None if it is something else."""
-    head = text[:40].lstrip()
-    return next((kind for start, kind in _BASE64_HEADS.items() if head.startswith(start)), None)
 
 
 def read_picture(answer: Answer) -> tuple[bytes, str]:
@@ -648,12 +604,11 @@ def read_picture(answer: Answer) -> tuple[bytes, str]:
     if kind == _picture.UNREADABLE:
         bare = body.lstrip(_PRINTED)
         head = bare[:40].decode("ascii", "replace")
-        inside = _base64_type(head)
+        start = "data:;base64," if _BASE64_HEAD.match(head) else ""
         if _picture.sniff(bare) != _picture.UNREADABLE:
             body = bare
-        elif inside is not None or head[:5].lower() == "data:":
-            text = bare.decode("ascii", "replace")
-            address = text if inside is None else f"data:{inside};base64,{text}"
+        elif start or head[:5].lower() == "data:":
+            address = start + bare.decode("ascii", "replace")
             body = _picture.from_data_address(address, flaws=True) or body
         answer, kind = replace(answer, body=body), _picture.sniff(body)
     if kind in {"image/png", "image/jpeg", "image/gif", "image/webp"}:
@@ -680,35 +635,18 @@ def _is_text(body: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a failing answer says of itself.
+    """What a failing answer says of itself."""
 
-    Attributes:
-        text: Its words, to find out what they mean.
-        said: Its words as errors quote them, without the prompt.
-        kind: The word for what failed.
-        field: The field that is wrong.
-        expected: What is allowed there.
-    """
-
-    text: str
-    said: str
-    kind: str = ""
-    field: str = ""
-    expected: str = ""
+    text: str  # its words, to find out what they mean
+    said: str  # the same as errors quote them, without the prompt
+    kind: str = ""  # the word for what failed
+    field: str = ""  # the field that is wrong
+    expected: str = ""  # what is allowed there
 
     @classmethod
-    def of(
-        cls,
-        text: str,
-        kind: str = "",
-        *,
-        field: str = "",
-        expected: str = "",
-        limit: int = _MAX_SAID,
-    ) -> Self:
+    def of(cls, text: str, kind: str = "", *, limit: int = _MAX_SAID) -> Self:
         """Return what a text says, which is cut to `limit` characters."""
-        line = one_line(text, limit=limit)
-        return cls(line, _said(text, limit), kind, _said(field, 60), _said(expected, 200))
+        return cls(one_line(text, limit=limit), _said(text, limit), kind)
 
     @property
     def is_of_service(self) -> bool:
@@ -802,12 +740,9 @@ def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
     if isinstance(expected, list):
         expected = ", ".join(str(word) for word in expected[:40] if isinstance(word, str | int))
     text = item.get("msg") or item.get("message")
-    return Trouble.of(
-        text if isinstance(text, str) else "",
-        word(item.get("type")) or kind,
-        field=names[-1] if names else "",
-        expected=expected if isinstance(expected, str) else "",
-    )
+    found = Trouble.of(text if isinstance(text, str) else "", word(item.get("type")) or kind)
+    allowed = _said(expected, 200) if isinstance(expected, str) else ""
+    return replace(found, field=_said(names[-1], 60) if names else "", expected=allowed)
 
 
 def word(value: object, *, limit: int = 60) -> str:
@@ -830,20 +765,11 @@ def hiding(request: ImageRequest | None) -> Iterator[None]:
         _hidden.reset(token)
 
 
-def _prompts() -> set[str]:
-    """Return the texts that no error may repeat."""
-    request = _hidden.get()
-    if request is None:
-        return set()
-    fields = request.arguments().items()
-    texts = (request.prompt, *(value for name, value in fields if "prompt" in name))
-    return {text for text in texts if isinstance(text, str)}
-
-
 def _said(text: str, limit: int) -> str:
-    """Return a server's words as one line, with `…` in place of what repeats the prompt."""
-    line = one_line(text[: 4 * limit], limit=4 * limit)
-    for prompt in _prompts():
+    """Return a server's words as one line, with `…` in place of what repeats the prompts."""
+    line, request = one_line(text, limit=4 * limit), _hidden.get()
+    fields = () if request is None else (("prompt", request.prompt), *request.arguments().items())
+    for prompt in {value for name, value in fields if "prompt" in name and isinstance(value, str)}:
         for form in _forms(prompt[:_MAX_TEXT]):
             line = _without(line, form)
     return one_line(line, limit=limit)
@@ -862,24 +788,18 @@ def _without(text: str, prompt: str) -> str:
     plain = text.lower()
     if len(plain) != len(text):  # as capitals of a few scripts do
         plain = text
-    echoes = []
+    echoes: set[int] = set()
     if len(prompt) < _MIN_ECHO:
-        whole = rf"(?<![a-z0-9]){re.escape(prompt)}(?![a-z0-9])"
-        echoes = [found.span() for found in re.finditer(whole, plain)]
+        for found in re.finditer(rf"(?<![a-z0-9]){re.escape(prompt)}(?![a-z0-9])", plain):
+            echoes.update(range(*found.span()))
     for start in range(len(plain)):
         for size in (_MIN_ECHO, _MIN_ECHO_CJK):
             part = plain[start : start + size]
             enough = len(part) == size and (size == _MIN_ECHO or min(part) >= _FIRST_CJK)
             if enough and part in prompt:
-                echoes.append((start, start + size))
-                break
-    kept: list[str] = []
-    end = 0
-    for start, stop in sorted(echoes):
-        if start > end or not end:
-            kept += [text[end:start], "…"]
-        end = max(end, stop)
-    return "".join((*kept, text[end:]))
+                echoes.update(range(start, start + size))
+    kept = ("\n" if place in echoes else letter for place, letter in enumerate(text))
+    return re.sub("\n+", "…", "".join(kept))
 
 
 # -------------------------------------------------------------------------- the error that it means

@@ -1,11 +1,10 @@
 """HTTP for the providers: the only module that imports httpx.
 
-A client for each purpose, one rule. Submits use no kept connection, since a balancer that closes
-one makes a paid POST fail ambiguously. Polls share a small pool. Streams spread over many, since
-each holds a connection for as long as its job takes. Pictures and schemas go without key, cookies
-and content coding. The key is added to a single request after its origin was checked, never to a
-client: httpx sends what a client carries to any absolute address that it is given. Nothing follows
-a redirect by itself.
+Clients for each purpose, one rule. Submits use no kept connection, since a balancer that closes one
+makes a paid POST fail ambiguously. Pictures and schemas go without key, cookies and content coding.
+The key is added to a single request after its origin was checked, never to a client: httpx sends
+what a client carries to any absolute address that it is given. Nothing follows a redirect by
+itself.
 """
 
 import ipaddress
@@ -14,13 +13,14 @@ import socket
 import ssl
 import urllib.request
 import zlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -28,18 +28,12 @@ import httpx
 from anyio import to_thread
 
 from imagen_widget import _picture
-from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Full, Lost, NotSent
+from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Lost, NotSent
 from imagen_widget._settings import Secret, mask_logs
 from imagen_widget.errors import InvalidRequest, QueueError
 
-T = TypeVar("T")
-Place = tuple[str, str, int]  # scheme, host, port
-
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
-_MAX_POLLS = 20
-_MAX_DOWNLOADS = 16
-_MAX_SUBMITS = 1000
 _MAX_STREAMS = 1000
 with suppress(ImportError):  # on Windows, which has no such limit
     import resource
@@ -47,7 +41,7 @@ with suppress(ImportError):  # on Windows, which has no such limit
     _max_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _max_files != resource.RLIM_INFINITY:  # a quarter is left to all others
         _MAX_STREAMS = min(_MAX_STREAMS, _max_files * 3 // 4)
-_LANE_WIDTH = 4
+_MAX_CALLS = {"submits": 1000, "polls": 20, "streams": _MAX_STREAMS, "media": 16}  # at a time
 _MAX_HOPS = 3
 _MAX_PICTURE_BYTES = 64 * 1024 * 1024
 _MAX_DOCUMENT_BYTES = 1024 * 1024
@@ -117,7 +111,7 @@ class Http:
         if callable(transport) and not isinstance(transport, httpx.AsyncBaseTransport):
             transport = httpx.ASGITransport(app=transport, raise_app_exceptions=False)
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
-        client = partial(
+        self._new_client = partial(
             httpx.AsyncClient,
             transport=transport,
             verify=_trusted() if self._is_network else True,
@@ -128,21 +122,37 @@ class Http:
             headers={"user-agent": "imagen_widget", "accept-encoding": "identity"},
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
         )
-        unkept = partial(client, limits=httpx.Limits(max_keepalive_connections=0))
-        reused = httpx.Limits(max_keepalive_connections=_LANE_WIDTH, keepalive_expiry=30.0)
-        kept = partial(client, limits=reused)
-        calls = partial(anyio.Semaphore, fast_acquire=True)
-        self._submits = Lanes(unkept, _MAX_SUBMITS, calls(_MAX_SUBMITS))
-        self._polls = Lanes(kept, _LANE_WIDTH, calls(_MAX_POLLS))
-        self._media = Lanes(kept, _LANE_WIDTH, calls(_MAX_DOWNLOADS))
-        self._streams = Lanes(kept, _LANE_WIDTH, calls(_MAX_STREAMS))
+        self._clients: list[httpx.AsyncClient] = []
+        self._idle: defaultdict[str, list[httpx.AsyncClient]] = defaultdict(list)
+        free = map(partial(anyio.Semaphore, fast_acquire=True), _MAX_CALLS.values())
+        self._free = dict(zip(_MAX_CALLS, free, strict=True))
         if key is not None:
             mask_logs(key, _LOGGERS)
 
     async def close(self) -> None:
-        for lanes in (self._submits, self._polls, self._media, self._streams):
-            for client in lanes.clients:
-                await client.aclose()
+        for client in self._clients:
+            await client.aclose()
+
+    @asynccontextmanager
+    async def _lend(self, kind: str) -> AsyncIterator[httpx.AsyncClient]:
+        """Lend a client to one call as soon as there may be one more of its kind.
+
+        A client has one call at a time, since its pool looks at all connections and waiting
+        requests at each step: a thousand in one pool cost a million looks. The last that was given
+        back is lent first, so that connections are used again; tests/bench/RESULTS.md measures it.
+        """
+        idle = self._idle[kind]
+        async with self._free[kind]:
+            if not idle:
+                kept = 0 if kind == "submits" else 1
+                limits = httpx.Limits(max_keepalive_connections=kept, keepalive_expiry=30.0)
+                idle.append(self._new_client(limits=limits))
+                self._clients += idle
+            client = idle.pop()
+            try:
+                yield client
+            finally:
+                idle.append(client)
 
     # ----------------------------------------------------------------------- calls with the key
 
@@ -165,19 +175,16 @@ class Http:
             InvalidRequest: The call is not for the configured address; nothing was sent.
         """
         is_submit = call.method == "POST"  # others may be sent as often as needed
-        lanes = self._submits if is_submit else self._polls
-        exchange = _Exchange(max_bytes, sent=not (is_submit and self._is_network))
+        exchange = _Exchange(max_bytes, self._key, sent=not (is_submit and self._is_network))
         try:
             with anyio.fail_after(seconds):
-                async with lanes.lend() as client:
-                    return await exchange.run(
-                        client, self._signed(client, call, silence_seconds), self._key
-                    )
+                async with self._lend("submits" if is_submit else "polls") as client:
+                    return await exchange.run(client, self._signed(client, call, silence_seconds))
         except _TROUBLES as error:
             failed = _named(error, seconds, sent=exchange.sent)
         if isinstance(failed, Lost) and exchange.response is not None:
             exchange.body = exchange.body[:_MAX_PART_BYTES]
-            failed.part = exchange.answer(self._key, whole=False)
+            failed.part = exchange.answer(whole=False)
         del exchange  # as httpx's errors, it holds the request, and that the key
         raise failed
 
@@ -185,10 +192,12 @@ class Http:
     async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open an event stream with the key and give its chunks, if it begins within `seconds`.
 
-        It raises what `call` does, and `Full` if there are as many streams as there may be.
+        It raises what `call` does, and Lost if there are as many streams as there may be.
         """
         try:
-            async with self._streams.lend(wait=False) as client:
+            if self._free["streams"].value == 0:
+                raise Lost("as many event streams are open as there may be")
+            async with self._lend("streams") as client:
                 with anyio.fail_after(seconds):
                     request = self._signed(client, call, _SILENCE_SECONDS)
                     response = await client.send(request, stream=True)
@@ -196,7 +205,8 @@ class Http:
                     kind = response.headers.get("content-type", "")
                     if response.status_code != 200 or "text/event-stream" not in kind:
                         raise Lost(f"not an event stream (HTTP {response.status_code})")
-                    yield _pieces(response)
+                    is_read = response.is_stream_consumed
+                    yield response.aiter_bytes() if is_read else response.aiter_raw()
                 finally:
                     await response.aclose()
         except _TROUBLES as error:
@@ -245,7 +255,7 @@ class Http:
         max_bytes = _MAX_DOCUMENT_BYTES if document else _MAX_PICTURE_BYTES
         try:
             with anyio.fail_after(seconds):
-                async with self._media.lend() as client:
+                async with self._lend("media") as client:
                     for _ in range(_MAX_HOPS + 1):
                         exchange = _Exchange(max_bytes, is_picture=not document)
                         if document and not is_same_site(start, url):
@@ -284,31 +294,29 @@ class _Exchange:
     """
 
     max_bytes: int
+    key: Secret | None = None
     sent: bool = True
     is_picture: bool = False
     check: Callable[[object], None] | None = None
     response: httpx.Response | None = None
-    is_unpacked: bool = False
     body: bytes = b""
 
-    async def run(
-        self, client: httpx.AsyncClient, request: httpx.Request, key: Secret | None = None
-    ) -> Answer:
-        """Send the request and return the answer without the key.
-
-        A large one is unpacked and parsed in a thread.
-        """
+    async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
+        """Send the request and return the answer, which is unpacked in a thread if it is large."""
         if not self.sent:
             request.extensions["trace"] = self._trace
         self.response = response = await client.send(request, stream=True)
-        self.is_unpacked = response.is_stream_consumed
+        chunks = response.aiter_raw()  # decoders hand over 67 MB at a time
+        if response.is_stream_consumed:  # a transport has read it, and unpacked it too
+            response.headers.pop("content-encoding", None)
+            chunks = response.aiter_bytes()
         pieces: list[bytes] = []
         size = 0
         try:
             if self.check is not None:
                 stream = response.extensions.get("network_stream")
                 self.check(None if stream is None else stream.get_extra_info("server_addr"))
-            async for piece in _pieces(response):
+            async for piece in chunks:
                 pieces.append(piece)
                 size += len(piece)
                 if size > self.max_bytes:
@@ -320,78 +328,28 @@ class _Exchange:
             await response.aclose()
         del pieces
         if len(self.body) <= _LARGE_BODY_BYTES or (self.is_picture and self.body[:2] != _GZIP):
-            return self.answer(key)
-        return await to_thread.run_sync(self.answer, key)
+            return self.answer()
+        return await to_thread.run_sync(self.answer)
 
     async def _trace(self, name: str, info: dict[str, Any]) -> None:  # called at each step
         if name.endswith("send_request_headers.started"):
             method = getattr(info.get("request"), "method", b"")
             self.sent = self.sent or method != b"CONNECT"  # which only speaks to the proxy
 
-    def answer(self, key: Secret | None, *, whole: bool = True) -> Answer:
+    def answer(self, *, whole: bool = True) -> Answer:
         """Return what came back; what is not whole cannot be unpacked."""
         assert self.response is not None
         headers = dict(self.response.headers.items())  # names in lower case
         body, coding = self.body, headers.get("content-encoding", "")
-        packed = coding or body.startswith(_GZIP)  # although it was asked not to
-        if whole and packed and not self.is_unpacked:
+        if whole and (coding or body.startswith(_GZIP)):  # although it was asked not to
             body = unpack(body, coding, max_bytes=self.max_bytes)
-        if key is not None:
-            values = key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
-            headers, body = dict(zip(headers, values, strict=False)), key.blank_out(body)
+        if self.key is not None:
+            values = self.key.blank_out("\n".join(headers.values()).encode()).decode().split("\n")
+            headers, body = dict(zip(headers, values, strict=False)), self.key.blank_out(body)
         answer = Answer(self.response.status_code, headers, body)
         if not self.is_picture and len(body) > _LARGE_BODY_BYTES:
             _ = answer.value  # kept for those who ask on the loop
         return answer
-
-
-def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Return the body as it comes, or whole if a transport has read and unpacked it already."""
-    if response.is_stream_consumed:
-        return _once(response.content)
-    return response.aiter_raw()  # decoders hand over 67 MB at a time
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
-
-
-# ------------------------------------------------------------------------------------ the clients
-
-
-@dataclass
-class Lanes(Generic[T]):
-    """Clients that are made as they are needed, and kept, for `width` calls at a time each.
-
-    `free` bounds the calls of all together. A pool of httpx looks at all of its connections and
-    waiting requests at each step, so that a thousand in one pool cost a million looks;
-    tests/bench/RESULTS.md has the measurement.
-    """
-
-    make: Callable[[], T]
-    width: int
-    free: anyio.Semaphore
-    clients: list[T] = field(default_factory=list)
-    busy: list[int] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def lend(self, *, wait: bool = True) -> AsyncIterator[T]:
-        """Lend a client to one call, as soon as one is free; or raise `Full` if it may not wait."""
-        if not wait and self.free.value == 0:
-            raise Full
-        async with self.free:
-            # The first that is free, so that connections are used again.
-            lane = 0
-            while lane < len(self.busy) and self.busy[lane] == self.width:
-                lane += 1
-            if lane == len(self.busy):
-                self.clients.append(self.make())
-                self.busy.append(0)
-            self.busy[lane] += 1
-            try:
-                yield self.clients[lane]
-            finally:
-                self.busy[lane] -= 1
 
 
 def _named(error: Exception, seconds: float, *, sent: bool = True) -> NotSent | Lost:
@@ -468,18 +426,12 @@ class PeerRule:
     An address in a server's answer must not become a way to reach machines inside the network.
     Names are checked before a connection is made, and the connected address once more before the
     body is read, so that a name which changes in between does not help.
-
-    Attributes:
-        base_url: An address of the configured host.
-        hosts: `public`, `private` for any host, or the names of the only hosts.
-        checks: False if no network is used, so that no peer can be seen.
-        resolve: Returns the addresses of a host and port.
     """
 
-    base_url: str
-    hosts: str | tuple[str, ...] = "public"
-    checks: bool = True
-    resolve: Callable[[str, int], Awaitable[list[str]]] = _resolve
+    base_url: str  # an address of the configured host
+    hosts: str | tuple[str, ...] = "public"  # `private` for any host, or the only hosts
+    checks: bool = True  # False if no network is used, so that no peer can be seen
+    resolve: Callable[[str, int], Awaitable[list[str]]] = _resolve  # the addresses of a host
 
     async def check_address(self, url: str) -> bool:
         """Raise QueueError for an address that is not allowed, before anything is sent there.
@@ -572,7 +524,7 @@ def is_same_site(url: str, target: str) -> bool:
     )
 
 
-def _place(url: str) -> Place:
+def _place(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port; ValueError for what programs may read differently."""
     parts = urlsplit(url)
     if not url.isprintable() or "\\" in url or not set("@ %").isdisjoint(parts.netloc):
@@ -611,10 +563,7 @@ def _trusted() -> ssl.SSLContext:
         if isinstance(error, ImportError):
             why = "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
         elif name.lower() in _PROXIES:
-            scheme, named, _ = os.environ[name].strip().lower().partition("://")
-            why = "that is not the address of a proxy"
-            if named and scheme not in {"http", "https", "socks5", "socks5h"}:
-                why = "only http, https and socks5 proxies can be used"
+            why = "that is not the address of an http, https or socks5 proxy"
         raise InvalidRequest(f"{name}: {why}.", remedy="Correct it or unset it.") from None
     return tls
 

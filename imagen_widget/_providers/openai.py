@@ -9,7 +9,6 @@ has these routes beside fal's queue.
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from anyio import to_thread
@@ -18,9 +17,10 @@ from imagen_widget import _picture
 from imagen_widget._inputs import Input, mask_as_alpha
 from imagen_widget._models import Catalogue
 from imagen_widget._providers.answers import Answer, Finished, Ticket, write_json
-from imagen_widget._providers.fal.queue import Fal
+from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
+from imagen_widget._settings import Settings
 from imagen_widget.errors import InvalidRequest
 
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
@@ -84,16 +84,9 @@ class Gateway(Fal):
     knows_auto = True
     has_storage = False
 
-    @cached_property
-    def _images(self) -> Provider:
-        return OpenAI(
-            self.settings,
-            transport=self.transport,
-            clock=self.clock,
-            sleep=self.sleep,
-            chance=self.chance,
-            now=self.now,
-        )
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(settings, **options)
+        self._images = OpenAI(settings, **options)
 
     def for_model(self, model_id: str) -> Provider:
         return self if "/" in model_id else self._images
@@ -105,8 +98,7 @@ class Gateway(Fal):
 
     async def aclose(self) -> None:
         await super().aclose()
-        if "_images" in self.__dict__:
-            await self._images.aclose()
+        await self._images.aclose()
 
 
 def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:

@@ -36,15 +36,14 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 
 _BUILT_IN = {
     "kkiai": "openai:Gateway",
-    "fal": "fal.queue:Fal",
-    "demo": "fal.queue:Demo",
+    "fal": "fal:Fal",
+    "demo": "fal:Demo",
     "openai": "openai:OpenAI",
 }
 _MAX_SUBMITS = 20  # at a time
 _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
-_MAX_FETCHES = 4
-_FIRST_FETCH_WAIT_SECONDS = 0.3
+_FETCH_WAITS_SECONDS = (0.0, 0.3, 0.9, 2.7)
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MAX_TOKENS = 60.0
@@ -201,14 +200,13 @@ class Provider(ABC):
             QueueError: The network or the service failed; the error has the ticket.
             ImagenError: The job is over without a picture.
         """
-        finished = (None if done is None else done.finished) or ticket.finished
-        if finished is None:
-            raise errors.QueueError(
-                f"{self.settings.account.title} cannot be asked again for a job.",
-                remedy="Look at your usage there; then run it again.",
-                ticket=ticket,
-            )
-        return finished
+        if finished := (done or Done()).finished or ticket.finished:
+            return finished
+        raise errors.QueueError(
+            f"{self.settings.account.title} cannot be asked again for a job.",
+            remedy="Look at your usage there; then run it again.",
+            ticket=ticket,
+        )
 
     async def cancel(self, ticket: Ticket) -> CancelAnswer:
         """Ask to cancel the job and return what the provider said."""
@@ -293,9 +291,10 @@ class Provider(ABC):
         """
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
-            left = min(max(end - self.clock(), 0.0), self.max_submit_seconds)
             try:
-                answer = await self._send_once(call, left)
+                answer = await self._send_once(
+                    call, min(end - self.clock(), self.max_submit_seconds)
+                )
             except answers.NotSent as error:
                 connects += 1
                 wait = self.budget.delay(connects, chance=self.chance())
@@ -350,13 +349,13 @@ class Provider(ABC):
             if answers.reports_failure(answer.mapping or {}):
                 raise answers.failure(answer, model=model, account=account)
             elsewhere = answers.search_pictures(answer, base_url)
-            if elsewhere is None and found is not None and not found.odd:
+            if elsewhere is None and found is not None and not found.unclear:
                 raise answers.all_filtered(None, billed=True)
             found = elsewhere
         if found is None:
             said = answers.read_trouble(answer).said or "an empty answer"
             raise answers.uncertain(account, f"no picture in it: {said}")
-        return answers.read_finished(answer, found)
+        return answers.billed(found, answer)
 
     # -------------------------------------------------------------------------------- the pictures
 
@@ -375,14 +374,13 @@ class Provider(ABC):
                     remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
                 )
             return inside
-        end, wait = self.clock() + seconds, _FIRST_FETCH_WAIT_SECONDS
-        reason, before = f"no whole picture within {seconds:.3g} s", b""
-        for attempt in range(_MAX_FETCHES):
-            if attempt:
-                if self.clock() + wait >= end:
-                    break
+        end, before = self.clock() + seconds, b""
+        reason = f"no whole picture within {seconds:.3g} s"
+        for wait in _FETCH_WAITS_SECONDS:
+            if self.clock() + wait >= end:
+                break
+            if wait:
                 await self.sleep(wait)
-                wait *= 3
             try:
                 answer = await self.http.fetch(url, seconds=max(end - self.clock(), 0.0))
             except (answers.NotSent, answers.Lost) as error:

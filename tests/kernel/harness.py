@@ -29,7 +29,7 @@ WAIT_SECONDS = 60.0  # far more than any cell here takes: a slow machine must fa
 ALIVE_CHECK_SECONDS = 1.0
 LOG_CHARACTERS = 3000
 # A cell after which jobs are asked for at once, not when their model is usually done.
-QUICK = "from imagen_widget._providers.fal.queue import Fal; Fal.usual_seconds = lambda *_: 0.1"
+QUICK = "from imagen_widget._providers.fal import Fal; Fal.usual_seconds = lambda *_: 0.1"
 FOREIGN = ("FAL_", "IMAGEN_", "JUPYTER", "PYTHON", "PYTEST")
 
 

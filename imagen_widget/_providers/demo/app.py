@@ -11,14 +11,9 @@ control a single job:
 | `[demo:queue=3]`    | three requests are in front of this one                         |
 | `[demo:slow=20]`    | the whole job takes twenty seconds                              |
 | `[demo:few]`        | one picture fewer than asked (`[demo:few=2]`: two fewer)        |
-| `[demo:filtered]`   | one picture is flagged and blacked out                          |
 | `[demo:reject]`     | the content checker refuses the prompt                          |
-| `[demo:silent]`     | the model returns no picture and gives no reason                |
 | `[demo:fail]`       | the machine is lost while it works                              |
-| `[demo:stubborn]`   | the job goes on although it was cancelled                       |
 | `[demo:inline]`     | pictures come inside the result, as `data:` addresses           |
-| `[demo:balance]`    | the account is empty: the request is not accepted               |
-| `[demo:retired]`    | the model is switched off: the request is not accepted          |
 """
 
 import base64
@@ -29,11 +24,10 @@ import math
 import random
 import re
 import secrets
-import struct
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -55,22 +49,15 @@ _MAX_INPUT_BYTES = 96 * 1024 * 1024
 _MAX_DRAWING = 2  # at a time: a picture of 4K takes some 200 MB
 _PICTURE = re.compile(r"\w*(image_urls?|mask_url)")  # the names of fields that take pictures
 _COUNTS = ("num_images", "num_samples", "number_of_images", "max_images", "n")
-_BALANCE = "User is locked. Reason: Exhausted balance. Top up your balance first."
-_RETIRED = "This endpoint is no longer supported. Please use fal-ai/nano-banana-2."
-_REJECTED = {  # accepted, but not by the model; the status does not say so
-    "reject": ("content_policy_violation", "The prompt was flagged by a content checker."),
-    "silent": ("no_media_generated", "No media was generated. Try to rephrase the prompt."),
-}
+_REJECTED = "content_policy_violation", "The prompt was flagged by a content checker."
 _LOST = "Failed to download the file: the demo has no network, and keeps no pictures for long."
 _UNEQUAL = "The mask must have the size of the picture."
 # A job with one request in front takes exactly the given seconds: 2 x 0.15 + 0.7.
 _STEP_SHARE, _RUN_SHARE = 0.15, 0.7
-_MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 128, 4096
-_NUMBERS = struct.Struct(">HBdIqBHH?")
+_MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 256, 4096
 _DIGEST_BYTES = 6  # of an input's digest
 _COMMAND = re.compile(r"\s*\[(demo:[a-z]+(?:=\d+(?:\.\d+)?)?)\]")
-_COMMANDS = "queue=3 slow=20 few=1 filtered reject silent fail stubborn inline balance retired"
-_DEFAULTS = {name: amount for name, _, amount in (c.partition("=") for c in _COMMANDS.split())}
+_DEFAULTS = {"queue": 3, "slow": 20, "few": 1, "reject": 0, "fail": 0, "inline": 0}
 _FAILED = "Runner disconnected while processing the request", "runner_disconnected"
 _CANCELLED = "Request was cancelled by the client", "client_cancelled"
 
@@ -217,11 +204,11 @@ def _faults(value: object, spec: Json, loc: list[str | int]) -> Iterator[Json]:
         for name, part in spec.get("properties", {}).items():
             yield from _faults(value.get(name, part["default"]), part, [*loc, name])
     elif isinstance(value, float | int):
-        limits = (("minimum", "greater", value.__lt__), ("maximum", "less", value.__gt__))
-        for limit, word, is_beyond in limits:
-            if limit in spec and is_beyond(spec[limit]) is True:
-                message = f"Input should be {word} than or equal to {spec[limit]}"
-                yield fault(loc, f"{word}_than_equal", message, value)
+        low, high = spec.get("minimum", value), spec.get("maximum", value)
+        if not low <= value <= high:
+            word, limit = ("greater", low) if value < low else ("less", high)
+            message = f"Input should be {word} than or equal to {limit}"
+            yield fault(loc, f"{word}_than_equal", message, value)
 
 
 def fault(loc: list[str | int], kind: str, message: str, value: object = None) -> Json:
@@ -258,43 +245,29 @@ def _number(value: object, default: float) -> float:
 
 
 def schema(endpoint: str) -> Json:
+    """Return what of fal's OpenAPI documents says how a request looks."""
     model = SERVED[endpoint]
-
-    def described(properties: Mapping[str, Json], required: Sequence[str]) -> Json:
-        order = {"x-fal-order-properties": list(properties), "required": list(required)}
-        return {"type": "object", "properties": properties, **order}
-
-    def content(name: str) -> Json:
-        return {"content": {"application/json": {"schema": _referred(name)}}}
-
-    image = _referred("Image")
-    output = {"image": image} if model.single else {"images": {"type": "array", "items": image}}
-    result = {"200": {"description": "The pictures.", **content("Output")}}
-    takes = "image" if any("image_url" in name for name in model.required) else "text"
-    facts = {"endpointId": endpoint, "category": f"{takes}-to-image"}
-    schemas = {
-        "Input": described(model.fields, model.required),
-        "Output": described(output, list(output)),
-        "Image": described({"url": {"type": "string"}}, ["url"]),
-        "ImageSize": _IMAGE_SIZE,
+    taken = {
+        "type": "object",
+        "properties": model.fields,
+        "required": model.required,
+        "x-fal-order-properties": list(model.fields),
     }
+    body = {"content": {"application/json": {"schema": _referred("Input")}}}
+    facts = {"endpointId": endpoint}
     return {
         "openapi": "3.0.4",
         "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1", "x-fal-metadata": facts},
-        "components": {"schemas": schemas},
-        "paths": {
-            f"/{endpoint}": {"post": {"requestBody": content("Input")}},
-            f"/{endpoint}/requests/{{request_id}}": {"get": {"responses": result}},
-        },
-        "servers": [{"url": "https://queue.fal.run"}],
+        "components": {"schemas": {"Input": taken, "ImageSize": _IMAGE_SIZE}},
+        "paths": {f"/{endpoint}": {"post": {"requestBody": body}}},
     }
 
 
 # -- jobs ---------------------------------------------------------------------------------------
 
 # What ids are compressed against.
-_USUAL = ('{"sheets": 5, "shadows": true, "colours": {"": "#', '", "jpeg", {}]', '", "png", {}]')
-_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *SERVED, *_USUAL]).encode()
+_USUAL = ('{"sheets":5,"shadows":true,"colours":{"":"#', '","jpeg",{}]', '","png",{}]')
+_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *SERVED, *_USUAL, ",1,1024,1024,false,[]"])
 
 
 class Order(NamedTuple):
@@ -326,27 +299,19 @@ def read_prompt(prompt: str) -> tuple[int, str]:
 
 def make_id(order: Order) -> str:
     """Return an id that holds an order; one that means nothing if the order is too long."""
-    *numbers, inputs, endpoint, words, encoding, options = order
-    text = json.dumps([endpoint, words, encoding, options], ensure_ascii=False)
-    packer = zlib.compressobj(9, zdict=_LIKELY)
-    try:
-        data = _NUMBERS.pack(secrets.randbits(16), len(inputs), *numbers)
-    except struct.error:  # a seed of more than 64 bits
-        return secrets.token_hex(16)
-    data += bytes.fromhex("".join(inputs)) + text.encode()
-    name = base64.urlsafe_b64encode(packer.compress(data) + packer.flush()).decode().rstrip("=")
+    text = json.dumps([secrets.randbits(16), *order], ensure_ascii=False, separators=(",", ":"))
+    packer = zlib.compressobj(9, zdict=_LIKELY.encode())
+    packed = packer.compress(text.encode()) + packer.flush()
+    name = base64.urlsafe_b64encode(packed).decode().rstrip("=")
     return name if len(name) <= _MAX_ID_CHARACTERS else secrets.token_hex(16)
 
 
 def read_id(request_id: str) -> Order | None:
     try:
         packed = base64.urlsafe_b64decode(request_id + "=" * (-len(request_id) % 4))
-        data = zlib.decompressobj(zdict=_LIKELY).decompress(packed, _MAX_ORDER_BYTES)
-        _, count, *numbers = _NUMBERS.unpack_from(data)
-        places = range(_NUMBERS.size, _NUMBERS.size + count * _DIGEST_BYTES, _DIGEST_BYTES)
-        inputs = [data[place : place + _DIGEST_BYTES].hex() for place in places]
-        return Order._make((*numbers, inputs, *json.loads(data[places.stop :])))
-    except (zlib.error, struct.error, ValueError, TypeError):
+        text = zlib.decompressobj(zdict=_LIKELY.encode()).decompress(packed, _MAX_ORDER_BYTES)
+        return Order._make(json.loads(text)[1:])
+    except (zlib.error, ValueError, TypeError, LookupError):
         return None
 
 
@@ -356,10 +321,10 @@ class Job:
         self.faults = faults  # of its input: it runs all the same, and its result says why
         self.app = "/".join(order.endpoint.split("/")[:2])
         commands = [w[5:].partition("=") for w in order.words.split() if w.startswith("demo:")]
-        self.told = {name: amount or _DEFAULTS.get(name, "") for name, _, amount in commands}
-        self.count = max(0, order.number - int(float(self.told.get("few", 0))))
-        self.ahead = int(float(self.told.get("queue", 1)))
-        seconds = float(self.told.get("slow", seconds))
+        told = {name: float(amount or _DEFAULTS.get(name, 0)) for name, _, amount in commands}
+        self.told, seconds = told, told.get("slow", seconds)
+        self.count = max(0, order.number - int(told.get("few", 0)))
+        self.ahead = int(told.get("queue", 1))
         self._step, run = seconds * _STEP_SHARE, seconds * _RUN_SHARE
         self._started = order.submitted + self._step * (self.ahead + 1)
         self.ended = self._started + run
@@ -372,11 +337,10 @@ class Job:
             self._log.append((said_at, f"Image {n} of {order.number}"))
 
     def cancel(self, now: float) -> bool:
-        """Cancel it, unless it is stubborn; return False if it has ended."""
+        """Cancel it; return False if it has ended."""
         if now >= self.ended:
             return False
-        if "stubborn" not in self.told:
-            self.ended, self.trouble = now, _CANCELLED
+        self.ended, self.trouble = now, _CANCELLED
         return True
 
     def status(self, now: float) -> Json:
@@ -443,11 +407,6 @@ class _Demo:
         order, faults = await to_thread.run_sync(self._read, *wanted, limiter=self._reading)
         request_id = secrets.token_hex(16) if faults else make_id(order)
         job = Job(request_id, order, faults, seconds=self._seconds)
-        if "balance" in job.told:
-            return JSONResponse({"detail": _BALANCE}, 403)
-        if "retired" in job.told:
-            detail = {"error": "EndpointDeprecated", "message": _RETIRED}
-            return JSONResponse({"detail": detail}, 410)
         self._keep(job)
         ticket = {"status": "IN_QUEUE", "queue_position": job.ahead, "logs": None, "metrics": {}}
         return _answer(job, 200, _addresses(job) | ticket)
@@ -466,16 +425,13 @@ class _Demo:
             error, kind = job.trouble
             code = 499 if kind == "client_cancelled" else 503
             return _answer(job, code, {"detail": error, "error_type": kind}, error_type=kind)
-        reasons = [_REJECTED[told] for told in job.told if told in _REJECTED]
-        faults = job.faults or [fault(["prompt"], *reason) for reason in reasons]
-        if faults:
+        refused = [fault(["prompt"], *_REJECTED)] if "reject" in job.told else []
+        if faults := job.faults or refused:  # the status does not say so
             return _answer(job, 422, {"detail": faults}, error_type=faults[0]["type"])
         images = [await self._image(request, job, number) for number in range(job.count)]
         body: Json = {"images": images, "seed": job.order.seed, "description": ""}
         if SERVED.get(job.order.endpoint, ANY).single and images:
             body = {"image": images[0]}
-        if "filtered" in job.told:
-            body["has_nsfw_concepts"] = [number == 0 for number in range(job.count)]
         return _answer(job, 200, body, units=job.count)
 
     async def media(self, request: Request) -> Response:
@@ -582,8 +538,6 @@ def _paint(job: Job, number: int, inputs: list[bytes]) -> bytes:
     canvas = painter.Canvas((order.width, order.height), rng=random.Random(f"{key}|{number}"))
     pictures = [Image.open(io.BytesIO(data)) for data in inputs]
     mask = pictures.pop() if order.masked else None
-    if number == 0 and "filtered" in job.told:
-        return painter.finish(canvas, order.format)  # black, as fal returns what it flags
     if pictures:
         canvas.image = painter.collage(pictures, canvas.image.size)
         if order.key:  # not for models without a prompt

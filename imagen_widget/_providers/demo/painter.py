@@ -960,7 +960,7 @@ def edit(canvas: Canvas, words: str, key: str, *, index: int, mask: Image.Image 
     graded = _toned(0.45, mix(tint, _BLACK, 0.8), tint, mix(tint, _WHITE, 0.85))
     for effect in said(words, EFFECTS) or [graded]:
         effect(canvas, box)
-    _enhanced(ImageEnhance.Brightness, canvas.rng.uniform(0.93, 1.07))(canvas, box)
+    _lit(canvas.rng.uniform(0.93, 1.07))(canvas, box)
     if mask is not None:
         soft = mask.filter(ImageFilter.GaussianBlur(canvas.u * 0.004))
         canvas.image = Image.composite(canvas.image, before, soft)
@@ -976,9 +976,9 @@ def _toned(amount: float, dark: Colour, middle: Colour, light: Colour) -> Effect
     return effect
 
 
-def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance], factor: float) -> Effect:
+def _lit(factor: float) -> Effect:
     def effect(canvas: Canvas, _: Box) -> None:
-        canvas.image = kind(canvas.image).enhance(factor)
+        canvas.image = ImageEnhance.Brightness(canvas.image).enhance(factor)
 
     return effect
 
@@ -1019,10 +1019,6 @@ def _snow(canvas: Canvas, box: Box) -> None:
     snowfall(canvas)
 
 
-def _blur(canvas: Canvas, _: Box) -> None:
-    canvas.image = canvas.image.filter(ImageFilter.GaussianBlur(canvas.u * 0.012))
-
-
 def _framed(canvas: Canvas, _: Box) -> None:
     edge, line = round(canvas.u * 0.07), canvas.u // 200 + 1
     inside = canvas.image.resize((canvas.w - 2 * edge - 2 * line, canvas.h - 2 * edge - 2 * line))
@@ -1040,10 +1036,7 @@ EFFECTS: Mapping[str, Effect] = {  # applied in this order
     "night midnight moonlight dark 夜": _night,
     "snow snowy 雪": _snow,
     "fog mist foggy misty rain 雾 雨": _toned(0.7, *colours("8d979d c3cbd0 f1f3f4")),
-    "bright brighter lighter 亮": _enhanced(ImageEnhance.Brightness, 1.25),
-    "darker 暗": _enhanced(ImageEnhance.Brightness, 0.6),
-    "vivid colourful colorful 鲜艳": _enhanced(ImageEnhance.Color, 1.8),
-    "sharp sharper crisp 清晰": _enhanced(ImageEnhance.Sharpness, 3.0),
-    "blur blurred dreamy 模糊": _blur,
+    "bright brighter lighter 亮": _lit(1.25),
+    "darker 暗": _lit(0.6),
     "frame framed border 框": _framed,
 }

@@ -1,0 +1,911 @@
+"""fal's queue over HTTP; gateways and the demo are the same with other capabilities.
+
+First come the wire's rules as pure functions, from fal's reference and from gateways seen in public
+code: requests become calls, answers become ticket, events and result.
+
+* Requests belong to the app `owner/alias`, not to the route that was submitted to.
+* A ticket's addresses are only ever used as paths on the configured base: gateways answer with
+  fal's own host, and a key must never follow it there.
+* COMPLETED means finished, not succeeded: the result decides.
+* Trouble on the status route says nothing about the job; a stored error on the result route does.
+* A status answer of 404, 405 or a web page means that the route is not proxied.
+* A pending result is 200 with a status word, or 400 "still in progress".
+
+A job is followed by its event stream if there is one, else by polling. A stream that breaks off,
+falls silent or only pings costs nothing: polling goes on where it left off. Where the status says
+nothing of use, the result is asked. A job that nobody knows in its first hour may still turn up: it
+is asked for until the deadline, and stays resumable.
+"""
+
+import json
+import re
+from collections import ChainMap
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+import anyio
+from anyio import to_thread
+
+from imagen_widget import errors
+from imagen_widget._inputs import Input
+from imagen_widget._models import Catalogue, Model
+from imagen_widget._providers import answers
+from imagen_widget._providers.answers import Answer, Done, Finished, Queued, Running, Ticket
+from imagen_widget._providers.provider import Capabilities, Provider
+from imagen_widget._request import ImageRequest
+from imagen_widget._settings import Account, Secret
+from imagen_widget.errors import ImagenError, one_line
+
+if TYPE_CHECKING:
+    from imagen_widget._providers.http import Http
+
+REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
+
+_WAITING = frozenset(
+    {"IN_QUEUE", "QUEUED", "PENDING", "SUBMITTED", "NOT_START", "WAITING", "CREATED", "SCHEDULED"}
+)
+_WORKING = frozenset({"IN_PROGRESS", "PROCESSING", "RUNNING", "GENERATING", "STARTED", "STARTING"})
+_PENDING = _WAITING | _WORKING
+_FINISHED = frozenset(
+    {"COMPLETED", "COMPLETE", "SUCCESS", "SUCCEEDED", "SUCCEED", "OK", "DONE", "FINISHED", "READY"}
+    | {"成功", "完成", "已完成"}
+)
+_CANCELLED = frozenset({"CANCELLED", "CANCELED"})
+_FAILED = _CANCELLED | frozenset(
+    {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
+)
+
+# What a request is called may also repeat its input, so that no picture is looked for there.
+_holders = partial(answers.holders, wrappers=(*answers.WRAPPERS, "job", "task", "body"))
+_IDS = (
+    *("request_id", "requestId", "task_id", "taskId", "job_id", "jobId", "prediction_id"),
+    *("generation_id", "generationId", "uuid"),
+)
+_STATES = ("status", "task_status", "taskStatus", "job_status", "state", "phase", "Status")
+_SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_REQUEST_PATH = re.compile(
+    rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
+)
+_ID_IN_ADDRESS = re.compile(r"/requests/([^/?#]*)")
+_IN_TEXT = re.compile(rb'"(?:request_id|task_id)"\s*:\s*"([^"\\]{1,300})"')
+_LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
+_QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
+_QUERY = re.compile(r"[\w=&.%~+-]{0,200}", re.ASCII)
+_MAX_ADDRESS = 2000
+_MAX_LOG_LINES = 200
+_MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server's
+_MAX_EVENT_BYTES = 4 * 1024 * 1024
+_STILL = re.compile(
+    r"still in progress|in[ _]progress|not (?:yet )?(?:completed|ready|finished)|in[ _]queue",
+    re.IGNORECASE,
+)
+_ENVELOPE = frozenset({"code", "success", "msg", "message"})
+_TAKEN = re.compile(
+    r"\b(success(ful(ly)?)?|succeeded|accepted|queued|submitted|ok)\b|成功|已提交|排队",
+    re.IGNORECASE,
+)
+_NOT_TAKEN = re.compile(r"\b(not|no|fail\w*|error|reject\w*|denied|invalid)\b|未|不|失败", re.I)
+_NO_JOB = re.compile(
+    r"\b(request|task|job|id)s?\b.{0,60}(not[ _-]?(found|exist)|n[o']t exist|unknown|is invalid)"
+    r"|(no such|not[ _-]?found|unknown).{0,20}\b(request|task|job|id)\b"
+    r"|(task|request|job)_(not_exist|not_found)\w*|(任务|请求).{0,20}(不存在|未找到)",
+    re.IGNORECASE,
+)
+_NOT_NOW = frozenset({408, 425, 429})
+
+MAX_POLL_SECONDS = 2.0
+
+_CANCEL_SECONDS = 5.0
+_CALL_SECONDS = 30.0
+_MAX_SILENCE_SECONDS = 20.0
+_MIN_SILENCE_SECONDS = 1.0
+_LEAVE_SECONDS = 0.25  # for a stream to end by itself, so that its connection is kept
+_MAX_CANCELS = 3
+_AGAIN = frozenset({408, 409, 429, *range(500, 600)})
+_MAX_MISSES = 4  # at one address, before another is tried
+_MIN_MISSES = 2  # where "not found" is to be expected
+_MAX_LASTING = 3
+_ASK_ANYWAY_SECONDS = 30.0
+_ASK_ANYWAY_EACH_SECONDS = 5.0
+_KEPT_SECONDS = 3600.0  # results are readable for an hour
+_DESCRIBE_SECONDS = 2.0
+_USUAL_SECONDS = 8.0
+_QUEUE_POLL_SECONDS = 1.0  # the position should look current
+_GROWTH = 0.018  # of the time that a job has run is waited between two polls
+_EARLY_SHARE = 10  # one job in so many is quicker than when it is first expected
+_OF_THE_REST = 0.75  # of the time until a job is expected is waited at once
+_UNKNOWN_SHARE = 0.25  # of a guessed time, before which a job is not expected
+_MIN_OBSERVATIONS = 5
+_MAX_POLLS_A_SECOND = 400  # of all jobs together: about half of what one loop can do
+_MAX_JOBS_AT_SHORTEST = 40  # more are each asked for less often: gateways count requests
+
+_SITE = "https://fal.ai"
+_SCHEMAS = "/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
+_SEARCH = "https://api.fal.ai/v1/models"
+_STORAGE = "https://rest.fal.ai"
+_FILES = "https://v3.fal.media"
+
+
+class Unclear(NamedTuple):
+    """An answer that says nothing sure about the job.
+
+    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
+    `word` for a status word that is not known: the job may run, or be done.
+    """
+
+    reason: str  # what it says instead
+    kind: Literal["", "missing", "page", "word"] = ""
+    error: ImagenError | None = None  # what it means if nothing else says more
+    lasting: bool = False  # the same is to be expected again
+
+
+_MISSING = Unclear("it knows no such request", "missing")
+_PAGE = Unclear("a web page is in its place", "page")
+
+
+# -------------------------------------------------------------------------------------- the calls
+
+
+def status_call(ticket: Ticket, *, logs: bool = True, stream: bool = False) -> answers.Call:
+    path, _, query = ticket.get("status_path").partition("?")
+    query = "&".join(filter(None, (query, "logs=1" if logs else "")))
+    url = f"{ticket.base_url}{path}{'/stream' if stream else ''}"
+    accept = "text/event-stream" if stream else "application/json"
+    return answers.Call("GET", f"{url}?{query}" if query else url, accept=accept)
+
+
+def result_call(ticket: Ticket, *, auto: bool = False) -> answers.Call:
+    """Return the call for the result; under the app `auto` some gateways find any request."""
+    app = f"/{ticket.endpoint.partition('/')[0]}/auto"
+    path = f"{app}/requests/{ticket.request_id}" if auto else ticket.get("response_path")
+    return answers.Call("GET", ticket.base_url + path)
+
+
+def cancel_call(ticket: Ticket) -> answers.Call:
+    return answers.Call("PUT", ticket.base_url + ticket.get("cancel_path"))
+
+
+# ------------------------------------------------------------------------------------- the ticket
+
+
+def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Finished:
+    """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
+
+    Raises:
+        SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
+        ImagenError: The answer reports an error.
+    """
+    listed = answer.value if isinstance(answer.value, list) else []
+    body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
+    found, word = answers.find_pictures(answer.value, draft.base_url), status_word(body)
+    request_id = _request_id(body, answer)
+    if found is not None and found.pictures:
+        return answers.billed(found, answer, request_id)
+    if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
+        return _ticket(draft, request_id, ChainMap(*_holders(body)))
+    elsewhere = answers.search_pictures(answer, draft.base_url)
+    if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
+        raise answers.all_filtered(None, billed=False)
+    says = answers.read_trouble(answer)
+    taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
+    if (answers.reports_failure(body) or word in _FAILED) and not taken:
+        status = 500 if word in _FAILED else 400
+        raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
+    if elsewhere is not None:
+        return answers.billed(elsewhere, answer)
+    raise answers.uncertain(account, f"no ticket in it: {says.said or 'an empty answer'}")
+
+
+def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
+    """Return the ticket that an answer names although it failed or broke off; None without one."""
+    inside = _IN_TEXT.search(answer.body) if answer.ok else None
+    named = "" if inside is None else inside[1].decode("ascii", "replace")
+    names = (answer.headers.get("x-fal-request-id", ""), named)
+    found = next((name for name in names if REQUEST_ID.fullmatch(name)), None)
+    return None if found is None else _ticket(draft, found, {})
+
+
+def _ticket(draft: Ticket, request_id: str, addresses: Mapping[str, Any]) -> Ticket:
+    """Return the ticket for a request id; addresses that are missing or odd are built."""
+    parts = draft.endpoint.split("/")
+    app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
+    extra = []
+    for name, suffix in (("status", "/status"), ("response", ""), ("cancel", "/cancel")):
+        given = rebase(addresses.get(f"{name}_url"), draft.base_url, request_id, suffix)
+        extra.append((f"{name}_path", given or f"/{app}/requests/{request_id}{suffix}"))
+    return replace(draft, request_id=request_id, extra=tuple(extra))
+
+
+def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | None:
+    """Return the path of a server's address, to be used on our base; None if it is odd.
+
+    Only the path counts: host, user, port and scheme are the server's to say and ours to ignore.
+    """
+    if not isinstance(url, str) or len(url) > _MAX_ADDRESS or "\\" in url:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    path, prefix = parts.path, urlsplit(base_url).path
+    if path.startswith(f"{prefix}/"):  # whole segments: /fal does not begin /fal-ai
+        path = path.removeprefix(prefix)
+    found = _REQUEST_PATH.fullmatch(path)
+    if found is None or found[1] != request_id or found[2] not in {suffix, suffix or "/response"}:
+        return None
+    if not _QUERY.fullmatch(parts.query):
+        return None
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def _request_id(body: dict[str, Any], answer: Answer) -> str:
+    """Return the job's id, or "" if the answer names none."""
+    holders = _holders(body)
+    found: list[Any] = []
+    for holder in holders:
+        found += map(holder.get, _IDS)
+    for holder in holders:
+        inside = _ID_IN_ADDRESS.search(str(holder.get("response_url")))
+        found.append(inside and inside[1])
+    for holder in reversed(holders):
+        found.append(holder.get("id"))
+    found.append(answer.headers.get("x-fal-request-id"))
+    if "code" in body or "success" in body:
+        found.append(body.get("data"))
+    taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
+    told = body.get("result")  # words may stand there too
+    if _LIKE_AN_ID.fullmatch(str(told)) and (taken or not answers.reports_failure(body)):
+        found.append(told)
+    for value in found:
+        if type(value) in {str, int} and REQUEST_ID.fullmatch(text := str(value).strip()):
+            return text
+    return ""
+
+
+# ------------------------------------------------------------------------------------- the status
+
+
+def read_status(answer: Answer, ticket: Ticket, account: Account) -> answers.WireEvent | Unclear:
+    """Return what a status answer means; it never raises, since only the result decides."""
+    if answer.status in {404, 405, 410}:
+        return _MISSING
+    if not answer.ok:
+        return _pending_or_failing(answer, ticket, account, stored=False)
+    body = answer.mapping
+    if body is None:
+        return _PAGE if answer.is_page else Unclear("it is not JSON", lasting=True)
+    return read_event(body, ticket.base_url) or Unclear("it has no status", lasting=True)
+
+
+def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
+    """Return the event that a status object means; None if it has no status."""
+    if not isinstance(body, dict):
+        return None
+    said, word = ChainMap(*_holders(body)), status_word(body)
+    found = answers.find_pictures(body, base_url)
+    brought = found is not None and (bool(found.pictures) or not (found.unclear or word))
+    if brought or word in _FINISHED or word in _FAILED:
+        trouble = None
+        if body.get("error") or body.get("error_type") or word in _FAILED:
+            failed = answers.trouble_in(body)
+            says = failed.said or failed.kind if failed else body.get("error_type")
+            trouble = answers.word(says, limit=300) or word or "an error"
+        return Done(answers.inference_seconds(said.get("metrics")), trouble)
+    if word in _WAITING:
+        position = said.get("queue_position")
+        known = type(position) is int and 0 <= position < _MAX_COUNT
+        return Queued(position if known else None)
+    if word in _WORKING:
+        return _running(said.get("logs"))
+    return Unclear(word, "word") if word and word != "NOT_FOUND" else None
+
+
+def status_word(body: dict[str, Any]) -> str:
+    """Return an object's status in upper case, or "".
+
+    Of several, as an envelope has them, what is pending counts first, then what has failed.
+    """
+    words = []
+    for holder in _holders(body):
+        for name in _STATES:
+            if name in holder:
+                if isinstance(holder[name], str):
+                    words.append(re.sub(r"[\s-]+", "_", holder[name].strip().upper()))
+                break
+    for kind in (_PENDING, _FAILED, _FINISHED):
+        for word in words:
+            if word in kind:
+                return word
+    return one_line(words[0], limit=40) if words else ""
+
+
+def _pending_or_failing(
+    answer: Answer, ticket: Ticket, account: Account, *, stored: bool
+) -> Running | Unclear:
+    """Return that the job goes on, or that the answer says nothing, with what it may mean.
+
+    `stored` if the route gives back errors that the job ended with: only results do.
+    """
+    trouble = answers.read_trouble(answer)
+    if answer.status in {400, 425} and _STILL.search(trouble.text):
+        return Running()
+    if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
+        return _MISSING
+    reason = trouble.said or f"HTTP {answer.status}"
+    # A 5xx may be the job's own end, given back by the queue, and not a gateway's.
+    traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
+    is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
+    if answer.status in _NOT_NOW or (answer.status >= 500 and not (stored and is_own)):
+        return Unclear(reason)
+    error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
+    return Unclear(reason, error=error)
+
+
+def _running(lines: Any) -> Running:
+    if not isinstance(lines, list):
+        return Running()
+    logs, names = [], ("message", "level", "timestamp")
+    for line in lines[-_MAX_LOG_LINES:]:
+        if isinstance(line, dict):
+            texts = [answers.word(line.get(name), limit=300) for name in names]
+            logs.append(answers.LogLine(*texts))
+    return Running(tuple(logs), len(lines))
+
+
+def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
+    """Return the data of each server-sent event that a chunk ends; only `data:` lines matter.
+
+    `line` and `event` hold what has not ended yet.
+
+    Raises:
+        ValueError: An event grew past 4 MiB.
+    """
+    line += chunk
+    events = []
+    if b"\n" in chunk:  # else a line without end would be copied again and again
+        *whole, rest = line.split(b"\n")
+        line[:] = rest
+        for ended in whole:
+            text = ended.removesuffix(b"\r")
+            if text.startswith(b"data:"):
+                event += text[5:].removeprefix(b" ") + b"\n"
+            elif not text and event:
+                events.append(bytes(event[:-1]))
+                event.clear()
+    if len(line) + len(event) > _MAX_EVENT_BYTES:
+        raise ValueError("an event of the stream is too large")
+    return events
+
+
+# ------------------------------------------------------------------------------------- the result
+
+
+def read_result(
+    answer: Answer, ticket: Ticket, account: Account
+) -> Finished | Queued | Running | Unclear:
+    """Return what the job brought, or that it is still pending.
+
+    Raises:
+        ImagenError: The job is over without a picture; with the ticket.
+    """
+    gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
+    if answer.status in {404, 405} or gone:
+        return _MISSING
+    if not answer.ok:
+        pending = _pending_or_failing(answer, ticket, account, stored=True)
+        if isinstance(pending, Unclear) and pending.error is not None:
+            raise pending.error
+        return pending
+    found = answers.find_pictures(answer.value, ticket.base_url)
+    if found is not None and found.pictures:
+        return answers.billed(found, answer, ticket.request_id)
+    if answer.value is None and answer.is_page:
+        return _PAGE
+    body = answer.mapping or {}
+    event, word = read_event(body, ticket.base_url), status_word(body)
+    if isinstance(event, Queued | Running):
+        return event
+    if isinstance(event, Unclear):
+        return Running()
+    if word in _CANCELLED:
+        raise answers.cancelled(ticket)
+    if word in _FAILED or answers.reports_failure(body):
+        own, says = answers.own_status(answer), answers.read_trouble(answer)
+        if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says.text)):
+            return _MISSING
+        if own is not None and (own >= 500 or own in _NOT_NOW) and word not in _FAILED:
+            return Unclear(says.said or f"HTTP {own}", lasting=True)  # as if outside
+        raise answers.failure(
+            answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
+        )
+    elsewhere = answers.search_pictures(answer, ticket.base_url)
+    if elsewhere is not None:
+        return answers.billed(elsewhere, answer, ticket.request_id)
+    if _brought_none(found, body):
+        raise answers.all_filtered(ticket, billed=True)
+    if word in _FINISHED:
+        return Unclear("finished, but without its pictures")
+    what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
+    return Unclear(f"it is not understood: {what}", lasting=True)
+
+
+def _brought_none(found: Finished | None, body: dict[str, Any]) -> bool:
+    """Return True if an answer lists its pictures, and there are none.
+
+    An envelope's empty `data` is what PHP makes of an empty object: it says nothing.
+    """
+    if found is None or found.unclear or not body:
+        return False
+    names = set().union(*_holders(body))
+    return "images" in names or _ENVELOPE.isdisjoint(names)
+
+
+# ------------------------------------------------------------------------------------- the cancel
+
+
+def read_cancel(answer: Answer) -> answers.CancelAnswer:
+    """Return what the answer to a cancellation means.
+
+    An unknown id and a route that is not proxied confirm nothing.
+    """
+    body = answer.mapping or {}
+    word = status_word(body)
+    if word in {"ALREADY_COMPLETED", "COMPLETED"}:
+        return answers.CancelAnswer.TOO_LATE
+    if answer.ok and (word in {"OK", *_CANCELLED} or body.get("success") is True):
+        return answers.CancelAnswer.CONFIRMED
+    return answers.CancelAnswer.REQUESTED if answer.ok else answers.CancelAnswer.UNKNOWN
+
+
+# ------------------------------------------------------------------------------------ the provider
+
+
+class Fal(Provider):
+    can = Capabilities(streams=True)
+    max_submit_seconds = 120.0
+    max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
+    shortest_poll_seconds = 0.1
+    knows_auto = False  # whether any request is found under the app `auto`
+    has_storage = True  # whether the key is one of fal's, and so opens its storage
+    watching = 0  # jobs
+
+    def usual_seconds(self, model_id: str) -> float:
+        known = Catalogue(None).known(model_id)
+        return _USUAL_SECONDS if known is None else known.typical_seconds
+
+    # ---------------------------------------------------------------------------------- submit
+
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
+        end, model = self.clock() + seconds, request.model
+        account, base_url = self.settings.account, self.settings.base_url
+        draft = Ticket(account.name, base_url, model, request_id="", created=self.now())
+        try:
+            with anyio.fail_after(seconds):  # uploads take their time
+                body = await self.body(request)
+        except TimeoutError:
+            raise answers.unreachable(base_url, "the pictures took all the time") from None
+        named = partial(read_broken_submit, draft=draft)
+        left = end - self.clock()
+        answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
+        return read_submit(answer, draft, account)
+
+    # ------------------------------------------------------------------------- watch and result
+
+    async def watch(
+        self,
+        ticket: Ticket,
+        *,
+        seconds: float,
+        service_times: Sequence[float] = (),
+        expired: bool = False,
+    ) -> AsyncGenerator[answers.WireEvent, None]:
+        if ticket.finished is not None:
+            yield Done(finished=ticket.finished)
+            return
+        job = _Job(self, ticket, seconds, service_times, expired=expired)
+        self.watching += 1
+        try:
+            while self.clock() < job.end:
+                if job.streams:
+                    async with aclosing(job.streamed()) as events:
+                        async for event in events:
+                            yield event
+                            if isinstance(event, Done):
+                                return
+                asked = self.clock()
+                found = await job.ask()
+                if isinstance(found, Done):
+                    yield found
+                    return
+                if isinstance(found, Queued | Running):
+                    self.budget.succeeded()
+                    if (news := job.news(found, whole=True)) is not None:
+                        yield news
+                await job.pause(found, took=self.clock() - asked)
+        finally:
+            self.watching -= 1
+        if job.missing and job.is_page:
+            raise job.behind_a_page(errors.QueueTimeout)
+        title = self.settings.account.title
+        state = f"not known at {title} yet" if job.missing else f"still running at {title}"
+        raise errors.QueueTimeout(
+            f"The job is {state} after {seconds:.0f} s "
+            f"(request id {errors.short_id(ticket.request_id)}).",
+            remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
+            ticket=ticket,
+        )
+
+    async def result(self, ticket: Ticket, done: Done | None = None, *, seconds: float) -> Finished:
+        done = done or Done()
+        if known := done.finished or ticket.finished:
+            return known
+        job, said = _Job(self, ticket, seconds), done.trouble
+        reason, attempt, lasting = "no answer", 0, 0
+        while self.clock() < job.end:
+            found = await job.ask_result()
+            if isinstance(found, Done) and found.finished is not None:
+                self.budget.succeeded()
+                return found.finished
+            reason = "it says that the job still runs"
+            if isinstance(found, Unclear):
+                reason, lasting = found.reason, lasting + found.lasting
+            if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
+                break  # the status has said enough, or the same comes each time
+            left = max(job.end - self.clock(), 0.0)
+            await self.sleep(min(self.budget.delay(attempt, chance=self.chance()), left))
+            attempt += 1
+        if said in _CANCELLED:
+            raise answers.cancelled(ticket)
+        if said is not None:
+            raise answers.service_failed(answers.Trouble.of(said), ticket)
+        if job.is_page:
+            raise job.behind_a_page()
+        raise errors.QueueError(
+            f"The result could not be fetched from {self.settings.account.title}: {reason}",
+            remedy="Fetch it later with %imagen_resume; nothing is paid again.",
+            ticket=ticket,
+        )
+
+    async def cancel(self, ticket: Ticket) -> answers.CancelAnswer:
+        for attempt in range(_MAX_CANCELS):
+            try:
+                answer = await self.http.call(cancel_call(ticket), seconds=_CANCEL_SECONDS)
+            except (answers.NotSent, answers.Lost):
+                answer = Answer(503)
+            if answer.status not in _AGAIN:
+                return read_cancel(answer)
+            await self.sleep(self.budget.delay(attempt, chance=self.chance()))
+        return answers.CancelAnswer.UNKNOWN
+
+    # ------------------------------------------------------------------------------- the models
+
+    async def describe(self, model_id: str) -> bytes | None:
+        address = self.settings.schemas
+        if address == "off" or "/" not in model_id:
+            return None
+        if address == "auto":  # the demo's application has its own
+            address = (self.settings.base_url if self.can.free else _SITE) + _SCHEMAS
+        answer = await self._read(address.replace("{endpoint}", quote(model_id, safe="/")))
+        return None if answer is None or answer.mapping is None else answer.body
+
+    async def search(self, query: str) -> list[Model]:
+        answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
+        found = (answer.mapping or {}).get("models") if answer is not None else None
+        listed = map(_listed, found if isinstance(found, list) else [])
+        return [model for model in listed if model is not None]
+
+    async def _read(self, url: str) -> Answer | None:
+        try:
+            answer = await self.http.fetch(url, seconds=_DESCRIBE_SECONDS, document=True)
+        except (answers.NotSent, answers.Lost, ImagenError):
+            return None
+        return answer if answer.ok else None
+
+    async def encode(self, picture: Input) -> str:
+        settings = self.settings
+        direct = self.has_storage and settings.base_url == settings.account.base_url
+        if settings.upload and direct:
+            with suppress(answers.NotSent, answers.Lost, ImagenError):
+                return await self._upload(picture)
+        return await super().encode(picture)
+
+    async def _upload(self, picture: Input) -> str:
+        """Put an input picture into fal's storage, for an hour, and return its address.
+
+        The address is public for anyone who has it. The key goes to fal's own storage and nowhere
+        else; the picture goes with a token that storage gives out.
+        """
+        call = answers.Call("POST", f"{_STORAGE}/storage/auth/token?storage_type=fal-cdn-v3", b"{}")
+        account = self.settings.account
+        granted = await self._ask_storage(_STORAGE, account.scheme, self.settings.key, call)
+        token, kind = granted.get("token"), granted.get("token_type")
+        if not isinstance(token, str) or not token.isprintable():
+            raise answers.Lost("the storage gave no token")
+        call = answers.Call(
+            "POST",
+            f"{_FILES}/files/upload",
+            await to_thread.run_sync(picture.data),
+            content_type=picture.media_type,
+            headers=(
+                ("x-fal-file-name", f"input.{picture.media_type.rpartition('/')[2]}"),
+                ("x-fal-object-lifecycle", json.dumps({"expiration_duration_seconds": 3600})),
+            ),
+        )
+        scheme = kind if isinstance(kind, str) and kind.isalpha() else "Bearer"
+        stored = await self._ask_storage(_FILES, scheme, Secret(token), call)
+        found = stored.get("access_url")
+        if not isinstance(found, str) or not found.startswith("https://"):
+            raise answers.Lost("the storage gave no address")
+        return found
+
+    async def _ask_storage(
+        self, base_url: str, scheme: str, key: Secret | None, call: answers.Call
+    ) -> dict[str, Any]:
+        from imagen_widget._providers.http import Http
+
+        http = Http(base_url, scheme=scheme, key=key, transport=self.transport)
+        try:
+            answer = await http.call(call, seconds=_CALL_SECONDS)
+        finally:
+            await http.close()
+        return (answer.mapping or {}) if answer.ok else {}
+
+
+class Demo(Fal):
+    """The built-in queue, which runs in this process: no account, no network."""
+
+    can = Capabilities(free=True)
+    shortest_poll_seconds = 0.05
+    has_storage = False
+
+    def usual_seconds(self, model_id: str) -> float:
+        return self.settings.demo_seconds
+
+    @cached_property
+    def http(self) -> "Http":
+        from imagen_widget._providers.demo.app import create_app
+        from imagen_widget._providers.http import Http
+
+        app = self.transport or create_app(seconds=self.settings.demo_seconds)
+        return Http(self.settings.base_url, scheme="", key=None, transport=app)
+
+
+# ---------------------------------------------------------------------------------------- one job
+
+
+def expected_seconds(observed: Sequence[float], guess: float) -> tuple[float, float]:
+    """Return the service time of a model before which hardly any job is done, and its usual one.
+
+    They come from the `observed` times, all in seconds, or from a guess if there are too few.
+    """
+    times = sorted(seconds for seconds in observed if seconds > 0.0)
+    if len(times) < _MIN_OBSERVATIONS:
+        return guess * _UNKNOWN_SHARE, guess
+    return times[len(times) // _EARLY_SHARE], times[len(times) // 2]
+
+
+def poll_seconds(
+    running: float | None,
+    expected: tuple[float, float],
+    *,
+    shortest: float,
+    chance: float,
+    jobs: int = 1,
+) -> float:
+    """Return the seconds to wait before the next status request.
+
+    Before a job can be expected the wait is most of the time until then; after that it is a small
+    share of the time that it has run, so that a late job is asked for ever less often. So is each
+    of many `jobs`. `running` is None while the job is queued.
+    """
+    earliest, usual = expected
+    if running is None:
+        ideal = min(usual / 2, _QUEUE_POLL_SECONDS)
+    else:
+        ideal = max((earliest - running) * _OF_THE_REST, _GROWTH * running)
+    each = max(shortest / _MAX_JOBS_AT_SHORTEST, 1 / _MAX_POLLS_A_SECOND)
+    return max(min(ideal, MAX_POLL_SECONDS), shortest, jobs * each) * (0.9 + 0.2 * chance)
+
+
+class _Job:
+    """One job that is watched or fetched: what was seen of it, and the questions about it."""
+
+    def __init__(
+        self,
+        queue: Fal,
+        ticket: Ticket,
+        seconds: float,
+        service_times: Sequence[float] = (),
+        *,
+        expired: bool = False,
+    ) -> None:
+        self._began = queue.clock()
+        self.end = self._began + seconds
+        self.streams, self.missing = queue.can.streams, False
+        self.is_page = False  # where the result should be
+        self._queue, self._ticket, self._service_times = queue, ticket, service_times
+        self._account = queue.settings.account
+        self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
+        is_old = ticket.created > 0 and queue.now() - ticket.created > _KEPT_SECONDS
+        self._forgotten = expired or is_old  # proof that "not found" is final
+        self._ran_since: float | None = None
+        self._last: answers.WireEvent | None = None
+        self._lines = self._hiccups = self._misses = 0
+        self._with_logs, self._by_result, self._result_next = True, False, False
+        self._ask_anyway_at = 0.0
+        self._auto, self._may_be_auto = False, queue.knows_auto
+
+    @cached_property
+    def _expected(self) -> tuple[float, float]:
+        guess = self._queue.usual_seconds(self._ticket.endpoint)
+        return expected_seconds(self._service_times, guess)
+
+    async def streamed(self) -> AsyncGenerator[answers.WireEvent, None]:
+        """Yield what the event stream says; it is tried once, and polls go on where it ends."""
+        clock, call = self._queue.clock, status_call(self._ticket, stream=True)
+        silence = min(max(2 * self._expected[1], _MIN_SILENCE_SECONDS), _MAX_SILENCE_SECONDS)
+        line, unended = bytearray(), bytearray()
+        done: Done | None = None
+        try:
+            async with self._queue.http.stream(
+                call, seconds=min(silence, self.end - clock())
+            ) as chunks:
+                self.streams, heard = False, clock()
+                while (left := self.end - clock()) > 0:
+                    try:
+                        with anyio.fail_after(_LEAVE_SECONDS if done else min(silence, left)):
+                            chunk = await anext(chunks)
+                    except (StopAsyncIteration, TimeoutError):
+                        break
+                    for text in take_events(chunk, line, unended):
+                        body = answers.read_json(self._queue.http.without_key(text))
+                        event = read_event(body, self._ticket.base_url)
+                        if isinstance(event, Done):
+                            done = event
+                        elif (news := self.news(event, whole=False)) is not None:
+                            heard = clock()
+                            yield news
+                    if done is None and clock() - heard >= silence:  # keep-alives are no news
+                        heard, found = clock(), await self.ask()
+                        if isinstance(found, Done):
+                            done = found
+                            break
+                if done is not None:  # read to its end, it leaves its connection to the next job
+                    yield done
+        except (answers.NotSent, answers.Lost, ValueError):
+            self.streams = False
+
+    # -------------------------------------------------------------------------------- the polls
+
+    async def ask(self) -> answers.WireEvent | Unclear:
+        if self._by_result or self._result_next:
+            self._result_next = False
+            return await self.ask_result()
+        call = status_call(self._ticket, logs=self._with_logs)
+        seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
+        try:
+            answer = await self._queue.http.call(call, seconds=seconds)
+        except answers.Lost as error:
+            self._with_logs = self._with_logs and "larger" not in str(error)
+            self._result_next = True
+            return Unclear(str(error))
+        except answers.NotSent as error:
+            return Unclear(str(error))
+        found = read_status(answer, self._ticket, self._account)
+        if not isinstance(found, Unclear):
+            return found
+        if found.kind == "word":  # now and then the result is asked
+            now, first = self._queue.clock(), min(self._expected[1], _ASK_ANYWAY_SECONDS)
+            if now < max(self._ask_anyway_at, self._began + first):
+                return Running()
+            self._ask_anyway_at = now + _ASK_ANYWAY_EACH_SECONDS
+            asked = await self.ask_result()
+            return Running() if isinstance(asked, Unclear) else asked
+        if found.kind:  # nothing is known there
+            asked = await self.ask_result()
+            self._by_result = isinstance(asked, Queued | Running)
+            return asked
+        self._result_next = True  # the status says nothing of use
+        if found.error is None and not found.lasting:
+            return found
+        return await self.ask_result()  # not even a refused key there says anything of the job
+
+    async def ask_result(self) -> answers.WireEvent | Unclear:
+        """Ask for the result once; errors that are raised here are the job's end."""
+        call = result_call(self._ticket, auto=self._auto)
+        seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
+        size = answers.MAX_RESULT_BYTES
+        try:
+            answer = await self._queue.http.call(call, seconds=seconds, max_bytes=size)
+        except (answers.NotSent, answers.Lost) as error:
+            return Unclear(str(error))
+        found = read_result(answer, self._ticket, self._account)
+        if isinstance(found, Finished):
+            return Done(found.seconds, finished=found)
+        if isinstance(found, Unclear) and found.kind:
+            self._miss(found)
+        else:
+            self.is_page = False
+        return found
+
+    def _miss(self, found: Unclear) -> None:
+        """Count that the result was not found, and look under another name in the end."""
+        self._misses += 1
+        if not self._auto:
+            self.is_page = found.kind == "page"
+        if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
+            return
+        if self._may_be_auto:  # once
+            self._misses, self._auto, self._may_be_auto = 0, True, False
+            return
+        title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
+        if found.kind == "page":
+            raise self.behind_a_page()
+        if self._forgotten:
+            raise errors.ResultExpired(
+                f"{title} knows no job {request_id}.",
+                remedy="Results are kept for about an hour; look at your usage there, "
+                "then run it again.",
+                ticket=self._ticket,
+            )
+        self._auto = False  # it may still turn up under its own name
+
+    def behind_a_page(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
+        return kind(
+            f"{self._account.title} answers with a web page where the job's result should be "
+            f"(request id {self._ticket.request_id}).",
+            remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
+            ticket=self._ticket,
+        )
+
+    async def pause(self, found: answers.WireEvent | Unclear, *, took: float) -> None:
+        queue, chance = self._queue, self._queue.chance()
+        self.missing = isinstance(found, Unclear) and bool(found.kind)
+        if isinstance(found, Unclear) and not self.missing:
+            seconds = max(queue.budget.delay(self._hiccups, chance=chance), self._shortest)
+            self._hiccups += 1
+        else:
+            self._hiccups = 0
+            running = None if self._ran_since is None else queue.clock() - self._ran_since
+            shortest = max(self._shortest, took)  # who answers slowly is asked less often
+            seconds = poll_seconds(
+                running, self._expected, shortest=shortest, chance=chance, jobs=queue.watching
+            )
+        await queue.sleep(min(seconds, max(self.end - queue.clock(), 0.0)))
+
+    # ------------------------------------------------------------------------------ small parts
+
+    def news(self, event: object, *, whole: bool) -> answers.WireEvent | None:
+        """Return the event if it says something new; `whole` if it repeats all log lines."""
+        if not isinstance(event, Queued | Running):
+            return None
+        if isinstance(event, Running):
+            if self._ran_since is None:
+                self._ran_since = self._queue.clock()
+            fresh = max(event.count - self._lines if whole else event.count, 0)
+            self._lines += fresh
+            event = Running(event.logs[-fresh:] if fresh else (), fresh)
+            repeated = isinstance(self._last, Running) and not event.logs
+        else:
+            repeated = event == self._last
+        self._last = event
+        return None if repeated else event
+
+
+def _listed(record: Any) -> Model | None:
+    record = record if isinstance(record, dict) else {}
+    model_id, data = record.get("endpoint_id"), record.get("metadata")
+    if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:
+        return None
+    catalogue, data = Catalogue(None), data if isinstance(data, dict) else {}
+    title, ended = data.get("display_name"), data.get("status") == "deprecated"
+    return catalogue.known(model_id) or replace(
+        catalogue.unknown(model_id),
+        title=title[:100] if isinstance(title, str) and title else model_id,
+        provider="fal",
+        status="deprecated" if ended else "active",
+    )
