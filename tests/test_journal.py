@@ -483,8 +483,8 @@ def test_a_job_with_a_live_lease_is_taken_by_nobody_else(
     job_id = job_in(verbs, journal.State.SUBMITTED)
     other = open_journal()
 
-    assert not other.lease(job_id, 60)
-    assert not verbs.lease(job_id, 60)  # another thread of the same process asks like this
+    assert not other.lease(job_id)
+    assert not verbs.lease(job_id)  # another thread of the same process asks like this
     assert other.pending() == []
     assert other.find_pending(FOX.fingerprint, "fal", BASE_URL) == []
 
@@ -497,8 +497,8 @@ def test_a_lease_that_ran_out_can_be_taken_once(
     clock.now += verbs.lease_seconds + 1
 
     assert ids(second.pending()) == [job_id]
-    assert second.lease(job_id, 60)
-    assert not third.lease(job_id, 60)
+    assert second.lease(job_id)
+    assert not third.lease(job_id)
     assert verbs.renew(job_id) == 0
 
 
@@ -513,7 +513,7 @@ def test_a_job_that_is_over_is_taken_by_nobody(
     job_id = job_in(verbs, state)
     clock.now += verbs.lease_seconds + 1
 
-    assert not open_journal().lease(job_id, 60)
+    assert not open_journal().lease(job_id)
 
 
 def test_a_released_job_can_be_taken_at_once(
@@ -523,10 +523,10 @@ def test_a_released_job_can_be_taken_at_once(
     other = open_journal()
 
     other.release(job_id)  # not its own: no effect
-    assert not other.lease(job_id, 60)
+    assert not other.lease(job_id)
     verbs.release(job_id)
     assert verbs.renew(job_id) == 0
-    assert other.lease(job_id, 60)
+    assert other.lease(job_id)
 
 
 def test_jobs_are_held_for_as_long_as_somebody_renews_them(
@@ -545,18 +545,13 @@ def test_jobs_are_held_for_as_long_as_somebody_renews_them(
     assert ids(other.pending()) == jobs
 
 
-def test_each_step_holds_on_to_the_job_and_none_shortens_its_lease(
+def test_each_step_holds_on_to_the_job(
     verbs: journal.Journal, open_journal: Callable[..., journal.Journal], clock: Clock
 ) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
     clock.now += verbs.lease_seconds - 1
-    verbs.apply(job_id, EVENTS[journal.State.COMPLETED], lease_seconds=1)
-    clock.now += 0.5
-    assert open_journal().pending() == []
-
-    verbs.renew(job_id, seconds=verbs.max_lease_seconds)
-    verbs.apply(job_id, EVENTS[journal.State.COMPLETED], lease_seconds=1)
-    clock.now += verbs.max_lease_seconds - 1
+    verbs.apply(job_id, EVENTS[journal.State.COMPLETED])
+    clock.now += verbs.lease_seconds - 1
     assert open_journal().pending() == []
 
 
@@ -566,7 +561,7 @@ def test_a_clock_set_back_by_a_day_locks_no_job_up(
     job_id = job_in(verbs, journal.State.SUBMITTED)
     clock.now -= DAY
 
-    assert open_journal().lease(job_id, 60)
+    assert open_journal().lease(job_id)
 
 
 def test_recovery_settles_what_nobody_works_on(
@@ -577,7 +572,7 @@ def test_recovery_settles_what_nobody_works_on(
     verbs.apply(answered, journal.Completed())  # answered at once, by bytes that are gone
     other = open_journal()
     assert other.recover() == []  # all of them are held
-    clock.now += max(verbs.lease_seconds, verbs.submit_lease_seconds) + 1
+    clock.now += verbs.lease_seconds + 1
 
     lost = other.recover()
 

@@ -68,19 +68,6 @@ def test_time_is_the_databases(verbs: journal.Journal, address: str) -> None:
     assert 0 <= row[0] - record.created_at < 60
 
 
-def test_the_server_knows_a_copied_journal_at_once(
-    verbs: journal.Journal, address: str, tmp_path: Path
-) -> None:
-    with contextlib.closing(journal.open_journal(tmp_path)) as source:
-        for _ in range(3):
-            job_in(source, State.DONE)
-        journal.copy_journal(source, verbs)
-
-    with psycopg.connect(address) as connection:
-        known = connection.execute("SELECT reltuples FROM pg_class WHERE relname = 'jobs'")
-        assert known.fetchone() == (3,)
-
-
 def test_what_a_dead_worker_held_is_free_within_a_minute(
     open_journal: Callable[[], journal.Journal], address: str
 ) -> None:
@@ -88,7 +75,7 @@ def test_what_a_dead_worker_held_is_free_within_a_minute(
     dead.plan("autumn", [draft(key="1"), draft("a hen", key="2")])
     [claimed] = dead.claim(series="autumn", count=1)
     submitted = job_in(dead, State.SUBMITTED)
-    dead.renew(claimed.id, submitted, seconds=3600)
+    dead.renew(claimed.id, submitted)
     assert living.recover() == []
     assert living.pending() == []
 

@@ -275,7 +275,7 @@ def test_the_jobs_of_a_dead_process_are_free_at_once(
     left = {state: job_in(dead, state) for state in PATHS}
 
     assert ids(verbs.pending()) == [left[State.SUBMITTED], left[State.COMPLETED]]
-    assert verbs.lease(left[State.SUBMITTED], 60)
+    assert verbs.lease(left[State.SUBMITTED])
     assert ids(verbs.recover()) == [left[State.SUBMITTING]]
 
 
@@ -284,7 +284,7 @@ def test_a_number_that_was_given_to_a_later_process_counts_as_dead(
 ) -> None:
     dead = open_journal(owner=f"{HOST}:{os.getpid()}:00000000-1:x")
 
-    assert verbs.lease(job_in(dead, State.SUBMITTED), 60)
+    assert verbs.lease(job_in(dead, State.SUBMITTED))
 
 
 @pytest.mark.slow

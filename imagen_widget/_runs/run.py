@@ -35,12 +35,10 @@ TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 MAX_DOWNLOADS = 16
 MAX_SUBMITS = 20
 
-_LEASE_SECONDS = 120.0
 _HEARTBEAT_SECONDS = 20.0
 _LEAVE_SECONDS = 4.0
 _SETTLE_SECONDS = 3.0
 _FETCH_SECONDS = 60.0
-_SUBMIT_MARGIN_SECONDS = 60.0  # a POST that is out is waited for past the deadline
 
 log = logging.getLogger("imagen_widget")
 
@@ -196,10 +194,7 @@ class Run:
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
                 async with session.submits:
-                    lease = self._left() + _SUBMIT_MARGIN_SECONDS
-                    await session.record(
-                        verbs.apply, self.id, journal.Submitting(), lease_seconds=lease
-                    )
+                    await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
         except errors.SubmitUncertain as error:
@@ -233,9 +228,7 @@ class Run:
         event = journal.Submitted(ticket.to_json(), ticket.request_id)
         with anyio.CancelScope(shield=True):
             try:
-                await session.record(
-                    session.journal.apply, self.id, event, lease_seconds=_LEASE_SECONDS
-                )
+                await session.record(session.journal.apply, self.id, event)
             except errors.JournalError as error:
                 raise errors.JournalError(
                     f"The provider accepted the job (request id {ticket.request_id}), and it may "
@@ -350,7 +343,7 @@ class Run:
             filtered=flagged + missing,
         )
         try:
-            await session.record(verbs.apply, self.id, completed, lease_seconds=_LEASE_SECONDS)
+            await session.record(verbs.apply, self.id, completed)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except errors.ImagenError as error:
@@ -365,7 +358,7 @@ class Run:
             )
         closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
         events = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
-        record = await session.record(verbs.apply, self.id, *events, lease_seconds=_LEASE_SECONDS)
+        record = await session.record(verbs.apply, self.id, *events)
         generation = session.recall(record)
         if generation is None:
             raise errors.QueueError(
@@ -583,7 +576,7 @@ class Session:
 
     async def lease(self, job_id: str) -> bool:
         """Return True if the job is this process's to fetch from now on."""
-        return await self.record(self.journal.lease, job_id, _LEASE_SECONDS)
+        return await self.record(self.journal.lease, job_id)
 
     @contextmanager
     def holding(self, job_id: str) -> Iterator[None]:
@@ -602,7 +595,7 @@ class Session:
             while self._active:
                 await anyio.sleep(_HEARTBEAT_SECONDS)
                 if self._active:
-                    await self.note(self.journal.renew, *self._active, seconds=_LEASE_SECONDS)
+                    await self.note(self.journal.renew, *self._active)
         finally:
             self._beating = False
 

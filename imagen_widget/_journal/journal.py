@@ -1,31 +1,42 @@
-"""The verbs over many jobs: series, lists and sums, each in one transaction; copying and checking.
+"""The verbs of the journal, each one transaction: jobs in the order of time, series, lists.
 
-A row of a series is sent at most once: only the process that claimed it may submit it, and only one
-can claim it. What is read costs what it returns, not what there is: counts come from sums that are
-kept up, pages from an index and a cursor, words from a full-text index where the database has one.
-A copy adds what is missing and changes nothing that is there: it can be stopped and repeated.
+The order is what makes it safe to die at any point: a job is written down with its price reserved
+before it is sent, each step is stored before the next one is taken, and what a dead process left
+is settled by `recover` or taken over by its lease. A row of a series is sent at most once: only the
+process that claimed it may submit it, and only one can claim it.
+
+What is read costs what it returns, not what there is: counts come from sums that are kept up, pages
+from an index and a cursor, words from a full-text index where the database has one.
 """
 
+import functools
 import json
+import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
 from imagen_widget._journal import tables, transitions as steps
-from imagen_widget._journal.core import FETCHABLE, Draft, Jobs, prepares, reads, writes
-from imagen_widget._journal.tables import AMOUNT, BUDGETS, Account, Transaction
-from imagen_widget._journal.transitions import Record, State
-from imagen_widget._models import dollars
+from imagen_widget._journal.core import MAX_LEASE_SECONDS, Verbs, is_dead, prepares, reads, writes
+from imagen_widget._journal.tables import AMOUNT, Account, Transaction
+from imagen_widget._journal.transitions import Event, IllegalStep, Record, State
+from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Limit
-from imagen_widget.errors import JournalError
 
+_WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
+_HELD_BY_NOBODY = {State.WAITING, State.UNKNOWN, *steps.ENDS}
+_FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 _DAY_SECONDS = 86400
 _SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
 _PLANNED = "series = ? AND series <> '' AND planned = 1"
+_LEFT = (  # what can only be settled
+    "state IN ('intent', 'submitting', 'downloaded')"
+    " OR (state = 'completed' AND ticket IS NULL AND urls = '[]')"
+)
 _GROUPS = {name: name for name in ("day", "model", "provider", "series")} | {"user": "who"}
 # By sort: the order, the condition for what comes after a record, and that record's values.
 _SORTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -41,9 +52,22 @@ _RANKS = (
 )
 _place_of = itemgetter("row_key", "ordinal", "axes_text")
 _offer_of = itemgetter("base_url", "price")
-_SERIES_COLUMNS = ("name", "spec", "created_at")
 
-Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A job to be written down."""
+
+    request: ImageRequest
+    provider: str
+    base_url: str
+    price: Decimal | None  # US dollars for the whole job; 0 if it is free, None if unknown
+    series: str = ""
+    key: str = ""
+    ordinal: int = 0
+    axes: Mapping[str, object] = field(default_factory=dict)  # as text if JSON cannot hold it
+    waiting: bool = False  # planned, to be claimed later, with nothing reserved
+    id: uuid.UUID = field(default_factory=uuid.uuid4)  # made here: twice written is once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +90,193 @@ class Filter:
 EVERYTHING = Filter()
 
 
-class Journal(Jobs):
-    """All verbs of a journal; its databases are `SqliteJournal` and `PostgresJournal`."""
+class Journal(Verbs):
+    """The jobs of one home or team, shared by all processes that use it."""
+
+    # ------------------------------------------------------------------ jobs, in order of time
+
+    @prepares
+    def intend(
+        self, tx: Transaction, *drafts: Draft, budget: Sequence[Limit] = (), user: str = ""
+    ) -> list[str]:
+        """Write jobs down before they are sent, reserve their prices, and return their ids.
+
+        It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
+        """
+        rows = self._rows(tx, drafts, user=user)
+        ids = list(map(itemgetter("id"), rows))
+        if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
+            return ids
+        caps = tables.caps_of(budget, tables.day_of(tx.now), user=user)
+        if caps:
+            prices = [row["price"] for row in rows]
+            tables.fitting(tx, [None if None in prices else sum(prices)], caps)
+        moves: Counter[Account] = Counter()
+        for row in rows:
+            if row["price"]:
+                moves[tables.account_of(row)] += row["price"]
+        tx.run(tables.INSERT_JOB, *map(tables.job_row, rows))
+        if moves:
+            tables.book(tx, moves, caps)
+        return ids
+
+    @reads
+    def check_budget(
+        self, tx: Transaction, price: Decimal | None, budget: Sequence[Limit], user: str
+    ) -> None:
+        """Raise `BudgetExceeded` if `intend` would do so for one job of this price."""
+        caps = tables.caps_of(budget, tables.day_of(tx.now), user=user)
+        tables.fitting(tx, [None if price is None else tables.to_micros(price)], caps)
+
+    @writes
+    def apply(self, tx: Transaction, job_id: str, *events: Event) -> Record:
+        """Store what events make of a job, in one write, and hold on to it if it is ours.
+
+        Until the submit is over, only the journal object that wrote a job down, claimed it or took
+        it over may do so: after a long pause the job can be another process's.
+        """
+        row = self._row(tx, job_id, tx.lock)
+        [before] = self._records(tx, [row])
+        if before.state in {State.INTENT, State.SUBMITTING} and row["owner"] != self.owner:
+            submits = steps.Submitting in map(type, events)
+            raise IllegalStep(
+                "The job was written down by another process.",
+                remedy="Nothing was sent; send the request again." if submits else "",
+            )
+        if tx.again and before.state is steps.TRANSITIONS[type(events[-1])][1]:
+            return before  # the earlier attempt was written, only its answer was lost
+        after = functools.reduce(steps.apply, events, before)
+        # A ticket brings the result again: if the server dies before this is on its disk, the
+        # job is submitted as it was. The step to come waits, and then both are there.
+        tx.waits = after.state is not State.COMPLETED or after.ticket is None
+        return self._store(tx, row, before, after)
+
+    def forget(self, job_id: str, *, billed: bool = True) -> None:
+        """Settle an unknown job by the user's word; its price is free again if not billed."""
+        self.apply(job_id, steps.Forgotten(billed))
+
+    @writes
+    def rate(self, tx: Transaction, job_id: str, stars: int) -> None:
+        """Give a job's pictures 0 to 5 stars, or -1 for rejected."""
+        if stars not in range(-1, 6):
+            raise ValueError(f"{stars} is not a rating from -1 to 5")
+        self._row(tx, job_id)
+        tx.run("UPDATE jobs SET rating = ? WHERE id = ?", (int(stars), job_id))
+
+    @writes
+    def delete(self, tx: Transaction, job_id: str) -> None:
+        """Put a job that is over into the trash; its bill stays."""
+        state = self._row(tx, job_id, tx.lock)["state"]
+        if state not in steps.ENDS:
+            raise IllegalStep(
+                f"The job is {state}: only one that is over can be deleted.",
+                remedy="Wait for it, or settle it first.",
+            )
+        tx.run("UPDATE jobs SET deleted = 1 WHERE id = ?", (job_id,))
+
+    @writes
+    def undelete(self, tx: Transaction, job_id: str) -> None:
+        """Take a job out of the trash."""
+        self._row(tx, job_id)
+        tx.run("UPDATE jobs SET deleted = 0 WHERE id = ?", (job_id,))
+
+    # ------------------------------------------------------------------ what a job is
+
+    @reads
+    def get(self, tx: Transaction, job_id: str) -> Record:
+        """Return one job; raises IllegalStep if none has that id."""
+        return self._records(tx, [self._row(tx, job_id)])[0]
+
+    @reads
+    def find(self, tx: Transaction, fingerprint: str, provider: str) -> Record | None:
+        """Return the newest job with pictures of just this request at this provider, or None."""
+        rows = tx.all(
+            "SELECT * FROM jobs WHERE fingerprint = ? AND provider = ? AND state = 'done'"
+            " AND deleted = 0 AND pictures > 0 ORDER BY seq DESC LIMIT 1",
+            *(fingerprint, provider),
+        )
+        return next(iter(self._records(tx, rows)), None)
+
+    @reads
+    def find_pending(
+        self, tx: Transaction, fingerprint: str, provider: str, base_url: str
+    ) -> list[Record]:
+        """Return the jobs of just this request that may be paid and whose pictures are not here.
+
+        First those that no process is fetching, oldest first, then those that are unknown.
+        """
+        rows = tx.all(
+            "SELECT * FROM jobs WHERE fingerprint = ? AND provider = ?"
+            " AND state IN ('submitted', 'completed', 'unknown')"
+            f" AND base_url = ? AND deleted = 0 AND (state = 'unknown' OR {_FETCHABLE})",
+            *(fingerprint, provider, base_url),
+        )
+        found = self._records(tx, self._free(tx, rows))
+        return sorted(found, key=lambda job: (job.state is State.UNKNOWN, job.seq))
+
+    @reads
+    def uses(self, tx: Transaction, digest: str) -> int:
+        """Return how often a picture is part of a job, those in the trash left out."""
+        counted = "SELECT COUNT(*) AS n FROM images JOIN jobs ON jobs.id = images.job"
+        return int(tx.all(f"{counted} WHERE digest = ? AND deleted = 0", digest)[0]["n"])
+
+    @reads
+    def service_times(self, tx: Transaction, model: str, provider: str) -> list[float]:
+        """Return how many seconds the latest done jobs of a model took, newest first."""
+        rows = tx.all(
+            "SELECT seconds FROM jobs WHERE model = ? AND state = 'done' AND deleted = 0"
+            " AND provider = ? AND seconds IS NOT NULL ORDER BY seq DESC LIMIT 200",
+            *(model, provider),
+        )
+        return list(map(itemgetter("seconds"), rows))
+
+    # ------------------------------------------------------------------ who works on a job
+
+    @writes
+    def lease(self, tx: Transaction, job_id: str) -> bool:
+        """Take over a job that is not over and that nobody works on, not even another thread."""
+        row = self._row(tx, job_id, tx.lock)
+        if row["state"] in {State.WAITING, *steps.ENDS} or not self._free(tx, [row]):
+            return False
+        held = (self.owner, tx.now + self.lease_seconds, job_id)
+        tx.run("UPDATE jobs SET owner = ?, lease_until = ? WHERE id = ?", held)
+        return True
+
+    @writes
+    def renew(self, tx: Transaction, *job_ids: str) -> int:
+        """Hold on to jobs from now on, and return how many of them are still ours."""
+        return tx.count(
+            "UPDATE jobs SET lease_until = ? WHERE owner = ? AND lease_until > 0"
+            f" AND id IN {tables.marks(job_ids)}",
+            (tx.now + self.lease_seconds, self.owner, *job_ids),
+        )
+
+    @writes
+    def release(self, tx: Transaction, job_id: str) -> None:
+        """Let go of a job, so that any process can take it at once."""
+        tx.run("UPDATE jobs SET lease_until = 0 WHERE id = ? AND owner = ?", (job_id, self.owner))
+
+    def recover(self) -> list[Record]:
+        """Settle what dead processes left between two steps, and return the jobs now unknown.
+
+        An intent was never sent: a row of a series waits again, a single job has failed, free. A
+        submit may be out: unknown. Downloaded pictures are whole: done, at the reserved price. An
+        answer without a ticket or an address is lost: failed, perhaps billed.
+        """
+        return self._settle() if self._left() else []  # a look first: it needs no lock
+
+    @reads
+    def _left(self, tx: Transaction) -> bool:
+        return bool(self._free(tx, tx.all(f"SELECT owner, lease_until FROM jobs WHERE {_LEFT}")))
+
+    @writes
+    def _settle(self, tx: Transaction) -> list[Record]:
+        rows = self._free(tx, tx.all(f"SELECT * FROM jobs WHERE {_LEFT}{tx.skip}"))
+        settled = [
+            self._store(tx, row, before, steps.apply(before, _verdict(before)))
+            for row, before in zip(rows, self._records(tx, rows), strict=True)
+        ]
+        return [record for record in settled if record.state is State.UNKNOWN]
 
     # ------------------------------------------------------------------ series
 
@@ -159,7 +368,7 @@ class Journal(Jobs):
             f" ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
             series,
         )
-        day = tables.day_of(tx.now).isoformat()
+        day = tables.day_of(tx.now)
         caps = tables.caps_of(budget, day, user=user, series=series, most=series_cap)
         rows = rows[: tables.fitting(tx, [row["price"] for row in rows], caps)]
         moves: Counter[Account] = Counter()
@@ -284,7 +493,7 @@ class Journal(Jobs):
         """Return paid jobs whose pictures no process is fetching, oldest first: those expire."""
         rows = tx.all(
             "SELECT * FROM jobs WHERE state IN ('submitted', 'completed') AND deleted = 0"
-            f" AND {FETCHABLE}{'' if series is None else ' AND series = ?'} ORDER BY seq",
+            f" AND {_FETCHABLE}{'' if series is None else ' AND series = ?'} ORDER BY seq",
             *([] if series is None else [series]),
         )
         return self._records(tx, self._free(tx, rows))
@@ -295,27 +504,23 @@ class Journal(Jobs):
 
     def spend(self, since: date | None = None) -> Decimal:
         """Return US dollars spent or reserved since a local calendar day, a moment, or ever."""
-        return sum(self._spend(since, "''").values(), Decimal(0))
-
-    def spend_by(self, what: str, since: date | None = None) -> dict[str, Decimal]:
-        """Return the same for each `day`, `model`, `provider`, `series` or `user`."""
-        sums = self._spend(since, _GROUPS[what]).items()
-        ordered = sorted(sums, key=lambda item: (what != "day" and -item[1], item[0]))
-        return {name: amount for name, amount in ordered if amount}
+        return sum(self.spend_by("day", since).values(), Decimal(0))
 
     @reads
-    def _spend(self, tx: Transaction, since: date | None, group: str) -> dict[str, Decimal]:
+    def spend_by(self, tx: Transaction, what: str, since: date | None = None) -> dict[str, Decimal]:
+        """Return the same for each `day`, `model`, `provider`, `series` or `user`."""
         micros: dict[str, int] = defaultdict(int)
-        names = f"SELECT {group} AS name, CAST(SUM"
+        names = f"SELECT {_GROUPS[what]} AS name, CAST(SUM"
         rows: list[Any] = []
         if isinstance(since, datetime):
-            moment, since = since.timestamp(), tables.day_of(since.timestamp())
-            if datetime.combine(since, time()).astimezone().timestamp() != moment:
+            moment, since = since, since.astimezone().date()
+            if datetime.combine(since, time()).astimezone() != moment:
                 since += timedelta(days=2)  # the days around the moment are summed job by job
+                begin = moment.timestamp()
                 rows = tx.all(
                     f"{names}({AMOUNT}) AS BIGINT) AS n FROM jobs"
                     " WHERE created_at >= ? AND created_at < ? AND day < ? GROUP BY 1",
-                    *(moment, moment + 4 * _DAY_SECONDS, since.isoformat()),
+                    *(begin, begin + 4 * _DAY_SECONDS, since.isoformat()),
                 )
         day = "" if since is None else since.isoformat()
         rows += tx.all(
@@ -323,7 +528,110 @@ class Journal(Jobs):
         )
         for row in rows:
             micros[row["name"]] += row["n"]
-        return {name: tables.to_dollars(n) for name, n in micros.items()}
+        ordered = sorted(micros.items(), key=lambda item: (what != "day" and -item[1], item[0]))
+        return {name: tables.to_dollars(n) for name, n in ordered if n}
+
+    # ------------------------------------------------------------------ inside
+
+    def _row(self, tx: Transaction, job_id: str, lock: str = "") -> Any:
+        rows = tx.all(f"SELECT * FROM jobs WHERE id = ?{lock}", job_id)
+        if not rows:
+            raise IllegalStep(
+                f"The journal has no job {job_id[:40]}.",
+                remedy="List the jobs with %imagen_history.",
+            )
+        return rows[0]
+
+    def _records(self, tx: Transaction, rows: Sequence[Any]) -> list[Record]:
+        images: dict[str, list[Any]] = {}
+        for row in rows:
+            if row["state"] in _WITH_PICTURES:
+                images[row["id"]] = []
+        if images:
+            found = tx.all_in("SELECT * FROM images WHERE job IN", list(images), "ORDER BY place")
+            for image in found:
+                images[image["job"]].append(image)
+        records = []
+        for row in rows:
+            records.append(tables.record_of(row, images.get(row["id"])))
+        return records
+
+    def _free(self, tx: Transaction, rows: Sequence[Any]) -> list[Any]:
+        """Return those of the rows that nobody works on.
+
+        A lease that ends later than any can was written under another clock.
+        """
+        now, gone = tx.now, functools.cache(is_dead)
+        return [
+            row
+            for row in rows
+            if not 0 < row["lease_until"] - now <= MAX_LEASE_SECONDS
+            or gone(row["owner"], shared=self.is_shared)
+        ]
+
+    def _rows(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> list[dict[str, Any]]:
+        """Return what the table will hold of jobs that are to be written down."""
+        rows = []
+        day, until = tables.day_of(tx.now), tx.now + self.lease_seconds
+        blank = {**tables.BLANK, "created_at": tx.now, "day": day, "who": user, "owner": self.owner}
+        for draft in drafts:
+            request = draft.request
+            axes = json.dumps(dict(draft.axes), default=str, ensure_ascii=False)
+            values: dict[str, Any] = {
+                **blank,
+                "id": str(draft.id),
+                "state": (State.WAITING if draft.waiting else State.INTENT).value,
+                "provider": draft.provider,
+                "base_url": draft.base_url,
+                "model": request.model,
+                "request_text": tables.storable(request.to_json()),
+                "fingerprint": request.fingerprint,
+                "words": tables.storable((request.prompt or "").casefold()),
+                "price": None if draft.price is None else tables.to_micros(draft.price),
+                "series": draft.series,
+                "row_key": tables.storable(draft.key),
+                "ordinal": draft.ordinal,
+                "axes_text": tables.storable(axes),
+                "lease_until": 0.0 if draft.waiting else until,
+            }
+            rows.append(values)
+        return rows
+
+    def _store(self, tx: Transaction, row: Any, before: Record, after: Record) -> Record:
+        """Store a record in place of an earlier one, and book what has changed of its amount."""
+        lease_until = row["lease_until"]
+        if after.state in _HELD_BY_NOBODY:
+            lease_until = 0.0  # of an unknown job the next call is told, in this process too
+        elif row["owner"] == self.owner:
+            lease_until = tx.now + self.lease_seconds
+        values = {**tables.values_of(after, before), "lease_until": lease_until}
+        columns = " = ?, ".join(values)
+        tx.run(f"UPDATE jobs SET {columns} = ? WHERE id = ?", (*values.values(), after.id))
+        if after.images != before.images:
+            tx.run("DELETE FROM images WHERE job = ?", (after.id,))
+            rows = []
+            for image in after.images:
+                *facts, filtered = tables.image_facts(image)
+                rows.append((after.id, *map(tables.storable, facts), int(filtered)))
+            tx.run(tables.INSERT_IMAGE, *rows)
+        moved = tables.to_micros(after.amount) - tables.to_micros(before.amount)
+        if moved:
+            tables.book(tx, {tables.account_of(row): moved})
+        return after
+
+
+def _verdict(left: Record) -> Event:
+    match left.state:
+        case State.INTENT if left.series:
+            return steps.Returned()
+        case State.INTENT:
+            return steps.Refused("The process ended before anything was sent.")
+        case State.SUBMITTING:
+            why = "The process ended during the submit; a job may exist and be billed."
+            return steps.Uncertain(why)
+        case State.DOWNLOADED:
+            return steps.Closed()
+    return steps.Failed("The process ended before the pictures were kept.", billed=True)
 
 
 def _rows_of(tx: Transaction, series: str) -> list[Any]:
@@ -398,149 +706,3 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
     if wanted.has_pictures:
         add("state = 'done' AND pictures > 0")
     return source, conditions, values, seq
-
-
-# ------------------------------------------------------------------------------- copying, checking
-
-
-@dataclass
-class Copied:
-    """What came of a copy."""
-
-    jobs: int = 0  # that were added
-    known: int = 0  # that were there before, and are the same
-    differing: tuple[str, ...] = ()  # ids of those that are not the same: left as they are
-    series: int = 0  # that were added
-    amount: Decimal = Decimal(0)  # what all of them come to in the target, in US dollars
-
-    def __str__(self) -> str:
-        text = f"{self.jobs} jobs and {self.series} series copied, {self.known} jobs were there."
-        if self.differing:
-            shown = ", ".join(self.differing[:5])
-            text += f" {len(self.differing)} are other there, and were left as they are: {shown}."
-        return f"{text} Together they come to {dollars(self.amount)}."
-
-
-def copy_journal(source: Journal, target: Journal) -> Copied:
-    """Copy all jobs and series of a journal into another one, and compare what has arrived.
-
-    It raises `JournalError` if jobs of the source are being worked on, one of the two cannot be
-    used, or something has not arrived as it was.
-    """
-    busy, series = _at_work(source)
-    if busy:
-        raise JournalError(
-            f"{busy} of the journal's jobs are being worked on.",
-            remedy="Stop the notebooks that use it, then copy again.",
-        )
-    copied = Copied(series=_add_series(target, series))
-    for batch in _batches(source):
-        added, differing, micros = _add_jobs(target, batch)
-        copied.jobs += added
-        copied.known += len(batch) - added - len(differing)
-        copied.differing += differing
-        copied.amount += tables.to_dollars(micros)
-    target.analyze()
-    total = copied.jobs + copied.known + len(copied.differing)
-    counted, spent = source.count(Filter(deleted=None)), source.spend()
-    if counted != total or (spent != copied.amount and not copied.differing):
-        raise JournalError(
-            f"The journal has {counted} jobs of {dollars(spent)}, and {total} of"
-            f" {dollars(copied.amount)} were copied.",
-            remedy="If it was used meanwhile, copy again; else see `journal check`.",
-        )
-    return copied
-
-
-def check_journal(journal: Journal) -> list[str]:
-    """Return one line for each thing that is not as it should be; a sound journal has none."""
-    problems = _faults(journal)
-    for batch in _batches(journal):
-        for row, _ in batch.values():
-            try:
-                record = tables.record_of(row)
-                if record.request.fingerprint != record.fingerprint:
-                    problems.append(f"job {record.id}: its request is not that of its fingerprint")
-            except JournalError as error:
-                problems.append(error.message)
-    return problems
-
-
-@reads
-def _at_work(journal: Journal, tx: Transaction) -> tuple[int, list[tuple[object, ...]]]:
-    ends = "('waiting', 'done', 'failed', 'cancelled', 'expired')"
-    rows = tx.all(f"SELECT owner, lease_until FROM jobs WHERE state NOT IN {ends}")
-    found = tx.all("SELECT * FROM series")
-    series = [tuple(row[name] for name in _SERIES_COLUMNS) for row in found]
-    return len(rows) - len(journal._free(tx, rows)), series
-
-
-@writes
-def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ...]]) -> int:
-    statement = tables.insert("series", _SERIES_COLUMNS)
-    return tx.count(f"{statement} ON CONFLICT (name) DO NOTHING", *series)
-
-
-def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
-    seq = -1
-    while batch := _jobs(journal, "seq > ?", seq):
-        yield batch
-        seq = max(row["seq"] for row, _ in batch.values())
-
-
-@reads
-def _jobs(journal: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
-    """Return some jobs by their ids, oldest first; nobody works on a copy."""
-    columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
-    found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {tables.MAX_VALUES}"
-    rows = [{**row, "owner": "", "lease_until": 0.0} for row in tx.all(found, *values)]
-    images = defaultdict(list)
-    ids = [row["id"] for row in rows]
-    for image in tx.all_in("SELECT * FROM images WHERE job IN", ids, "ORDER BY place"):
-        images[image["job"]].append(image)
-    return {row["id"]: (row, images[row["id"]]) for row in rows}
-
-
-@writes
-def _add_jobs(
-    journal: Journal, tx: Transaction, batch: dict[str, Job]
-) -> tuple[int, tuple[str, ...], int]:
-    """Add the missing jobs; return how many, which ones differ, and what all come to there."""
-    known = _jobs(journal, f"id IN {tables.marks(list(batch))}", *batch)
-    missing = [job for job_id, job in batch.items() if job_id not in known]
-    moves: Counter[Account] = Counter()
-    for row, images in missing:
-        tx.run(tables.INSERT_JOB, tables.job_row(row))
-        tx.run(tables.INSERT_IMAGE, *map(tables.image_row, images))
-        if row["amount"]:
-            moves[tables.account_of(row)] += row["amount"]
-    tables.book(tx, moves)
-    arrived = _jobs(journal, f"id IN {tables.marks(list(batch))}", *batch)
-    differing = []
-    for job_id, (row, images) in batch.items():
-        there, images_there = arrived[job_id]
-        if ({**there, "seq": 0}, images_there) != ({**row, "seq": 0}, images):
-            differing.append(job_id)
-    if lost := {*differing} - {*known}:
-        raise JournalError(
-            f"{len(lost)} jobs did not arrive as they were, {min(lost)} among them.",
-            remedy="Nothing of this part was copied.",
-        )
-    return len(missing), tuple(differing), sum(row["amount"] for row, _ in arrived.values())
-
-
-@reads
-def _faults(journal: Journal, tx: Transaction) -> list[str]:
-    problems = tx.faults()
-    account = ", ".join(tables.ACCOUNT_COLUMNS)
-    amounts = f"SELECT {account}, {AMOUNT} AS micros FROM jobs"
-    for table, key, rows in (("spending", account, amounts), ("budgets", "period, scope", BUDGETS)):
-        for row in tx.all(
-            f"SELECT {key}, CAST(SUM(micros) AS BIGINT) AS n FROM ({rows}"
-            f" UNION ALL SELECT {key}, -micros FROM {table}) AS sides"
-            f" GROUP BY {key} HAVING SUM(micros) <> 0 ORDER BY {key}"
-        ):
-            *where, off = row.values()
-            what = f"{table} ({', '.join(filter(None, where))})"
-            problems.append(f"the sum in {what} is off by {tables.to_dollars(off)} dollars")
-    return problems
