@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from imagen_widget._journal import tables
-from imagen_widget._journal.core import reads, writes
-from imagen_widget._journal.journal import Filter, Journal
+from imagen_widget._journal.journal import Filter, Journal, reads, writes
 from imagen_widget._journal.tables import AMOUNT, BUDGETS, Account, Transaction
 from imagen_widget._models import dollars
 from imagen_widget.errors import JournalError

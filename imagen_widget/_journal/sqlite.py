@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imagen_widget._journal import tables
-from imagen_widget._journal.core import MAX_LEASE_SECONDS, is_dead
-from imagen_widget._journal.journal import Journal
+from imagen_widget._journal.journal import MAX_LEASE_SECONDS, Journal, is_dead
 from imagen_widget._journal.tables import AMOUNT, BUDGETS, SCHEMA, Transaction
 from imagen_widget._request import ImageRequest
 from imagen_widget._store import FILE_MODE, make_folder, sync_folder, trouble
