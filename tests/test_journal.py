@@ -241,7 +241,7 @@ def test_what_a_server_says_never_breaks_the_journal(verbs: journal.Journal) -> 
 
 def test_no_row_says_what_class_of_error_it_was_unless_it_is_told(verbs: journal.Journal) -> None:
     refused = intend(verbs)
-    verbs.apply(refused, journal.Refused("No.", "ContentRejected"))
+    verbs.apply(refused, journal.Failed("No.", billed=False, trouble="ContentRejected"))
     failed = job_in(verbs, journal.State.SUBMITTED)
     verbs.apply(failed, journal.Failed("No.", billed=True, trouble="GenerationFailed"))
     drawn = job_in(verbs, journal.State.SUBMITTED)
@@ -360,7 +360,7 @@ def test_what_may_be_billed_counts_and_what_is_surely_free_does_not(
 def test_a_refused_submit_gives_its_reserve_back(verbs: journal.Journal) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTING, price="0.10", budget=limits("0.10"))
 
-    verbs.apply(job_id, journal.Refused("The provider refused it."))
+    verbs.apply(job_id, journal.Failed("The provider refused it.", billed=False))
 
     assert verbs.get(job_id).cost == 0
     intend(verbs, price="0.10", budget=limits("0.10"))
@@ -616,7 +616,7 @@ def test_the_late_word_of_an_earlier_owner_changes_nothing_of_a_row_that_another
     other.claim(series="autumn", count=1)
     other.apply(row.id, journal.Submitting())
 
-    for late in (journal.Submitting(), journal.Refused("no"), journal.Cancelled()):
+    for late in (journal.Submitting(), journal.Failed("no", billed=False), journal.Cancelled()):
         with pytest.raises(journal.IllegalStep, match="another process"):
             verbs.apply(row.id, late)
 
@@ -841,8 +841,8 @@ def test_a_demo_row_is_not_a_real_one(verbs: journal.Journal) -> None:
 def test_rows_that_the_provider_never_took_can_be_tried_again(verbs: journal.Journal) -> None:
     verbs.plan("autumn", rows("fox", 6))
     key, content, taken, gone, unsure, direct = verbs.claim(series="autumn", count=6)
-    verbs.apply(key.id, journal.Refused("Wrong key.", "CredentialsError"))
-    verbs.apply(content.id, journal.Refused("Not this.", "ContentRejected"))
+    verbs.apply(key.id, journal.Failed("Wrong key.", billed=False, trouble="CredentialsError"))
+    verbs.apply(content.id, journal.Failed("Not this.", billed=False, trouble="ContentRejected"))
     walk(verbs, taken.id, journal.State.SUBMITTED)
     verbs.apply(taken.id, journal.Failed("It broke.", billed=False))
     verbs.apply(gone.id, journal.Cancelled())

@@ -759,7 +759,7 @@ def _verdict(left: Record) -> Event:
         case State.INTENT if left.series:
             return steps.Returned()
         case State.INTENT:
-            return steps.Refused("The process ended before anything was sent.")
+            return steps.Failed("The process ended before anything was sent.", billed=False)
         case State.SUBMITTING:
             why = "The process ended during the submit; a job may exist and be billed."
             return steps.Uncertain(why)

@@ -13,6 +13,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -37,9 +38,7 @@ _MAX_SEGMENT_BYTES = 0xFFFF - 2
 
 _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA = 0x08, 0x04, 0x10
 
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_TIFF_LONG, _TIFF_UNDEFINED = 4, 7
-_TIFF_EMPTY = b"MM\x00*" + struct.pack(">IHI", 8, 0, 0)
+_EXIF_IFD, _USER_COMMENT, _INTEROPERABILITY = 0x8769, 0x9286, 0xA005
 _UTF16_COMMENT = b"UNICODE\x00"
 
 _XMP_OURS = re.compile(
@@ -382,39 +381,21 @@ def _xmp_with(old: bytes, settings: str) -> bytes:
 
 
 def _with_comment(old: bytes, text: str) -> bytes:
-    """Return an EXIF block with the text as its comment; all else in it stays where it is."""
+    """Return an EXIF block with the text as its comment; of a broken one nothing else stays."""
     # Readers take UTF-16 with the higher byte first, whatever the byte order around it.
     comment = _UTF16_COMMENT + text.encode("utf-16-be", "replace")
-    try:
-        return header.EXIF_START + _tiff_with(old.removeprefix(header.EXIF_START), comment)
-    except header.MalformedError:
-        return header.EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
+    if len(old) <= _MAX_SEGMENT_BYTES:  # its entries may each claim all of it
+        with suppress(Exception):  # Pillow raises all sorts of errors on hostile bytes
+            return _exif_of(old, comment)
+    return _exif_of(b"", comment)
 
 
-def _tiff_with(tiff: bytes, comment: bytes) -> bytes:
-    """Append the comment with new tables that point to it: nothing that was there is moved."""
-    order, main_at = header.tiff_header(tiff)
-    main, following = header.tiff_table(tiff, order, main_at)
-    inner = _inner_table(tiff, order, main)
-    grown = bytearray(tiff + b"\x00" * (len(tiff) % 2))
-    inner[_USER_COMMENT] = struct.pack(
-        order + "HHII", _USER_COMMENT, _TIFF_UNDEFINED, len(comment), len(grown)
-    )
-    grown += comment + b"\x00" * (len(comment) % 2)
-    main[_EXIF_IFD] = struct.pack(order + "HHII", _EXIF_IFD, _TIFF_LONG, 1, len(grown))
-    grown += _table_bytes(inner, order, 0)
-    struct.pack_into(order + "I", grown, 4, len(grown))
-    grown += _table_bytes(main, order, following)
-    return bytes(grown)
+def _exif_of(old: bytes, comment: bytes) -> bytes:
+    from PIL import Image
 
-
-def _inner_table(tiff: bytes, order: str, main: dict[int, bytes]) -> dict[int, bytes]:
-    if _EXIF_IFD not in main:
-        return {}
-    return header.tiff_table(tiff, order, struct.unpack_from(order + "I", main[_EXIF_IFD], 8)[0])[0]
-
-
-def _table_bytes(entries: dict[int, bytes], order: str, following: int) -> bytes:
-    count = struct.pack(order + "H", len(entries))
-    in_order = b"".join(entry for _, entry in sorted(entries.items()))
-    return count + in_order + struct.pack(order + "I", following)
+    exif = Image.Exif()
+    exif.load(old)
+    inner = dict(exif.get_ifd(_EXIF_IFD))
+    inner.pop(_INTEROPERABILITY, None)  # a pointer into the old block
+    exif[_EXIF_IFD] = {**inner, _USER_COMMENT: comment}
+    return exif.tobytes()

@@ -204,10 +204,7 @@ class Run:
                 await self._release()
             raise
         except errors.ImagenError as error:
-            if error.billed:  # answered at once, and nothing came of it
-                await self._fail(error)
-            else:
-                await self._note(journal.Refused(str(error), type(error).__name__))
+            await self._fail(error)
             raise
         except anyio.get_cancelled_exc_class():  # the loop is ending; a POST that was out is over
             await self._note(journal.Cancelled())

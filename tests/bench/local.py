@@ -266,9 +266,7 @@ def _page(folder: Path, count: int, *, turns: int) -> Line:
     history = studio.history
 
     def page() -> None:
-        for record in history.page(limit=13):
-            made = history.recall(record)
-            assert made is not None
+        for made in history.search(limit=13):
             history.thumbnail(made)
 
     what = f"History tab: a page of twelve of {count:,}, small copies made"
