@@ -30,7 +30,7 @@ import anyio
 from anyio import to_thread
 
 from imagen_widget._journal import tables, transitions as steps
-from imagen_widget._journal.tables import AMOUNT, Account, Raced, Transaction
+from imagen_widget._journal.tables import AMOUNT, Account, Cap, Raced, Transaction
 from imagen_widget._journal.transitions import Event, IllegalStep, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Limit
@@ -234,8 +234,9 @@ class Journal(ABC):
         ids = list(map(itemgetter("id"), rows))
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
             return ids
-        caps = tables.caps_of(budget, tables.day_of(tx.now), user=user)
-        if caps:
+        caps: list[Cap] = []
+        if budget:
+            caps = tables.caps_of(budget, tables.day_of(tx.now), user=user)
             prices = [row["price"] for row in rows]
             tables.fitting(tx, [None if None in prices else sum(prices)], caps)
         moves: Counter[Account] = Counter()

@@ -5,7 +5,6 @@ instead of failing. Threads share one connection, one transaction at a time.
 """
 
 import contextlib
-import json
 import os
 import re
 import sqlite3
@@ -364,10 +363,10 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         request = ImageRequest.from_json(old["request"])
         text = tables.storable(request.to_json())
         new = {"request_text": text, "fingerprint": request.fingerprint}
-    with contextlib.suppress(ValueError):
-        new["urls"] = _without_bytes(old["urls"])
-        if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
-            new["ticket"] = _ticket_without_bytes(old["ticket"])
+    if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
+        for name, without_bytes in (("ticket", None), ("urls", "[]")):
+            if "data:" in (old[name] or ""):
+                new[name] = without_bytes
     return {
         **dict.fromkeys(("cost_source", "elapsed", "revised_prompt", "units")),
         **dict.fromkeys(("trouble", "who", "series", "row_key"), ""),
@@ -381,21 +380,6 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         "axes_text": "{}",
         "planned": 1,
     }
-
-
-def _without_bytes(urls: str) -> str:
-    if "data:" not in urls:
-        return urls
-    return json.dumps([url for url in json.loads(urls) if url[:5].lower() != "data:"])
-
-
-def _ticket_without_bytes(ticket: str | None) -> str | None:
-    if ticket is None or "data:" not in ticket:
-        return ticket
-    fields = json.loads(ticket)
-    outcome = fields.get("outcome") or {}
-    kept = json.loads(_without_bytes(json.dumps(outcome.get("urls", []))))
-    return json.dumps({**fields, "outcome": {**outcome, "urls": kept} if outcome else None})
 
 
 # ------------------------------------------------------------------------------------ errors

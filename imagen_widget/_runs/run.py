@@ -152,10 +152,8 @@ class Run:
         session, settings = self._session, self._session.settings
         verbs, place = session.journal, settings.account.name
         fingerprint = self._request.fingerprint
+        await session.record(verbs.recover)
         record = await session.record(verbs.find, fingerprint, place)
-        if record is None:
-            await session.record(verbs.recover)
-            record = await session.record(verbs.find, fingerprint, place)
         if record is not None:
             known = await to_thread.run_sync(session.recall, record)
             if known is not None:
