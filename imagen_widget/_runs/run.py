@@ -121,11 +121,7 @@ class Run:
         self.id = job_id
         self._session.sent.add(job_id)
         with self._session.holding(job_id), providers.hiding(self._request):
-            answer = await self._submit()
-            if isinstance(answer, providers.Finished):
-                return await self._finish_at_once(answer)
-            self._report(Submitted(answer))
-            return await self._finish(answer)
+            return await self._finish(await self._submit())
 
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
         """Return the pictures of a job that was submitted before, leased to this process.
@@ -135,11 +131,10 @@ class Run:
         self.id, self._resumed, self._expired = record.id, True, expired
         with self._session.holding(record.id), providers.hiding(self._request):
             if record.ticket is None:  # answered directly; the addresses are all there is
-                served = tuple(providers.Served(url) for url in record.urls)
-                return await self._finish_at_once(providers.Finished(served, seed=record.seed))
-            ticket = providers.Ticket.from_json(record.ticket, created=record.created.timestamp())
-            self._report(Submitted(ticket))
-            return await self._finish(ticket)
+                served = tuple(map(providers.Served, record.urls))
+                return await self._finish(providers.Finished(served, seed=record.seed))
+            created = record.created.timestamp()
+            return await self._finish(providers.Ticket.from_json(record.ticket, created=created))
 
     # --------------------------------------------------------------- history answers
 
@@ -235,24 +230,23 @@ class Run:
 
     # --------------------------------------------------------------- waiting for it
 
-    async def _finish(self, ticket: providers.Ticket) -> Generation:
+    async def _finish(self, answer: providers.Ticket | providers.Finished) -> Generation:
         """Watch, collect and keep; on failure, write down whether the job is resumable."""
-        self._ticket = ticket
         try:
-            done = await self._watched(ticket)
-            if done is None:
-                return await self._after_cancel(ticket)
-            self._past_cancel = True  # the job is paid for: from here on a cancellation is too late
-            finished = await self._session.provider.result(ticket, done, seconds=self._left())
-            return await self._keep(finished, worked=done.seconds)
+            if isinstance(answer, providers.Ticket):
+                return await self._fetched(answer)
+            generation = await self._keep(answer)
+            if self._cancel_wanted:
+                self.note = TOO_LATE
+            return generation
         except journal.IllegalStep:
             record = await self._session.record(self._session.journal.get, self.id)
-            generation = self._session.recall(record)
-            if generation is None:
+            recalled = self._session.recall(record)
+            if recalled is None:
                 raise
-            return generation  # another process was quicker: they are the same
+            return recalled  # another process was quicker: they are the same
         except errors.ImagenError as error:
-            await self._settle(error)
+            await self._settle(error, answer)
             if isinstance(error, errors.CancelledAtProvider):
                 raise self._cancelled(
                     "The job was cancelled at the provider; not billed."
@@ -260,10 +254,20 @@ class Run:
             raise
         except BaseException:  # the loop is ending: the next process may fetch it
             with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
-                if self._cancel_wanted and not self._past_cancel:
-                    await self._ask_cancel(ticket)
+                if self._ticket and self._cancel_wanted and not self._past_cancel:
+                    await self._ask_cancel(self._ticket)
             await self._release()
             raise
+
+    async def _fetched(self, ticket: providers.Ticket) -> Generation:
+        self._ticket = ticket
+        self._report(Submitted(ticket))
+        done = await self._watched(ticket)
+        if done is None:
+            return await self._after_cancel(ticket)
+        self._past_cancel = True  # the job is paid for: from here on a cancellation is too late
+        finished = await self._session.provider.result(ticket, done, seconds=self._left())
+        return await self._keep(finished, worked=done.seconds)
 
     async def _watched(self, ticket: providers.Ticket) -> providers.Done | None:
         """Return the job's end; None if it was cancelled here."""
@@ -289,22 +293,6 @@ class Run:
         return done
 
     # --------------------------------------------------------------- fetching what was paid for
-
-    async def _finish_at_once(self, finished: providers.Finished) -> Generation:
-        """Keep the pictures of an answer that came without a queue and without a ticket."""
-        try:
-            generation = await self._keep(finished)
-        except errors.ImagenError as error:
-            lost = not any(url.startswith("http") for url in finished.urls)
-            if isinstance(error, errors.QueueError | errors.JournalError) and lost:
-                error.billed = True
-                await self._fail(error)
-            else:
-                await self._settle(error)
-            raise
-        if self._cancel_wanted:
-            self.note = TOO_LATE
-        return generation
 
     async def _keep(
         self, finished: providers.Finished, *, worked: float | None = None
@@ -465,7 +453,9 @@ class Run:
         self.note = str(error)
         return error
 
-    async def _settle(self, error: errors.ImagenError) -> None:
+    async def _settle(
+        self, error: errors.ImagenError, answer: providers.Ticket | providers.Finished
+    ) -> None:
         """Write down what an error means for the job: over, or resumable."""
         match error:
             case errors.JobCancelled():  # written down where it was raised
@@ -476,7 +466,11 @@ class Run:
                 await self._note(journal.Expired())
             case errors.QueueError() | errors.CredentialsError() | errors.JournalError():
                 error.billed = True  # it is paid for, once: its price stays reserved
-                await self._release()
+                urls = answer.urls if isinstance(answer, providers.Finished) else ("http",)
+                if any(url.startswith("http") for url in urls):
+                    await self._release()
+                else:  # the answer's bytes were all there was
+                    await self._fail(error)
             case _:
                 await self._fail(error)
 
