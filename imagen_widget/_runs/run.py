@@ -233,12 +233,19 @@ class Run:
     async def _finish(self, answer: providers.Ticket | providers.Finished) -> Generation:
         """Watch, collect and keep; on failure, write down whether the job is resumable."""
         try:
-            if isinstance(answer, providers.Ticket):
-                return await self._fetched(answer)
-            generation = await self._keep(answer)
-            if self._cancel_wanted:
-                self.note = TOO_LATE
-            return generation
+            if isinstance(answer, providers.Finished):
+                generation = await self._keep(answer)
+                if self._cancel_wanted:
+                    self.note = TOO_LATE
+                return generation
+            self._ticket = answer
+            self._report(Submitted(answer))
+            done = await self._watched(answer)
+            if done is None:
+                return await self._after_cancel(answer)
+            self._past_cancel = True  # the job is paid for: a cancellation comes too late
+            finished = await self._session.provider.result(answer, done, seconds=self._left())
+            return await self._keep(finished, worked=done.seconds)
         except journal.IllegalStep:
             record = await self._session.record(self._session.journal.get, self.id)
             recalled = self._session.recall(record)
@@ -258,16 +265,6 @@ class Run:
                     await self._ask_cancel(self._ticket)
             await self._release()
             raise
-
-    async def _fetched(self, ticket: providers.Ticket) -> Generation:
-        self._ticket = ticket
-        self._report(Submitted(ticket))
-        done = await self._watched(ticket)
-        if done is None:
-            return await self._after_cancel(ticket)
-        self._past_cancel = True  # the job is paid for: from here on a cancellation is too late
-        finished = await self._session.provider.result(ticket, done, seconds=self._left())
-        return await self._keep(finished, worked=done.seconds)
 
     async def _watched(self, ticket: providers.Ticket) -> providers.Done | None:
         """Return the job's end; None if it was cancelled here."""
