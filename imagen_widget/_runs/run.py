@@ -339,7 +339,7 @@ class Run:
         closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
         events = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
         record = await session.record(verbs.apply, self.id, *events)
-        generation = session.recall(record)
+        generation = session.recall(record, self._request)
         if generation is None:
             raise errors.QueueError(
                 "The pictures vanished from the disk as soon as they were kept.",
@@ -647,9 +647,15 @@ class Session:
         inputs = [picture.kept_in(self.store) for picture in request.inputs]
         return replace(request, inputs=tuple(inputs))
 
-    def recall(self, record: journal.Record) -> Generation | None:
-        """Return what a job brought; None if one of its pictures is no longer kept."""
-        request, request_id, created = record.request, record.request_id or "", record.created
+    def recall(
+        self, record: journal.Record, request: ImageRequest | None = None
+    ) -> Generation | None:
+        """Return what a job brought; None if one of its pictures is no longer kept.
+
+        The request is read from the record if it is not at hand.
+        """
+        request = request or record.request
+        request_id, created = record.request_id or "", record.created
         seed = request.seed if record.seed is None else record.seed
         images = []
         for kept in record.images:
