@@ -655,8 +655,14 @@ class Session:
         The request is read from the record if it is not at hand.
         """
         request = request or record.request
-        request_id, created = record.request_id or "", record.created
-        seed = request.seed if record.seed is None else record.seed
+        origin = Provenance(
+            request=request,
+            request_id=record.request_id or "",
+            provider=record.provider,
+            created=record.created,
+            seed=request.seed if record.seed is None else record.seed,
+            id=record.id,
+        )
         images = []
         for kept in record.images:
             if kept.filtered:
@@ -664,38 +670,22 @@ class Session:
             path = self.store.path(kept.digest)
             if path is None:
                 return None
-            images.append(
-                GeneratedImage(
-                    path=path,
-                    media_type=kept.media_type,
-                    width=kept.width,
-                    height=kept.height,
-                    url=kept.url,
-                    provenance=Provenance(
-                        request=request,
-                        request_id=request_id,
-                        provider=record.provider,
-                        created=created,
-                        seed=seed,
-                        id=record.id,
-                        index=kept.index,
-                    ),
-                    tells=self.settings.provenance,
-                )
-            )
+            size, place = (kept.width, kept.height), replace(origin, index=kept.index)
+            tells = self.settings.provenance
+            images.append(GeneratedImage(path, kept.media_type, *size, kept.url, place, tells))
         if not images:
             return None
         cost = record.cost if record.cost is not None else record.price
         return Generation(
             images=tuple(images),
             request=request,
-            request_id=request_id,
+            request_id=origin.request_id,
             provider=record.provider,
             seconds=record.elapsed or record.seconds or 0.0,
             cost=None if cost is None else float(cost),
             cost_source=record.cost_source,
-            created=created,
-            seed=seed,
+            created=origin.created,
+            seed=origin.seed,
             filtered=record.filtered,
             revised_prompt=record.revised_prompt,
             id=record.id,
