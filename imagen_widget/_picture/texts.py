@@ -14,7 +14,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -59,7 +59,6 @@ _MADE_BY_A_MODEL = (
     'trainedAlgorithmicMedia"/>'
 )
 
-T = TypeVar("T")
 R = TypeVar("R", covariant=True)
 
 
@@ -74,16 +73,6 @@ class Provenance(Generic[R]):
     index: int = 0  # its place among the job's pictures
     seed: int | None = None
     id: str = ""  # the journal's id of the job
-
-
-@dataclass(frozen=True)
-class FoundRequest:
-    """A request as a file tells it, not checked by any model."""
-
-    prompt: str | None
-    model: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    inputs: tuple[dict[str, Any], ...] = ()
 
 
 def embed(
@@ -106,7 +95,7 @@ def embed(
     return written, _settings_in(written) == settings
 
 
-def read_settings(data: bytes) -> Provenance[FoundRequest] | None:
+def read_settings(data: bytes) -> dict[str, Any] | None:
     """Return the settings that a picture carries; None if it has none of ours."""
     return from_json(_settings_in(data))
 
@@ -208,40 +197,15 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if set(value) & set(',:\n"') else value
 
 
-def from_json(text: str, **more: str) -> Provenance[FoundRequest] | None:
-    """Return the settings that `to_json` wrote, with `more` in them; None if they are not so.
-
-    Files of version 0.1 have no inputs and no id.
-    """
+def from_json(text: str, **more: str) -> dict[str, Any] | None:
+    """Return what `to_json` wrote with `more` in it; None if that is not so."""
     try:
         found = json.loads(text)
-        if found["generator"] != GENERATOR or any(found[k] != v for k, v in more.items()):
-            return None
-        prompt, seed = found["prompt"], found["seed"]
-        fields = _is(dict, found["parameters"])
-        return Provenance(
-            request=FoundRequest(
-                prompt=None if prompt is None else _is(str, prompt),
-                model=_is(str, found["model"]),
-                fields={name: v for name, v in fields.items() if name not in {"prompt", "model"}},
-                inputs=tuple(_is(dict, picture) for picture in _is(list, found.get("inputs", []))),
-            ),
-            request_id=_is(str, found["request_id"]),
-            provider=_is(str, found["provider"]),
-            created=datetime.fromisoformat(_is(str, found["created"])).astimezone(),
-            index=max(0, _is(int, found["index"])),
-            seed=None if seed is None else _is(int, seed),
-            id=_is(str, found.get("id", "")),
-        )
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-
-
-def _is(kind: type[T], value: object) -> T:
-    """Return a value of JSON that is of this kind; true and false are no numbers."""
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(type(value).__name__)
-    return value
+    wanted = {"generator": GENERATOR, **more}
+    is_ours = isinstance(found, dict) and all(found.get(n) == v for n, v in wanted.items())
+    return found if is_ours else None
 
 
 # ------------------------------------------------------------------------------- their place
