@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from imagen_widget import ImageRequest, errors
+from tests import jobs
 from tests.jobs import (
     BASE_URL,
     EVENTS,
@@ -52,8 +53,8 @@ def open_journal(
     address = None if server is None else server.make_database()
     with contextlib.ExitStack() as stack:
 
-        def make(*, clock: Clock | None = clock, owner: str | None = None) -> journal.Journal:
-            opened = journal.open_journal(tmp_path / "imagen", address, clock=clock, owner=owner)
+        def make(*, clock: Clock | None = clock, owner: str = "") -> journal.Journal:
+            opened = jobs.open_journal(tmp_path / "imagen", address, clock=clock, owner=owner)
             return stack.enter_context(contextlib.closing(opened))
 
         yield make
@@ -1049,7 +1050,7 @@ def test_a_copy_has_everything_and_can_be_repeated(
     places = [None, postgres.make_database(), None]
     source = verbs
     for number, address in enumerate(places):
-        target = journal.open_journal(tmp_path / f"copy {number}", address, clock=clock)
+        target = jobs.open_journal(tmp_path / f"copy {number}", address, clock=clock)
         with contextlib.closing(target):
             first = journal.copy_journal(source, target)
             again = journal.copy_journal(source, target)
@@ -1075,7 +1076,7 @@ def test_a_copy_leaves_what_is_newer_as_it_is_and_waits_for_work_to_end(
     verbs: journal.Journal, tmp_path: Path, clock: Clock
 ) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
-    with contextlib.closing(journal.open_journal(tmp_path / "copy", clock=clock)) as target:
+    with contextlib.closing(jobs.open_journal(tmp_path / "copy", clock=clock)) as target:
         with pytest.raises(errors.JournalError, match="1 of the journal's jobs are being worked"):
             journal.copy_journal(verbs, target)
         verbs.release(job_id)

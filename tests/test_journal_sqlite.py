@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from imagen_widget import ImageRequest, errors
+from tests import jobs
 from tests.jobs import (
     HOST,
     NOON,
@@ -53,8 +54,8 @@ def file(home: Path) -> Path:
 def open_journal(home: Path) -> Iterator[Callable[..., journal.Journal]]:
     with contextlib.ExitStack() as stack:
 
-        def make(*, home: Path = home, owner: str | None = None) -> journal.Journal:
-            opened = journal.open_journal(home, clock=Clock(), owner=owner)
+        def make(*, home: Path = home, owner: str = "") -> journal.Journal:
+            opened = jobs.open_journal(home, clock=Clock(), owner=owner)
             return stack.enter_context(contextlib.closing(opened))
 
         yield make
@@ -189,7 +190,7 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing_and_breaks_nothing(hom
             return now
         raise KeyboardInterrupt
 
-    with contextlib.closing(journal.open_journal(home, clock=clock)) as verbs:
+    with contextlib.closing(jobs.open_journal(home, clock=clock)) as verbs:
         job_id = intend(verbs)
         times = iter([])
 
@@ -293,7 +294,7 @@ def test_a_killed_process_that_nobody_waited_for_counts_as_dead(
 ) -> None:
     program = (
         "import sys; from pathlib import Path; from tests.jobs import *;"
-        f"verbs = journal.open_journal(Path({str(home)!r}), clock=Clock());"
+        f"verbs = open_journal(Path({str(home)!r}), clock=Clock());"
         "print(job_in(verbs, journal.State.SUBMITTED), flush=True); sys.stdin.read()"
     )
     worker = subprocess.Popen(

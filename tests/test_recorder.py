@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from imagen_widget.errors import JournalError
+from tests import jobs
 from tests.jobs import Clock, draft, ids, intend, job_in, journal
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def verbs(tmp_path: Path) -> Iterator[journal.Journal]:
-    opened = journal.open_journal(tmp_path / "imagen", clock=Clock())
+    opened = jobs.open_journal(tmp_path / "imagen", clock=Clock())
     with contextlib.closing(opened):
         yield opened
 

@@ -156,6 +156,7 @@ class Journal(ABC):
 
     lease_seconds: float  # how long a job is held from each step on, if nobody renews that
     is_shared: bool  # whether processes on other machines can use the journal
+    clock: Callable[[], float] | None = None  # in Unix seconds; None: the server's
 
     owner: str  # the name under which this object holds jobs; another one after a fork
     _pid: int
@@ -163,12 +164,12 @@ class Journal(ABC):
     _lock: threading.RLock
     _group: _Group
 
-    def _begin_process(self, owner: str | None = None) -> None:
+    def _begin_process(self) -> None:
         """Note which process this is, before the first verb and after a fork."""
         self._pid, self._opened = os.getpid(), None
         self._lock, self._group = threading.RLock(), _Group()
-        name = f"{platform.node()}:{self._pid}:{_start_of(self._pid)}:{secrets.token_hex(4)}"
-        self.owner = owner or name
+        place = f"{platform.node()}:{self._pid}:{_start_of(self._pid)}"
+        self.owner = f"{place}:{secrets.token_hex(4)}"
 
     @abstractmethod
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:

@@ -61,15 +61,13 @@ class PostgresTransaction(Transaction):
     skip = " FOR UPDATE SKIP LOCKED"
     next_seq = "nextval(pg_get_serial_sequence('jobs', 'seq'))"
 
-    def __init__(
-        self, connection: Any, clock: Callable[[], float] | None, *, write: bool, again: bool
-    ) -> None:
-        self.connection, self.again, self._clock = connection, again, clock
+    def __init__(self, connection: Any, *, write: bool, again: bool) -> None:
+        self.connection, self.again = connection, again
         self._cursor: Any = psycopg.ClientCursor(connection)
         self._waiting = [_BEGIN] if write else []
 
     def _time(self) -> float:
-        return self._clock() if self._clock else float(self._answers(_NOW)[0][0]["now"])
+        return float(self._answers(_NOW)[0][0]["now"])
 
     now: Any = functools.cached_property(_time)
 
@@ -88,7 +86,7 @@ class PostgresTransaction(Transaction):
 
     def all(self, statement: str, *values: object) -> list[Any]:
         asked = self._cursor.mogrify(_spelled(statement), values)
-        if self._clock or "now" in vars(self):
+        if "now" in vars(self):
             return self._answers(asked)[0]
         rows, [row] = self._answers(asked, _NOW)  # after the rows, so that no lease is younger
         self.now = row["now"]
@@ -126,9 +124,7 @@ class PostgresJournal(Journal):
     lease_seconds = 45.0  # what a dead worker held is free within a minute
     is_shared = True
 
-    def __init__(
-        self, address: str, *, clock: Callable[[], float] | None = None, owner: str | None = None
-    ) -> None:
+    def __init__(self, address: str) -> None:
         found = _ADDRESS.fullmatch(address)
         if found is None:
             raise JournalError(
@@ -136,9 +132,9 @@ class PostgresJournal(Journal):
                 remedy="Write it as postgresql://user:password@host/database, with %40 for an @ in"
                 " the password and so on.",
             )
-        self._address, self._clock = address, clock
+        self._address = address
         self._host = found["host"] or "this machine"
-        self._begin_process(owner)
+        self._begin_process()
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         deadline = time.monotonic() + RECONNECT_SECONDS
@@ -147,7 +143,9 @@ class PostgresJournal(Journal):
             pool = self._pool(after)
             try:
                 with pool.connection() as connection:
-                    tx = PostgresTransaction(connection, self._clock, write=write, again=again)
+                    tx = PostgresTransaction(connection, write=write, again=again)
+                    if self.clock is not None:
+                        tx.now = self.clock()
                     result = body(tx)
                     if write:
                         tx.commit()

@@ -36,19 +36,10 @@ _NETWORK_FILE_SYSTEMS = re.compile(
 _name_of = itemgetter(0)  # of a column
 
 
-def open_journal(
-    home: Path,
-    address: str | None = None,
-    *,
-    clock: Callable[[], float] | None = None,
-    owner: str | None = None,
-) -> Journal:
-    """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL.
-
-    Tests may give a clock, in Unix seconds, and the name under which it holds jobs.
-    """
+def open_journal(home: Path, address: str | None = None) -> Journal:
+    """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL."""
     if not address:
-        return SqliteJournal(home, clock=clock or time.time, owner=owner)
+        return SqliteJournal(home)
     if address.partition("://")[0] not in {"postgresql", "postgres"}:
         raise InvalidRequest(
             "IMAGEN_JOURNAL is not the address of a PostgreSQL database.",
@@ -63,7 +54,7 @@ def open_journal(
             remedy="pip install 'psycopg[binary,pool]', or unset IMAGEN_JOURNAL.",
             field="journal",
         ) from None
-    return PostgresJournal(address, clock=clock, owner=owner)
+    return PostgresJournal(address)
 
 
 @dataclass(eq=False)
@@ -112,15 +103,13 @@ class SqliteJournal(Journal):
 
     lease_seconds = 120.0  # a dead process on the same host is noticed at once anyway
     is_shared = False
+    clock: Callable[[], float] = staticmethod(time.time)
 
-    def __init__(
-        self, home: Path, *, clock: Callable[[], float] = time.time, owner: str | None = None
-    ) -> None:
+    def __init__(self, home: Path) -> None:
         self.path = home.expanduser().absolute() / FILE_NAME
-        self._clock = clock
         self._facts: os.stat_result  # of the file that is open
         self._has_prompts = False
-        self._begin_process(owner)
+        self._begin_process()
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         with self._lock:
@@ -128,7 +117,7 @@ class SqliteJournal(Journal):
                 connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
                 try:
-                    result = body(SqliteTransaction(connection, self._clock(), self._has_prompts))
+                    result = body(SqliteTransaction(connection, self.clock(), self._has_prompts))
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
@@ -173,7 +162,7 @@ class SqliteJournal(Journal):
             version = _version(connection)  # before the mode is changed: a newer one is left alone
             _choose_mode(connection, self.path)
             if version != SCHEMA:
-                _make_schema(connection, now=self._clock())
+                _make_schema(connection, now=self.clock())
             known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
             self._has_prompts = connection.execute(known).fetchone() is not None
             self._facts = self.path.stat()
