@@ -290,6 +290,32 @@ def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     assert verbs.states("autumn") == {"waiting": 4}
 
 
+def test_calls_that_were_stored_without_an_answer_do_not_fail_for_another_one(
+    verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, commits = psycopg.Cursor.execute, []
+    job_id, turns = intend(verbs), iter([0, 1])
+
+    def break_once(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        cursor = execute(self, query, *values, **options)
+        if query.endswith(b"COMMIT"):
+            commits.append(query)
+            if len(commits) == 1:
+                raise psycopg.OperationalError("the connection is lost")
+        return cursor
+
+    def fail_later() -> int:
+        return 1 // (1 - next(turns, 0))
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", break_once)
+    send = functools.partial(verbs.apply, job_id, journal.Submitting())
+
+    sent, other = verbs.together(send, fail_later)
+
+    assert (sent.state, other) == (State.SUBMITTING, 1)
+    assert len(commits) == 2
+
+
 def test_only_a_result_that_a_ticket_brings_again_does_not_wait_for_the_disk(
     verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

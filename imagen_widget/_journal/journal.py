@@ -139,7 +139,10 @@ prepares = _verb(write=True, after=NOTHING_SENT)  # what has to be there before 
 
 
 class _Group(threading.local):
-    tx: Transaction | None = None  # of the calls that this thread makes together
+    """The calls that this thread makes together."""
+
+    tx: Transaction | None = None
+    again: bool = False  # whether they run once more, each alone
 
 
 class _UndoneError(Exception):
@@ -204,7 +207,10 @@ class Journal(ABC):
         try:
             return self._together(*calls)
         except _UndoneError:
-            return [_outcome(call) for call in calls]
+            self._group.again = True
+            outcomes = [_outcome(call) for call in calls]
+            self._group.again = False
+            return outcomes
 
     @writes
     def _together(self, tx: Transaction, *calls: Callable[[], Any]) -> list[Any]:

@@ -138,7 +138,7 @@ class PostgresJournal(Journal):
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         deadline = time.monotonic() + RECONNECT_SECONDS
-        pause, again = _FIRST_PAUSE_SECONDS, False
+        pause, again = _FIRST_PAUSE_SECONDS, self._group.again
         while True:
             pool = self._pool(after)
             try:
