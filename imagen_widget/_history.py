@@ -114,14 +114,28 @@ class History:
             since=None if since is None else _moment(since),
             rating=rating,
         )
-        found = filter(None, map(self._session.recall, self._records(wanted)))
+        found = filter(None, map(self.recall, self._records(wanted)))
         return itertools.islice(found, limit)
 
     def _records(self, wanted: Filter = _PICTURES) -> Iterator[Record]:
         before: Record | None = None
-        while page := self._journal.query(wanted, limit=_PAGE_ROWS, before=before):
+        while page := self.page(wanted, limit=_PAGE_ROWS, before=before):
             yield from page
             before = page[-1]
+
+    def page(
+        self, wanted: Filter = _PICTURES, *, limit: int = 12, before: Record | None = None
+    ) -> list[Record]:
+        """Return one page of records; `before` is the last record of the page before."""
+        return self._journal.query(wanted, limit=limit, before=before)
+
+    def models(self) -> list[str]:
+        """Return the ids of the models that there are generations of."""
+        return self._journal.models()
+
+    def recall(self, record: Record) -> Generation | None:
+        """Return what a job brought; None if one of its pictures is no longer kept."""
+        return self._session.recall(record)
 
     def get(self, generation_id: str) -> Generation:
         """Return the generation with this id.

@@ -32,7 +32,6 @@ class Row:
     ticket: str
     price: float | None
     cost: float | None
-    seconds: float | None
     trouble: str
     error: str
     owner: str
@@ -68,7 +67,6 @@ def _row(row: sqlite3.Row) -> Row:
         ticket=row["ticket"] or "",
         price=price,
         cost=cost,
-        seconds=row["seconds"],
         trouble=row["trouble"],
         error=row["error"] or "",
         owner=row["owner"],

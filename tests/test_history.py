@@ -70,6 +70,9 @@ def test_iterating_goes_over_many_pages(history: History) -> None:
 
     assert sorted(found) == sorted(f"fox {number}" for number in range(120))
     assert prompts(history.search(limit=60)) == found[:60]
+    assert [r.request.prompt for r in history.page(limit=3, before=history.page(limit=2)[-1])] == (
+        found[2:5]
+    )
 
 
 def test_threads_that_begin_at_once_share_one_account(queue: FakeQueue) -> None:

@@ -1097,7 +1097,7 @@ def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -
 def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 
-    assert [row.seconds for row in books.rows()] == [TOOK_SECONDS]
+    assert [record.seconds for record in History().page()] == [TOOK_SECONDS]
 
 
 def test_a_request_is_started_as_it_is_and_takes_no_more_fields(queue: FakeQueue) -> None:

@@ -648,13 +648,12 @@ class Controller:
 
     @background
     def _look(self, look: Look, *, after: Record | None = None) -> None:
-        history, session = self.studio.history, self.studio.session
-        until = time.monotonic() + THUMBNAIL_SECONDS
+        history, until = self.studio.history, time.monotonic() + THUMBNAIL_SECONDS
         entries: list[Entry] = []
         facts: dict[str, Any] = {"cursor": None, "more": False}
         if after is None:
             facts["total"] = len(history)
-            facts["models"] = tuple(session.journal.models())
+            facts["models"] = tuple(history.models())
         if look.only:
             with suppress(errors.InvalidRequest):
                 generation = history.get(look.only)
@@ -670,8 +669,8 @@ class Controller:
                 sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
                 has_pictures=True,
             )
-            records = session.journal.query(wanted, limit=PAGE_ENTRIES + 1, before=after)
-            recalled = [(record, session.recall(record)) for record in records[:PAGE_ENTRIES]]
+            records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
+            recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
             entries = [
                 Entry(generation, "", record.rating, sum(kept.size for kept in record.images))
                 for record, generation in recalled

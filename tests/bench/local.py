@@ -266,7 +266,9 @@ def _page(folder: Path, count: int, *, turns: int) -> Line:
     history = studio.history
 
     def page() -> None:
-        for made in history.search(limit=13):
+        for record in history.page(limit=13):
+            made = history.recall(record)
+            assert made is not None
             history.thumbnail(made)
 
     what = f"History tab: a page of twelve of {count:,}, small copies made"
