@@ -617,11 +617,16 @@ def test_the_late_word_of_an_earlier_owner_changes_nothing_of_a_row_that_another
     other.claim(series="autumn", count=1)
     other.apply(row.id, journal.Submitting())
 
-    for late in (journal.Submitting(), journal.Failed("no", billed=False), journal.Cancelled()):
+    endings = (journal.Failed("no", billed=False), journal.Cancelled(), journal.Expired())
+    for step in (journal.Submitted(TICKET, "req-1"), EVENTS[journal.State.COMPLETED]):
+        for late in (journal.Submitting(), *endings):
+            with pytest.raises(journal.IllegalStep, match=r"another process|cannot become"):
+                verbs.apply(row.id, late)
+        assert other.apply(row.id, step).status == "sent"
+    for late in endings:
         with pytest.raises(journal.IllegalStep, match="another process"):
             verbs.apply(row.id, late)
-
-    assert other.apply(row.id, journal.Submitted(TICKET, "req-1")).status == "sent"
+    assert verbs.get(row.id).status == "sent"
 
 
 def test_pending_lists_the_oldest_first(verbs: journal.Journal) -> None:

@@ -46,6 +46,7 @@ _MAX_TOGETHER = 100  # calls in one transaction
 _INHERITED: list[object] = []  # of a fork's parent; kept, because collecting one would close it
 _WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
 _HELD_BY_NOBODY = {State.WAITING, State.UNKNOWN, *steps.ENDS}
+_ENDINGS = {steps.Failed, steps.Cancelled, steps.Expired}
 _FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 _DAY_SECONDS = 86400
 _SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
@@ -267,15 +268,20 @@ class Journal(ABC):
     def apply(self, tx: Transaction, job_id: str, *events: Event) -> Record:
         """Store what events make of a job, in one write, and hold on to it if it is ours.
 
-        Until the submit is over, only the journal object that wrote a job down, claimed it or took
-        it over may do so: after a long pause the job can be another process's.
+        Until the submit is over, and to end a job without pictures, only the journal object that
+        wrote it down, claimed it or took it over may do so: after a long pause the job can be
+        another process's. Of an unknown one any process may learn, or be told, what became of it.
         """
         row = self._row(tx, job_id, tx.lock)
         [before] = self._records(tx, [row])
-        if before.state in {State.INTENT, State.SUBMITTING} and row["owner"] != self.owner:
-            submits = steps.Submitting in map(type, events)
+        kinds = set(map(type, events))
+        is_theirs = before.state in {State.INTENT, State.SUBMITTING} or (
+            before.state is not State.UNKNOWN and not _ENDINGS.isdisjoint(kinds)
+        )
+        if is_theirs and row["owner"] != self.owner:
+            submits = steps.Submitting in kinds
             raise IllegalStep(
-                "The job was written down by another process.",
+                "The job is another process's by now.",
                 remedy="Nothing was sent; send the request again." if submits else "",
             )
         if tx.again and before.state is steps.TRANSITIONS[type(events[-1])][1]:

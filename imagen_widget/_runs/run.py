@@ -403,26 +403,14 @@ class Run:
     # --------------------------------------------------------------- how else a job ends
 
     async def _after_cancel(self, ticket: providers.Ticket) -> Generation:
-        match await self._ask_cancel(ticket):
-            case providers.CancelAnswer.CONFIRMED:
-                raise self._cancelled(NOT_BILLED)
-            case providers.CancelAnswer.TOO_LATE:
-                return await self._settled(ticket, seconds=self._timeout)
-            case providers.CancelAnswer.REQUESTED:
-                return await self._settled(ticket, seconds=_SETTLE_SECONDS)
-            case providers.CancelAnswer.UNKNOWN:
-                raise await self._unconfirmed("Cancelling was not confirmed", ticket)
-
-    async def _ask_cancel(self, ticket: providers.Ticket) -> providers.CancelAnswer:
-        with anyio.CancelScope(shield=True):
-            answer = await self._session.provider.cancel(ticket)
-            if answer is providers.CancelAnswer.CONFIRMED:
-                await self._note(journal.Cancelled())
-        return answer
-
-    async def _settled(self, ticket: providers.Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
-        self._deadline = time.monotonic() + seconds
+        answer = await self._ask_cancel(ticket)
+        if answer is providers.CancelAnswer.CONFIRMED:
+            raise self._cancelled(NOT_BILLED)
+        if answer is providers.CancelAnswer.UNKNOWN:
+            raise await self._unconfirmed("Cancelling was not confirmed", ticket)
+        is_late = answer is providers.CancelAnswer.TOO_LATE
+        self._deadline = time.monotonic() + (self._timeout if is_late else _SETTLE_SECONDS)
         self._past_cancel = True  # the provider was asked: another cancellation changes nothing
         try:
             done = await self._watched(ticket) or providers.Done()
@@ -436,6 +424,13 @@ class Run:
             raise self._cancelled(NOT_BILLED) from None
         self.note = TOO_LATE
         return generation
+
+    async def _ask_cancel(self, ticket: providers.Ticket) -> providers.CancelAnswer:
+        with anyio.CancelScope(shield=True):
+            answer = await self._session.provider.cancel(ticket)
+            if answer is providers.CancelAnswer.CONFIRMED:
+                await self._note(journal.Cancelled())
+        return answer
 
     async def _unconfirmed(self, what: str, ticket: providers.Ticket) -> errors.JobCancelled:
         """Let go of a job of which nobody knows whether it was cancelled in time."""
