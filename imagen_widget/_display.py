@@ -58,7 +58,7 @@ class StatusLine:
 
 
 class Surface:
-    """Where something is shown: a notebook's output, a terminal's line, or nowhere.
+    """Where something is shown: a notebook's output, a terminal's line, or as here nowhere.
 
     Attributes:
         outlives_call: Whether it can be updated when the cell's own call is over.
@@ -73,10 +73,6 @@ class Surface:
 
     def final(self, value: object) -> None:
         """Show what replaces the status for good."""
-
-
-class SilentSurface(Surface):
-    """Shows nothing."""
 
 
 class NotebookSurface(Surface):
@@ -194,21 +190,41 @@ def _as_output(data: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]
     return {"output_type": "display_data", "data": data, "metadata": metadata}
 
 
-class TerminalSurface(Surface):
-    """The last line of a terminal: rewritten while the job runs, then erased for the result."""
+class LineSurface(Surface):
+    """The last line of stderr in a script on a terminal; nothing remains of it."""
 
     outlives_call = False
+    shows_values = False
+    stream = "stderr"
+
+    def status(self, value: object) -> None:
+        self._rewrite(str(value))
+
+    def final(self, value: object) -> None:
+        self._rewrite("")
+
+    def _rewrite(self, text: str) -> None:
+        """Replace the line; a stream that cannot hold a sign gets a substitute."""
+        stream: TextIO = getattr(sys, self.stream)
+        if stream.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            encoding = stream.encoding or "ascii"
+            stream.write(_ERASE_LINE + text[:width].encode(encoding, "replace").decode(encoding))
+            stream.flush()
+
+
+class TerminalSurface(LineSurface):
+    """The last line of a shell's terminal: rewritten while the job runs, erased for the result."""
+
+    stream = "stdout"
 
     def __init__(self, shell: Any, *, shows_values: bool) -> None:
         self._shell = shell
         self.shows_values = shows_values
 
-    def status(self, value: object) -> None:
-        _rewrite(sys.stdout, str(value))
-
     def final(self, value: object) -> None:
         """Erase the line and print the value; its pictures too where the terminal draws them."""
-        _rewrite(sys.stdout, "")
+        super().final(value)
         draws = "image/png" in self._shell.display_formatter.active_types
         if isinstance(value, Generation) and draws:
             for image in value:
@@ -217,19 +233,6 @@ class TerminalSurface(Surface):
         if self.shows_values or isinstance(value, StatusLine):
             data, metadata = _format(self._shell, value)
             self._shell.display_pub.publish({"text/plain": data["text/plain"]}, metadata)
-
-
-class StderrSurface(Surface):
-    """The last line of stderr in a script on a terminal; nothing remains of it."""
-
-    outlives_call = False
-    shows_values = False
-
-    def status(self, value: object) -> None:
-        _rewrite(sys.stderr, str(value))
-
-    def final(self, value: object) -> None:
-        _rewrite(sys.stderr, "")
 
 
 class JobView:
@@ -251,7 +254,7 @@ class JobView:
         self._interval, self._render = interval, render
         self._lock = threading.Lock()
         self._next_update = 0.0
-        self._ended = isinstance(surface, SilentSurface)  # nothing is shown, from the beginning
+        self._ended = type(surface) is Surface  # nothing is shown, from the beginning
 
     def begin(self) -> None:
         """Show the status, and keep it up to date from now on."""
@@ -315,7 +318,7 @@ def surface_of(shell: Any, *, hooked: bool = False) -> Surface:
 def surface_of_call(*, quiet: bool) -> Surface:
     """Return where a plain call shows its status: the notebook, a terminal's stderr, or nowhere."""
     if quiet:
-        return SilentSurface()
+        return Surface()
     shell = running_shell()
     if shell is not None and is_rich(shell):
         surface = surface_of(shell)
@@ -324,8 +327,8 @@ def surface_of_call(*, quiet: bool) -> Surface:
         return surface
     with contextlib.suppress(ValueError):  # it may be closed
         if sys.stderr is not None and sys.stderr.isatty():
-            return StderrSurface()
-    return SilentSurface()
+            return LineSurface()
+    return Surface()
 
 
 _shell_in_use: ContextVar[Any] = ContextVar("_shell_in_use", default=None)
@@ -368,13 +371,3 @@ def _capturing_output(shell: Any) -> Any:
     widgets = list(sys.modules["ipywidgets.widgets.widget"]._instances.values())
     outputs = (w for w in widgets if isinstance(w, module.Output))
     return next((output for output in outputs if asked and output.msg_id == asked), None)
-
-
-def _rewrite(stream: TextIO, text: str) -> None:
-    """Replace the last line of a terminal; a stream that cannot hold a sign gets a substitute."""
-    if not stream.isatty():
-        return
-    width = shutil.get_terminal_size().columns - 1
-    encoding = stream.encoding or "ascii"
-    stream.write(_ERASE_LINE + text[:width].encode(encoding, "replace").decode(encoding))
-    stream.flush()

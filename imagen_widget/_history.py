@@ -6,6 +6,7 @@ Every answer costs what it returns, not what there is.
 import base64
 import contextlib
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from imagen_widget._runs import Run, Session, Submitted
 from imagen_widget._settings import load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, short_id
 
-_PAGE_ROWS = 50
+_PAGE_ROWS = 20
 _MAX_RESUMED_AT_ONCE = 16
 _RESUME_SECONDS = 300.0
 _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
@@ -78,7 +79,11 @@ class History:
 
     def __len__(self) -> int:
         """Return how many generations there are."""
-        return self._journal.count(_PICTURES)
+        return self.count()
+
+    def count(self, wanted: Filter = _PICTURES) -> int:
+        """Return how many generations a filter accepts."""
+        return self._journal.count(wanted)
 
     def search(
         self,
@@ -109,33 +114,20 @@ class History:
             since=None if since is None else _moment(since),
             rating=rating,
         )
-        return self.matching(wanted, limit=limit)
+        found = filter(None, map(self.recall, self._records(wanted)))
+        return itertools.islice(found, limit)
 
-    def matching(self, wanted: Filter, *, limit: int | None = None) -> Iterator[Generation]:
-        """Iterate over the generations that a filter accepts, in its order."""
-        before: Any = None
-        left = limit
-        while left is None or left > 0:
-            count = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
-            records = self._journal.query(wanted, limit=count, before=before)
-            for record in records:
-                generation = self._session.recall(record)
-                if generation is not None:
-                    yield generation
-                    left = None if left is None else left - 1
-            if len(records) < count:
-                return
-            before = records[-1]
+    def _records(self, wanted: Filter = _PICTURES) -> Iterator[Record]:
+        before: Record | None = None
+        while page := self.page(wanted, limit=_PAGE_ROWS, before=before):
+            yield from page
+            before = page[-1]
 
     def page(
         self, wanted: Filter = _PICTURES, *, limit: int = 12, before: Record | None = None
     ) -> list[Record]:
         """Return one page of records; `before` is the last record of the page before."""
         return self._journal.query(wanted, limit=limit, before=before)
-
-    def count(self, wanted: Filter = _PICTURES) -> int:
-        """Return how many generations a filter accepts."""
-        return self._journal.count(wanted)
 
     def models(self) -> list[str]:
         """Return the ids of the models that there are generations of."""
@@ -178,16 +170,13 @@ class History:
     def verify(self) -> list[str]:
         """Hash every kept picture again, and return one line for each that is lost or changed."""
         problems = []
-        before: Record | None = None
-        while records := self._journal.query(_PICTURES, limit=_PAGE_ROWS, before=before):
-            before = records[-1]
-            for record in records:
-                for kept in record.images:
-                    name = f"{record.request_id or record.id}: picture {kept.index + 1}"
-                    if self._store.path(kept.digest) is None:
-                        problems.append(f"{name} is gone")
-                    elif not self._store.verify(kept.digest):
-                        problems.append(f"{name} has changed")
+        for record in self._records():
+            for kept in record.images:
+                name = f"{record.request_id or record.id}: picture {kept.index + 1}"
+                if self._store.path(kept.digest) is None:
+                    problems.append(f"{name} is gone")
+                elif not self._store.verify(kept.digest):
+                    problems.append(f"{name} has changed")
         return problems
 
     def __repr__(self) -> str:

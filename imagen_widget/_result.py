@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 from imagen_widget import _html, _picture
 from imagen_widget._inputs import Input, PictureSource, from_file
 from imagen_widget._models import dollars, short_name
-from imagen_widget._picture import SUFFIXES, SVG, FoundRequest, Preview, Provenance
+from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
 
@@ -27,6 +27,14 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
 
 _MAX_ALT_CHARACTERS = 300
 _PICTURE_SUFFIXES = {*SUFFIXES.values(), ".jpeg", ".tiff"}
+_KINDS: dict[str, tuple[type, ...]] = {  # of what a saved picture tells
+    **dict.fromkeys(("model", "request_id", "provider", "created", "id"), (str,)),
+    "prompt": (str, type(None)),
+    "parameters": (dict,),
+    "inputs": (list,),
+    "index": (int,),
+    "seed": (int, type(None)),
+}
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -415,21 +423,35 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
     return checked
 
 
-def _checked(found: Provenance[FoundRequest]) -> Provenance[ImageRequest] | None:
-    """Return the settings with a checked request; with fewer fields if the model changed."""
-    asked = found.request
-    for fields in (asked.fields, {}):
-        with contextlib.suppress(InvalidRequest):
-            request = ImageRequest.create(asked.prompt, model=asked.model, extra=fields)
-            told = {str(picture.get("digest")): picture for picture in asked.inputs}
-            inputs = []
-            for picture in request.inputs:  # of which the digest is known, no more
-                said, own = told.get(picture.digest, {}), picture.to_dict()
-                more = {n: said[n] for n in own if not own[n] and type(said.get(n)) is type(own[n])}
-                inputs.append(replace(picture, **more))
-            origin: Provenance[Any] = found
-            return replace(origin, request=replace(request, inputs=tuple(inputs)))
+def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
+    """Return what a file tells, if its types are right; with fewer fields if the model changed."""
+    told = {"inputs": [], "id": "", **told}  # which files of version 0.1 do not have
+    wrong = [name for name, kinds in _KINDS.items() if type(told.get(name, ...)) not in kinds]
+    if wrong or not all(isinstance(picture, dict) for picture in told["inputs"]):
+        return None
+    asked = {n: v for n, v in told["parameters"].items() if n not in {"prompt", "model"}}
+    for fields in (asked, {}):
+        with contextlib.suppress(InvalidRequest, ValueError, OverflowError):  # of the date
+            request = ImageRequest.create(told["prompt"], model=told["model"], extra=fields)
+            return Provenance(
+                request=replace(request, inputs=tuple(_described(request.inputs, told["inputs"]))),
+                request_id=told["request_id"],
+                provider=told["provider"],
+                created=datetime.fromisoformat(told["created"]).astimezone(),
+                index=max(0, told["index"]),
+                seed=told["seed"],
+                id=told["id"],
+            )
     return None
+
+
+def _described(inputs: Sequence[Input], told: list[dict[str, Any]]) -> Iterator[Input]:
+    """Give inputs, of which only the digest is known, what else is told of them."""
+    pictures = {str(picture.get("digest")): picture for picture in told}
+    for picture in inputs:
+        said, own = pictures.get(picture.digest, {}), picture.to_dict()
+        more = {n: said[n] for n in own if not own[n] and type(said.get(n)) is type(own[n])}
+        yield replace(picture, **more)
 
 
 def _beside(path: Path) -> tuple[Path, Path]:

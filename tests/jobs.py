@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from imagen_widget import ImageRequest, _journal, errors
@@ -31,6 +32,20 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def open_journal(
+    home: Path,
+    address: str | None = None,
+    *,
+    clock: Callable[[], float] | None = None,
+    owner: str = "",
+) -> journal.Journal:
+    """Return a journal with a clock of the test, and the name under which it holds jobs."""
+    opened = journal.open_journal(home, address)
+    opened.clock = clock or opened.clock
+    opened.owner = owner or opened.owner
+    return opened
 
 
 def draft(

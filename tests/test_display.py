@@ -17,7 +17,6 @@ from imagen_widget import Generation
 from imagen_widget._display import (
     MIN_UPDATE_SECONDS,
     JobView,
-    SilentSurface,
     StatusLine,
     Surface,
     is_rich,
@@ -420,7 +419,7 @@ def test_a_plain_calls_line_goes_where_the_cell_shows_the_result_that_repeats_it
 
 
 def test_a_quiet_view_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    view = JobView(SmallJob(), SilentSurface())
+    view = JobView(SmallJob(), Surface())
 
     view.begin()
     view.end(StatusLine("Done"))

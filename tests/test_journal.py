@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from imagen_widget import ImageRequest, errors
+from tests import jobs
 from tests.jobs import (
     BASE_URL,
     EVENTS,
@@ -52,8 +53,8 @@ def open_journal(
     address = None if server is None else server.make_database()
     with contextlib.ExitStack() as stack:
 
-        def make(*, clock: Clock | None = clock, owner: str | None = None) -> journal.Journal:
-            opened = journal.open_journal(tmp_path / "imagen", address, clock=clock, owner=owner)
+        def make(*, clock: Clock | None = clock, owner: str = "") -> journal.Journal:
+            opened = jobs.open_journal(tmp_path / "imagen", address, clock=clock, owner=owner)
             return stack.enter_context(contextlib.closing(opened))
 
         yield make
@@ -241,7 +242,7 @@ def test_what_a_server_says_never_breaks_the_journal(verbs: journal.Journal) -> 
 
 def test_no_row_says_what_class_of_error_it_was_unless_it_is_told(verbs: journal.Journal) -> None:
     refused = intend(verbs)
-    verbs.apply(refused, journal.Refused("No.", "ContentRejected"))
+    verbs.apply(refused, journal.Failed("No.", billed=False, trouble="ContentRejected"))
     failed = job_in(verbs, journal.State.SUBMITTED)
     verbs.apply(failed, journal.Failed("No.", billed=True, trouble="GenerationFailed"))
     drawn = job_in(verbs, journal.State.SUBMITTED)
@@ -360,7 +361,7 @@ def test_what_may_be_billed_counts_and_what_is_surely_free_does_not(
 def test_a_refused_submit_gives_its_reserve_back(verbs: journal.Journal) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTING, price="0.10", budget=limits("0.10"))
 
-    verbs.apply(job_id, journal.Refused("The provider refused it."))
+    verbs.apply(job_id, journal.Failed("The provider refused it.", billed=False))
 
     assert verbs.get(job_id).cost == 0
     intend(verbs, price="0.10", budget=limits("0.10"))
@@ -483,8 +484,8 @@ def test_a_job_with_a_live_lease_is_taken_by_nobody_else(
     job_id = job_in(verbs, journal.State.SUBMITTED)
     other = open_journal()
 
-    assert not other.lease(job_id, 60)
-    assert not verbs.lease(job_id, 60)  # another thread of the same process asks like this
+    assert not other.lease(job_id)
+    assert not verbs.lease(job_id)  # another thread of the same process asks like this
     assert other.pending() == []
     assert other.find_pending(FOX.fingerprint, "fal", BASE_URL) == []
 
@@ -497,8 +498,8 @@ def test_a_lease_that_ran_out_can_be_taken_once(
     clock.now += verbs.lease_seconds + 1
 
     assert ids(second.pending()) == [job_id]
-    assert second.lease(job_id, 60)
-    assert not third.lease(job_id, 60)
+    assert second.lease(job_id)
+    assert not third.lease(job_id)
     assert verbs.renew(job_id) == 0
 
 
@@ -513,7 +514,7 @@ def test_a_job_that_is_over_is_taken_by_nobody(
     job_id = job_in(verbs, state)
     clock.now += verbs.lease_seconds + 1
 
-    assert not open_journal().lease(job_id, 60)
+    assert not open_journal().lease(job_id)
 
 
 def test_a_released_job_can_be_taken_at_once(
@@ -523,10 +524,10 @@ def test_a_released_job_can_be_taken_at_once(
     other = open_journal()
 
     other.release(job_id)  # not its own: no effect
-    assert not other.lease(job_id, 60)
+    assert not other.lease(job_id)
     verbs.release(job_id)
     assert verbs.renew(job_id) == 0
-    assert other.lease(job_id, 60)
+    assert other.lease(job_id)
 
 
 def test_jobs_are_held_for_as_long_as_somebody_renews_them(
@@ -545,18 +546,13 @@ def test_jobs_are_held_for_as_long_as_somebody_renews_them(
     assert ids(other.pending()) == jobs
 
 
-def test_each_step_holds_on_to_the_job_and_none_shortens_its_lease(
+def test_each_step_holds_on_to_the_job(
     verbs: journal.Journal, open_journal: Callable[..., journal.Journal], clock: Clock
 ) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
     clock.now += verbs.lease_seconds - 1
-    verbs.apply(job_id, EVENTS[journal.State.COMPLETED], lease_seconds=1)
-    clock.now += 0.5
-    assert open_journal().pending() == []
-
-    verbs.renew(job_id, seconds=verbs.max_lease_seconds)
-    verbs.apply(job_id, EVENTS[journal.State.COMPLETED], lease_seconds=1)
-    clock.now += verbs.max_lease_seconds - 1
+    verbs.apply(job_id, EVENTS[journal.State.COMPLETED])
+    clock.now += verbs.lease_seconds - 1
     assert open_journal().pending() == []
 
 
@@ -566,7 +562,7 @@ def test_a_clock_set_back_by_a_day_locks_no_job_up(
     job_id = job_in(verbs, journal.State.SUBMITTED)
     clock.now -= DAY
 
-    assert open_journal().lease(job_id, 60)
+    assert open_journal().lease(job_id)
 
 
 def test_recovery_settles_what_nobody_works_on(
@@ -577,7 +573,7 @@ def test_recovery_settles_what_nobody_works_on(
     verbs.apply(answered, journal.Completed())  # answered at once, by bytes that are gone
     other = open_journal()
     assert other.recover() == []  # all of them are held
-    clock.now += max(verbs.lease_seconds, verbs.submit_lease_seconds) + 1
+    clock.now += verbs.lease_seconds + 1
 
     lost = other.recover()
 
@@ -621,11 +617,16 @@ def test_the_late_word_of_an_earlier_owner_changes_nothing_of_a_row_that_another
     other.claim(series="autumn", count=1)
     other.apply(row.id, journal.Submitting())
 
-    for late in (journal.Submitting(), journal.Refused("no"), journal.Cancelled()):
+    endings = (journal.Failed("no", billed=False), journal.Cancelled(), journal.Expired())
+    for step in (journal.Submitted(TICKET, "req-1"), EVENTS[journal.State.COMPLETED]):
+        for late in (journal.Submitting(), *endings):
+            with pytest.raises(journal.IllegalStep, match=r"another process|cannot become"):
+                verbs.apply(row.id, late)
+        assert other.apply(row.id, step).status == "sent"
+    for late in endings:
         with pytest.raises(journal.IllegalStep, match="another process"):
             verbs.apply(row.id, late)
-
-    assert other.apply(row.id, journal.Submitted(TICKET, "req-1")).status == "sent"
+    assert verbs.get(row.id).status == "sent"
 
 
 def test_pending_lists_the_oldest_first(verbs: journal.Journal) -> None:
@@ -846,8 +847,8 @@ def test_a_demo_row_is_not_a_real_one(verbs: journal.Journal) -> None:
 def test_rows_that_the_provider_never_took_can_be_tried_again(verbs: journal.Journal) -> None:
     verbs.plan("autumn", rows("fox", 6))
     key, content, taken, gone, unsure, direct = verbs.claim(series="autumn", count=6)
-    verbs.apply(key.id, journal.Refused("Wrong key.", "CredentialsError"))
-    verbs.apply(content.id, journal.Refused("Not this.", "ContentRejected"))
+    verbs.apply(key.id, journal.Failed("Wrong key.", billed=False, trouble="CredentialsError"))
+    verbs.apply(content.id, journal.Failed("Not this.", billed=False, trouble="ContentRejected"))
     walk(verbs, taken.id, journal.State.SUBMITTED)
     verbs.apply(taken.id, journal.Failed("It broke.", billed=False))
     verbs.apply(gone.id, journal.Cancelled())
@@ -1054,7 +1055,7 @@ def test_a_copy_has_everything_and_can_be_repeated(
     places = [None, postgres.make_database(), None]
     source = verbs
     for number, address in enumerate(places):
-        target = journal.open_journal(tmp_path / f"copy {number}", address, clock=clock)
+        target = jobs.open_journal(tmp_path / f"copy {number}", address, clock=clock)
         with contextlib.closing(target):
             first = journal.copy_journal(source, target)
             again = journal.copy_journal(source, target)
@@ -1080,7 +1081,7 @@ def test_a_copy_leaves_what_is_newer_as_it_is_and_waits_for_work_to_end(
     verbs: journal.Journal, tmp_path: Path, clock: Clock
 ) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
-    with contextlib.closing(journal.open_journal(tmp_path / "copy", clock=clock)) as target:
+    with contextlib.closing(jobs.open_journal(tmp_path / "copy", clock=clock)) as target:
         with pytest.raises(errors.JournalError, match="1 of the journal's jobs are being worked"):
             journal.copy_journal(verbs, target)
         verbs.release(job_id)

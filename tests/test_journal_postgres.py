@@ -68,19 +68,6 @@ def test_time_is_the_databases(verbs: journal.Journal, address: str) -> None:
     assert 0 <= row[0] - record.created_at < 60
 
 
-def test_the_server_knows_a_copied_journal_at_once(
-    verbs: journal.Journal, address: str, tmp_path: Path
-) -> None:
-    with contextlib.closing(journal.open_journal(tmp_path)) as source:
-        for _ in range(3):
-            job_in(source, State.DONE)
-        journal.copy_journal(source, verbs)
-
-    with psycopg.connect(address) as connection:
-        known = connection.execute("SELECT reltuples FROM pg_class WHERE relname = 'jobs'")
-        assert known.fetchone() == (3,)
-
-
 def test_what_a_dead_worker_held_is_free_within_a_minute(
     open_journal: Callable[[], journal.Journal], address: str
 ) -> None:
@@ -88,7 +75,7 @@ def test_what_a_dead_worker_held_is_free_within_a_minute(
     dead.plan("autumn", [draft(key="1"), draft("a hen", key="2")])
     [claimed] = dead.claim(series="autumn", count=1)
     submitted = job_in(dead, State.SUBMITTED)
-    dead.renew(claimed.id, submitted, seconds=3600)
+    dead.renew(claimed.id, submitted)
     assert living.recover() == []
     assert living.pending() == []
 
@@ -301,6 +288,32 @@ def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_made_twice(
     run(address, "UPDATE jobs SET lease_until = lease_until - 60")
     verbs.recover()
     assert verbs.states("autumn") == {"waiting": 4}
+
+
+def test_calls_that_were_stored_without_an_answer_do_not_fail_for_another_one(
+    verbs: journal.Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, commits = psycopg.Cursor.execute, []
+    job_id, turns = intend(verbs), iter([0, 1])
+
+    def break_once(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        cursor = execute(self, query, *values, **options)
+        if query.endswith(b"COMMIT"):
+            commits.append(query)
+            if len(commits) == 1:
+                raise psycopg.OperationalError("the connection is lost")
+        return cursor
+
+    def fail_later() -> int:
+        return 1 // (1 - next(turns, 0))
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", break_once)
+    send = functools.partial(verbs.apply, job_id, journal.Submitting())
+
+    sent, other = verbs.together(send, fail_later)
+
+    assert (sent.state, other) == (State.SUBMITTING, 1)
+    assert len(commits) == 2
 
 
 def test_only_a_result_that_a_ticket_brings_again_does_not_wait_for_the_disk(

@@ -11,14 +11,15 @@ import anyio.lowlevel
 import pytest
 
 from imagen_widget.errors import JournalError
-from tests.jobs import Clock, ids, intend, job_in, journal
+from tests import jobs
+from tests.jobs import Clock, draft, ids, intend, job_in, journal
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def verbs(tmp_path: Path) -> Iterator[journal.Journal]:
-    opened = journal.open_journal(tmp_path / "imagen", clock=Clock())
+    opened = jobs.open_journal(tmp_path / "imagen", clock=Clock())
     with contextlib.closing(opened):
         yield opened
 
@@ -99,17 +100,17 @@ async def test_a_call_that_fails_is_undone_alone_and_says_why(
     assert ids(verbs.query())[::-1] == [job_id, first, last]
 
 
-async def test_where_the_whole_write_fails_nobody_is_told_that_it_is_done(
+async def test_if_the_disk_is_full_nobody_is_told_that_it_is_done(
     recorder: journal.Recorder, verbs: journal.Journal
 ) -> None:
-    def roll_back() -> None:  # what SQLite does when the disk is full
-        verbs._transact(lambda tx: tx.all("ROLLBACK"), write=True, after="")
+    verbs._transact(lambda tx: tx.all("PRAGMA max_page_count = 1"), write=False, after="")
+    jobs = [draft("x" * 1000) for _ in range(100)]
 
-    outcomes = await record_behind_a_gate(
-        recorder, lambda: intend(verbs), roll_back, lambda: intend(verbs)
-    )
+    outcomes = await record_behind_a_gate(recorder, *[lambda: verbs.intend(*jobs)] * 3)
 
-    assert [type(outcome) for outcome in outcomes] == [JournalError] * 3
+    assert {str(outcome).partition(" (")[0] for outcome in outcomes} == {
+        "The journal cannot be used: the disk is full"
+    }
     assert verbs.query() == []
 
 

@@ -5,8 +5,8 @@ on a PostgreSQL database that a team shares.
 """
 
 from imagen_widget._journal import transitions
-from imagen_widget._journal.core import Draft, Recorder
-from imagen_widget._journal.many import Filter, Journal, check_journal, copy_journal
+from imagen_widget._journal.journal import Draft, Filter, Journal, Recorder
+from imagen_widget._journal.moving import check_journal, copy_journal
 from imagen_widget._journal.sqlite import open_journal
 from imagen_widget._journal.transitions import *  # noqa: F403 - by its __all__
 

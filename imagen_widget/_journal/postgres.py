@@ -16,9 +16,7 @@ known, so that verbs look before they repeat (`Transaction.again`).
 import contextlib
 import functools
 import logging
-import os
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -28,7 +26,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from imagen_widget._journal import tables
-from imagen_widget._journal.many import Journal
+from imagen_widget._journal.journal import Journal
 from imagen_widget._journal.tables import SCHEMA, Raced, Transaction
 from imagen_widget.errors import JournalError
 
@@ -54,25 +52,22 @@ _ADDRESS = re.compile(
     r"postgres(?:ql)?://(?:[^:@/?#\s]+(?::[^@/?#\s]*)?@)?"
     r"(?P<host>[\w.,\[\]-]*(?::\d+)?)(?:/[^/@?#\s]*)?(?:\?[^@#\s]*)?"
 )
-_INHERITED: list[object] = []  # kept, because collecting a pool would close its connections
 
 
 class PostgresTransaction(Transaction):
-    """What begins with `opening`: a transaction, a part of one, or without it only questions."""
+    """A transaction that writes, or questions without one."""
 
     lock = " FOR UPDATE"
     skip = " FOR UPDATE SKIP LOCKED"
     next_seq = "nextval(pg_get_serial_sequence('jobs', 'seq'))"
 
-    def __init__(
-        self, connection: Any, clock: Callable[[], float] | None, *opening: str, again: bool = False
-    ) -> None:
-        self.connection, self.again, self._clock = connection, again, clock
+    def __init__(self, connection: Any, *, write: bool, again: bool) -> None:
+        self.connection, self.again = connection, again
         self._cursor: Any = psycopg.ClientCursor(connection)
-        self._opening, self._waiting = opening, [*opening]  # the first is () once it is sent
+        self._waiting = [_BEGIN] if write else []
 
     def _time(self) -> float:
-        return self._clock() if self._clock else float(self._answers(_NOW)[0][0]["now"])
+        return float(self._answers(_NOW)[0][0]["now"])
 
     now: Any = functools.cached_property(_time)
 
@@ -80,7 +75,7 @@ class PostgresTransaction(Transaction):
         for row in rows:
             self._waiting.append(self._cursor.mogrify(_spelled(statement), row))
             if len(self._waiting) >= tables.MAX_VALUES:
-                self._send()
+                self.flush()
 
     def count(self, statement: str, *rows: Sequence[object]) -> int:
         if not rows:
@@ -91,7 +86,7 @@ class PostgresTransaction(Transaction):
 
     def all(self, statement: str, *values: object) -> list[Any]:
         asked = self._cursor.mogrify(_spelled(statement), values)
-        if self._clock or "now" in vars(self):
+        if "now" in vars(self):
             return self._answers(asked)[0]
         rows, [row] = self._answers(asked, _NOW)  # after the rows, so that no lease is younger
         self.now = row["now"]
@@ -100,7 +95,7 @@ class PostgresTransaction(Transaction):
     def _answers(self, *questions: str) -> list[list[Any]]:
         before = len(self._waiting)
         self._waiting += questions
-        self._send()
+        self.flush()
         for _ in range(before):
             self._cursor.nextset()
         answers = []
@@ -109,41 +104,27 @@ class PostgresTransaction(Transaction):
             self._cursor.nextset()
         return answers
 
-    def _send(self) -> None:
-        text, self._opening = ";\n".join(self._waiting), ()
+    def flush(self) -> None:
+        text = ";\n".join(self._waiting)
         self._waiting.clear()
-        self._cursor.execute(text.encode())
+        if text:
+            self._cursor.execute(text.encode())
 
-    def end(self, statement: str) -> None:
-        """Run what waits and a COMMIT, or a RELEASE at the end of a part."""
-        if statement == "COMMIT" and not self.waits:
+    def commit(self) -> None:
+        """Run what waits, and the COMMIT."""
+        if not self.waits:
             self._waiting.append("SET LOCAL synchronous_commit TO off")
-        self._waiting.append(statement)
-        self._send()
-
-    def part(self) -> "PostgresTransaction":
-        """Return a part, which can be undone alone."""
-        opening = (*self._waiting, "SAVEPOINT part")
-        self._waiting.clear()
-        return PostgresTransaction(self.connection, self._clock, *opening, again=self.again)
-
-    def undo(self, part: "PostgresTransaction") -> None:
-        """Undo what was sent of a part, with whatever is sent next."""
-        undone = ("ROLLBACK TO part", "RELEASE part")
-        self._waiting += part._opening[:-1] if part._opening else undone
+        self._waiting.append("COMMIT")
+        self.flush()
 
 
 class PostgresJournal(Journal):
     """The journal at an address; raises JournalError if that cannot be read."""
 
     lease_seconds = 45.0  # what a dead worker held is free within a minute
-    submit_lease_seconds = 45.0
-    max_lease_seconds = 45.0
     is_shared = True
 
-    def __init__(
-        self, address: str, *, clock: Callable[[], float] | None = None, owner: str | None = None
-    ) -> None:
+    def __init__(self, address: str) -> None:
         found = _ADDRESS.fullmatch(address)
         if found is None:
             raise JournalError(
@@ -151,65 +132,28 @@ class PostgresJournal(Journal):
                 remedy="Write it as postgresql://user:password@host/database, with %40 for an @ in"
                 " the password and so on.",
             )
-        self._address, self._clock = address, clock
+        self._address = address
         self._host = found["host"] or "this machine"
-        self._pool: ConnectionPool[Any] | None = None
-        self._lock = threading.Lock()
-        self._local = threading.local()  # the transaction of `together`, in its thread
-        self._name_process(owner)
-
-    def close(self) -> None:
-        """Close the connections; a later call opens new ones."""
-        if self._pid == os.getpid():  # else a fork: the connections are the parent's
-            self._close()
-
-    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # `os` may be gone by then
-        if getattr(self, "_pid", None) == getpid():
-            self._close()
-
-    def _close(self) -> None:
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-
-    def analyze(self) -> None:
-        """Count and search as fast as after the server's own next look at the tables."""
-        with contextlib.suppress(psycopg.Error), self._opened("").connection() as connection:
-            connection.execute("VACUUM (ANALYZE) jobs, images")
+        self._begin_process()
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
-        if self._pid != os.getpid():  # a fork: the parent's lock and connections are not ours
-            _INHERITED.append(self._pool)
-            self._pool, self._lock, self._local = None, threading.Lock(), threading.local()
-            self._name_process()
-        group: PostgresTransaction | None = getattr(self._local, "tx", None)
-        if group is not None:
-            part = group.part()
-            try:
-                return self._inside(part, body, "RELEASE part")
-            except psycopg.Error as error:
-                if _is_passing(error):
-                    raise Raced from error  # all of the transaction has to be run again
-                group.undo(part)
-                raise explain(error, self._host, after=after) from None
-            except BaseException:
-                group.undo(part)
-                raise
         deadline = time.monotonic() + RECONNECT_SECONDS
-        pause, again = _FIRST_PAUSE_SECONDS, False
+        pause, again = _FIRST_PAUSE_SECONDS, self._group.again
         while True:
-            pool = self._opened(after)
+            pool = self._pool(after)
             try:
                 with pool.connection() as connection:
-                    if not write:
-                        return body(PostgresTransaction(connection, self._clock))
-                    tx = PostgresTransaction(connection, self._clock, _BEGIN, again=again)
-                    return self._inside(tx, body, "COMMIT")
-            except Raced as error:
-                again = again or error.__cause__ is not None
+                    tx = PostgresTransaction(connection, write=write, again=again)
+                    if self.clock is not None:
+                        tx.now = self.clock()
+                    result = body(tx)
+                    if write:
+                        tx.commit()
+                    return result
+            except Raced:
+                pass
             except psycopg.Error as error:
-                if not _is_passing(error):
+                if not self._is_passing(error):
                     raise explain(error, self._host, after=after) from None
                 if time.monotonic() > deadline:
                     self._close()  # calls that come next ask the server once, and do not wait too
@@ -218,14 +162,11 @@ class PostgresJournal(Journal):
             time.sleep(pause)
             pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
-    def _inside(self, tx: PostgresTransaction, body: Callable[[Transaction], T], closing: str) -> T:
-        before, self._local.tx = getattr(self._local, "tx", None), tx
-        try:
-            result = body(tx)
-            tx.end(closing)
-        finally:
-            self._local.tx = before
-        return result
+    def _is_passing(self, error: Exception) -> bool:
+        """Return True if the same may succeed in a moment: the connection broke, or others won."""
+        broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        state = getattr(error, "sqlstate", None) or "08"
+        return isinstance(error, _PASSING) or (broken and state.startswith("08"))
 
     def _reason(self, error: psycopg.Error) -> Exception:
         """Return why a pool could not give a connection: it only says that it waited."""
@@ -236,15 +177,15 @@ class PostgresJournal(Journal):
                 return reason
         return error
 
-    def _opened(self, after: str) -> ConnectionPool[Any]:
+    def _pool(self, after: str) -> ConnectionPool[Any]:
         with self._lock:
-            if self._pool is None:
+            if self._opened is None:
                 try:  # at once, because a pool would not say why it cannot connect
                     with psycopg.connect(self._address, **_CONNECTION) as connection:
                         _make_schema(connection)
                 except psycopg.Error as error:
                     raise explain(error, self._host, after=after) from None
-                self._pool = ConnectionPool(
+                self._opened = ConnectionPool(
                     self._address,
                     kwargs=_CONNECTION,
                     min_size=0,
@@ -253,7 +194,8 @@ class PostgresJournal(Journal):
                     timeout=CONNECT_SECONDS,
                     open=True,
                 )
-            return self._pool
+            pool: ConnectionPool[Any] = self._opened
+            return pool
 
 
 @functools.lru_cache(maxsize=500)
@@ -315,6 +257,7 @@ def _make_tables(connection: Any) -> None:
 # ------------------------------------------------------------------------------------ errors
 
 _PASSING = (
+    Raced,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.AdminShutdown,
@@ -343,13 +286,6 @@ _REASONS: tuple[tuple[str, str, str], ...] = (  # SQLSTATE or words, what it mea
         "See whether the server runs, and correct the host there.",
     ),
 )
-
-
-def _is_passing(error: psycopg.Error) -> bool:
-    """Return True if the same may succeed in a moment: the connection broke, or others won."""
-    if isinstance(error, _PASSING) or error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate.startswith("08")
 
 
 def explain(error: Exception, host: str, *, after: str) -> JournalError:

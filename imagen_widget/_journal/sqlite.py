@@ -5,11 +5,9 @@ instead of failing. Threads share one connection, one transaction at a time.
 """
 
 import contextlib
-import json
 import os
 import re
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imagen_widget._journal import tables
-from imagen_widget._journal.core import is_dead
-from imagen_widget._journal.many import Journal
+from imagen_widget._journal.journal import MAX_LEASE_SECONDS, Journal, is_dead
 from imagen_widget._journal.tables import AMOUNT, BUDGETS, SCHEMA, Transaction
 from imagen_widget._request import ImageRequest
 from imagen_widget._store import FILE_MODE, make_folder, sync_folder, trouble
@@ -31,29 +28,18 @@ FILE_NAME = "journal.sqlite3"
 BUSY_SECONDS = 10.0
 
 _MAX_WAITS = 20
-_MAX_OLD_LEASE_SECONDS = 3600  # of version 0.1
 _MOUNTS = Path("/proc/self/mounts")
 # WAL shares memory between processes, which these cannot do between machines.
 _NETWORK_FILE_SYSTEMS = re.compile(
     r"nfs\d?|cifs|smb\w*|afs|9p|ceph|lustre|gpfs|beegfs\w*|glusterfs|fuse\.(?!portal).*"
 )
 _name_of = itemgetter(0)  # of a column
-_INHERITED: list[object] = []  # kept, because collecting one would close it
 
 
-def open_journal(
-    home: Path,
-    address: str | None = None,
-    *,
-    clock: Callable[[], float] | None = None,
-    owner: str | None = None,
-) -> Journal:
-    """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL.
-
-    Tests may give a clock, in Unix seconds, and the name under which it holds jobs.
-    """
+def open_journal(home: Path, address: str | None = None) -> Journal:
+    """Return the journal of a home, or the one at the `postgresql://` address of IMAGEN_JOURNAL."""
     if not address:
-        return SqliteJournal(home, clock=clock or time.time, owner=owner)
+        return SqliteJournal(home)
     if address.partition("://")[0] not in {"postgresql", "postgres"}:
         raise InvalidRequest(
             "IMAGEN_JOURNAL is not the address of a PostgreSQL database.",
@@ -68,7 +54,7 @@ def open_journal(
             remedy="pip install 'psycopg[binary,pool]', or unset IMAGEN_JOURNAL.",
             field="journal",
         ) from None
-    return PostgresJournal(address, clock=clock, owner=owner)
+    return PostgresJournal(address)
 
 
 @dataclass(eq=False)
@@ -89,7 +75,14 @@ class SqliteTransaction(Transaction):
         return self.connection.executemany(statement, rows).rowcount if rows else 0
 
     def all(self, statement: str, *values: Any) -> list[Any]:
-        return list(self.connection.execute(statement, values))
+        cursor, rows = self.connection.execute(statement, values), []
+        names = list(map(_name_of, cursor.description or ()))
+        for row in cursor:  # as dicts, of which pages are read twice as fast as of sqlite3.Row
+            rows.append(dict(zip(names, row, strict=True)))
+        return rows
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def faults(self) -> list[str]:
         found = [row["quick_check"] for row in self.all("PRAGMA quick_check")]
@@ -108,76 +101,44 @@ class SqliteTransaction(Transaction):
 class SqliteJournal(Journal):
     """The journal of one home folder, which is made with the first transaction."""
 
-    lease_seconds = 300.0  # long: a dead process on the same host is noticed at once anyway
-    submit_lease_seconds = 900.0  # a submit may be told five times to wait two minutes
-    max_lease_seconds = 3600.0
+    lease_seconds = 120.0  # a dead process on the same host is noticed at once anyway
     is_shared = False
+    clock: Callable[[], float] = staticmethod(time.time)
 
-    def __init__(
-        self, home: Path, *, clock: Callable[[], float] = time.time, owner: str | None = None
-    ) -> None:
+    def __init__(self, home: Path) -> None:
         self.path = home.expanduser().absolute() / FILE_NAME
-        self._clock = clock
-        self._lock = threading.RLock()  # `together` holds it around calls that take it too
-        self._connection: sqlite3.Connection | None = None
         self._facts: os.stat_result  # of the file that is open
         self._has_prompts = False
-        self._group: SqliteTransaction | None = None
-        self._name_process(owner)
-
-    def close(self) -> None:
-        """Close the file; a later call opens it again."""
-        if self._pid == os.getpid():  # else a fork: the connection is the parent's
-            with self._lock:
-                self._close()
-
-    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # `os` may be gone by then
-        # From Python 3.13 on, sqlite3 complains of connections that are just dropped.
-        if getattr(self, "_pid", None) == getpid():
-            self._close()
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._begin_process()
 
     def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
-        if self._pid != os.getpid():  # a fork: the parent's name, lock and connection are not ours
-            _INHERITED.append(self._connection)  # using or closing it harms the parent's
-            self._lock, self._connection, self._group = threading.RLock(), None, None
-            self._name_process()
         with self._lock:
             try:
-                if self._group is not None:
-                    return _part(self._group, body)
-                connection = self._opened()
+                connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
                 try:
-                    now = self._clock()
-                    self._group = SqliteTransaction(connection, now, self._has_prompts)
-                    result = body(self._group)
+                    result = body(SqliteTransaction(connection, self.clock(), self._has_prompts))
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
                         connection.rollback()
                     raise
-                finally:
-                    self._group = None
                 return result
             except (sqlite3.Error, OSError) as error:
                 raise explain(error, self.path, after=after) from None
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connection(self) -> sqlite3.Connection:
         """Return the connection: the one there is, unless its file was moved away.
 
         Rows must not go to where nobody finds them.
         """
-        if self._connection is not None:
+        opened: sqlite3.Connection | None = self._opened
+        if opened is not None:
             with contextlib.suppress(OSError):
                 if os.path.samestat(self._facts, self.path.stat()):
-                    if self._connection.in_transaction:
-                        self._connection.rollback()  # left by an interrupt at the worst moment
-                    return self._connection
+                    if opened.in_transaction:
+                        opened.rollback()  # left by an interrupt at the worst moment
+                    return opened
             self._close()
         make_folder(self.path.parent)
         try:
@@ -195,61 +156,38 @@ class SqliteJournal(Journal):
             check_same_thread=False,  # button clicks come from any thread; the journal has a lock
         )
         try:
-            connection.row_factory = _as_dict  # of which pages are read twice as fast as of Rows
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops in the drive
             version = _version(connection)  # before the mode is changed: a newer one is left alone
             _choose_mode(connection, self.path)
             if version != SCHEMA:
-                _make_schema(connection, now=self._clock())
+                _make_schema(connection, now=self.clock())
             known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
             self._has_prompts = connection.execute(known).fetchone() is not None
             self._facts = self.path.stat()
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._opened = connection
         return connection
-
-
-def _part(group: SqliteTransaction, body: Callable[[Transaction], T]) -> T:
-    """Run a part of a transaction, which is undone alone when it raises."""
-    connection = group.connection
-    if not connection.in_transaction:  # a full disk, for one, has rolled all of it back
-        message = "an earlier part has ended the transaction"
-        raise sqlite3.OperationalError(message)
-    connection.execute("SAVEPOINT part")
-    try:
-        result = body(group)
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK TO part")
-            connection.execute("RELEASE part")
-        raise
-    connection.execute("RELEASE part")
-    return result
 
 
 # ---------------------------------------------------------------------------------- the file
 
 
-def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip(map(_name_of, cursor.description), row, strict=True))
-
-
 def _version(connection: sqlite3.Connection) -> int:
     """Return the version of the schema; raises JournalError if it is newer than this package."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()["user_version"])
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA:
         raise tables.newer(version, "set IMAGEN_HOME to another folder")
-    return version
+    return int(version)
 
 
 def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
     wanted = "delete" if _is_on_network(path.resolve()) else "wal"
     for _ in range(_MAX_WAITS):
-        if connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"] == wanted:
+        if connection.execute("PRAGMA journal_mode").fetchone() == (wanted,):
             return
         try:
             connection.execute(f"PRAGMA journal_mode = {wanted}")
@@ -387,13 +325,13 @@ def _migrate(connection: sqlite3.Connection, made: Iterable[str], *, now: float)
 
 def _check_idle(connection: sqlite3.Connection, now: float) -> None:
     """Refuse while a kernel with version 0.1 is at work: it could not store what it gets."""
-    for row in connection.execute(
+    for owner, lease_until in connection.execute(
         "SELECT owner, lease_until FROM jobs WHERE state IN"
         " ('intent', 'submitting', 'submitted', 'completed', 'downloaded')"
     ):
-        left = row["lease_until"] - now
-        if 0 < left <= _MAX_OLD_LEASE_SECONDS and not is_dead(row["owner"], shared=False):
-            host, pid, *_ = f"{row['owner']}:".split(":")
+        held = 0 < lease_until - now <= MAX_LEASE_SECONDS
+        if held and not is_dead(owner, shared=False):
+            host, pid, *_ = f"{owner}:".split(":")
             raise JournalError(
                 f"A notebook with an older imagen_widget is at work (process {pid} on {host}).",
                 remedy="Nothing was sent; let it finish or restart its kernel, then try again.",
@@ -401,8 +339,10 @@ def _check_idle(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[list[object]]:
-    for row in connection.execute("SELECT * FROM old_jobs ORDER BY seq"):
-        values = _values(row)
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    for row in cursor.execute("SELECT * FROM old_jobs ORDER BY seq"):
+        values = _values(dict(row))
         yield [values["seq"], *tables.job_row(values)]
 
 
@@ -412,10 +352,10 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         request = ImageRequest.from_json(old["request"])
         text = tables.storable(request.to_json())
         new = {"request_text": text, "fingerprint": request.fingerprint}
-    with contextlib.suppress(ValueError):
-        new["urls"] = _without_bytes(old["urls"])
-        if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
-            new["ticket"] = _ticket_without_bytes(old["ticket"])
+    if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
+        for name, without_bytes in (("ticket", None), ("urls", "[]")):
+            if "data:" in (old[name] or ""):
+                new[name] = without_bytes
     return {
         **dict.fromkeys(("cost_source", "elapsed", "revised_prompt", "units")),
         **dict.fromkeys(("trouble", "who", "series", "row_key"), ""),
@@ -425,25 +365,10 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         "model": old["endpoint"],
         "words": tables.storable((old["prompt"] or "").casefold()),
         "created_at": old["created"],
-        "day": tables.day_of(old["created"]).isoformat(),
+        "day": tables.day_of(old["created"]),
         "axes_text": "{}",
         "planned": 1,
     }
-
-
-def _without_bytes(urls: str) -> str:
-    if "data:" not in urls:
-        return urls
-    return json.dumps([url for url in json.loads(urls) if url[:5].lower() != "data:"])
-
-
-def _ticket_without_bytes(ticket: str | None) -> str | None:
-    if ticket is None or "data:" not in ticket:
-        return ticket
-    fields = json.loads(ticket)
-    outcome = fields.get("outcome") or {}
-    kept = json.loads(_without_bytes(json.dumps(outcome.get("urls", []))))
-    return json.dumps({**fields, "outcome": {**outcome, "urls": kept} if outcome else None})
 
 
 # ------------------------------------------------------------------------------------ errors

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, NamedTuple
@@ -52,6 +52,10 @@ class Transaction(ABC):
     @abstractmethod
     def count(self, statement: str, *rows: Sequence[object]) -> int:
         """Do the same at once, and return how many rows it changed in all."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Send what waits, so that it fails now if it fails."""
 
     @abstractmethod
     def all(self, statement: str, *values: object) -> list[Any]:
@@ -287,9 +291,9 @@ class Cap(NamedTuple):
     later: str = ""  # what helps too, unless one request costs more than the cap
 
 
-def day_of(moment: float) -> date:
-    """Return the local calendar day of a moment in Unix seconds."""
-    return datetime.fromtimestamp(moment, tz=UTC).astimezone().date()
+def day_of(moment: float) -> str:
+    """Return the local calendar day of a moment in Unix seconds, as 2026-11-23."""
+    return datetime.fromtimestamp(moment, tz=UTC).astimezone().date().isoformat()
 
 
 def caps_of(

@@ -16,7 +16,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget.errors import JournalError, one_line
 
 __all__ = ["Claimed", "Event", "IllegalStep", "Kept", "KeptImage", "Record", "Returned", "State"]
-__all__ += ["Cancelled", "Closed", "Completed", "Expired", "Failed", "Forgotten", "Refused"]
+__all__ += ["Cancelled", "Closed", "Completed", "Expired", "Failed", "Forgotten"]
 __all__ += ["Submitted", "Submitting", "Uncertain", "apply"]
 
 FREE = Decimal(0)
@@ -235,14 +235,6 @@ class Closed(Event):
 
 
 @dataclass(frozen=True)
-class Refused(Event):
-    """The provider refused the submit, or nothing was sent: not billed."""
-
-    why: str
-    trouble: str = ""  # the error's class
-
-
-@dataclass(frozen=True)
 class Failed(Event):
     """The job ended without pictures; if it may be billed, the reserved price stays."""
 
@@ -287,7 +279,6 @@ TRANSITIONS: dict[type[Event], tuple[set[State], State]] = {
     Completed:  ({_S, _U, _T, _C},        _C),
     Kept:       ({_C},                    _K),
     Closed:     ({_K},                    _D),
-    Refused:    ({_I, _S},                _F),
     Failed:     ({_I, _S, _U, _T, _C, _K}, _F),  # downloaded: all of it was withheld
     Cancelled:  ({_I, _S, _T},            _X),
     Expired:    ({_T, _C},                _E),
@@ -325,8 +316,6 @@ def apply(record: Record, event: Event) -> Record:
         case Closed(cost, source, elapsed):
             paid = record.price if cost is None else cost
             changes = {"cost": paid, "cost_source": source, "elapsed": elapsed}
-        case Refused(why, trouble):
-            changes = {"error": one_line(why), "trouble": trouble, "cost": FREE}
         case Failed(why, billed, trouble):
             cost = record.cost if billed else FREE
             changes = {"error": one_line(why), "trouble": trouble, "cost": cost}

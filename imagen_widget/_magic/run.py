@@ -168,9 +168,7 @@ class Ask:
         """Where the value is shown."""
         hooked = is_last_expression()
         return (
-            _display.SilentSurface()
-            if self.is_quiet
-            else _display.surface_of(self._shell, hooked=hooked)
+            _display.Surface() if self.is_quiet else _display.surface_of(self._shell, hooked=hooked)
         )
 
     def hand_over(self, value: T, show: Callable[[T], object] | None = None) -> T:
@@ -224,7 +222,7 @@ class Ask:
             view.begin()
             self.hand_over(job, lambda _: None)
         else:  # the terminal's next prompt stands on that line
-            view = _display.JobView(job, _display.SilentSurface())
+            view = _display.JobView(job, _display.Surface())
             self.hand_over(job)
         view.follow(self._save)
         return job

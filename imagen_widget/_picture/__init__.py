@@ -18,7 +18,6 @@ from urllib.parse import unquote_to_bytes
 from imagen_widget._picture import header
 from imagen_widget._picture.header import SVG, UNREADABLE, PictureFacts, digest_of, inspect, sniff
 from imagen_widget._picture.texts import (
-    FoundRequest,
     Provenance,
     embed,
     file_stem,
@@ -32,7 +31,7 @@ from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
-__all__ = ["SVG", "UNREADABLE", "FoundRequest", "PictureFacts", "Provenance"]  # of the imported
+__all__ = ["SVG", "UNREADABLE", "PictureFacts", "Provenance"]  # of the imported
 __all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect", "is_signed"]
 __all__ += ["read_settings", "sniff", "to_json"]
 

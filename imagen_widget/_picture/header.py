@@ -2,7 +2,7 @@
 
 Nothing here does I/O, and `sniff` and `inspect` never raise. Decoders trust what a header claims
 and take memory for it; this does not. Bytes behind a picture's end are no fault: servers append
-newlines and trailers. The walks through PNG, JPEG, WebP and EXIF raise `MalformedError` for what
+newlines and trailers. The walks through PNG, JPEG and WebP raise `MalformedError` for what
 is not built as its format says, and the errors of `struct` and of an index for what is cut short.
 """
 
@@ -237,31 +237,19 @@ def _read_avif(data: bytes, facts: PictureFacts) -> None:
         raise MalformedError("cut short")
 
 
-def tiff_header(tiff: bytes) -> tuple[str, int]:
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
-    if order is None or len(tiff) < 8:
-        raise MalformedError("damaged")
-    return order, struct.unpack_from(order + "I", tiff, 4)[0]
-
-
-def tiff_table(tiff: bytes, order: str, offset: int) -> tuple[dict[int, bytes], int]:
-    """Return a table's entries by tag, 12 bytes each, and where the next table begins."""
-    try:
-        (count,) = struct.unpack_from(order + "H", tiff, offset)
-        end = offset + 2 + 12 * count
-        (following,) = struct.unpack_from(order + "I", tiff, end)
-    except struct.error:
-        raise MalformedError("damaged") from None
-    entries = (tiff[at : at + 12] for at in range(offset + 2, end, 12))
-    return {struct.unpack_from(order + "H", entry)[0]: entry for entry in entries}, following
-
-
 def _orientation(exif: bytes) -> int:
     """Return how the picture has to be turned, as its EXIF block says; 1 if not at all."""
     tiff = exif.removeprefix(EXIF_START)
-    try:
-        order, at = tiff_header(tiff)
-        entry = tiff_table(tiff, order, at)[0].get(_ORIENTATION)
-    except MalformedError:
+    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
+    if order is None:
         return 1
-    return 1 if entry is None else struct.unpack_from(order + "H", entry, 8)[0]
+    try:
+        (table,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, table)
+        for entry in range(table + 2, table + 2 + 12 * count, 12):
+            tag, value = struct.unpack_from(order + "H6xH", tiff, entry)
+            if tag == _ORIENTATION:
+                return int(value)
+    except struct.error:
+        pass
+    return 1

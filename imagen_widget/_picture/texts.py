@@ -13,7 +13,8 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -37,9 +38,7 @@ _MAX_SEGMENT_BYTES = 0xFFFF - 2
 
 _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA = 0x08, 0x04, 0x10
 
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_TIFF_LONG, _TIFF_UNDEFINED = 4, 7
-_TIFF_EMPTY = b"MM\x00*" + struct.pack(">IHI", 8, 0, 0)
+_EXIF_IFD, _USER_COMMENT, _INTEROPERABILITY = 0x8769, 0x9286, 0xA005
 _UTF16_COMMENT = b"UNICODE\x00"
 
 _XMP_OURS = re.compile(
@@ -60,7 +59,6 @@ _MADE_BY_A_MODEL = (
     'trainedAlgorithmicMedia"/>'
 )
 
-T = TypeVar("T")
 R = TypeVar("R", covariant=True)
 
 
@@ -75,16 +73,6 @@ class Provenance(Generic[R]):
     index: int = 0  # its place among the job's pictures
     seed: int | None = None
     id: str = ""  # the journal's id of the job
-
-
-@dataclass(frozen=True)
-class FoundRequest:
-    """A request as a file tells it, not checked by any model."""
-
-    prompt: str | None
-    model: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    inputs: tuple[dict[str, Any], ...] = ()
 
 
 def embed(
@@ -107,7 +95,7 @@ def embed(
     return written, _settings_in(written) == settings
 
 
-def read_settings(data: bytes) -> Provenance[FoundRequest] | None:
+def read_settings(data: bytes) -> dict[str, Any] | None:
     """Return the settings that a picture carries; None if it has none of ours."""
     return from_json(_settings_in(data))
 
@@ -209,40 +197,15 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if set(value) & set(',:\n"') else value
 
 
-def from_json(text: str, **more: str) -> Provenance[FoundRequest] | None:
-    """Return the settings that `to_json` wrote, with `more` in them; None if they are not so.
-
-    Files of version 0.1 have no inputs and no id.
-    """
+def from_json(text: str, **more: str) -> dict[str, Any] | None:
+    """Return what `to_json` wrote with `more` in it; None if that is not so."""
     try:
         found = json.loads(text)
-        if found["generator"] != GENERATOR or any(found[k] != v for k, v in more.items()):
-            return None
-        prompt, seed = found["prompt"], found["seed"]
-        fields = _is(dict, found["parameters"])
-        return Provenance(
-            request=FoundRequest(
-                prompt=None if prompt is None else _is(str, prompt),
-                model=_is(str, found["model"]),
-                fields={name: v for name, v in fields.items() if name not in {"prompt", "model"}},
-                inputs=tuple(_is(dict, picture) for picture in _is(list, found.get("inputs", []))),
-            ),
-            request_id=_is(str, found["request_id"]),
-            provider=_is(str, found["provider"]),
-            created=datetime.fromisoformat(_is(str, found["created"])).astimezone(),
-            index=max(0, _is(int, found["index"])),
-            seed=None if seed is None else _is(int, seed),
-            id=_is(str, found.get("id", "")),
-        )
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-
-
-def _is(kind: type[T], value: object) -> T:
-    """Return a value of JSON that is of this kind; true and false are no numbers."""
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(type(value).__name__)
-    return value
+    wanted = {"generator": GENERATOR, **more}
+    is_ours = isinstance(found, dict) and all(found.get(n) == v for n, v in wanted.items())
+    return found if is_ours else None
 
 
 # ------------------------------------------------------------------------------- their place
@@ -382,39 +345,21 @@ def _xmp_with(old: bytes, settings: str) -> bytes:
 
 
 def _with_comment(old: bytes, text: str) -> bytes:
-    """Return an EXIF block with the text as its comment; all else in it stays where it is."""
+    """Return an EXIF block with the text as its comment; of a broken one nothing else stays."""
     # Readers take UTF-16 with the higher byte first, whatever the byte order around it.
     comment = _UTF16_COMMENT + text.encode("utf-16-be", "replace")
-    try:
-        return header.EXIF_START + _tiff_with(old.removeprefix(header.EXIF_START), comment)
-    except header.MalformedError:
-        return header.EXIF_START + _tiff_with(_TIFF_EMPTY, comment)
+    if len(old) <= _MAX_SEGMENT_BYTES:  # its entries may each claim all of it
+        with suppress(Exception):  # Pillow raises all sorts of errors on hostile bytes
+            return _exif_of(old, comment)
+    return _exif_of(b"", comment)
 
 
-def _tiff_with(tiff: bytes, comment: bytes) -> bytes:
-    """Append the comment with new tables that point to it: nothing that was there is moved."""
-    order, main_at = header.tiff_header(tiff)
-    main, following = header.tiff_table(tiff, order, main_at)
-    inner = _inner_table(tiff, order, main)
-    grown = bytearray(tiff + b"\x00" * (len(tiff) % 2))
-    inner[_USER_COMMENT] = struct.pack(
-        order + "HHII", _USER_COMMENT, _TIFF_UNDEFINED, len(comment), len(grown)
-    )
-    grown += comment + b"\x00" * (len(comment) % 2)
-    main[_EXIF_IFD] = struct.pack(order + "HHII", _EXIF_IFD, _TIFF_LONG, 1, len(grown))
-    grown += _table_bytes(inner, order, 0)
-    struct.pack_into(order + "I", grown, 4, len(grown))
-    grown += _table_bytes(main, order, following)
-    return bytes(grown)
+def _exif_of(old: bytes, comment: bytes) -> bytes:
+    from PIL import Image
 
-
-def _inner_table(tiff: bytes, order: str, main: dict[int, bytes]) -> dict[int, bytes]:
-    if _EXIF_IFD not in main:
-        return {}
-    return header.tiff_table(tiff, order, struct.unpack_from(order + "I", main[_EXIF_IFD], 8)[0])[0]
-
-
-def _table_bytes(entries: dict[int, bytes], order: str, following: int) -> bytes:
-    count = struct.pack(order + "H", len(entries))
-    in_order = b"".join(entry for _, entry in sorted(entries.items()))
-    return count + in_order + struct.pack(order + "I", following)
+    exif = Image.Exif()
+    exif.load(old)
+    inner = dict(exif.get_ifd(_EXIF_IFD))
+    inner.pop(_INTEROPERABILITY, None)  # a pointer into the old block
+    exif[_EXIF_IFD] = {**inner, _USER_COMMENT: comment}
+    return exif.tobytes()

@@ -35,12 +35,10 @@ TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 MAX_DOWNLOADS = 16
 MAX_SUBMITS = 20
 
-_LEASE_SECONDS = 120.0
 _HEARTBEAT_SECONDS = 20.0
 _LEAVE_SECONDS = 4.0
 _SETTLE_SECONDS = 3.0
 _FETCH_SECONDS = 60.0
-_SUBMIT_MARGIN_SECONDS = 60.0  # a POST that is out is waited for past the deadline
 
 log = logging.getLogger("imagen_widget")
 
@@ -123,11 +121,7 @@ class Run:
         self.id = job_id
         self._session.sent.add(job_id)
         with self._session.holding(job_id), providers.hiding(self._request):
-            answer = await self._submit()
-            if isinstance(answer, providers.Finished):
-                return await self._finish_at_once(answer)
-            self._report(Submitted(answer))
-            return await self._finish(answer)
+            return await self._finish(await self._submit())
 
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
         """Return the pictures of a job that was submitted before, leased to this process.
@@ -137,11 +131,10 @@ class Run:
         self.id, self._resumed, self._expired = record.id, True, expired
         with self._session.holding(record.id), providers.hiding(self._request):
             if record.ticket is None:  # answered directly; the addresses are all there is
-                served = tuple(providers.Served(url) for url in record.urls)
-                return await self._finish_at_once(providers.Finished(served, seed=record.seed))
-            ticket = providers.Ticket.from_json(record.ticket, created=record.created.timestamp())
-            self._report(Submitted(ticket))
-            return await self._finish(ticket)
+                served = tuple(map(providers.Served, record.urls))
+                return await self._finish(providers.Finished(served, seed=record.seed))
+            created = record.created.timestamp()
+            return await self._finish(providers.Ticket.from_json(record.ticket, created=created))
 
     # --------------------------------------------------------------- history answers
 
@@ -154,10 +147,8 @@ class Run:
         session, settings = self._session, self._session.settings
         verbs, place = session.journal, settings.account.name
         fingerprint = self._request.fingerprint
+        await session.record(verbs.recover)
         record = await session.record(verbs.find, fingerprint, place)
-        if record is None:
-            await session.record(verbs.recover)
-            record = await session.record(verbs.find, fingerprint, place)
         if record is not None:
             known = await to_thread.run_sync(session.recall, record)
             if known is not None:
@@ -196,10 +187,7 @@ class Run:
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
                 async with session.submits:
-                    lease = self._left() + _SUBMIT_MARGIN_SECONDS
-                    await session.record(
-                        verbs.apply, self.id, journal.Submitting(), lease_seconds=lease
-                    )
+                    await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
         except errors.SubmitUncertain as error:
@@ -209,10 +197,7 @@ class Run:
                 await self._release()
             raise
         except errors.ImagenError as error:
-            if error.billed:  # answered at once, and nothing came of it
-                await self._fail(error)
-            else:
-                await self._note(journal.Refused(str(error), type(error).__name__))
+            await self._fail(error)
             raise
         except anyio.get_cancelled_exc_class():  # the loop is ending; a POST that was out is over
             await self._note(journal.Cancelled())
@@ -233,9 +218,7 @@ class Run:
         event = journal.Submitted(ticket.to_json(), ticket.request_id)
         with anyio.CancelScope(shield=True):
             try:
-                await session.record(
-                    session.journal.apply, self.id, event, lease_seconds=_LEASE_SECONDS
-                )
+                await session.record(session.journal.apply, self.id, event)
             except errors.JournalError as error:
                 raise errors.JournalError(
                     f"The provider accepted the job (request id {ticket.request_id}), and it may "
@@ -247,24 +230,30 @@ class Run:
 
     # --------------------------------------------------------------- waiting for it
 
-    async def _finish(self, ticket: providers.Ticket) -> Generation:
+    async def _finish(self, answer: providers.Ticket | providers.Finished) -> Generation:
         """Watch, collect and keep; on failure, write down whether the job is resumable."""
-        self._ticket = ticket
         try:
-            done = await self._watched(ticket)
+            if isinstance(answer, providers.Finished):
+                generation = await self._keep(answer)
+                if self._cancel_wanted:
+                    self.note = TOO_LATE
+                return generation
+            self._ticket = answer
+            self._report(Submitted(answer))
+            done = await self._watched(answer)
             if done is None:
-                return await self._after_cancel(ticket)
-            self._past_cancel = True  # the job is paid for: from here on a cancellation is too late
-            finished = await self._session.provider.result(ticket, done, seconds=self._left())
+                return await self._after_cancel(answer)
+            self._past_cancel = True  # the job is paid for: a cancellation comes too late
+            finished = await self._session.provider.result(answer, done, seconds=self._left())
             return await self._keep(finished, worked=done.seconds)
         except journal.IllegalStep:
             record = await self._session.record(self._session.journal.get, self.id)
-            generation = self._session.recall(record)
-            if generation is None:
+            recalled = self._session.recall(record)
+            if recalled is None:
                 raise
-            return generation  # another process was quicker: they are the same
+            return recalled  # another process was quicker: they are the same
         except errors.ImagenError as error:
-            await self._settle(error)
+            await self._settle(error, answer)
             if isinstance(error, errors.CancelledAtProvider):
                 raise self._cancelled(
                     "The job was cancelled at the provider; not billed."
@@ -272,8 +261,8 @@ class Run:
             raise
         except BaseException:  # the loop is ending: the next process may fetch it
             with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
-                if self._cancel_wanted and not self._past_cancel:
-                    await self._ask_cancel(ticket)
+                if self._ticket and self._cancel_wanted and not self._past_cancel:
+                    await self._ask_cancel(self._ticket)
             await self._release()
             raise
 
@@ -301,22 +290,6 @@ class Run:
         return done
 
     # --------------------------------------------------------------- fetching what was paid for
-
-    async def _finish_at_once(self, finished: providers.Finished) -> Generation:
-        """Keep the pictures of an answer that came without a queue and without a ticket."""
-        try:
-            generation = await self._keep(finished)
-        except errors.ImagenError as error:
-            lost = not any(url.startswith("http") for url in finished.urls)
-            if isinstance(error, errors.QueueError | errors.JournalError) and lost:
-                error.billed = True
-                await self._fail(error)
-            else:
-                await self._settle(error)
-            raise
-        if self._cancel_wanted:
-            self.note = TOO_LATE
-        return generation
 
     async def _keep(
         self, finished: providers.Finished, *, worked: float | None = None
@@ -350,7 +323,7 @@ class Run:
             filtered=flagged + missing,
         )
         try:
-            await session.record(verbs.apply, self.id, completed, lease_seconds=_LEASE_SECONDS)
+            await session.record(verbs.apply, self.id, completed)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except errors.ImagenError as error:
@@ -365,8 +338,8 @@ class Run:
             )
         closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
         events = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
-        record = await session.record(verbs.apply, self.id, *events, lease_seconds=_LEASE_SECONDS)
-        generation = session.recall(record)
+        record = await session.record(verbs.apply, self.id, *events)
+        generation = session.recall(record, self._request)
         if generation is None:
             raise errors.QueueError(
                 "The pictures vanished from the disk as soon as they were kept.",
@@ -430,26 +403,14 @@ class Run:
     # --------------------------------------------------------------- how else a job ends
 
     async def _after_cancel(self, ticket: providers.Ticket) -> Generation:
-        match await self._ask_cancel(ticket):
-            case providers.CancelAnswer.CONFIRMED:
-                raise self._cancelled(NOT_BILLED)
-            case providers.CancelAnswer.TOO_LATE:
-                return await self._settled(ticket, seconds=self._timeout)
-            case providers.CancelAnswer.REQUESTED:
-                return await self._settled(ticket, seconds=_SETTLE_SECONDS)
-            case providers.CancelAnswer.UNKNOWN:
-                raise await self._unconfirmed("Cancelling was not confirmed", ticket)
-
-    async def _ask_cancel(self, ticket: providers.Ticket) -> providers.CancelAnswer:
-        with anyio.CancelScope(shield=True):
-            answer = await self._session.provider.cancel(ticket)
-            if answer is providers.CancelAnswer.CONFIRMED:
-                await self._note(journal.Cancelled())
-        return answer
-
-    async def _settled(self, ticket: providers.Ticket, *, seconds: float) -> Generation:
         """Return the pictures of a job that finished in spite of the cancellation."""
-        self._deadline = time.monotonic() + seconds
+        answer = await self._ask_cancel(ticket)
+        if answer is providers.CancelAnswer.CONFIRMED:
+            raise self._cancelled(NOT_BILLED)
+        if answer is providers.CancelAnswer.UNKNOWN:
+            raise await self._unconfirmed("Cancelling was not confirmed", ticket)
+        is_late = answer is providers.CancelAnswer.TOO_LATE
+        self._deadline = time.monotonic() + (self._timeout if is_late else _SETTLE_SECONDS)
         self._past_cancel = True  # the provider was asked: another cancellation changes nothing
         try:
             done = await self._watched(ticket) or providers.Done()
@@ -464,6 +425,13 @@ class Run:
         self.note = TOO_LATE
         return generation
 
+    async def _ask_cancel(self, ticket: providers.Ticket) -> providers.CancelAnswer:
+        with anyio.CancelScope(shield=True):
+            answer = await self._session.provider.cancel(ticket)
+            if answer is providers.CancelAnswer.CONFIRMED:
+                await self._note(journal.Cancelled())
+        return answer
+
     async def _unconfirmed(self, what: str, ticket: providers.Ticket) -> errors.JobCancelled:
         """Let go of a job of which nobody knows whether it was cancelled in time."""
         await self._release()
@@ -477,7 +445,9 @@ class Run:
         self.note = str(error)
         return error
 
-    async def _settle(self, error: errors.ImagenError) -> None:
+    async def _settle(
+        self, error: errors.ImagenError, answer: providers.Ticket | providers.Finished
+    ) -> None:
         """Write down what an error means for the job: over, or resumable."""
         match error:
             case errors.JobCancelled():  # written down where it was raised
@@ -488,7 +458,11 @@ class Run:
                 await self._note(journal.Expired())
             case errors.QueueError() | errors.CredentialsError() | errors.JournalError():
                 error.billed = True  # it is paid for, once: its price stays reserved
-                await self._release()
+                urls = answer.urls if isinstance(answer, providers.Finished) else ("http",)
+                if any(url.startswith("http") for url in urls):
+                    await self._release()
+                else:  # the answer's bytes were all there was
+                    await self._fail(error)
             case _:
                 await self._fail(error)
 
@@ -583,7 +557,7 @@ class Session:
 
     async def lease(self, job_id: str) -> bool:
         """Return True if the job is this process's to fetch from now on."""
-        return await self.record(self.journal.lease, job_id, _LEASE_SECONDS)
+        return await self.record(self.journal.lease, job_id)
 
     @contextmanager
     def holding(self, job_id: str) -> Iterator[None]:
@@ -602,7 +576,7 @@ class Session:
             while self._active:
                 await anyio.sleep(_HEARTBEAT_SECONDS)
                 if self._active:
-                    await self.note(self.journal.renew, *self._active, seconds=_LEASE_SECONDS)
+                    await self.note(self.journal.renew, *self._active)
         finally:
             self._beating = False
 
@@ -668,10 +642,22 @@ class Session:
         inputs = [picture.kept_in(self.store) for picture in request.inputs]
         return replace(request, inputs=tuple(inputs))
 
-    def recall(self, record: journal.Record) -> Generation | None:
-        """Return what a job brought; None if one of its pictures is no longer kept."""
-        request, request_id, created = record.request, record.request_id or "", record.created
-        seed = request.seed if record.seed is None else record.seed
+    def recall(
+        self, record: journal.Record, request: ImageRequest | None = None
+    ) -> Generation | None:
+        """Return what a job brought; None if one of its pictures is no longer kept.
+
+        The request is read from the record if it is not at hand.
+        """
+        request = request or record.request
+        origin = Provenance(
+            request=request,
+            request_id=record.request_id or "",
+            provider=record.provider,
+            created=record.created,
+            seed=request.seed if record.seed is None else record.seed,
+            id=record.id,
+        )
         images = []
         for kept in record.images:
             if kept.filtered:
@@ -679,38 +665,22 @@ class Session:
             path = self.store.path(kept.digest)
             if path is None:
                 return None
-            images.append(
-                GeneratedImage(
-                    path=path,
-                    media_type=kept.media_type,
-                    width=kept.width,
-                    height=kept.height,
-                    url=kept.url,
-                    provenance=Provenance(
-                        request=request,
-                        request_id=request_id,
-                        provider=record.provider,
-                        created=created,
-                        seed=seed,
-                        id=record.id,
-                        index=kept.index,
-                    ),
-                    tells=self.settings.provenance,
-                )
-            )
+            size, place = (kept.width, kept.height), replace(origin, index=kept.index)
+            tells = self.settings.provenance
+            images.append(GeneratedImage(path, kept.media_type, *size, kept.url, place, tells))
         if not images:
             return None
         cost = record.cost if record.cost is not None else record.price
         return Generation(
             images=tuple(images),
             request=request,
-            request_id=request_id,
+            request_id=origin.request_id,
             provider=record.provider,
             seconds=record.elapsed or record.seconds or 0.0,
             cost=None if cost is None else float(cost),
             cost_source=record.cost_source,
-            created=created,
-            seed=seed,
+            created=origin.created,
+            seed=origin.seed,
             filtered=record.filtered,
             revised_prompt=record.revised_prompt,
             id=record.id,

@@ -61,7 +61,7 @@ def test_no_acknowledged_row_is_lost_to_a_kill(
         with place.workers("acknowledge", processes=1, count=10**6) as [worker]:
             lines = [worker.stdout.readline() for _ in range(chance.randint(1, 40))]
             os.kill(worker.pid, signal.SIGKILL)
-            lines += worker.communicate()[0].splitlines(keepends=True)
+            lines += worker.stdout.readlines()  # not communicate(): it forgets what is buffered
         for line in lines:
             if line.endswith("\n"):  # the last one may be torn, so nothing was acknowledged
                 fact = json.loads(line)

@@ -85,7 +85,8 @@ class Process:
     def __init__(self, world: Lives, name: str) -> None:
         self.name, self.dead, self.crash_at = name, False, ""
         self._world = world
-        self.journal = open_journal(world.home, clock=world.wall)
+        self.journal = open_journal(world.home)
+        self.journal.clock = world.wall
         world.making = self
         self.studio = Studio(
             "kkiai",
