@@ -661,13 +661,13 @@ def test_a_picture_that_is_not_there_is_one_line(stage: Stage) -> None:
     ran = stage.run("%imagen make it snow -m nano-banana-edit -i nowhere[0]")
     none = stage.run("%imagen make it snow -m imagen4 -i https://x.example/a.png")
 
-    assert "--image: nowhere[0]: name 'nowhere' is not defined" in str(ran.error)
+    assert "as an expression it fails: name 'nowhere' is not defined" in str(ran.error)
     stage.run("fox = %imagen a fox;")
     for typed, says in (
         ("fox.png", "image: there is no file 'fox.png'"),
-        ("nowhere", "'nowhere' is neither a file nor an expression"),
-        ("fox[9]", "--image: fox[9]: tuple index out of range."),
-        ("'a fox'", "--image: there is no file 'a fox'."),
+        ("nowhere", "there is no file 'nowhere', and as an expression it fails: name"),
+        ("fox[9]", "as an expression it fails: tuple index out of range."),
+        ("'a fox'", "there is no file 'a fox', nor is it an expression."),
     ):
         wrong = stage.run(f"%imagen make it snow -m nano-banana-edit -i {typed}")
         assert says in str(wrong.error)
@@ -1209,7 +1209,7 @@ IMPOSSIBLE = [
     ("%%imagen_sweep\nseed = 1..1000000\n---\na", "combinations"),
     ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
     ("%imagen_batch", "it needs a table and a prompt"),
-    ("%imagen_batch nowhere -p {a}", "'nowhere' is neither a file nor an expression"),
+    ("%imagen_batch nowhere -p {a}", "there is no file 'nowhere', and as an expression"),
     ("%imagen_batch nothere.csv -p {a}", "table: there is no file 'nothere.csv'"),
     ("%imagen_batch [{'a':'x'}] -p '{b}'", "b: the table has no such column"),
     ("%imagen_batch [{'a':'x'}] -p '{a}' -m kontext", "kontext needs it. Give -i PICTURE"),

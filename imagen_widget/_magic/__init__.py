@@ -23,7 +23,7 @@ from imagen_widget import _loop
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import tables
 from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
-from imagen_widget._magic.run import Ask, Fetching
+from imagen_widget._magic.run import Ask
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
     ShownOnce,
@@ -299,17 +299,16 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         history = ask.studio.history
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
-        fetching = Fetching(history)
+        fetching = tables.Fetching(history)
         view = JobView(fetching, ask.surface)
         if fetching.records:
             view.begin()
         try:
             fetching.run()
         except BaseException:
-            view.end(tables.resume_table(history, fetching.records, fetching.outcomes))
+            view.end(fetching.table())
             raise
-        table = tables.resume_table(history, fetching.records, fetching.outcomes)
-        ask.hand_over(table, view.end)
+        table = ask.hand_over(fetching.table(), view.end)
         for generation in table if len(table) <= tables.MAX_IN_FULL and not ask.is_quiet else ():
             surface_of(self.shell).final(generation)
         return table

@@ -33,7 +33,6 @@ Span = tuple[int, int]
 
 _MAX_CLOSINGS_TRIED = 16
 _CLOSING = re.compile(r"(?=\}\})")
-_FILE = re.compile(r"[^\[(]*([/\\]|\.(png|jpe?g|webp|gif|avif|svg|tiff?|csv)$)[^\[(]*", re.I)
 _COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
 _REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
 _BLANKS = re.compile(r"\s*")
@@ -46,7 +45,6 @@ _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
 _INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
 _SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
-_NAMES_MODEL = re.compile(r"(?<!\S)(?:-m|--model)(?:=|(?=\s))")
 _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _RESERVED = {name.replace("_", "-") for name in RESERVED}
@@ -293,17 +291,14 @@ def object_of(value: object, evaluate: Evaluate, option: str) -> object:
     with suppress(OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of an unknown user
         if Path(value).expanduser().is_file():
             return Path(value).expanduser()
-    code, said = compiled(value.strip()), f"there is no file {value[:60]!r}"
+    code, said = compiled(value.strip()), "nor is it an expression"
     if code is not None:
         try:
             return evaluate(code)
         except Exception as error:  # noqa: BLE001 - the user's own code
-            if not _FILE.fullmatch(value):
-                said = f"{value[:60]}: {str(error) or type(error).__name__}"
-                if value.isidentifier():
-                    said = f"{value[:60]!r} is neither a file nor an expression ({error})"
+            said = f"and as an expression it fails: {str(error) or type(error).__name__}"
     raise InvalidRequest(
-        f"{option}: {said}.",
+        f"{option}: there is no file {value[:60]!r}, {said}.",
         remedy="Give a file, an https address, or an expression like fox[0]. Nothing was sent.",
         field=option.lstrip("-"),
     )
@@ -322,49 +317,43 @@ class Parsed:
     silent: bool  # whether a trailing `;` asks to hide the output
 
 
-def parse_line(text: Text, grammar: Grammar) -> Parsed:
-    """Read what follows `%imagen` on its line."""
-    end, silent = _without_semicolon(text.raw, len(text.raw))
-    scan = _Scan(text, grammar, end)
-    leading, start, verbatim = scan.leading()
-    if verbatim:
-        prompt = text.cut(start, len(text.raw)) if text.raw[start:].strip() else None
-        return scan.parsed(prompt, leading, silent=False)
-    trailing, stop = scan.trailing(start)
-    start, stop = _trimmed(text.masked, start, stop)
-    scan.check_ends(start, stop)
-    prompt = text.cut(*_unquoted(text.masked, start, stop)) if stop > start else None
-    return scan.parsed(prompt, [*leading, *trailing], silent=silent)
+def parse(line: Text, cell: Text | None, grammar: Grammar) -> Parsed:
+    """Read what follows `%imagen` on its line; of a cell, the prompt is its body and nothing else.
 
-
-def parse_cell(text: Text, body: Text, grammar: Grammar) -> Parsed:
-    """Read a cell: options on its first line, below it the prompt and nothing else."""
-    end, silent = _without_semicolon(text.raw, len(text.raw))
-    scan = _Scan(text, grammar, end)
+    Raises:
+        InvalidRequest: An option is not one, or stands where none may.
+    """
+    end, silent = _without_semicolon(line.raw, len(line.raw))
+    scan = _Scan(line, grammar, end)
     options, start, verbatim = scan.leading()
-    if text.raw[start:end].strip():
-        scan.check_dashes(start, end)
-        raise InvalidRequest(
-            f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
-            remedy="Write the prompt in the lines below. Nothing was sent.",
-            field="prompt",
-        )
-    stop = len(body.raw.removesuffix("\n"))  # IPython ends every cell in one
+    if cell is not None:
+        if line.raw[start:end].strip():
+            scan.check_dashes(start, end)
+            raise InvalidRequest(
+                f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
+                remedy="Write the prompt in the lines below. Nothing was sent.",
+                field="prompt",
+            )
+        stop, hidden = len(cell.raw.removesuffix("\n")), False  # IPython ends every cell in one
+        if not verbatim:
+            stop, hidden = _without_semicolon(cell.raw, stop)
+        body = (0, stop) if verbatim else _unquoted(cell.masked, 0, stop)
+        return scan.parsed(cell.cut(*body), options, silent=silent or hidden)
     if verbatim:
-        return scan.parsed(body.cut(0, stop), options, silent=silent)
-    stop, silent_body = _without_semicolon(body.raw, stop)
-    prompt = body.cut(*_unquoted(body.masked, 0, stop))
-    return scan.parsed(prompt, options, silent=silent or silent_body)
+        prompt = line.cut(start, len(line.raw)) if line.raw[start:].strip() else None
+        return scan.parsed(prompt, options, silent=False)
+    trailing, stop = scan.trailing(start)
+    start, stop = _trimmed(line.masked, start, stop)
+    scan.check_ends(start, stop)
+    prompt = line.cut(*_unquoted(line.masked, start, stop)) if stop > start else None
+    return scan.parsed(prompt, [*options, *trailing], silent=silent)
 
 
 def model_named(text: Text) -> str | None:
     """Return the model that an option on the line seems to name: its fields are options too."""
-    scan = _Scan(text, Grammar("", ()), _without_semicolon(text.raw, len(text.raw))[0])
-    found = None
-    for match in _NAMES_MODEL.finditer(text.masked):
-        span = scan.value_at(match.end(), assigned=match[0].endswith("="))[0]
-        found = text.cut(*span) if span else found
-    return found
+    scan = _Scan(text, Grammar("", (_MODEL,)), _without_semicolon(text.raw, len(text.raw))[0])
+    spans = [found.span for found in scan.every(0) if found and found.span]
+    return text.cut(*spans[-1]) if spans else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,11 +401,15 @@ class _Scan:
             position = self._skip_blanks(reading.end)
         return found, position
 
+    def every(self, start: int, stop: int | None = None) -> list[_Reading | None]:
+        """Return what each word says as an option; None for one that does not look like one."""
+        return [self._read(word.start()) for word in _WORD.finditer(self._text[:stop], start)]
+
     def check_ends(self, start: int, stop: int) -> None:
         """Refuse a prompt whose last words look like an option, and a key on the line."""
         if is_quoted(self._text[start:stop]):
             return
-        readings = [self._read(m.start()) for m in _WORD.finditer(self._text[:stop], start)]
+        readings = self.every(start, stop)
         for place, reading in enumerate(reversed(readings)):
             if reading is None:
                 continue
@@ -460,7 +453,7 @@ class _Scan:
             into[what.name] = value
         return Parsed(prompt, values, fields, silent)
 
-    def value_at(self, position: int, *, assigned: bool) -> tuple[Span | None, int]:
+    def _value_at(self, position: int, *, assigned: bool) -> tuple[Span | None, int]:
         """Return where a value stands, without its quotes, and where the text goes on."""
         start = position if assigned else self._skip_blanks(position)
         if quoted := _QUOTED.match(self._text, start):
@@ -492,7 +485,7 @@ class _Scan:
             word = _SWITCH.match(self._text, self._skip_blanks(end))
             if word is None or name.startswith("--no-"):
                 return _Reading(name, option, end)
-        span, end = self.value_at(end, assigned=assigned)
+        span, end = self._value_at(end, assigned=assigned)
         fault = "" if span else f"needs a value, like {name[:40]} {option.metavar}"
         return _Reading(name, option, end, span, fault)
 

@@ -8,25 +8,13 @@ import contextlib
 import keyword
 import logging
 import re
-import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
-
 from imagen_widget import _display, _loop
-from imagen_widget._history import History, Resumed
-from imagen_widget._magic.line import (
-    Grammar,
-    Parsed,
-    Text,
-    model_named,
-    object_of,
-    parse_cell,
-    parse_line,
-)
+from imagen_widget._magic.line import Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
 from imagen_widget._models import Model
 from imagen_widget._request import ImageRequest
@@ -95,9 +83,7 @@ class Ask:
                 with contextlib.suppress(InvalidRequest):  # said when the request is made
                     known.append(self.studio.model(name))
             grammar = grammar.with_fields(*known)
-        if self._cell is None:
-            return parse_line(self._line, grammar)
-        return parse_cell(self._line, self._cell, grammar)
+        return parse(self._line, self._cell, grammar)
 
     # ------------------------------------------------------------------------- what it asks for
 
@@ -352,45 +338,3 @@ async def _ended(series: Series) -> None:
     """Wait until a run of it that is still under way has ended; its own output says how."""
     with contextlib.suppress(ImagenError):  # not running, too
         await series
-
-
-# ------------------------------------------------------------------------------- what is pending
-
-
-class Fetching:
-    """The fetching of what is pending, as a view watches it."""
-
-    def __init__(self, history: History) -> None:
-        self._history = history
-        self.records = history.pending()
-        self.outcomes: dict[str, Resumed] = {}
-        self._started = time.monotonic()
-        self._over = False
-
-    def run(self) -> None:
-        """Block until each job is fetched or given up."""
-        try:
-            if self.records:
-                self._history.resume_all(on=lambda o: self.outcomes.update({o.record.id: o}))
-        finally:
-            self._over = True
-
-    @property
-    def status(self) -> str:
-        """One line: how many are fetched, given up and left."""
-        fetched = sum(outcome.generation is not None for outcome in self.outcomes.values())
-        failed, left = len(self.outcomes) - fetched, len(self.records) - len(self.outcomes)
-        seconds = time.monotonic() - self._started
-        return f"{fetched} fetched, {failed} not fetched, {left} to go · {seconds:.0f} s"
-
-    def listen(self, listener: Callable[[Any], None]) -> None:
-        """Have a function called on the loop thread four times a second."""
-        _loop.spawn(self._tick, listener)
-
-    async def _tick(self, listener: Callable[[Any], None]) -> None:
-        while not self._over:
-            listener(self)
-            await anyio.sleep(0.25)
-
-    def __await__(self) -> Generator[object, None, None]:
-        return self._tick(lambda _: None).__await__()
