@@ -469,15 +469,6 @@ def test_the_same_picture_twice_is_folded(fauna: Series, chosen: Callable[[], Se
     assert max(pick.window()) == 2 * done - 1
 
 
-def test_ten_thousand_hashes_are_compared_by_their_bytes() -> None:
-    alike = picker.Alike()
-
-    found = [alike.add(n, (n * 0x9E3779B97F4A7C15) % 2**64) for n in range(10_000)]
-
-    assert found.count(None) == 10_000
-    assert alike.add(10_000, (77 * 0x9E3779B97F4A7C15) % 2**64 ^ 0b101) == 77
-
-
 def test_without_a_notebook_a_picker_is_text_and_its_result_static(
     chosen: Callable[[], Series],
 ) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ from imagen_widget._series.drive import (
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
-from imagen_widget._settings import Settings, check_key, load_settings
+from imagen_widget._settings import Settings, check_dollars, check_key, load_settings
 from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
@@ -326,7 +326,8 @@ class Series:
                 f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
             )
         self._renew()
-        errors, cap = _check_errors(errors), _check_amount(max_spend)
+        errors = _check_errors(errors)
+        cap = None if max_spend is None else check_dollars("max_spend", max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
             what = f"{shown(max_in_flight)} is not allowed"
             raise refused("max_in_flight", what, "Use a whole number from 1 to 1000.")
@@ -431,22 +432,11 @@ class Series:
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, _display.NotebookSurface):
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
-                self._show_stop(_display.surface_of(shell), run)
+                from imagen_widget._series.live import show_stop  # the widget library is slow
+
+                show_stop(_display.surface_of(shell), self.cancel, run.future)
         _loop.spawn(_tick, run, self._tiles if is_rich else None)
         return view
-
-    def _show_stop(self, place: _display.Surface, run: Drive) -> None:
-        """Show the button that stops the run, until it ends."""
-        from imagen_widget._series.live import stop_button  # the widget library is slow to import
-
-        button = stop_button(self.cancel)
-        place.status(button)
-
-        def remove(_: object) -> None:
-            button.close()
-            place.final(_display.StatusLine(""))
-
-        run.future.add_done_callback(remove)
 
     def _board(self, run: Drive | None = None, *, blocks: bool = False) -> Board:
         session, now, run = self._session, time.monotonic(), run or self._running or self._drive
@@ -494,23 +484,19 @@ class Series:
     @property
     def rows(self) -> list[Row]:
         """The rows in the order of the plan, as they are now."""
-        return list(self.iter_rows())
-
-    def iter_rows(self) -> Iterator[Row]:
-        """Iterate over the rows in the order of the plan."""
         if self._planned is not None and self._journal.series(self.name) is None:
-            return iter(self._planned)
-        return map(self._row, self._records())
+            return list(self._planned)
+        return list(map(self._row, self._records()))
 
     @property
     def errors(self) -> list[Row]:
         """The rows that failed, were refused, or have an unknown outcome."""
-        return [row for row in self.iter_rows() if row.state in WITHOUT_PICTURE]
+        return [row for row in self.rows if row.state in WITHOUT_PICTURE]
 
     @property
     def generations(self) -> list[Generation]:
         """What the rows that are done brought, in the order of the plan."""
-        return [row.generation for row in self.iter_rows() if row.generation is not None]
+        return [row.generation for row in self.rows if row.generation is not None]
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame: a row each, with the axes as columns."""
@@ -520,7 +506,7 @@ class Series:
             raise InvalidRequest(
                 "A DataFrame needs pandas.", remedy="pip install pandas, or read the series' rows."
             ) from None
-        return pd.DataFrame(map(_flat, self.iter_rows()))
+        return pd.DataFrame(map(_flat, self.rows))
 
     def _records(self) -> list[Record]:
         return self._journal.query(Filter(series=self.name, sort="plan"))
@@ -551,7 +537,7 @@ class Series:
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
-        layout = Layout.of(self.iter_rows(), row=row, col=col, facet=facet)
+        layout = Layout.of(self.rows, row=row, col=col, facet=facet)
         return Grid(layout, self.name, self._tiles)
 
     def compare(self, a: Any, b: Any) -> Compared:
@@ -569,11 +555,11 @@ class Series:
         Raises:
             InvalidRequest: Nothing is named so, or it is not done.
         """
-        rows = self.rows
+        rows = dict(enumerate(self.rows))
         if isinstance(what, int) and not isinstance(what, bool):
-            found = rows[what] if -len(rows) <= what < len(rows) else None
+            found = rows.get(what if what >= 0 else len(rows) + what)
         else:
-            found = next((row for row in rows if is_named(row, what)), None)
+            found = next((row for row in rows.values() if is_named(row, what)), None)
         if found is None:
             raise InvalidRequest(
                 f"There is no row {one_line(repr(what), limit=60)}.",
@@ -597,7 +583,7 @@ class Series:
             InvalidRequest: It cannot be written there, or the suffix is another one.
         """
         target = Path(path or f"{export.safe_name(self.name) or 'series'}.pdf").expanduser()
-        return write_sheet(self.iter_rows(), target, self.name, self._tiles)
+        return write_sheet(self.rows, target, self.name, self._tiles)
 
     def pick(self, best: int = 1, by: str | None = None) -> Pick:
         """Return a picker by keyboard: 1 to 5 stars, 0 none, X reject, arrows, C compare.
@@ -642,7 +628,7 @@ class Series:
                 written, or a file of that name is not one of an earlier export.
         """
         target = Path(folder).expanduser()
-        return export.write(self.iter_rows(), target, format, self.name, where=where)
+        return export.write(self.rows, target, format, self.name, where=where)
 
 
 def check_name(name: str) -> str:
@@ -697,17 +683,3 @@ def _check_errors(errors: Any) -> str | float:
         remedy = 'Use "row", "raise", a number of rows, or a share below 1.'
         raise refused("errors", f"{shown(errors)} is not allowed", remedy)
     return float(errors) if errors < 1 else int(errors)
-
-
-def _check_amount(value: object) -> Decimal | None:
-    if value is None:
-        return None
-    try:
-        amount = Decimal(str(value).strip().removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise refused(
-            "max_spend", f"{shown(value)} is not an amount", "Give US dollars, like 2.50."
-        )
-    return amount

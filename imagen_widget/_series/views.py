@@ -14,7 +14,7 @@ import itertools
 import secrets
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,7 @@ class Grid:
         html = self._markup(min(_MAX_TILE_BYTES, tile_bytes))
         bundle = {"text/plain": repr(self), "text/html": html}
         if self._count:  # PDF and LaTeX show this
-            page = _sheet(self._layout.rows, self._title, self._tiles)[0]()
+            page = Sheet(self._layout.rows, self._title, self._tiles).page(0)
             jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, "image/jpeg")[0]
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
         return bundle
@@ -406,19 +406,20 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     if kind not in {".png", ".pdf"}:
         what = f"a sheet is not written as {kind or 'a folder'}"
         raise refused("path", what, "End the name in .png or .pdf.")
-    pages, paths = _sheet(rows, title, tiles), [path]
+    sheet, paths = Sheet(rows, title, tiles), [path]
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            if len(pages) > 1:
-                numbers = range(1, len(pages) + 1)
+            if sheet.pages > 1:
+                numbers = range(1, sheet.pages + 1)
                 paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
-            for target, page in zip(paths, pages, strict=True):
-                page().save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
+            for number, target in enumerate(paths):
+                sheet.page(number).save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
             return paths
-        for number, page in enumerate(pages):
-            page().save(part, "PDF", resolution=DPI, append=number > 0, title=title)
+        for number in range(sheet.pages):
+            page = sheet.page(number)
+            page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -427,62 +428,51 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     return paths
 
 
-def _sheet(rows: Iterable[Row], title: str, tiles: Tiles) -> list[Callable[[], "PILImage"]]:
-    """Return the pages of a sheet, each drawn when it is called."""
-    layout = Layout.of(rows)
-    cells = [(row, picture) for row in layout.rows for picture in row.images or (None,)]
-    columns = max((len(row.images) for row in layout.rows), default=0) or 1
-    for values in reversed(layout.values.values()):  # a line ends where an axis does
-        if columns * len(values) > MAX_COLUMNS:
-            break
-        columns *= len(values)
-    columns *= max(1, MAX_COLUMNS // columns)
-    tile = min(MAX_TILE, (PAGE[0] - 2 * MARGIN) // columns - GAP)
-    lines = (PAGE[1] - 2 * MARGIN) // (tile + CAPTION_HEIGHT)
-    starts = range(0, len(cells) or 1, columns * lines)
-    draw = functools.partial(_page, tiles=tiles, columns=columns, tile=tile)
-    if len(starts) == 1:
-        lines = -(-len(cells) // columns)
-        return [functools.partial(draw, cells, title, 2 * MARGIN + lines * (tile + CAPTION_HEIGHT))]
-    return [
-        functools.partial(
-            draw,
-            cells[at : at + columns * lines],
-            f"{title} · page {number} of {len(starts)}",
-            PAGE[1],
-        )
-        for number, at in enumerate(starts, 1)
-    ]
+class Sheet:
+    """A contact sheet in pages, each drawn when it is asked for."""
 
+    def __init__(self, rows: Iterable[Row], title: str, tiles: Tiles) -> None:
+        layout = Layout.of(rows)
+        self._title, self._tiles = title, tiles
+        self._cells = [(row, image) for row in layout.rows for image in row.images or (None,)]
+        columns = max((len(row.images) for row in layout.rows), default=0) or 1
+        for values in reversed(layout.values.values()):  # a line ends where an axis does
+            if columns * len(values) > MAX_COLUMNS:
+                break
+            columns *= len(values)
+        self._columns = columns * max(1, MAX_COLUMNS // columns)
+        self._side = min(MAX_TILE, (PAGE[0] - 2 * MARGIN) // self._columns - GAP)
+        self._size = self._columns * ((PAGE[1] - 2 * MARGIN) // (self._side + CAPTION_HEIGHT))
+        self.pages = -(-len(self._cells) // self._size) or 1
 
-def _page(
-    cells: list[tuple[Row, GeneratedImage | None]],
-    title: str,
-    height: int,
-    *,
-    tiles: Tiles,
-    columns: int,
-    tile: int,
-) -> "PILImage":
-    from PIL import Image, ImageDraw
+    def page(self, number: int) -> "PILImage":
+        """Draw a page, from 0; a single one is no higher than it needs to be."""
+        from PIL import Image, ImageDraw
 
-    page = Image.new("RGB", (PAGE[0], height), "white")
-    draw = ImageDraw.Draw(page)
-    _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
-    for number, (row, kept) in enumerate(cells):
-        line, column = divmod(number, columns)
-        left, top = MARGIN + column * (tile + GAP), MARGIN + line * (tile + CAPTION_HEIGHT)
-        picture = None if kept is None else tiles.picture(kept, tile)
-        if picture is not None:
-            page.paste(_picture.on_white(picture), (left, top))
+        side, title, height = self._side, self._title, PAGE[1]
+        if self.pages == 1:
+            lines = -(-len(self._cells) // self._columns)
+            height = 2 * MARGIN + lines * (side + CAPTION_HEIGHT)
         else:
-            box = (left, top, left + tile, top + tile)
-            draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
-            why = "cannot be shown" if kept is not None else row.state
-            why += f": {reason(row.error)}" if row.error else ""
-            _write(draw, left + 10, top + 10, why, width=tile - 20, lines=6, colour="#b3261e")
-        _write(draw, left, top + tile + 3, row.label, width=tile, lines=2)
-    return page
+            title += f" · page {number + 1} of {self.pages}"
+        page = Image.new("RGB", (PAGE[0], height), "white")
+        draw = ImageDraw.Draw(page)
+        _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
+        first = number * self._size
+        for place, (row, kept) in enumerate(self._cells[first : first + self._size]):
+            line, column = divmod(place, self._columns)
+            left, top = MARGIN + column * (side + GAP), MARGIN + line * (side + CAPTION_HEIGHT)
+            picture = None if kept is None else self._tiles.picture(kept, side)
+            if picture is not None:
+                page.paste(_picture.on_white(picture), (left, top))
+            else:
+                box = (left, top, left + side, top + side)
+                draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
+                why = "cannot be shown" if kept is not None else row.state
+                why += f": {reason(row.error)}" if row.error else ""
+                _write(draw, left + 10, top + 10, why, width=side - 20, lines=6, colour="#b3261e")
+            _write(draw, left, top + side + 3, row.label, width=side, lines=2)
+        return page
 
 
 def _write(
