@@ -8,20 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
+from imagen_widget._series import parts
 from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
-from imagen_widget._series.parts import (
-    MARK,
-    OWN_KEYS,
-    TILE,
-    Tiles,
-    bar,
-    card,
-    foot,
-    head,
-    key_text,
-    plural,
-    reason,
-)
+from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles, plural
 from imagen_widget._settings import Limit
 
 MAX_ERRORS = 8
@@ -65,19 +54,19 @@ class Board:
     def line(self) -> str:
         """One line: counts by state, what was spent of what is planned, rate, time left."""
         tally = self.tally
-        parts = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self.counts.items())]
+        said = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self.counts.items())]
         if self.free:
-            parts.append("free")
+            said.append("free")
         elif tally.planned is None:
-            parts.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
+            said.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
         else:
-            parts.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
+            said.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
         if tally.is_running and tally.stopping:
-            parts.append("stopping")
+            said.append("stopping")
         elif tally.is_running:
-            parts += [" ".join(_per(self.rate))] if self.rate else []
-            parts.append(f"{self._left()} left" if self.rate else "time left unknown")
-        return " · ".join([*parts, self.note] if self.note else parts)
+            said += [" ".join(_per(self.rate))] if self.rate else []
+            said.append(f"{self._left()} left" if self.rate else "time left unknown")
+        return " · ".join([*said, self.note] if self.note else said)
 
     def __repr__(self) -> str:
         bar = ""
@@ -101,15 +90,15 @@ class Board:
         state, dot, how = self._state()
         where = escape(f"{self.provider} · {state}" if self.provider else state)
         chip = tag("span", where, class_="ims-chip", style=f"--dot:var(--{dot})")
-        return card(
+        return parts.card(
             "board",
-            head(self.name, "Series", chip),
+            parts.head(self.name, "Series", chip),
             self._summary(),
             self._bar(),
             self._facts(),
             self._trouble(),
             self._strip(),
-            foot(how),
+            parts.foot(how),
         )
 
     def _state(self) -> tuple[str, str, str]:  # what it does, its colour, what can be done
@@ -136,22 +125,22 @@ class Board:
     def _summary(self) -> str:
         tally = self.tally
         of_table = " of a table" if tally.is_table else ""
-        parts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
+        facts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
         if self.kept:
-            parts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
+            facts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
         if tally.counts["waiting"] + tally.counts["sent"]:
-            parts.append(f"{tally.total - self.kept:,} to send")
+            facts.append(f"{tally.total - self.kept:,} to send")
         if self.free:
-            parts.append("<b>free</b>")
+            facts.append("<b>free</b>")
         elif tally.planned is not None:
-            parts.append(f"<b>at most {cost_text(tally.planned)}</b>")
+            facts.append(f"<b>at most {cost_text(tally.planned)}</b>")
         axes = " × ".join(
             tag("span", escape(plural(count, name)), class_="ims-tag")
             for name, count in tally.axes.items()
             if not tally.is_table
         )
         note = tag("div", escape(self.note), class_="ims-line") if self.note else ""
-        said = tag("span", " · ".join(parts))
+        said = tag("span", " · ".join(facts))
         return tag("div", said, " ", tag("span", axes), class_="ims-line") + note
 
     def _bar(self) -> str:
@@ -163,7 +152,7 @@ class Board:
         )
         done = f"{self.tally.counts['done']:,} of {self.tally.total:,} done"
         return (
-            bar(self.counts, role="img", aria_label=name)
+            parts.bar(self.counts, role="img", aria_label=name)
             + f'<div class="ims-line"><div class="ims-legend" role="list">{legend}</div>'
             + f" <span>{done}</span></div>"
         )
@@ -211,13 +200,13 @@ class Board:
         if not errors:
             return ""
         rows = sum(map(len, errors.values()))
-        first = escape(reason(next(iter(errors))))
+        first = escape(parts.reason(next(iter(errors))))
         said = f"<b>{plural(rows, 'row')} without a picture</b> · {first}"
         if len(errors) > 1:
             said += f" · and {plural(len(errors) - 1, 'other reason')}"
         listed = ""
         for error, keys in list(errors.items())[:MAX_ERRORS]:
-            few = " · ".join(map(key_text, keys[:MAX_KEYS]))
+            few = " · ".join(map(parts.key_text, keys[:MAX_KEYS]))
             few += f" and {len(keys) - MAX_KEYS:,} more" if len(keys) > MAX_KEYS else ""
             listed += (
                 f"<div><b>{plural(len(keys), 'row')}</b> · {escape(error)}<br>"

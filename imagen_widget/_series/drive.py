@@ -25,7 +25,6 @@ from imagen_widget._journal import Filter, IllegalStep, Record, State
 from imagen_widget._result import Generation
 from imagen_widget._runs import Run, Session
 
-VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
 MIN_ENDED_FOR_SHARE = 10
@@ -132,7 +131,7 @@ class Task:
     fetch: tuple[str, ...] | None = None  # rows of dead processes, by id; None for all
     place: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold a password
     limits: dict[str, Any] = field(default_factory=dict)
-    version: str = VERSION
+    version: str = ""
 
 
 class Drive:

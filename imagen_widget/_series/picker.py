@@ -12,20 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
-from imagen_widget._series.parts import (
-    OWN_KEYS,
-    REJECTED,
-    TILE,
-    Bundle,
-    Layout,
-    Row,
-    Tiles,
-    bar,
-    head,
-    plural,
-    refused,
-    style,
-)
+from imagen_widget._series import parts
+from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Bundle, Layout, Row, Tiles, plural
 from imagen_widget._series.views import Grid, facts, stage
 from imagen_widget.errors import ImagenError, one_line, shown
 
@@ -60,7 +48,7 @@ class Pick:
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
         if type(best) is not int or best < 1:
             what = f"{shown(best)} is not allowed"
-            raise refused("best", what, "Use a whole number from 1.")
+            raise parts.refused("best", what, "Use a whole number from 1.")
         layout = Layout.of((row for row in series.rows if row.generation), row=by)
         self._series, self._best, self._by, self._tiles = series, best, by, tiles
         order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
@@ -240,9 +228,8 @@ class Pick:
         if self._kept is None:
             return
         bundle = self._repr_mimebundle_()
-        html = tag(
-            "div", f"<style>{style('result')}</style>", bundle["text/html"], class_="ims-result"
-        )
+        look = tag("style", parts.style("result"))
+        html = tag("div", look, bundle["text/html"], class_="ims-result")
         self._kept.status(Bundle({**bundle, "text/html": html}))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
@@ -266,7 +253,7 @@ class Pick:
     def html(self) -> str:
         """Return the live view as it is now; its pictures are named, not in it."""
         if not self._rows:
-            return head(self._series.name, "No row has a picture yet.")
+            return parts.head(self._series.name, "No row has a picture yet.")
         counts = self._counts()
         numbers = "".join(f"<span><b>{n:,}</b> {word}</span>" for word, n in counts.items())
         what = "the best one" if self._best == 1 else f"the best {self._best}"
@@ -274,9 +261,9 @@ class Pick:
         shares = dict(zip(("done", "refused", "rest"), counts.values(), strict=True))
         done = f'<div class="ims-counts">{numbers}{_button("end", "✓ Finish")}</div>'
         return (
-            head(self._series.name, f"Pick {what}{of_each}", done)
+            parts.head(self._series.name, f"Pick {what}{of_each}", done)
             + f'<div class="ims-way"><b>{self.position + 1:,} of {len(self._rows):,}</b>'
-            + bar(shares, aria_hidden="true")
+            + parts.bar(shares, aria_hidden="true")
             + f"<span>{escape(self.note or 'all saved as you go')}</span></div>"
             + f'<div class="ims-two">{self._seat()}<div class="ims-said">{self._said()}</div></div>'
             + f'<div class="ims-film">{self._film()}</div>'

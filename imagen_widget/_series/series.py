@@ -26,18 +26,9 @@ from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
-from imagen_widget._series import export, workers
+from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
-from imagen_widget._series.drive import (
-    STATES,
-    WITHOUT_PICTURE,
-    Drive,
-    Tally,
-    Task,
-    newest,
-    runs_here,
-    spent_in_period,
-)
+from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
@@ -292,9 +283,9 @@ class Series:
         Args:
             everywhere: Whether runs of other notebooks stop too: they look before each row.
         """
-        for drive in runs_here(self._session, self.name):
-            drive.tally.stopping = True  # at once, for a run() right after
-            _loop.call_soon(drive.stop)
+        for run in runs_here(self._session, self.name):
+            run.tally.stopping = True  # at once, for a run() right after
+            _loop.call_soon(run.stop)
         spec = self._journal.series(self.name) if everywhere else None
         if spec is not None:
             self._journal.save_series(self.name, {**spec, "stopped": secrets.token_hex(4)})
@@ -339,11 +330,11 @@ class Series:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
         tally = self._tally_of(self._records())
-        run = self._session, Task(self.name, max_in_flight, cap, errors), tally
-        self._drive = drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
-        drive.listeners = self._listeners
-        drive.start()
-        return drive
+        task = self._session, Task(self.name, max_in_flight, cap, errors), tally
+        self._drive = Drive(*task) if on is None else workers.Coordinator(on, *task)
+        self._drive.listeners = self._listeners
+        self._drive.start()
+        return self._drive
 
     def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
@@ -472,11 +463,11 @@ class Series:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
         tally = self._tally_of(records)
-        tally.recent = newest(self._session, self.name)
+        tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
             tally.elsewhere = nobodys < tally.counts["sent"]
-        tally.besides = spent_in_period(self._session) - tally.spent
+        tally.besides = drive.spent_in_period(self._session) - tally.spent
         return tally
 
     # ---------------------------------------------------------------------------------- looking
@@ -643,19 +634,19 @@ def check_name(name: str) -> str:
     return name
 
 
-async def _tick(drive: Drive, tiles: Tiles | None) -> None:
+async def _tick(run: Drive, tiles: Tiles | None) -> None:
     """Have what changed shown, and each second that passes; makes the small copies it needs."""
     seen = -1
     for number in itertools.count():
-        for made in list(drive.tally.recent):
+        for made in list(run.tally.recent):
             if tiles is not None and tiles.ready(made[0], *TILE) is None:
                 small = await to_thread.run_sync(tiles.make, made[0], *TILE)
-                drive.changes += small is not None
-        if drive.future.done():
+                run.changes += small is not None
+        if run.future.done():
             return
-        if drive.changes != seen or number % 4 == 0:
-            drive.changed()
-        seen = drive.changes
+        if run.changes != seen or number % 4 == 0:
+            run.changed()
+        seen = run.changes
         await anyio.sleep(UPDATE_SECONDS)
 
 

@@ -20,20 +20,14 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
-from imagen_widget._series.drive import (
-    VERSION as _VERSION,
-    WITHOUT_PICTURE,
-    Drive,
-    Tally,
-    Task,
-    newest,
-)
+from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
 from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
 
 MIN_ROWS_A_TASK = 20
 MAX_ERRORS = 1000  # that are listed with their rows
 
+_VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 _LOOK_SECONDS = 0.5
 _USUAL_WORKERS = 4  # of an engine that does not say how many it has
 _MAX_LOST_TASKS = 3  # while no row was done: the workers cannot work
@@ -113,8 +107,8 @@ class Coordinator(Drive):
         place = {name: getattr(settings, name) for name in ("base_url", "journal", "store")}
         place |= {"provider": settings.account.name, "timeout": settings.timeout}
         limits = {name: getattr(settings, name) for name in ("budget", "price", "user")}
-        run = secrets.token_hex(4)
-        super().__init__(session, replace(task, run=run, place=place, limits=limits), tally)
+        told: dict[str, Any] = {"place": place, "limits": limits, "version": _VERSION}
+        super().__init__(session, replace(task, run=secrets.token_hex(4), **told), tally)
         self._engine = engine  # None once it has broken: what is out is fetched in this process
         self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
