@@ -34,7 +34,7 @@ from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Plan, Series, make_sweep
+from imagen_widget._series import Plan, Series, make_batch, make_sweep
 from imagen_widget._settings import ACCOUNTS, SETTINGS, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
@@ -179,13 +179,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             return ask.hand_over(tables.dry_run(request, ask.studio))
         ask.make_folder()
         reuse = ask.settings.reuse and not values.get("fresh")
-        leaves = bool(values.get("no_wait"))
-        known = leaves and reuse and ask.studio.history.find(request) is not None
         job = ask.studio.start(request, reuse=reuse, timeout=values.get("timeout"))
-        if leaves and not known:
-            return ask.leave(job)
-        generation = ask.wait(job)
-        return ask.hand_over(job, lambda _: None) if leaves else generation
+        return ask.leave(job) if values.get("no_wait") else ask.wait(job)
 
     # ---------------------------------------------------------------------------- series
 
@@ -223,13 +218,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 remedy='Write it like %imagen_batch products -p "a photo of {name}".',
                 field="prompt" if ask.prompt else "table",
             )
-        table, given = object_of(ask.prompt, ask.evaluate, "table"), dict(ask.given)
-        extra = given.pop("extra")
-        presets = ask.presets(ask.model(), extra)
-        fields = {**given, **extra, **presets}
+        table = object_of(ask.prompt, ask.evaluate, "table")
+        fields = {name: value for name, value in ask.given.items() if name != "extra"}
+        fields |= ask.given["extra"]
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
-        with ask.told(ask.model(), presets):
-            series = ask.studio.batch(table, prompt, **names, **fields)
+        series = make_batch(ask.studio.session, ask, table, prompt, **names, fields=fields)
         return ask.run(series)
 
     @_magic

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imagen_widget import _display, _loop
+from imagen_widget import _display
 from imagen_widget._magic.line import Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
 from imagen_widget._models import Model
@@ -263,7 +263,6 @@ class Ask:
         values = self.values
         series.in_force = self._in_force
         self._keep(series)
-        _loop.run(_ended, series)
         plan = series.plan
         large = plan.to_send > MAX_UNASKED_ROWS or plan.price is None
         if values.get("dry_run"):
@@ -332,9 +331,3 @@ def _outlasting(job: Job) -> str:
     """Return the status of a job whose output may be all that is left of it after a restart."""
     now, later = job.progress, " · %imagen_resume fetches it after a restart"
     return job.status + (later if now.request_id and not now.free else "")
-
-
-async def _ended(series: Series) -> None:
-    """Wait until a run of it that is still under way has ended; its own output says how."""
-    with contextlib.suppress(ImagenError):  # not running, too
-        await series
