@@ -60,7 +60,6 @@ class SettingTrait(TraitType[Any, Any]):
         self.tag(config=True)
 
     def validate(self, _owner: HasTraits, value: Any) -> Any:
-        """Return the value if the setting can have it."""
         label = f"ImagenMagics.{self.setting.name}"
         try:
             self.setting.read(label, value)
@@ -122,7 +121,6 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         return lambda code: eval(code, names)
 
     def studio(self) -> Studio:
-        """Return the studio of the settings in force."""
         return default_studio(self.settings())
 
     @classmethod
@@ -309,7 +307,6 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     # --------------------------------------------------------------------------------- helpers
 
     def _open_form(self) -> object:
-        """Show the widget, and return it."""
         if not is_rich(self.shell):
             raise InvalidRequest(
                 "%imagen: the form needs a notebook.",
@@ -327,14 +324,12 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     # ------------------------------------------------------------------------------ the shell
 
     def install(self) -> None:
-        """Add everything to the shell."""
         self.shell.register_magics(self)
         self.shell.Completer.custom_matchers.append(self._matcher)
         self.shell.input_transformer_manager.token_transformers.append(KeepsQuestionMark)
         self.once.install()
 
     def uninstall(self) -> None:
-        """Take everything out of the shell again."""
         manager = self.shell.magics_manager
         for kind, ours in self.magics.items():
             for name in ours:

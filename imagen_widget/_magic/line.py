@@ -119,7 +119,6 @@ class Grammar:
         )
 
     def help(self) -> str:
-        """Return a line for each option."""
         lines = []
         for option in self.options:
             names = f"{', '.join(option.names)} {option.metavar}".rstrip()

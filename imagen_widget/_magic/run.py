@@ -151,7 +151,6 @@ class Ask:
 
     @cached_property
     def surface(self) -> _display.Surface:
-        """Where the value is shown."""
         hooked = is_last_expression()
         return (
             _display.SilentSurface()

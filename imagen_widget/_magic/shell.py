@@ -34,7 +34,6 @@ class KeepsQuestionMark(HelpEnd):
     priority = HelpEnd.priority - 1  # of two in one place, the lower number goes first
 
     def transform(self, lines: list[str]) -> list[str]:
-        """Return the lines with the command as a call."""
         command = EscapedCommand((self.q_line + 1, self.q_col))  # type: ignore[no-untyped-call]  # IPython's
         transformed: list[str] = command.transform(lines)  # type: ignore[no-untyped-call]  # idem
         return transformed
@@ -74,7 +73,6 @@ class ShownOnce:
             self._formatter.for_type(kind, self._show)
 
     def uninstall(self) -> None:
-        """Undo `install`."""
         for kind in self._types:
             self._formatter.pop(kind, None)
         self._shown, self._statements = None, ()

@@ -251,7 +251,6 @@ class Fetching:
         self._over = False
 
     def run(self) -> None:
-        """Block until each job is fetched or given up."""
         try:
             self._history.resume_all(on=lambda o: self._outcomes.update({o.record.id: o}))
         finally:
@@ -259,7 +258,6 @@ class Fetching:
 
     @property
     def status(self) -> str:
-        """One line: how many are fetched, given up and left."""
         fetched = len(self._fetched())
         failed, left = len(self._outcomes) - fetched, len(self.records) - len(self._outcomes)
         seconds = time.monotonic() - self._started

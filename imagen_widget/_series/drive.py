@@ -83,12 +83,10 @@ class Tally:
 
     @property
     def is_running(self) -> bool:
-        """Whether a run of this process is under way."""
         return bool(self.started) and self.ended is None
 
     @property
     def total(self) -> int:
-        """How many rows there are."""
         return sum(self.counts.values())
 
     def rate(self, now: float) -> float | None:
@@ -172,7 +170,6 @@ class Drive:
         self.future.add_done_callback(lambda _: _under_way.remove(self))
 
     def changed(self) -> None:
-        """Tell those who listen."""
         self.changes += 1
         for listener in list(self.listeners):
             listener(self.tally)

@@ -203,7 +203,6 @@ class _Target:
         self._written.append(name)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a whole file."""
         with self.open(name) as file:
             file.write(data)
 

@@ -228,7 +228,6 @@ def bar(counts: Mapping[str, int], **values: object) -> str:
 
 
 def foot(*texts: str) -> str:
-    """Return the foot of a card."""
     return tag("div", *(tag("span", escape(text)) for text in texts), class_="ims-foot")
 
 

@@ -164,7 +164,6 @@ class Pick:
         return max(others, key=lambda n: self._rows[n].rating, default=None)
 
     def _group(self) -> list[int]:
-        """Return the candidates of the current one's group."""
         name = self._group_of(self._rows[self.position])
         return [n for n, row in enumerate(self._rows) if self._group_of(row) == name]
 

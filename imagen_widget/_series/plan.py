@@ -37,11 +37,8 @@ Where = Callable[[dict[str, Any]], object] | Iterable[Mapping[str, object]] | No
 class Maker(Protocol):
     """Makes checked requests, as a studio does."""
 
-    def request(self, prompt: str | None, **fields: Any) -> ImageRequest:
-        """Return a checked request."""
-
-    def model(self, name: str | None = None) -> Any:
-        """Return what is known of a model."""
+    def request(self, prompt: str | None, **fields: Any) -> ImageRequest: ...
+    def model(self, name: str | None = None) -> Any: ...
 
 
 def make_sweep(
