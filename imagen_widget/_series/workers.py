@@ -20,6 +20,7 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
+from imagen_widget._series import drive
 from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
 from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, InvalidRequest
@@ -27,7 +28,7 @@ from imagen_widget.errors import ImagenError, InvalidRequest
 MIN_ROWS_A_TASK = 20
 MAX_ERRORS = 1000  # that are listed with their rows
 
-_VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
+_VERSION = drive.VERSION
 _LOOK_SECONDS = 0.5
 _USUAL_WORKERS = 4  # of an engine that does not say how many it has
 _MAX_LOST_TASKS = 3  # while no row was done: the workers cannot work
@@ -61,12 +62,12 @@ def _session(_pid: int, settings: Settings) -> Session:
 
 
 async def _work(task: Task, session: Session) -> Report:
-    drive = Drive(session, task, Tally())
+    run = Drive(session, task, Tally())
     try:
-        await drive.run()
+        await run.run()
     except ImagenError as error:
-        return tuple(drive.left), error
-    return tuple(drive.left), None
+        return tuple(run.left), error
+    return tuple(run.left), None
 
 
 # ------------------------------------------------------------------------- in the user's process
@@ -107,8 +108,8 @@ class Coordinator(Drive):
         place = {name: getattr(settings, name) for name in ("base_url", "journal", "store")}
         place |= {"provider": settings.account.name, "timeout": settings.timeout}
         limits = {name: getattr(settings, name) for name in ("budget", "price", "user")}
-        told: dict[str, Any] = {"place": place, "limits": limits, "version": _VERSION}
-        super().__init__(session, replace(task, run=secrets.token_hex(4), **told), tally)
+        run = secrets.token_hex(4)
+        super().__init__(session, replace(task, run=run, place=place, limits=limits), tally)
         self._engine = engine  # None once it has broken: what is out is fetched in this process
         self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
@@ -166,9 +167,8 @@ class Coordinator(Drive):
         """Give tasks to workers that are free: for waiting rows, and for those of dead workers."""
         session, verbs = self.session, self.session.journal
         await session.record(verbs.recover)
-        told = {row for task in self._tasks.values() for row in task.fetch or ()} | self.left
         pending = await session.record(verbs.pending, series=self.name)
-        abandoned = [record.id for record in pending if record.id not in told]
+        abandoned = sum(record.id not in self.left for record in pending)
         if waiting <= 0 and not abandoned:
             return
         free = self.tally.in_flight - sum(task.max_in_flight for task in self._tasks.values())
@@ -179,19 +179,18 @@ class Coordinator(Drive):
             return
         if not self._proven:
             free, share = 1 - len(self._tasks), 1  # a wrong key costs one error
-        while free > 0 and (waiting > 0 or abandoned):
+        while free > 0 and (waiting > 0 or abandoned > 0):
             size = min(share, free)
-            rows = 1 if not self._proven else max(MIN_ROWS_A_TASK, 4 * size)
             task = replace(
                 self.task,
                 max_in_flight=size,
                 errors="raise" if self.task.errors == "raise" else "row",
-                max_rows=rows if waiting > 0 else 0,
-                fetch=tuple(abandoned[:rows]),
+                max_rows=max(MIN_ROWS_A_TASK, 4 * size) if self._proven else 1,
+                left=tuple(self.left),
             )
             await self._submit(task)
-            abandoned = abandoned[rows:]
             waiting -= size
+            abandoned -= size
             free -= size
 
     async def _workers(self) -> int:
