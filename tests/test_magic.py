@@ -1033,7 +1033,7 @@ def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
     assert "1 sent, 2 waiting · $0.04 of $0.12 · stopping" in last["text/plain"]
     assert again.error is None
     assert [len(cell.outputs) for cell in (ran, again)] == [1, 1]
-    assert "1 from history, 2 done" in again.outputs[0]["text/plain"]
+    assert "3 done" in again.outputs[0]["text/plain"]
     assert (notebook.queue.posts, notebook.queue.duplicates) == (3, 0)
 
 

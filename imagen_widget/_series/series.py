@@ -199,7 +199,7 @@ class Series:
         """Send the rows and wait for the pictures, with a live display; blocks.
 
         An interrupt stops sending; jobs under way are still fetched in the background, and the next
-        `run` waits for that.
+        `run` waits for them too.
 
         Args:
             max_spend: US dollars for the whole series; it pauses before that is passed.
@@ -220,7 +220,6 @@ class Series:
         """
         surface = _display.surface_of_call(quiet=quiet)
         with _loop.interruptible():
-            self._let_end(surface)
             run = self._begin(max_spend, max_in_flight, errors, on)
             view = self._watch(run, surface, blocks=True)
             try:
@@ -302,17 +301,10 @@ class Series:
             self._session.sent = sent  # what was spent here does not change
             self._journal = self._session.journal
 
-    def _let_end(self, surface: _display.Surface) -> None:
-        """Wait until runs of this process that send no more have fetched what they sent."""
-        for run in runs_here(self._session, self.name):
-            if run.tally.stopping:
-                surface.status(_display.StatusLine("Waiting until what was sent before is fetched"))
-                with contextlib.suppress(Exception):  # its own display says how it ended
-                    _loop.wait(run.future)
-
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
-        if self._drive is not None and not self._drive.future.done():
+        before = self._drive
+        if before is not None and not (before.tally.stopping or before.future.done()):
             raise InvalidRequest(
                 f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
             )
