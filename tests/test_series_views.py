@@ -320,12 +320,13 @@ def test_the_board_of_a_run_that_stops_or_is_over_says_what_is_still_to_come() -
 
 def test_a_free_series_says_so_once_and_a_table_names_no_axes(fauna: Series) -> None:
     made = tally(done=8, waiting=4)
-    made.axes, made.is_table, made.kept = {"sku": 6, "title": 6}, True, 6
+    made.axes, made.kept = {"sku": 6, "title": 6}, 6
     made.recent.extend(fauna.generations[:8])
     for generation in made.recent:
         fauna._tiles.make(generation[0], *parts.TILE)
 
-    page = Reader(html(board.Board("shop", made, free=True, now=200.0, tiles=fauna._tiles)))
+    shop = board.Board("shop", made, free=True, now=200.0, tiles=fauna._tiles, is_table=True)
+    page = Reader(html(shop))
 
     assert "12 rows of a table · 6 from history · 6 to send · free" in page.text
     assert "6 skus" not in page.text

@@ -28,7 +28,8 @@ _UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 class Board:
     """How a series is doing at the moment `now`, as text and as a card.
 
-    `blocks`: the cell waits for it, so that clicks would wait too.
+    `blocks`: the cell waits for it, so that clicks would wait too. `is_table`: its rows are those
+    of a table, not combinations of axes.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Board:
     cap: Limit | None = None
     blocks: bool = False
     note: str = ""
+    is_table: bool = False
 
     def __post_init__(self) -> None:
         tally = self.tally
@@ -124,7 +126,7 @@ class Board:
 
     def _summary(self) -> str:
         tally = self.tally
-        of_table = " of a table" if tally.is_table else ""
+        of_table = " of a table" if self.is_table else ""
         facts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
         if self.kept:
             facts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
@@ -137,7 +139,7 @@ class Board:
         axes = " × ".join(
             tag("span", escape(plural(count, name)), class_="ims-tag")
             for name, count in tally.axes.items()
-            if not tally.is_table
+            if not self.is_table
         )
         note = tag("div", escape(self.note), class_="ims-line") if self.note else ""
         said = tag("span", " · ".join(facts))

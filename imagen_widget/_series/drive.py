@@ -54,7 +54,6 @@ class Tally:
     recent: deque[Generation] = field(default_factory=lambda: deque(maxlen=_MAX_RECENT))
     errors: dict[str, list[str]] = field(default_factory=dict)  # keys of rows by what went wrong
     axes: dict[str, int] = field(default_factory=dict)  # how many values each has
-    is_table: bool = False  # the rows are those of a table, not combinations of the axes
     done_here: int = 0  # rows that this run has done
     kept: int = 0  # rows that were done before it began
     started: float = 0.0

@@ -139,7 +139,7 @@ def _made(
             remedy="Choose another name=; nothing was sent or changed.",
             field="name",
         )
-    return Series(session, name, planned, spec, note)
+    return Series(session, name, spec, planned, note)
 
 
 def _name_for(*parts: object) -> str:

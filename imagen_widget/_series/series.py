@@ -97,13 +97,13 @@ class Series:
         self,
         session: Session,
         name: str,
+        spec: dict[str, Any],
         planned: list[Row] | None = None,
-        spec: dict[str, Any] | None = None,
         note: str = "",
     ) -> None:
-        self.name, self._note = name, note
+        self.name, self._spec, self._note = name, spec, note
         self._session, self._journal = session, session.journal
-        self._planned, self._spec = planned, spec  # None: opened again, the journal has the rows
+        self._planned = planned  # None: opened again, the journal has the rows
         self._drive: Drive | None = None
         self._listeners: list[Callable[[Any], object]] = []
         self._tiles = Tiles(session.store)
@@ -123,12 +123,13 @@ class Series:
     @classmethod
     def reopen(cls, session: Session, name: str) -> "Series":
         """Return a series that the session's journal has; it shows a run that is under way."""
-        if session.journal.series(check_name(name)) is None:
+        spec = session.journal.series(check_name(name))
+        if spec is None:
             known = ", ".join(session.journal.all_series()[:8]) or "none yet"
             raise InvalidRequest(
                 f"There is no series {name!r}.", remedy=f"There is: {known}.", field="name"
             )
-        return cls(session, name)
+        return cls(session, name, spec)
 
     # ---------------------------------------------------------------------------------- the plan
 
@@ -267,12 +268,9 @@ class Series:
         view = self._watch(run, _display.surface_of_call(quiet=quiet))
         try:
             await _loop.wait_async(run.future)
-        except Exception:
-            raise
-        except BaseException:  # cancelled, in the words of the caller's async library
-            self.cancel(everywhere=False)
-            raise
         finally:
+            if not run.future.done():  # cancelled, in the words of the caller's async library
+                self.cancel(everywhere=False)
             view.end(self._board(run))
         return self
 
@@ -283,7 +281,6 @@ class Series:
             everywhere: Whether runs of other notebooks stop too: they look before each row.
         """
         for run in runs_here(self._session, self.name):
-            run.tally.stopping = True  # at once, for a run() right after
             _loop.call_soon(run.stop)
         spec = self._journal.series(self.name) if everywhere else None
         if spec is not None:
@@ -303,11 +300,6 @@ class Series:
 
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
-        before = self._drive
-        if before is not None and not (before.tally.stopping or before.future.done()):
-            raise InvalidRequest(
-                f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
-            )
         self._renew()
         errors = _check_errors(errors)
         cap = None if max_spend is None else check_dollars("max_spend", max_spend)
@@ -321,16 +313,16 @@ class Series:
         if self._planned is not None:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        tally = self._tally_of(self._records())
-        task = self._session, Task(self.name, max_in_flight, cap, errors), tally
-        self._drive = Drive(*task) if on is None else workers.Coordinator(on, *task)
+        task = Task(self.name, max_in_flight, cap, errors)
+        run = self._session, task, Tally.of(self._records())
+        self._drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
         self._drive.listeners = self._listeners
         self._drive.start()
         return self._drive
 
     def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
-            self._journal.save_series(self.name, self._spec or {})
+            self._journal.save_series(self.name, self._spec)
         session = self._session
         drafts = (
             Draft(
@@ -439,13 +431,8 @@ class Series:
             cap=budget[0] if budget else None,
             blocks=blocks,
             note=self._note,
+            is_table=self._spec.get("kind") == "batch",
         )
-
-    def _tally_of(self, records: list[Record]) -> Tally:
-        tally = Tally.of(records)
-        spec = self._spec or self._journal.series(self.name) or {}
-        tally.is_table = spec.get("kind") == "batch"
-        return tally
 
     def _tally_from_journal(self) -> Tally:
         """Return how far the series is where no run of this process knows it."""
@@ -454,7 +441,7 @@ class Series:
         if not records:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
-        tally = self._tally_of(records)
+        tally = Tally.of(records)
         tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
