@@ -22,7 +22,7 @@ from traitlets.config import Config
 from imagen_widget import _loop
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import tables
-from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
+from imagen_widget._magic.line import GRAMMARS, object_of
 from imagen_widget._magic.run import Ask
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
@@ -114,11 +114,6 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         found = load_settings(need_key=False, **traits)
         own = {name: f"ImagenMagics.{name}" for name in _TRAITS if traits[name] is not None}
         return replace(found, labels={**found.labels, **own})
-
-    def evaluator(self, local_ns: Any) -> Evaluate:
-        """Return what evaluates an expression: in the caller's names, then the user's."""
-        names = {**self.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
-        return lambda code: eval(code, names)
 
     def studio(self) -> Studio:
         return default_studio(self.settings())
@@ -370,9 +365,7 @@ def _refreshed(model: Model, studio: Studio) -> str:
     if model.source == "fetched":
         file = studio.session.models.file(model.id)
         return f"Its schema is kept in {file}. To undo it, delete that and restart the kernel."
-    if model.source == "bundled" and studio.session.describes_itself:
-        return "The demo does not read bundled models again; this one stays as it is."
-    return "No schema was found; nothing has changed."
+    return "No schema was read; nothing has changed."
 
 
 def _drop(things: list[Any], thing: object) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imagen_widget import _display
-from imagen_widget._magic.line import Grammar, Parsed, Text, model_named, object_of, parse
+from imagen_widget._magic.line import Evaluate, Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
 from imagen_widget._models import Model
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
-from imagen_widget._settings import notices
+from imagen_widget._settings import Settings, notices
 from imagen_widget._studio import default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -48,8 +48,10 @@ class Ask:
         local_ns: Any,
         cell: str | None,
     ) -> None:
-        self._in_force, self.evaluate = magics.settings, magics.evaluator(local_ns)
-        self.settings = self._in_force()
+        names = {**magics.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
+        self.evaluate: Evaluate = lambda code: eval(code, names)
+        self._in_force = magics.settings
+        self.settings: Settings = self._in_force()
         for notice in notices():
             log.warning("%s", notice)
         self.studio, models = default_studio(self.settings), list[str]()
@@ -205,7 +207,7 @@ class Ask:
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
         if self.surface.outlives_call:
-            view = _display.JobView(job, self.surface, render=lambda: _outlasting(job))
+            view = _display.JobView(job, self.surface)
             view.begin()
             self.hand_over(job, lambda _: None)
         else:  # the terminal's next prompt stands on that line
@@ -324,9 +326,3 @@ def _names(model: Model, preset: str) -> list[str]:
     """Return the name of the field that a default of the magic goes to; none if it has none."""
     field = model.field(preset) or model.role(_BY_ROLE.get(preset, "-"))
     return [] if field is None else [field.name]
-
-
-def _outlasting(job: Job) -> str:
-    """Return the status of a job whose output may be all that is left of it after a restart."""
-    now, later = job.progress, " · %imagen_resume fetches it after a restart"
-    return job.status + (later if now.request_id and not now.free else "")

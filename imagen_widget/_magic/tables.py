@@ -142,7 +142,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
             "" if g.seed is None else str(g.seed),
             cost_text(g.cost, free=not g.cost and g.cost_source is None),
             age(g.created),
-            _stars(history.rating(g)),
+            "★" * stars + "☆" * (5 - stars) if (stars := history.rating(g)) > 0 else "",
         )
         for number, g in enumerate(generations)
     ]
@@ -315,10 +315,6 @@ def _job(record: Record) -> Cell:
 def _two_lines(text: str, about: str) -> tuple[str, str]:
     line = one_line(text, limit=_MAX_PROMPT)
     return line, escape(line) + tag("div", escape(about), style=_MUTED)
-
-
-def _stars(rating: int) -> str:
-    return "★" * rating + "☆" * (5 - rating) if rating > 0 else ""
 
 
 def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
