@@ -327,7 +327,7 @@ def parse(line: Text, cell: Text | None, grammar: Grammar) -> Parsed:
     options, start, verbatim = scan.leading()
     if cell is not None:
         if line.raw[start:end].strip():
-            scan.check_dashes(start, end)
+            scan.check_ends(start, end)
             raise InvalidRequest(
                 f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
                 remedy="Write the prompt in the lines below. Nothing was sent.",
@@ -377,8 +377,6 @@ class _Scan:
     def leading(self) -> tuple[list[_Reading], int, bool]:
         """Return the options at the start, where the prompt starts, and whether `--` ended them."""
         found, position = self._options(0)
-        if (reading := self._read(position)) is not None:
-            self._refuse(reading)
         dashes = _DASHES.match(self._text, position)
         return found, dashes.end() + len(" ") if dashes else position, dashes is not None
 
@@ -405,30 +403,27 @@ class _Scan:
         return [self._read(word.start()) for word in _WORD.finditer(self._text[:stop], start)]
 
     def check_ends(self, start: int, stop: int) -> None:
-        """Refuse a prompt whose last words look like an option, and a key on the line."""
+        """Refuse a prompt whose first or last words look like an option, and a key on the line."""
         if is_quoted(self._text[start:stop]):
             return
         readings = self.every(start, stop)
-        for place, reading in enumerate(reversed(readings)):
+        for place, reading in enumerate(reversed(readings), 1):
             if reading is None:
                 continue
             # With another word behind it, a suffix like `-ish` is not meant as an option.
             name, double = reading.name, f"-{reading.name}"
             meant = name.startswith("--") or len(name) == len("-x") or self._grammar.find(double)
-            if not place or (place == 1 and meant) or _SURELY_KEY.fullmatch(_bare(name)):
+            at_end = place in {1, len(readings)} or (place == 2 and meant)
+            if at_end or _SURELY_KEY.fullmatch(_bare(name)):
                 self._refuse(reading)
-        self.check_dashes(start, stop)
-
-    def check_dashes(self, start: int, stop: int) -> None:
-        """Refuse an option whose hyphens an editor has joined to a long dash."""
         words = [m[0] for m in _WORD.finditer(self._text[:stop], start)]
         for found in filter(None, map(_LONG_DASH.match, (*words[:1], *words[-2:]))):
             names = (f"--{found[2]}", f"-{found[2].rstrip('0123456789')}")
-            name = next(filter(self._grammar.find, names), None)
-            if name is not None:
+            known = next(filter(self._grammar.find, names), None)
+            if known is not None:  # an editor has joined its hyphens
                 raise InvalidRequest(
                     f"{self._grammar.magic}: {found[0]} begins with a long dash ({found[1]}).",
-                    remedy=f"Write {name}; editors join two hyphens to one dash. A prompt with "
+                    remedy=f"Write {known}; editors join two hyphens to one dash. A prompt with "
                     "such a word goes in quotes. Nothing was sent.",
                 )
 

@@ -41,12 +41,7 @@ class Ask:
     """One line or cell of a magic; that of a sweep has axes, and a template as its prompt."""
 
     def __init__(
-        self,
-        magics: Any,
-        grammar: Grammar,
-        line: str,
-        local_ns: Any,
-        cell: str | None,
+        self, magics: Any, grammar: Grammar, line: str, local_ns: Any, cell: str | None
     ) -> None:
         names = {**magics.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
         self.evaluate: Evaluate = lambda code: eval(code, names)
