@@ -21,7 +21,6 @@ _BAR_LENGTH = 24
 _WORDS = {"kept": "from history", "unknown": "of unknown outcome"}
 _STOPPED = "nothing more is sent, what is paid for is still fetched."
 _AGAIN = "Run the cell again to go on."
-_UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
 @dataclass
@@ -65,9 +64,10 @@ class Board:
             said.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
         if tally.is_running and tally.stopping:
             said.append("stopping")
+        elif tally.is_running and self.rate:
+            said += [f"{self.rate:,.1f} rows a minute", f"{self._left(self.rate)} left"]
         elif tally.is_running:
-            said += [" ".join(_per(self.rate))] if self.rate else []
-            said.append(f"{self._left()} left" if self.rate else "time left unknown")
+            said.append("time left unknown")
         return " · ".join([*said, self.note] if self.note else said)
 
     def __repr__(self) -> str:
@@ -80,11 +80,9 @@ class Board:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": f"{self.name}: {self}", "text/html": self._html()}
 
-    def _left(self) -> str:
-        if self.rate is None:
-            return "unknown"
+    def _left(self, rate: float) -> str:
         waiting = 0 if self.tally.stopping else self.tally.counts["waiting"]
-        return f"about {_duration((waiting + self.tally.counts['sent']) / self.rate)}"
+        return f"about {_duration(60 * (waiting + self.tally.counts['sent']) / rate)}"
 
     # -------------------------------------------------------------------------------- as a card
 
@@ -170,11 +168,12 @@ class Board:
             took = _duration((tally.ended or self.now) - tally.started, exactly=True)
             if self.rate:
                 at_once = f"{plural(tally.in_flight, 'row')} at a time"
-                facts.append(("Rate", *_per(self.rate), at_once))
+                facts.append(("Rate", f"{self.rate:,.1f}", "rows a minute", at_once))
             elif tally.is_running:
                 facts.append(("Rate", "unknown", "", "until five rows are done"))
             if tally.is_running:
-                facts.append(("Time left", self._left(), "", f"running for {took}"))
+                left = self._left(self.rate) if self.rate else "unknown"
+                facts.append(("Time left", left, "", f"running for {took}"))
             else:
                 facts.append(("Time", took, "", "from the first row to the last"))
         facts += self._period()
@@ -235,12 +234,6 @@ class Board:
         few = f"{rows} of {plural(tally.total, 'row')}" if rows else "none yet"
         title = f'<div class="ims-line"><b>Newest pictures</b> <span>{few}</span></div>'
         return title + tag("div", *drawn, waiting, class_="ims-strip")
-
-
-def _per(rows_a_second: float) -> tuple[str, str]:
-    name, seconds = next((u for u in _UNITS if rows_a_second * u[1] >= 1), _UNITS[-1])
-    number = rows_a_second * seconds
-    return (f"{number:.1f}" if number < 100 else f"{number:,.0f}"), f"rows a {name}"
 
 
 def _duration(seconds: float, *, exactly: bool = False) -> str:

@@ -90,10 +90,10 @@ class Tally:
         return sum(self.counts.values())
 
     def rate(self, now: float) -> float | None:
-        """Return rows a second; None until five rows are done."""
+        """Return rows a minute; None until five rows are done."""
         if self.done_here < MIN_DONE_FOR_RATE or now <= self.started:
             return None
-        return self.done_here / (now - self.started)
+        return 60 * self.done_here / (now - self.started)
 
 
 def newest(session: Session, name: str) -> deque[Generation]:
