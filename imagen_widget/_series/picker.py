@@ -6,6 +6,7 @@ A live view passes keys on and shows `Pick.html`; the ranked result stands in th
 import io
 import itertools
 import threading
+import types
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
 from imagen_widget._series import parts
-from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Bundle, Layout, Row, Tiles, plural
+from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, plural
 from imagen_widget._series.views import Grid, facts, stage
 from imagen_widget.errors import ImagenError, one_line, shown
 
@@ -229,7 +230,8 @@ class Pick:
         bundle = self._repr_mimebundle_()
         look = tag("style", parts.style("result"))
         html = tag("div", look, bundle["text/html"], class_="ims-result")
-        self._kept.status(Bundle({**bundle, "text/html": html}))
+        shown = {**bundle, "text/html": html}
+        self._kept.status(types.SimpleNamespace(_repr_mimebundle_=lambda **_: shown))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         kept = self.kept
