@@ -296,11 +296,6 @@ def check_timeout(value: object) -> float:
     return _read_seconds("timeout", value)
 
 
-def check_dollars(label: str, value: object) -> Decimal:
-    """Return an amount given in Python, like 2.50 or "$2.50"; anything else is InvalidRequest."""
-    return _read_dollars(label, value, "Give US dollars, like 2.50.")
-
-
 def _read_seconds(label: str, value: Any, *, zero: bool = False) -> float:
     is_number = isinstance(value, str | numbers.Real | Decimal) and not isinstance(value, bool)
     try:

@@ -33,7 +33,7 @@ CHART_DAYS = 30
 MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its table
 
 _MAX_PROMPT = 160
-_MAX_CELL, _MAX_LAST = 60, 600  # columns of a terminal
+_MAX_CELL = 60  # columns of a terminal
 _THUMBNAIL_PIXELS = 192
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ROOT = (
@@ -59,7 +59,19 @@ _BARS = (
 _BAR = "flex:1;border-radius:2px 2px 0 0;background:var(--jp-brand-color1,#4f43d6);height:"
 
 
-Cell = str | tuple[str, str]  # a text, or one for terminals with the markup in its place
+class Markup(str):
+    """A text for terminals, with the markup that stands in its place where HTML is shown."""
+
+    html: str
+
+    def __new__(cls, text: str, html: str) -> "Markup":
+        """Return the text with its markup."""
+        made = super().__new__(cls, text)
+        made.html = html
+        return made
+
+    def __reduce__(self) -> tuple[type["Markup"], tuple[str, str]]:
+        return Markup, (str(self), self.html)
 
 
 class Table(list[T]):
@@ -72,47 +84,43 @@ class Table(list[T]):
         self,
         items: Iterable[T],
         columns: Sequence[str],
-        rows: Sequence[Sequence[Cell]],
+        rows: Sequence[Sequence[str]],
         caption: str,
-        chart: Cell = "",
+        chart: str = "",
     ) -> None:
         super().__init__(items)
         self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
 
     def __repr__(self) -> str:
-        heads = [name.rstrip("$") for name in self.columns]
-        columns = []
-        for name, *cells in zip(self.columns, heads, *self.rows, strict=True) if self.rows else ():
-            limit = _MAX_LAST if name is self.columns[-1] else _MAX_CELL
-            texts = [one_line(_text(cell), limit=limit) for cell in cells]
-            if any(texts):  # pictures leave a column of nothing
-                columns.append(_aligned(texts, right=name.endswith("$")))
+        cut = [
+            [*(one_line(cell, limit=_MAX_CELL) for cell in row[:-1]), one_line(row[-1])]
+            for row in ([name.rstrip("$") for name in self.columns], *self.rows)
+            if self.rows
+        ]
+        columns = [
+            _aligned(texts, right=name.endswith("$"))
+            for name, texts in zip(self.columns, zip(*cut, strict=True), strict=False)
+            if any(texts)  # pictures leave a column of nothing
+        ]
         lines = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
-        return "\n".join(filter(None, (*lines, _text(self.chart), self.caption)))
+        return "\n".join(part for part in (*lines, self.chart, self.caption) if part)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         sides = [_NUMBER if name.endswith("$") else _TEXT for name in self.columns]
 
-        def line(kind: str, cells: Sequence[Cell], style: str) -> str:
-            pairs = zip(map(_markup, cells), sides, strict=True)
+        def line(kind: str, cells: Sequence[str], style: str) -> str:
+            marked = [getattr(cell, "html", "") or escape(cell) for cell in cells]
+            pairs = zip(marked, sides, strict=True)
             return tag("tr", *(tag(kind, cell, style=side + style) for cell, side in pairs))
 
         head = line("th", [name.rstrip("$") for name in self.columns], _HEAD)
         body = (line("td", row, _CELL) for row in self.rows)
         table = tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
         caption = tag("div", escape(self.caption), style=_CAPTION)
-        parts = (table if self.rows else "", _markup(self.chart), caption)
+        parts = (table if self.rows else "", getattr(self.chart, "html", ""), caption)
         # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
         html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
         return {"text/plain": repr(self), "text/html": html}
-
-
-def _text(cell: Cell) -> str:
-    return cell if isinstance(cell, str) else cell[0]
-
-
-def _markup(cell: Cell) -> str:
-    return escape(cell) if isinstance(cell, str) else cell[1]
 
 
 def dry_run(request: ImageRequest, studio: Studio) -> Table[ImageRequest]:
@@ -136,7 +144,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
     rows = [
         (
             str(number),
-            ("", history.thumbnail(g, width=_THUMBNAIL_PIXELS)),
+            Markup("", history.thumbnail(g, width=_THUMBNAIL_PIXELS)),
             _two_lines(g.request.prompt or "", f"{len(g)} picture{'' if len(g) == 1 else 's'}"),
             short_name(g.model),
             "" if g.seed is None else str(g.seed),
@@ -225,7 +233,7 @@ def _caps(history: History, settings: Settings, period: str, since: date, spent:
     return "; ".join(parts)
 
 
-def _chart(days: Mapping[str, Decimal], today: date) -> Cell:
+def _chart(days: Mapping[str, Decimal], today: date) -> Markup:
     """Return what was spent on each of the last days, as bars."""
     shown = [today - timedelta(days=ago) for ago in reversed(range(CHART_DAYS))]
     amounts = [days.get(day.isoformat(), Decimal()) for day in shown]
@@ -237,7 +245,7 @@ def _chart(days: Mapping[str, Decimal], today: date) -> Cell:
     )
     drawn = tag("div", *bars, style=_BARS, role="img", aria_label=f"US dollars a day, {about}")
     signs = "".join(_LEVELS[math.ceil(share * 8)] for share in shares)
-    return f"|{signs}|  {about}", drawn + tag("div", escape(about), style=_MUTED)
+    return Markup(f"|{signs}|  {about}", drawn + tag("div", escape(about), style=_MUTED))
 
 
 class Fetching:
@@ -258,7 +266,7 @@ class Fetching:
 
     @property
     def status(self) -> str:
-        fetched = len(self._fetched())
+        fetched = sum(outcome.generation is not None for outcome in self._outcomes.values())
         failed, left = len(self._outcomes) - fetched, len(self.records) - len(self._outcomes)
         seconds = time.monotonic() - self._started
         return f"{fetched} fetched, {failed} not fetched, {left} to go · {seconds:.0f} s"
@@ -275,15 +283,23 @@ class Fetching:
     def __await__(self) -> Generator[object, None, None]:
         return self._tick(lambda _: None).__await__()
 
-    def _fetched(self) -> list[Generation]:
-        made = (self._outcomes[r.id].generation for r in self.records if r.id in self._outcomes)
-        return [generation for generation in made if generation is not None]
-
     def table(self) -> Table[Generation]:
         """Return what came of the jobs, and those that nobody can fetch."""
-        fetched, rows = self._fetched(), list[Sequence[Cell]]()
+        fetched, rows = [], []
+        done = sum(outcome.generation is not None for outcome in self._outcomes.values())
         for record in self.records:
-            rows.append((_job(record), *self._outcome(record, small=len(fetched) > MAX_IN_FULL)))
+            outcome = self._outcomes.get(record.id)
+            state, details = "interrupted", ""
+            if outcome is not None and outcome.generation is not None:
+                fetched.append(outcome.generation)
+                state, details = "fetched", outcome.generation.summary
+                if done > MAX_IN_FULL:
+                    details = Markup(details, self._history.thumbnail(outcome.generation))
+            elif outcome is not None and outcome.error is not None:
+                state, details = "not fetched", str(outcome.error)
+            elif outcome is not None:
+                state, details = "elsewhere", "Another notebook fetches it; look again in a minute."
+            rows.append((_job(record), state, details))
         remedy = (
             "It may have been accepted and billed, and its id is not known. Look it up at the "
             "provider, then: %imagen_resume --forget "
@@ -293,28 +309,16 @@ class Fetching:
         count = f"{len(fetched)} fetched." if self.records else "Nothing is waiting to be fetched."
         return Table(fetched, ("Job", "State", "Details"), rows, count)
 
-    def _outcome(self, record: Record, *, small: bool) -> tuple[str, Cell]:
-        outcome = self._outcomes.get(record.id)
-        if outcome is None:
-            return "interrupted", ""
-        made = outcome.generation
-        if made is not None:
-            picture = self._history.thumbnail(made) if small else escape(made.summary)
-            return "fetched", (made.summary, picture)
-        if outcome.error is not None:
-            return "not fetched", str(outcome.error)
-        return "elsewhere", "Another notebook fetches it; look again in a minute."
 
-
-def _job(record: Record) -> Cell:
+def _job(record: Record) -> Markup:
     about = f"{age(record.created)}, {record.provider} {short_name(record.model)}"
     prompt = record.request.prompt or ""
-    return f"{one_line(prompt, limit=28)} ({about})", _two_lines(prompt, about)[1]
+    return Markup(f"{one_line(prompt, limit=28)} ({about})", _two_lines(prompt, about).html)
 
 
-def _two_lines(text: str, about: str) -> tuple[str, str]:
+def _two_lines(text: str, about: str) -> Markup:
     line = one_line(text, limit=_MAX_PROMPT)
-    return line, escape(line) + tag("div", escape(about), style=_MUTED)
+    return Markup(line, escape(line) + tag("div", escape(about), style=_MUTED))
 
 
 def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:

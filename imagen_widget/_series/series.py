@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, T
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
-from imagen_widget._settings import Settings, check_dollars, check_key, load_settings
+from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
@@ -301,8 +301,7 @@ class Series:
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
         self._renew()
-        errors = _check_errors(errors)
-        cap = None if max_spend is None else check_dollars("max_spend", max_spend)
+        errors, cap = _check_errors(errors), _check_amount(max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
             what = f"{shown(max_in_flight)} is not allowed"
             raise refused("max_in_flight", what, "Use a whole number from 1 to 1000.")
@@ -653,3 +652,16 @@ def _check_errors(errors: Any) -> str | float:
         remedy = 'Use "row", "raise", a number of rows, or a share below 1.'
         raise refused("errors", f"{shown(errors)} is not allowed", remedy)
     return float(errors) if errors < 1 else int(errors)
+
+
+def _check_amount(value: object) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        amount = Decimal(str(value).strip().removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
+        what = f"{shown(value)} is not an amount"
+        raise refused("max_spend", what, "Give US dollars, like 2.50.")
+    return amount
