@@ -317,11 +317,7 @@ class Parsed:
 
 
 def parse(line: Text, cell: Text | None, grammar: Grammar) -> Parsed:
-    """Read what follows `%imagen` on its line; of a cell, the prompt is its body and nothing else.
-
-    Raises:
-        InvalidRequest: An option is not one, or stands where none may.
-    """
+    """Read what follows `%imagen` on its line; the body of a cell is its prompt, nothing else."""
     end, silent = _without_semicolon(line.raw, len(line.raw))
     scan = _Scan(line, grammar, end)
     options, start, verbatim = scan.leading()

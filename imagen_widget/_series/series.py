@@ -601,11 +601,7 @@ class Series:
 
 
 def check_name(name: str) -> str:
-    """Return a series' name.
-
-    Raises:
-        InvalidRequest: It has signs that do not go into file names.
-    """
+    """Return a series' name, unless it has signs that do not go into file names."""
     if not _NAME.fullmatch(str(name)):
         what = f"{str(name)[:40]!r} is not a name for a series"
         raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
