@@ -35,7 +35,6 @@ _MAX_CLOSINGS_TRIED = 16
 _CLOSING = re.compile(r"(?=\}\})")
 _COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
 _REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
-_BLANKS = re.compile(r"\s*")
 _WORD = re.compile(r"\S+")
 _OPTION = re.compile(r"(--?[A-Za-z][\w-]*)(?:(=)|(?=\s|\Z))")
 _DASHES = re.compile(r"--(?=\s|\Z)")
@@ -480,23 +479,22 @@ class _Scan:
         return _Reading(name, option, end, span, fault)
 
     def _may_be_field(self, name: str) -> bool:
-        """Return True if a word may be a field of the model because nothing is known of it."""
-        bare = _bare(name)
-        taken = _KEY.fullmatch(bare) or bare in _RESERVED or self._is_slip(f"--{bare}")
-        return self._grammar.is_open and name.startswith("--") and not taken
+        """Return True if a word may be a field of the model because nothing is known of it.
 
-    def _is_slip(self, name: str) -> bool:
-        """Return True for `--sede`; `--images` and `--mode` may be fields beside our options."""
-        near = self._near(name, cutoff=_SLIP)
-        return any(not (o.startswith(name) or name.startswith(o)) for o in near)
+        `--sede` is a slip; `--images` and `--mode` may be fields beside options of ours.
+        """
+        bare = _bare(name)
+        near = self._near(f"--{bare}", cutoff=_SLIP)
+        is_slip = any(not (o[2:].startswith(bare) or bare.startswith(o[2:])) for o in near)
+        taken = _KEY.fullmatch(bare) or bare in _RESERVED or is_slip
+        return self._grammar.is_open and name.startswith("--") and not taken
 
     def _near(self, name: str, *, cutoff: float = _NEAR) -> list[str]:
         long = [known for known in self._grammar.names if known.startswith("--")]
         return difflib.get_close_matches(name, long, n=1, cutoff=cutoff)
 
     def _skip_blanks(self, position: int) -> int:
-        match = _BLANKS.match(self._text, position)
-        return match.end() if match else position
+        return len(self._text) - len(self._text[position:].lstrip())
 
     def _refuse(self, reading: _Reading) -> NoReturn:
         """Raise the one line about a faulty option; it never shows what was given to it."""

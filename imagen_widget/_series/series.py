@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ from imagen_widget.errors import InvalidRequest, one_line, shown
 UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 _PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
@@ -651,13 +652,8 @@ def _check_errors(errors: Any) -> str | float:
 
 
 def _check_amount(value: object) -> Decimal | None:
-    if value is None:
-        return None
-    try:
-        amount = Decimal(str(value).strip().removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
+    found = _AMOUNT.fullmatch(str(value).strip())
+    if value is not None and found is None:
         what = f"{shown(value)} is not an amount"
         raise refused("max_spend", what, "Give US dollars, like 2.50.")
-    return amount
+    return Decimal(found[1]) if found else None
