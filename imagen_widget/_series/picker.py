@@ -26,13 +26,13 @@ FILM = 11  # pictures in the strip below it
 MAX_DISTANCE_BITS = 3  # of 64: more are two pictures, not one made twice
 
 _KEYS = {
-    "← →": "back, next",
-    "1–5": "stars, then next",
-    "0": "no stars",
-    "X": "reject, then next",
-    "C": "compare with the best so far",
-    "Z": "undo",
-    "Esc": "leave the keys to the notebook",
+    "<kbd>←</kbd> <kbd>→</kbd>": "back, next",
+    "<kbd>1–5</kbd>": "stars, then next",
+    "<kbd>0</kbd>": "no stars",
+    "<kbd>X</kbd>": "reject, then next",
+    "<kbd>C</kbd>": "compare with the best so far",
+    "<kbd>Z</kbd>": "undo",
+    "<kbd>Esc</kbd>": "leave the keys to the notebook",
 }
 
 
@@ -304,10 +304,6 @@ class Pick:
         if alike:
             way = "hide" if self.position in self._open else "show"
             others += _button("alike", f"{plural(alike, 'picture')} like this one: {way}")
-        keys = {
-            " ".join(f"<kbd>{one}</kbd>" for one in key.split()): text
-            for key, text in _KEYS.items()
-        }
         apart = {self._by, "model", "seed"}
         known = {n: one_line(str(v), limit=90) for n, v in row.axes.items() if n not in apart}
         known = {escape(name): escape(text) for name, text in (known | facts(row)).items()}
@@ -316,7 +312,7 @@ class Pick:
             f'<div class="ims-what">{escape(one_line(row.request.prompt or row.key, limit=300))}'
             f"</div>{_pairs(known)}<b>Your rating{': rejected' if stars == REJECTED else ''}</b>"
             f'<div class="ims-keys">{rated}</div><b></b><div class="ims-keys">{others}</div>'
-            f'<div class="ims-how"><b>Keys</b>{_pairs(keys)}</div>'
+            f'<div class="ims-how"><b>Keys</b>{_pairs(_KEYS)}</div>'
         )
 
     def _film(self) -> str:
