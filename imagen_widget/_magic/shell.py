@@ -92,13 +92,10 @@ class ShownOnce:
 
     def _is_hooked(self) -> bool:
         """Return True if the displayhook asks, in a statement that is noted; display() may."""
-        for frame in _stack():
-            if frame.f_code.co_name == "__call__" and frame.f_locals.get("self") is sys.displayhook:
-                caller = frame.f_back
-                return caller is not None and any(
-                    caller.f_code is code for code in self._statements
-                )
-        return False
+        calls = (frame for frame in _stack() if frame.f_code.co_name == "__call__")
+        hooks = (f.f_back for f in calls if f.f_locals.get("self") is sys.displayhook)
+        caller = next(hooks, None)
+        return caller is not None and caller.f_code in self._statements
 
 
 def is_last_expression() -> bool:
