@@ -8,7 +8,7 @@ import contextlib
 import keyword
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,33 +101,24 @@ class Ask:
         return self.studio.model(self.values.get("model") if name is None else name)
 
     def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
-        """Return a checked request; a row's own values go before those of the line."""
+        """Return a checked request; a row's own values go before those of the line, defaults last.
+
+        An error names the setting that is its cause, or the option that gives a picture.
+        """
         given = {**self.given, **asked}
         extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
-        model = self.model(given["model"])
-        presets = self.presets(model, {*extra, *asked})
-        given["extra"] = extra | presets
-        with self.told(model, presets):
-            return self.studio.request(prompt, **given)
-
-    def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
-        """Return the defaults of the settings that a model takes and that nothing else gives."""
-        chosen = {}
-        for name, value in self.settings.presets.items():
-            names = _names(model, name)
-            if (names or model.source == "none") and not {name, *names} & {*taken}:
-                chosen[name] = value
-        return chosen
-
-    @contextlib.contextmanager
-    def told(self, model: Model, presets: Iterable[str]) -> Iterator[None]:
-        """Have an error name the setting that is its cause, or the option that gives a picture."""
+        model, settings, causes = self.model(given["model"]), self.settings, dict[str, str]()
+        for name, value in settings.presets.items():
+            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
+            names = {name} if field is None else {name, field.name}
+            if (field or model.source == "none") and not names & {*extra, *asked}:
+                extra[name] = value
+                causes |= dict.fromkeys(names, name)
         try:
-            yield
+            return self.studio.request(prompt, **{**given, "extra": extra})
         except InvalidRequest as error:
-            for name in presets:
-                if error.field in {name, *_names(model, name)}:
-                    raise self.settings.blamed(name, error) from None
+            if error.field in causes:
+                raise settings.blamed(causes[error.field], error) from None
             asks = _GIVE.fullmatch(error.remedy)
             if asks is None:
                 raise
@@ -315,9 +306,3 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
     return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
-
-
-def _names(model: Model, preset: str) -> list[str]:
-    """Return the name of the field that a default of the magic goes to; none if it has none."""
-    field = model.field(preset) or model.role(_BY_ROLE.get(preset, "-"))
-    return [] if field is None else [field.name]
