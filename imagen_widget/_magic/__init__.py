@@ -257,8 +257,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         """
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
-            model = studio.refresh(query)
-            ask.say(_refreshed(model, studio))
+            model, said = studio.refresh(query), "No schema was read; nothing has changed."
+            if model.source == "fetched":
+                said = f"Its schema is kept in {studio.session.models.file(model.id)}. To undo it, "
+                said += "delete that and restart the kernel."
+            ask.say(said)
             return ask.shown(model)
         found = studio.models(query, live=bool(ask.values.get("live")))
         with suppress(InvalidRequest):  # then it is not a name
@@ -358,14 +361,6 @@ def unload(shell: Any) -> None:
     magics = shell.magics_manager.registry.get(ImagenMagics.__name__)
     if isinstance(magics, ImagenMagics):
         magics.uninstall()
-
-
-def _refreshed(model: Model, studio: Studio) -> str:
-    """Return one line on what came of reading a model's schema again."""
-    if model.source == "fetched":
-        file = studio.session.models.file(model.id)
-        return f"Its schema is kept in {file}. To undo it, delete that and restart the kernel."
-    return "No schema was read; nothing has changed."
 
 
 def _drop(things: list[Any], thing: object) -> None:

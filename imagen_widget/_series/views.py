@@ -432,7 +432,7 @@ class Sheet:
         self.pages = -(-len(self._cells) // self._size) or 1
 
     def page(self, number: int) -> "PILImage":
-        """Draw a page, from 0; a single one is no higher than it needs to be."""
+        """Draw a page, from 0; a single one is only as high as it needs to be."""
         from PIL import Image, ImageDraw
 
         side, title, height = self._side, self._title, PAGE[1]
