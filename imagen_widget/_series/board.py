@@ -13,6 +13,7 @@ from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
 from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles, plural
 from imagen_widget._settings import Limit
 
+MIN_DONE = 5  # rows before a rate is told, in rows a minute
 MAX_ERRORS = 8
 MAX_KEYS = 12
 MAX_PICTURES = 14
@@ -45,7 +46,8 @@ class Board:
 
     def __post_init__(self) -> None:
         tally = self.tally
-        self.rate = tally.rate(tally.ended or self.now)
+        seconds, is_known = (tally.ended or self.now) - tally.started, tally.done_here >= MIN_DONE
+        self.rate = 60 * tally.done_here / seconds if is_known and seconds > 0 else None
         self.kept = min(tally.kept, tally.counts["done"])
         counts = {"kept": self.kept, "done": tally.counts["done"] - self.kept}
         counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}

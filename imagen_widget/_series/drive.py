@@ -29,7 +29,6 @@ VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the l
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
 MIN_ENDED_FOR_SHARE = 10
-MIN_DONE_FOR_RATE = 5
 
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
@@ -88,12 +87,6 @@ class Tally:
     @property
     def total(self) -> int:
         return sum(self.counts.values())
-
-    def rate(self, now: float) -> float | None:
-        """Return rows a minute; None until five rows are done."""
-        if self.done_here < MIN_DONE_FOR_RATE or now <= self.started:
-            return None
-        return 60 * self.done_here / (now - self.started)
 
 
 def newest(session: Session, name: str) -> deque[Generation]:
