@@ -124,7 +124,6 @@ _LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(imagen\w*)\s(.*)", re.DOTALL)
 _CELL = re.compile(r"\s*%%(imagen\w*)\s(.*)", re.DOTALL)
 _SWEEP = re.compile(r"\s*%%imagen_sweep\b")
 _AXIS = re.compile(r"\s*(\w*)(?:\s*=\s*(?:.*\|\|)?\s*([^|]*))?", re.DOTALL)
-_LAST_WORD = re.compile(r"\S*\Z")
 _MODEL = re.compile(r"(?:\A|\s)(?:-m|--model)[ =]\s*(\S+)(?=\s)")
 
 
@@ -151,12 +150,10 @@ def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions 
 
 
 def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
-    found = _LAST_WORD.search(typed)
-    word = found[0] if found else ""
+    *words, word = re.split(r"\s+", typed)
     if any(option.is_models for option in grammar.options):
         grammar = grammar.with_fields(_model(typed, studio))
     name, assigned, value = word.partition("=")
-    words = typed[: len(typed) - len(word)].split()
     if word.startswith("-") and not assigned:
         return word, sorted(grammar.names, key=lambda n: not n.startswith("--")), False
     option = grammar.find(name if assigned else words[-1] if words else "")
@@ -164,9 +161,9 @@ def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
         begun = value if assigned else word
         texts = _models(studio, begun) if option.field.name == "model" else option.values
         return begun, texts, option.field.kind in {"picture", "pictures"}
-    if grammar.magic == "%imagen_series" and not words:
+    if grammar.magic == "%imagen_series" and not any(words):
         return word, studio.all_series(), False
-    if grammar.magic == "%imagen_models" and not words:
+    if grammar.magic == "%imagen_models" and not any(words):
         return word, _models(studio, ""), False
     return word, (), grammar.magic == "%imagen_batch"
 
