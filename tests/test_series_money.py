@@ -443,6 +443,26 @@ def test_a_cancelled_series_sends_no_more_and_fetches_what_is_out(queue: FakeQue
     assert (queue.posts, series.status_counts["done"], series.status_counts["waiting"]) == (1, 1, 3)
 
 
+def test_a_series_that_is_no_longer_awaited_sends_no_more_and_fetches_what_is_out(
+    queue: FakeQueue,
+) -> None:
+    queue.polls = math.inf
+    series = animals()
+
+    async def give_up() -> None:
+        task = asyncio.create_task(series.arun())
+        await asyncio.to_thread(queue.wait_for, "status")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert (queue.posts, series.status_counts["done"], series.status_counts["waiting"]) == (1, 1, 3)
+
+
 def test_no_more_rows_are_out_at_once_than_allowed(queue: FakeQueue) -> None:
     open_jobs: list[int] = []
 

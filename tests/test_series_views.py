@@ -320,12 +320,13 @@ def test_the_board_of_a_run_that_stops_or_is_over_says_what_is_still_to_come() -
 
 def test_a_free_series_says_so_once_and_a_table_names_no_axes(fauna: Series) -> None:
     made = tally(done=8, waiting=4)
-    made.axes, made.is_table, made.kept = {"sku": 6, "title": 6}, True, 6
+    made.axes, made.kept = {"sku": 6, "title": 6}, 6
     made.recent.extend(fauna.generations[:8])
     for generation in made.recent:
         fauna._tiles.make(generation[0], *parts.TILE)
 
-    page = Reader(html(board.Board("shop", made, free=True, now=200.0, tiles=fauna._tiles)))
+    shop = board.Board("shop", made, free=True, now=200.0, tiles=fauna._tiles, is_table=True)
+    page = Reader(html(shop))
 
     assert "12 rows of a table · 6 from history · 6 to send · free" in page.text
     assert "6 skus" not in page.text
@@ -467,15 +468,6 @@ def test_the_same_picture_twice_is_folded(fauna: Series, chosen: Callable[[], Se
     assert f"go {2 * done - 1}" not in pick.html()
     pick.press("alike")
     assert max(pick.window()) == 2 * done - 1
-
-
-def test_ten_thousand_hashes_are_compared_by_their_bytes() -> None:
-    alike = picker.Alike()
-
-    found = [alike.add(n, (n * 0x9E3779B97F4A7C15) % 2**64) for n in range(10_000)]
-
-    assert found.count(None) == 10_000
-    assert alike.add(10_000, (77 * 0x9E3779B97F4A7C15) % 2**64 ^ 0b101) == 77
 
 
 def test_without_a_notebook_a_picker_is_text_and_its_result_static(

@@ -375,7 +375,7 @@ def test_without_what_workers_can_reach_a_series_is_refused_in_one_line(
         monkeypatch.setenv("IMAGEN_JOURNAL", postgres.make_database())
         assert "IMAGEN_STORE is not set" in refused(engine)
         monkeypatch.setenv("IMAGEN_STORE", "shared")
-        assert "on=: not a list" in refused([1, 2])
+        assert "on: not a list" in refused([1, 2])
 
         async def asynchronous() -> str:
             async with Client(cluster.scheduler_address, asynchronous=True) as client:

@@ -22,8 +22,8 @@ from traitlets.config import Config
 from imagen_widget import _loop
 from imagen_widget._display import JobView, is_rich, surface_of
 from imagen_widget._magic import tables
-from imagen_widget._magic.line import GRAMMARS, Evaluate, object_of
-from imagen_widget._magic.run import Ask, Fetching
+from imagen_widget._magic.line import GRAMMARS, object_of
+from imagen_widget._magic.run import Ask
 from imagen_widget._magic.shell import (
     KeepsQuestionMark,
     ShownOnce,
@@ -34,7 +34,7 @@ from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
-from imagen_widget._series import Plan, Series, make_sweep
+from imagen_widget._series import Plan, Series, make_batch, make_sweep
 from imagen_widget._settings import (
     ACCOUNTS,
     SETTINGS,
@@ -67,7 +67,6 @@ class SettingTrait(TraitType[Any, Any]):
         self.tag(config=True)
 
     def validate(self, _owner: HasTraits, value: Any) -> Any:
-        """Return the value if the setting can have it."""
         label = f"ImagenMagics.{self.setting.name}"
         try:
             self.setting.kind.read(Found(value, "argument", label), self.setting.name)
@@ -125,13 +124,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         }
         return replace(found, found={**found.found, **own})
 
-    def evaluator(self, local_ns: Any) -> Evaluate:
-        """Return what evaluates an expression: in the caller's names, then the user's."""
-        names = {**self.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
-        return lambda code: eval(code, names)
-
     def studio(self) -> Studio:
-        """Return the studio of the settings in force."""
         return default_studio(self.settings())
 
     @classmethod
@@ -189,13 +182,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             return ask.hand_over(tables.dry_run(request, ask.studio))
         ask.make_folder()
         reuse = ask.settings.reuse and not values.get("fresh")
-        leaves = bool(values.get("no_wait"))
-        known = leaves and reuse and ask.studio.history.find(request) is not None
         job = ask.studio.start(request, reuse=reuse, timeout=values.get("timeout"))
-        if leaves and not known:
-            return ask.leave(job)
-        generation = ask.wait(job)
-        return ask.hand_over(job, lambda _: None) if leaves else generation
+        return ask.leave(job) if values.get("no_wait") else ask.wait(job)
 
     # ---------------------------------------------------------------------------- series
 
@@ -233,13 +221,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 remedy='Write it like %imagen_batch products -p "a photo of {name}".',
                 field="prompt" if ask.prompt else "table",
             )
-        table, given = object_of(ask.prompt, ask.evaluate, "table"), dict(ask.given)
-        extra = given.pop("extra")
-        presets = ask.presets(ask.model(), extra)
-        fields = {**given, **extra, **presets}
+        table = object_of(ask.prompt, ask.evaluate, "table")
+        fields = {name: value for name, value in ask.given.items() if name != "extra"}
+        fields |= ask.given["extra"]
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}
-        with ask.told(ask.model(), presets):
-            series = ask.studio.batch(table, prompt, **names, **fields)
+        series = make_batch(ask.studio.session, ask, table, prompt, **names, fields=fields)
         return ask.run(series)
 
     @_magic
@@ -281,8 +267,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         """
         query, studio = ask.prompt or "", ask.studio
         if query and ask.values.get("refresh"):
-            model = studio.refresh(query)
-            ask.say(_refreshed(model, studio))
+            model, said = studio.refresh(query), "No schema was read; nothing has changed."
+            if model.source == "fetched":
+                said = f"Its schema is kept in {studio.session.models.file(model.id)}. To undo it, "
+                said += "delete that and restart the kernel."
+            ask.say(said)
             return ask.shown(model)
         found = studio.models(query, live=bool(ask.values.get("live")))
         with suppress(InvalidRequest):  # then it is not a name
@@ -309,17 +298,16 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         history = ask.studio.history
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
-        fetching = Fetching(history)
+        fetching = tables.Fetching(history)
         view = JobView(fetching, ask.surface)
         if fetching.records:
             view.begin()
         try:
             fetching.run()
         except BaseException:
-            view.end(tables.resume_table(history, fetching.records, fetching.outcomes))
+            view.end(fetching.table())
             raise
-        table = tables.resume_table(history, fetching.records, fetching.outcomes)
-        ask.hand_over(table, view.end)
+        table = ask.hand_over(fetching.table(), view.end)
         for generation in table if len(table) <= tables.MAX_IN_FULL and not ask.is_quiet else ():
             surface_of(self.shell).final(generation)
         return table
@@ -327,7 +315,6 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     # --------------------------------------------------------------------------------- helpers
 
     def _open_form(self) -> object:
-        """Show the widget, and return it."""
         if not is_rich(self.shell):
             raise InvalidRequest(
                 "%imagen: the form needs a notebook.",
@@ -345,14 +332,12 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     # ------------------------------------------------------------------------------ the shell
 
     def install(self) -> None:
-        """Add everything to the shell."""
         self.shell.register_magics(self)
         self.shell.Completer.custom_matchers.append(self._matcher)
         self.shell.input_transformer_manager.token_transformers.append(KeepsQuestionMark)
         self.once.install()
 
     def uninstall(self) -> None:
-        """Take everything out of the shell again."""
         manager = self.shell.magics_manager
         for kind, ours in self.magics.items():
             for name in ours:
@@ -386,16 +371,6 @@ def unload(shell: Any) -> None:
     magics = shell.magics_manager.registry.get(ImagenMagics.__name__)
     if isinstance(magics, ImagenMagics):
         magics.uninstall()
-
-
-def _refreshed(model: Model, studio: Studio) -> str:
-    """Return one line on what came of reading a model's schema again."""
-    if model.source == "fetched":
-        file = studio.session.models.file(model.id)
-        return f"Its schema is kept in {file}. To undo it, delete that and restart the kernel."
-    if model.source == "bundled" and studio.session.describes_itself:
-        return "The demo does not read bundled models again; this one stays as it is."
-    return "No schema was found; nothing has changed."
 
 
 def _drop(things: list[Any], thing: object) -> None:

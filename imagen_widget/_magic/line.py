@@ -33,10 +33,8 @@ Span = tuple[int, int]
 
 _MAX_CLOSINGS_TRIED = 16
 _CLOSING = re.compile(r"(?=\}\})")
-_FILE = re.compile(r"[^\[(]*([/\\]|\.(png|jpe?g|webp|gif|avif|svg|tiff?|csv)$)[^\[(]*", re.I)
 _COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
 _REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
-_BLANKS = re.compile(r"\s*")
 _WORD = re.compile(r"\S+")
 _OPTION = re.compile(r"(--?[A-Za-z][\w-]*)(?:(=)|(?=\s|\Z))")
 _DASHES = re.compile(r"--(?=\s|\Z)")
@@ -46,7 +44,6 @@ _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
 _INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
 _SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
-_NAMES_MODEL = re.compile(r"(?<!\S)(?:-m|--model)(?:=|(?=\s))")
 _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _RESERVED = {name.replace("_", "-") for name in RESERVED}
@@ -121,7 +118,6 @@ class Grammar:
         )
 
     def help(self) -> str:
-        """Return a line for each option."""
         lines = []
         for option in self.options:
             names = f"{', '.join(option.names)} {option.metavar}".rstrip()
@@ -293,17 +289,14 @@ def object_of(value: object, evaluate: Evaluate, option: str) -> object:
     with suppress(OSError, ValueError, RuntimeError):  # too long, a NUL, ~ of an unknown user
         if Path(value).expanduser().is_file():
             return Path(value).expanduser()
-    code, said = compiled(value.strip()), f"there is no file {value[:60]!r}"
+    code, said = compiled(value.strip()), "nor is it an expression"
     if code is not None:
         try:
             return evaluate(code)
         except Exception as error:  # noqa: BLE001 - the user's own code
-            if not _FILE.fullmatch(value):
-                said = f"{value[:60]}: {str(error) or type(error).__name__}"
-                if value.isidentifier():
-                    said = f"{value[:60]!r} is neither a file nor an expression ({error})"
+            said = f"and as an expression it fails: {str(error) or type(error).__name__}"
     raise InvalidRequest(
-        f"{option}: {said}.",
+        f"{option}: there is no file {value[:60]!r}, {said}.",
         remedy="Give a file, an https address, or an expression like fox[0]. Nothing was sent.",
         field=option.lstrip("-"),
     )
@@ -322,49 +315,39 @@ class Parsed:
     silent: bool  # whether a trailing `;` asks to hide the output
 
 
-def parse_line(text: Text, grammar: Grammar) -> Parsed:
-    """Read what follows `%imagen` on its line."""
-    end, silent = _without_semicolon(text.raw, len(text.raw))
-    scan = _Scan(text, grammar, end)
-    leading, start, verbatim = scan.leading()
-    if verbatim:
-        prompt = text.cut(start, len(text.raw)) if text.raw[start:].strip() else None
-        return scan.parsed(prompt, leading, silent=False)
-    trailing, stop = scan.trailing(start)
-    start, stop = _trimmed(text.masked, start, stop)
-    scan.check_ends(start, stop)
-    prompt = text.cut(*_unquoted(text.masked, start, stop)) if stop > start else None
-    return scan.parsed(prompt, [*leading, *trailing], silent=silent)
-
-
-def parse_cell(text: Text, body: Text, grammar: Grammar) -> Parsed:
-    """Read a cell: options on its first line, below it the prompt and nothing else."""
-    end, silent = _without_semicolon(text.raw, len(text.raw))
-    scan = _Scan(text, grammar, end)
+def parse(line: Text, cell: Text | None, grammar: Grammar) -> Parsed:
+    """Read what follows `%imagen` on its line; the body of a cell is its prompt, nothing else."""
+    end, silent = _without_semicolon(line.raw, len(line.raw))
+    scan = _Scan(line, grammar, end)
     options, start, verbatim = scan.leading()
-    if text.raw[start:end].strip():
-        scan.check_dashes(start, end)
-        raise InvalidRequest(
-            f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
-            remedy="Write the prompt in the lines below. Nothing was sent.",
-            field="prompt",
-        )
-    stop = len(body.raw.removesuffix("\n"))  # IPython ends every cell in one
+    if cell is not None:
+        if line.raw[start:end].strip():
+            scan.check_ends(start, end)
+            raise InvalidRequest(
+                f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
+                remedy="Write the prompt in the lines below. Nothing was sent.",
+                field="prompt",
+            )
+        stop, hidden = len(cell.raw.removesuffix("\n")), False  # IPython ends every cell in one
+        if not verbatim:
+            stop, hidden = _without_semicolon(cell.raw, stop)
+        body = (0, stop) if verbatim else _unquoted(cell.masked, 0, stop)
+        return scan.parsed(cell.cut(*body), options, silent=silent or hidden)
     if verbatim:
-        return scan.parsed(body.cut(0, stop), options, silent=silent)
-    stop, silent_body = _without_semicolon(body.raw, stop)
-    prompt = body.cut(*_unquoted(body.masked, 0, stop))
-    return scan.parsed(prompt, options, silent=silent or silent_body)
+        prompt = line.cut(start, len(line.raw)) if line.raw[start:].strip() else None
+        return scan.parsed(prompt, options, silent=False)
+    trailing, stop = scan.trailing(start)
+    start, stop = _trimmed(line.masked, start, stop)
+    scan.check_ends(start, stop)
+    prompt = line.cut(*_unquoted(line.masked, start, stop)) if stop > start else None
+    return scan.parsed(prompt, [*options, *trailing], silent=silent)
 
 
 def model_named(text: Text) -> str | None:
     """Return the model that an option on the line seems to name: its fields are options too."""
-    scan = _Scan(text, Grammar("", ()), _without_semicolon(text.raw, len(text.raw))[0])
-    found = None
-    for match in _NAMES_MODEL.finditer(text.masked):
-        span = scan.value_at(match.end(), assigned=match[0].endswith("="))[0]
-        found = text.cut(*span) if span else found
-    return found
+    scan = _Scan(text, Grammar("", (_MODEL,)), _without_semicolon(text.raw, len(text.raw))[0])
+    spans = [found.span for found in scan.every(0) if found and found.span]
+    return text.cut(*spans[-1]) if spans else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,8 +372,6 @@ class _Scan:
     def leading(self) -> tuple[list[_Reading], int, bool]:
         """Return the options at the start, where the prompt starts, and whether `--` ended them."""
         found, position = self._options(0)
-        if (reading := self._read(position)) is not None:
-            self._refuse(reading)
         dashes = _DASHES.match(self._text, position)
         return found, dashes.end() + len(" ") if dashes else position, dashes is not None
 
@@ -412,31 +393,32 @@ class _Scan:
             position = self._skip_blanks(reading.end)
         return found, position
 
+    def every(self, start: int, stop: int | None = None) -> list[_Reading | None]:
+        """Return what each word says as an option; None for one that does not look like one."""
+        return [self._read(word.start()) for word in _WORD.finditer(self._text[:stop], start)]
+
     def check_ends(self, start: int, stop: int) -> None:
-        """Refuse a prompt whose last words look like an option, and a key on the line."""
+        """Refuse a prompt whose first or last words look like an option, and a key on the line."""
         if is_quoted(self._text[start:stop]):
             return
-        readings = [self._read(m.start()) for m in _WORD.finditer(self._text[:stop], start)]
-        for place, reading in enumerate(reversed(readings)):
+        readings = self.every(start, stop)
+        for place, reading in enumerate(reversed(readings), 1):
             if reading is None:
                 continue
             # With another word behind it, a suffix like `-ish` is not meant as an option.
             name, double = reading.name, f"-{reading.name}"
             meant = name.startswith("--") or len(name) == len("-x") or self._grammar.find(double)
-            if not place or (place == 1 and meant) or _SURELY_KEY.fullmatch(_bare(name)):
+            at_end = place in {1, len(readings)} or (place == 2 and meant)
+            if at_end or _SURELY_KEY.fullmatch(_bare(name)):
                 self._refuse(reading)
-        self.check_dashes(start, stop)
-
-    def check_dashes(self, start: int, stop: int) -> None:
-        """Refuse an option whose hyphens an editor has joined to a long dash."""
         words = [m[0] for m in _WORD.finditer(self._text[:stop], start)]
         for found in filter(None, map(_LONG_DASH.match, (*words[:1], *words[-2:]))):
             names = (f"--{found[2]}", f"-{found[2].rstrip('0123456789')}")
-            name = next(filter(self._grammar.find, names), None)
-            if name is not None:
+            known = next(filter(self._grammar.find, names), None)
+            if known is not None:  # an editor has joined its hyphens
                 raise InvalidRequest(
                     f"{self._grammar.magic}: {found[0]} begins with a long dash ({found[1]}).",
-                    remedy=f"Write {name}; editors join two hyphens to one dash. A prompt with "
+                    remedy=f"Write {known}; editors join two hyphens to one dash. A prompt with "
                     "such a word goes in quotes. Nothing was sent.",
                 )
 
@@ -460,7 +442,7 @@ class _Scan:
             into[what.name] = value
         return Parsed(prompt, values, fields, silent)
 
-    def value_at(self, position: int, *, assigned: bool) -> tuple[Span | None, int]:
+    def _value_at(self, position: int, *, assigned: bool) -> tuple[Span | None, int]:
         """Return where a value stands, without its quotes, and where the text goes on."""
         start = position if assigned else self._skip_blanks(position)
         if quoted := _QUOTED.match(self._text, start):
@@ -492,28 +474,27 @@ class _Scan:
             word = _SWITCH.match(self._text, self._skip_blanks(end))
             if word is None or name.startswith("--no-"):
                 return _Reading(name, option, end)
-        span, end = self.value_at(end, assigned=assigned)
+        span, end = self._value_at(end, assigned=assigned)
         fault = "" if span else f"needs a value, like {name[:40]} {option.metavar}"
         return _Reading(name, option, end, span, fault)
 
     def _may_be_field(self, name: str) -> bool:
-        """Return True if a word may be a field of the model because nothing is known of it."""
-        bare = _bare(name)
-        taken = _KEY.fullmatch(bare) or bare in _RESERVED or self._is_slip(f"--{bare}")
-        return self._grammar.is_open and name.startswith("--") and not taken
+        """Return True if a word may be a field of the model because nothing is known of it.
 
-    def _is_slip(self, name: str) -> bool:
-        """Return True for `--sede`; `--images` and `--mode` may be fields beside our options."""
-        near = self._near(name, cutoff=_SLIP)
-        return any(not (o.startswith(name) or name.startswith(o)) for o in near)
+        `--sede` is a slip; `--images` and `--mode` may be fields beside options of ours.
+        """
+        bare = _bare(name)
+        near = self._near(f"--{bare}", cutoff=_SLIP)
+        is_slip = any(not (o[2:].startswith(bare) or bare.startswith(o[2:])) for o in near)
+        taken = _KEY.fullmatch(bare) or bare in _RESERVED or is_slip
+        return self._grammar.is_open and name.startswith("--") and not taken
 
     def _near(self, name: str, *, cutoff: float = _NEAR) -> list[str]:
         long = [known for known in self._grammar.names if known.startswith("--")]
         return difflib.get_close_matches(name, long, n=1, cutoff=cutoff)
 
     def _skip_blanks(self, position: int) -> int:
-        match = _BLANKS.match(self._text, position)
-        return match.end() if match else position
+        return len(self._text) - len(self._text[position:].lstrip())
 
     def _refuse(self, reading: _Reading) -> NoReturn:
         """Raise the one line about a faulty option; it never shows what was given to it."""

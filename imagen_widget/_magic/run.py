@@ -8,32 +8,20 @@ import contextlib
 import keyword
 import logging
 import re
-import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
-
-from imagen_widget import _display, _loop
-from imagen_widget._history import History, Resumed
-from imagen_widget._magic.line import (
-    Grammar,
-    Parsed,
-    Text,
-    model_named,
-    object_of,
-    parse_cell,
-    parse_line,
-)
+from imagen_widget import _display
+from imagen_widget._magic.line import Evaluate, Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
 from imagen_widget._models import Model
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
-from imagen_widget._settings import notices
+from imagen_widget._settings import Settings, notices
 from imagen_widget._studio import default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -53,15 +41,12 @@ class Ask:
     """One line or cell of a magic; that of a sweep has axes, and a template as its prompt."""
 
     def __init__(
-        self,
-        magics: Any,
-        grammar: Grammar,
-        line: str,
-        local_ns: Any,
-        cell: str | None,
+        self, magics: Any, grammar: Grammar, line: str, local_ns: Any, cell: str | None
     ) -> None:
-        self._in_force, self.evaluate = magics.settings, magics.evaluator(local_ns)
-        self.settings = self._in_force()
+        names = {**magics.shell.user_ns, **(local_ns or {})}  # one scope, so that closures work
+        self.evaluate: Evaluate = lambda code: eval(code, names)
+        self._in_force = magics.settings
+        self.settings: Settings = self._in_force()
         for notice in notices():
             log.warning("%s", notice)
         self.studio, models = default_studio(self.settings), list[str]()
@@ -95,9 +80,7 @@ class Ask:
                 with contextlib.suppress(InvalidRequest):  # said when the request is made
                     known.append(self.studio.model(name))
             grammar = grammar.with_fields(*known)
-        if self._cell is None:
-            return parse_line(self._line, grammar)
-        return parse_cell(self._line, self._cell, grammar)
+        return parse(self._line, self._cell, grammar)
 
     # ------------------------------------------------------------------------- what it asks for
 
@@ -118,33 +101,24 @@ class Ask:
         return self.studio.model(self.values.get("model") if name is None else name)
 
     def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
-        """Return a checked request; a row's own values go before those of the line."""
+        """Return a checked request; a row's own values go before those of the line, defaults last.
+
+        An error names the setting that is its cause, or the option that gives a picture.
+        """
         given = {**self.given, **asked}
         extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
-        model = self.model(given["model"])
-        presets = self.presets(model, {*extra, *asked})
-        given["extra"] = extra | presets
-        with self.told(model, presets):
-            return self.studio.request(prompt, **given)
-
-    def presets(self, model: Model, taken: Collection[str]) -> dict[str, Any]:
-        """Return the defaults of the settings that a model takes and that nothing else gives."""
-        chosen = {}
-        for name, value in self.settings.presets.items():
-            names = _names(model, name)
-            if (names or model.source == "none") and not {name, *names} & {*taken}:
-                chosen[name] = value
-        return chosen
-
-    @contextlib.contextmanager
-    def told(self, model: Model, presets: Iterable[str]) -> Iterator[None]:
-        """Have an error name the setting that is its cause, or the option that gives a picture."""
+        model, settings, causes = self.model(given["model"]), self.settings, dict[str, str]()
+        for name, value in settings.presets.items():
+            field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
+            names = {name} if field is None else {name, field.name}
+            if (field or model.source == "none") and not names & {*extra, *asked}:
+                extra[name] = value
+                causes |= dict.fromkeys(names, name)
         try:
-            yield
+            return self.studio.request(prompt, **{**given, "extra": extra})
         except InvalidRequest as error:
-            for name in presets:
-                if error.field in {name, *_names(model, name)}:
-                    raise self.settings.blamed(name, error) from None
+            if error.field in causes:
+                raise settings.blamed(causes[error.field], error) from None
             asks = _GIVE.fullmatch(error.remedy)
             if asks is None:
                 raise
@@ -165,7 +139,6 @@ class Ask:
 
     @cached_property
     def surface(self) -> _display.Surface:
-        """Where the value is shown."""
         hooked = is_last_expression()
         return (
             _display.Surface() if self.is_quiet else _display.surface_of(self._shell, hooked=hooked)
@@ -218,7 +191,7 @@ class Ask:
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
         if self.surface.outlives_call:
-            view = _display.JobView(job, self.surface, render=lambda: _outlasting(job))
+            view = _display.JobView(job, self.surface)
             view.begin()
             self.hand_over(job, lambda _: None)
         else:  # the terminal's next prompt stands on that line
@@ -275,7 +248,6 @@ class Ask:
         values = self.values
         series.in_force = self._in_force
         self._keep(series)
-        _loop.run(_ended, series)
         plan = series.plan
         large = plan.to_send > MAX_UNASKED_ROWS or plan.price is None
         if values.get("dry_run"):
@@ -332,63 +304,3 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
     return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
-
-
-def _names(model: Model, preset: str) -> list[str]:
-    """Return the name of the field that a default of the magic goes to; none if it has none."""
-    field = model.field(preset) or model.role(_BY_ROLE.get(preset, "-"))
-    return [] if field is None else [field.name]
-
-
-def _outlasting(job: Job) -> str:
-    """Return the status of a job whose output may be all that is left of it after a restart."""
-    now, later = job.progress, " · %imagen_resume fetches it after a restart"
-    return job.status + (later if now.request_id and not now.free else "")
-
-
-async def _ended(series: Series) -> None:
-    """Wait until a run of it that is still under way has ended; its own output says how."""
-    with contextlib.suppress(ImagenError):  # not running, too
-        await series
-
-
-# ------------------------------------------------------------------------------- what is pending
-
-
-class Fetching:
-    """The fetching of what is pending, as a view watches it."""
-
-    def __init__(self, history: History) -> None:
-        self._history = history
-        self.records = history.pending()
-        self.outcomes: dict[str, Resumed] = {}
-        self._started = time.monotonic()
-        self._over = False
-
-    def run(self) -> None:
-        """Block until each job is fetched or given up."""
-        try:
-            if self.records:
-                self._history.resume_all(on=lambda o: self.outcomes.update({o.record.id: o}))
-        finally:
-            self._over = True
-
-    @property
-    def status(self) -> str:
-        """One line: how many are fetched, given up and left."""
-        fetched = sum(outcome.generation is not None for outcome in self.outcomes.values())
-        failed, left = len(self.outcomes) - fetched, len(self.records) - len(self.outcomes)
-        seconds = time.monotonic() - self._started
-        return f"{fetched} fetched, {failed} not fetched, {left} to go · {seconds:.0f} s"
-
-    def listen(self, listener: Callable[[Any], None]) -> None:
-        """Have a function called on the loop thread four times a second."""
-        _loop.spawn(self._tick, listener)
-
-    async def _tick(self, listener: Callable[[Any], None]) -> None:
-        while not self._over:
-            listener(self)
-            await anyio.sleep(0.25)
-
-    def __await__(self) -> Generator[object, None, None]:
-        return self._tick(lambda _: None).__await__()

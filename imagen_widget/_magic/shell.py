@@ -34,7 +34,6 @@ class KeepsQuestionMark(HelpEnd):
     priority = HelpEnd.priority - 1  # of two in one place, the lower number goes first
 
     def transform(self, lines: list[str]) -> list[str]:
-        """Return the lines with the command as a call."""
         command = EscapedCommand((self.q_line + 1, self.q_col))  # type: ignore[no-untyped-call]  # IPython's
         transformed: list[str] = command.transform(lines)  # type: ignore[no-untyped-call]  # idem
         return transformed
@@ -74,7 +73,6 @@ class ShownOnce:
             self._formatter.for_type(kind, self._show)
 
     def uninstall(self) -> None:
-        """Undo `install`."""
         for kind in self._types:
             self._formatter.pop(kind, None)
         self._shown, self._statements = None, ()
@@ -94,13 +92,10 @@ class ShownOnce:
 
     def _is_hooked(self) -> bool:
         """Return True if the displayhook asks, in a statement that is noted; display() may."""
-        for frame in _stack():
-            if frame.f_code.co_name == "__call__" and frame.f_locals.get("self") is sys.displayhook:
-                caller = frame.f_back
-                return caller is not None and any(
-                    caller.f_code is code for code in self._statements
-                )
-        return False
+        calls = (frame for frame in _stack() if frame.f_code.co_name == "__call__")
+        hooks = (f.f_back for f in calls if f.f_locals.get("self") is sys.displayhook)
+        caller = next(hooks, None)
+        return caller is not None and caller.f_code in self._statements
 
 
 def is_last_expression() -> bool:
@@ -129,7 +124,6 @@ _LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(imagen\w*)\s(.*)", re.DOTALL)
 _CELL = re.compile(r"\s*%%(imagen\w*)\s(.*)", re.DOTALL)
 _SWEEP = re.compile(r"\s*%%imagen_sweep\b")
 _AXIS = re.compile(r"\s*(\w*)(?:\s*=\s*(?:.*\|\|)?\s*([^|]*))?", re.DOTALL)
-_LAST_WORD = re.compile(r"\S*\Z")
 _MODEL = re.compile(r"(?:\A|\s)(?:-m|--model)[ =]\s*(\S+)(?=\s)")
 
 
@@ -156,12 +150,10 @@ def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions 
 
 
 def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
-    found = _LAST_WORD.search(typed)
-    word = found[0] if found else ""
+    *words, word = re.split(r"\s+", typed)
     if any(option.is_models for option in grammar.options):
         grammar = grammar.with_fields(_model(typed, studio))
     name, assigned, value = word.partition("=")
-    words = typed[: len(typed) - len(word)].split()
     if word.startswith("-") and not assigned:
         return word, sorted(grammar.names, key=lambda n: not n.startswith("--")), False
     option = grammar.find(name if assigned else words[-1] if words else "")
@@ -169,9 +161,9 @@ def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
         begun = value if assigned else word
         texts = _models(studio, begun) if option.field.name == "model" else option.values
         return begun, texts, option.field.kind in {"picture", "pictures"}
-    if grammar.magic == "%imagen_series" and not words:
+    if grammar.magic == "%imagen_series" and not any(words):
         return word, studio.all_series(), False
-    if grammar.magic == "%imagen_models" and not words:
+    if grammar.magic == "%imagen_models" and not any(words):
         return word, _models(studio, ""), False
     return word, (), grammar.magic == "%imagen_batch"
 

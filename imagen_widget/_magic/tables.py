@@ -5,11 +5,15 @@ Each is static HTML for light and dark notebooks, and aligned text in a terminal
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
+import anyio
+
+from imagen_widget import _loop
 from imagen_widget._history import History, Resumed
 from imagen_widget._html import escape, html_table, tag, text_table
 from imagen_widget._journal import Filter, Record
@@ -112,7 +116,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
             "" if g.seed is None else str(g.seed),
             cost_text(g.cost, free=not g.cost and g.cost_source is None),
             age(g.created),
-            _stars(history.rating(g)),
+            "★" * stars + "☆" * (5 - stars) if (stars := history.rating(g)) > 0 else "",
         )
         for number, g in enumerate(generations)
     ]
@@ -178,7 +182,7 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
 
 
 def _count(history: History, since: date, **group: Any) -> str:
-    midnight = datetime.combine(since, time()).astimezone()
+    midnight = datetime.combine(since, datetime.min.time()).astimezone()
     return f"{history.count(Filter(has_pictures=True, since=midnight, **group)):,}"
 
 
@@ -210,32 +214,66 @@ def _chart(days: Mapping[str, Decimal], today: date) -> Markup:
     return Markup(f"|{signs}|  {about}", drawn + tag("div", escape(about), style=_MUTED))
 
 
-def resume_table(
-    history: History, records: Sequence[Record], outcomes: Mapping[str, Resumed]
-) -> Table[Generation]:
-    """Return the table of what came of the pending jobs, and of those nobody can fetch."""
-    fetched, rows = [], []
-    done = sum(outcome.generation is not None for outcome in outcomes.values())
-    for record in records:
-        outcome = outcomes.get(record.id)
-        state, remedy = "interrupted", ""
-        if outcome is not None and outcome.generation is not None:
-            fetched.append(outcome.generation)
-            state, remedy = "fetched", outcome.generation.summary
-            if done > MAX_IN_FULL:
-                remedy = Markup(remedy, history.thumbnail(outcome.generation))
-        elif outcome is not None and outcome.error is not None:
-            state, remedy = "not fetched", str(outcome.error)
-        elif outcome is not None:
-            state, remedy = "elsewhere", "Another notebook fetches it; look again in a minute."
-        rows.append((_job(record), state, remedy))
-    remedy = (
-        "It may have been accepted and billed, and its id is not known. Look it up at the "
-        "provider, then: %imagen_resume --forget "
-    )
-    rows += [(_job(record), "unknown", remedy + record.id) for record in history.unknown()]
-    count = f"{len(fetched)} fetched." if records else "Nothing is waiting to be fetched."
-    return Table(fetched, ("Job", "State", "Details"), rows, count)
+class Fetching:
+    """The fetching of what is pending, as a view watches it, and the table of what came of it."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self.records = history.pending()
+        self._outcomes: dict[str, Resumed] = {}
+        self._started = time.monotonic()
+        self._over = False
+
+    def run(self) -> None:
+        try:
+            self._history.resume_all(on=lambda o: self._outcomes.update({o.record.id: o}))
+        finally:
+            self._over = True
+
+    @property
+    def status(self) -> str:
+        fetched = sum(outcome.generation is not None for outcome in self._outcomes.values())
+        failed, left = len(self._outcomes) - fetched, len(self.records) - len(self._outcomes)
+        seconds = time.monotonic() - self._started
+        return f"{fetched} fetched, {failed} not fetched, {left} to go · {seconds:.0f} s"
+
+    def listen(self, listener: Callable[[Any], None]) -> None:
+        """Have a function called on the loop thread four times a second."""
+        _loop.spawn(self._tick, listener)
+
+    async def _tick(self, listener: Callable[[Any], None]) -> None:
+        while not self._over:
+            listener(self)
+            await anyio.sleep(0.25)
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._tick(lambda _: None).__await__()
+
+    def table(self) -> Table[Generation]:
+        """Return what came of the jobs, and those that nobody can fetch."""
+        fetched, rows = [], []
+        done = sum(outcome.generation is not None for outcome in self._outcomes.values())
+        for record in self.records:
+            outcome = self._outcomes.get(record.id)
+            state, details = "interrupted", ""
+            if outcome is not None and outcome.generation is not None:
+                fetched.append(outcome.generation)
+                state, details = "fetched", outcome.generation.summary
+                if done > MAX_IN_FULL:
+                    details = Markup(details, self._history.thumbnail(outcome.generation))
+            elif outcome is not None and outcome.error is not None:
+                state, details = "not fetched", str(outcome.error)
+            elif outcome is not None:
+                state, details = "elsewhere", "Another notebook fetches it; look again in a minute."
+            rows.append((_job(record), state, details))
+        remedy = (
+            "It may have been accepted and billed, and its id is not known. Look it up at the "
+            "provider, then: %imagen_resume --forget "
+        )
+        unknown = self._history.unknown()
+        rows += [(_job(record), "unknown", remedy + record.id) for record in unknown]
+        count = f"{len(fetched)} fetched." if self.records else "Nothing is waiting to be fetched."
+        return Table(fetched, ("Job", "State", "Details"), rows, count)
 
 
 def _job(record: Record) -> Markup:
@@ -247,7 +285,3 @@ def _job(record: Record) -> Markup:
 def _two_lines(text: str, about: str) -> Markup:
     line = one_line(text, limit=_MAX_PROMPT)
     return Markup(line, escape(line) + tag("div", escape(about), style=_MUTED))
-
-
-def _stars(rating: int) -> str:
-    return "★" * rating + "☆" * (5 - rating) if rating > 0 else ""

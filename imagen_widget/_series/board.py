@@ -8,22 +8,12 @@ from dataclasses import KW_ONLY, dataclass
 
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
+from imagen_widget._series import parts
 from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
-from imagen_widget._series.parts import (
-    MARK,
-    OWN_KEYS,
-    TILE,
-    Tiles,
-    bar,
-    card,
-    foot,
-    head,
-    key_text,
-    plural,
-    reason,
-)
+from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles, plural
 from imagen_widget._settings import Limit
 
+MIN_DONE = 5  # rows before a rate is told, in rows a minute
 MAX_ERRORS = 8
 MAX_KEYS = 12
 MAX_PICTURES = 14
@@ -32,14 +22,14 @@ _BAR_LENGTH = 24
 _WORDS = {"kept": "from history", "unknown": "of unknown outcome"}
 _STOPPED = "nothing more is sent, what is paid for is still fetched."
 _AGAIN = "Run the cell again to go on."
-_UNITS = (("second", 1), ("minute", 60), ("hour", 3600))
 
 
 @dataclass
 class Board:
     """How a series is doing at the moment `now`, as text and as a card.
 
-    `blocks`: the cell waits for it, so that clicks would wait too.
+    `blocks`: the cell waits for it, so that clicks would wait too. `is_table`: its rows are those
+    of a table, not combinations of axes.
     """
 
     name: str
@@ -52,10 +42,12 @@ class Board:
     cap: Limit | None = None
     blocks: bool = False
     note: str = ""
+    is_table: bool = False
 
     def __post_init__(self) -> None:
         tally = self.tally
-        self.rate = tally.rate(tally.ended or self.now)
+        seconds, is_known = (tally.ended or self.now) - tally.started, tally.done_here >= MIN_DONE
+        self.rate = 60 * tally.done_here / seconds if is_known and seconds > 0 else None
         self.kept = min(tally.kept, tally.counts["done"])
         counts = {"kept": self.kept, "done": tally.counts["done"] - self.kept}
         counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}
@@ -65,19 +57,20 @@ class Board:
     def line(self) -> str:
         """One line: counts by state, what was spent of what is planned, rate, time left."""
         tally = self.tally
-        parts = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self.counts.items())]
+        said = [", ".join(f"{count:,} {_WORDS.get(s, s)}" for s, count in self.counts.items())]
         if self.free:
-            parts.append("free")
+            said.append("free")
         elif tally.planned is None:
-            parts.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
+            said.append(f"{cost_text(tally.spent)} spent, price of the rest unknown")
         else:
-            parts.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
+            said.append(f"{cost_text(tally.spent)} of {cost_text(tally.planned)}")
         if tally.is_running and tally.stopping:
-            parts.append("stopping")
+            said.append("stopping")
+        elif tally.is_running and self.rate:
+            said += [f"{self.rate:,.1f} rows a minute", f"{self._left(self.rate)} left"]
         elif tally.is_running:
-            parts += [" ".join(_per(self.rate))] if self.rate else []
-            parts.append(f"{self._left()} left" if self.rate else "time left unknown")
-        return " · ".join([*parts, self.note] if self.note else parts)
+            said.append("time left unknown")
+        return " · ".join([*said, self.note] if self.note else said)
 
     def __repr__(self) -> str:
         bar = ""
@@ -89,11 +82,9 @@ class Board:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": f"{self.name}: {self}", "text/html": self._html()}
 
-    def _left(self) -> str:
-        if self.rate is None:
-            return "unknown"
+    def _left(self, rate: float) -> str:
         waiting = 0 if self.tally.stopping else self.tally.counts["waiting"]
-        return f"about {_duration((waiting + self.tally.counts['sent']) / self.rate)}"
+        return f"about {_duration(60 * (waiting + self.tally.counts['sent']) / rate)}"
 
     # -------------------------------------------------------------------------------- as a card
 
@@ -101,15 +92,15 @@ class Board:
         state, dot, how = self._state()
         where = escape(f"{self.provider} · {state}" if self.provider else state)
         chip = tag("span", where, class_="ims-chip", style=f"--dot:var(--{dot})")
-        return card(
+        return parts.card(
             "board",
-            head(self.name, "Series", chip),
+            parts.head(self.name, "Series", chip),
             self._summary(),
             self._bar(),
             self._facts(),
             self._trouble(),
             self._strip(),
-            foot(how),
+            parts.foot(how),
         )
 
     def _state(self) -> tuple[str, str, str]:  # what it does, its colour, what can be done
@@ -135,23 +126,23 @@ class Board:
 
     def _summary(self) -> str:
         tally = self.tally
-        of_table = " of a table" if tally.is_table else ""
-        parts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
+        of_table = " of a table" if self.is_table else ""
+        facts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
         if self.kept:
-            parts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
+            facts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
         if tally.counts["waiting"] + tally.counts["sent"]:
-            parts.append(f"{tally.total - self.kept:,} to send")
+            facts.append(f"{tally.total - self.kept:,} to send")
         if self.free:
-            parts.append("<b>free</b>")
+            facts.append("<b>free</b>")
         elif tally.planned is not None:
-            parts.append(f"<b>at most {cost_text(tally.planned)}</b>")
+            facts.append(f"<b>at most {cost_text(tally.planned)}</b>")
         axes = " × ".join(
             tag("span", escape(plural(count, name)), class_="ims-tag")
             for name, count in tally.axes.items()
-            if not tally.is_table
+            if not self.is_table
         )
         note = tag("div", escape(self.note), class_="ims-line") if self.note else ""
-        said = tag("span", " · ".join(parts))
+        said = tag("span", " · ".join(facts))
         return tag("div", said, " ", tag("span", axes), class_="ims-line") + note
 
     def _bar(self) -> str:
@@ -163,7 +154,7 @@ class Board:
         )
         done = f"{self.tally.counts['done']:,} of {self.tally.total:,} done"
         return (
-            bar(self.counts, role="img", aria_label=name)
+            parts.bar(self.counts, role="img", aria_label=name)
             + f'<div class="ims-line"><div class="ims-legend" role="list">{legend}</div>'
             + f" <span>{done}</span></div>"
         )
@@ -179,11 +170,12 @@ class Board:
             took = _duration((tally.ended or self.now) - tally.started, exactly=True)
             if self.rate:
                 at_once = f"{plural(tally.in_flight, 'row')} at a time"
-                facts.append(("Rate", *_per(self.rate), at_once))
+                facts.append(("Rate", f"{self.rate:,.1f}", "rows a minute", at_once))
             elif tally.is_running:
                 facts.append(("Rate", "unknown", "", "until five rows are done"))
             if tally.is_running:
-                facts.append(("Time left", self._left(), "", f"running for {took}"))
+                left = self._left(self.rate) if self.rate else "unknown"
+                facts.append(("Time left", left, "", f"running for {took}"))
             else:
                 facts.append(("Time", took, "", "from the first row to the last"))
         facts += self._period()
@@ -211,13 +203,13 @@ class Board:
         if not errors:
             return ""
         rows = sum(map(len, errors.values()))
-        first = escape(reason(next(iter(errors))))
+        first = escape(parts.reason(next(iter(errors))))
         said = f"<b>{plural(rows, 'row')} without a picture</b> · {first}"
         if len(errors) > 1:
             said += f" · and {plural(len(errors) - 1, 'other reason')}"
         listed = ""
         for error, keys in list(errors.items())[:MAX_ERRORS]:
-            few = " · ".join(map(key_text, keys[:MAX_KEYS]))
+            few = " · ".join(map(parts.key_text, keys[:MAX_KEYS]))
             few += f" and {len(keys) - MAX_KEYS:,} more" if len(keys) > MAX_KEYS else ""
             listed += (
                 f"<div><b>{plural(len(keys), 'row')}</b> · {escape(error)}<br>"
@@ -244,12 +236,6 @@ class Board:
         few = f"{rows} of {plural(tally.total, 'row')}" if rows else "none yet"
         title = f'<div class="ims-line"><b>Newest pictures</b> <span>{few}</span></div>'
         return title + tag("div", *drawn, waiting, class_="ims-strip")
-
-
-def _per(rows_a_second: float) -> tuple[str, str]:
-    name, seconds = next((u for u in _UNITS if rows_a_second * u[1] >= 1), _UNITS[-1])
-    number = rows_a_second * seconds
-    return (f"{number:.1f}" if number < 100 else f"{number:,.0f}"), f"rows a {name}"
 
 
 def _duration(seconds: float, *, exactly: bool = False) -> str:

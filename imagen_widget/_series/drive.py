@@ -29,7 +29,6 @@ VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the l
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
 MIN_ENDED_FOR_SHARE = 10
-MIN_DONE_FOR_RATE = 5
 
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
@@ -54,7 +53,6 @@ class Tally:
     recent: deque[Generation] = field(default_factory=lambda: deque(maxlen=_MAX_RECENT))
     errors: dict[str, list[str]] = field(default_factory=dict)  # keys of rows by what went wrong
     axes: dict[str, int] = field(default_factory=dict)  # how many values each has
-    is_table: bool = False  # the rows are those of a table, not combinations of the axes
     done_here: int = 0  # rows that this run has done
     kept: int = 0  # rows that were done before it began
     started: float = 0.0
@@ -84,19 +82,11 @@ class Tally:
 
     @property
     def is_running(self) -> bool:
-        """Whether a run of this process is under way."""
         return bool(self.started) and self.ended is None
 
     @property
     def total(self) -> int:
-        """How many rows there are."""
         return sum(self.counts.values())
-
-    def rate(self, now: float) -> float | None:
-        """Return rows a second; None until five rows are done."""
-        if self.done_here < MIN_DONE_FOR_RATE or now <= self.started:
-            return None
-        return self.done_here / (now - self.started)
 
 
 def newest(session: Session, name: str) -> deque[Generation]:
@@ -129,7 +119,7 @@ class Task:
     errors: str | float
     run: str = ""  # that several workers share; no more rows are claimed when it is halted
     max_rows: int = sys.maxsize
-    fetch: tuple[str, ...] | None = None  # rows of dead processes, by id; None for all
+    left: tuple[str, ...] = ()  # the ids of rows that others gave up, and that are still out
     place: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold a password
     limits: dict[str, Any] = field(default_factory=dict)
     version: str = VERSION
@@ -152,7 +142,7 @@ class Drive:
         tally.started = time.monotonic()
         self.session, self.task, self.tally, self.name = session, task, tally, task.series
         self.listeners: list[Callable[[Any], object]] = []
-        self.left: set[str] = set()
+        self.left = set(task.left)
         self.changes = 0
         self.place = _place(session, task.series)
         # The first row goes alone, so that a wrong key or model costs one error; that of workers
@@ -173,7 +163,6 @@ class Drive:
         self.future.add_done_callback(lambda _: _under_way.remove(self))
 
     def changed(self) -> None:
-        """Tell those who listen."""
         self.changes += 1
         for listener in list(self.listeners):
             listener(self.tally)
@@ -244,15 +233,12 @@ class Drive:
         if not self.task.run:  # workers are halted by the journal
             await self._heed()
         free, found = self.tally.in_flight - len(self._out), list[Record]()
-        look = free > 0 and time.monotonic() >= self._look_at
-        if look:
+        if free > 0 and (not self._out or time.monotonic() >= self._look_at):
             found = await self._abandoned(free)
             free -= len(found)
         claimed = await self._claim(free if self._proven else min(free, 1 - self._tried))
         self._tried += len(claimed)
         found += claimed
-        if not found and not self._out and not look:  # what is left may be of dead processes
-            found = await self._abandoned(free)
         for record in found:
             self._out.add(record.id)
             group.start_soon(self._row, record)
@@ -297,13 +283,9 @@ class Drive:
         """Return rows that a dead process had sent, leased to this one."""
         session, verbs, found = self.session, self.session.journal, list[Record]()
         self._look_at = time.monotonic() + _TAKE_OVER_SECONDS
-        if self.task.fetch == ():
-            return found
-        if self.task.fetch is None:
-            await session.record(verbs.recover)
+        await session.record(verbs.recover)
         for record in await session.record(verbs.pending, series=self.name):
-            is_told = self.task.fetch is None or record.id in self.task.fetch
-            wanted = is_told and len(found) < count and record.id not in self._out | self.left
+            wanted = len(found) < count and record.id not in self._out | self.left
             if wanted and await session.lease(record.id):
                 found.append(record)
         return found

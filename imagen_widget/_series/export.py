@@ -32,14 +32,8 @@ GROUP_ROWS = 10  # of parquet, which are in memory together
 LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
 
 _CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|>|<)\s*([0-5])\s*")
-_COMPARE = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+_COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq}
+_COMPARE |= {">": operator.gt, "<": operator.lt, "!=": operator.ne}
 _NO_PICTURES = {"image/svg+xml", "application/octet-stream"}  # no library decodes these
 
 
@@ -203,7 +197,6 @@ class _Target:
         self._written.append(name)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a whole file."""
         with self.open(name) as file:
             file.write(data)
 

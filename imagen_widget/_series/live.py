@@ -3,6 +3,7 @@
 Imported when one of them is displayed: the widget libraries are slow, and all else works without.
 """
 
+import concurrent.futures
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import anywidget
 import ipywidgets
 
+from imagen_widget._display import StatusLine, Surface
 from imagen_widget._series.parts import style
 from imagen_widget._series.picker import Pick
 
 
-def stop_button(cancel: Callable[[], object]) -> ipywidgets.Button:
-    """Return a button that calls `cancel` once."""
+def show_stop(
+    place: Surface, cancel: Callable[[], object], run: concurrent.futures.Future[None]
+) -> None:
+    """Show a button that calls `cancel` once, until the run ends."""
     about = "Send no more rows; what is paid for is still fetched"
     button = ipywidgets.Button(description="Stop", icon="stop", tooltip=about)
 
@@ -23,8 +27,13 @@ def stop_button(cancel: Callable[[], object]) -> ipywidgets.Button:
         button.disabled, button.description = True, "Stopping"
         cancel()
 
+    def remove(_: object) -> None:
+        button.close()
+        place.final(StatusLine(""))
+
     button.on_click(stop)
-    return button
+    place.status(button)
+    run.add_done_callback(remove)
 
 
 class PickerView(anywidget.AnyWidget):

@@ -181,16 +181,6 @@ def stars(rating: int) -> str:
     return tag("span", text, class_="ims-stars", role="img", aria_label=name, style=f"--n:{rating}")
 
 
-class Bundle:
-    """Data of several media types that displays itself."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self._data = data
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return self._data
-
-
 @functools.cache
 def style(*parts: str) -> str:
     """Return the style sheet of some parts of `style.css`, without comments and line ends."""
@@ -228,7 +218,6 @@ def bar(counts: Mapping[str, int], **values: object) -> str:
 
 
 def foot(*texts: str) -> str:
-    """Return the foot of a card."""
     return tag("div", *(tag("span", escape(text)) for text in texts), class_="ims-foot")
 
 

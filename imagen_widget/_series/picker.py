@@ -6,26 +6,15 @@ A live view passes keys on and shows `Pick.html`; the ranked result stands in th
 import io
 import itertools
 import threading
+import types
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
-from imagen_widget._series.parts import (
-    OWN_KEYS,
-    REJECTED,
-    TILE,
-    Bundle,
-    Layout,
-    Row,
-    Tiles,
-    bar,
-    head,
-    plural,
-    refused,
-    style,
-)
+from imagen_widget._series import parts
+from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, plural
 from imagen_widget._series.views import Grid, facts, stage
 from imagen_widget.errors import ImagenError, one_line, shown
 
@@ -37,13 +26,13 @@ FILM = 11  # pictures in the strip below it
 MAX_DISTANCE_BITS = 3  # of 64: more are two pictures, not one made twice
 
 _KEYS = {
-    "← →": "back, next",
-    "1–5": "stars, then next",
-    "0": "no stars",
-    "X": "reject, then next",
-    "C": "compare with the best so far",
-    "Z": "undo",
-    "Esc": "leave the keys to the notebook",
+    "<kbd>←</kbd> <kbd>→</kbd>": "back, next",
+    "<kbd>1–5</kbd>": "stars, then next",
+    "<kbd>0</kbd>": "no stars",
+    "<kbd>X</kbd>": "reject, then next",
+    "<kbd>C</kbd>": "compare with the best so far",
+    "<kbd>Z</kbd>": "undo",
+    "<kbd>Esc</kbd>": "leave the keys to the notebook",
 }
 
 
@@ -60,51 +49,48 @@ class Pick:
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
         if type(best) is not int or best < 1:
             what = f"{shown(best)} is not allowed"
-            raise refused("best", what, "Use a whole number from 1.")
-        groups: dict[str, list[Row]] = {}
-        for row in Layout.of((row for row in series.rows if row.generation), row=by).rows:
-            groups.setdefault(str(row.axes.get(by, "")) if by else "", []).append(row)
+            raise parts.refused("best", what, "Use a whole number from 1.")
+        layout = Layout.of((row for row in series.rows if row.generation), row=by)
         self._series, self._best, self._by, self._tiles = series, best, by, tiles
-        self._rows = [row for group in groups.values() for row in group]
-        self._groups = [name for name, group in groups.items() for _ in group]
-        self._ratings = [row.rating for row in self._rows]
+        order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
+        self._rows = sorted(layout.rows, key=lambda row: order[self._group_of(row)])
         self._open: set[int] = set()
         self._undo: list[tuple[int, int]] = []
         self._comparing = False
         self._kept: Any = None  # where the result is shown
-        self.position = next((n for n, stars in enumerate(self._ratings) if not stars), 0)
+        self.position = next((n for n, row in enumerate(self._rows) if not row.rating), 0)
         self.folded: dict[int, int] = {}
         self.note, self.is_over = "", False
+
+    def _group_of(self, row: Row) -> str:
+        return str(row.axes.get(self._by, "")) if self._by else ""
 
     # ----------------------------------------------------------------------------- what is chosen
 
     @property
     def best(self) -> list[Row]:
         """The best rows of each group, most stars first; none of those without stars."""
-        groups = dict.fromkeys(self._groups)
-        return [row for group in groups for row in self._ranked(group)[: self._best]]
+        best: dict[str, list[Row]] = {self._group_of(row): [] for row in self._rows}
+        for row in self.kept:
+            best[self._group_of(row)].append(row)
+        return [row for rows in best.values() for row in rows[: self._best]]
 
     @property
     def kept(self) -> list[Row]:
         """The rows with stars, most stars first."""
-        return self._ranked(*dict.fromkeys(self._groups))
+        return sorted((r for r in self._rows if r.rating > 0), key=lambda row: -row.rating)
 
     @property
     def rejected(self) -> list[Row]:
         """The rows that were rejected."""
-        return [row for row in self._series.rows if row.rating == REJECTED]
-
-    def _ranked(self, *groups: str) -> list[Row]:
-        rated = zip(self._rows, self._ratings, self._groups, strict=True)
-        kept = [replace(row, rating=n) for row, n, group in rated if n > 0 and group in groups]
-        return sorted(kept, key=lambda row: -row.rating)
+        return [row for row in self._rows if row.rating == REJECTED]
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {word}" for word, count in self._counts().items())
         return f"<Pick {self._series.name}: {counts}>"
 
     def _counts(self) -> dict[str, int]:
-        rated, rejected = sum(n > 0 for n in self._ratings), self._ratings.count(REJECTED)
+        rated, rejected = len(self.kept), len(self.rejected)
         return {"rated": rated, "rejected": rejected, "to go": len(self._rows) - rated - rejected}
 
     # ---------------------------------------------------------------------------------- the keys
@@ -126,7 +112,7 @@ class Pick:
             case "go" if number.isdigit():
                 self.position = min(int(number), len(self._rows) - 1)
             case "0" | "1" | "2" | "3" | "4" | "5" | "x":
-                self._undo.append((self.position, self._ratings[self.position]))
+                self._undo.append((self.position, self._rows[self.position].rating))
                 self._rate(REJECTED if name == "x" else int(name))
                 if name != "0" and not self.note:
                     self._move(1)
@@ -141,12 +127,12 @@ class Pick:
                 self._open ^= {self.position}
 
     def _rate(self, stars: int) -> None:
+        row = self._rows[self.position]
         try:
-            self._series.rate(self._rows[self.position], stars)
+            self._series.rate(row, stars)
+            self._rows[self.position] = replace(row, rating=stars)
         except ImagenError as error:
             self.note = f"Not written down: {error.message}"
-            return
-        self._ratings[self.position] = stars
 
     def _compare(self) -> None:
         rival = self._rival()
@@ -155,8 +141,8 @@ class Pick:
             return
         self._comparing = not self._comparing
         if self._comparing:
-            best = f"{self._rows[rival].label} ★{self._ratings[rival]}"
-            self.note = f"B: {best} · C closes"
+            best = self._rows[rival]
+            self.note = f"B: {best.label} ★{best.rating} · C closes"
 
     def _move(self, step: int) -> None:
         self._comparing = False
@@ -170,30 +156,34 @@ class Pick:
         """Iterate over the candidates after or before the current one that are not folded."""
         for index in range(self.position + step, len(self._rows) if step > 0 else -1, step):
             front = self.folded.get(index)
-            if front is None or front in self._open or self._ratings[index]:
+            if front is None or front in self._open or self._rows[index].rating:
                 yield index
 
     def _rival(self) -> int | None:
         """Return the best other one of the group so far; None if no other has stars."""
-        others = [n for n in self._group() if self._ratings[n] > 0 and n != self.position]
-        return max(others, key=lambda n: self._ratings[n], default=None)
+        others = [n for n in self._group() if self._rows[n].rating > 0 and n != self.position]
+        return max(others, key=lambda n: self._rows[n].rating, default=None)
 
     def _group(self) -> list[int]:
-        name = self._groups[self.position]
-        return [n for n, group in enumerate(self._groups) if group == name]
+        name = self._group_of(self._rows[self.position])
+        return [n for n, row in enumerate(self._rows) if self._group_of(row) == name]
 
     # ---------------------------------------------------------------------------- its pictures
 
     def fold(self) -> None:
         """Find the candidates that look like an earlier one of their group."""
-        seen: dict[str, Alike] = {}
+        seen: dict[str, list[tuple[int, int]]] = {}
         for index, row in enumerate(self._rows):
             found = self._tiles.make(row.images[0], *TILE)
-            if found is not None and not self.is_over:
-                group = seen.setdefault(self._groups[index], Alike())
-                front = group.add(index, difference_hash(found.data))
-                if front is not None:
-                    self.folded[index] = front
+            if found is None or self.is_over:
+                continue
+            bits, group = difference_hash(found.data), seen.setdefault(self._group_of(row), [])
+            same = (n for n, other in group if (bits ^ other).bit_count() <= MAX_DISTANCE_BITS)
+            front = next(same, None)
+            if front is None:
+                group.append((index, bits))
+            else:
+                self.folded[index] = front
 
     def picture(self, name: str) -> bytes:
         """Return the picture that the markup names: `s12-0` is small, `l12-0` large."""
@@ -238,10 +228,10 @@ class Pick:
         if self._kept is None:
             return
         bundle = self._repr_mimebundle_()
-        html = tag(
-            "div", f"<style>{style('result')}</style>", bundle["text/html"], class_="ims-result"
-        )
-        self._kept.status(Bundle({**bundle, "text/html": html}))
+        look = tag("style", parts.style("result"))
+        html = tag("div", look, bundle["text/html"], class_="ims-result")
+        shown = {**bundle, "text/html": html}
+        self._kept.status(types.SimpleNamespace(_repr_mimebundle_=lambda **_: shown))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         kept = self.kept
@@ -257,14 +247,14 @@ class Pick:
     @property
     def said(self) -> str:
         """What a screen reader says after a key."""
-        stars = self._ratings[self.position] if self._rows else 0
+        stars = self._rows[self.position].rating if self._rows else 0
         now = "rejected" if stars == REJECTED else plural(stars, "star")
         return f"{self.position + 1} of {len(self._rows)}, {now}. {self.note}"
 
     def html(self) -> str:
         """Return the live view as it is now; its pictures are named, not in it."""
         if not self._rows:
-            return head(self._series.name, "No row has a picture yet.")
+            return parts.head(self._series.name, "No row has a picture yet.")
         counts = self._counts()
         numbers = "".join(f"<span><b>{n:,}</b> {word}</span>" for word, n in counts.items())
         what = "the best one" if self._best == 1 else f"the best {self._best}"
@@ -272,9 +262,9 @@ class Pick:
         shares = dict(zip(("done", "refused", "rest"), counts.values(), strict=True))
         done = f'<div class="ims-counts">{numbers}{_button("end", "✓ Finish")}</div>'
         return (
-            head(self._series.name, f"Pick {what}{of_each}", done)
+            parts.head(self._series.name, f"Pick {what}{of_each}", done)
             + f'<div class="ims-way"><b>{self.position + 1:,} of {len(self._rows):,}</b>'
-            + bar(shares, aria_hidden="true")
+            + parts.bar(shares, aria_hidden="true")
             + f"<span>{escape(self.note or 'all saved as you go')}</span></div>"
             + f'<div class="ims-two">{self._seat()}<div class="ims-said">{self._said()}</div></div>'
             + f'<div class="ims-film">{self._film()}</div>'
@@ -295,8 +285,8 @@ class Pick:
 
     def _said(self) -> str:
         """Return what is known of the candidate, and the keys as buttons."""
-        row, stars, group = self._rows[self.position], self._ratings[self.position], self._group()
-        where = f"{self._by}: {self._groups[self.position]} · " if self._by else ""
+        row, group = self._rows[self.position], self._group()
+        stars, where = row.rating, f"{self._by}: {self._group_of(row)} · " if self._by else ""
         place = f"{escape(where)}{group.index(self.position) + 1} of {len(group)}"
         rated = "".join(
             _button(
@@ -314,10 +304,6 @@ class Pick:
         if alike:
             way = "hide" if self.position in self._open else "show"
             others += _button("alike", f"{plural(alike, 'picture')} like this one: {way}")
-        keys = {
-            " ".join(f"<kbd>{one}</kbd>" for one in key.split()): text
-            for key, text in _KEYS.items()
-        }
         apart = {self._by, "model", "seed"}
         known = {n: one_line(str(v), limit=90) for n, v in row.axes.items() if n not in apart}
         known = {escape(name): escape(text) for name, text in (known | facts(row)).items()}
@@ -326,14 +312,14 @@ class Pick:
             f'<div class="ims-what">{escape(one_line(row.request.prompt or row.key, limit=300))}'
             f"</div>{_pairs(known)}<b>Your rating{': rejected' if stars == REJECTED else ''}</b>"
             f'<div class="ims-keys">{rated}</div><b></b><div class="ims-keys">{others}</div>'
-            f'<div class="ims-how"><b>Keys</b>{_pairs(keys)}</div>'
+            f'<div class="ims-how"><b>Keys</b>{_pairs(_KEYS)}</div>'
         )
 
     def _film(self) -> str:
         """Return the strip of small pictures; a line stands before a new group."""
         film, before = "", None
         for index in self.window():
-            stars, group = self._ratings[index], self._groups[index]
+            stars, group = self._rows[index].rating, self._group_of(self._rows[index])
             mark = "✕" if stars == REJECTED else f"★ {stars}" if stars else ""
             first = "ims-first" if before not in {None, group} else ""
             before = group
@@ -344,28 +330,6 @@ class Pick:
                 aria_current="true" if index == self.position else None,
             )
         return film
-
-
-class Alike:
-    """Pictures by their difference hashes; finds those that differ in a few bits.
-
-    Hashes that differ in at most seven bits have one byte of eight in common, so only those with
-    a common byte are compared.
-    """
-
-    def __init__(self) -> None:
-        self._by_byte: dict[tuple[int, int], list[tuple[int, int]]] = {}
-
-    def add(self, number: int, hashed: int) -> int | None:
-        """Return an earlier picture that this one looks like; else remember it, and return None."""
-        keys = list(enumerate(hashed.to_bytes(8)))
-        for key in keys:
-            for earlier, other in self._by_byte.get(key, ()):
-                if (hashed ^ other).bit_count() <= MAX_DISTANCE_BITS:
-                    return earlier
-        for key in keys:
-            self._by_byte.setdefault(key, []).append((number, hashed))
-        return None
 
 
 def difference_hash(data: bytes) -> int:

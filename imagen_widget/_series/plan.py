@@ -37,11 +37,8 @@ Where = Callable[[dict[str, Any]], object] | Iterable[Mapping[str, object]] | No
 class Maker(Protocol):
     """Makes checked requests, as a studio does."""
 
-    def request(self, prompt: str | None, **fields: Any) -> ImageRequest:
-        """Return a checked request."""
-
-    def model(self, name: str | None = None) -> Any:
-        """Return what is known of a model."""
+    def request(self, prompt: str | None, **fields: Any) -> ImageRequest: ...
+    def model(self, name: str | None = None) -> Any: ...
 
 
 def make_sweep(
@@ -55,11 +52,7 @@ def make_sweep(
     sample: int | None = None,
     name: str | None = None,
 ) -> Series:
-    """Return a series over every combination of the axes, or over the given dicts.
-
-    Raises:
-        InvalidRequest: An axis is not used, or a combination is not a valid request.
-    """
+    """Return a series over every combination of the axes, or over the given dicts."""
     if not isinstance(template, str):
         what = f"{type(template).__name__} is not a text"
         raise refused("template", what, "Give a prompt.")
@@ -93,11 +86,7 @@ def make_batch(
     name: str | None = None,
     fields: Mapping[str, object],
 ) -> Series:
-    """Return a series with a row for each row of a table.
-
-    Raises:
-        InvalidRequest: A column is missing, a value is empty, or a key stands twice.
-    """
+    """Return a series with a row for each row of a table."""
     if not isinstance(prompt, str):
         what = f"{type(prompt).__name__} is not a text"
         raise refused("prompt", what, "Give a str with columns in braces.")
@@ -142,7 +131,7 @@ def _made(
             remedy="Choose another name=; nothing was sent or changed.",
             field="name",
         )
-    return Series(session, name, planned, spec, note)
+    return Series(session, name, spec, planned, note)
 
 
 def _name_for(*parts: object) -> str:
@@ -154,11 +143,7 @@ def _name_for(*parts: object) -> str:
 
 
 def listed(values: str) -> list[str]:
-    """Return the values of an axis as `%%imagen_sweep` takes them: `a || b`, or numbers as `1..4`.
-
-    Raises:
-        InvalidRequest: There are too many.
-    """
+    """Return the values of an axis as `%%imagen_sweep` takes them: `a || b`, or numbers: `1..4`."""
     start, dots, end = (part.strip() for part in values.partition(".."))
     if not (dots and start.isdigit() and end.isdigit()):
         return [value.strip() for value in values.split("||")]
@@ -315,11 +300,7 @@ def _fill(template: str, values: Mapping[str, object]) -> str:
 
 
 def _as_text(value: object, name: str) -> str:
-    """Return a value as it stands in a prompt.
-
-    Raises:
-        InvalidRequest: It is missing (None, NaN, NaT) or empty, so that the prompt has a hole.
-    """
+    """Return a value as it stands in a prompt, unless it is missing or empty."""
     text = "" if value is None else plain(value) if isinstance(value, str) else str(value)
     if text in {"nan", "NaN", "<NA>", "NaT"} or not text.strip():
         what = "a value is missing, so the prompt would have a hole"

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,18 +26,9 @@ from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs import Session
-from imagen_widget._series import export, workers
+from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
-from imagen_widget._series.drive import (
-    STATES,
-    WITHOUT_PICTURE,
-    Drive,
-    Tally,
-    Task,
-    newest,
-    runs_here,
-    spent_in_period,
-)
+from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
@@ -47,6 +38,7 @@ from imagen_widget.errors import InvalidRequest, one_line, shown
 UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 _PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
@@ -106,13 +98,13 @@ class Series:
         self,
         session: Session,
         name: str,
+        spec: dict[str, Any],
         planned: list[Row] | None = None,
-        spec: dict[str, Any] | None = None,
         note: str = "",
     ) -> None:
-        self.name, self._note = name, note
+        self.name, self._spec, self._note = name, spec, note
         self._session, self._journal = session, session.journal
-        self._planned, self._spec = planned, spec  # None: opened again, the journal has the rows
+        self._planned = planned  # None: opened again, the journal has the rows
         self._drive: Drive | None = None
         self._listeners: list[Callable[[Any], object]] = []
         self._tiles = Tiles(session.store)
@@ -132,12 +124,13 @@ class Series:
     @classmethod
     def reopen(cls, session: Session, name: str) -> "Series":
         """Return a series that the session's journal has; it shows a run that is under way."""
-        if session.journal.series(check_name(name)) is None:
+        spec = session.journal.series(check_name(name))
+        if spec is None:
             known = ", ".join(session.journal.all_series()[:8]) or "none yet"
             raise InvalidRequest(
                 f"There is no series {name!r}.", remedy=f"There is: {known}.", field="name"
             )
-        return cls(session, name)
+        return cls(session, name, spec)
 
     # ---------------------------------------------------------------------------------- the plan
 
@@ -208,7 +201,7 @@ class Series:
         """Send the rows and wait for the pictures, with a live display; blocks.
 
         An interrupt stops sending; jobs under way are still fetched in the background, and the next
-        `run` waits for that.
+        `run` waits for them too.
 
         Args:
             max_spend: US dollars for the whole series; it pauses before that is passed.
@@ -229,7 +222,6 @@ class Series:
         """
         surface = _display.surface_of_call(quiet=quiet)
         with _loop.interruptible():
-            self._let_end(surface)
             run = self._begin(max_spend, max_in_flight, errors, on)
             view = self._watch(run, surface, blocks=True)
             try:
@@ -277,12 +269,9 @@ class Series:
         view = self._watch(run, _display.surface_of_call(quiet=quiet))
         try:
             await _loop.wait_async(run.future)
-        except Exception:
-            raise
-        except BaseException:  # cancelled, in the words of the caller's async library
-            self.cancel(everywhere=False)
-            raise
         finally:
+            if not run.future.done():  # cancelled, in the words of the caller's async library
+                self.cancel(everywhere=False)
             view.end(self._board(run))
         return self
 
@@ -292,9 +281,8 @@ class Series:
         Args:
             everywhere: Whether runs of other notebooks stop too: they look before each row.
         """
-        for drive in runs_here(self._session, self.name):
-            drive.tally.stopping = True  # at once, for a run() right after
-            _loop.call_soon(drive.stop)
+        for run in runs_here(self._session, self.name):
+            _loop.call_soon(run.stop)
         spec = self._journal.series(self.name) if everywhere else None
         if spec is not None:
             self._journal.save_series(self.name, {**spec, "stopped": secrets.token_hex(4)})
@@ -311,20 +299,8 @@ class Series:
             self._session.sent = sent  # what was spent here does not change
             self._journal = self._session.journal
 
-    def _let_end(self, surface: _display.Surface) -> None:
-        """Wait until runs of this process that send no more have fetched what they sent."""
-        for run in runs_here(self._session, self.name):
-            if run.tally.stopping:
-                surface.status(_display.StatusLine("Waiting until what was sent before is fetched"))
-                with contextlib.suppress(Exception):  # its own display says how it ended
-                    _loop.wait(run.future)
-
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
         """Write the plan down, in one transaction, and start to send."""
-        if self._drive is not None and not self._drive.future.done():
-            raise InvalidRequest(
-                f"The series {self.name} is running.", remedy="Wait for it, or cancel() it."
-            )
         self._renew()
         errors, cap = _check_errors(errors), _check_amount(max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
@@ -337,16 +313,16 @@ class Series:
         if self._planned is not None:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        tally = self._tally_of(self._records())
-        run = self._session, Task(self.name, max_in_flight, cap, errors), tally
-        self._drive = drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
-        drive.listeners = self._listeners
-        drive.start()
-        return drive
+        task = Task(self.name, max_in_flight, cap, errors)
+        run = self._session, task, Tally.of(self._records())
+        self._drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
+        self._drive.listeners = self._listeners
+        self._drive.start()
+        return self._drive
 
     def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
-            self._journal.save_series(self.name, self._spec or {})
+            self._journal.save_series(self.name, self._spec)
         session = self._session
         drafts = (
             Draft(
@@ -431,22 +407,11 @@ class Series:
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, _display.NotebookSurface):
             with contextlib.suppress(Exception):  # a front end without it costs no paid picture
-                self._show_stop(_display.surface_of(shell), run)
+                from imagen_widget._series.live import show_stop  # the widget library is slow
+
+                show_stop(_display.surface_of(shell), self.cancel, run.future)
         _loop.spawn(_tick, run, self._tiles if is_rich else None)
         return view
-
-    def _show_stop(self, place: _display.Surface, run: Drive) -> None:
-        """Show the button that stops the run, until it ends."""
-        from imagen_widget._series.live import stop_button  # the widget library is slow to import
-
-        button = stop_button(self.cancel)
-        place.status(button)
-
-        def remove(_: object) -> None:
-            button.close()
-            place.final(_display.StatusLine(""))
-
-        run.future.add_done_callback(remove)
 
     def _board(self, run: Drive | None = None, *, blocks: bool = False) -> Board:
         session, now, run = self._session, time.monotonic(), run or self._running or self._drive
@@ -466,13 +431,8 @@ class Series:
             cap=budget[0] if budget else None,
             blocks=blocks,
             note=self._note,
+            is_table=self._spec.get("kind") == "batch",
         )
-
-    def _tally_of(self, records: list[Record]) -> Tally:
-        tally = Tally.of(records)
-        spec = self._spec or self._journal.series(self.name) or {}
-        tally.is_table = spec.get("kind") == "batch"
-        return tally
 
     def _tally_from_journal(self) -> Tally:
         """Return how far the series is where no run of this process knows it."""
@@ -481,12 +441,12 @@ class Series:
         if not records:
             plan = self.plan
             return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
-        tally = self._tally_of(records)
-        tally.recent = newest(self._session, self.name)
+        tally = Tally.of(records)
+        tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
             tally.elsewhere = nobodys < tally.counts["sent"]
-        tally.besides = spent_in_period(self._session) - tally.spent
+        tally.besides = drive.spent_in_period(self._session) - tally.spent
         return tally
 
     # ---------------------------------------------------------------------------------- looking
@@ -494,23 +454,19 @@ class Series:
     @property
     def rows(self) -> list[Row]:
         """The rows in the order of the plan, as they are now."""
-        return list(self.iter_rows())
-
-    def iter_rows(self) -> Iterator[Row]:
-        """Iterate over the rows in the order of the plan."""
         if self._planned is not None and self._journal.series(self.name) is None:
-            return iter(self._planned)
-        return map(self._row, self._records())
+            return list(self._planned)
+        return list(map(self._row, self._records()))
 
     @property
     def errors(self) -> list[Row]:
         """The rows that failed, were refused, or have an unknown outcome."""
-        return [row for row in self.iter_rows() if row.state in WITHOUT_PICTURE]
+        return [row for row in self.rows if row.state in WITHOUT_PICTURE]
 
     @property
     def generations(self) -> list[Generation]:
         """What the rows that are done brought, in the order of the plan."""
-        return [row.generation for row in self.iter_rows() if row.generation is not None]
+        return [row.generation for row in self.rows if row.generation is not None]
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame: a row each, with the axes as columns."""
@@ -520,7 +476,7 @@ class Series:
             raise InvalidRequest(
                 "A DataFrame needs pandas.", remedy="pip install pandas, or read the series' rows."
             ) from None
-        return pd.DataFrame(map(_flat, self.iter_rows()))
+        return pd.DataFrame(map(_flat, self.rows))
 
     def _records(self) -> list[Record]:
         return self._journal.query(Filter(series=self.name, sort="plan"))
@@ -551,7 +507,7 @@ class Series:
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
-        layout = Layout.of(self.iter_rows(), row=row, col=col, facet=facet)
+        layout = Layout.of(self.rows, row=row, col=col, facet=facet)
         return Grid(layout, self.name, self._tiles)
 
     def compare(self, a: Any, b: Any) -> Compared:
@@ -569,11 +525,11 @@ class Series:
         Raises:
             InvalidRequest: Nothing is named so, or it is not done.
         """
-        rows = self.rows
+        rows = dict(enumerate(self.rows))
         if isinstance(what, int) and not isinstance(what, bool):
-            found = rows[what] if -len(rows) <= what < len(rows) else None
+            found = rows.get(what if what >= 0 else len(rows) + what)
         else:
-            found = next((row for row in rows if is_named(row, what)), None)
+            found = next((row for row in rows.values() if is_named(row, what)), None)
         if found is None:
             raise InvalidRequest(
                 f"There is no row {one_line(repr(what), limit=60)}.",
@@ -597,7 +553,7 @@ class Series:
             InvalidRequest: It cannot be written there, or the suffix is another one.
         """
         target = Path(path or f"{export.safe_name(self.name) or 'series'}.pdf").expanduser()
-        return write_sheet(self.iter_rows(), target, self.name, self._tiles)
+        return write_sheet(self.rows, target, self.name, self._tiles)
 
     def pick(self, best: int = 1, by: str | None = None) -> Pick:
         """Return a picker by keyboard: 1 to 5 stars, 0 none, X reject, arrows, C compare.
@@ -642,34 +598,30 @@ class Series:
                 written, or a file of that name is not one of an earlier export.
         """
         target = Path(folder).expanduser()
-        return export.write(self.iter_rows(), target, format, self.name, where=where)
+        return export.write(self.rows, target, format, self.name, where=where)
 
 
 def check_name(name: str) -> str:
-    """Return a series' name.
-
-    Raises:
-        InvalidRequest: It has signs that do not go into file names.
-    """
+    """Return a series' name, unless it has signs that do not go into file names."""
     if not _NAME.fullmatch(str(name)):
         what = f"{str(name)[:40]!r} is not a name for a series"
         raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
     return name
 
 
-async def _tick(drive: Drive, tiles: Tiles | None) -> None:
+async def _tick(run: Drive, tiles: Tiles | None) -> None:
     """Have what changed shown, and each second that passes; makes the small copies it needs."""
     seen = -1
     for number in itertools.count():
-        for made in list(drive.tally.recent):
+        for made in list(run.tally.recent):
             if tiles is not None and tiles.ready(made[0], *TILE) is None:
                 small = await to_thread.run_sync(tiles.make, made[0], *TILE)
-                drive.changes += small is not None
-        if drive.future.done():
+                run.changes += small is not None
+        if run.future.done():
             return
-        if drive.changes != seen or number % 4 == 0:
-            drive.changed()
-        seen = drive.changes
+        if run.changes != seen or number % 4 == 0:
+            run.changed()
+        seen = run.changes
         await anyio.sleep(UPDATE_SECONDS)
 
 
@@ -700,14 +652,8 @@ def _check_errors(errors: Any) -> str | float:
 
 
 def _check_amount(value: object) -> Decimal | None:
-    if value is None:
-        return None
-    try:
-        amount = Decimal(str(value).strip().removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise refused(
-            "max_spend", f"{shown(value)} is not an amount", "Give US dollars, like 2.50."
-        )
-    return amount
+    found = _AMOUNT.fullmatch(str(value).strip())
+    if value is not None and found is None:
+        what = f"{shown(value)} is not an amount"
+        raise refused("max_spend", what, "Give US dollars, like 2.50.")
+    return Decimal(found[1]) if found else None

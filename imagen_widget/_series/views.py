@@ -14,7 +14,7 @@ import itertools
 import secrets
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,25 +23,8 @@ from imagen_widget._html import attributes, data_uri, escape, image, tag
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text
-from imagen_widget._series.parts import (
-    MARK,
-    OWN_KEYS,
-    Layout,
-    Row,
-    Table,
-    Tiles,
-    axes_text,
-    cannot_write,
-    card,
-    foot,
-    head,
-    heading,
-    key_text,
-    plural,
-    reason,
-    refused,
-    stars,
-)
+from imagen_widget._series import parts
+from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles, plural
 from imagen_widget.errors import one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
@@ -107,7 +90,7 @@ class Grid:
         html = self._markup(min(_MAX_TILE_BYTES, tile_bytes))
         bundle = {"text/plain": repr(self), "text/html": html}
         if self._count:  # PDF and LaTeX show this
-            page = _sheet(self._layout.rows, self._title, self._tiles)[0]()
+            page = Sheet(self._layout.rows, self._title, self._tiles).page(0)
             jpeg = _picture.fit(page, _SHEET_BYTES * 3 // 4, "image/jpeg")[0]
             bundle["image/jpeg"] = base64.b64encode(jpeg).decode()
         return bundle
@@ -125,9 +108,9 @@ class Grid:
         body = (
             self._facets(layout.facet) if layout.facet else self._pages(layout.tables.get("", {}))
         )
-        return card(
+        return parts.card(
             "grid",
-            head(self._title, f"Grid · {about}", said),
+            parts.head(self._title, f"Grid · {about}", said),
             body,
             self._foot(),
             class_=" ims-small" if self._width < _SMALL_PIXELS else "",
@@ -135,13 +118,13 @@ class Grid:
         )
 
     def _facets(self, axis: str) -> str:
-        parts = []
+        pages = []
         for value, table in self._layout.tables.items():
             cells = (cell for line in table.values() for cell in line.values())
             count = sum(len(row.images) for cell in cells for row in cell)
-            name = f"{escape(heading(axis, value))} <small>{count:,}</small>"
-            parts.append((name, self._pages(table)))
-        return self._tabs(axis, parts)
+            name = f"{escape(parts.heading(axis, value))} <small>{count:,}</small>"
+            pages.append((name, self._pages(table)))
+        return self._tabs(axis, pages)
 
     def _pages(self, table: Table) -> str:
         """Return one table, in pages of what a screen can hold."""
@@ -157,11 +140,11 @@ class Grid:
         numbered = [(str(number), page) for number, page in enumerate(pages, 1)]
         return pages[0] if len(pages) == 1 else self._tabs("page", numbered)
 
-    def _tabs(self, name: str, parts: list[tuple[str, str]]) -> str:
-        """Return the parts, of which one is shown, chosen by radio buttons."""
+    def _tabs(self, name: str, pages: list[tuple[str, str]]) -> str:
+        """Return the pages, of which one is shown, chosen by radio buttons."""
         group, label = f"{self._id}-{next(self._numbers)}", escape(name)
         shown = f'<div class="ims-tabs" role="group" aria-label="{label}"><span>{label} </span>'
-        for number, (text, content) in enumerate(parts):
+        for number, (text, content) in enumerate(pages):
             # Hidden by its style too: a viewer that drops style sheets shows the label as heading.
             place = f"{group}-{number}"
             shown += (
@@ -174,14 +157,14 @@ class Grid:
     def _table(self, lines: list[tuple[str, dict[str, list[Row]]]]) -> str:
         layout, markup = self._layout, ""
         if layout.col:
-            names = (escape(heading(layout.col, value)) for value in self._columns)
+            names = (escape(parts.heading(layout.col, value)) for value in self._columns)
             titles = "".join(f'<th scope="col">{name}</th>' for name in names)
             markup = f"<thead><tr><td></td>{titles}</tr></thead>"
         for value, line in lines:
             rated = (row for cell in line.values() for row in cell if row.rating > 0)
             best = sorted(rated, key=lambda row: -row.rating)[: self._best]
             cells = (self._flow(line.get(column, []), best=best) for column in self._columns)
-            name = escape(heading(layout.row, value))
+            name = escape(parts.heading(layout.row, value))
             shown = "".join(f"<td>{cell}</td>" for cell in cells)
             markup += f'<tr><th scope="row">{name}</th>{shown}</tr>'
         name = escape(" by ".join(axis for axis in (layout.row, layout.col) if axis))
@@ -197,7 +180,7 @@ class Grid:
         rest = self._layout.rest(row) or (row.label if self._is_flow else "")
         seed = row.generation.seed if row.generation is not None else None
         words = rest or ("" if seed is None else f"seed {seed}")
-        caption = f"{stars(row.rating)} " if row.rating else ""
+        caption = f"{parts.stars(row.rating)} " if row.rating else ""
         caption += f"<span>{escape(words)}</span>" if words else ""
         ring = ' class="ims-best"' if is_best else ""
         shown = [self._picture(row, picture) for picture in row.images] or [_gone(row)]
@@ -208,7 +191,8 @@ class Grid:
         self._left -= 1
         if self._left < 0:
             return '<div class="ims-gone">not shown</div>'
-        name = escape(axes_text(row.axes)[:90] or one_line(picture.alt, limit=90) or "picture")
+        alt = parts.axes_text(row.axes)[:90] or one_line(picture.alt, limit=90)
+        name = escape(alt or "picture")
         source = "data:image/webp;base64,"
         if self._max_bytes:
             small = self._tiles.make(picture, self._side, self._max_bytes)
@@ -233,25 +217,25 @@ class Grid:
         )
 
     def _foot(self) -> str:
-        rows, parts = self._layout.rows, []
+        rows, said = self._layout.rows, []
         states = Counter(row.state for row in rows if row.state != "done")
         if states:
-            parts.append(", ".join(f"{count:,} {state}" for state, count in states.items()))
+            said.append(", ".join(f"{count:,} {state}" for state, count in states.items()))
         if not self._is_flow and any(row.rating > 0 for row in rows):
-            parts.append("framed: best of its row")
+            said.append("framed: best of its row")
         if self._count > MAX_PICTURES:
             rest = self._count - MAX_PICTURES
-            parts.append(f"{rest:,} more pictures do not fit: .sheet(path) has all of them")
+            said.append(f"{rest:,} more pictures do not fit: .sheet(path) has all of them")
         if self._is_large:
-            parts.append("Click a picture to see it large, Esc closes.")
-        return foot(*parts)
+            said.append("Click a picture to see it large, Esc closes.")
+        return parts.foot(*said)
 
 
 def _gone(row: Row) -> str:
     """Return what stands in the place of a picture: the row's state and why."""
     said = f"<b>{row.state.capitalize()}</b>"
     if row.state not in {"waiting", "sent"}:
-        why = escape(one_line(reason(row.error), limit=120).rstrip("."))
+        why = escape(one_line(parts.reason(row.error), limit=120).rstrip("."))
         billed = "may be billed" if row.billed else "not billed"
         said = f"{MARK} <b>{row.state.capitalize()} · {billed}</b> <span>{why}</span>"
     return f'<div class="ims-gone">{said}</div>'
@@ -264,7 +248,7 @@ def is_named(row: Row, what: Any) -> bool:
     """Return True if a key, axes, a picture, a generation or a row names this row."""
     match what:
         case str():
-            return what in {row.key, row.label, key_text(row.key)}
+            return what in {row.key, row.label, parts.key_text(row.key)}
         case Mapping():
             return bool(what) and all(row.axes.get(name) == v for name, v in what.items())
         case Generation():
@@ -293,9 +277,9 @@ class Compared:
 
     def _html(self, a: Preview | None, b: Preview | None) -> str:
         facts = tag("div", self._facts(self._a, "A"), self._facts(self._b, "B"), class_="ims-pair")
-        return card(
+        return parts.card(
             "compare",
-            head("Compare", self._about(), icon="compare"),
+            parts.head("Compare", self._about(), icon="compare"),
             _tools(),
             stage(self._picture(self._a, "A", a), self._picture(self._b, "B", b)),
             facts,
@@ -312,7 +296,7 @@ class Compared:
     def _picture(self, row: Row, letter: str, small: Preview | None) -> str:
         if small is None:
             return tag("div", "This picture cannot be shown.")
-        alt = f"{letter}: {axes_text(row.axes) or row.images[0].alt or 'picture'}"
+        alt = f"{letter}: {parts.axes_text(row.axes) or row.images[0].alt or 'picture'}"
         return image(small.data, small.media_type, alt=alt)
 
     def _facts(self, row: Row, letter: str) -> str:
@@ -320,18 +304,20 @@ class Compared:
         title = escape(known.pop("model"))
         said = " · ".join(f"seed {v}" if name == "seed" else v for name, v in known.items())
         words = tag("div", tag("b", title), f'<div class="ims-muted">{escape(said)}</div>')
-        return tag("div", tag("i", letter), words, tag("span", stars(row.rating)))
+        return tag("div", tag("i", letter), words, tag("span", parts.stars(row.rating)))
 
     def _differences(self) -> str:
         one, other = _asked(self._a), _asked(self._b)
-        parts = {True: ["<b>Different</b>"], False: ["<b>The same</b>"]}
+        lines = {True: ["<b>Different</b>"], False: ["<b>The same</b>"]}
         for name in one | other:
             values = one.get(name, "not given"), other.get(name, "not given")
             differs = values[0] != values[1]
             shown = " | ".join(values) if differs else values[0]
             text = f"{name} {shown}" if len(shown) <= _MAX_VALUE else name
-            parts[differs].append(tag("span", escape(text), class_="ims-tag"))
-        return "".join(tag("div", *p, class_="ims-differ") for p in parts.values() if len(p) > 1)
+            lines[differs].append(tag("span", escape(text), class_="ims-tag"))
+        return "".join(
+            tag("div", *line, class_="ims-differ") for line in lines.values() if len(line) > 1
+        )
 
 
 def facts(row: Row) -> dict[str, str]:
@@ -405,84 +391,74 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     kind = path.suffix.lower()
     if kind not in {".png", ".pdf"}:
         what = f"a sheet is not written as {kind or 'a folder'}"
-        raise refused("path", what, "End the name in .png or .pdf.")
-    pages, paths = _sheet(rows, title, tiles), [path]
+        raise parts.refused("path", what, "End the name in .png or .pdf.")
+    sheet, paths = Sheet(rows, title, tiles), [path]
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            if len(pages) > 1:
-                numbers = range(1, len(pages) + 1)
+            if sheet.pages > 1:
+                numbers = range(1, sheet.pages + 1)
                 paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
-            for target, page in zip(paths, pages, strict=True):
-                page().save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
+            for number, target in enumerate(paths):
+                sheet.page(number).save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
             return paths
-        for number, page in enumerate(pages):
-            page().save(part, "PDF", resolution=DPI, append=number > 0, title=title)
+        for number in range(sheet.pages):
+            page = sheet.page(number)
+            page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise cannot_write(error, path) from None
+        raise parts.cannot_write(error, path) from None
     return paths
 
 
-def _sheet(rows: Iterable[Row], title: str, tiles: Tiles) -> list[Callable[[], "PILImage"]]:
-    """Return the pages of a sheet, each drawn when it is called."""
-    layout = Layout.of(rows)
-    cells = [(row, picture) for row in layout.rows for picture in row.images or (None,)]
-    columns = max((len(row.images) for row in layout.rows), default=0) or 1
-    for values in reversed(layout.values.values()):  # a line ends where an axis does
-        if columns * len(values) > MAX_COLUMNS:
-            break
-        columns *= len(values)
-    columns *= max(1, MAX_COLUMNS // columns)
-    tile = min(MAX_TILE, (PAGE[0] - 2 * MARGIN) // columns - GAP)
-    lines = (PAGE[1] - 2 * MARGIN) // (tile + CAPTION_HEIGHT)
-    starts = range(0, len(cells) or 1, columns * lines)
-    draw = functools.partial(_page, tiles=tiles, columns=columns, tile=tile)
-    if len(starts) == 1:
-        lines = -(-len(cells) // columns)
-        return [functools.partial(draw, cells, title, 2 * MARGIN + lines * (tile + CAPTION_HEIGHT))]
-    return [
-        functools.partial(
-            draw,
-            cells[at : at + columns * lines],
-            f"{title} · page {number} of {len(starts)}",
-            PAGE[1],
-        )
-        for number, at in enumerate(starts, 1)
-    ]
+class Sheet:
+    """A contact sheet in pages, each drawn when it is asked for."""
 
+    def __init__(self, rows: Iterable[Row], title: str, tiles: Tiles) -> None:
+        layout = Layout.of(rows)
+        self._title, self._tiles = title, tiles
+        self._cells = [(row, image) for row in layout.rows for image in row.images or (None,)]
+        columns = max((len(row.images) for row in layout.rows), default=0) or 1
+        for values in reversed(layout.values.values()):  # a line ends where an axis does
+            if columns * len(values) > MAX_COLUMNS:
+                break
+            columns *= len(values)
+        self._columns = columns * max(1, MAX_COLUMNS // columns)
+        self._side = min(MAX_TILE, (PAGE[0] - 2 * MARGIN) // self._columns - GAP)
+        self._size = self._columns * ((PAGE[1] - 2 * MARGIN) // (self._side + CAPTION_HEIGHT))
+        self.pages = -(-len(self._cells) // self._size) or 1
 
-def _page(
-    cells: list[tuple[Row, GeneratedImage | None]],
-    title: str,
-    height: int,
-    *,
-    tiles: Tiles,
-    columns: int,
-    tile: int,
-) -> "PILImage":
-    from PIL import Image, ImageDraw
+    def page(self, number: int) -> "PILImage":
+        """Draw a page, from 0; a single one is only as high as it needs to be."""
+        from PIL import Image, ImageDraw
 
-    page = Image.new("RGB", (PAGE[0], height), "white")
-    draw = ImageDraw.Draw(page)
-    _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
-    for number, (row, kept) in enumerate(cells):
-        line, column = divmod(number, columns)
-        left, top = MARGIN + column * (tile + GAP), MARGIN + line * (tile + CAPTION_HEIGHT)
-        picture = None if kept is None else tiles.picture(kept, tile)
-        if picture is not None:
-            page.paste(_picture.on_white(picture), (left, top))
+        side, title, height = self._side, self._title, PAGE[1]
+        if self.pages == 1:
+            lines = -(-len(self._cells) // self._columns)
+            height = 2 * MARGIN + lines * (side + CAPTION_HEIGHT)
         else:
-            box = (left, top, left + tile, top + tile)
-            draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
-            why = "cannot be shown" if kept is not None else row.state
-            why += f": {reason(row.error)}" if row.error else ""
-            _write(draw, left + 10, top + 10, why, width=tile - 20, lines=6, colour="#b3261e")
-        _write(draw, left, top + tile + 3, row.label, width=tile, lines=2)
-    return page
+            title += f" · page {number + 1} of {self.pages}"
+        page = Image.new("RGB", (PAGE[0], height), "white")
+        draw = ImageDraw.Draw(page)
+        _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
+        first = number * self._size
+        for place, (row, kept) in enumerate(self._cells[first : first + self._size]):
+            line, column = divmod(place, self._columns)
+            left, top = MARGIN + column * (side + GAP), MARGIN + line * (side + CAPTION_HEIGHT)
+            picture = None if kept is None else self._tiles.picture(kept, side)
+            if picture is not None:
+                page.paste(_picture.on_white(picture), (left, top))
+            else:
+                box = (left, top, left + side, top + side)
+                draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
+                why = "cannot be shown" if kept is not None else row.state
+                why += f": {parts.reason(row.error)}" if row.error else ""
+                _write(draw, left + 10, top + 10, why, width=side - 20, lines=6, colour="#b3261e")
+            _write(draw, left, top + side + 3, row.label, width=side, lines=2)
+        return page
 
 
 def _write(

@@ -20,20 +20,16 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
-from imagen_widget._series.drive import (
-    VERSION as _VERSION,
-    WITHOUT_PICTURE,
-    Drive,
-    Tally,
-    Task,
-    newest,
-)
+from imagen_widget._series import drive
+from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
+from imagen_widget._series.parts import refused
 from imagen_widget._settings import Settings, load_settings
-from imagen_widget.errors import ImagenError, InvalidRequest
+from imagen_widget.errors import ImagenError
 
 MIN_ROWS_A_TASK = 20
 MAX_ERRORS = 1000  # that are listed with their rows
 
+_VERSION = drive.VERSION
 _LOOK_SECONDS = 0.5
 _USUAL_WORKERS = 4  # of an engine that does not say how many it has
 _MAX_LOST_TASKS = 3  # while no row was done: the workers cannot work
@@ -67,37 +63,29 @@ def _session(_pid: int, settings: Settings) -> Session:
 
 
 async def _work(task: Task, session: Session) -> Report:
-    drive = Drive(session, task, Tally())
+    run = Drive(session, task, Tally())
     try:
-        await drive.run()
+        await run.run()
     except ImagenError as error:
-        return tuple(drive.left), error
-    return tuple(drive.left), None
+        return tuple(run.left), error
+    return tuple(run.left), None
 
 
 # ------------------------------------------------------------------------- in the user's process
 
 
 def check_engine(engine: Any, settings: Settings) -> None:
-    """Refuse what cannot work before anything is written down.
-
-    Raises:
-        InvalidRequest: The journal or the store is not shared with workers, or it is not an engine.
-    """
+    """Refuse what cannot work before anything is written down."""
     if not settings.journal or not settings.store:
         missing = "IMAGEN_JOURNAL" if not settings.journal else "IMAGEN_STORE"
-        raise InvalidRequest(
-            f"on=: workers need a journal and a store that they can reach; {missing} is not set.",
-            remedy="Set IMAGEN_JOURNAL=postgresql://… and IMAGEN_STORE=…, or run without on=.",
-            field="on",
-        )
+        what = f"workers need a journal and a store that they can reach; {missing} is not set"
+        remedy = "Set IMAGEN_JOURNAL=postgresql://… and IMAGEN_STORE=…, or run without on=."
+        raise refused("on", what, remedy)
     waits = _is_dask(engine) and engine.asynchronous
     if waits or not callable(getattr(engine, "submit", None)):
-        raise InvalidRequest(
-            f"on=: not a{'n asynchronous' if waits else ''} {type(engine).__name__}.",
-            remedy="Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor.",
-            field="on",
-        )
+        what = f"not a{'n asynchronous' if waits else ''} {type(engine).__name__}"
+        remedy = "Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor."
+        raise refused("on", what, remedy)
 
 
 def _is_dask(engine: Any) -> bool:
@@ -172,9 +160,8 @@ class Coordinator(Drive):
         """Give tasks to workers that are free: for waiting rows, and for those of dead workers."""
         session, verbs = self.session, self.session.journal
         await session.record(verbs.recover)
-        told = {row for task in self._tasks.values() for row in task.fetch or ()} | self.left
         pending = await session.record(verbs.pending, series=self.name)
-        abandoned = [record.id for record in pending if record.id not in told]
+        abandoned = sum(record.id not in self.left for record in pending)
         if waiting <= 0 and not abandoned:
             return
         free = self.tally.in_flight - sum(task.max_in_flight for task in self._tasks.values())
@@ -185,19 +172,18 @@ class Coordinator(Drive):
             return
         if not self._proven:
             free, share = 1 - len(self._tasks), 1  # a wrong key costs one error
-        while free > 0 and (waiting > 0 or abandoned):
+        while free > 0 and (waiting > 0 or abandoned > 0):
             size = min(share, free)
-            rows = 1 if not self._proven else max(MIN_ROWS_A_TASK, 4 * size)
             task = replace(
                 self.task,
                 max_in_flight=size,
                 errors="raise" if self.task.errors == "raise" else "row",
-                max_rows=rows if waiting > 0 else 0,
-                fetch=tuple(abandoned[:rows]),
+                max_rows=max(MIN_ROWS_A_TASK, 4 * size) if self._proven else 1,
+                left=tuple(self.left),
             )
             await self._submit(task)
-            abandoned = abandoned[rows:]
             waiting -= size
+            abandoned -= size
             free -= size
 
     async def _workers(self) -> int:
