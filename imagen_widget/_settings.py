@@ -315,8 +315,9 @@ def _switch(value: object) -> bool | None:
     return YES_OR_NO.get(str(value).strip().lower())
 
 
-def _dollars(text: str) -> Decimal:
-    match = _AMOUNT.fullmatch(text.strip())
+def read_dollars(value: object) -> Decimal:
+    """Return an amount; raises ValueError if it is not one."""
+    match = _AMOUNT.fullmatch(_plain(value))
     if match is None or Decimal(match[1]) >= MAX_DOLLARS:
         raise ValueError
     return Decimal(match[1])
@@ -331,7 +332,7 @@ def _budget(value: object, scope: Scope = "all") -> Budget | None:
         period = period.strip().lower() if slash else "day"
         if period not in {"day", "month"} or period in limits:
             return None
-        limits[period] = Limit(_dollars(amount), cast("Period", period), scope)
+        limits[period] = Limit(read_dollars(amount), cast("Period", period), scope)
     return tuple(limits.values())
 
 
@@ -351,7 +352,7 @@ def _prices(value: object) -> Prices | None:
         name = name.strip()
         if name in prices or (equals and not _MODEL_NAME.fullmatch(name)):
             return None
-        prices[name] = _dollars(amount)
+        prices[name] = read_dollars(amount)
     default = prices.pop("", None)
     return Prices(default, tuple(prices.items()))
 

@@ -443,6 +443,27 @@ def test_a_cancelled_series_sends_no_more_and_fetches_what_is_out(queue: FakeQue
     assert (queue.posts, series.status_counts["done"], series.status_counts["waiting"]) == (1, 1, 3)
 
 
+def test_a_cap_is_told_after_what_a_stopped_run_has_sent_is_fetched(queue: FakeQueue) -> None:
+    queue.polls = 30  # so long that the cap is met before the picture is there
+    stopped = animals().start(quiet=True)
+    queue.wait_for("status")
+    stopped.cancel()
+
+    series = animals()
+    with pytest.raises(errors.BudgetExceeded, match="Nothing more was sent: 1 done, 3 waiting;"):
+        series.run(quiet=True, max_spend=0.04)
+
+    assert queue.posts == 1
+
+
+@pytest.mark.parametrize("cap", [1e-5, "$0.00001", Decimal("1E-5")])
+def test_a_tiny_cap_is_a_cap_however_it_is_written(queue: FakeQueue, cap: object) -> None:
+    with pytest.raises(errors.BudgetExceeded):
+        animals().run(quiet=True, max_spend=cap)  # type: ignore[arg-type]
+
+    assert queue.posts == 0
+
+
 def test_a_series_that_is_no_longer_awaited_sends_no_more_and_fetches_what_is_out(
     queue: FakeQueue,
 ) -> None:

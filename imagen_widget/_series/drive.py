@@ -158,8 +158,9 @@ class Drive:
 
     def start(self) -> None:
         """Start to run; `runs_here` finds it until it ends."""
-        self.future = _loop.spawn(self.run)
+        self.future = Future()
         _under_way.append(self)
+        _loop.spawn(self.run, future=self.future)
         self.future.add_done_callback(lambda _: _under_way.remove(self))
 
     def changed(self) -> None:
@@ -197,6 +198,10 @@ class Drive:
                     pass
             except errors.JournalError as error:
                 self._end_with(error)  # rows that are out go on
+        here = runs_here(self.session, self.name)
+        for run in here[: here.index(self) if self in here else 0]:
+            with suppress(Exception):  # what an interrupted one has sent; it says how that ended
+                await _loop.wait_async(run.future)
         with suppress(errors.JournalError):
             await self._look()
         self.tally.ended = time.monotonic()

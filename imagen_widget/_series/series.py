@@ -32,13 +32,12 @@ from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, T
 from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
-from imagen_widget._settings import Settings, check_key, load_settings
+from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
 from imagen_widget.errors import InvalidRequest, one_line, shown
 
 UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
-_AMOUNT = re.compile(r"\$?\s*(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 _PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
@@ -652,8 +651,8 @@ def _check_errors(errors: Any) -> str | float:
 
 
 def _check_amount(value: object) -> Decimal | None:
-    found = _AMOUNT.fullmatch(str(value).strip())
-    if value is not None and found is None:
+    try:
+        return None if value is None else read_dollars(value)
+    except (ArithmeticError, ValueError):
         what = f"{shown(value)} is not an amount"
-        raise refused("max_spend", what, "Give US dollars, like 2.50.")
-    return Decimal(found[1]) if found else None
+        raise refused("max_spend", what, "Give US dollars, like 2.50.") from None
