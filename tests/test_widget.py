@@ -176,6 +176,44 @@ def test_a_default_that_is_not_allowed_is_refused_by_name(
     assert str(refusal.value).count(f"{field}: ") == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"model": "someone/something", "turbo": True}, {"turbo": True}),
+        ({"model": "nano-banana", "sync_mode": True}, {"sync_mode": True}),  # without a control
+    ],
+)
+def test_a_field_without_a_control_can_be_given_by_a_program(
+    bench: Bench, given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    task = bench.widget.generate(**given)
+    with pytest.raises(BudgetExceeded):  # it got as far as the start
+        bench.studio.failure = BudgetExceeded("Stop here.")
+        asyncio.run(task)
+    bench.studio.failure = None
+
+    assert bench.press().request.arguments() == {"prompt": "a red fox", **sent}
+
+
+def test_a_setting_is_not_a_field_even_of_a_model_of_which_nothing_is_known(bench: Bench) -> None:
+    with pytest.raises(InvalidRequest, match="setting"):
+        asyncio.run(bench.widget.generate(model="someone/something", token="sk-secret"))
+
+    assert "sk-secret" not in str([part.get_state() for part in tree(bench.widget)])
+
+
+def test_pictures_can_be_given_by_the_names_of_the_models_fields(
+    open_bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    (tmp_path / "fox.png").write_bytes(png(64, 48))
+    fields = {"image_urls": [tmp_path / "fox.png"], "mask_image_url": png(64, 48, "white")}
+
+    bench = open_bench(model="fal-ai/gpt-image-1.5/edit", **fields)
+
+    assert "fox.png" in bench.text("imagen-strip-markup")
+    assert len(bench.press().request.inputs) == 2
+
+
 def test_the_default_model_is_that_of_the_settings(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,9 +31,10 @@ from imagen_widget._widget.controls import (
     on_change,
     ratio_icons,
     rendering,
+    tree,
 )
 from imagen_widget._widget.form import Form
-from imagen_widget._widget.gallery import HEADER, Gallery, PastView, differences
+from imagen_widget._widget.gallery import HEADER, differences, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.script import STYLE, Layer
 from imagen_widget._widget.state import State, Tab
@@ -147,8 +148,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
         self.status = kit.text(lambda state: escape(state.status), "status")
         kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
-        self._gallery = Gallery(kit, controller, token=self._token)
-        self._past = PastView(
+        self._jobs = gallery(kit, controller, self._token)
+        past = history(
             kit,
             controller,
             save=lambda: self._download(controller.export_zip()),
@@ -169,7 +170,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         brand, chip = kit.html(HEADER, "brand-box"), kit.text(words.chip, "chip-box")
         header = kit.box(brand, chip, tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
-        pages = (self._create_page(), self._past.box)
+        pages = (self._create_page(), past)
         self.children = (self._sheet, restarted, header, *pages, self._layer)
         self.add_class("imagen")
 
@@ -202,7 +203,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.status,
             self._bar,
             kit.box(*trouble, classes=("trouble",), shown=attrgetter("trouble")),
-            self._gallery.box,
+            self._jobs,
         ]
         classes = ("page", "create")
         return kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.CREATE)
@@ -226,8 +227,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             ids = tuple(model.id for model in state.models)
             assign(self.model, options=ids, value=state.form.model.id)
             self._kit.draw(state)
-            self._gallery.render(state, before)
-            self._past.render(state, before)
             self._render_layer(state, before)
         if state.latest is not self.value:
             self.value = state.latest
@@ -252,7 +251,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._bar.send_state("value")
         self.generate_button.send_state("disabled")
         self.cancel_button.send_state("disabled")
-        self._gallery.resend()
+        self._jobs.send_state("children")
+        _, newest, *_ = self._jobs.children
+        for part in tree(newest):
+            part.send_state({"children", "value"}.intersection(part.keys))
         self._kept.resend()
 
     # ----------------------------------------------------------------------------------- clicks
@@ -319,7 +321,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._tell("original", image.data, type=image.media_type, **place)
 
     def _compare_ticked(self) -> None:
-        self._compare([(entry.id, 0) for entry in self._controller.state.past.chosen])
+        self._compare([(entry.generation.id, 0) for entry in self._controller.state.past.chosen])
 
     def _compare(self, keys: list[tuple[str, int]]) -> None:
         state = self._controller.state

@@ -30,7 +30,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
-from imagen_widget._widget.form import Form, stand_ins
+from imagen_widget._widget.form import Form
 from imagen_widget._widget.state import NOT_SENT, Ending, Entry, Look, Pictures, State, Tab, Trouble
 
 RENDER_SECONDS = 0.25  # between renders of mere progress, so that two messages each stay below ten
@@ -309,15 +309,13 @@ class Controller:
 
     def price_again(self, request: ImageRequest) -> Decimal | None:
         """Return what `same_again` is expected to cost in US dollars; None if unknown."""
-        with suppress(errors.ImagenError):  # the click names the reason
-            return self.studio.price(request)
-        return None
+        return self._price(lambda: request)
 
     def price_varied(self, request: ImageRequest) -> Decimal | None:
         """Return the same for `vary`."""
         with suppress(errors.ImagenError):
             form, jobs = self._varied(request)
-            each = self.studio.price(self._request(form))
+            each = self.studio.price(form.draft())
             return None if each is None else jobs * each
         return None
 
@@ -352,17 +350,12 @@ class Controller:
                 self._use_model(learned)
 
     def _reprice(self) -> None:
-        form = self.state.form
-        try:
-            missing = {k: v for k, v in stand_ins(form.model).items() if k not in form.given}
-            if form.pictures:
-                missing = {k: v for k, v in missing.items() if not form.model.field(k).role}  # type: ignore[union-attr]
-            asked = {**missing, **form.arguments()}
-            prompt = asked.pop("prompt", None) or form.prompt.strip() or "-"
-            price = self.studio.price(self.studio.request(str(prompt), **asked))
-        except Exception:  # noqa: BLE001 - an unknown price says so; Generate names the reason
-            price = None
-        self._set(price=price)
+        self._set(price=self._price(self.state.form.draft))
+
+    def _price(self, request: Callable[[], ImageRequest]) -> Decimal | None:
+        with suppress(errors.ImagenError):  # the click names the reason
+            return self.studio.price(request())
+        return None
 
     # ------------------------------------------------------------------------------- pictures in
 
@@ -385,9 +378,7 @@ class Controller:
         self._reprice()
 
     def set_pictures(self, value: object) -> None:
-        several = value if isinstance(value, list | tuple) else [value]
-        form, studio = self.state.form, self.studio
-        pictures = [read_picture(each, form, studio) for each in several if each is not None]
+        pictures = read_pictures(value, self.state.form, self.studio)
         self._with_pictures(lambda _: pictures)
 
     def remove_picture(self, index: int) -> None:
@@ -613,7 +604,7 @@ class Controller:
         chosen = self.state.past.chosen
         for entry in chosen:
             self.studio.history.delete(entry.generation)
-        self._set_past(selected=frozenset(), deleted=tuple(entry.id for entry in chosen))
+        self._set_past(selected=frozenset(), deleted=tuple(entry.generation.id for entry in chosen))
         self.look()
 
     @background
@@ -657,7 +648,7 @@ class Controller:
         if look.only:
             with suppress(errors.InvalidRequest):
                 generation = history.get(look.only)
-                entries.append(Entry(generation, "", history.rating(generation)))
+                entries.append(Entry(generation, rating=history.rating(generation)))
             facts["matched"] = len(entries)
         else:
             wanted = Filter(
@@ -672,7 +663,9 @@ class Controller:
             records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
             recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
             entries = [
-                Entry(generation, "", record.rating, sum(kept.size for kept in record.images))
+                Entry(
+                    generation, rating=record.rating, size=sum(kept.size for kept in record.images)
+                )
                 for record, generation in recalled
                 if generation is not None
             ]
@@ -683,11 +676,13 @@ class Controller:
         for place, entry in enumerate(entries):
             if time.monotonic() < until:  # the rest comes when it is ready
                 entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))
-        page = tuple(entries)
-        self._pump.change(lambda s: replace(s, past=s.past.found(look, page, after=after, **facts)))
+        self._pump.change(
+            lambda s: replace(s, past=s.past.found(look, entries, after=after, **facts))
+        )
         for entry in entries:
             if not entry.thumbnail:
-                self._set_entry(entry.id, soon=True, thumbnail=history.thumbnail(entry.generation))
+                made = entry.generation
+                self._set_entry(made.id, soon=True, thumbnail=history.thumbnail(made))
 
 
 def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
@@ -695,13 +690,16 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     given = dict(changes)
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
-    image, images, mask = (given.pop(name, None) for name in ("image", "images", "mask"))
-    pictures = [image] if image is not None else list(images or ())
-    for name, value in {**(given.pop("extra", None) or {}), **given}.items():
+    given = {**(given.pop("extra", None) or {}), **given}
+    roles = {f.name: f.role for f in form.model.fields if f.role in ("picture", "mask")}
+    given = {roles.get(name, name): value for name, value in given.items()}
+    image, images, own, mask = map(given.pop, ("image", "images", "picture", "mask"), [None] * 4)
+    for name, value in given.items():
         form = form.with_value(name, value)
     form.arguments()  # raises what is not allowed
-    if pictures:
-        form = form.with_pictures(read_picture(p, form, studio) for p in pictures)
+    for several in (image, images, own):
+        if several is not None:
+            form = form.with_pictures(read_pictures(several, form, studio))
     if mask is not None:
         form = replace(form, mask=read_picture(mask, form, studio, mask=True))
     return form
@@ -713,6 +711,11 @@ def _with_editor(form: Form, editor: Model | None) -> tuple[Form, str]:
         return form, ""
     form, lost = form.with_model(editor)
     return form, f"{editor.title} is the model now, since it takes pictures. {lost}".strip()
+
+
+def read_pictures(value: object, form: Form, studio: Studio) -> list[Input]:
+    several = value if isinstance(value, list | tuple) else [value]
+    return [read_picture(each, form, studio) for each in several if each is not None]
 
 
 def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = False) -> Input:

@@ -6,7 +6,7 @@ named by classes, assigned when changed, and freed whole.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -67,6 +67,13 @@ def mark(widget: w.DOMWidget, name: str, *, when: bool) -> None:
     (widget.add_class if when else widget.remove_class)(f"imagen-{name}")
 
 
+def tree(widget: w.Widget) -> Iterator[w.Widget]:
+    """Return a widget and all that is in it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from tree(child)
+
+
 def css(*names: str) -> tuple[str, ...]:
     """Return CSS classes, for the constructor of a control: there they cost no message."""
     return tuple(f"imagen-{name}" for name in names)
@@ -94,8 +101,9 @@ class Kit:
         self._button_style = w.ButtonStyle()
         self._html_style = HTMLStyle()
         self._shared = (self.layout, self._button_style, self._html_style)
-        self._bound: list[tuple[w.Widget, dict[str, Drawn]]] = []
-        self.drawn: State
+        self._bound: dict[w.Widget, dict[str, Drawn]] = {}
+        self._gone: list[w.Widget] = []
+        self.drawn: State | None = None
 
     def bind(self, widget: w.Widget, *, shown: Drawn | None = None, **traits: Drawn) -> w.Widget:
         """Have traits of a widget follow the state; `shown` is whether it is in sight.
@@ -105,23 +113,58 @@ class Kit:
         if shown is not None:
             self.bind(widget.layout, display=lambda state: None if shown(state) else "none")
         if traits:
-            self._bound.append((widget, traits))
+            self._bound.setdefault(widget, {}).update(traits)
+            if self.drawn is not None:
+                self._draw(widget, self.drawn)
         return widget
 
     def draw(self, state: State) -> None:
         self.drawn = state
+        for widget in [*self._bound]:
+            self._draw(widget, state)
+        while self._gone:
+            self.free(self._gone.pop())
+
+    def _draw(self, widget: w.Widget, state: State) -> None:
+        traits = self._bound.get(widget, {})
         with rendering():
-            for widget, traits in self._bound:
-                assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
+            assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
+
+    def each(
+        self, keys: Callable[[State], Iterable[Any]], make: Callable[[Any, State], w.Widget]
+    ) -> Callable[[State], tuple[w.Widget, ...]]:
+        """Return what gives a widget for each key, made as it comes and freed once it is gone."""
+        held: dict[Any, w.Widget] = {}
+
+        def widgets(state: State) -> tuple[w.Widget, ...]:
+            wanted = dict.fromkeys(keys(state))
+            for key in held.keys() - wanted.keys():
+                self._gone.append(held.pop(key))
+                for part in tree(self._gone[-1]):
+                    self._bound.pop(part, None)
+            for key in wanted:
+                if key not in held:
+                    held[key] = make(key, state)
+            return tuple(held[key] for key in wanted)
+
+        return widgets
 
     def html(self, value: str = "", *classes: str) -> w.HTML:
         """Return a piece of markup, in which foreign text is escaped already."""
         looks = {"layout": self.layout, "style": self._html_style}
         return w.HTML(value, _dom_classes=css(*classes), **looks)
 
-    def text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
-        """Return a piece of markup that follows the state."""
-        return self.bind(self.html("", *classes), value=drawn)
+    def text(self, drawn: Callable[[State], str], *classes: str, of: Drawn | None = None) -> w.HTML:
+        """Return a piece of markup that follows the state, or only what `of` gives of it."""
+        made = self.html("", *classes)
+        seen: object = None
+
+        def value(state: State) -> str:
+            nonlocal seen
+            before, seen = seen, of(state) if of else None
+            return drawn(state) if of is None or seen != before else made.value
+
+        return self.bind(made, value=value)
 
     def button(
         self,
@@ -151,12 +194,12 @@ class Kit:
         return self.bind(made, shown=shown)
 
     def free(self, widget: w.Widget) -> None:
-        for child in getattr(widget, "children", ()):
-            self.free(child)
-        for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
-            if isinstance(part, w.Widget) and part not in self._shared:
-                part.unobserve_all()
-                part.close()
+        for one in [*tree(widget)]:
+            for part in (getattr(one, "layout", None), getattr(one, "style", None), one):
+                if isinstance(part, w.Widget) and part not in self._shared:
+                    self._bound.pop(part, None)
+                    part.unobserve_all()
+                    part.close()
 
     def close(self) -> None:
         for part in self._shared:
@@ -263,13 +306,12 @@ class Controls(Mapping[str, w.DOMWidget]):
         on_change(self.prompt, partial(give, "prompt"))
         self.strip = PictureStrip(kit, set_pictures)
         self.main = kit.box(classes=("row",))
+        tip, look = "The model's other fields", css("fold")  # opened by the style sheet
         self.fold = w.ToggleButton(
-            description="Advanced", tooltip="The model's other fields", _dom_classes=css("fold")
+            description="Advanced", icon="chevron-right", tooltip=tip, _dom_classes=look
         )
-        self.fold.observe(lambda _: kit.draw(kit.drawn), "value")
         kit.bind(self.fold, shown=attrgetter("form.advanced"))
-        kit.bind(self.fold, icon=lambda _: "chevron-down" if self.fold.value else "chevron-right")
-        self.advanced = kit.box(classes=("row", "advanced"), shown=lambda _: self.fold.value)
+        self.advanced = kit.box(classes=("row", "advanced"))
         self._placed: dict[str, Placed] = {}
         self._named: dict[str, w.DOMWidget] = {}  # those and the prompt and the pictures
         self._form: Form

@@ -15,6 +15,7 @@ from typing import Any
 from imagen_widget._inputs import Input
 from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._request import ImageRequest
+from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest
 
 GENERIC_FIELDS = (  # what the form offers while nothing is known of a model
@@ -28,7 +29,6 @@ MAX_PICTURES = 16  # where the model names no bound
 OTHER_FIELDS = GENERIC_FIELDS[-1].name
 _ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
-_ADDRESS = "https://example.com/picture.png"
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
 _SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event", "strict", "quiet"}
 
@@ -130,6 +130,15 @@ class Form:
             asked["mask"] = self.mask
         return asked
 
+    def draft(self) -> ImageRequest:
+        """Return the request as far as it is filled in, to ask for its price."""
+        given = {n: v for n, v in self.given.items() if n != OTHER_FIELDS}
+        given |= self.given.get(OTHER_FIELDS) or {}
+        checked = self.model.check(given, whole=False)
+        inputs = self.pictures if self.max_pictures else ()
+        body = json.dumps(checked.arguments)
+        return ImageRequest(self.model.id, body, count=checked.count, inputs=inputs)
+
     def with_value(self, name: str, value: object) -> "Form":
         """Return the form with one field set; None or "" leaves it to the model's default.
 
@@ -137,7 +146,7 @@ class Form:
         """
         if name == "prompt":
             return replace(self, prompt=str(value or ""))
-        known = self.field(name)
+        known = self.field(name) or self.model.field(name)
         if known is None:
             return self._translated(name, value)
         given = {n: v for n, v in self.given.items() if n != name}
@@ -200,10 +209,12 @@ class Form:
 
     def _translated(self, name: str, value: object) -> "Form":
         """Set whatever field means the same; what only says how it is by default sets nothing."""
-        sample, form = stand_ins(self.model), self
-        for into, translated in self.model.check({**sample, name: value}).arguments.items():
-            if into not in sample:
-                form = form.with_value(into, translated)
+        refuse_reserved({name: value}, taken=())
+        form, meant = self, self.model.check({name: value}, whole=False).arguments
+        if not self.model.fields:
+            return form.with_value(OTHER_FIELDS, {**self.given.get(OTHER_FIELDS, {}), **meant})
+        for into, translated in meant.items():
+            form = form.with_value(into, translated)
         return form
 
     def _with_shape(self, value: object) -> "Form | None":
@@ -220,30 +231,6 @@ class Form:
             if into is None:
                 return self.with_value("aspect_ratio", f"{shape[0]:g}:{shape[1]:g}")
         return None
-
-
-def stand_ins(model: Model) -> dict[str, object]:
-    """Return a value for each required field, so that a part of a form can be checked alone."""
-    needed = [f for f in model.fields if f.required and f.role not in ("size", "count", "seed")]
-    return {field.name: _stand_in(field) for field in needed}
-
-
-def _stand_in(field: Field) -> object:
-    text = "-" * (field.min_length or 1)
-    match field.kind:
-        case "picture":
-            return _ADDRESS
-        case "pictures":
-            return [_ADDRESS]
-        case "words":
-            return [*field.allowed[:1]] or [text]
-        case "switch":
-            return True
-        case "whole" | "number":
-            low = field.low if field.low is not None else (field.high or 0) - 2
-            middle = (low + (low + 2 if field.high is None else field.high)) / 2
-            return math.ceil(middle) if field.kind == "whole" else middle
-    return next(iter(field.allowed), text)
 
 
 def shape_of(value: object) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ job; what arrives for a job that has ended changes nothing; elapsed time never r
 job is done when its pictures are there; the number of jobs in sight has a bound.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -80,13 +81,9 @@ class JobState:
 @dataclass(frozen=True, slots=True)
 class Entry:
     generation: Generation
-    thumbnail: str
+    thumbnail: str = ""  # markup
     rating: int = 0
-    size: int = 0
-
-    @property
-    def id(self) -> str:
-        return self.generation.id
+    size: int = 0  # bytes of its pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,7 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Past:
     look: Look = field(default_factory=Look)  # what is asked for
-    entries: tuple[Entry, ...] = ()  # what was found so far
+    entries: Mapping[str, Entry] = field(default_factory=dict)  # what was found so far, by id
     cursor: Record | None = None  # the last record of the page, after which the next one begins
     more: bool = False  # whether there are further ones
     matched: int = 0  # how many match in all
@@ -136,7 +133,7 @@ class Past:
     deleted: tuple[str, ...] = ()  # the ids of those that were just deleted, for the undo
 
     def found(
-        self, look: Look, entries: tuple[Entry, ...], *, after: Record | None = None, **facts: Any
+        self, look: Look, entries: list[Entry], *, after: Record | None = None, **facts: Any
     ) -> "Past":
         """Return the page with an answer; one to an earlier question changes nothing.
 
@@ -144,21 +141,24 @@ class Past:
         """
         if look != self.look or (after is not None and after is not self.cursor):
             return self
-        shown = entries if after is None else (*self.entries, *entries)
-        selected = self.selected & {entry.id for entry in shown}
+        found = {entry.generation.id: entry for entry in entries}
+        shown = found if after is None else {**self.entries, **found}
+        selected = self.selected.intersection(shown)
         facts |= {"entries": shown, "selected": selected, "loading": False, "loaded": True}
         return replace(self, **facts)
 
     def changed(self, entry_id: str, **changes: Any) -> "Past":
-        entries = (replace(e, **changes) if e.id == entry_id else e for e in self.entries)
-        return replace(self, entries=tuple(entries))
+        if entry_id not in self.entries:
+            return self
+        after = replace(self.entries[entry_id], **changes)
+        return replace(self, entries={**self.entries, entry_id: after})
 
     def ticked(self, entry_id: str) -> "Past":
         return replace(self, selected=self.selected ^ {entry_id}, deleted=())
 
     @property
     def chosen(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.id in self.selected]
+        return [entry for entry_id, entry in self.entries.items() if entry_id in self.selected]
 
 
 class Tab(StrEnum):
@@ -287,7 +287,7 @@ class State:
 
     def generation(self, generation_id: str) -> Generation | None:
         shown = [job.ending.generation for job in self.jobs if isinstance(job.ending, Pictures)]
-        known = (*shown, *self.made, *(entry.generation for entry in self.past.entries))
+        known = (*shown, *self.made, *(e.generation for e in self.past.entries.values()))
         return next((g for g in known if g.id == generation_id), None)
 
     def with_form(self, form: Form, *, note: str = "") -> "State":
