@@ -247,19 +247,20 @@ def test_a_picture_from_history_is_shown_once_and_is_not_a_new_value() -> None:
 
 
 def account(**changes: Any) -> State:
-    return replace(fresh(), account=FAL, price=Decimal("0.04"), **changes)
+    return replace(fresh(), account=FAL, **changes)
 
 
 def test_a_missing_key_is_said_before_the_click() -> None:
-    assert "FAL_KEY" in account(has_key=False).warning
+    assert "FAL_KEY" in account(has_key=False).warning(Decimal("0.04"))
 
 
 def test_a_cap_that_would_be_passed_is_said_before_the_click(tmp_path: Path) -> None:
     cap = Studio("demo", home=tmp_path, max_spend="0.10/day, 10/month").settings.budget
 
-    assert account(budget=cap, today=Decimal("0.06")).warning == ""
-    assert "$0.03 is left" in account(budget=cap, today=Decimal("0.07")).warning
-    assert "IMAGEN_PRICE" in replace(account(budget=cap), price=None).warning
+    price = Decimal("0.04")
+    assert account(budget=cap, today=Decimal("0.06")).warning(price) == ""
+    assert "$0.03 is left" in account(budget=cap, today=Decimal("0.07")).warning(price)
+    assert "IMAGEN_PRICE" in account(budget=cap).warning(None)
 
 
 # ---------------------------------------------------------------------------------- the form

@@ -253,7 +253,8 @@ class Model:
     ) -> Checked:
         """Return what to send for what was given; values that are None count as not given.
 
-        With `strict=False` unknown fields and excluded values pass, with `whole=False` missing ones.
+        With `strict=False` unknown fields and excluded values pass; with `whole=False` not all
+        that is required must be there.
 
         Raises:
             InvalidRequest: A field is unknown, missing or given twice, or its value is excluded.

@@ -142,6 +142,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             _dom_classes=css("f", "f-model"),
         )
         on_change(self.model, controller.choose_model)
+        kit.bind(self.model, options=_ids, value=attrgetter("form.model.id"))
         self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
         kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
@@ -159,7 +160,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._layer.on_msg(self._on_message)
         chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
         kit.bind(self._layer, form=self._bindings, chosen=chosen, announcement=announcement)
-        self._sheet = kit.html("", "sheet")
+        sheet = kit.text(self._style, "sheet", of=attrgetter("form.model"))
         tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
@@ -171,7 +172,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         header = kit.box(brand, chip, tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
         pages = (self._create_page(), past)
-        self.children = (self._sheet, restarted, header, *pages, self._layer)
+        self.children = (sheet, restarted, header, *pages, self._layer)
         self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
@@ -188,7 +189,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
         self._bar = kit.text(words.progress_bar, "bar-box")
-        price = kit.text(words.price, "price")
+        price = kit.text(
+            lambda state: words.price(state, controller.price(state.form.draft)), "price"
+        )
         rows = [
             kit.box(*pending, classes=("pending",), shown=attrgetter("pending")),
             kit.bind(self.fields.strip, shown=attrgetter("form.max_pictures")),
@@ -213,19 +216,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
-        held = before.form if before is not None else None
         with rendering():
             if before is not None and state.last_number != before.last_number:
                 assign(self.status, value=escape(state.status))  # a click is answered by it first
                 time.sleep(_YIELD_SECONDS)
-            if held is None or state.form.model != held.model:
-                self.fields.build(state.form)
-                rules = f"{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}"
-                assign(self._sheet, value=f"<style>{rules}</style>")
-                held = None
-            self.fields.render(state.form, held)
-            ids = tuple(model.id for model in state.models)
-            assign(self.model, options=ids, value=state.form.model.id)
             self._kit.draw(state)
             self._render_layer(state, before)
         if state.latest is not self.value:
@@ -241,6 +235,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             now = state.job(job.number)
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
+
+    def _style(self, state: State) -> str:
+        return f"<style>{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
 
     def _bindings(self, _: State) -> dict[str, str]:
         return {key: trait for key, (_, trait) in self.fields.bindings().items()}
@@ -345,10 +342,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controller.on(generation_id, lambda found: self._controller.edit(found[index]))
         self._tell("focus", to=_PROMPT)
 
-    def _find(self, generation_id: str) -> None:
-        self._controller.look_for(generation_id)
-        self._tell("focus", to=".imagen-thumb")
-
     def _show(self, generation_id: str) -> None:
         self._controller.on(generation_id, self._controller.show)
         self._tell("focus", to=f".imagen-open[data-id={json.dumps(generation_id)}]")
@@ -382,6 +375,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
+def _ids(state: State) -> tuple[str, ...]:
+    return tuple(model.id for model in state.models)
+
+
 Message = Mapping[str, Any]
 
 
@@ -394,7 +391,6 @@ _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
     "compare": lambda self, m: self._compare(self._controller.mark(*_key(m))),
     "edit": lambda self, m: self._edit(*_key(m)),
-    "find": lambda self, m: self._find(m["arg"]),
     "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
     "go": lambda self, m: self._show(m["arg"]),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -204,7 +204,6 @@ class Controller:
 
     def _look_around(self) -> None:
         self._connect()
-        self._reprice()
         self.run(lambda: self._set(models=tuple(self.studio.models())))
         self._count()
         self._learn_model()
@@ -240,11 +239,13 @@ class Controller:
         action()
 
     def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
-        """Call `action` with a generation, in the background if it has to be looked up."""
-        if (known := self.state.generation(generation_id)) is not None:
-            self._guarded(lambda: action(known))
-        else:
-            self.run(lambda: action(self.studio.history.get(generation_id)))
+        """Call `action` with a generation that is in sight, or in the history."""
+
+        def act() -> None:
+            known = self.state.generation(generation_id)
+            action(self.studio.history.get(generation_id) if known is None else known)
+
+        self.run(act)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -264,12 +265,9 @@ class Controller:
             return replace(after, trouble=None) if about_it else after
 
         try:
-            before, after = self._pump.change(change)
+            self._pump.change(change)
         except errors.InvalidRequest as error:
             self._set(trouble=_trouble_of(error))
-            return
-        if before.form != after.form and name != "prompt":
-            self._reprice()
 
     def choose_model(self, name: str) -> None:
         """Change to a model, by an alias or any endpoint id; its schema is read in the background.
@@ -288,7 +286,6 @@ class Controller:
         form = self._form_of(request, seed)
         left_out = form.without_control(request)
         self._pump.change(lambda s: s.reused(form, left_out))
-        self._reprice()
         self._learn_model()
 
     def use(self, generation: Generation) -> None:
@@ -307,16 +304,17 @@ class Controller:
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
 
-    def price_again(self, request: ImageRequest) -> Decimal | None:
-        """Return what `same_again` is expected to cost in US dollars; None if unknown."""
-        return self._price(lambda: request)
+    def price(self, request: Callable[[], ImageRequest], jobs: int = 1) -> Decimal | None:
+        """Return what some jobs are expected to cost in US dollars; None if unknown."""
+        with suppress(errors.ImagenError):  # the click names the reason
+            each = self.studio.price(request())
+            return None if each is None else jobs * each
+        return None
 
     def price_varied(self, request: ImageRequest) -> Decimal | None:
-        """Return the same for `vary`."""
         with suppress(errors.ImagenError):
             form, jobs = self._varied(request)
-            each = self.studio.price(form.draft())
-            return None if each is None else jobs * each
+            return self.price(form.draft, jobs)
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
@@ -338,7 +336,6 @@ class Controller:
 
         if model != self.state.form.model:
             self._pump.change(change)
-            self._reprice()
 
     @background
     def _learn_model(self) -> None:
@@ -348,14 +345,6 @@ class Controller:
             learned = self.studio.model(model.id)
             if self.state.form.model == model:
                 self._use_model(learned)
-
-    def _reprice(self) -> None:
-        self._set(price=self._price(self.state.form.draft))
-
-    def _price(self, request: Callable[[], ImageRequest]) -> Decimal | None:
-        with suppress(errors.ImagenError):  # the click names the reason
-            return self.studio.price(request())
-        return None
 
     # ------------------------------------------------------------------------------- pictures in
 
@@ -375,21 +364,24 @@ class Controller:
             return replace(after, trouble=None, tab=Tab.CREATE)
 
         self._pump.change(change)
-        self._reprice()
 
     def set_pictures(self, value: object) -> None:
         pictures = read_pictures(value, self.state.form, self.studio)
-        self._with_pictures(lambda _: pictures)
+        self._set_form(lambda form: form.with_pictures(pictures))
 
     def remove_picture(self, index: int) -> None:
-        self._with_pictures(lambda there: [p for i, p in enumerate(there) if i != index])
+        def without(form: Form) -> Form:
+            return form.with_pictures(p for i, p in enumerate(form.pictures) if i != index)
+
+        self._set_form(without)
 
     def move_picture(self, index: int, to: int) -> None:
-        def moved(there: list[Input]) -> list[Input]:
+        def moved(form: Form) -> Form:
+            there = [*form.pictures]
             there.insert(to, there.pop(index))
-            return there
+            return form.with_pictures(there)
 
-        self._with_pictures(moved)
+        self._set_form(moved)
         self.ring_picture(to)
 
     def ring_picture(self, index: int) -> None:
@@ -403,8 +395,7 @@ class Controller:
         mask = None
         if data is not None:
             mask = replace(read_picture(data, form, studio, mask=True), origin="a painted mask")
-        self._pump.change(lambda s: replace(s.with_form(replace(s.form, mask=mask)), trouble=None))
-        self._reprice()
+        self._set_form(lambda form: replace(form, mask=mask))
 
     def edit(self, picture: GeneratedImage) -> None:
         editor = self._editor(self.studio.known(picture.provenance.request.model))
@@ -412,7 +403,6 @@ class Controller:
         given = read_picture(picture, form, self.studio)
         form = replace(form, prompt="").with_pictures([given])
         self._pump.change(lambda s: replace(s.reused(form, []), note=note, active=0))
-        self._reprice()
 
     def _editor(self, made_by: Model) -> Model | None:
         """Return the model that edits the pictures of a model; None if unknown."""
@@ -420,13 +410,8 @@ class Controller:
             return made_by
         return self.studio.known(made_by.edits_with) if made_by.edits_with else None
 
-    def _with_pictures(self, change: Callable[[list[Input]], Iterable[Input]]) -> None:
-        def apply(state: State) -> State:
-            form = state.form.with_pictures(change(list(state.form.pictures)))
-            return replace(state.with_form(form), trouble=None)
-
-        self._pump.change(apply)
-        self._reprice()
+    def _set_form(self, change: Callable[[Form], Form]) -> None:
+        self._pump.change(lambda s: replace(s.with_form(change(s.form)), trouble=None))
 
     # ---------------------------------------------------------------------------------- the jobs
 
@@ -438,7 +423,6 @@ class Controller:
             await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
         self._pump.change(lambda s: s.with_form(form))
-        self._reprice()
         self._learn_model()
         future = self._start(await asyncio.to_thread(self._request, form), deliberate=True)
         if future is None:
@@ -574,10 +558,6 @@ class Controller:
         self._set_past(look=look, loading=True)
         self._look(look)
 
-    def look_for(self, generation_id: str) -> None:
-        self._set(tab=Tab.HISTORY, picking=False)
-        self.look(**asdict(Look(only=generation_id)))
-
     def unfilter(self, name: str) -> None:
         nothing = asdict(Look(sort=self.state.past.look.sort))
         self.look(**{n: value for n, value in nothing.items() if name in ("all", n)})
@@ -640,39 +620,26 @@ class Controller:
     @background
     def _look(self, look: Look, *, after: Record | None = None) -> None:
         history, until = self.studio.history, time.monotonic() + THUMBNAIL_SECONDS
-        entries: list[Entry] = []
-        facts: dict[str, Any] = {"cursor": None, "more": False}
+        wanted = Filter(
+            text=look.text,
+            model=look.model or None,
+            provider=look.provider or None,
+            since=look.since,
+            rating=look.rating or None,
+            sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
+            has_pictures=True,
+        )
+        records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
+        facts: dict[str, Any] = {"more": len(records) > PAGE_ENTRIES}
         if after is None:
-            facts["total"] = len(history)
-            facts["models"] = tuple(history.models())
-        if look.only:
-            with suppress(errors.InvalidRequest):
-                generation = history.get(look.only)
-                entries.append(Entry(generation, rating=history.rating(generation)))
-            facts["matched"] = len(entries)
-        else:
-            wanted = Filter(
-                text=look.text,
-                model=look.model or None,
-                provider=look.provider or None,
-                since=look.since,
-                rating=look.rating or None,
-                sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
-                has_pictures=True,
-            )
-            records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
-            recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
-            entries = [
-                Entry(
-                    generation, rating=record.rating, size=sum(kept.size for kept in record.images)
-                )
-                for record, generation in recalled
-                if generation is not None
-            ]
-            facts["cursor"] = recalled[-1][0] if recalled else None
-            facts["more"] = len(records) > PAGE_ENTRIES
-            if after is None:
-                facts["matched"] = history.count(wanted)
+            counts = {"total": len(history), "matched": history.count(wanted)}
+            facts |= {"models": tuple(history.models()), **counts}
+        entries = []
+        for record in records[:PAGE_ENTRIES]:
+            facts["cursor"] = record
+            if (generation := history.recall(record)) is not None:
+                size = sum(kept.size for kept in record.images)
+                entries.append(Entry(generation, rating=record.rating, size=size))
         for place, entry in enumerate(entries):
             if time.monotonic() < until:  # the rest comes when it is ready
                 entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))

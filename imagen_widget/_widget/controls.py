@@ -19,7 +19,7 @@ import traitlets
 from ipywidgets.widgets.widget_string import HTMLStyle
 
 from imagen_widget._html import escape, tag
-from imagen_widget._models import Field
+from imagen_widget._models import Field, Model
 from imagen_widget._widget import words
 from imagen_widget._widget.form import Form, shape_of
 from imagen_widget._widget.state import State
@@ -139,15 +139,19 @@ class Kit:
         def widgets(state: State) -> tuple[w.Widget, ...]:
             wanted = dict.fromkeys(keys(state))
             for key in held.keys() - wanted.keys():
-                self._gone.append(held.pop(key))
-                for part in tree(self._gone[-1]):
-                    self._bound.pop(part, None)
+                self.drop(held.pop(key))
             for key in wanted:
                 if key not in held:
                     held[key] = make(key, state)
             return tuple(held[key] for key in wanted)
 
         return widgets
+
+    def drop(self, widget: w.Widget) -> None:
+        """Let a widget follow no longer, and free it once nothing shows it."""
+        self._gone.append(widget)
+        for part in tree(widget):
+            self._bound.pop(part, None)
 
     def html(self, value: str = "", *classes: str) -> w.HTML:
         """Return a piece of markup, in which foreign text is escaped already."""
@@ -286,8 +290,7 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
 class Placed(NamedTuple):
     field: Field
     control: w.DOMWidget
-    place: w.DOMWidget
-    problem: w.HTML | None = None
+    place: w.DOMWidget  # the control, or the box in which it stands
 
 
 class Controls(Mapping[str, w.DOMWidget]):
@@ -304,7 +307,8 @@ class Controls(Mapping[str, w.DOMWidget]):
             _dom_classes=css("f", "f-prompt"),
         )
         on_change(self.prompt, partial(give, "prompt"))
-        self.strip = PictureStrip(kit, set_pictures)
+        kit.bind(self.prompt, value=attrgetter("form.prompt"), placeholder=_prompt_hint)
+        self.strip = kit.bind(PictureStrip(kit, set_pictures), value=attrgetter("form.pictures"))
         self.main = kit.box(classes=("row",))
         tip, look = "The model's other fields", css("fold")  # opened by the style sheet
         self.fold = w.ToggleButton(
@@ -312,9 +316,11 @@ class Controls(Mapping[str, w.DOMWidget]):
         )
         kit.bind(self.fold, shown=attrgetter("form.advanced"))
         self.advanced = kit.box(classes=("row", "advanced"))
+        self._model: Model | None = None
         self._placed: dict[str, Placed] = {}
         self._named: dict[str, w.DOMWidget] = {}  # those and the prompt and the pictures
-        self._form: Form
+        kit.bind(self.main, children=self._main_places)
+        kit.bind(self.advanced, children=lambda state: self._places(state.form.advanced))
 
     def __getitem__(self, name: str) -> w.DOMWidget:
         return self._named[name]
@@ -331,8 +337,8 @@ class Controls(Mapping[str, w.DOMWidget]):
         A model that has none gets a hidden one: what is set there is translated or refused.
         """
         role = {"num_images": "count", "seed": "seed"}.get(name, name)
-        names = (f.name for f in self._form.model.fields if f.role == role)
-        found = self._named.get(next(names, name))
+        fields = () if self._model is None else self._model.fields
+        found = self._named.get(next((f.name for f in fields if f.role == role), name))
         if found is None:
             hidden = Field(name, "text", name.replace("_", " "))
             found = self._named[name] = self._make(hidden)
@@ -357,9 +363,20 @@ class Controls(Mapping[str, w.DOMWidget]):
                 found[part.model_id] = (part, trait)
         return found
 
-    def build(self, form: Form) -> None:
+    def _main_places(self, state: State) -> tuple[w.DOMWidget, ...]:
+        form = state.form
+        if form.model != self._model:
+            self._build(form)
+        known = {field.name for field in form.fields}
+        hidden = (p.field for name, p in self._placed.items() if name not in known)
+        return self._places((*form.main, *hidden))
+
+    def _places(self, fields: Iterable[Field]) -> tuple[w.DOMWidget, ...]:
+        return tuple(self._placed[field.name].place for field in fields)
+
+    def _build(self, form: Form) -> None:
         """Make the controls of a form's model; those of the same fields as before stay."""
-        old, self._placed, self._form = self._placed, {}, form
+        old, self._placed, self._model = self._placed, {}, form.model
         for field in form.fields:
             kept = old.get(field.name)
             same = kept is not None and kept.field == field
@@ -369,56 +386,46 @@ class Controls(Mapping[str, w.DOMWidget]):
         self._named["prompt" if prompt is None else prompt.name] = self.prompt
         if picture is not None:
             self._named[picture.name] = self.strip
-        for box, fields in ((self.main, form.main), (self.advanced, form.advanced)):
-            assign(box, children=tuple(self._placed[field.name].place for field in fields))
         for name, placed in old.items():
             if self._placed.get(name) is not placed:
-                self._kit.free(placed.place)
-
-    def render(self, form: Form, before: Form | None) -> None:
-        edits = form.pictures and form.max_pictures
-        assign(self.prompt, value=form.prompt, placeholder=EDIT_HINT if edits else PROMPT_HINT)
-        self.strip.set_trait("value", form.pictures)
-        same = before is not None and (before.given, before.problems) == (form.given, form.problems)
-        for name, (field, control, _, said) in self._placed.items():
-            problem = form.problems.get(name)
-            given = name in form.given
-            if problem is not None and isinstance(control, Line | Lines):
-                assign(control, value=problem.text)
-            elif not same:
-                show_value(control, field, form.given.get(name, field.default), given=given)
-            mark(control, "given", when=given or problem is not None)
-            mark(control, "left", when=not given and problem is None)
-            if said is not None:
-                line = "" if problem is None else tag("span", escape(problem.why), role="alert")
-                assign(said, value=line)
-                mark(control, "wrong", when=problem is not None)
+                self._kit.drop(placed.place)
 
     def _place(self, field: Field) -> Placed:
         control, kit = self._make(field), self._kit
+        if not isinstance(control, Line | Lines):
+            return Placed(field, control, control)
+
+        def problem(state: State) -> str:
+            wrong = state.form.problems.get(field.name)
+            return "" if wrong is None else tag("span", escape(wrong.why), role="alert")
+
+        said = kit.text(problem, "problem")
         if field.role == "seed":
             roll = partial(self._give, "roll", 0)
             dice = kit.button("", "dice", icon="random", tooltip="Random seed", does=roll)
-            problem = kit.html("", "problem")
-            box = kit.box(control, dice, problem, classes=("seed",))
-            return Placed(field, control, box, problem)
-        if isinstance(control, Line | Lines):
-            problem = kit.html("", "problem")
-            kind = "wide" if isinstance(control, Lines) else "short"
-            box = kit.box(control, problem, classes=("with-problem", kind))
-            return Placed(field, control, box, problem)
-        return Placed(field, control, control)
+            return Placed(field, control, kit.box(control, dice, said, classes=("seed",)))
+        classes = ("with-problem", "wide" if isinstance(control, Lines) else "short")
+        return Placed(field, control, kit.box(control, said, classes=classes))
 
     def _make(self, field: Field) -> w.DOMWidget:
         control = make_control(field, self._kit.layout)
-        control._dom_classes = (
-            *control._dom_classes,
-            *css("f", f"f-{field.name.replace('_', '-')}", f"n-{field.name}", f"k-{field.kind}"),
-        )
+        looks = ("f", f"f-{field.name.replace('_', '-')}", f"n-{field.name}", f"k-{field.kind}")
+        own = (*control._dom_classes, *css(*looks))
+
+        def classes(state: State) -> tuple[str, ...]:
+            wrong, given = field.name in state.form.problems, field.name in state.form.given
+            kinds = ("given", "wrong") if wrong else ("given",) if given else ("left",)
+            return (*own, *css(*kinds))
+
         give = partial(self._give, field.name)
         on_change(control, give)
         control.given = give
-        return control
+        value = partial(shown_value, control, field)
+        return self._kit.bind(control, _dom_classes=classes, value=value)
+
+
+def _prompt_hint(state: State) -> str:
+    return EDIT_HINT if state.form.pictures and state.form.max_pictures else PROMPT_HINT
 
 
 def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
@@ -451,15 +458,18 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
     return Line(placeholder=hint, continuous_update=False, **named)
 
 
-def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -> None:
+def shown_value(control: w.DOMWidget, field: Field, state: State) -> Any:
+    """Return what a control shows: what is given, or what the model does by default."""
+    form, name = state.form, field.name
     if isinstance(control, Line | Lines):
-        assign(control, value=_as_text(field, value) if given else "")
-    elif isinstance(control, Segments | Choice):
+        typed = form.problems[name].text if name in form.problems else ""
+        return _as_text(field, form.given[name]) if name in form.given else typed
+    value = form.given.get(name, field.default)
+    if isinstance(control, Segments | Choice):
         known = [option[-1] if isinstance(option, tuple) else option for option in control.options]
         value = value if value in known else None
-        assign(control, value=LEFT if value is None and LEFT in known else value)
-    else:
-        assign(control, value=value)
+        return LEFT if value is None and LEFT in known else value
+    return value
 
 
 def ratio_icons(form: Form) -> str:

@@ -64,7 +64,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
             return state.marked == (generation.id, index), state.account
 
         def markup(state: State) -> str:
-            again = fee(controller.price_again(generation.request))
+            again = fee(controller.price(lambda: generation.request))
             vary = fee(controller.price_varied(generation.request))
             return card(ended, pictures, index, token, state, (again, vary))
 
@@ -228,7 +228,7 @@ def history(
 
         def markup(state: State) -> str:
             shown, ticked, _ = facts(state)
-            cost = controller.price_again(shown.generation.request)
+            cost = controller.price(lambda: shown.generation.request)
             return entry_card(shown, ticked, fee(cost))
 
         return kit.text(markup, "card", "entry", of=facts)
@@ -258,7 +258,7 @@ def history(
 
 def _filters(kit: Kit, controller: Controller) -> list[w.DOMWidget]:
     def filtering(control: w.DOMWidget, name: str) -> w.DOMWidget:
-        on_change(control, lambda value: controller.look(**{name: value, "only": ""}))
+        on_change(control, lambda value: controller.look(**{name: value}))
         return kit.bind(control, value=attrgetter(f"past.look.{name}"))
 
     search = w.Text(

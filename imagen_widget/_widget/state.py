@@ -95,7 +95,6 @@ class Look:
     provider: str = ""
     days: str = "any time"
     rating: int = 0
-    only: str = ""  # the id of the one generation that is meant
     sort: str = "newest"
 
     @property
@@ -113,7 +112,6 @@ class Look:
             "provider": self.provider,
             "days": self.days if DAYS[self.days] else "",
             "rating": stars if self.rating else "",
-            "only": "where the picture is from" if self.only else "",
         }
         return {name: text for name, text in words.items() if text}
 
@@ -174,7 +172,6 @@ class State:
     account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
-    price: Decimal | None = None  # estimated US dollars for pressing Generate now; None if unknown
     today: Decimal = Decimal(0)  # US dollars spent today
     month: Decimal = Decimal(0)  # US dollars spent this month
     models: tuple[Model, ...] = ()  # what the chooser lists
@@ -243,19 +240,18 @@ class State:
     def spent(self, period: str) -> Decimal:
         return self.today if period == "day" else self.month
 
-    @property
-    def warning(self) -> str:
-        """What would stop the next job, said before the click; empty if nothing would."""
+    def warning(self, price: Decimal | None) -> str:
+        """Return what would stop the next job, said before the click; empty if nothing would."""
         if self.is_free:
             return ""
         if not self.has_key:
             name = next(iter(self.account.key_variables), "a key")
             return f"No key yet: set {name}, or run imagen_widget.login()."
-        if self.budget and self.price is None:
+        if self.budget and price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
         for limit in self.budget:
             left = limit.amount - self.spent(limit.period)
-            if (self.price or 0) > left:
+            if (price or 0) > left:
                 rest = dollars(max(Decimal(0), left))
                 cap = f"{dollars(limit.amount)} a {limit.period}"
                 return f"This would pass your cap of {cap}: {rest} is left."

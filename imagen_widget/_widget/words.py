@@ -59,19 +59,20 @@ def chip(state: State) -> str:
     return tag("span", words, class_=f"imagen-chip{look}")
 
 
-def price(state: State) -> str:
+def price(state: State, amount: Decimal | None) -> str:
+    """Return what pressing Generate now is expected to cost, and what was spent."""
     form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
         parts[0] += f", {plural(len(form.pictures), 'input')}"
     if state.is_free:
         parts.append("<b>free</b>")
     else:
-        cost = "price unknown" if state.price is None else f"≈ {dollars(state.price)}"
+        cost = "price unknown" if amount is None else f"≈ {dollars(amount)}"
         caps = {limit.period: f" of {dollars(limit.amount)}" for limit in state.budget}
         today = f"today {dollars(state.today)}{caps.get('day', '')}"
         month = f"this month {dollars(state.month)}{caps.get('month', '')}"
         parts += [f"<b>{cost}</b>", f"{today}, {month}"]
-    stop = form.blocked or state.warning
+    stop = form.blocked or state.warning(amount)
     words = tag("span", " · ".join(parts), class_="imagen-price-text")
     return words + (tag("span", escape(stop), class_="imagen-stop") if stop else "")
 
@@ -166,7 +167,7 @@ def _chosen(state: State) -> str:
     facts = (f"{index + 1}: {excerpt(given.origin) or 'a picture'}", size, given.note)
     acts = [tag("span", escape(" · ".join(filter(None, facts))))]
     if given.source_id:
-        acts.append(act("Show in History", "find", arg=given.source_id, icon="history"))
+        acts.append(act("Show its card", "go", arg=given.source_id, icon="history"))
     if form.takes_mask and given.digest:
         mask = "Change the mask" if form.mask else "Paint a mask"
         acts.append(act(mask, "mask", icon="paint-brush"))
