@@ -246,7 +246,7 @@ def test_every_bundled_model_has_a_control_for_each_of_its_fields(
 def test_the_chooser_says_edit_of_the_models_that_take_pictures(bench: Bench) -> None:
     (layer,) = [part for part in bench.widget.children if hasattr(part, "announcement")]
 
-    edits = {row["id"] for row in layer.models if "edit" in row["tags"]}
+    edits = {row["id"] for row in layer.chooser["models"] if "edit" in row["tags"]}
 
     assert edits == {m.id for m in bench.studio.models() if m.role("picture") is not None}
     assert FLUX not in edits
@@ -260,11 +260,11 @@ def test_the_chooser_says_free_on_the_demo_and_the_price_elsewhere(
     bench = open_bench(provider=provider, model=NANO, settings=settings)
     (layer,) = [part for part in bench.widget.children if hasattr(part, "announcement")]
 
-    prices = {row["price"] for row in layer.models if row["id"] in (NANO, FLUX, EDIT)}
+    prices = {row["price"] for row in layer.chooser["models"] if row["id"] in (NANO, FLUX, EDIT)}
 
     assert (prices == {"free"}) == free
     assert any("$" in price for price in prices) != free
-    assert ("prices of" in layer.total) != free
+    assert ("prices of" in layer.chooser["total"]) != free
 
 
 def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> None:

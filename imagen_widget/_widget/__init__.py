@@ -7,11 +7,13 @@ there.
 import json
 import time
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anywidget
 import ipywidgets as w
 import traitlets
 
@@ -32,20 +34,33 @@ from imagen_widget._widget.controls import (
     ratio_icons,
     rendering,
     tree,
+    when,
 )
 from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, differences, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
-from imagen_widget._widget.script import STYLE, Layer
 from imagen_widget._widget.state import State, Tab
 from imagen_widget.errors import ImagenError
 
 __all__ = ["ImagenWidget"]
 
+_FOLDER = files(__package__)
+_STYLE = _FOLDER.joinpath("style.css").read_text("utf-8")
 RESTARTED = "The kernel was restarted: run the cell again"
 _YIELD_SECONDS = 0.001  # for the thread that sends messages, which waits up to 5 ms otherwise
 _MAX_FILE_BYTES = 300_000_000
 _PROMPT = ".imagen-f-prompt textarea"
+
+
+class Layer(anywidget.AnyWidget):
+    """The form's script layer: shortcuts, names for screen readers, pictures in and large."""
+
+    _esm = _FOLDER.joinpath("script.js").read_text("utf-8")
+    form = traitlets.Dict().tag(sync=True)
+    announcement = traitlets.Unicode("").tag(sync=True)
+    chooser = traitlets.Dict().tag(sync=True)
+    chosen = traitlets.Unicode("").tag(sync=True)
+    token = traitlets.Unicode("").tag(sync=True)
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -133,7 +148,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self.fields = Controls(kit, self._give, controller.set_pictures)
+        self.fields = Controls(kit, controller)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
             description="Model",
@@ -142,7 +157,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             _dom_classes=css("f", "f-model"),
         )
         on_change(self.model, controller.choose_model)
-        kit.bind(self.model, options=_ids, value=attrgetter("form.model.id"))
+        kit.bind(self.model, options=lambda state: tuple(model.id for model in state.models))
+        kit.bind(self.model, value=attrgetter("form.model.id"))
         self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
         kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
         self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
@@ -158,9 +174,14 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         self._layer = Layer(token=self._token)
         self._layer.on_msg(self._on_message)
-        chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
-        kit.bind(self._layer, form=self._bindings, chosen=chosen, announcement=announcement)
-        sheet = kit.text(self._style, "sheet", of=attrgetter("form.model"))
+        kit.bind(
+            self._layer,
+            form=self._bindings,
+            chooser=when(attrgetter("models", "account"), words.chooser),
+            chosen=attrgetter("form.model.id"),
+            announcement=attrgetter("announcement"),
+        )
+        sheet = kit.text(when(attrgetter("form.model"), self._style), "sheet")
         tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
@@ -185,7 +206,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         trouble = (kit.text(words.trouble, "stretch"), retry)
         switch = kit.button(
-            "", "quiet", icon="arrow-right", does=self._switch, shown=words.successor
+            "",
+            "quiet",
+            icon="arrow-right",
+            does=lambda: controller.choose_model(words.successor(controller.state)),
+            shown=words.successor,
         )
         kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
         self._bar = kit.text(words.progress_bar, "bar-box")
@@ -221,23 +246,16 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 assign(self.status, value=escape(state.status))  # a click is answered by it first
                 time.sleep(_YIELD_SECONDS)
             self._kit.draw(state)
-            self._render_layer(state, before)
-        if state.latest is not self.value:
-            self.value = state.latest
-        self._kept.render(state, before)
-
-    def _render_layer(self, state: State, before: State | None) -> None:
-        if before is None or (before.models, before.account) != (state.models, state.account):
-            rows = [words.model_row(model, state) for model in state.models]
-            tags = [tag for tag in words.TAGS if any(tag in row["tags"] for row in rows)]
-            assign(self._layer, models=rows, tags=tags, total=words.models_total(state))
         for job in before.running if before is not None else ():
             now = state.job(job.number)
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
+        if state.latest is not self.value:
+            self.value = state.latest
+        self._kept.render(state, before)
 
     def _style(self, state: State) -> str:
-        return f"<style>{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
+        return f"<style>{_STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
 
     def _bindings(self, _: State) -> dict[str, str]:
         return {key: trait for key, (_, trait) in self.fields.bindings().items()}
@@ -261,15 +279,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if (trouble := self._controller.state.trouble) is not None:
             no_prompt = trouble.happened == NO_PROMPT.happened
             self._tell("focus", to=_PROMPT if no_prompt else ".imagen-trouble")
-
-    def _switch(self) -> None:
-        self._controller.choose_model(words.successor(self._controller.state))
-
-    def _give(self, name: str, value: object) -> None:
-        if name == "roll":
-            self._controller.roll_seed()
-        else:
-            self._controller.set_field(name, value)
 
     def _on_message(self, _: object, message: Any, buffers: Any) -> None:
         """Take what the script layer says; nonsense changes nothing."""
@@ -375,10 +384,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
-def _ids(state: State) -> tuple[str, ...]:
-    return tuple(model.id for model in state.models)
-
-
 Message = Mapping[str, Any]
 
 
@@ -391,7 +396,7 @@ _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
     "compare": lambda self, m: self._compare(self._controller.mark(*_key(m))),
     "edit": lambda self, m: self._edit(*_key(m)),
-    "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
+    "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
     "go": lambda self, m: self._show(m["arg"]),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
     "mask": lambda self, m: self._open_mask(),
@@ -399,7 +404,7 @@ _ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
     "original": lambda self, m: self._send_original(*_key(m)),
     "rate": lambda self, m: self._rate(m["id"], int(m["arg"])),
     "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
-    "reset": lambda self, m: self._give(m["arg"], None),
+    "reset": lambda self, m: self._controller.set_field(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
     "save": lambda self, m: self._download(self._controller.export(*_key(m))),
     "show": lambda self, m: self._show(m["id"]),

@@ -21,6 +21,7 @@ from ipywidgets.widgets.widget_string import HTMLStyle
 from imagen_widget._html import escape, tag
 from imagen_widget._models import Field, Model
 from imagen_widget._widget import words
+from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.form import Form, shape_of
 from imagen_widget._widget.state import State
 from imagen_widget.errors import InvalidRequest
@@ -37,8 +38,7 @@ _LEFT_OPTION = ("the model's choice", LEFT)
 _ICON_SIDE_PIXELS = 15
 _RENDERING: ContextVar[bool] = ContextVar("imagen_widget_rendering", default=False)
 
-Give = Callable[[str, object], None]
-Drawn = Callable[[State], object]
+Drawn = Callable[[State], Any]
 
 
 @contextmanager
@@ -63,10 +63,6 @@ def assign(widget: w.Widget, **values: object) -> None:
                 widget.set_trait(name, value)
 
 
-def mark(widget: w.DOMWidget, name: str, *, when: bool) -> None:
-    (widget.add_class if when else widget.remove_class)(f"imagen-{name}")
-
-
 def tree(widget: w.Widget) -> Iterator[w.Widget]:
     """Return a widget and all that is in it."""
     yield widget
@@ -87,6 +83,20 @@ def on_change(widget: w.Widget, action: Callable[[Any], None]) -> None:
             action(change["new"])
 
     widget.observe(changed, "value")
+
+
+def when(changed: Drawn, drawn: Drawn) -> Drawn:
+    """Return the same as `drawn`, which is asked again when what `changed` gives is another."""
+    seen: object = None
+    found: object = None
+
+    def latest(state: State) -> object:
+        nonlocal seen, found
+        if seen != (now := changed(state)):
+            seen, found = now, drawn(state)
+        return found
+
+    return latest
 
 
 class Kit:
@@ -158,17 +168,9 @@ class Kit:
         looks = {"layout": self.layout, "style": self._html_style}
         return w.HTML(value, _dom_classes=css(*classes), **looks)
 
-    def text(self, drawn: Callable[[State], str], *classes: str, of: Drawn | None = None) -> w.HTML:
-        """Return a piece of markup that follows the state, or only what `of` gives of it."""
-        made = self.html("", *classes)
-        seen: object = None
-
-        def value(state: State) -> str:
-            nonlocal seen
-            before, seen = seen, of(state) if of else None
-            return drawn(state) if of is None or seen != before else made.value
-
-        return self.bind(made, value=value)
+    def text(self, drawn: Drawn, *classes: str) -> w.HTML:
+        """Return a piece of markup that follows the state."""
+        return self.bind(self.html("", *classes), value=drawn)
 
     def button(
         self,
@@ -267,7 +269,8 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
                 assign(self.height, value=int(value["height"]))
             custom = value is not None and value not in self.known
             assign(self.preset, value=CUSTOM if custom else value)
-        mark(self, "custom", when=self.preset.value == CUSTOM)
+        is_custom = self.preset.value == CUSTOM
+        (self.add_class if is_custom else self.remove_class)("imagen-custom")
 
 
 class PictureStrip(w.Box):  # type: ignore[misc]  # as above
@@ -294,10 +297,10 @@ class Placed(NamedTuple):
 
 
 class Controls(Mapping[str, w.DOMWidget]):
-    """The controls of the model in the form, by field name; `give` takes what one holds now."""
+    """The controls of the model in the form, by field name."""
 
-    def __init__(self, kit: Kit, give: Give, set_pictures: Callable[[object], None]) -> None:
-        self._kit, self._give = kit, give
+    def __init__(self, kit: Kit, controller: Controller) -> None:
+        self._kit, self._controller = kit, controller
         self.prompt = w.Textarea(
             # Sent on leaving the field, as one message ahead of the click on Generate: with one
             # message a key a busy kernel would be behind, and an old prompt be paid.
@@ -306,9 +309,10 @@ class Controls(Mapping[str, w.DOMWidget]):
             continuous_update=False,
             _dom_classes=css("f", "f-prompt"),
         )
-        on_change(self.prompt, partial(give, "prompt"))
+        on_change(self.prompt, partial(controller.set_field, "prompt"))
         kit.bind(self.prompt, value=attrgetter("form.prompt"), placeholder=_prompt_hint)
-        self.strip = kit.bind(PictureStrip(kit, set_pictures), value=attrgetter("form.pictures"))
+        strip = PictureStrip(kit, controller.set_pictures)
+        self.strip = kit.bind(strip, value=attrgetter("form.pictures"))
         self.main = kit.box(classes=("row",))
         tip, look = "The model's other fields", css("fold")  # opened by the style sheet
         self.fold = w.ToggleButton(
@@ -401,7 +405,7 @@ class Controls(Mapping[str, w.DOMWidget]):
 
         said = kit.text(problem, "problem")
         if field.role == "seed":
-            roll = partial(self._give, "roll", 0)
+            roll = self._controller.roll_seed
             dice = kit.button("", "dice", icon="random", tooltip="Random seed", does=roll)
             return Placed(field, control, kit.box(control, dice, said, classes=("seed",)))
         classes = ("with-problem", "wide" if isinstance(control, Lines) else "short")
@@ -417,7 +421,7 @@ class Controls(Mapping[str, w.DOMWidget]):
             kinds = ("given", "wrong") if wrong else ("given",) if given else ("left",)
             return (*own, *css(*kinds))
 
-        give = partial(self._give, field.name)
+        give = partial(self._controller.set_field, field.name)
         on_change(control, give)
         control.given = give
         value = partial(shown_value, control, field)

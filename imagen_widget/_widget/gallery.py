@@ -15,7 +15,7 @@ from imagen_widget._request import ImageRequest, as_code
 from imagen_widget._result import GeneratedImage, Generation, age, cost_text
 from imagen_widget._settings import ACCOUNTS
 from imagen_widget._widget.controller import Controller
-from imagen_widget._widget.controls import Kit, css, on_change
+from imagen_widget._widget.controls import Kit, css, on_change, when
 from imagen_widget._widget.form import request_shape
 from imagen_widget._widget.state import DAYS, Entry, JobState, Pictures, State, Tab
 from imagen_widget._widget.words import act, excerpt, fee, picture, plural
@@ -68,7 +68,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
             vary = fee(controller.price_varied(generation.request))
             return card(ended, pictures, index, token, state, (again, vary))
 
-        return kit.text(markup, "card", of=marks)
+        return kit.text(when(marks, markup), "card")
 
     head = kit.text(lambda state: job_head(job(state), state), "job-head")
     grid = kit.box(classes=("grid", f"grid-{min(job(state).request.count, 4)}"))
@@ -231,7 +231,7 @@ def history(
             cost = controller.price(lambda: shown.generation.request)
             return entry_card(shown, ticked, fee(cost))
 
-        return kit.text(markup, "card", "entry", of=facts)
+        return kit.text(when(facts, markup), "card", "entry")
 
     grid = kit.box(classes=("entries",))
     kit.bind(grid, children=kit.each(attrgetter("past.entries"), entry))

@@ -238,15 +238,17 @@ def model_row(model: Model, state: State) -> dict[str, Any]:
     return row
 
 
-def models_total(state: State) -> str:
-    """Return how many models there are, and of when their prices."""
+def chooser(state: State) -> dict[str, Any]:
+    """Return the models to choose from, what they can be narrowed by, and how many there are."""
+    rows = [model_row(model, state) for model in state.models]
+    tags = [tag for tag in TAGS if any(tag in row["tags"] for row in rows)]
     said = [f"{len(state.models)} models"]
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
     if state.is_free:
         said.append("no cost on the demo")
     elif dates:
         said.append(f"prices of {max(dates)[:7]}")
-    return " · ".join(said)
+    return {"models": rows, "tags": tags, "total": " · ".join(said)}
 
 
 def _price_words(model: Model) -> tuple[str, str]:
