@@ -1294,7 +1294,7 @@ def test_where_an_edit_came_from_is_shown_and_a_click_goes_there(past: Bench) ->
 
     (made,) = [c.value for c in past.of_kind("imagen-card") if "imagen-from" in c.value]
     assert newest.id in made
-    past.does("go", arg=newest.id)
+    past.does("show", id=newest.id)
 
     assert len(past.of_kind("imagen-job")) == 2
 
@@ -1302,9 +1302,9 @@ def test_where_an_edit_came_from_is_shown_and_a_click_goes_there(past: Bench) ->
 def test_an_input_from_history_leads_to_its_pictures(past: Bench) -> None:
     oldest = past.made[0]  # type: ignore[attr-defined]
     past.does("edit", id=oldest.id, index=0)
-    assert f'data-do="go" data-arg="{oldest.id}"' in past.text("imagen-strip-markup")
+    assert f'data-do="show" data-id="{oldest.id}"' in past.text("imagen-strip-markup")
 
-    past.does("go", arg=oldest.id)
+    past.does("show", id=oldest.id)
 
     assert len(past.of_kind("imagen-job")) == 1
 

@@ -6,7 +6,8 @@ there.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
@@ -20,11 +21,11 @@ import traitlets
 from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
-from imagen_widget._result import Generation, settings_from
+from imagen_widget._result import GeneratedImage, Generation, settings_from
 from imagen_widget._settings import PRESETS, SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
-from imagen_widget._widget.controller import NO_PROMPT, Controller, Export, Timer, filled
+from imagen_widget._widget.controller import NO_PROMPT, Controller, Timer, filled
 from imagen_widget._widget.controls import (
     Controls,
     Kit,
@@ -169,7 +170,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         past = history(
             kit,
             controller,
-            save=lambda: self._download(controller.export_zip()),
+            save=self._save_ticked,
             compare=lambda: controller.run(self._compare_ticked),
         )
         self._layer = Layer(token=self._token)
@@ -315,48 +316,49 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
 
-    def _download(self, export: Export | None) -> None:
+    def _download(self, name: str, media_type: str, data: bytes) -> None:
         """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
-        if export is not None:
-            self._tell("download", export.data, name=export.name, type=export.media_type)
+        self._tell("download", data, name=name, type=media_type)
 
-    def _send_original(self, generation_id: str, index: int) -> None:
-        image = self._controller.state.image(generation_id, index)
-        if image is not None:
-            place = {"id": generation_id, "index": index}
-            self._tell("original", image.data, type=image.media_type, **place)
+    def _save(self, image: GeneratedImage) -> None:
+        self._controller.export([image], self._download, packed=False)
+
+    def _save_ticked(self) -> None:
+        chosen = self._controller.state.past.chosen
+        images = [image for entry in chosen for image in entry.generation]
+        self._controller.export(images, self._download, packed=True)
+
+    def _send_original(self, image: GeneratedImage) -> None:
+        self._tell("original", image.data, type=image.media_type, **_place(image))
+
+    def _mark(self, image: GeneratedImage) -> None:
+        self._compare(self._controller.mark(image))
 
     def _compare_ticked(self) -> None:
-        self._compare([(entry.generation.id, 0) for entry in self._controller.state.past.chosen])
+        self._compare([entry.generation[0] for entry in self._controller.state.past.chosen])
 
-    def _compare(self, keys: list[tuple[str, int]]) -> None:
-        state = self._controller.state
-        images = [image for key in keys if (image := state.image(*key)) is not None]
+    def _compare(self, images: Sequence[GeneratedImage]) -> None:
         if len(images) == 2:
             pictures = [
                 {
-                    "id": key[0],
-                    "index": key[1],
+                    **_place(image),
                     "alt": image.alt,
                     "seed": image.provenance.seed,
                     "width": image.width,
                     "height": image.height,
                 }
-                for key, image in zip(keys, images, strict=True)
+                for image in images
             ]
             small = [image.preview.data for image in images]
             self._tell("compare", *small, pictures=pictures, text=differences(*images))
 
-    def _edit(self, generation_id: str, index: int) -> None:
-        self._controller.on(generation_id, lambda found: self._controller.edit(found[index]))
+    def _edit(self, image: GeneratedImage) -> None:
+        self._controller.edit(image)
         self._tell("focus", to=_PROMPT)
 
-    def _show(self, generation_id: str) -> None:
-        self._controller.on(generation_id, self._controller.show)
-        self._tell("focus", to=f".imagen-open[data-id={json.dumps(generation_id)}]")
-
-    def _rate(self, generation_id: str, stars: int) -> None:
-        self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
+    def _show(self, made: Generation) -> None:
+        self._controller.show(made)
+        self._tell("focus", to=f".imagen-open[data-id={json.dumps(made.id)}]")
 
     def _open_mask(self) -> None:
         form = self._controller.state.form
@@ -384,33 +386,42 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
-Message = Mapping[str, Any]
+Act = Callable[[ImagenWidget, Mapping[str, Any]], None]
 
 
-def _key(message: Message) -> tuple[str, int]:
-    return str(message["id"]), int(message["index"])
+def _on_image(does: Callable[[ImagenWidget, GeneratedImage], None]) -> Act:
+    return lambda self, m: self._controller.on(m["id"], lambda g: does(self, g[int(m["index"])]))
 
 
-_ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
-    "again": lambda self, m: self._controller.on(m["id"], self._controller.same_again),
+def _on_generation(does: Callable[[Controller, Generation], None]) -> Act:
+    return lambda self, m: self._controller.on(m["id"], partial(does, self._controller))
+
+
+def _place(image: GeneratedImage) -> dict[str, Any]:
+    return {"id": image.provenance.id, "index": image.provenance.index}
+
+
+_ACTS: dict[str, Act] = {
+    "again": _on_generation(Controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
-    "compare": lambda self, m: self._compare(self._controller.mark(*_key(m))),
-    "edit": lambda self, m: self._edit(*_key(m)),
+    "compare": _on_image(ImagenWidget._mark),
+    "edit": _on_image(ImagenWidget._edit),
     "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
-    "go": lambda self, m: self._show(m["arg"]),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
     "mask": lambda self, m: self._open_mask(),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
-    "original": lambda self, m: self._send_original(*_key(m)),
-    "rate": lambda self, m: self._rate(m["id"], int(m["arg"])),
+    "original": _on_image(ImagenWidget._send_original),
+    "rate": lambda self, m: self._controller.on(
+        m["id"], partial(self._controller.rate, stars=int(m["arg"]))
+    ),
     "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
     "reset": lambda self, m: self._controller.set_field(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
-    "save": lambda self, m: self._download(self._controller.export(*_key(m))),
-    "show": lambda self, m: self._show(m["id"]),
+    "save": _on_image(ImagenWidget._save),
+    "show": lambda self, m: self._controller.on(m["id"], self._show),
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": lambda self, m: self._controller.on(m["id"], self._controller.use),
-    "vary": lambda self, m: self._controller.on(m["id"], self._controller.vary),
+    "use": _on_generation(Controller.use),
+    "vary": _on_generation(Controller.vary),
 }

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import partial
-from typing import Any, Concatenate, NamedTuple, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
@@ -59,12 +59,6 @@ def background(
         self._timer.background(lambda: self._guarded(lambda: command(self, *args, **kwargs)))
 
     return begin
-
-
-class Export(NamedTuple):
-    name: str
-    media_type: str
-    data: bytes
 
 
 Change = Callable[[State], State]
@@ -239,13 +233,12 @@ class Controller:
         action()
 
     def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
-        """Call `action` with a generation that is in sight, or in the history."""
+        self.run(lambda: action(self.find(generation_id)))
 
-        def act() -> None:
-            known = self.state.generation(generation_id)
-            action(self.studio.history.get(generation_id) if known is None else known)
-
-        self.run(act)
+    def find(self, generation_id: str) -> Generation:
+        """Return a generation that is in sight, or in the history."""
+        known = self.state.generation(generation_id)
+        return self.studio.history.get(generation_id) if known is None else known
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -385,8 +378,7 @@ class Controller:
         self.ring_picture(to)
 
     def ring_picture(self, index: int) -> None:
-        last = max(0, len(self.state.form.pictures) - 1)
-        self._set(active=min(max(0, index), last))
+        self._set(active=index)
 
     @background
     def set_mask(self, data: bytes | None) -> None:
@@ -514,35 +506,27 @@ class Controller:
 
     # ------------------------------------------------------------------------------ the pictures
 
-    def export(self, generation_id: str, index: int) -> Export | None:
-        """Return a picture as a file to download; None, and an error box, if it is gone."""
-        image = self.state.image(generation_id, index)
-        return next(iter(self._exported([] if image is None else [image])), None)
+    @background
+    def export(
+        self, images: list[GeneratedImage], give: Callable[[str, str, bytes], None], *, packed: bool
+    ) -> None:
+        """Give name, media type and bytes of each picture's file, or of one zip of them all."""
+        keep = self.studio.settings.provenance
+        files = [(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
+        if packed:
+            zipped = io.BytesIO()
+            with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
+                for number, (name, _, data) in enumerate(files, 1):
+                    archive.writestr(f"{number:03}-{name}", data)
+            files = [("imagen-pictures.zip", "application/zip", zipped.getvalue())]
+        for file in files:
+            give(*file)
 
-    def export_zip(self) -> Export | None:
-        chosen = self.state.past.chosen
-        files = self._exported([image for entry in chosen for image in entry.generation])
-        if not files:
-            return None
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for number, file in enumerate(files, 1):
-                archive.writestr(f"{number:03}-{file.name}", file.data)
-        return Export("imagen-pictures.zip", "application/zip", packed.getvalue())
-
-    def mark(self, generation_id: str, index: int) -> list[tuple[str, int]]:
+    def mark(self, image: GeneratedImage) -> list[GeneratedImage]:
         """Choose a picture to compare, or let it go; return both once there are two."""
-        first, this = self.state.marked, (generation_id, index)
-        self._set(marked=this if first is None else None)
-        return [] if first is None or first == this else [first, this]
-
-    def _exported(self, images: list[GeneratedImage]) -> list[Export]:
-        try:
-            keep = self.studio.settings.provenance
-            return [Export(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
-        except Exception as error:  # noqa: BLE001 - it becomes state
-            self._set(trouble=_trouble_of(error))
-            return []
+        first = self.state.marked
+        self._set(marked=image if first is None else None)
+        return [] if first is None or first == image else [first, image]
 
     # --------------------------------------------------------------------------- the History page
 

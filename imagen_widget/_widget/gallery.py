@@ -61,7 +61,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
         generation = pictures.generation
 
         def marks(state: State) -> object:  # prices are those of the account
-            return state.marked == (generation.id, index), state.account
+            return state.marked == generation[index], state.account
 
         def markup(state: State) -> str:
             again = fee(controller.price(lambda: generation.request))
@@ -108,7 +108,7 @@ def card(
 ) -> str:
     generation = shown.generation
     key: dict[str, Any] = {"id_": generation.id, "index": index}
-    is_marked = state.marked == (generation.id, index)
+    is_marked = state.marked == generation[index]
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
     pressed = {"aria_label": "Compare", "aria_pressed": str(is_marked).lower(), **icon}
     compare = "Now choose a second picture to compare." if is_marked else "Compare"
@@ -203,7 +203,7 @@ def _with_import(code: str) -> str:
 def _origin(generation: Generation) -> str:
     mask = generation.inputs[-1] if generation.request.has_mask else None
     parts = [
-        act(given.origin or "an earlier picture", "go", arg=given.source_id)
+        act(given.origin or "an earlier picture", "show", id_=given.source_id)
         if given.source_id
         else tag("span", "a mask" if given is mask else escape(given.origin or "a picture"))
         for given in generation.inputs

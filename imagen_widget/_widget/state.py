@@ -187,9 +187,8 @@ class State:
     past: Past = field(default_factory=Past)  # the History page
     pending: int = 0  # how many jobs of earlier kernels wait to be fetched
     resuming: bool = False  # whether they are being fetched
-    # The first of two pictures to compare: generation id and index
-    marked: tuple[str, int] | None = None
-    active: int = 0  # which input picture is ringed, from 0
+    marked: GeneratedImage | None = None  # the first of two pictures to compare
+    active: int = 0  # the input picture that was clicked last, from 0
 
     def job(self, number: int) -> JobState | None:
         return next((job for job in self.jobs if job.number == number), None)
@@ -277,9 +276,10 @@ class State:
         place = f", {ahead} ahead" if ahead and headline.phase is Phase.QUEUED else ""
         return f"{headline.phase.capitalize()}{place}"
 
-    def image(self, generation_id: str, index: int) -> GeneratedImage | None:
-        found = self.generation(generation_id)
-        return found[index] if found is not None and 0 <= index < len(found) else None
+    @property
+    def ringed(self) -> int:
+        """Which input picture is ringed, from 0."""
+        return max(0, min(self.active, len(self.form.pictures) - 1))
 
     def generation(self, generation_id: str) -> Generation | None:
         shown = [job.ending.generation for job in self.jobs if isinstance(job.ending, Pictures)]
@@ -287,8 +287,7 @@ class State:
         return next((g for g in known if g.id == generation_id), None)
 
     def with_form(self, form: Form, *, note: str = "") -> "State":
-        active = min(self.active, max(0, len(form.pictures) - 1))
-        return replace(self, form=form, note=note, active=active)
+        return replace(self, form=form, note=note)
 
     def reused(self, form: Form, left_out: list[str]) -> "State":
         lost = f"The form has no control for {', '.join(left_out)}: left out."

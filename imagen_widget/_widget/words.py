@@ -6,7 +6,7 @@ through `_html.escape` and `_html.tag` only.
 
 from contextlib import suppress
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from imagen_widget._html import escape, image, tag
@@ -19,8 +19,6 @@ from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
 excerpt = partial(one_line, limit=140)
-_MAX_THUMBNAILS = 64
-_thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
 
 
 def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> str:
@@ -122,7 +120,7 @@ def progress_bar(state: State) -> str:
 
 
 def strip(state: State) -> str:
-    form, ringed = state.form, state.active
+    form, ringed = state.form, state.ringed
     allowed, there = form.max_pictures, len(form.pictures)
     if not allowed:
         return ""
@@ -161,13 +159,13 @@ def strip(state: State) -> str:
 
 
 def _chosen(state: State) -> str:
-    form, index = state.form, min(state.active, len(state.form.pictures) - 1)
+    form, index = state.form, state.ringed
     given = form.pictures[index]
     size = f"{given.width} x {given.height}" if given.width else ""
     facts = (f"{index + 1}: {excerpt(given.origin) or 'a picture'}", size, given.note)
     acts = [tag("span", escape(" · ".join(filter(None, facts))))]
     if given.source_id:
-        acts.append(act("Show its card", "go", arg=given.source_id, icon="history"))
+        acts.append(act("Show its card", "show", id_=given.source_id, icon="history"))
     if form.takes_mask and given.digest:
         mask = "Change the mask" if form.mask else "Paint a mask"
         acts.append(act(mask, "mask", icon="paint-brush"))
@@ -179,17 +177,12 @@ def _chosen(state: State) -> str:
     return tag("div", *acts, class_="imagen-chosen")
 
 
+@lru_cache(maxsize=64)
 def _thumbnail(given: Input) -> str:
-    if given.key not in _thumbnails:
-        if len(_thumbnails) >= _MAX_THUMBNAILS:
-            _thumbnails.clear()
-        words = "https" if given.url else "no preview"
-        markup = tag("span", words, class_="imagen-address")
-        with suppress(ImagenError):
-            if not given.url:
-                markup = picture(preview(given.data(), side=192, max_bytes=12_000), "")
-        _thumbnails[given.key] = markup
-    return _thumbnails[given.key]
+    with suppress(ImagenError):
+        if not given.url:
+            return picture(preview(given.data(), side=192, max_bytes=12_000), "")
+    return tag("span", "https" if given.url else "no preview", class_="imagen-address")
 
 
 def about_model(state: State) -> str:
