@@ -118,8 +118,6 @@ calls = st.one_of(
     does("cancelling", numbers),
     does("ended", numbers, endings, texts),
     does("arrived", st.builds(pictures, names, earlier=st.booleans())),
-    does("with_form", st.sampled_from([Form(SHAPES), Form(SIZES, "an owl")]), note=texts),
-    does("reused", st.just(Form(SIZES)), st.just(["loras"])),
 )
 
 

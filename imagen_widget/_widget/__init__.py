@@ -57,7 +57,7 @@ class Layer(anywidget.AnyWidget):
     """The form's script layer: shortcuts, names for screen readers, pictures in and large."""
 
     _esm = _FOLDER.joinpath("script.js").read_text("utf-8")
-    form = traitlets.Dict().tag(sync=True)
+    form: Any = traitlets.List().tag(sync=True)
     announcement = traitlets.Unicode("").tag(sync=True)
     chooser = traitlets.Dict().tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
@@ -177,7 +177,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._layer.on_msg(self._on_message)
         kit.bind(
             self._layer,
-            form=self._bindings,
+            form=lambda _: [part.model_id for part in self.fields.stock()],
             chooser=when(attrgetter("models", "account"), words.chooser),
             chosen=attrgetter("form.model.id"),
             announcement=attrgetter("announcement"),
@@ -257,9 +257,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _style(self, state: State) -> str:
         return f"<style>{_STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
-
-    def _bindings(self, _: State) -> dict[str, str]:
-        return {key: trait for key, (_, trait) in self.fields.bindings().items()}
 
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""

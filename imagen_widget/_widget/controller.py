@@ -253,9 +253,9 @@ class Controller:
         """Take what a control holds now; None leaves the field to the model's default."""
 
         def change(state: State) -> State:
-            after = state.with_form(state.form.with_value(name, value), note=state.note)
             about_it = state.trouble is not None and state.trouble.field == name
-            return replace(after, trouble=None) if about_it else after
+            trouble = None if about_it else state.trouble
+            return replace(state, form=state.form.with_value(name, value), trouble=trouble)
 
         try:
             self._pump.change(change)
@@ -277,8 +277,11 @@ class Controller:
     def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
         """Bring the settings of a request back into the form, with this seed."""
         form = self._form_of(request, seed)
-        left_out = form.without_control(request)
-        self._pump.change(lambda s: s.reused(form, left_out))
+        lost, trouble = form.without_control(request), None
+        if lost:
+            what = f"The form has no control for {', '.join(lost)}: left out."
+            trouble = Trouble(what, "Use generate() to send it too.")
+        self._set(form=form, note="", trouble=trouble, tab=Tab.CREATE)
         self._learn_model()
 
     def use(self, generation: Generation) -> None:
@@ -325,7 +328,7 @@ class Controller:
     def _use_model(self, model: Model) -> None:
         def change(state: State) -> State:
             form, note = state.form.with_model(model)
-            return replace(state.with_form(form, note=note), trouble=None)
+            return replace(state, form=form, note=note, trouble=None)
 
         if model != self.state.form.model:
             self._pump.change(change)
@@ -353,8 +356,8 @@ class Controller:
             before = state.form
             form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
             there = form.pictures if form.max_pictures != 1 else ()
-            after = state.with_form(form.with_pictures([*there, added]), note=note or state.note)
-            return replace(after, trouble=None, tab=Tab.CREATE)
+            form, note = form.with_pictures([*there, added]), note or state.note
+            return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
 
         self._pump.change(change)
 
@@ -394,7 +397,7 @@ class Controller:
         form, note = _with_editor(self.state.form, editor)
         given = read_picture(picture, form, self.studio)
         form = replace(form, prompt="").with_pictures([given])
-        self._pump.change(lambda s: replace(s.reused(form, []), note=note, active=0))
+        self._set(form=form, note=note, active=0, trouble=None, tab=Tab.CREATE)
 
     def _editor(self, made_by: Model) -> Model | None:
         """Return the model that edits the pictures of a model; None if unknown."""
@@ -403,7 +406,7 @@ class Controller:
         return self.studio.known(made_by.edits_with) if made_by.edits_with else None
 
     def _set_form(self, change: Callable[[Form], Form]) -> None:
-        self._pump.change(lambda s: replace(s.with_form(change(s.form)), trouble=None))
+        self._pump.change(lambda s: replace(s, form=change(s.form), note="", trouble=None))
 
     # ---------------------------------------------------------------------------------- the jobs
 
@@ -414,7 +417,7 @@ class Controller:
         if isinstance(changes.get("model"), str):
             await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
-        self._pump.change(lambda s: s.with_form(form))
+        self._set(form=form, note="")
         self._learn_model()
         future = self._start(await asyncio.to_thread(self._request, form), deliberate=True)
         if future is None:

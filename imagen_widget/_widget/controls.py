@@ -352,20 +352,17 @@ class Controls(Mapping[str, w.DOMWidget]):
         return found
 
     def take(self, seen: Mapping[Any, object]) -> None:
-        for key, (control, trait) in self.bindings().items():
-            if key in seen:
+        """Take the values that the browser shows, by the ids of the stock controls."""
+        for part in self.stock():
+            if part.model_id in seen:
+                trait = "index" if isinstance(part, Segments | Choice) else "value"
                 with suppress(traitlets.TraitError, InvalidRequest):
-                    control.set_trait(trait, seen[key])
+                    part.set_trait(trait, seen[part.model_id])
 
-    def bindings(self) -> dict[str, tuple[w.Widget, str]]:
-        """Return the stock controls by id, each with the trait that the browser sets."""
-        found: dict[str, tuple[w.Widget, str]] = {}
+    def stock(self) -> Iterator[w.DOMWidget]:
         for control in (self.prompt, *(placed.control for placed in self._placed.values())):
             sized = isinstance(control, Size)
-            for part in (control.preset, control.width, control.height) if sized else (control,):
-                trait = "index" if isinstance(part, Segments | Choice) else "value"
-                found[part.model_id] = (part, trait)
-        return found
+            yield from (control.preset, control.width, control.height) if sized else (control,)
 
     def _main_places(self, state: State) -> tuple[w.DOMWidget, ...]:
         form = state.form

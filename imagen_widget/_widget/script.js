@@ -493,8 +493,9 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 async function seenValues(model) {
 	commit(document.activeElement);
 	const values = {};
-	for (const [id, trait] of Object.entries(model.get("form"))) {
-		values[id] = (await model.widget_manager.get_model(id)).get(trait);
+	for (const id of model.get("form")) {
+		const control = await model.widget_manager.get_model(id);
+		values[id] = control.get("index") ?? control.get("value");
 	}
 	return values;
 }
@@ -646,10 +647,8 @@ function render({ model, el }) {
 	let detach;
 	const find = (frames = 0) => {
 		const root = el.closest(".imagen");
-		if (root) {
-			detach = attach(root, model);
-			model.send({ kind: "ready" });
-		} else if (frames < 120) requestAnimationFrame(() => find(frames + 1));
+		if (root) detach = attach(root, model);
+		else if (frames < 120) requestAnimationFrame(() => find(frames + 1));
 	};
 	find();
 	return () => {

@@ -286,14 +286,6 @@ class State:
         known = (*shown, *self.made, *(e.generation for e in self.past.entries.values()))
         return next((g for g in known if g.id == generation_id), None)
 
-    def with_form(self, form: Form, *, note: str = "") -> "State":
-        return replace(self, form=form, note=note)
-
-    def reused(self, form: Form, left_out: list[str]) -> "State":
-        lost = f"The form has no control for {', '.join(left_out)}: left out."
-        trouble = Trouble(lost, "Use generate() to send it too.") if left_out else None
-        return replace(self.with_form(form), tab=Tab.CREATE, trouble=trouble)
-
     def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
         """Return the state after Generate or Retry; unchanged if the press is a double one.
 

@@ -6,7 +6,7 @@ through `_html.escape` and `_html.tag` only.
 
 from contextlib import suppress
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from imagen_widget._html import escape, image, tag
@@ -18,6 +18,8 @@ from imagen_widget._widget.state import NOT_SENT, Pictures, State, Trouble
 from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
+_MAX_THUMBNAILS = 64
+_thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
 excerpt = partial(one_line, limit=140)
 
 
@@ -177,12 +179,17 @@ def _chosen(state: State) -> str:
     return tag("div", *acts, class_="imagen-chosen")
 
 
-@lru_cache(maxsize=64)
 def _thumbnail(given: Input) -> str:
-    with suppress(ImagenError):
-        if not given.url:
-            return picture(preview(given.data(), side=192, max_bytes=12_000), "")
-    return tag("span", "https" if given.url else "no preview", class_="imagen-address")
+    if given.key not in _thumbnails:
+        if len(_thumbnails) >= _MAX_THUMBNAILS:
+            _thumbnails.clear()
+        words = "https" if given.url else "no preview"
+        markup = tag("span", words, class_="imagen-address")
+        with suppress(ImagenError):
+            if not given.url:
+                markup = picture(preview(given.data(), side=192, max_bytes=12_000), "")
+        _thumbnails[given.key] = markup
+    return _thumbnails[given.key]
 
 
 def about_model(state: State) -> str:
