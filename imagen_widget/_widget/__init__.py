@@ -419,6 +419,6 @@ _ACTS: dict[str, Act] = {
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": _on_generation(Controller.use),
+    "use": _on_generation(lambda controller, made: controller.reuse(made.request)),
     "vary": _on_generation(Controller.vary),
 }

@@ -98,15 +98,11 @@ class Pump:
         self.closed = False
         self._timer = timer
         self._lock = threading.RLock()
-        self._render: Callable[[State], None] | None = None
-        self._resend: Callable[[], None] | None = None
+        self.render: Callable[[State], None] | None = None
+        self.resend: Callable[[], None] | None = None  # sends the final state of a job once more
         self._shown: State | None = None
         self._rendering = self._flush_due = False
         self._rendered_at = float("-inf")
-
-    def listen(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
-        """Show each new state by `render`, and the final state of a job once more by `resend`."""
-        self._render, self._resend = render, resend
 
     def change(self, change: Change, *, soon: bool = False) -> tuple[State, State]:
         """Change the state and show it; return the states before and after.
@@ -129,12 +125,12 @@ class Pump:
 
     def show_again(self) -> None:
         """Let the state that is shown now be sent once more in a while."""
-        self._timer.later(RESEND_SECONDS, lambda: self._call(self._resend))
+        self._timer.later(RESEND_SECONDS, lambda: self._call(self.resend))
 
     def close(self) -> None:
         with self._lock:
             self.closed = True
-            self._render = self._resend = None
+            self.render = self.resend = None
 
     def _flush(self) -> None:
         with self._lock:
@@ -144,7 +140,7 @@ class Pump:
     def _show(self) -> None:
         while self._claims():
             try:
-                self._call(self._render, self._shown)
+                self._call(self.render, self._shown)
             finally:  # an interrupt may come in here
                 with self._lock:
                     self._rendering = False
@@ -152,7 +148,7 @@ class Pump:
     def _claims(self) -> bool:
         """Claim the rendering of a state that is not shown yet, if there is one to claim."""
         with self._lock:
-            if self._rendering or self._render is None or self._shown is self.state:
+            if self._rendering or self.render is None or self._shown is self.state:
                 return False
             self._rendering, self._shown = True, self.state
             self._rendered_at = self._timer.now()
@@ -188,19 +184,16 @@ class Controller:
         return self._find_studio()
 
     def open(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
-        self._pump.listen(render, resend)
+        self._pump.render, self._pump.resend = render, resend
         render(self.state)
-        self._guarded(self._look_around)
+        self._guarded(self._connect)
+        self.run(lambda: self._set(models=tuple(self.studio.models())))
+        self._count()
+        self._learn_model()
 
     def close(self) -> None:
         self._pump.close()
         self._running.clear()
-
-    def _look_around(self) -> None:
-        self._connect()
-        self.run(lambda: self._set(models=tuple(self.studio.models())))
-        self._count()
-        self._learn_model()
 
     def _connect(self) -> None:
         settings = self.studio.settings
@@ -270,9 +263,8 @@ class Controller:
         self._guarded(lambda: self._use_model(self.studio.known(name)))
         self._learn_model()
 
-    def roll_seed(self) -> None:
-        if (seed := self.state.form.seed_field) is not None:
-            self.set_field(seed.name, secrets.randbelow(2**31))
+    def roll_seed(self, name: str) -> None:
+        self.set_field(name, secrets.randbelow(2**31))
 
     def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
         """Bring the settings of a request back into the form, with this seed."""
@@ -283,9 +275,6 @@ class Controller:
             trouble = Trouble(what, "Use generate() to send it too.")
         self._set(form=form, note="", trouble=trouble, tab=Tab.CREATE)
         self._learn_model()
-
-    def use(self, generation: Generation) -> None:
-        self.reuse(generation.request)
 
     def same_again(self, generation: Generation) -> None:
         self.reuse(generation.request, seed=generation.seed)

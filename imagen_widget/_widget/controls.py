@@ -177,18 +177,12 @@ class Kit:
         text: str,
         *classes: str,
         does: Callable[[], object],
-        icon: str = "",
-        tooltip: str = "",
         shown: Drawn | None = None,
+        **more: str,
     ) -> w.Button:
-        made = w.Button(
-            description=text,
-            icon=icon,
-            tooltip=tooltip or None,
-            layout=w.Layout() if shown else self.layout,
-            style=self._button_style,
-            _dom_classes=css(*classes),
-        )
+        layout = w.Layout() if shown else self.layout
+        looks = {"layout": layout, "style": self._button_style, "_dom_classes": css(*classes)}
+        made = w.Button(description=text, **looks, **more)
         made.on_click(lambda _: does())
         return self.bind(made, shown=shown)
 
@@ -250,8 +244,8 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
         look = {**pixels, "_dom_classes": css("f", "side")}
         self.width = w.BoundedIntText(1024, description="Width", **look)
         self.height = w.BoundedIntText(1024, description="Height", **look)
-        sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
-        super().__init__([self.preset, sides])
+        self.sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
+        super().__init__([self.preset, self.sides])
         self.known = (*field.allowed, CUSTOM)
         self.observe(self._shown, "value")
         for part in (self.preset, self.width, self.height):
@@ -270,7 +264,7 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
             custom = value is not None and value not in self.known
             assign(self.preset, value=CUSTOM if custom else value)
         is_custom = self.preset.value == CUSTOM
-        (self.add_class if is_custom else self.remove_class)("imagen-custom")
+        assign(self.sides, _dom_classes=css("sides", CUSTOM) if is_custom else css("sides"))
 
 
 class PictureStrip(w.Box):  # type: ignore[misc]  # as above
@@ -402,7 +396,7 @@ class Controls(Mapping[str, w.DOMWidget]):
 
         said = kit.text(problem, "problem")
         if field.role == "seed":
-            roll = self._controller.roll_seed
+            roll = partial(self._controller.roll_seed, field.name)
             dice = kit.button("", "dice", icon="random", tooltip="Random seed", does=roll)
             return Placed(field, control, kit.box(control, dice, said, classes=("seed",)))
         classes = ("with-problem", "wide" if isinstance(control, Lines) else "short")

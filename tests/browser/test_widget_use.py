@@ -106,7 +106,10 @@ def test_the_form_follows_the_model_and_any_endpoint_can_be_typed(form: Form) ->
 
     widget.choose("flux dev")
     expect(widget.button("2K")).to_be_hidden()
-    expect(widget.button("custom")).to_be_visible()
+    width = widget.root.get_by_role("spinbutton", name="Width")
+    expect(width).to_be_hidden()
+    widget.button("custom").click()
+    expect(width).to_be_visible()
     widget.choose("nano banana 2")
     expect(widget.button("4K")).to_be_visible()
     expect(widget.button("21:9")).to_be_visible()
