@@ -267,16 +267,16 @@ def test_a_cap_that_would_be_passed_is_said_before_the_click(tmp_path: Path) -> 
 def test_only_what_is_given_is_sent() -> None:
     form = Form(SHAPES, "a fox")
 
-    assert form.arguments() == {"model": SHAPES.id, "extra": None}
-    assert form.with_value("seed", "7").arguments()["seed"] == 7
-    assert "seed" not in form.with_value("seed", "7").with_value("seed", "").arguments()
+    assert form.arguments() == {"model": SHAPES.id, "extra": {}}
+    assert form.with_value("seed", "7").sent["seed"] == 7
+    assert "seed" not in form.with_value("seed", "7").with_value("seed", "").sent
 
 
 def test_a_default_that_was_given_is_sent_and_none_leaves_it_to_the_model() -> None:
     form = Form(SHAPES, "a fox").with_value("aspect_ratio", "1:1")
 
-    assert form.arguments()["aspect_ratio"] == "1:1"
-    assert "aspect_ratio" not in form.with_value("aspect_ratio", None).arguments()
+    assert form.sent["aspect_ratio"] == "1:1"
+    assert "aspect_ratio" not in form.with_value("aspect_ratio", None).sent
 
 
 def test_required_and_important_fields_are_in_sight_and_the_rest_folds_away() -> None:
@@ -391,7 +391,14 @@ def test_an_unknown_model_takes_the_common_fields_and_any_other_as_json() -> Non
 
     other = form.with_value("other_fields", '{"turbo": true}')
 
-    assert other.arguments() == {"model": UNKNOWN.id, "num_images": 2, "extra": {"turbo": True}}
+    assert other.arguments() == {"model": UNKNOWN.id, "extra": {"num_images": 2, "turbo": True}}
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '"turbo"', "null"])
+def test_other_fields_that_are_not_an_object_block_the_button(text: str) -> None:
+    form = Form(UNKNOWN, "a fox").with_value("other_fields", text)
+
+    assert "Write an object" in form.problems["other_fields"].why
 
 
 @pytest.mark.parametrize(

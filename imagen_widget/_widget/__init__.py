@@ -203,7 +203,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(fetch, disabled=attrgetter("resuming"))
         pending = (kit.text(words.pending, "stretch"), fetch)
         retry = kit.button(
-            "Retry", "quiet", icon="repeat", does=controller.retry, shown=words.again
+            "Retry",
+            "quiet",
+            icon="repeat",
+            does=controller.retry,
+            shown=lambda state: state.trouble is not None and state.trouble.again is not None,
         )
         trouble = (kit.text(words.trouble, "stretch"), retry)
         switch = kit.button(

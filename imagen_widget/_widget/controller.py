@@ -68,7 +68,6 @@ class Timer:
     now = staticmethod(time.monotonic)
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call `action` after a while, on the package's loop thread."""
         _loop.call_later(seconds, action)
 
     def background(self, action: Callable[[], None]) -> None:
@@ -124,7 +123,6 @@ class Pump:
         return changed
 
     def show_again(self) -> None:
-        """Let the state that is shown now be sent once more in a while."""
         self._timer.later(RESEND_SECONDS, lambda: self._call(self.resend))
 
     def close(self) -> None:
@@ -303,7 +301,6 @@ class Controller:
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
-        """Return the form that `vary` sends, and how often."""
         form, each = self._form_of(request, None), 1
         if (count := form.model.role("count")) is not None:
             each = min(VARIATIONS, int(count.high or VARIATIONS))
@@ -529,7 +526,6 @@ class Controller:
             self.look()
 
     def look(self, **changes: Any) -> None:
-        """Ask History again, with some of the filters changed."""
         look = replace(self.state.past.look, **changes)
         self._set_past(look=look, loading=True)
         self._look(look)

@@ -64,7 +64,6 @@ def assign(widget: w.Widget, **values: object) -> None:
 
 
 def tree(widget: w.Widget) -> Iterator[w.Widget]:
-    """Return a widget and all that is in it."""
     yield widget
     for child in getattr(widget, "children", ()):
         yield from tree(child)
@@ -169,7 +168,6 @@ class Kit:
         return w.HTML(value, _dom_classes=css(*classes), **looks)
 
     def text(self, drawn: Drawn, *classes: str) -> w.HTML:
-        """Return a piece of markup that follows the state."""
         return self.bind(self.html("", *classes), value=drawn)
 
     def button(
@@ -291,8 +289,6 @@ class Placed(NamedTuple):
 
 
 class Controls(Mapping[str, w.DOMWidget]):
-    """The controls of the model in the form, by field name."""
-
     def __init__(self, kit: Kit, controller: Controller) -> None:
         self._kit, self._controller = kit, controller
         self.prompt = w.Textarea(
@@ -502,13 +498,11 @@ def _fits_slider(field: Field) -> bool:
 
 
 def _ends(field: Field) -> tuple[float, float]:
-    """Return the smallest and the largest value of a slider of a field that has both ends."""
     low, high, step = field.low or 0, field.high or 0, _step(field)
     return low + step * field.above_low, high - step * field.below_high
 
 
 def _step(field: Field) -> float:
-    """Return the step of a slider of a field that has both ends."""
     if field.step or field.kind == "whole":
         return field.step or 1
     return 0.1 if field.high - field.low > 2 else 0.05  # type: ignore[operator]

@@ -30,7 +30,7 @@ OTHER_FIELDS = GENERIC_FIELDS[-1].name
 _ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
-_SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event", "strict", "quiet"}
+_PICTURES = ("picture", "pictures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,18 @@ class Form:
     def blocked(self) -> str:
         return next((f"Mend {wrong.field.title} first" for wrong in self.problems.values()), "")
 
+    @property
+    def sent(self) -> dict[str, Any]:
+        """What is given of the fields, those included that only the JSON text has."""
+        given = dict(self.given)
+        other = given.pop(OTHER_FIELDS, {})
+        return {**given, **other}
+
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `Studio.request`, without the prompt; raise a problem."""
         for problem in self.problems.values():
             raise problem.error
-        given = dict(self.given)
-        other = given.pop(OTHER_FIELDS, None)
-        extra = {n: given.pop(n) for n in list(given) if n in _SIGNATURE}
-        extra |= other if isinstance(other, dict) else {}
-        asked = {"model": self.model.id, **given, "extra": extra or None}
+        asked: dict[str, Any] = {"model": self.model.id, "extra": self.sent}
         if self.pictures and self.max_pictures:
             one = len(self.pictures) == 1
             asked |= {"image": self.pictures[0]} if one else {"images": self.pictures}
@@ -132,8 +135,8 @@ class Form:
 
     def draft(self) -> ImageRequest:
         """Return the request as far as it is filled in, to ask for its price."""
-        given = {n: v for n, v in self.given.items() if n != OTHER_FIELDS}
-        given |= self.given.get(OTHER_FIELDS) or {}
+        pictures = [f.name for f in self.fields if f.kind in _PICTURES]  # their files are not read
+        given = {name: value for name, value in self.sent.items() if name not in pictures}
         checked = self.model.check(given, whole=False)
         inputs = self.pictures if self.max_pictures else ()
         body = json.dumps(checked.arguments)
@@ -154,8 +157,7 @@ class Form:
         if value is not None and value != "":
             try:
                 parsed = _parsed(known, value)
-                is_picture = known.kind in ("picture", "pictures")  # read when it is sent
-                given[name] = parsed if is_picture else known.check(parsed)
+                given[name] = parsed if known.kind in _PICTURES else known.check(parsed)
             except InvalidRequest as error:
                 problems[name] = Problem(known, str(value), error)
         return replace(self, given=given, problems=problems)
@@ -253,13 +255,18 @@ def _all(model: Model) -> tuple[Field, ...]:
 
 
 def _parsed(known: Field, value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if known.kind == "json":
-        return _from_json(known.name, value)
-    if known.kind in ("words", "pictures"):
-        return [word for line in value.splitlines() if (word := line.strip())]
-    return value.strip() if known.kind in ("whole", "number") else value
+    if isinstance(value, str):
+        match known.kind:
+            case "json":
+                value = _from_json(known.name, value)
+            case "words" | "pictures":
+                value = [word for line in value.splitlines() if (word := line.strip())]
+            case "whole" | "number":
+                value = value.strip()
+    if known.name == OTHER_FIELDS and not isinstance(value, Mapping):
+        what, how = f"{known.name}: These are no fields.", 'Write an object, like {"steps": 20}.'
+        raise InvalidRequest(what, remedy=how, field=known.name)
+    return value
 
 
 def _from_json(name: str, text: str) -> object:

@@ -166,8 +166,6 @@ class Tab(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that the widget shows."""
-
     form: Form  # what the controls hold
     account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed

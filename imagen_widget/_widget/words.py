@@ -78,17 +78,11 @@ def price(state: State, amount: Decimal | None) -> str:
 
 
 def trouble(state: State) -> str:
-    shown = state.trouble
-    if shown is None:
+    if (shown := state.trouble) is None:
         return ""
     happened = tag("strong", escape(shown.happened))
     remedy = tag("div", escape(shown.remedy)) if shown.remedy else ""
     return tag("div", happened, remedy, class_="imagen-trouble-text", role="alert")
-
-
-def again(state: State) -> bool:
-    """Return True if what failed can be sent again."""
-    return state.trouble is not None and state.trouble.again is not None
 
 
 def pending(state: State) -> str:
