@@ -1345,7 +1345,7 @@ def test_progress_costs_at_most_ten_messages_a_second(
 
     updates = [data for kind, data, _ in wire if kind == "comm_msg"]
     assert 20 <= len(updates) <= 100  # ten seconds
-    assert bench.widget.status.value == "running 9.99 s"
+    assert bench.widget.status.value.startswith("running 9.")
 
 
 def test_the_end_is_sent_once_more(

@@ -33,7 +33,6 @@ from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form
 from imagen_widget._widget.state import NOT_SENT, Ending, Entry, Look, Pictures, State, Tab, Trouble
 
-RENDER_SECONDS = 0.25  # between renders of mere progress, so that two messages each stay below ten
 RESEND_SECONDS = 1.0  # a front end that dropped the final state is sent it once more
 THUMBNAIL_SECONDS = 0.1  # a page is shown after this, though some thumbnails are not made yet
 PAGE_ENTRIES = 12
@@ -61,9 +60,6 @@ def background(
     return begin
 
 
-Change = Callable[[State], State]
-
-
 class Timer:
     now = staticmethod(time.monotonic)
 
@@ -86,7 +82,7 @@ class Timer:
 
 
 class Pump:
-    """Holds the state and brings it to the view, never too often and never out of order.
+    """Holds the state and brings it to the view, never out of order.
 
     One lock guards the state. Rendering happens outside of it, by one thread at a time, and always
     with the newest state; a thread that finds another one rendering leaves the work to it.
@@ -100,26 +96,21 @@ class Pump:
         self.render: Callable[[State], None] | None = None
         self.resend: Callable[[], None] | None = None  # sends the final state of a job once more
         self._shown: State | None = None
-        self._rendering = self._flush_due = False
-        self._rendered_at = float("-inf")
+        self._rendering = False
 
-    def change(self, change: Change, *, soon: bool = False) -> tuple[State, State]:
-        """Change the state and show it; return the states before and after.
-
-        Now, or soon: then together with the next changes, if one was shown a moment ago.
-        """
+    def change(self, change: Callable[[State], State]) -> tuple[State, State]:
+        """Change the state and show it; return the states before and after."""
         with self._lock:
             before = self.state
             if not self.closed:
                 self.state = change(before)
             changed = before, self.state
-            wait = self._rendered_at + RENDER_SECONDS - self._timer.now()
-            if soon and wait > 0:
-                if not self._flush_due:
-                    self._flush_due = True
-                    self._timer.later(wait, self._flush)
-                return changed
-        self._show()
+        while self._claims():
+            try:
+                self._call(self.render, self._shown)
+            finally:  # an interrupt may come in here
+                with self._lock:
+                    self._rendering = False
         return changed
 
     def show_again(self) -> None:
@@ -130,26 +121,12 @@ class Pump:
             self.closed = True
             self.render = self.resend = None
 
-    def _flush(self) -> None:
-        with self._lock:
-            self._flush_due = False
-        self._show()
-
-    def _show(self) -> None:
-        while self._claims():
-            try:
-                self._call(self.render, self._shown)
-            finally:  # an interrupt may come in here
-                with self._lock:
-                    self._rendering = False
-
     def _claims(self) -> bool:
         """Claim the rendering of a state that is not shown yet, if there is one to claim."""
         with self._lock:
             if self._rendering or self.render is None or self._shown is self.state:
                 return False
             self._rendering, self._shown = True, self.state
-            self._rendered_at = self._timer.now()
             return True
 
     def _call(self, view: Callable[..., None] | None, *values: object) -> None:
@@ -213,11 +190,8 @@ class Controller:
     def _set_past(self, **changes: Any) -> None:
         self._pump.change(lambda s: replace(s, past=replace(s.past, **changes)))
 
-    def _set_entry(self, entry_id: str, *, soon: bool = False, **changes: Any) -> None:
-        def change(state: State) -> State:
-            return replace(state, past=state.past.changed(entry_id, **changes))
-
-        self._pump.change(change, soon=soon)
+    def _set_entry(self, entry_id: str, **changes: Any) -> None:
+        self._pump.change(lambda s: replace(s, past=s.past.changed(entry_id, **changes)))
 
     @background
     def run(self, action: Callable[[], None]) -> None:
@@ -469,7 +443,7 @@ class Controller:
     def _progressed(self, number: int, progress: Progress) -> None:
         if (running := self._running.get(number)) is not None:
             status = running[0].status
-            self._pump.change(lambda s: s.progressed(number, progress, status), soon=True)
+            self._pump.change(lambda s: s.progressed(number, progress, status))
 
     @background
     def _collect(self, number: int, job: Job) -> None:
@@ -621,7 +595,7 @@ class Controller:
         for entry in entries:
             if not entry.thumbnail:
                 made = entry.generation
-                self._set_entry(made.id, soon=True, thumbnail=history.thumbnail(made))
+                self._set_entry(made.id, thumbnail=history.thumbnail(made))
 
 
 def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:

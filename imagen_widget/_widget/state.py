@@ -22,6 +22,7 @@ from imagen_widget._settings import ACCOUNTS, Account, Budget
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
+PROGRESS_SECONDS = 0.2  # at least between mere seconds: two messages each stay below ten
 MAX_ACTIVE = 8
 MAX_ENDED = 6
 NOT_SENT = "Not sent"
@@ -301,10 +302,14 @@ class State:
     def progressed(self, number: int, progress: Progress, status: str) -> "State":
         """Return the state after a job said how far it is.
 
-        Its last word is left to `ended`, which comes when the pictures can be shown.
+        Mere seconds are not taken more often than they can be shown. Its last word is left to
+        `ended`, which comes when the pictures can be shown.
         """
         job = self.job(number)
-        if job is None or progress.phase.over or progress.elapsed < job.elapsed:
+        if job is None or progress.phase.over:
+            return self
+        is_news = job.progress is None or job.phase is not progress.phase
+        if progress.elapsed < job.elapsed + (0 if is_news else PROGRESS_SECONDS):
             return self
         return self._changed(job, progress=progress, status=status)
 
