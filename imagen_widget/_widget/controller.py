@@ -487,8 +487,10 @@ class Controller:
 
     def mark(self, image: GeneratedImage) -> list[GeneratedImage]:
         """Choose a picture to compare, or let it go; return both once there are two."""
-        first = self.state.marked
-        self._set(marked=image if first is None else None)
+        before, _ = self._pump.change(
+            lambda s: replace(s, marked=image if s.marked is None else None)
+        )
+        first = before.marked
         return [] if first is None or first == image else [first, image]
 
     # --------------------------------------------------------------------------- the History page
