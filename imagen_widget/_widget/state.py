@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from imagen_widget._journal import Record
@@ -27,6 +28,7 @@ MAX_ACTIVE = 8
 MAX_ENDED = 6
 NOT_SENT = "Not sent"
 TOO_LATE = "Too late to cancel: the picture is here"
+_number = attrgetter("number")
 DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
 
@@ -306,16 +308,18 @@ class State:
         `ended`, which comes when the pictures can be shown.
         """
         job = self.job(number)
-        if job is None or progress.phase.over:
+        if job is None or not job.active or progress.phase.over:
             return self
         is_news = job.progress is None or job.phase is not progress.phase
         if progress.elapsed < job.elapsed + (0 if is_news else PROGRESS_SECONDS):
             return self
-        return self._changed(job, progress=progress, status=status)
+        return self._with(replace(job, progress=progress, status=status))
 
     def cancelling(self, number: int) -> "State":
         job = self.job(number)
-        return self if job is None else self._changed(job, cancelling=True)
+        if job is None or not job.active:
+            return self
+        return self._with(replace(job, cancelling=True))
 
     def ended(self, number: int, ending: Ending, status: str) -> "State":
         """Return the state after a job ended; `status` is its last status text."""
@@ -324,34 +328,25 @@ class State:
             return self
         if isinstance(ending, Pictures) and job.cancelling:
             status = f"{TOO_LATE} · {status}"
-        after = self._changed(job, active=False, ending=ending, status=status)._bounded()
+        after = self._with(replace(job, active=False, ending=ending, status=status))
         if isinstance(ending, Pictures):
-            return after._kept(ending.generation)
+            return replace(after, made=(ending.generation, *self.made))
         return replace(after, trouble=ending) if isinstance(ending, Trouble) else after
 
     def arrived(self, pictures: Pictures) -> "State":
         """Return the state after pictures came without a press of Generate."""
-        generation = pictures.generation
+        made, after = pictures.generation, replace(self, tab=Tab.CREATE)
         shown = (j.ending.generation.id for j in self.jobs if isinstance(j.ending, Pictures))
-        if generation.id in shown:
-            return replace(self, tab=Tab.CREATE)
-        number = self.last_number + 1
-        job = JobState(number, generation.request, status=generation.summary)
-        after = replace(self._with(replace(job, active=False, ending=pictures)), tab=Tab.CREATE)
-        return after if pictures.earlier else after._kept(generation)
-
-    def _kept(self, generation: Generation) -> "State":
-        return replace(self, made=(generation, *self.made))
+        if made.id in shown:
+            return after
+        job = JobState(self.last_number + 1, made.request, status=made.summary)
+        after = after._with(replace(job, active=False, ending=pictures))
+        return after if pictures.earlier else replace(after, made=(made, *self.made))
 
     def _with(self, job: JobState) -> "State":
-        """Put a job on top; those that brought nothing go, and so do the oldest."""
-        return replace(self, jobs=(job, *self.rows), last_number=job.number)._bounded()
-
-    def _bounded(self) -> "State":
-        dropped = [job.number for job in self.jobs if not job.active][MAX_ENDED:]
-        return replace(self, jobs=tuple(job for job in self.jobs if job.number not in dropped))
-
-    def _changed(self, job: JobState, **changes: Any) -> "State":
-        """Change a job, unless it has ended."""
-        after = replace(job, **changes) if job.active else job
-        return replace(self, jobs=tuple(after if j is job else j for j in self.jobs))
+        """Put a job in its place; a new one has those that brought nothing, and the oldest, go."""
+        there = self.rows if job.number > self.last_number else self.jobs
+        jobs = sorted({j.number: j for j in (*there, job)}.values(), key=_number, reverse=True)
+        dropped = [each.number for each in jobs if not each.active][MAX_ENDED:]
+        kept = tuple(each for each in jobs if each.number not in dropped)
+        return replace(self, jobs=kept, last_number=max(self.last_number, job.number))
