@@ -33,7 +33,6 @@ from imagen_widget._widget.controls import (
     css,
     on_change,
     ratio_icons,
-    rendering,
     tree,
     when,
 )
@@ -246,11 +245,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
-        with rendering():
-            if before is not None and state.last_number != before.last_number:
-                assign(self.status, value=escape(state.status))  # a click is answered by it first
-                time.sleep(_YIELD_SECONDS)
-            self._kit.draw(state)
+        if before is not None and state.last_number != before.last_number:
+            assign(self.status, value=escape(state.status))  # a click is answered by it first
+            time.sleep(_YIELD_SECONDS)
+        self._kit.draw(state)
         for job in before.running if before is not None else ():
             now = state.job(job.number)
             if now is not None and not now.active:

@@ -124,20 +124,21 @@ class Kit:
         if traits:
             self._bound.setdefault(widget, {}).update(traits)
             if self.drawn is not None:
-                self._draw(widget, self.drawn)
+                with rendering():
+                    self._draw(widget, self.drawn)
         return widget
 
     def draw(self, state: State) -> None:
         self.drawn = state
-        for widget in [*self._bound]:
-            self._draw(widget, state)
+        with rendering():
+            for widget in [*self._bound]:
+                self._draw(widget, state)
         while self._gone:
             self.free(self._gone.pop())
 
     def _draw(self, widget: w.Widget, state: State) -> None:
         traits = self._bound.get(widget, {})
-        with rendering():
-            assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
+        assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
 
     def each(
         self, keys: Callable[[State], Iterable[Any]], make: Callable[[Any, State], w.Widget]

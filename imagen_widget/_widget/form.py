@@ -66,8 +66,7 @@ class Form:
         """The fields that are always in sight: required and important ones first."""
         known = self.model.main_fields() or _all(self.model)
         shown = [f for f in self.fields if f in known or f.role == "seed"]
-        first = [f for f in shown if f.required or f.important]
-        return tuple(first + [f for f in shown if f not in first])
+        return tuple(sorted(shown, key=lambda f: not (f.required or f.important)))
 
     @property
     def advanced(self) -> tuple[Field, ...]:
