@@ -6,7 +6,7 @@ there.
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import files
 from operator import attrgetter
@@ -327,26 +327,30 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         images = [image for entry in chosen for image in entry.generation]
         self._controller.export(images, self._download, packed=True)
 
-    def _send_original(self, image: GeneratedImage) -> None:
-        self._tell("original", image.data, type=image.media_type, **_place(image))
+    def _send_original(self, generation_id: str, index: int) -> None:
+        image = self._controller.find(generation_id)[index]
+        place = {"id": generation_id, "index": index}
+        self._tell("original", image.data, type=image.media_type, **place)
 
-    def _mark(self, image: GeneratedImage) -> None:
-        self._compare(self._controller.mark(image))
+    def _mark(self, generation_id: str, index: int) -> None:
+        self._compare(self._controller.mark((generation_id, index)))
 
     def _compare_ticked(self) -> None:
-        self._compare([entry.generation[0] for entry in self._controller.state.past.chosen])
+        self._compare([(entry.generation.id, 0) for entry in self._controller.state.past.chosen])
 
-    def _compare(self, images: Sequence[GeneratedImage]) -> None:
-        if len(images) == 2:
+    def _compare(self, keys: list[tuple[str, int]]) -> None:
+        if len(keys) == 2:
+            images = [self._controller.find(name)[index] for name, index in keys]
             pictures = [
                 {
-                    **_place(image),
+                    "id": key[0],
+                    "index": key[1],
                     "alt": image.alt,
                     "seed": image.provenance.seed,
                     "width": image.width,
                     "height": image.height,
                 }
-                for image in images
+                for key, image in zip(keys, images, strict=True)
             ]
             small = [image.preview.data for image in images]
             self._tell("compare", *small, pictures=pictures, text=differences(*images))
@@ -396,20 +400,20 @@ def _on_generation(does: Callable[[Controller, Generation], None]) -> Act:
     return lambda self, m: self._controller.on(m["id"], partial(does, self._controller))
 
 
-def _place(image: GeneratedImage) -> dict[str, Any]:
-    return {"id": image.provenance.id, "index": image.provenance.index}
+def _on_key(does: Callable[[ImagenWidget, str, int], None]) -> Act:
+    return lambda self, m: self._controller.run(lambda: does(self, m["id"], int(m["index"])))
 
 
 _ACTS: dict[str, Act] = {
     "again": _on_generation(Controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
-    "compare": _on_image(ImagenWidget._mark),
+    "compare": _on_key(ImagenWidget._mark),
     "edit": _on_image(ImagenWidget._edit),
     "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
     "mask": lambda self, m: self._open_mask(),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
-    "original": _on_image(ImagenWidget._send_original),
+    "original": _on_key(ImagenWidget._send_original),
     "rate": lambda self, m: self._controller.on(
         m["id"], partial(self._controller.rate, stars=int(m["arg"]))
     ),

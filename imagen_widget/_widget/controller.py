@@ -485,13 +485,13 @@ class Controller:
         for file in files:
             give(*file)
 
-    def mark(self, image: GeneratedImage) -> list[GeneratedImage]:
+    def mark(self, this: tuple[str, int]) -> list[tuple[str, int]]:
         """Choose a picture to compare, or let it go; return both once there are two."""
         before, _ = self._pump.change(
-            lambda s: replace(s, marked=image if s.marked is None else None)
+            lambda s: replace(s, marked=this if s.marked is None else None)
         )
         first = before.marked
-        return [] if first is None or first == image else [first, image]
+        return [] if first is None or first == this else [first, this]
 
     # --------------------------------------------------------------------------- the History page
 

@@ -61,7 +61,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
         generation = pictures.generation
 
         def marks(state: State) -> object:  # prices are those of the account
-            return state.marked == generation[index], state.account
+            return state.marked == (generation.id, index), state.account
 
         def markup(state: State) -> str:
             again = fee(controller.price(lambda: generation.request))
@@ -108,7 +108,7 @@ def card(
 ) -> str:
     generation = shown.generation
     key: dict[str, Any] = {"id_": generation.id, "index": index}
-    is_marked = state.marked == generation[index]
+    is_marked = state.marked == (generation.id, index)
     icon: dict[str, Any] = {"class_": "imagen-link imagen-icon", **key}
     pressed = {"aria_label": "Compare", "aria_pressed": str(is_marked).lower(), **icon}
     compare = "Now choose a second picture to compare." if is_marked else "Compare"

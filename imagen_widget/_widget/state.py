@@ -17,7 +17,7 @@ from imagen_widget._journal import Record
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._result import Generation
 from imagen_widget._runs import Phase, Progress
 from imagen_widget._settings import ACCOUNTS, Account, Budget
 from imagen_widget._widget.form import Form
@@ -188,7 +188,8 @@ class State:
     past: Past = field(default_factory=Past)  # the History page
     pending: int = 0  # how many jobs of earlier kernels wait to be fetched
     resuming: bool = False  # whether they are being fetched
-    marked: GeneratedImage | None = None  # the first of two pictures to compare
+    # The first of two pictures to compare: generation id and index
+    marked: tuple[str, int] | None = None
     active: int = 0  # the input picture that was clicked last, from 0
 
     def job(self, number: int) -> JobState | None:
