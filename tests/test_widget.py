@@ -932,6 +932,21 @@ def test_a_card_has_the_prompt_as_alternative_text_and_opens_the_original(
     assert buffers == [made[0].data]
 
 
+def test_the_original_is_sent_by_its_place_though_another_was_withheld(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
+) -> None:
+    bench = open_bench(model=NANO)
+    job = bench.press()
+    made = generation(bench.folder, job.request, name="g1", count=2)
+    job.ends(replace(made, images=made.images[1:]))
+
+    bench.does("original", id="g1", index=0)
+
+    ((message, buffers),) = to_script(wire, "original")
+    assert (message["id"], message["index"]) == ("g1", 0)
+    assert buffers == [made[1].data]
+
+
 def test_save_hands_the_picture_with_its_settings_to_the_browser(
     wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
 ) -> None:
