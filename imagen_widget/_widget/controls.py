@@ -112,7 +112,7 @@ class Kit:
         self._shared = (self.layout, self._button_style, self._html_style)
         self._bound: dict[w.Widget, dict[str, Drawn]] = {}
         self._gone: list[w.Widget] = []
-        self.drawn: State | None = None
+        self._drawn: State | None = None
 
     def bind(self, widget: w.Widget, *, shown: Drawn | None = None, **traits: Drawn) -> w.Widget:
         """Have traits of a widget follow the state; `shown` is whether it is in sight.
@@ -123,13 +123,13 @@ class Kit:
             self.bind(widget.layout, display=lambda state: None if shown(state) else "none")
         if traits:
             self._bound.setdefault(widget, {}).update(traits)
-            if self.drawn is not None:
+            if self._drawn is not None:
                 with rendering():
-                    self._draw(widget, self.drawn)
+                    self._draw(widget, self._drawn)
         return widget
 
     def draw(self, state: State) -> None:
-        self.drawn = state
+        self._drawn = state
         with rendering():
             for widget in [*self._bound]:
                 self._draw(widget, state)
@@ -169,7 +169,8 @@ class Kit:
         return w.HTML(value, _dom_classes=css(*classes), **looks)
 
     def text(self, drawn: Drawn, *classes: str) -> w.HTML:
-        return self.bind(self.html("", *classes), value=drawn)
+        first = "" if self._drawn is None else drawn(self._drawn)  # spares a message
+        return self.bind(self.html(first, *classes), value=drawn)
 
     def button(
         self,
