@@ -180,6 +180,13 @@ def test_a_double_press_is_one_job_even_when_the_first_was_sent_in_between() -> 
     assert once.pressed(DOUBLE_PRESS_SECONDS * 2, FOX).last_number == 2
 
 
+def test_generate_is_enabled_no_sooner_than_a_press_is_taken() -> None:
+    sent = fresh().pressed(0, FOX).progressed(1, progress(Phase.QUEUED, 0.1), "In the queue")
+
+    assert not sent.can_generate
+    assert sent.progressed(1, progress(Phase.QUEUED, 0.5), "").can_generate
+
+
 def test_a_program_may_ask_again_at_once() -> None:
     assert fresh().pressed(0, FOX).pressed(0, FOX, deliberate=True).last_number == 2
 

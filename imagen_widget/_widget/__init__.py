@@ -148,6 +148,13 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
+        # What answers a click is bound first, so that it is drawn first.
+        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
+        kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
+        self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
+        kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
+        self.status = kit.text(lambda state: escape(state.status), "status")
+        kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
         self.fields = Controls(kit, controller)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
@@ -159,12 +166,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         on_change(self.model, controller.choose_model)
         kit.bind(self.model, options=lambda state: tuple(model.id for model in state.models))
         kit.bind(self.model, value=attrgetter("form.model.id"))
-        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
-        kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
-        self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
-        kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
-        self.status = kit.text(lambda state: escape(state.status), "status")
-        kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
         self._jobs = gallery(kit, controller, self._token)
         past = history(
             kit,

@@ -74,7 +74,8 @@ class JobState:
     @property
     def submitting(self) -> bool:
         """Whether it may still be on its way out, so that another press could be a double one."""
-        return self.active and self.phase in {Phase.PREPARING, Phase.SUBMITTING}
+        on_its_way = self.phase in {Phase.PREPARING, Phase.SUBMITTING}
+        return self.active and (on_its_way or self.elapsed < DOUBLE_PRESS_SECONDS)
 
     @property
     def elapsed(self) -> float:
