@@ -118,8 +118,6 @@ calls = st.one_of(
     does("cancelling", numbers),
     does("ended", numbers, endings, texts),
     does("arrived", st.builds(pictures, names, earlier=st.booleans())),
-    does("with_form", st.sampled_from([Form(SHAPES), Form(SIZES, "an owl")]), note=texts),
-    does("reused", st.just(Form(SIZES)), st.just(["loras"])),
 )
 
 
@@ -180,6 +178,13 @@ def test_a_double_press_is_one_job_even_when_the_first_was_sent_in_between() -> 
 
     assert once.pressed(DOUBLE_PRESS_SECONDS / 2, FOX).last_number == 1
     assert once.pressed(DOUBLE_PRESS_SECONDS * 2, FOX).last_number == 2
+
+
+def test_generate_is_enabled_no_sooner_than_a_press_is_taken() -> None:
+    sent = fresh().pressed(0, FOX).progressed(1, progress(Phase.QUEUED, 0.1), "In the queue")
+
+    assert not sent.can_generate
+    assert sent.progressed(1, progress(Phase.QUEUED, 0.5), "").can_generate
 
 
 def test_a_program_may_ask_again_at_once() -> None:
@@ -247,19 +252,20 @@ def test_a_picture_from_history_is_shown_once_and_is_not_a_new_value() -> None:
 
 
 def account(**changes: Any) -> State:
-    return replace(fresh(), account=FAL, price=Decimal("0.04"), **changes)
+    return replace(fresh(), account=FAL, **changes)
 
 
 def test_a_missing_key_is_said_before_the_click() -> None:
-    assert "FAL_KEY" in account(has_key=False).warning
+    assert "FAL_KEY" in account(has_key=False).warning(Decimal("0.04"))
 
 
 def test_a_cap_that_would_be_passed_is_said_before_the_click(tmp_path: Path) -> None:
     cap = Studio("demo", home=tmp_path, max_spend="0.10/day, 10/month").settings.budget
 
-    assert account(budget=cap, today=Decimal("0.06")).warning == ""
-    assert "$0.03 is left" in account(budget=cap, today=Decimal("0.07")).warning
-    assert "IMAGEN_PRICE" in replace(account(budget=cap), price=None).warning
+    price = Decimal("0.04")
+    assert account(budget=cap, today=Decimal("0.06")).warning(price) == ""
+    assert "$0.03 is left" in account(budget=cap, today=Decimal("0.07")).warning(price)
+    assert "IMAGEN_PRICE" in account(budget=cap).warning(None)
 
 
 # ---------------------------------------------------------------------------------- the form
@@ -268,16 +274,16 @@ def test_a_cap_that_would_be_passed_is_said_before_the_click(tmp_path: Path) -> 
 def test_only_what_is_given_is_sent() -> None:
     form = Form(SHAPES, "a fox")
 
-    assert form.arguments() == {"model": SHAPES.id, "extra": None}
-    assert form.with_value("seed", "7").arguments()["seed"] == 7
-    assert "seed" not in form.with_value("seed", "7").with_value("seed", "").arguments()
+    assert form.arguments() == {"model": SHAPES.id, "extra": {}}
+    assert form.with_value("seed", "7").sent["seed"] == 7
+    assert "seed" not in form.with_value("seed", "7").with_value("seed", "").sent
 
 
 def test_a_default_that_was_given_is_sent_and_none_leaves_it_to_the_model() -> None:
     form = Form(SHAPES, "a fox").with_value("aspect_ratio", "1:1")
 
-    assert form.arguments()["aspect_ratio"] == "1:1"
-    assert "aspect_ratio" not in form.with_value("aspect_ratio", None).arguments()
+    assert form.sent["aspect_ratio"] == "1:1"
+    assert "aspect_ratio" not in form.with_value("aspect_ratio", None).sent
 
 
 def test_required_and_important_fields_are_in_sight_and_the_rest_folds_away() -> None:
@@ -392,7 +398,14 @@ def test_an_unknown_model_takes_the_common_fields_and_any_other_as_json() -> Non
 
     other = form.with_value("other_fields", '{"turbo": true}')
 
-    assert other.arguments() == {"model": UNKNOWN.id, "num_images": 2, "extra": {"turbo": True}}
+    assert other.arguments() == {"model": UNKNOWN.id, "extra": {"num_images": 2, "turbo": True}}
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '"turbo"', "null"])
+def test_other_fields_that_are_not_an_object_block_the_button(text: str) -> None:
+    form = Form(UNKNOWN, "a fox").with_value("other_fields", text)
+
+    assert "Write an object" in form.problems["other_fields"].why
 
 
 @pytest.mark.parametrize(
@@ -424,7 +437,7 @@ def test_a_shape_is_read_from_every_spelling(
 
 
 def found(state: State, look: Look, *names: str, **more: Any) -> State:
-    page = tuple(Entry(generation(name), "") for name in names)
+    page = [Entry(generation(name)) for name in names]
     past = state.past.found(look, page, cursor=object(), more=False, **more)
     return replace(state, past=past)
 
@@ -434,7 +447,7 @@ def test_the_answer_to_an_earlier_question_is_ignored() -> None:
     late, look = Look("fox"), Look("fox in snow")
     state = replace(state, past=replace(state.past, look=look))
 
-    assert found(state, late, "g1").past.entries == ()
+    assert not found(state, late, "g1").past.entries
     assert len(found(state, look, "g1").past.entries) == 1
 
 
@@ -445,7 +458,7 @@ def test_further_pages_are_added_and_a_page_that_comes_twice_is_not() -> None:
 
     second = found(first, Look(), "g3", after=cursor)
 
-    assert [e.id for e in second.past.entries] == ["g1", "g2", "g3"]
+    assert list(second.past.entries) == ["g1", "g2", "g3"]
     assert found(second, Look(), "g3", after=cursor) == second
 
 

@@ -244,10 +244,13 @@ class Model:
         main = field.role in {"prompt", "picture", "mask", "size", "count"}
         return main or field.required or field.important or field.name in _MAIN_NAMES
 
-    def check(self, given: Mapping[str, object], *, strict: bool = True) -> Checked:
+    def check(
+        self, given: Mapping[str, object], *, strict: bool = True, whole: bool = True
+    ) -> Checked:
         """Return what to send for what was given; values that are None count as not given.
 
-        With `strict=False` unknown fields and excluded values pass.
+        With `strict=False` unknown fields and excluded values pass; with `whole=False` not all
+        that is required must be there.
 
         Raises:
             InvalidRequest: A field is unknown, missing or given twice, or its value is excluded.
@@ -258,7 +261,7 @@ class Model:
             if value is not None and not blank:
                 asked[name] = value
         if self.source == "none":
-            return self._check_freely(asked)
+            return self._check_freely(asked, whole=whole)
         sent: dict[str, Any] = {}
         notes: list[str] = []
         for name, each in asked.items():
@@ -281,7 +284,7 @@ class Model:
                     said = f"{name} goes out as {target.name}"
                     notes.append(f"{said} {value}" if target.role == "size" else said)
         for required in self.fields:
-            if required.required and required.name not in sent:
+            if whole and required.required and required.name not in sent:
                 raise self._missing(required)
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         names = (
@@ -299,7 +302,7 @@ class Model:
             names=names,
         )
 
-    def _check_freely(self, given: Mapping[str, object]) -> Checked:
+    def _check_freely(self, given: Mapping[str, object], *, whole: bool) -> Checked:
         """Check a request for a model of which nothing is known: the common names alone."""
         sent: dict[str, Any] = {}
         for name, value in given.items():
@@ -311,7 +314,7 @@ class Model:
                 sent[name] = as_json(name, value)
                 if name in COMMON_NAMES:
                     sent[name] = _one_word(name, sent[name])
-        if not sent:
+        if whole and not sent:
             raise self._missing(Field("prompt", "text", role="prompt"))
         count = next((sent[name] for name in COUNT_NAMES if name in sent), 1)
         return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())

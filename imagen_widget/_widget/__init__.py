@@ -7,22 +7,25 @@ there.
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anywidget
 import ipywidgets as w
 import traitlets
 
 from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
-from imagen_widget._result import Generation, settings_from
+from imagen_widget._result import GeneratedImage, Generation, settings_from
 from imagen_widget._settings import PRESETS, SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
-from imagen_widget._widget.controller import NO_PROMPT, Controller, Export, Timer, filled
+from imagen_widget._widget.controller import NO_PROMPT, Controller, Timer, filled
 from imagen_widget._widget.controls import (
     Controls,
     Kit,
@@ -30,21 +33,34 @@ from imagen_widget._widget.controls import (
     css,
     on_change,
     ratio_icons,
-    rendering,
+    tree,
+    when,
 )
 from imagen_widget._widget.form import Form
-from imagen_widget._widget.gallery import HEADER, Gallery, PastView, differences
+from imagen_widget._widget.gallery import HEADER, differences, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
-from imagen_widget._widget.script import STYLE, Layer
 from imagen_widget._widget.state import State, Tab
 from imagen_widget.errors import ImagenError
 
 __all__ = ["ImagenWidget"]
 
+_FOLDER = files(__package__)
+_STYLE = _FOLDER.joinpath("style.css").read_text("utf-8")
 RESTARTED = "The kernel was restarted: run the cell again"
 _YIELD_SECONDS = 0.001  # for the thread that sends messages, which waits up to 5 ms otherwise
 _MAX_FILE_BYTES = 300_000_000
 _PROMPT = ".imagen-f-prompt textarea"
+
+
+class Layer(anywidget.AnyWidget):
+    """The form's script layer: shortcuts, names for screen readers, pictures in and large."""
+
+    _esm = _FOLDER.joinpath("script.js").read_text("utf-8")
+    form: Any = traitlets.List().tag(sync=True)
+    announcement = traitlets.Unicode("").tag(sync=True)
+    chooser = traitlets.Dict().tag(sync=True)
+    chosen = traitlets.Unicode("").tag(sync=True)
+    token = traitlets.Unicode("").tag(sync=True)
 
 
 class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -132,7 +148,14 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _build(self) -> None:
         controller, kit = self._controller, Kit()
         self._kit = kit
-        self.fields = Controls(kit, self._give, controller.set_pictures)
+        # What answers a click is bound first, so that it is drawn first.
+        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
+        kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
+        self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
+        kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
+        self.status = kit.text(lambda state: escape(state.status), "status")
+        kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
+        self.fields = Controls(kit, controller)
         self.prompt = self.fields.prompt
         self.model = w.Combobox(
             description="Model",
@@ -141,24 +164,25 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             _dom_classes=css("f", "f-model"),
         )
         on_change(self.model, controller.choose_model)
-        self.generate_button = kit.button("Generate", "generate", icon="magic", does=self._press)
-        kit.bind(self.generate_button, disabled=lambda state: not state.can_generate)
-        self.cancel_button = kit.button("Cancel", "cancel", icon="stop", does=controller.cancel)
-        kit.bind(self.cancel_button, disabled=lambda state: state.cancellable is None)
-        self.status = kit.text(lambda state: escape(state.status), "status")
-        kit.bind(self.status, _dom_classes=lambda state: css("status", *words.marks(state)))
-        self._gallery = Gallery(kit, controller, token=self._token)
-        self._past = PastView(
+        kit.bind(self.model, options=lambda state: tuple(model.id for model in state.models))
+        kit.bind(self.model, value=attrgetter("form.model.id"))
+        self._jobs = gallery(kit, controller, self._token)
+        past = history(
             kit,
             controller,
-            save=lambda: self._download(controller.export_zip()),
+            save=self._save_ticked,
             compare=lambda: controller.run(self._compare_ticked),
         )
         self._layer = Layer(token=self._token)
         self._layer.on_msg(self._on_message)
-        chosen, announcement = attrgetter("form.model.id"), attrgetter("announcement")
-        kit.bind(self._layer, form=self._bindings, chosen=chosen, announcement=announcement)
-        self._sheet = kit.html("", "sheet")
+        kit.bind(
+            self._layer,
+            form=lambda _: [part.model_id for part in self.fields.stock()],
+            chooser=when(attrgetter("models", "account"), words.chooser),
+            chosen=attrgetter("form.model.id"),
+            announcement=attrgetter("announcement"),
+        )
+        sheet = kit.text(when(attrgetter("form.model"), self._style), "sheet")
         tabs = w.ToggleButtons(
             options=(("Create", Tab.CREATE), ("History", Tab.HISTORY)),
             description="View",
@@ -169,8 +193,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         brand, chip = kit.html(HEADER, "brand-box"), kit.text(words.chip, "chip-box")
         header = kit.box(brand, chip, tabs, classes=("header",))
         restarted = kit.html(tag("div", RESTARTED, role="status"), "restarted")
-        pages = (self._create_page(), self._past.box)
-        self.children = (self._sheet, restarted, header, *pages, self._layer)
+        pages = (self._create_page(), past)
+        self.children = (sheet, restarted, header, *pages, self._layer)
         self.add_class("imagen")
 
     def _create_page(self) -> w.Box:
@@ -179,15 +203,25 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(fetch, disabled=attrgetter("resuming"))
         pending = (kit.text(words.pending, "stretch"), fetch)
         retry = kit.button(
-            "Retry", "quiet", icon="repeat", does=controller.retry, shown=words.again
+            "Retry",
+            "quiet",
+            icon="repeat",
+            does=controller.retry,
+            shown=lambda state: state.trouble is not None and state.trouble.again is not None,
         )
         trouble = (kit.text(words.trouble, "stretch"), retry)
         switch = kit.button(
-            "", "quiet", icon="arrow-right", does=self._switch, shown=words.successor
+            "",
+            "quiet",
+            icon="arrow-right",
+            does=lambda: controller.choose_model(words.successor(controller.state)),
+            shown=words.successor,
         )
         kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
         self._bar = kit.text(words.progress_bar, "bar-box")
-        price = kit.text(words.price, "price")
+        price = kit.text(
+            lambda state: words.price(state, controller.price(state.form.draft)), "price"
+        )
         rows = [
             kit.box(*pending, classes=("pending",), shown=attrgetter("pending")),
             kit.bind(self.fields.strip, shown=attrgetter("form.max_pictures")),
@@ -202,7 +236,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.status,
             self._bar,
             kit.box(*trouble, classes=("trouble",), shown=attrgetter("trouble")),
-            self._gallery.box,
+            self._jobs,
         ]
         classes = ("page", "create")
         return kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.CREATE)
@@ -212,39 +246,20 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
-        held = before.form if before is not None else None
-        with rendering():
-            if before is not None and state.last_number != before.last_number:
-                assign(self.status, value=escape(state.status))  # a click is answered by it first
-                time.sleep(_YIELD_SECONDS)
-            if held is None or state.form.model != held.model:
-                self.fields.build(state.form)
-                rules = f"{STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}"
-                assign(self._sheet, value=f"<style>{rules}</style>")
-                held = None
-            self.fields.render(state.form, held)
-            ids = tuple(model.id for model in state.models)
-            assign(self.model, options=ids, value=state.form.model.id)
-            self._kit.draw(state)
-            self._gallery.render(state, before)
-            self._past.render(state, before)
-            self._render_layer(state, before)
-        if state.latest is not self.value:
-            self.value = state.latest
-        self._kept.render(state, before)
-
-    def _render_layer(self, state: State, before: State | None) -> None:
-        if before is None or (before.models, before.account) != (state.models, state.account):
-            rows = [words.model_row(model, state) for model in state.models]
-            tags = [tag for tag in words.TAGS if any(tag in row["tags"] for row in rows)]
-            assign(self._layer, models=rows, tags=tags, total=words.models_total(state))
+        if before is not None and state.last_number != before.last_number:
+            assign(self.status, value=escape(state.status))  # a click is answered by it first
+            time.sleep(_YIELD_SECONDS)
+        self._kit.draw(state)
         for job in before.running if before is not None else ():
             now = state.job(job.number)
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
+        if state.latest is not self.value:
+            self.value = state.latest
+        self._kept.render(state, before)
 
-    def _bindings(self, _: State) -> dict[str, str]:
-        return {key: trait for key, (_, trait) in self.fields.bindings().items()}
+    def _style(self, state: State) -> str:
+        return f"<style>{_STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
 
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""
@@ -252,7 +267,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._bar.send_state("value")
         self.generate_button.send_state("disabled")
         self.cancel_button.send_state("disabled")
-        self._gallery.resend()
+        self._jobs.send_state("children")
+        _, newest, *_ = self._jobs.children
+        for part in tree(newest):
+            part.send_state({"children", "value"}.intersection(part.keys))
         self._kept.resend()
 
     # ----------------------------------------------------------------------------------- clicks
@@ -262,15 +280,6 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if (trouble := self._controller.state.trouble) is not None:
             no_prompt = trouble.happened == NO_PROMPT.happened
             self._tell("focus", to=_PROMPT if no_prompt else ".imagen-trouble")
-
-    def _switch(self) -> None:
-        self._controller.choose_model(words.successor(self._controller.state))
-
-    def _give(self, name: str, value: object) -> None:
-        if name == "roll":
-            self._controller.roll_seed()
-        else:
-            self._controller.set_field(name, value)
 
     def _on_message(self, _: object, message: Any, buffers: Any) -> None:
         """Take what the script layer says; nonsense changes nothing."""
@@ -307,24 +316,32 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
 
-    def _download(self, export: Export | None) -> None:
+    def _download(self, name: str, media_type: str, data: bytes) -> None:
         """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
-        if export is not None:
-            self._tell("download", export.data, name=export.name, type=export.media_type)
+        self._tell("download", data, name=name, type=media_type)
+
+    def _save(self, image: GeneratedImage) -> None:
+        self._controller.export([image], self._download, packed=False)
+
+    def _save_ticked(self) -> None:
+        chosen = self._controller.state.past.chosen
+        images = [image for entry in chosen for image in entry.generation]
+        self._controller.export(images, self._download, packed=True)
 
     def _send_original(self, generation_id: str, index: int) -> None:
-        image = self._controller.state.image(generation_id, index)
-        if image is not None:
-            place = {"id": generation_id, "index": index}
-            self._tell("original", image.data, type=image.media_type, **place)
+        image = self._controller.find(generation_id)[index]
+        place = {"id": generation_id, "index": index}
+        self._tell("original", image.data, type=image.media_type, **place)
+
+    def _mark(self, generation_id: str, index: int) -> None:
+        self._compare(self._controller.mark((generation_id, index)))
 
     def _compare_ticked(self) -> None:
-        self._compare([(entry.id, 0) for entry in self._controller.state.past.chosen])
+        self._compare([(entry.generation.id, 0) for entry in self._controller.state.past.chosen])
 
     def _compare(self, keys: list[tuple[str, int]]) -> None:
-        state = self._controller.state
-        images = [image for key in keys if (image := state.image(*key)) is not None]
-        if len(images) == 2:
+        if len(keys) == 2:
+            images = [self._controller.find(name)[index] for name, index in keys]
             pictures = [
                 {
                     "id": key[0],
@@ -339,20 +356,13 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             small = [image.preview.data for image in images]
             self._tell("compare", *small, pictures=pictures, text=differences(*images))
 
-    def _edit(self, generation_id: str, index: int) -> None:
-        self._controller.on(generation_id, lambda found: self._controller.edit(found[index]))
+    def _edit(self, image: GeneratedImage) -> None:
+        self._controller.edit(image)
         self._tell("focus", to=_PROMPT)
 
-    def _find(self, generation_id: str) -> None:
-        self._controller.look_for(generation_id)
-        self._tell("focus", to=".imagen-thumb")
-
-    def _show(self, generation_id: str) -> None:
-        self._controller.on(generation_id, self._controller.show)
-        self._tell("focus", to=f".imagen-open[data-id={json.dumps(generation_id)}]")
-
-    def _rate(self, generation_id: str, stars: int) -> None:
-        self._controller.on(generation_id, lambda found: self._controller.rate(found, stars))
+    def _show(self, made: Generation) -> None:
+        self._controller.show(made)
+        self._tell("focus", to=f".imagen-open[data-id={json.dumps(made.id)}]")
 
     def _open_mask(self) -> None:
         form = self._controller.state.form
@@ -380,34 +390,42 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._kept.display(self._repr_mimebundle_(), alone=not self._open)
 
 
-Message = Mapping[str, Any]
+Act = Callable[[ImagenWidget, Mapping[str, Any]], None]
 
 
-def _key(message: Message) -> tuple[str, int]:
-    return str(message["id"]), int(message["index"])
+def _on_image(does: Callable[[ImagenWidget, GeneratedImage], None]) -> Act:
+    return lambda self, m: self._controller.on(m["id"], lambda g: does(self, g[int(m["index"])]))
 
 
-_ACTS: dict[str, Callable[[ImagenWidget, Message], None]] = {
-    "again": lambda self, m: self._controller.on(m["id"], self._controller.same_again),
+def _on_generation(does: Callable[[Controller, Generation], None]) -> Act:
+    return lambda self, m: self._controller.on(m["id"], partial(does, self._controller))
+
+
+def _on_key(does: Callable[[ImagenWidget, str, int], None]) -> Act:
+    return lambda self, m: self._controller.run(lambda: does(self, m["id"], int(m["index"])))
+
+
+_ACTS: dict[str, Act] = {
+    "again": _on_generation(Controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
-    "compare": lambda self, m: self._compare(self._controller.mark(*_key(m))),
-    "edit": lambda self, m: self._edit(*_key(m)),
-    "find": lambda self, m: self._find(m["arg"]),
-    "give": lambda self, m: self._give(m["arg"], self.fields[m["arg"]].value),
-    "go": lambda self, m: self._show(m["arg"]),
+    "compare": _on_key(ImagenWidget._mark),
+    "edit": _on_image(ImagenWidget._edit),
+    "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
     "mask": lambda self, m: self._open_mask(),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
-    "original": lambda self, m: self._send_original(*_key(m)),
-    "rate": lambda self, m: self._rate(m["id"], int(m["arg"])),
+    "original": _on_key(ImagenWidget._send_original),
+    "rate": lambda self, m: self._controller.on(
+        m["id"], partial(self._controller.rate, stars=int(m["arg"]))
+    ),
     "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
-    "reset": lambda self, m: self._give(m["arg"], None),
+    "reset": lambda self, m: self._controller.set_field(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
-    "save": lambda self, m: self._download(self._controller.export(*_key(m))),
-    "show": lambda self, m: self._show(m["id"]),
+    "save": _on_image(ImagenWidget._save),
+    "show": lambda self, m: self._controller.on(m["id"], self._show),
     "tick": lambda self, m: self._controller.tick(m["id"]),
     "unfilter": lambda self, m: self._controller.unfilter(m["arg"]),
     "unmask": lambda self, m: self._controller.set_mask(None),
-    "use": lambda self, m: self._controller.on(m["id"], self._controller.use),
-    "vary": lambda self, m: self._controller.on(m["id"], self._controller.vary),
+    "use": _on_generation(lambda controller, made: controller.reuse(made.request)),
+    "vary": _on_generation(Controller.vary),
 }

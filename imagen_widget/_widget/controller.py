@@ -13,13 +13,13 @@ import secrets
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import partial
-from typing import Any, Concatenate, NamedTuple, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
@@ -30,10 +30,9 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
-from imagen_widget._widget.form import Form, stand_ins
+from imagen_widget._widget.form import Form
 from imagen_widget._widget.state import NOT_SENT, Ending, Entry, Look, Pictures, State, Tab, Trouble
 
-RENDER_SECONDS = 0.25  # between renders of mere progress, so that two messages each stay below ten
 RESEND_SECONDS = 1.0  # a front end that dropped the final state is sent it once more
 THUMBNAIL_SECONDS = 0.1  # a page is shown after this, though some thumbnails are not made yet
 PAGE_ENTRIES = 12
@@ -61,20 +60,10 @@ def background(
     return begin
 
 
-class Export(NamedTuple):
-    name: str
-    media_type: str
-    data: bytes
-
-
-Change = Callable[[State], State]
-
-
 class Timer:
     now = staticmethod(time.monotonic)
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call `action` after a while, on the package's loop thread."""
         _loop.call_later(seconds, action)
 
     def background(self, action: Callable[[], None]) -> None:
@@ -93,7 +82,7 @@ class Timer:
 
 
 class Pump:
-    """Holds the state and brings it to the view, never too often and never out of order.
+    """Holds the state and brings it to the view, never out of order.
 
     One lock guards the state. Rendering happens outside of it, by one thread at a time, and always
     with the newest state; a thread that finds another one rendering leaves the work to it.
@@ -104,64 +93,40 @@ class Pump:
         self.closed = False
         self._timer = timer
         self._lock = threading.RLock()
-        self._render: Callable[[State], None] | None = None
-        self._resend: Callable[[], None] | None = None
+        self.render: Callable[[State], None] | None = None
+        self.resend: Callable[[], None] | None = None  # sends the final state of a job once more
         self._shown: State | None = None
-        self._rendering = self._flush_due = False
-        self._rendered_at = float("-inf")
+        self._rendering = False
 
-    def listen(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
-        """Show each new state by `render`, and the final state of a job once more by `resend`."""
-        self._render, self._resend = render, resend
-
-    def change(self, change: Change, *, soon: bool = False) -> tuple[State, State]:
-        """Change the state and show it; return the states before and after.
-
-        Now, or soon: then together with the next changes, if one was shown a moment ago.
-        """
+    def change(self, change: Callable[[State], State]) -> tuple[State, State]:
+        """Change the state and show it; return the states before and after."""
         with self._lock:
             before = self.state
             if not self.closed:
                 self.state = change(before)
             changed = before, self.state
-            wait = self._rendered_at + RENDER_SECONDS - self._timer.now()
-            if soon and wait > 0:
-                if not self._flush_due:
-                    self._flush_due = True
-                    self._timer.later(wait, self._flush)
-                return changed
-        self._show()
+        while self._claims():
+            try:
+                self._call(self.render, self._shown)
+            finally:  # an interrupt may come in here
+                with self._lock:
+                    self._rendering = False
         return changed
 
     def show_again(self) -> None:
-        """Let the state that is shown now be sent once more in a while."""
-        self._timer.later(RESEND_SECONDS, lambda: self._call(self._resend))
+        self._timer.later(RESEND_SECONDS, lambda: self._call(self.resend))
 
     def close(self) -> None:
         with self._lock:
             self.closed = True
-            self._render = self._resend = None
-
-    def _flush(self) -> None:
-        with self._lock:
-            self._flush_due = False
-        self._show()
-
-    def _show(self) -> None:
-        while self._claims():
-            try:
-                self._call(self._render, self._shown)
-            finally:  # an interrupt may come in here
-                with self._lock:
-                    self._rendering = False
+            self.render = self.resend = None
 
     def _claims(self) -> bool:
         """Claim the rendering of a state that is not shown yet, if there is one to claim."""
         with self._lock:
-            if self._rendering or self._render is None or self._shown is self.state:
+            if self._rendering or self.render is None or self._shown is self.state:
                 return False
             self._rendering, self._shown = True, self.state
-            self._rendered_at = self._timer.now()
             return True
 
     def _call(self, view: Callable[..., None] | None, *values: object) -> None:
@@ -194,20 +159,16 @@ class Controller:
         return self._find_studio()
 
     def open(self, render: Callable[[State], None], resend: Callable[[], None]) -> None:
-        self._pump.listen(render, resend)
+        self._pump.render, self._pump.resend = render, resend
         render(self.state)
-        self._guarded(self._look_around)
+        self._guarded(self._connect)
+        self.run(lambda: self._set(models=tuple(self.studio.models())))
+        self._count()
+        self._learn_model()
 
     def close(self) -> None:
         self._pump.close()
         self._running.clear()
-
-    def _look_around(self) -> None:
-        self._connect()
-        self._reprice()
-        self.run(lambda: self._set(models=tuple(self.studio.models())))
-        self._count()
-        self._learn_model()
 
     def _connect(self) -> None:
         settings = self.studio.settings
@@ -229,22 +190,20 @@ class Controller:
     def _set_past(self, **changes: Any) -> None:
         self._pump.change(lambda s: replace(s, past=replace(s.past, **changes)))
 
-    def _set_entry(self, entry_id: str, *, soon: bool = False, **changes: Any) -> None:
-        def change(state: State) -> State:
-            return replace(state, past=state.past.changed(entry_id, **changes))
-
-        self._pump.change(change, soon=soon)
+    def _set_entry(self, entry_id: str, **changes: Any) -> None:
+        self._pump.change(lambda s: replace(s, past=s.past.changed(entry_id, **changes)))
 
     @background
     def run(self, action: Callable[[], None]) -> None:
         action()
 
     def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
-        """Call `action` with a generation, in the background if it has to be looked up."""
-        if (known := self.state.generation(generation_id)) is not None:
-            self._guarded(lambda: action(known))
-        else:
-            self.run(lambda: action(self.studio.history.get(generation_id)))
+        self.run(lambda: action(self.find(generation_id)))
+
+    def find(self, generation_id: str) -> Generation:
+        """Return a generation that is in sight, or in the history."""
+        known = self.state.generation(generation_id)
+        return self.studio.history.get(generation_id) if known is None else known
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -259,17 +218,14 @@ class Controller:
         """Take what a control holds now; None leaves the field to the model's default."""
 
         def change(state: State) -> State:
-            after = state.with_form(state.form.with_value(name, value), note=state.note)
             about_it = state.trouble is not None and state.trouble.field == name
-            return replace(after, trouble=None) if about_it else after
+            trouble = None if about_it else state.trouble
+            return replace(state, form=state.form.with_value(name, value), trouble=trouble)
 
         try:
-            before, after = self._pump.change(change)
+            self._pump.change(change)
         except errors.InvalidRequest as error:
             self._set(trouble=_trouble_of(error))
-            return
-        if before.form != after.form and name != "prompt":
-            self._reprice()
 
     def choose_model(self, name: str) -> None:
         """Change to a model, by an alias or any endpoint id; its schema is read in the background.
@@ -279,20 +235,18 @@ class Controller:
         self._guarded(lambda: self._use_model(self.studio.known(name)))
         self._learn_model()
 
-    def roll_seed(self) -> None:
-        if (seed := self.state.form.seed_field) is not None:
-            self.set_field(seed.name, secrets.randbelow(2**31))
+    def roll_seed(self, name: str) -> None:
+        self.set_field(name, secrets.randbelow(2**31))
 
     def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
         """Bring the settings of a request back into the form, with this seed."""
         form = self._form_of(request, seed)
-        left_out = form.without_control(request)
-        self._pump.change(lambda s: s.reused(form, left_out))
-        self._reprice()
+        lost, trouble = form.without_control(request), None
+        if lost:
+            what = f"The form has no control for {', '.join(lost)}: left out."
+            trouble = Trouble(what, "Use generate() to send it too.")
+        self._set(form=form, note="", trouble=trouble, tab=Tab.CREATE)
         self._learn_model()
-
-    def use(self, generation: Generation) -> None:
-        self.reuse(generation.request)
 
     def same_again(self, generation: Generation) -> None:
         self.reuse(generation.request, seed=generation.seed)
@@ -307,22 +261,20 @@ class Controller:
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
 
-    def price_again(self, request: ImageRequest) -> Decimal | None:
-        """Return what `same_again` is expected to cost in US dollars; None if unknown."""
+    def price(self, request: Callable[[], ImageRequest], jobs: int = 1) -> Decimal | None:
+        """Return what some jobs are expected to cost in US dollars; None if unknown."""
         with suppress(errors.ImagenError):  # the click names the reason
-            return self.studio.price(request)
-        return None
-
-    def price_varied(self, request: ImageRequest) -> Decimal | None:
-        """Return the same for `vary`."""
-        with suppress(errors.ImagenError):
-            form, jobs = self._varied(request)
-            each = self.studio.price(self._request(form))
+            each = self.studio.price(request())
             return None if each is None else jobs * each
         return None
 
+    def price_varied(self, request: ImageRequest) -> Decimal | None:
+        with suppress(errors.ImagenError):
+            form, jobs = self._varied(request)
+            return self.price(form.draft, jobs)
+        return None
+
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
-        """Return the form that `vary` sends, and how often."""
         form, each = self._form_of(request, None), 1
         if (count := form.model.role("count")) is not None:
             each = min(VARIATIONS, int(count.high or VARIATIONS))
@@ -336,11 +288,10 @@ class Controller:
     def _use_model(self, model: Model) -> None:
         def change(state: State) -> State:
             form, note = state.form.with_model(model)
-            return replace(state.with_form(form, note=note), trouble=None)
+            return replace(state, form=form, note=note, trouble=None)
 
         if model != self.state.form.model:
             self._pump.change(change)
-            self._reprice()
 
     @background
     def _learn_model(self) -> None:
@@ -350,19 +301,6 @@ class Controller:
             learned = self.studio.model(model.id)
             if self.state.form.model == model:
                 self._use_model(learned)
-
-    def _reprice(self) -> None:
-        form = self.state.form
-        try:
-            missing = {k: v for k, v in stand_ins(form.model).items() if k not in form.given}
-            if form.pictures:
-                missing = {k: v for k, v in missing.items() if not form.model.field(k).role}  # type: ignore[union-attr]
-            asked = {**missing, **form.arguments()}
-            prompt = asked.pop("prompt", None) or form.prompt.strip() or "-"
-            price = self.studio.price(self.studio.request(str(prompt), **asked))
-        except Exception:  # noqa: BLE001 - an unknown price says so; Generate names the reason
-            price = None
-        self._set(price=price)
 
     # ------------------------------------------------------------------------------- pictures in
 
@@ -378,32 +316,32 @@ class Controller:
             before = state.form
             form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
             there = form.pictures if form.max_pictures != 1 else ()
-            after = state.with_form(form.with_pictures([*there, added]), note=note or state.note)
-            return replace(after, trouble=None, tab=Tab.CREATE)
+            form, note = form.with_pictures([*there, added]), note or state.note
+            return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
 
         self._pump.change(change)
-        self._reprice()
 
     def set_pictures(self, value: object) -> None:
-        several = value if isinstance(value, list | tuple) else [value]
-        form, studio = self.state.form, self.studio
-        pictures = [read_picture(each, form, studio) for each in several if each is not None]
-        self._with_pictures(lambda _: pictures)
+        pictures = read_pictures(value, self.state.form, self.studio)
+        self._set_form(lambda form: form.with_pictures(pictures))
 
     def remove_picture(self, index: int) -> None:
-        self._with_pictures(lambda there: [p for i, p in enumerate(there) if i != index])
+        def without(form: Form) -> Form:
+            return form.with_pictures(p for i, p in enumerate(form.pictures) if i != index)
+
+        self._set_form(without)
 
     def move_picture(self, index: int, to: int) -> None:
-        def moved(there: list[Input]) -> list[Input]:
+        def moved(form: Form) -> Form:
+            there = [*form.pictures]
             there.insert(to, there.pop(index))
-            return there
+            return form.with_pictures(there)
 
-        self._with_pictures(moved)
+        self._set_form(moved)
         self.ring_picture(to)
 
     def ring_picture(self, index: int) -> None:
-        last = max(0, len(self.state.form.pictures) - 1)
-        self._set(active=min(max(0, index), last))
+        self._set(active=index)
 
     @background
     def set_mask(self, data: bytes | None) -> None:
@@ -412,16 +350,14 @@ class Controller:
         mask = None
         if data is not None:
             mask = replace(read_picture(data, form, studio, mask=True), origin="a painted mask")
-        self._pump.change(lambda s: replace(s.with_form(replace(s.form, mask=mask)), trouble=None))
-        self._reprice()
+        self._set_form(lambda form: replace(form, mask=mask))
 
     def edit(self, picture: GeneratedImage) -> None:
         editor = self._editor(self.studio.known(picture.provenance.request.model))
         form, note = _with_editor(self.state.form, editor)
         given = read_picture(picture, form, self.studio)
         form = replace(form, prompt="").with_pictures([given])
-        self._pump.change(lambda s: replace(s.reused(form, []), note=note, active=0))
-        self._reprice()
+        self._set(form=form, note=note, active=0, trouble=None, tab=Tab.CREATE)
 
     def _editor(self, made_by: Model) -> Model | None:
         """Return the model that edits the pictures of a model; None if unknown."""
@@ -429,13 +365,8 @@ class Controller:
             return made_by
         return self.studio.known(made_by.edits_with) if made_by.edits_with else None
 
-    def _with_pictures(self, change: Callable[[list[Input]], Iterable[Input]]) -> None:
-        def apply(state: State) -> State:
-            form = state.form.with_pictures(change(list(state.form.pictures)))
-            return replace(state.with_form(form), trouble=None)
-
-        self._pump.change(apply)
-        self._reprice()
+    def _set_form(self, change: Callable[[Form], Form]) -> None:
+        self._pump.change(lambda s: replace(s, form=change(s.form), note="", trouble=None))
 
     # ---------------------------------------------------------------------------------- the jobs
 
@@ -446,8 +377,7 @@ class Controller:
         if isinstance(changes.get("model"), str):
             await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
-        self._pump.change(lambda s: s.with_form(form))
-        self._reprice()
+        self._set(form=form, note="")
         self._learn_model()
         future = self._start(await asyncio.to_thread(self._request, form), deliberate=True)
         if future is None:
@@ -513,7 +443,7 @@ class Controller:
     def _progressed(self, number: int, progress: Progress) -> None:
         if (running := self._running.get(number)) is not None:
             status = running[0].status
-            self._pump.change(lambda s: s.progressed(number, progress, status), soon=True)
+            self._pump.change(lambda s: s.progressed(number, progress, status))
 
     @background
     def _collect(self, number: int, job: Job) -> None:
@@ -539,35 +469,29 @@ class Controller:
 
     # ------------------------------------------------------------------------------ the pictures
 
-    def export(self, generation_id: str, index: int) -> Export | None:
-        """Return a picture as a file to download; None, and an error box, if it is gone."""
-        image = self.state.image(generation_id, index)
-        return next(iter(self._exported([] if image is None else [image])), None)
+    @background
+    def export(
+        self, images: list[GeneratedImage], give: Callable[[str, str, bytes], None], *, packed: bool
+    ) -> None:
+        """Give name, media type and bytes of each picture's file, or of one zip of them all."""
+        keep = self.studio.settings.provenance
+        files = [(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
+        if packed:
+            zipped = io.BytesIO()
+            with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
+                for number, (name, _, data) in enumerate(files, 1):
+                    archive.writestr(f"{number:03}-{name}", data)
+            files = [("imagen-pictures.zip", "application/zip", zipped.getvalue())]
+        for file in files:
+            give(*file)
 
-    def export_zip(self) -> Export | None:
-        chosen = self.state.past.chosen
-        files = self._exported([image for entry in chosen for image in entry.generation])
-        if not files:
-            return None
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for number, file in enumerate(files, 1):
-                archive.writestr(f"{number:03}-{file.name}", file.data)
-        return Export("imagen-pictures.zip", "application/zip", packed.getvalue())
-
-    def mark(self, generation_id: str, index: int) -> list[tuple[str, int]]:
+    def mark(self, this: tuple[str, int]) -> list[tuple[str, int]]:
         """Choose a picture to compare, or let it go; return both once there are two."""
-        first, this = self.state.marked, (generation_id, index)
-        self._set(marked=this if first is None else None)
+        before, _ = self._pump.change(
+            lambda s: replace(s, marked=this if s.marked is None else None)
+        )
+        first = before.marked
         return [] if first is None or first == this else [first, this]
-
-    def _exported(self, images: list[GeneratedImage]) -> list[Export]:
-        try:
-            keep = self.studio.settings.provenance
-            return [Export(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
-        except Exception as error:  # noqa: BLE001 - it becomes state
-            self._set(trouble=_trouble_of(error))
-            return []
 
     # --------------------------------------------------------------------------- the History page
 
@@ -578,14 +502,9 @@ class Controller:
             self.look()
 
     def look(self, **changes: Any) -> None:
-        """Ask History again, with some of the filters changed."""
         look = replace(self.state.past.look, **changes)
         self._set_past(look=look, loading=True)
         self._look(look)
-
-    def look_for(self, generation_id: str) -> None:
-        self._set(tab=Tab.HISTORY, picking=False)
-        self.look(**asdict(Look(only=generation_id)))
 
     def unfilter(self, name: str) -> None:
         nothing = asdict(Look(sort=self.state.past.look.sort))
@@ -613,7 +532,7 @@ class Controller:
         chosen = self.state.past.chosen
         for entry in chosen:
             self.studio.history.delete(entry.generation)
-        self._set_past(selected=frozenset(), deleted=tuple(entry.id for entry in chosen))
+        self._set_past(selected=frozenset(), deleted=tuple(entry.generation.id for entry in chosen))
         self.look()
 
     @background
@@ -649,45 +568,36 @@ class Controller:
     @background
     def _look(self, look: Look, *, after: Record | None = None) -> None:
         history, until = self.studio.history, time.monotonic() + THUMBNAIL_SECONDS
-        entries: list[Entry] = []
-        facts: dict[str, Any] = {"cursor": None, "more": False}
+        wanted = Filter(
+            text=look.text,
+            model=look.model or None,
+            provider=look.provider or None,
+            since=look.since,
+            rating=look.rating or None,
+            sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
+            has_pictures=True,
+        )
+        records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
+        facts: dict[str, Any] = {"more": len(records) > PAGE_ENTRIES}
         if after is None:
-            facts["total"] = len(history)
-            facts["models"] = tuple(history.models())
-        if look.only:
-            with suppress(errors.InvalidRequest):
-                generation = history.get(look.only)
-                entries.append(Entry(generation, "", history.rating(generation)))
-            facts["matched"] = len(entries)
-        else:
-            wanted = Filter(
-                text=look.text,
-                model=look.model or None,
-                provider=look.provider or None,
-                since=look.since,
-                rating=look.rating or None,
-                sort=look.sort,  # type: ignore[arg-type]  # one of those that the page offers
-                has_pictures=True,
-            )
-            records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
-            recalled = [(record, history.recall(record)) for record in records[:PAGE_ENTRIES]]
-            entries = [
-                Entry(generation, "", record.rating, sum(kept.size for kept in record.images))
-                for record, generation in recalled
-                if generation is not None
-            ]
-            facts["cursor"] = recalled[-1][0] if recalled else None
-            facts["more"] = len(records) > PAGE_ENTRIES
-            if after is None:
-                facts["matched"] = history.count(wanted)
+            counts = {"total": len(history), "matched": history.count(wanted)}
+            facts |= {"models": tuple(history.models()), **counts}
+        entries = []
+        for record in records[:PAGE_ENTRIES]:
+            facts["cursor"] = record
+            if (generation := history.recall(record)) is not None:
+                size = sum(kept.size for kept in record.images)
+                entries.append(Entry(generation, rating=record.rating, size=size))
         for place, entry in enumerate(entries):
             if time.monotonic() < until:  # the rest comes when it is ready
                 entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))
-        page = tuple(entries)
-        self._pump.change(lambda s: replace(s, past=s.past.found(look, page, after=after, **facts)))
+        self._pump.change(
+            lambda s: replace(s, past=s.past.found(look, entries, after=after, **facts))
+        )
         for entry in entries:
             if not entry.thumbnail:
-                self._set_entry(entry.id, soon=True, thumbnail=history.thumbnail(entry.generation))
+                made = entry.generation
+                self._set_entry(made.id, thumbnail=history.thumbnail(made))
 
 
 def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
@@ -695,13 +605,16 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     given = dict(changes)
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
-    image, images, mask = (given.pop(name, None) for name in ("image", "images", "mask"))
-    pictures = [image] if image is not None else list(images or ())
-    for name, value in {**(given.pop("extra", None) or {}), **given}.items():
+    given = {**(given.pop("extra", None) or {}), **given}
+    roles = {f.name: f.role for f in form.model.fields if f.role in ("picture", "mask")}
+    given = {roles.get(name, name): value for name, value in given.items()}
+    image, images, own, mask = map(given.pop, ("image", "images", "picture", "mask"), [None] * 4)
+    for name, value in given.items():
         form = form.with_value(name, value)
     form.arguments()  # raises what is not allowed
-    if pictures:
-        form = form.with_pictures(read_picture(p, form, studio) for p in pictures)
+    for several in (image, images, own):
+        if several is not None:
+            form = form.with_pictures(read_pictures(several, form, studio))
     if mask is not None:
         form = replace(form, mask=read_picture(mask, form, studio, mask=True))
     return form
@@ -713,6 +626,11 @@ def _with_editor(form: Form, editor: Model | None) -> tuple[Form, str]:
         return form, ""
     form, lost = form.with_model(editor)
     return form, f"{editor.title} is the model now, since it takes pictures. {lost}".strip()
+
+
+def read_pictures(value: object, form: Form, studio: Studio) -> list[Input]:
+    several = value if isinstance(value, list | tuple) else [value]
+    return [read_picture(each, form, studio) for each in several if each is not None]
 
 
 def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = False) -> Input:

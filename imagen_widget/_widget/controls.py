@@ -6,7 +6,7 @@ named by classes, assigned when changed, and freed whole.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -19,8 +19,9 @@ import traitlets
 from ipywidgets.widgets.widget_string import HTMLStyle
 
 from imagen_widget._html import escape, tag
-from imagen_widget._models import Field
+from imagen_widget._models import Field, Model
 from imagen_widget._widget import words
+from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.form import Form, shape_of
 from imagen_widget._widget.state import State
 from imagen_widget.errors import InvalidRequest
@@ -37,8 +38,7 @@ _LEFT_OPTION = ("the model's choice", LEFT)
 _ICON_SIDE_PIXELS = 15
 _RENDERING: ContextVar[bool] = ContextVar("imagen_widget_rendering", default=False)
 
-Give = Callable[[str, object], None]
-Drawn = Callable[[State], object]
+Drawn = Callable[[State], Any]
 
 
 @contextmanager
@@ -63,8 +63,10 @@ def assign(widget: w.Widget, **values: object) -> None:
                 widget.set_trait(name, value)
 
 
-def mark(widget: w.DOMWidget, name: str, *, when: bool) -> None:
-    (widget.add_class if when else widget.remove_class)(f"imagen-{name}")
+def tree(widget: w.Widget) -> Iterator[w.Widget]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from tree(child)
 
 
 def css(*names: str) -> tuple[str, ...]:
@@ -82,6 +84,20 @@ def on_change(widget: w.Widget, action: Callable[[Any], None]) -> None:
     widget.observe(changed, "value")
 
 
+def when(changed: Drawn, drawn: Drawn) -> Drawn:
+    """Return the same as `drawn`, which is asked again when what `changed` gives is another."""
+    seen: object = None
+    found: object = None
+
+    def latest(state: State) -> object:
+        nonlocal seen, found
+        if seen != (now := changed(state)):
+            seen, found = now, drawn(state)
+        return found
+
+    return latest
+
+
 class Kit:
     """Makes controls that share one layout and one style object of each kind.
 
@@ -94,8 +110,9 @@ class Kit:
         self._button_style = w.ButtonStyle()
         self._html_style = HTMLStyle()
         self._shared = (self.layout, self._button_style, self._html_style)
-        self._bound: list[tuple[w.Widget, dict[str, Drawn]]] = []
-        self.drawn: State
+        self._bound: dict[w.Widget, dict[str, Drawn]] = {}
+        self._gone: list[w.Widget] = []
+        self._drawn: State | None = None
 
     def bind(self, widget: w.Widget, *, shown: Drawn | None = None, **traits: Drawn) -> w.Widget:
         """Have traits of a widget follow the state; `shown` is whether it is in sight.
@@ -105,41 +122,67 @@ class Kit:
         if shown is not None:
             self.bind(widget.layout, display=lambda state: None if shown(state) else "none")
         if traits:
-            self._bound.append((widget, traits))
+            self._bound.setdefault(widget, {}).update(traits)
+            if self._drawn is not None:
+                with rendering():
+                    self._draw(widget, self._drawn)
         return widget
 
     def draw(self, state: State) -> None:
-        self.drawn = state
+        self._drawn = state
         with rendering():
-            for widget, traits in self._bound:
-                assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
+            for widget in [*self._bound]:
+                self._draw(widget, state)
+        while self._gone:
+            self.free(self._gone.pop())
+
+    def _draw(self, widget: w.Widget, state: State) -> None:
+        traits = self._bound.get(widget, {})
+        assign(widget, **{name: drawn(state) for name, drawn in traits.items()})
+
+    def each(
+        self, keys: Callable[[State], Iterable[Any]], make: Callable[[Any, State], w.Widget]
+    ) -> Callable[[State], tuple[w.Widget, ...]]:
+        """Return what gives a widget for each key, made as it comes and freed once it is gone."""
+        held: dict[Any, w.Widget] = {}
+
+        def widgets(state: State) -> tuple[w.Widget, ...]:
+            wanted = dict.fromkeys(keys(state))
+            for key in held.keys() - wanted.keys():
+                self.drop(held.pop(key))
+            for key in wanted:
+                if key not in held:
+                    held[key] = make(key, state)
+            return tuple(held[key] for key in wanted)
+
+        return widgets
+
+    def drop(self, widget: w.Widget) -> None:
+        """Let a widget follow no longer, and free it once nothing shows it."""
+        self._gone.append(widget)
+        for part in tree(widget):
+            self._bound.pop(part, None)
 
     def html(self, value: str = "", *classes: str) -> w.HTML:
         """Return a piece of markup, in which foreign text is escaped already."""
         looks = {"layout": self.layout, "style": self._html_style}
         return w.HTML(value, _dom_classes=css(*classes), **looks)
 
-    def text(self, drawn: Callable[[State], str], *classes: str) -> w.HTML:
-        """Return a piece of markup that follows the state."""
-        return self.bind(self.html("", *classes), value=drawn)
+    def text(self, drawn: Drawn, *classes: str) -> w.HTML:
+        first = "" if self._drawn is None else drawn(self._drawn)  # spares a message
+        return self.bind(self.html(first, *classes), value=drawn)
 
     def button(
         self,
         text: str,
         *classes: str,
         does: Callable[[], object],
-        icon: str = "",
-        tooltip: str = "",
         shown: Drawn | None = None,
+        **more: str,
     ) -> w.Button:
-        made = w.Button(
-            description=text,
-            icon=icon,
-            tooltip=tooltip or None,
-            layout=w.Layout() if shown else self.layout,
-            style=self._button_style,
-            _dom_classes=css(*classes),
-        )
+        layout = w.Layout() if shown else self.layout
+        looks = {"layout": layout, "style": self._button_style, "_dom_classes": css(*classes)}
+        made = w.Button(description=text, **looks, **more)
         made.on_click(lambda _: does())
         return self.bind(made, shown=shown)
 
@@ -151,12 +194,12 @@ class Kit:
         return self.bind(made, shown=shown)
 
     def free(self, widget: w.Widget) -> None:
-        for child in getattr(widget, "children", ()):
-            self.free(child)
-        for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
-            if isinstance(part, w.Widget) and part not in self._shared:
-                part.unobserve_all()
-                part.close()
+        for one in [*tree(widget)]:
+            for part in (getattr(one, "layout", None), getattr(one, "style", None), one):
+                if isinstance(part, w.Widget) and part not in self._shared:
+                    self._bound.pop(part, None)
+                    part.unobserve_all()
+                    part.close()
 
     def close(self) -> None:
         for part in self._shared:
@@ -201,8 +244,8 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
         look = {**pixels, "_dom_classes": css("f", "side")}
         self.width = w.BoundedIntText(1024, description="Width", **look)
         self.height = w.BoundedIntText(1024, description="Height", **look)
-        sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
-        super().__init__([self.preset, sides])
+        self.sides = w.Box([self.width, self.height], _dom_classes=css("sides"))
+        super().__init__([self.preset, self.sides])
         self.known = (*field.allowed, CUSTOM)
         self.observe(self._shown, "value")
         for part in (self.preset, self.width, self.height):
@@ -220,7 +263,8 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
                 assign(self.height, value=int(value["height"]))
             custom = value is not None and value not in self.known
             assign(self.preset, value=CUSTOM if custom else value)
-        mark(self, "custom", when=self.preset.value == CUSTOM)
+        is_custom = self.preset.value == CUSTOM
+        assign(self.sides, _dom_classes=css("sides", CUSTOM) if is_custom else css("sides"))
 
 
 class PictureStrip(w.Box):  # type: ignore[misc]  # as above
@@ -243,15 +287,12 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
 class Placed(NamedTuple):
     field: Field
     control: w.DOMWidget
-    place: w.DOMWidget
-    problem: w.HTML | None = None
+    place: w.DOMWidget  # the control, or the box in which it stands
 
 
 class Controls(Mapping[str, w.DOMWidget]):
-    """The controls of the model in the form, by field name; `give` takes what one holds now."""
-
-    def __init__(self, kit: Kit, give: Give, set_pictures: Callable[[object], None]) -> None:
-        self._kit, self._give = kit, give
+    def __init__(self, kit: Kit, controller: Controller) -> None:
+        self._kit, self._controller = kit, controller
         self.prompt = w.Textarea(
             # Sent on leaving the field, as one message ahead of the click on Generate: with one
             # message a key a busy kernel would be behind, and an old prompt be paid.
@@ -260,19 +301,22 @@ class Controls(Mapping[str, w.DOMWidget]):
             continuous_update=False,
             _dom_classes=css("f", "f-prompt"),
         )
-        on_change(self.prompt, partial(give, "prompt"))
-        self.strip = PictureStrip(kit, set_pictures)
+        on_change(self.prompt, partial(controller.set_field, "prompt"))
+        kit.bind(self.prompt, value=attrgetter("form.prompt"), placeholder=_prompt_hint)
+        strip = PictureStrip(kit, controller.set_pictures)
+        self.strip = kit.bind(strip, value=attrgetter("form.pictures"))
         self.main = kit.box(classes=("row",))
+        tip, look = "The model's other fields", css("fold")  # opened by the style sheet
         self.fold = w.ToggleButton(
-            description="Advanced", tooltip="The model's other fields", _dom_classes=css("fold")
+            description="Advanced", icon="chevron-right", tooltip=tip, _dom_classes=look
         )
-        self.fold.observe(lambda _: kit.draw(kit.drawn), "value")
         kit.bind(self.fold, shown=attrgetter("form.advanced"))
-        kit.bind(self.fold, icon=lambda _: "chevron-down" if self.fold.value else "chevron-right")
-        self.advanced = kit.box(classes=("row", "advanced"), shown=lambda _: self.fold.value)
+        self.advanced = kit.box(classes=("row", "advanced"))
+        self._model: Model | None = None
         self._placed: dict[str, Placed] = {}
         self._named: dict[str, w.DOMWidget] = {}  # those and the prompt and the pictures
-        self._form: Form
+        kit.bind(self.main, children=self._main_places)
+        kit.bind(self.advanced, children=lambda state: self._places(state.form.advanced))
 
     def __getitem__(self, name: str) -> w.DOMWidget:
         return self._named[name]
@@ -289,8 +333,8 @@ class Controls(Mapping[str, w.DOMWidget]):
         A model that has none gets a hidden one: what is set there is translated or refused.
         """
         role = {"num_images": "count", "seed": "seed"}.get(name, name)
-        names = (f.name for f in self._form.model.fields if f.role == role)
-        found = self._named.get(next(names, name))
+        fields = () if self._model is None else self._model.fields
+        found = self._named.get(next((f.name for f in fields if f.role == role), name))
         if found is None:
             hidden = Field(name, "text", name.replace("_", " "))
             found = self._named[name] = self._make(hidden)
@@ -300,24 +344,32 @@ class Controls(Mapping[str, w.DOMWidget]):
         return found
 
     def take(self, seen: Mapping[Any, object]) -> None:
-        for key, (control, trait) in self.bindings().items():
-            if key in seen:
+        """Take the values that the browser shows, by the ids of the stock controls."""
+        for part in self.stock():
+            if part.model_id in seen:
+                trait = "index" if isinstance(part, Segments | Choice) else "value"
                 with suppress(traitlets.TraitError, InvalidRequest):
-                    control.set_trait(trait, seen[key])
+                    part.set_trait(trait, seen[part.model_id])
 
-    def bindings(self) -> dict[str, tuple[w.Widget, str]]:
-        """Return the stock controls by id, each with the trait that the browser sets."""
-        found: dict[str, tuple[w.Widget, str]] = {}
+    def stock(self) -> Iterator[w.DOMWidget]:
         for control in (self.prompt, *(placed.control for placed in self._placed.values())):
             sized = isinstance(control, Size)
-            for part in (control.preset, control.width, control.height) if sized else (control,):
-                trait = "index" if isinstance(part, Segments | Choice) else "value"
-                found[part.model_id] = (part, trait)
-        return found
+            yield from (control.preset, control.width, control.height) if sized else (control,)
 
-    def build(self, form: Form) -> None:
+    def _main_places(self, state: State) -> tuple[w.DOMWidget, ...]:
+        form = state.form
+        if form.model != self._model:
+            self._build(form)
+        known = {field.name for field in form.fields}
+        hidden = (p.field for name, p in self._placed.items() if name not in known)
+        return self._places((*form.main, *hidden))
+
+    def _places(self, fields: Iterable[Field]) -> tuple[w.DOMWidget, ...]:
+        return tuple(self._placed[field.name].place for field in fields)
+
+    def _build(self, form: Form) -> None:
         """Make the controls of a form's model; those of the same fields as before stay."""
-        old, self._placed, self._form = self._placed, {}, form
+        old, self._placed, self._model = self._placed, {}, form.model
         for field in form.fields:
             kept = old.get(field.name)
             same = kept is not None and kept.field == field
@@ -327,56 +379,46 @@ class Controls(Mapping[str, w.DOMWidget]):
         self._named["prompt" if prompt is None else prompt.name] = self.prompt
         if picture is not None:
             self._named[picture.name] = self.strip
-        for box, fields in ((self.main, form.main), (self.advanced, form.advanced)):
-            assign(box, children=tuple(self._placed[field.name].place for field in fields))
         for name, placed in old.items():
             if self._placed.get(name) is not placed:
-                self._kit.free(placed.place)
-
-    def render(self, form: Form, before: Form | None) -> None:
-        edits = form.pictures and form.max_pictures
-        assign(self.prompt, value=form.prompt, placeholder=EDIT_HINT if edits else PROMPT_HINT)
-        self.strip.set_trait("value", form.pictures)
-        same = before is not None and (before.given, before.problems) == (form.given, form.problems)
-        for name, (field, control, _, said) in self._placed.items():
-            problem = form.problems.get(name)
-            given = name in form.given
-            if problem is not None and isinstance(control, Line | Lines):
-                assign(control, value=problem.text)
-            elif not same:
-                show_value(control, field, form.given.get(name, field.default), given=given)
-            mark(control, "given", when=given or problem is not None)
-            mark(control, "left", when=not given and problem is None)
-            if said is not None:
-                line = "" if problem is None else tag("span", escape(problem.why), role="alert")
-                assign(said, value=line)
-                mark(control, "wrong", when=problem is not None)
+                self._kit.drop(placed.place)
 
     def _place(self, field: Field) -> Placed:
         control, kit = self._make(field), self._kit
+        if not isinstance(control, Line | Lines):
+            return Placed(field, control, control)
+
+        def problem(state: State) -> str:
+            wrong = state.form.problems.get(field.name)
+            return "" if wrong is None else tag("span", escape(wrong.why), role="alert")
+
+        said = kit.text(problem, "problem")
         if field.role == "seed":
-            roll = partial(self._give, "roll", 0)
+            roll = partial(self._controller.roll_seed, field.name)
             dice = kit.button("", "dice", icon="random", tooltip="Random seed", does=roll)
-            problem = kit.html("", "problem")
-            box = kit.box(control, dice, problem, classes=("seed",))
-            return Placed(field, control, box, problem)
-        if isinstance(control, Line | Lines):
-            problem = kit.html("", "problem")
-            kind = "wide" if isinstance(control, Lines) else "short"
-            box = kit.box(control, problem, classes=("with-problem", kind))
-            return Placed(field, control, box, problem)
-        return Placed(field, control, control)
+            return Placed(field, control, kit.box(control, dice, said, classes=("seed",)))
+        classes = ("with-problem", "wide" if isinstance(control, Lines) else "short")
+        return Placed(field, control, kit.box(control, said, classes=classes))
 
     def _make(self, field: Field) -> w.DOMWidget:
         control = make_control(field, self._kit.layout)
-        control._dom_classes = (
-            *control._dom_classes,
-            *css("f", f"f-{field.name.replace('_', '-')}", f"n-{field.name}", f"k-{field.kind}"),
-        )
-        give = partial(self._give, field.name)
+        looks = ("f", f"f-{field.name.replace('_', '-')}", f"n-{field.name}", f"k-{field.kind}")
+        own = (*control._dom_classes, *css(*looks))
+
+        def classes(state: State) -> tuple[str, ...]:
+            wrong, given = field.name in state.form.problems, field.name in state.form.given
+            kinds = ("given", "wrong") if wrong else ("given",) if given else ("left",)
+            return (*own, *css(*kinds))
+
+        give = partial(self._controller.set_field, field.name)
         on_change(control, give)
         control.given = give
-        return control
+        value = partial(shown_value, control, field)
+        return self._kit.bind(control, _dom_classes=classes, value=value)
+
+
+def _prompt_hint(state: State) -> str:
+    return EDIT_HINT if state.form.pictures and state.form.max_pictures else PROMPT_HINT
 
 
 def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
@@ -409,15 +451,18 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
     return Line(placeholder=hint, continuous_update=False, **named)
 
 
-def show_value(control: w.DOMWidget, field: Field, value: Any, *, given: bool) -> None:
+def shown_value(control: w.DOMWidget, field: Field, state: State) -> Any:
+    """Return what a control shows: what is given, or what the model does by default."""
+    form, name = state.form, field.name
     if isinstance(control, Line | Lines):
-        assign(control, value=_as_text(field, value) if given else "")
-    elif isinstance(control, Segments | Choice):
+        typed = form.problems[name].text if name in form.problems else ""
+        return _as_text(field, form.given[name]) if name in form.given else typed
+    value = form.given.get(name, field.default)
+    if isinstance(control, Segments | Choice):
         known = [option[-1] if isinstance(option, tuple) else option for option in control.options]
         value = value if value in known else None
-        assign(control, value=LEFT if value is None and LEFT in known else value)
-    else:
-        assign(control, value=value)
+        return LEFT if value is None and LEFT in known else value
+    return value
 
 
 def ratio_icons(form: Form) -> str:
@@ -455,13 +500,11 @@ def _fits_slider(field: Field) -> bool:
 
 
 def _ends(field: Field) -> tuple[float, float]:
-    """Return the smallest and the largest value of a slider of a field that has both ends."""
     low, high, step = field.low or 0, field.high or 0, _step(field)
     return low + step * field.above_low, high - step * field.below_high
 
 
 def _step(field: Field) -> float:
-    """Return the step of a slider of a field that has both ends."""
     if field.step or field.kind == "whole":
         return field.step or 1
     return 0.1 if field.high - field.low > 2 else 0.05  # type: ignore[operator]

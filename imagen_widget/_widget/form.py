@@ -15,6 +15,7 @@ from typing import Any
 from imagen_widget._inputs import Input
 from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._request import ImageRequest
+from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest
 
 GENERIC_FIELDS = (  # what the form offers while nothing is known of a model
@@ -28,9 +29,8 @@ MAX_PICTURES = 16  # where the model names no bound
 OTHER_FIELDS = GENERIC_FIELDS[-1].name
 _ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
-_ADDRESS = "https://example.com/picture.png"
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
-_SIGNATURE = {"image", "images", "mask", "model", "reuse", "timeout", "on_event", "strict", "quiet"}
+_PICTURES = ("picture", "pictures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,7 @@ class Form:
         """The fields that are always in sight: required and important ones first."""
         known = self.model.main_fields() or _all(self.model)
         shown = [f for f in self.fields if f in known or f.role == "seed"]
-        first = [f for f in shown if f.required or f.important]
-        return tuple(first + [f for f in shown if f not in first])
+        return tuple(sorted(shown, key=lambda f: not (f.required or f.important)))
 
     @property
     def advanced(self) -> tuple[Field, ...]:
@@ -114,21 +113,33 @@ class Form:
     def blocked(self) -> str:
         return next((f"Mend {wrong.field.title} first" for wrong in self.problems.values()), "")
 
+    @property
+    def sent(self) -> dict[str, Any]:
+        """What is given of the fields, those included that only the JSON text has."""
+        given = dict(self.given)
+        other = given.pop(OTHER_FIELDS, {})
+        return {**given, **other}
+
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `Studio.request`, without the prompt; raise a problem."""
         for problem in self.problems.values():
             raise problem.error
-        given = dict(self.given)
-        other = given.pop(OTHER_FIELDS, None)
-        extra = {n: given.pop(n) for n in list(given) if n in _SIGNATURE}
-        extra |= other if isinstance(other, dict) else {}
-        asked = {"model": self.model.id, **given, "extra": extra or None}
+        asked: dict[str, Any] = {"model": self.model.id, "extra": self.sent}
         if self.pictures and self.max_pictures:
             one = len(self.pictures) == 1
             asked |= {"image": self.pictures[0]} if one else {"images": self.pictures}
         if self.mask is not None and self.takes_mask:
             asked["mask"] = self.mask
         return asked
+
+    def draft(self) -> ImageRequest:
+        """Return the request as far as it is filled in, to ask for its price."""
+        pictures = [f.name for f in self.fields if f.kind in _PICTURES]  # their files are not read
+        given = {name: value for name, value in self.sent.items() if name not in pictures}
+        checked = self.model.check(given, whole=False)
+        inputs = self.pictures if self.max_pictures else ()
+        body = json.dumps(checked.arguments)
+        return ImageRequest(self.model.id, body, count=checked.count, inputs=inputs)
 
     def with_value(self, name: str, value: object) -> "Form":
         """Return the form with one field set; None or "" leaves it to the model's default.
@@ -137,7 +148,7 @@ class Form:
         """
         if name == "prompt":
             return replace(self, prompt=str(value or ""))
-        known = self.field(name)
+        known = self.field(name) or self.model.field(name)
         if known is None:
             return self._translated(name, value)
         given = {n: v for n, v in self.given.items() if n != name}
@@ -145,8 +156,7 @@ class Form:
         if value is not None and value != "":
             try:
                 parsed = _parsed(known, value)
-                is_picture = known.kind in ("picture", "pictures")  # read when it is sent
-                given[name] = parsed if is_picture else known.check(parsed)
+                given[name] = parsed if known.kind in _PICTURES else known.check(parsed)
             except InvalidRequest as error:
                 problems[name] = Problem(known, str(value), error)
         return replace(self, given=given, problems=problems)
@@ -200,10 +210,12 @@ class Form:
 
     def _translated(self, name: str, value: object) -> "Form":
         """Set whatever field means the same; what only says how it is by default sets nothing."""
-        sample, form = stand_ins(self.model), self
-        for into, translated in self.model.check({**sample, name: value}).arguments.items():
-            if into not in sample:
-                form = form.with_value(into, translated)
+        refuse_reserved({name: value}, taken=())
+        form, meant = self, self.model.check({name: value}, whole=False).arguments
+        if not self.model.fields:
+            return form.with_value(OTHER_FIELDS, {**self.given.get(OTHER_FIELDS, {}), **meant})
+        for into, translated in meant.items():
+            form = form.with_value(into, translated)
         return form
 
     def _with_shape(self, value: object) -> "Form | None":
@@ -220,30 +232,6 @@ class Form:
             if into is None:
                 return self.with_value("aspect_ratio", f"{shape[0]:g}:{shape[1]:g}")
         return None
-
-
-def stand_ins(model: Model) -> dict[str, object]:
-    """Return a value for each required field, so that a part of a form can be checked alone."""
-    needed = [f for f in model.fields if f.required and f.role not in ("size", "count", "seed")]
-    return {field.name: _stand_in(field) for field in needed}
-
-
-def _stand_in(field: Field) -> object:
-    text = "-" * (field.min_length or 1)
-    match field.kind:
-        case "picture":
-            return _ADDRESS
-        case "pictures":
-            return [_ADDRESS]
-        case "words":
-            return [*field.allowed[:1]] or [text]
-        case "switch":
-            return True
-        case "whole" | "number":
-            low = field.low if field.low is not None else (field.high or 0) - 2
-            middle = (low + (low + 2 if field.high is None else field.high)) / 2
-            return math.ceil(middle) if field.kind == "whole" else middle
-    return next(iter(field.allowed), text)
 
 
 def shape_of(value: object) -> tuple[float, float] | None:
@@ -266,13 +254,18 @@ def _all(model: Model) -> tuple[Field, ...]:
 
 
 def _parsed(known: Field, value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if known.kind == "json":
-        return _from_json(known.name, value)
-    if known.kind in ("words", "pictures"):
-        return [word for line in value.splitlines() if (word := line.strip())]
-    return value.strip() if known.kind in ("whole", "number") else value
+    if isinstance(value, str):
+        match known.kind:
+            case "json":
+                value = _from_json(known.name, value)
+            case "words" | "pictures":
+                value = [word for line in value.splitlines() if (word := line.strip())]
+            case "whole" | "number":
+                value = value.strip()
+    if known.name == OTHER_FIELDS and not isinstance(value, Mapping):
+        what, how = f"{known.name}: These are no fields.", 'Write an object, like {"steps": 20}.'
+        raise InvalidRequest(what, remedy=how, field=known.name)
+    return value
 
 
 def _from_json(name: str, text: str) -> object:

@@ -1,6 +1,6 @@
 """Pictures as cards: the gallery with a row for each job, and the History page with its filters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 from operator import attrgetter
@@ -15,9 +15,9 @@ from imagen_widget._request import ImageRequest, as_code
 from imagen_widget._result import GeneratedImage, Generation, age, cost_text
 from imagen_widget._settings import ACCOUNTS
 from imagen_widget._widget.controller import Controller
-from imagen_widget._widget.controls import Kit, assign, css, on_change
+from imagen_widget._widget.controls import Kit, css, on_change, when
 from imagen_widget._widget.form import request_shape
-from imagen_widget._widget.state import DAYS, Entry, JobState, Past, Pictures, State, Tab
+from imagen_widget._widget.state import DAYS, Entry, JobState, Pictures, State, Tab
 from imagen_widget._widget.words import act, excerpt, fee, picture, plural
 
 _ICON = (
@@ -32,70 +32,48 @@ HEADER = (
     '<div class="imagen-subtitle">Describe it, pick a shape, get pictures.</div></div></div>'
 )
 EMPTY = f'<div class="imagen-empty">{_ICON}<span>Your pictures will appear here.</span></div>'
+_WAITING = -1  # in place of a picture's index: what stands there until the pictures come
 
 
-class Gallery:
-    def __init__(self, kit: Kit, controller: Controller, *, token: str) -> None:
-        self._kit, self._controller, self._token = kit, controller, token
-        self._first = kit.text(lambda state: "" if state.rows else EMPTY, "stretch")
-        self._last = kit.text(earlier, "earlier")
-        self._rows: dict[int, _Row] = {}
-        self.box = kit.box(classes=("jobs",))
-
-    def render(self, state: State, before: State | None) -> None:
-        if before is not None and _drawn_from(before) == _drawn_from(state):
-            return
-        numbers = [job.number for job in state.rows]
-        for job in state.rows:
-            if job.number not in self._rows:
-                self._rows[job.number] = _Row(self._kit, self._controller, job, self._token)
-            self._rows[job.number].render(job, state)
-        rows = [self._rows[number].box for number in numbers]
-        assign(self.box, children=(self._first, *rows, self._last))
-        for number in self._rows.keys() - set(numbers):
-            self._kit.free(self._rows.pop(number).box)
-
-    def resend(self) -> None:
-        self.box.send_state("children")
-        if self._rows:
-            grid = self._rows[max(self._rows)].grid
-            grid.send_state("children")
-            for card in grid.children:
-                card.send_state("value")
+def gallery(kit: Kit, controller: Controller, token: str) -> w.Box:
+    """Return the box of the jobs in sight; each is a line and a grid of its pictures."""
+    first = kit.text(lambda state: "" if state.rows else EMPTY, "stretch")
+    last = kit.text(earlier, "earlier")
+    rows = kit.each(
+        lambda state: [job.number for job in state.rows], partial(_row, kit, controller, token)
+    )
+    box = kit.box(classes=("jobs",))
+    return kit.bind(box, children=lambda state: (first, *rows(state), last))
 
 
-def _drawn_from(state: State) -> tuple[object, ...]:
-    return state.jobs, state.marked, state.account  # prices are those of the account
+def _row(kit: Kit, controller: Controller, token: str, number: int, state: State) -> w.Box:
+    def job(state: State) -> JobState:
+        return next(job for job in state.jobs if job.number == number)
 
+    def indices(state: State) -> Iterable[int]:
+        ending = job(state).ending
+        return range(len(ending.small)) if isinstance(ending, Pictures) else (_WAITING,)
 
-class _Row:
-    def __init__(self, kit: Kit, controller: Controller, job: JobState, token: str) -> None:
-        self._kit, self._controller, self._token = kit, controller, token
-        self._drawn: object = None
-        self._head = kit.html("", "job-head")
-        waiting = kit.html(skeletons(job.request), "skeletons")
-        self.grid = kit.box(waiting, classes=("grid", f"grid-{min(job.request.count, 4)}"))
-        self.box = kit.box(self._head, self.grid, classes=("job",))
+    def cell(index: int, state: State) -> w.HTML:
+        ended = job(state)
+        if not isinstance(pictures := ended.ending, Pictures):
+            return kit.html(skeletons(ended.request), "skeletons")
+        generation = pictures.generation
 
-    def render(self, job: JobState, state: State) -> None:
-        assign(self._head, value=job_head(job, state))
-        key = (job.ending, state.marked, state.account)
-        if not isinstance(job.ending, Pictures) or key == self._drawn:
-            return
-        request, controller = job.ending.generation.request, self._controller
-        fees = fee(controller.price_again(request)), fee(controller.price_varied(request))
-        shown = [
-            card(job, job.ending, index, self._token, state, fees)
-            for index in range(len(job.ending.small))
-        ]
-        if self._drawn is None:
-            (waiting,) = self.grid.children
-            cards = tuple(self._kit.html(markup, "card") for markup in shown)
-            assign(self.grid, children=cards)
-            self._kit.free(waiting)
-        self._drawn = key
-        for each, markup in zip(self.grid.children, shown, strict=True):
-            assign(each, value=markup)
+        def marks(state: State) -> object:  # prices are those of the account
+            return state.marked == (generation.id, index), state.account
+
+        def markup(state: State) -> str:
+            again = fee(controller.price(lambda: generation.request))
+            vary = fee(controller.price_varied(generation.request))
+            return card(ended, pictures, index, token, state, (again, vary))
+
+        return kit.text(when(marks, markup), "card")
+
+    head = kit.text(lambda state: job_head(job(state), state), "job-head")
+    grid = kit.box(classes=("grid", f"grid-{min(job(state).request.count, 4)}"))
+    kit.bind(grid, children=kit.each(indices, cell))
+    return kit.box(head, grid, classes=("job",))
 
 
 def earlier(state: State) -> str:
@@ -225,7 +203,7 @@ def _with_import(code: str) -> str:
 def _origin(generation: Generation) -> str:
     mask = generation.inputs[-1] if generation.request.has_mask else None
     parts = [
-        act(given.origin or "an earlier picture", "go", arg=given.source_id)
+        act(given.origin or "an earlier picture", "show", id_=given.source_id)
         if given.source_id
         else tag("span", "a mask" if given is mask else escape(given.origin or "a picture"))
         for given in generation.inputs
@@ -238,123 +216,100 @@ _STARS = [("any", 0), ("rated", 1), *((f"{n} or more", n) for n in range(2, 5)),
 _SORTS = [("newest first", "newest"), ("oldest first", "oldest"), ("best first", "rating")]
 
 
-class PastView:
-    def __init__(
-        self,
-        kit: Kit,
-        controller: Controller,
-        *,
-        save: Callable[[], None],
-        compare: Callable[[], None],
-    ) -> None:
-        self._kit, self._controller = kit, controller
-        self._cards: dict[str, w.HTML] = {}
-        self._filters = self._make_filters()
-        self._grid = kit.box(classes=("entries",))
-        older = kit.button(
-            "", "quiet", "older", does=controller.older, shown=attrgetter("past.more")
-        )
-        kit.bind(
-            older,
-            disabled=attrgetter("past.loading"),
-            description=lambda state: "Loading …" if state.past.loading else "Show more",
-        )
-        settings = act("Settings from a picture", "upload", arg="settings", icon="upload")
-        rows = (
-            kit.text(spent, "spent"),
-            kit.box(*self._filters.values(), classes=("row", "filters")),
-            kit.text(lambda state: PICK if state.picking else "", "picking"),
-            kit.text(summary, "summary"),
-            self._grid,
-            older,
-            kit.html(settings, "upload"),
-            self._make_bar(save, compare),
-        )
-        classes = ("page", "history")
-        self.box = kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
+def history(
+    kit: Kit, controller: Controller, *, save: Callable[[], None], compare: Callable[[], None]
+) -> w.Box:
+    """Return the page of earlier generations; `save` and `compare` are for the ticked ones."""
 
-    def _make_filters(self) -> dict[str, Any]:
-        kit, controller = self._kit, self._controller
-        filters: dict[str, Any] = {
-            "text": w.Text(
-                description="Search",
-                tooltip="",
-                placeholder="words, then Enter",
-                continuous_update=False,
-                _dom_classes=css("f", "f-search"),
-            )
-        }
-        providers = [("all", ""), *((account.title, name) for name, account in ACCOUNTS.items())]
-        lists: dict[str, tuple[str, list[Any]]] = {
-            "model": ("Model", []),
-            "provider": ("Provider", providers),
-            "days": ("Date", list(DAYS)),
-            "rating": ("Stars", _STARS),
-            "sort": ("Sort", _SORTS),
-        }
-        for name, (title, options) in lists.items():
-            classes = css("f", "f-filter", f"f-{title.lower()}")
-            filters[name] = w.Dropdown(
-                options=options, description=title, tooltip="", _dom_classes=classes
-            )
-        kit.bind(filters["model"], options=_models)
-        for name, control in filters.items():
-            on_change(control, partial(_look, controller, name))
-            kit.bind(control, value=attrgetter(f"past.look.{name}"))
-        return filters
+    def entry(entry_id: str, _: State) -> w.HTML:
+        def facts(state: State) -> tuple[Entry, bool, object]:  # prices are those of the account
+            past = state.past
+            return past.entries[entry_id], entry_id in past.selected, state.account
 
-    def _make_bar(self, save: Callable[[], None], compare: Callable[[], None]) -> w.Box:
-        """Return what is done with the ticked entries; shown while there are any."""
-        kit, controller = self._kit, self._controller
-        chosen, deleted = attrgetter("past.chosen"), attrgetter("past.deleted")
-        packed = kit.button("", "quiet", "main", icon="file-archive-o", does=save, shown=chosen)
-        kit.bind(packed, description=lambda state: f"Save {len(state.past.chosen)} as zip")
-        two = kit.button(
-            "Compare",
-            "quiet",
-            icon="columns",
-            does=compare,
-            shown=lambda state: len(state.past.chosen) == 2,
-        )
-        delete = kit.button("Delete", "quiet", icon="trash", does=controller.delete, shown=chosen)
-        undo = kit.button("Undo", "quiet", icon="undo", does=controller.undo, shown=deleted)
-        clear = kit.button(
-            "", "quiet", icon="times", tooltip="Close this bar", does=controller.untick
-        )
-        parts = (kit.text(bar, "stretch"), packed, two, delete, undo, clear)
-        return kit.box(*parts, classes=("bar-below",), shown=bar)
+        def markup(state: State) -> str:
+            shown, ticked, _ = facts(state)
+            cost = controller.price(lambda: shown.generation.request)
+            return entry_card(shown, ticked, fee(cost))
 
-    def render(self, state: State, before: State | None) -> None:
-        if before is None or before.account != state.account:
-            self._render_entries(state.past, Past())
-        elif state.past != before.past:
-            self._render_entries(state.past, before.past)
+        return kit.text(when(facts, markup), "card", "entry")
 
-    def _render_entries(self, past: Past, before: Past) -> None:
-        def drawn_card(entry: Entry) -> str:
-            cost = self._controller.price_again(entry.generation.request)
-            return entry_card(entry, entry.id in past.selected, fee(cost))
-
-        drawn = {e.id: (e, e.id in before.selected) for e in before.entries}
-        for entry in past.entries:
-            ticked = entry.id in past.selected
-            if entry.id not in self._cards:
-                self._cards[entry.id] = self._kit.html(drawn_card(entry), "card", "entry")
-            elif drawn.get(entry.id) != (entry, ticked):
-                assign(self._cards[entry.id], value=drawn_card(entry))
-        wanted = {entry.id: self._cards[entry.id] for entry in past.entries}
-        assign(self._grid, children=tuple(wanted.values()))
-        for gone in self._cards.keys() - wanted.keys():
-            self._kit.free(self._cards.pop(gone))
+    grid = kit.box(classes=("entries",))
+    kit.bind(grid, children=kit.each(attrgetter("past.entries"), entry))
+    older = kit.button("", "quiet", "older", does=controller.older, shown=attrgetter("past.more"))
+    kit.bind(
+        older,
+        disabled=attrgetter("past.loading"),
+        description=lambda state: "Loading …" if state.past.loading else "Show more",
+    )
+    settings = act("Settings from a picture", "upload", arg="settings", icon="upload")
+    rows = (
+        kit.text(spent, "spent"),
+        kit.box(*_filters(kit, controller), classes=("row", "filters")),
+        kit.text(lambda state: PICK if state.picking else "", "picking"),
+        kit.text(summary, "summary"),
+        grid,
+        older,
+        kit.html(settings, "upload"),
+        _bar_below(kit, controller, save, compare),
+    )
+    classes = ("page", "history")
+    return kit.box(*rows, classes=classes, shown=lambda state: state.tab is Tab.HISTORY)
 
 
-def _look(controller: Controller, name: str, value: object) -> None:
-    controller.look(**{name: value, "only": ""})
+def _filters(kit: Kit, controller: Controller) -> list[w.DOMWidget]:
+    def filtering(control: w.DOMWidget, name: str) -> w.DOMWidget:
+        on_change(control, lambda value: controller.look(**{name: value}))
+        return kit.bind(control, value=attrgetter(f"past.look.{name}"))
+
+    search = w.Text(
+        description="Search",
+        tooltip="",
+        placeholder="words, then Enter",
+        continuous_update=False,
+        _dom_classes=css("f", "f-search"),
+    )
+    providers = [("all", ""), *((account.title, name) for name, account in ACCOUNTS.items())]
+    lists: dict[str, tuple[str, list[Any]]] = {
+        "model": ("Model", []),
+        "provider": ("Provider", providers),
+        "days": ("Date", list(DAYS)),
+        "rating": ("Stars", _STARS),
+        "sort": ("Sort", _SORTS),
+    }
+    controls = [filtering(search, "text")]
+    for name, (title, options) in lists.items():
+        classes = css("f", "f-filter", f"f-{title.lower()}")
+        choice = w.Dropdown(options=options, description=title, tooltip="", _dom_classes=classes)
+        if name == "model":
+            kit.bind(choice, options=_models)
+        controls.append(filtering(choice, name))
+    return controls
+
+
+def _bar_below(
+    kit: Kit, controller: Controller, save: Callable[[], None], compare: Callable[[], None]
+) -> w.Box:
+    """Return what is done with the ticked entries; shown while there are any."""
+    chosen, deleted = attrgetter("past.chosen"), attrgetter("past.deleted")
+    packed = kit.button("", "quiet", "main", icon="file-archive-o", does=save, shown=chosen)
+    kit.bind(packed, description=lambda state: f"Save {len(state.past.chosen)} as zip")
+    two = kit.button(
+        "Compare",
+        "quiet",
+        icon="columns",
+        does=compare,
+        shown=lambda state: len(state.past.chosen) == 2,
+    )
+    delete = kit.button("Delete", "quiet", icon="trash", does=controller.delete, shown=chosen)
+    undo = kit.button("Undo", "quiet", icon="undo", does=controller.undo, shown=deleted)
+    clear = kit.button("", "quiet", icon="times", tooltip="Close this bar", does=controller.untick)
+    parts = (kit.text(bar, "stretch"), packed, two, delete, undo, clear)
+    return kit.box(*parts, classes=("bar-below",), shown=bar)
 
 
 def entry_card(entry: Entry, ticked: bool, again: str) -> str:
     generation = entry.generation
-    key: dict[str, Any] = {"id_": entry.id, "index": 0}
+    key: dict[str, Any] = {"id_": generation.id, "index": 0}
     model, count = short_name(generation.model), len(generation)
     name = excerpt(generation.request.prompt or model)
     picture = entry.thumbnail or tag("div", class_="imagen-skeleton")

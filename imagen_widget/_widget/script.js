@@ -142,7 +142,7 @@ function chooser(root, model, signal) {
 	const wanted = new Set();
 	let at = 0;
 
-	const rows = () => model.get("models");
+	const rows = () => model.get("chooser").models;
 	const options = () => $$(list, "[role=option]");
 	const title = (row) => h(row.status ? "b.struck" : "b", {}, row.name);
 
@@ -194,7 +194,7 @@ function chooser(root, model, signal) {
 			option(typed, h("div", {}, h("b", {}, `Use ${typed}`), h("span", {}, "its fields are read when chosen")));
 		}
 		const hint = exact[0] ? "↑ ↓ move · Enter choose" : found[0] ? "Did you mean one of these?" : "None like that; any owner/model works";
-		foot.textContent = `${hint} · ${found.length} of ${model.get("total")}`;
+		foot.textContent = `${hint} · ${found.length} of ${model.get("chooser").total}`;
 		move(Math.max(0, options().findIndex((one) => one.ariaSelected === "true")));
 	}
 
@@ -218,7 +218,7 @@ function chooser(root, model, signal) {
 	const seeChosen = () => see($(list, ".imagen-at"));
 
 	function open() {
-		chips.replaceChildren(...model.get("tags").map((tag) => button(tag, (e) => {
+		chips.replaceChildren(...model.get("chooser").tags.map((tag) => button(tag, (e) => {
 			wanted.delete(tag) || wanted.add(tag);
 			set(e.target, "aria-pressed", wanted.has(tag));
 			fill();
@@ -232,7 +232,7 @@ function chooser(root, model, signal) {
 	}
 
 	addEventListener("scroll", () => isOpen() && place(), { capture: true, signal });
-	model.on("change:chosen change:models", show);
+	model.on("change:chosen change:chooser", show);
 	show();
 }
 
@@ -493,8 +493,9 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 async function seenValues(model) {
 	commit(document.activeElement);
 	const values = {};
-	for (const [id, trait] of Object.entries(model.get("form"))) {
-		values[id] = (await model.widget_manager.get_model(id)).get(trait);
+	for (const id of model.get("form")) {
+		const control = await model.widget_manager.get_model(id);
+		values[id] = control.get("index") ?? control.get("value");
 	}
 	return values;
 }
@@ -646,10 +647,8 @@ function render({ model, el }) {
 	let detach;
 	const find = (frames = 0) => {
 		const root = el.closest(".imagen");
-		if (root) {
-			detach = attach(root, model);
-			model.send({ kind: "ready" });
-		} else if (frames < 120) requestAnimationFrame(() => find(frames + 1));
+		if (root) detach = attach(root, model);
+		else if (frames < 120) requestAnimationFrame(() => find(frames + 1));
 	};
 	find();
 	return () => {

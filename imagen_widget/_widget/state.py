@@ -5,26 +5,30 @@ job; what arrives for a job that has ended changes nothing; elapsed time never r
 job is done when its pictures are there; the number of jobs in sight has a bound.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from imagen_widget._journal import Record
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._result import Generation
 from imagen_widget._runs import Phase, Progress
 from imagen_widget._settings import ACCOUNTS, Account, Budget
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
+PROGRESS_SECONDS = 0.2  # at least between mere seconds: two messages each stay below ten
 MAX_ACTIVE = 8
 MAX_ENDED = 6
 NOT_SENT = "Not sent"
 TOO_LATE = "Too late to cancel: the picture is here"
+_number = attrgetter("number")
 DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
 
@@ -70,7 +74,8 @@ class JobState:
     @property
     def submitting(self) -> bool:
         """Whether it may still be on its way out, so that another press could be a double one."""
-        return self.active and self.phase in {Phase.PREPARING, Phase.SUBMITTING}
+        on_its_way = self.phase in {Phase.PREPARING, Phase.SUBMITTING}
+        return self.active and (on_its_way or self.elapsed < DOUBLE_PRESS_SECONDS)
 
     @property
     def elapsed(self) -> float:
@@ -80,13 +85,9 @@ class JobState:
 @dataclass(frozen=True, slots=True)
 class Entry:
     generation: Generation
-    thumbnail: str
+    thumbnail: str = ""  # markup
     rating: int = 0
-    size: int = 0
-
-    @property
-    def id(self) -> str:
-        return self.generation.id
+    size: int = 0  # bytes of its pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,6 @@ class Look:
     provider: str = ""
     days: str = "any time"
     rating: int = 0
-    only: str = ""  # the id of the one generation that is meant
     sort: str = "newest"
 
     @property
@@ -116,7 +116,6 @@ class Look:
             "provider": self.provider,
             "days": self.days if DAYS[self.days] else "",
             "rating": stars if self.rating else "",
-            "only": "where the picture is from" if self.only else "",
         }
         return {name: text for name, text in words.items() if text}
 
@@ -124,7 +123,7 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Past:
     look: Look = field(default_factory=Look)  # what is asked for
-    entries: tuple[Entry, ...] = ()  # what was found so far
+    entries: Mapping[str, Entry] = field(default_factory=dict)  # what was found so far, by id
     cursor: Record | None = None  # the last record of the page, after which the next one begins
     more: bool = False  # whether there are further ones
     matched: int = 0  # how many match in all
@@ -136,7 +135,7 @@ class Past:
     deleted: tuple[str, ...] = ()  # the ids of those that were just deleted, for the undo
 
     def found(
-        self, look: Look, entries: tuple[Entry, ...], *, after: Record | None = None, **facts: Any
+        self, look: Look, entries: list[Entry], *, after: Record | None = None, **facts: Any
     ) -> "Past":
         """Return the page with an answer; one to an earlier question changes nothing.
 
@@ -144,21 +143,24 @@ class Past:
         """
         if look != self.look or (after is not None and after is not self.cursor):
             return self
-        shown = entries if after is None else (*self.entries, *entries)
-        selected = self.selected & {entry.id for entry in shown}
+        found = {entry.generation.id: entry for entry in entries}
+        shown = found if after is None else {**self.entries, **found}
+        selected = self.selected.intersection(shown)
         facts |= {"entries": shown, "selected": selected, "loading": False, "loaded": True}
         return replace(self, **facts)
 
     def changed(self, entry_id: str, **changes: Any) -> "Past":
-        entries = (replace(e, **changes) if e.id == entry_id else e for e in self.entries)
-        return replace(self, entries=tuple(entries))
+        if entry_id not in self.entries:
+            return self
+        after = replace(self.entries[entry_id], **changes)
+        return replace(self, entries={**self.entries, entry_id: after})
 
     def ticked(self, entry_id: str) -> "Past":
         return replace(self, selected=self.selected ^ {entry_id}, deleted=())
 
     @property
     def chosen(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.id in self.selected]
+        return [entry for entry_id, entry in self.entries.items() if entry_id in self.selected]
 
 
 class Tab(StrEnum):
@@ -168,13 +170,10 @@ class Tab(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that the widget shows."""
-
     form: Form  # what the controls hold
     account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
-    price: Decimal | None = None  # estimated US dollars for pressing Generate now; None if unknown
     today: Decimal = Decimal(0)  # US dollars spent today
     month: Decimal = Decimal(0)  # US dollars spent this month
     models: tuple[Model, ...] = ()  # what the chooser lists
@@ -192,7 +191,7 @@ class State:
     resuming: bool = False  # whether they are being fetched
     # The first of two pictures to compare: generation id and index
     marked: tuple[str, int] | None = None
-    active: int = 0  # which input picture is ringed, from 0
+    active: int = 0  # the input picture that was clicked last, from 0
 
     def job(self, number: int) -> JobState | None:
         return next((job for job in self.jobs if job.number == number), None)
@@ -243,19 +242,18 @@ class State:
     def spent(self, period: str) -> Decimal:
         return self.today if period == "day" else self.month
 
-    @property
-    def warning(self) -> str:
-        """What would stop the next job, said before the click; empty if nothing would."""
+    def warning(self, price: Decimal | None) -> str:
+        """Return what would stop the next job, said before the click; empty if nothing would."""
         if self.is_free:
             return ""
         if not self.has_key:
             name = next(iter(self.account.key_variables), "a key")
             return f"No key yet: set {name}, or run imagen_widget.login()."
-        if self.budget and self.price is None:
+        if self.budget and price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
         for limit in self.budget:
             left = limit.amount - self.spent(limit.period)
-            if (self.price or 0) > left:
+            if (price or 0) > left:
                 rest = dollars(max(Decimal(0), left))
                 cap = f"{dollars(limit.amount)} a {limit.period}"
                 return f"This would pass your cap of {cap}: {rest} is left."
@@ -281,23 +279,15 @@ class State:
         place = f", {ahead} ahead" if ahead and headline.phase is Phase.QUEUED else ""
         return f"{headline.phase.capitalize()}{place}"
 
-    def image(self, generation_id: str, index: int) -> GeneratedImage | None:
-        found = self.generation(generation_id)
-        return found[index] if found is not None and 0 <= index < len(found) else None
+    @property
+    def ringed(self) -> int:
+        """Which input picture is ringed, from 0."""
+        return max(0, min(self.active, len(self.form.pictures) - 1))
 
     def generation(self, generation_id: str) -> Generation | None:
         shown = [job.ending.generation for job in self.jobs if isinstance(job.ending, Pictures)]
-        known = (*shown, *self.made, *(entry.generation for entry in self.past.entries))
+        known = (*shown, *self.made, *(e.generation for e in self.past.entries.values()))
         return next((g for g in known if g.id == generation_id), None)
-
-    def with_form(self, form: Form, *, note: str = "") -> "State":
-        active = min(self.active, max(0, len(form.pictures) - 1))
-        return replace(self, form=form, note=note, active=active)
-
-    def reused(self, form: Form, left_out: list[str]) -> "State":
-        lost = f"The form has no control for {', '.join(left_out)}: left out."
-        trouble = Trouble(lost, "Use generate() to send it too.") if left_out else None
-        return replace(self.with_form(form), tab=Tab.CREATE, trouble=trouble)
 
     def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
         """Return the state after Generate or Retry; unchanged if the press is a double one.
@@ -316,16 +306,22 @@ class State:
     def progressed(self, number: int, progress: Progress, status: str) -> "State":
         """Return the state after a job said how far it is.
 
-        Its last word is left to `ended`, which comes when the pictures can be shown.
+        Mere seconds are not taken more often than they can be shown. Its last word is left to
+        `ended`, which comes when the pictures can be shown.
         """
         job = self.job(number)
-        if job is None or progress.phase.over or progress.elapsed < job.elapsed:
+        if job is None or not job.active or progress.phase.over:
             return self
-        return self._changed(job, progress=progress, status=status)
+        is_news = job.progress is None or job.phase is not progress.phase
+        if progress.elapsed < job.elapsed + (0 if is_news else PROGRESS_SECONDS):
+            return self
+        return self._with(replace(job, progress=progress, status=status))
 
     def cancelling(self, number: int) -> "State":
         job = self.job(number)
-        return self if job is None else self._changed(job, cancelling=True)
+        if job is None or not job.active:
+            return self
+        return self._with(replace(job, cancelling=True))
 
     def ended(self, number: int, ending: Ending, status: str) -> "State":
         """Return the state after a job ended; `status` is its last status text."""
@@ -334,34 +330,25 @@ class State:
             return self
         if isinstance(ending, Pictures) and job.cancelling:
             status = f"{TOO_LATE} · {status}"
-        after = self._changed(job, active=False, ending=ending, status=status)._bounded()
+        after = self._with(replace(job, active=False, ending=ending, status=status))
         if isinstance(ending, Pictures):
-            return after._kept(ending.generation)
+            return replace(after, made=(ending.generation, *self.made))
         return replace(after, trouble=ending) if isinstance(ending, Trouble) else after
 
     def arrived(self, pictures: Pictures) -> "State":
         """Return the state after pictures came without a press of Generate."""
-        generation = pictures.generation
+        made, after = pictures.generation, replace(self, tab=Tab.CREATE)
         shown = (j.ending.generation.id for j in self.jobs if isinstance(j.ending, Pictures))
-        if generation.id in shown:
-            return replace(self, tab=Tab.CREATE)
-        number = self.last_number + 1
-        job = JobState(number, generation.request, status=generation.summary)
-        after = replace(self._with(replace(job, active=False, ending=pictures)), tab=Tab.CREATE)
-        return after if pictures.earlier else after._kept(generation)
-
-    def _kept(self, generation: Generation) -> "State":
-        return replace(self, made=(generation, *self.made))
+        if made.id in shown:
+            return after
+        job = JobState(self.last_number + 1, made.request, status=made.summary)
+        after = after._with(replace(job, active=False, ending=pictures))
+        return after if pictures.earlier else replace(after, made=(made, *self.made))
 
     def _with(self, job: JobState) -> "State":
-        """Put a job on top; those that brought nothing go, and so do the oldest."""
-        return replace(self, jobs=(job, *self.rows), last_number=job.number)._bounded()
-
-    def _bounded(self) -> "State":
-        dropped = [job.number for job in self.jobs if not job.active][MAX_ENDED:]
-        return replace(self, jobs=tuple(job for job in self.jobs if job.number not in dropped))
-
-    def _changed(self, job: JobState, **changes: Any) -> "State":
-        """Change a job, unless it has ended."""
-        after = replace(job, **changes) if job.active else job
-        return replace(self, jobs=tuple(after if j is job else j for j in self.jobs))
+        """Put a job in its place; a new one has those that brought nothing, and the oldest, go."""
+        there = self.rows if job.number > self.last_number else self.jobs
+        jobs = sorted({j.number: j for j in (*there, job)}.values(), key=_number, reverse=True)
+        dropped = [each.number for each in jobs if not each.active][MAX_ENDED:]
+        kept = tuple(each for each in jobs if each.number not in dropped)
+        return replace(self, jobs=kept, last_number=max(self.last_number, job.number))

@@ -18,9 +18,9 @@ from imagen_widget._widget.state import NOT_SENT, Pictures, State, Trouble
 from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
-excerpt = partial(one_line, limit=140)
 _MAX_THUMBNAILS = 64
 _thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
+excerpt = partial(one_line, limit=140)
 
 
 def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> str:
@@ -59,35 +59,30 @@ def chip(state: State) -> str:
     return tag("span", words, class_=f"imagen-chip{look}")
 
 
-def price(state: State) -> str:
+def price(state: State, amount: Decimal | None) -> str:
+    """Return what pressing Generate now is expected to cost, and what was spent."""
     form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
         parts[0] += f", {plural(len(form.pictures), 'input')}"
     if state.is_free:
         parts.append("<b>free</b>")
     else:
-        cost = "price unknown" if state.price is None else f"≈ {dollars(state.price)}"
+        cost = "price unknown" if amount is None else f"≈ {dollars(amount)}"
         caps = {limit.period: f" of {dollars(limit.amount)}" for limit in state.budget}
         today = f"today {dollars(state.today)}{caps.get('day', '')}"
         month = f"this month {dollars(state.month)}{caps.get('month', '')}"
         parts += [f"<b>{cost}</b>", f"{today}, {month}"]
-    stop = form.blocked or state.warning
+    stop = form.blocked or state.warning(amount)
     words = tag("span", " · ".join(parts), class_="imagen-price-text")
     return words + (tag("span", escape(stop), class_="imagen-stop") if stop else "")
 
 
 def trouble(state: State) -> str:
-    shown = state.trouble
-    if shown is None:
+    if (shown := state.trouble) is None:
         return ""
     happened = tag("strong", escape(shown.happened))
     remedy = tag("div", escape(shown.remedy)) if shown.remedy else ""
     return tag("div", happened, remedy, class_="imagen-trouble-text", role="alert")
-
-
-def again(state: State) -> bool:
-    """Return True if what failed can be sent again."""
-    return state.trouble is not None and state.trouble.again is not None
 
 
 def pending(state: State) -> str:
@@ -121,7 +116,7 @@ def progress_bar(state: State) -> str:
 
 
 def strip(state: State) -> str:
-    form, ringed = state.form, state.active
+    form, ringed = state.form, state.ringed
     allowed, there = form.max_pictures, len(form.pictures)
     if not allowed:
         return ""
@@ -160,13 +155,13 @@ def strip(state: State) -> str:
 
 
 def _chosen(state: State) -> str:
-    form, index = state.form, min(state.active, len(state.form.pictures) - 1)
+    form, index = state.form, state.ringed
     given = form.pictures[index]
     size = f"{given.width} x {given.height}" if given.width else ""
     facts = (f"{index + 1}: {excerpt(given.origin) or 'a picture'}", size, given.note)
     acts = [tag("span", escape(" · ".join(filter(None, facts))))]
     if given.source_id:
-        acts.append(act("Show in History", "find", arg=given.source_id, icon="history"))
+        acts.append(act("Show its card", "show", id_=given.source_id, icon="history"))
     if form.takes_mask and given.digest:
         mask = "Change the mask" if form.mask else "Paint a mask"
         acts.append(act(mask, "mask", icon="paint-brush"))
@@ -237,15 +232,17 @@ def model_row(model: Model, state: State) -> dict[str, Any]:
     return row
 
 
-def models_total(state: State) -> str:
-    """Return how many models there are, and of when their prices."""
+def chooser(state: State) -> dict[str, Any]:
+    """Return the models to choose from, what they can be narrowed by, and how many there are."""
+    rows = [model_row(model, state) for model in state.models]
+    tags = [tag for tag in TAGS if any(tag in row["tags"] for row in rows)]
     said = [f"{len(state.models)} models"]
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
     if state.is_free:
         said.append("no cost on the demo")
     elif dates:
         said.append(f"prices of {max(dates)[:7]}")
-    return " · ".join(said)
+    return {"models": rows, "tags": tags, "total": " · ".join(said)}
 
 
 def _price_words(model: Model) -> tuple[str, str]:

@@ -106,7 +106,10 @@ def test_the_form_follows_the_model_and_any_endpoint_can_be_typed(form: Form) ->
 
     widget.choose("flux dev")
     expect(widget.button("2K")).to_be_hidden()
-    expect(widget.button("custom")).to_be_visible()
+    width = widget.root.get_by_role("spinbutton", name="Width")
+    expect(width).to_be_hidden()
+    widget.button("custom").click()
+    expect(width).to_be_visible()
     widget.choose("nano banana 2")
     expect(widget.button("4K")).to_be_visible()
     expect(widget.button("21:9")).to_be_visible()
@@ -472,19 +475,14 @@ def tab_to(page: Page, name: str, *, back: bool = False) -> None:
     pytest.fail(f"{name!r} is not among {reached}")
 
 
-def test_a_picture_of_history_leads_back_to_its_entry(lab_form: Form) -> None:
+def test_an_input_leads_back_to_the_card_it_came_from(lab_form: Form) -> None:
     widget = lab_form("model='nano-banana-2'")
-    widget.make_and_wait("a fox of its own entry")
-    widget.make_and_wait("an owl that came later")
+    widget.make_and_wait("a fox of its own card")
 
-    widget.button("Edit").last.click()
-    widget.button("Show in History").click()
+    widget.button("Edit").click()
+    widget.button("Show its card").click()
 
-    expect(widget.entries).to_have_count(1)
-    expect(widget.entries).to_contain_text("a fox of its own entry")
-    expect(widget.button("Show these pictures: a fox of its own entry")).to_be_focused()
-    widget.root.get_by_role("button", name="Remove: where the picture is from").click()
-    expect(widget.entries.nth(1)).to_be_visible()
+    expect(widget.button("Open large: a fox of its own card")).to_be_focused()
 
 
 def test_all_of_it_works_by_keyboard_alone(form: Form) -> None:
