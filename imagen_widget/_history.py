@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -24,9 +25,9 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Run, Session, Submitted
 from imagen_widget._settings import load_settings
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, short_id
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, short_id, shown
 
-_PAGE_ROWS = 20
+_PAGE_ROWS = 50
 _MAX_RESUMED_AT_ONCE = 16
 _RESUME_SECONDS = 300.0
 _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
@@ -104,7 +105,14 @@ class History:
             since: A moment or a day; local time if it names no zone.
             rating: The least number of stars.
             limit: How many at most.
+
+        Raises:
+            InvalidRequest: `limit` is not a whole number, or the model's name is not valid.
         """
+        given: Any = limit
+        if given is not None and not (isinstance(given, Integral) and int(given) >= 0):
+            what = f"{shown(given)} is not how many"
+            raise invalid("limit", what, "Give a whole number, like 24.")
         models = self._session.models
         wanted = replace(
             _PICTURES,
@@ -114,12 +122,13 @@ class History:
             since=None if since is None else _moment(since),
             rating=rating,
         )
-        found = filter(None, map(self.recall, self._records(wanted)))
+        found = filter(None, map(self.recall, self._records(wanted, limit)))
         return itertools.islice(found, limit)
 
-    def _records(self, wanted: Filter = _PICTURES) -> Iterator[Record]:
+    def _records(self, wanted: Filter = _PICTURES, expected: int | None = None) -> Iterator[Record]:
         before: Record | None = None
-        while page := self.page(wanted, limit=_PAGE_ROWS, before=before):
+        rows = min(expected or _PAGE_ROWS, _PAGE_ROWS)
+        while page := self.page(wanted, limit=rows, before=before):
             yield from page
             before = page[-1]
 

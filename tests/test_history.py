@@ -61,6 +61,14 @@ def test_the_newest_comes_first_and_all_are_counted(history: History) -> None:
     assert len(history) == 3
 
 
+@pytest.mark.parametrize("limit", [-1, 1.5, "3"])
+def test_a_search_is_refused_a_limit_that_is_not_a_number_of_generations(limit: object) -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"^limit: .* is not how many"):
+        History().search(limit=limit)  # type: ignore[arg-type]
+
+    assert list(History().search(limit=0)) == []
+
+
 @pytest.mark.slow
 def test_iterating_goes_over_many_pages(history: History) -> None:
     with ThreadPoolExecutor(16) as threads:
