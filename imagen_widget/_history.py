@@ -150,7 +150,7 @@ class History:
         """Return the generation with this id.
 
         Raises:
-            InvalidRequest: There is none, or its pictures are gone.
+            InvalidRequest: No generation has it, or the pictures are gone.
         """
         try:
             found = self._session.recall(self._journal.get(generation_id))

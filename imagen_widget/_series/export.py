@@ -22,8 +22,8 @@ from urllib.parse import quote
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._result import GeneratedImage
-from imagen_widget._series.parts import Row, cannot_write, card, head, plural, refused, stars
-from imagen_widget.errors import InvalidRequest, one_line
+from imagen_widget._series.parts import Row, cannot_write, card, head, plural, stars
+from imagen_widget.errors import InvalidRequest, invalid, one_line
 
 Where = str | Callable[[Row], object] | None
 
@@ -42,7 +42,7 @@ def write(
 ) -> Path:
     """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
     if format not in _WRITERS:
-        raise refused("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
+        raise invalid("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
     if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InvalidRequest(
             "Writing parquet needs pyarrow.",
@@ -72,7 +72,7 @@ def _condition(where: Where) -> Callable[[Row], object]:
     found = _CONDITION.fullmatch(str(where))
     if found is None:
         what = f"{one_line(str(where), limit=60)!r} is not a condition"
-        raise refused("where", what, 'Write "rating>=3", or give a function of a row.')
+        raise invalid("where", what, 'Write "rating>=3", or give a function of a row.')
     compare, limit = _COMPARE[found[1]], int(found[2])
     return lambda row: compare(max(row.rating, 0), limit)
 

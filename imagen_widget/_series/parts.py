@@ -20,7 +20,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
-from imagen_widget.errors import ImagenError, InvalidRequest, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line
 
 MAX_KEPT_BYTES = 16_000_000
 TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB
@@ -111,7 +111,7 @@ class Layout:
         for number, name in enumerate(given):
             if name not in values or name in given[:number]:
                 why = "named twice" if name in values else "not an axis of the series"
-                raise refused(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
+                raise invalid(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
         row = row or (free.pop(0) if free and fill else None)
         col = col or (free.pop(0) if free and fill else None)
@@ -219,11 +219,6 @@ def bar(counts: Mapping[str, int], **values: object) -> str:
 
 def foot(*texts: str) -> str:
     return tag("div", *(tag("span", escape(text)) for text in texts), class_="ims-foot")
-
-
-def refused(field: str, what: str, remedy: str) -> InvalidRequest:
-    """Return the error for an argument, an axis or a column that cannot be used."""
-    return InvalidRequest(f"{field}: {what}.", remedy=remedy, field=field)
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:

@@ -16,7 +16,7 @@ from imagen_widget._html import attributes, escape, tag
 from imagen_widget._series import parts
 from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, plural
 from imagen_widget._series.views import Grid, facts, stage
-from imagen_widget.errors import ImagenError, one_line, shown
+from imagen_widget.errors import ImagenError, invalid, one_line, shown
 
 if TYPE_CHECKING:  # it imports this module
     from imagen_widget._series.series import Series
@@ -49,7 +49,7 @@ class Pick:
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
         if type(best) is not int or best < 1:
             what = f"{shown(best)} is not allowed"
-            raise parts.refused("best", what, "Use a whole number from 1.")
+            raise invalid("best", what, "Use a whole number from 1.")
         layout = Layout.of((row for row in series.rows if row.generation), row=by)
         self._series, self._best, self._by, self._tiles = series, best, by, tiles
         order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}

@@ -21,10 +21,10 @@ from imagen_widget._inputs import PictureSource
 from imagen_widget._models import plain
 from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
-from imagen_widget._series.parts import Row, refused
+from imagen_widget._series.parts import Row
 from imagen_widget._series.series import Series, check_name
 from imagen_widget._settings import refuse_reserved
-from imagen_widget.errors import InvalidRequest, shown
+from imagen_widget.errors import InvalidRequest, invalid, shown
 
 MAX_COMBINATIONS = 1_000_000
 MAX_ROWS = 100_000
@@ -55,9 +55,9 @@ def make_sweep(
     """Return a series over every combination of the axes, or over the given dicts."""
     if not isinstance(template, str):
         what = f"{type(template).__name__} is not a text"
-        raise refused("template", what, "Give a prompt.")
+        raise invalid("template", what, "Give a prompt.")
     if sample is not None and (type(sample) is not int or sample < 1):
-        raise refused("sample", "it is not a whole number from 1", "Say how many rows to take.")
+        raise invalid("sample", "it is not a whole number from 1", "Say how many rows to take.")
     if rows is not None and axes:
         raise InvalidRequest(
             "rows and axes cannot be given together.",
@@ -89,7 +89,7 @@ def make_batch(
     """Return a series with a row for each row of a table."""
     if not isinstance(prompt, str):
         what = f"{type(prompt).__name__} is not a text"
-        raise refused("prompt", what, "Give a str with columns in braces.")
+        raise invalid("prompt", what, "Give a str with columns in braces.")
     found = _table_rows(table)
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
@@ -101,7 +101,7 @@ def make_batch(
     missing += [(n, n) for n in re.findall(r"\{([^\W\d]\w*)\}", prompt) if n not in columns]
     if missing:
         remedy = f"It has {', '.join(sorted(map(str, columns))[:12])}."
-        raise refused(missing[0][0], "the table has no such column", remedy)
+        raise invalid(missing[0][0], "the table has no such column", remedy)
     if not used:
         raise InvalidRequest(
             "The prompt names no column, so all rows would ask for the same.",
@@ -113,7 +113,7 @@ def make_batch(
         twice = [name for name, count in Counter(named).items() if count > 1]
         if twice:
             what = f"{twice[0][:40]!r} stands more than once, so it identifies no row"
-            raise refused(key, what, "Name another column with key=, or none.")
+            raise invalid(key, what, "Name another column with key=, or none.")
         planned = [replace(row, key=name) for name, row in zip(named, planned, strict=True)]
     names = sorted(_names_in(prompt, columns))
     chosen = _name_for(prompt, names, sorted(fields)) if name is None else name
@@ -205,9 +205,9 @@ def _values(name: str, values: object) -> list[Any]:
         found = list(itertools.islice(given, MAX_COMBINATIONS + 1))
     except TypeError:  # also numpy's arrays without a dimension
         what = "an axis is a list of values"
-        raise refused(name, what, f"Write {name}=[{shown(values)}].") from None
+        raise invalid(name, what, f"Write {name}=[{shown(values)}].") from None
     if not found:
-        raise refused(name, "the axis has no values", "Give at least one.")
+        raise invalid(name, "the axis has no values", "Give at least one.")
     return found
 
 
@@ -220,7 +220,7 @@ def _condition(where: Where) -> Callable[[dict[str, Any]], object]:
     partial = list(partial) if isinstance(partial, Iterable) else [None]
     if not all(isinstance(each, Mapping) for each in partial):
         remedy = "Give a function of a row, or dicts of which one must match."
-        raise refused("where", "it is neither a function nor a list of dicts", remedy)
+        raise invalid("where", "it is neither a function nor a list of dicts", remedy)
     return lambda row: any(all(row.get(n) == v for n, v in each.items()) for each in partial)
 
 
@@ -233,7 +233,7 @@ def _too_many(count: int, limit: int) -> InvalidRequest:
 
 def _mapping(row: object) -> dict[str, Any]:
     if not isinstance(row, Mapping):
-        raise refused("rows", f"{type(row).__name__} is not a row", "Give dicts of values.")
+        raise invalid("rows", f"{type(row).__name__} is not a row", "Give dicts of values.")
     return {str(name): value for name, value in row.items()}
 
 
@@ -254,7 +254,7 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
         frame = nw.from_native(table, eager_only=True)
     except TypeError:
         remedy = "Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path."
-        raise refused("table", f"{type(table).__name__} is not a table", remedy) from None
+        raise invalid("table", f"{type(table).__name__} is not a table", remedy) from None
     return [_mapping(row) for row in frame.iter_rows(named=True)]
 
 
@@ -304,7 +304,7 @@ def _as_text(value: object, name: str) -> str:
     text = "" if value is None else plain(value) if isinstance(value, str) else str(value)
     if text in {"nan", "NaN", "<NA>", "NaT"} or not text.strip():
         what = "a value is missing, so the prompt would have a hole"
-        raise refused(name, what, "Fill it in, or leave the row out.")
+        raise invalid(name, what, "Fill it in, or leave the row out.")
     return text
 
 

@@ -29,11 +29,11 @@ from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, refused
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
-from imagen_widget.errors import InvalidRequest, one_line, shown
+from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
 
 UPDATE_SECONDS = 0.25
 
@@ -304,7 +304,7 @@ class Series:
         errors, cap = _check_errors(errors), _check_amount(max_spend)
         if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
             what = f"{shown(max_in_flight)} is not allowed"
-            raise refused("max_in_flight", what, "Use a whole number from 1 to 1000.")
+            raise invalid("max_in_flight", what, "Use a whole number from 1 to 1000.")
         if on is None:
             check_key(self._session.settings)
         else:
@@ -574,7 +574,7 @@ class Series:
         """
         if isinstance(stars, bool) or stars not in range(-1, 6):
             remedy = "Use 0 to 5, or -1 to reject it."
-            raise refused("rating", f"{str(stars)[:40]} is not allowed", remedy)
+            raise invalid("rating", f"{str(stars)[:40]} is not allowed", remedy)
         if row.generation is not None:
             self._journal.rate(row.generation.id, int(stars))
 
@@ -604,7 +604,7 @@ def check_name(name: str) -> str:
     """Return a series' name, unless it has signs that do not go into file names."""
     if not _NAME.fullmatch(str(name)):
         what = f"{str(name)[:40]!r} is not a name for a series"
-        raise refused("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
+        raise invalid("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
     return name
 
 
@@ -646,7 +646,7 @@ def _check_errors(errors: Any) -> str | float:
     number = isinstance(errors, int | float) and not isinstance(errors, bool) and errors >= 0
     if not number or (errors >= 1 and errors % 1 != 0):  # nor infinity, whose rest is not a number
         remedy = 'Use "row", "raise", a number of rows, or a share below 1.'
-        raise refused("errors", f"{shown(errors)} is not allowed", remedy)
+        raise invalid("errors", f"{shown(errors)} is not allowed", remedy)
     return float(errors) if errors < 1 else int(errors)
 
 
@@ -655,4 +655,4 @@ def _check_amount(value: object) -> Decimal | None:
         return None if value is None else read_dollars(value)
     except (ArithmeticError, ValueError):
         what = f"{shown(value)} is not an amount"
-        raise refused("max_spend", what, "Give US dollars, like 2.50.") from None
+        raise invalid("max_spend", what, "Give US dollars, like 2.50.") from None

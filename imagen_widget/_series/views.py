@@ -25,7 +25,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._series import parts
 from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles, plural
-from imagen_widget.errors import one_line
+from imagen_widget.errors import invalid, one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -391,7 +391,7 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     kind = path.suffix.lower()
     if kind not in {".png", ".pdf"}:
         what = f"a sheet is not written as {kind or 'a folder'}"
-        raise parts.refused("path", what, "End the name in .png or .pdf.")
+        raise invalid("path", what, "End the name in .png or .pdf.")
     sheet, paths = Sheet(rows, title, tiles), [path]
     part = path.with_name(f"{path.name}.part")
     try:

@@ -22,9 +22,8 @@ from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
 from imagen_widget._series import drive
 from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
-from imagen_widget._series.parts import refused
 from imagen_widget._settings import Settings, load_settings
-from imagen_widget.errors import ImagenError
+from imagen_widget.errors import ImagenError, invalid
 
 MIN_ROWS_A_TASK = 20
 MAX_ERRORS = 1000  # that are listed with their rows
@@ -80,12 +79,12 @@ def check_engine(engine: Any, settings: Settings) -> None:
         missing = "IMAGEN_JOURNAL" if not settings.journal else "IMAGEN_STORE"
         what = f"workers need a journal and a store that they can reach; {missing} is not set"
         remedy = "Set IMAGEN_JOURNAL=postgresql://… and IMAGEN_STORE=…, or run without on=."
-        raise refused("on", what, remedy)
+        raise invalid("on", what, remedy)
     waits = _is_dask(engine) and engine.asynchronous
     if waits or not callable(getattr(engine, "submit", None)):
         what = f"not a{'n asynchronous' if waits else ''} {type(engine).__name__}"
         remedy = "Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor."
-        raise refused("on", what, remedy)
+        raise invalid("on", what, remedy)
 
 
 def _is_dask(engine: Any) -> bool:
