@@ -33,7 +33,6 @@ SCENES = [
     "hot-air balloons",
     "a lighthouse",
     "a boat at sea",
-    "a city at night",
     "a misty forest",
     "mountains at dusk",
 ]

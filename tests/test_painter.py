@@ -14,7 +14,7 @@ from imagen_widget._providers.demo import painter
         ("FOXES!", "fox"),
         ("berries and balloons", "balloon"),
         ("雪中的狐狸", "狐 雪"),
-        ("夜晚的城市", "城 夜"),
+        ("夜晚的森林", "森 林 夜"),
         ("a sealed foxglove", ""),
         ("", ""),
     ],
@@ -28,7 +28,7 @@ def test_black_and_white_are_not_two_colours() -> None:
 
 
 def test_each_subject_has_a_scene_of_its_own() -> None:
-    subjects = {"fox", "kitchen", "balloon", "lighthouse", "sea", "city", "forest", "mountain"}
+    subjects = {"fox", "kitchen", "balloon", "lighthouse", "sea", "forest", "mountain"}
 
     calls = [call for call in painter.CALLS if subjects & set(call.split())]
     assert len(calls) == len(subjects)
@@ -44,7 +44,7 @@ def test_snow_falls_on_what_the_prompt_names_and_is_not_a_fox() -> None:
         ice, snow = draw(f"{subject} ice"), draw(f"{subject} snow")  # in the same light
         return sum(ImageStat.Stat(ImageChops.difference(ice, snow)).mean)
 
-    assert all(0 < change(subject) < 20 for subject in ("boat sea", "forest owl", "city"))
+    assert all(0 < change(subject) < 20 for subject in ("boat sea", "forest owl"))
     assert change("fox") == change("kitchen") == 0
 
 

@@ -254,19 +254,10 @@ _CLOTHS = (
     *colours("d8432f fbe3b5 f2a541 27567b f6e7c8 d8432f"),  # three a balloon
     *colours("3a8f88 fdf0d0 f0b23c 8a4c8f fde2d4 f08a5c"),
 )
-_WINDOWS = colours("ffd98a ffc46b fff0c4 ffb066")
 _TILES = colours("f7dd8f f3d27c fae6a6 f1cb70")
 _SPECKS = colours("c2342f 27457e d99a2b 2f7d7a 787874 fafaf6")
 _CHROME = colours("fdfdfb 8d949b e9edf0 5b636d cfd5da f6f6f2 6c747c")
 _SUN, _SHADE = rgb("fff1c2"), rgb("c4a47c")
-_ROOFS = (  # x and height of a roof's points, in widths of the tower
-    ((0.2, 0), (0.2, 0.2), (0.46, 0.2), (0.5, 1.1), (0.54, 0.2), (0.8, 0.2), (0.8, 0)),
-    ((0.15, 0), (0.15, 0.18), (0.3, 0.18), (0.3, 0.36), (0.7, 0.36), (0.7, 0.18), (0.85, 0)),
-    ((0, 0), (1, 0.5), (1, 0)),
-    ((0.58, 0), (0.55, 0.08), (0.55, 0.28), (0.85, 0.28), (0.85, 0.08), (0.82, 0)),
-    ((0, 0), (0.5, 0.55), (1, 0)),
-    ((0.488, 0), (0.488, 0.5), (0.512, 0.5), (0.512, 0)),
-)
 
 # A thing is a list of shapes in measures of its own, with y upwards. A shape is a line: a fill
 # (names or `#rrggbb`; several joined with `/` run downwards, with `>` to the right), options and an
@@ -707,53 +698,8 @@ def forest(canvas: Canvas, light: Light) -> None:
     canvas.shape(mix(light.near, (0, 0, 0), 0.25), *blades)
 
 
-def city(canvas: Canvas, light: Light) -> None:
-    w, h, u, rng = canvas.w, canvas.h, canvas.u, canvas.rng
-    shore, dark, rows = round(h * 0.76), mix(light.near, rgb("070b1f"), 0.35), (0.68, 0.36, 0.0)
-    _sky(canvas, light, shore, w * rng.uniform(0.25, 0.75), h * rng.uniform(0.2, 0.34), u * 0.08)
-    for row, share in enumerate(rows):
-        body, x = mix(dark, light.sky[-2], share), -u * rng.uniform(0.0, 0.1)
-        fill = down(body, mix(body, light.sky[-1], 0.12 if row == 2 else 0.3))
-        while x < w:
-            wide = u * rng.uniform(0.075, 0.15) * (1 + 0.07 * row)
-            tall = h * rng.uniform(0.16, 0.4) * (1.25, 1.05, 0.72)[row]
-            tall *= 1.15 - abs(x / w - 0.5) * 0.66
-            roof = Frame(x, shore - tall, wide, wide).points(*rng.choice(_ROOFS))
-            canvas.shape(fill, _box(x, shore - tall, x + wide, shore), roof)
-            if row:
-                _windows(canvas, x, shore - tall, wide, shore, dim=row == 1)
-            x += wide * rng.uniform(0.95, 1.25)
-        canvas.veil(light.sky[-1], shore - h * 0.2, shore + h * 0.12, alpha=0.12 + share / 2)
-    depth = h - shore
-    source = canvas.image.crop((0, max(0, shore - round(depth * 1.9)), w, shore))
-    mirror = ImageOps.flip(source).resize((w, depth)).filter(ImageFilter.GaussianBlur(u * 0.004))
-    tint = Image.new("RGB", mirror.size, mix(light.near, light.sky[0], 0.4))
-    canvas.image.paste(Image.blend(mirror, tint, 0.34), (0, shore))
-    canvas.shape(mix(light.near, (0, 0, 0), 0.3), _box(0, shore - u * 0.006, w, shore))
-    for _ in range(round(130 * w / u)):  # the water breaks the reflection
-        near, x, long = rng.random(), rng.random() * w, u * rng.uniform(0.4, 1.3)
-        ripple = ellipse(x, shore + depth * near, long * (0.015 + 0.07 * near), u * 0.002)
-        canvas.shape(rng.choice((light.sky[-1], light.near)), ripple, alpha=0.2)
-
-
 def _box(left: float, top: float, right: float, bottom: float) -> Outline:
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
-def _windows(canvas: Canvas, x: float, top: float, wide: float, low: float, *, dim: bool) -> None:
-    rng, lit = canvas.rng, (0.3 if dim else 0.5)
-    columns = max(3, round(wide / canvas.u * (42 if dim else 34)))
-    cell = wide / (columns + 0.8)
-    panes: dict[Colour, list[Outline]] = {}
-    for y in (
-        top + cell * (0.9 + 1.35 * level) for level in range(int((low - top) / cell / 1.35 - 1))
-    ):
-        for left in (x + cell * (column + 0.62) for column in range(columns)):
-            if rng.random() < lit * (0.5 + 0.5 * rng.random()):
-                pane = _box(left, y, left + cell * 0.52, y + cell * 0.72)
-                panes.setdefault(rng.choice(_WINDOWS), []).append(pane)
-    for colour, outlines in panes.items():
-        canvas.shape(colour, *outlines, alpha=0.5 if dim else 0.9)
 
 
 def kitchen(canvas: Canvas, light: Light) -> None:
@@ -871,13 +817,12 @@ _SCENES: Mapping[str, Callable[[Canvas, Light], None]] = {
     "lighthouse coast cliff 灯塔": lighthouse,
     "sea ocean beach island boat ship sailboat sail wave lake river 海 船 湖 河": sea,
     "water harbour harbor 港": sea,
-    "city town skyline street building skyscraper cyberpunk urban train 城 街": city,
     "forest tree wood woodland jungle pine deer bear owl 森 林 树": forest,
     "mountain hill landscape valley view alps 山": hills,
 }
 CALLS = (*_SCENES, *_MOODS)
 _DRY = (fox, kitchen)  # one has snow of its own, and in one it never snows
-_ANYWHERE = (hills, sea, city, forest, balloons)
+_ANYWHERE = (hills, sea, forest, balloons)
 
 
 def said(words: str, table: Mapping[str, Value]) -> list[Value]:
