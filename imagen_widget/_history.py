@@ -68,7 +68,7 @@ class History:
     """
 
     def __init__(self, home: str | Path | None = None, *, session: Session | None = None) -> None:
-        self._session = session or Session(load_settings(home=home, need_key=False))
+        self._session = session or Session(load_settings(home=home))
         self._journal = self._session.journal
         self._store = self._session.store
 

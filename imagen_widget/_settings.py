@@ -215,10 +215,8 @@ def usable_key(key: object, label: str) -> Secret:
         problem = "holds a whole line of a settings file, its name too"
     elif _PLACEHOLDER.fullmatch(text):
         problem, remedy = "holds a placeholder", f"Set {variable} to your own key."
-    elif text[0] in "\"'`" or text[-1] in "\"'`":
-        problem = "holds quote marks around the key (a container's env file keeps them)"
-    elif text[-1] in ",;" or not all("!" <= c <= "~" for c in text):
-        problem = "holds a character that no key has (a blank, a comma, a quote mark, a line end)"
+    elif {text[0], text[-1]} & {*"\"'`,;"} or not all("!" <= c <= "~" for c in text):
+        problem = "holds a character that no key has (a quote mark, a blank, a comma, a line end)"
     if problem:
         del key, text  # tracebacks that show variables must not have it
         raise CredentialsError(f"{label} {problem}; nothing was sent.", remedy=remedy)
@@ -246,8 +244,6 @@ def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -
 
 
 # --------------------------------------------------------------------- what a value may be
-# A kind is the function that returns what a value means. It returns None, or raises what Python's
-# own conversions raise, if that means nothing.
 
 
 @dataclass(frozen=True)
@@ -257,24 +253,29 @@ class Found:
     value: object = field(repr=False)  # it may be a key
     source: str  # `argument`, `environment`, or a file
     label: str  # the variable, with file and line if it stands in a file
-    folder: Path | None = None  # where a relative path is seen from, if not the working folder
 
 
 @dataclass(frozen=True)
 class _Kind:
-    convert: Callable[..., Any]
+    """A kind of value: `convert` returns what a value means.
+
+    It returns None, or raises what Python's own conversions raise, if that means nothing.
+    """
+
     problem: str  # of a value that cannot be converted
     remedy: str
     private: bool = False  # the value may hold a password
+    convert: Callable[..., Any] = str
 
-    def variant(self, **options: Any) -> "_Kind":
-        return replace(self, convert=partial(self.convert, **options))
+    def __call__(self, convert: Callable[..., Any], **options: Any) -> "_Kind":
+        return replace(self, convert=partial(convert, **options))
 
     def read(self, found: Found, field: str) -> Any:
         try:
             read = self.convert(found.value)
             if isinstance(read, Path) and not read.is_absolute():
-                read = (found.folder or Path.cwd()) / read
+                kept = None if found.source == "argument" else _settings_folder()
+                read = (kept or Path.cwd()) / read
         except InvalidRequest:
             raise
         except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
@@ -286,31 +287,25 @@ class _Kind:
         return read
 
 
-def _kind(
-    problem: str, remedy: str, *, private: bool = False
-) -> Callable[[Callable[..., Any]], _Kind]:
-    return partial(_Kind, problem=problem, remedy=remedy, private=private)
-
-
 def _plain(value: object) -> str:
     """Return the text of a value; 1e-05 is an amount as a number, a typing error as a text."""
     number = isinstance(value, float | Decimal)
     return format(Decimal(str(value)), "f") if number else str(value).strip()
 
 
-@_kind("is not a text", "Give it as text.")
+@_Kind("is not a text", "Give it as text.")
 def _text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-@_kind("is not a number of seconds", "Give seconds, like 300.")
+@_Kind("is not a number of seconds", "Give seconds, like 300.")
 def _seconds(value: Any, *, least: float = 1e-300, texts: bool = True) -> float | None:
     is_number = isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool)
     seconds = float(value if is_number or (texts and isinstance(value, str)) else "nan")
     return min(seconds, MAX_SECONDS) if least <= seconds < float("inf") else None
 
 
-@_kind("is neither yes nor no", "Use 1 or 0.")
+@_Kind("is neither yes nor no", "Use 1 or 0.")
 def _switch(value: object) -> bool | None:
     return YES_OR_NO.get(str(value).strip().lower())
 
@@ -323,7 +318,7 @@ def read_dollars(value: object) -> Decimal:
     return Decimal(match[1])
 
 
-@_kind("is not an amount", "Give US dollars with a point, like 2.50, 2.50/day or 40/month.")
+@_Kind("is not an amount", "Give US dollars with a point, like 2.50, 2.50/day or 40/month.")
 def _budget(value: object, scope: Scope = "all") -> Budget | None:
     """Return the caps of a text like `2.50`, `2.50/day` or `2/day, 40/month`."""
     limits: dict[str, Limit] = {}
@@ -336,7 +331,7 @@ def _budget(value: object, scope: Scope = "all") -> Budget | None:
     return tuple(limits.values())
 
 
-@_kind(
+@_Kind(
     "does not give each model one price",
     "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03.",
 )
@@ -357,14 +352,14 @@ def _prices(value: object) -> Prices | None:
     return Prices(default, tuple(prices.items()))
 
 
-@_kind("is not a number of pictures", "Give a whole number, like 2.")
+@_Kind("is not a number of pictures", "Give a whole number, like 2.")
 def _count(value: object) -> str | None:
     number = _plain(value)
     is_whole = number.isascii() and number.isdecimal()
     return number if is_whole and int(number[:10]) > 0 else None
 
 
-@_kind(
+@_Kind(
     "does not name hosts",
     "Use public, private, or host names with commas, like cdn.example, 10.0.0.7.",
 )
@@ -380,7 +375,7 @@ def _hosts(value: object) -> str | tuple[str, ...]:
     return hosts
 
 
-@_kind(
+@_Kind(
     "is not where schemas can be read",
     "Use auto, off, or an https:// address that contains {endpoint}.",
 )
@@ -393,7 +388,7 @@ def _schemas(value: object) -> str | None:
     return text if secure and "{endpoint}" in text and text.isprintable() else None
 
 
-@_kind(
+@_Kind(
     "is not the address of a database",
     "Give it like postgresql://user@host/database, or leave it out for a file.",
     private=True,
@@ -403,12 +398,12 @@ def _database(value: object) -> str | None:
     return text if text.startswith(("postgresql://", "postgres://")) else None
 
 
-@_kind("is not a folder", "Give the full path of a folder that can be written.")
+@_Kind("is not a folder", "Give the full path of a folder that can be written.")
 def _folder(value: Any) -> Path | None:
     return Path(value).expanduser() if str(value) and "\0" not in str(value) else None
 
 
-@_kind(
+@_Kind(
     "is not a gateway's address; a key is only sent over https (http to this machine excepted)",
     "Give it like https://host or https://host/prefix.",
     private=True,
@@ -427,17 +422,19 @@ def _is_secure(parts: urllib.parse.SplitResult) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
-_provider = _Kind(find_account, "is not a provider", f"Use one of {', '.join(ACCOUNTS)}.")
-_any_text = replace(_text, convert=str)  # the rest depends on the model
+_provider = _Kind("is not a provider", f"Use one of {', '.join(ACCOUNTS)}.")(find_account)
+_any_text = _text(str)  # the rest depends on the model
+_user_budget = _budget(_budget.convert, scope="user")
 
 
+@_folder
 def _store(value: object) -> str | Path | None:
     return str(value) if "://" in str(value) else _folder.convert(value)
 
 
 def check_timeout(value: object) -> float:
     """Return a timeout given in Python: a finite number above 0, and neither a text nor a bool."""
-    kind = _seconds.variant(texts=False)
+    kind = _seconds(_seconds.convert, texts=False)
     return float(kind.read(Found(value, "argument", "timeout"), "timeout"))
 
 
@@ -520,7 +517,7 @@ class Settings:
         repr=False,  # it may hold a password
     )
     store: str | None = _row(
-        *(replace(_folder, convert=_store), "s3://bucket/pictures"),
+        *(_store, "s3://bucket/pictures"),
         *("another folder for the pictures, or an fsspec address", "`images` in the home"),
     )
     budget: Budget = _row(
@@ -530,7 +527,7 @@ class Settings:
         name="max_spend",
     )
     max_spend_user: Budget = _row(  # these are in `budget` too
-        *(_budget.variant(scope="user"), "1/day"),
+        *(_user_budget, "1/day"),
         *("the same for each user of a shared journal", "no cap"),
         default=(),
     )
@@ -564,7 +561,7 @@ class Settings:
         _switch, "0", "whether saved copies carry prompt and settings", default=True
     )
     demo_seconds: float = _row(
-        _seconds.variant(least=0), "0", "how long a job takes on the demo", default=4.0
+        _seconds(_seconds.convert, least=0), "0", "how long a job takes on the demo", default=4.0
     )
     aspect_ratio: str | None = _preset(_any_text, "16:9", "aspect ratio")
     num_images: str | None = _preset(_count, "2", "number of pictures")
@@ -601,8 +598,7 @@ class Settings:
     @property
     def presets(self) -> dict[str, str]:
         """The defaults of the magic, by field."""
-        presets = {name: getattr(self, name) for name in sorted(PRESETS)}
-        return {name: value for name, value in presets.items() if value is not None}
+        return {n: value for n in sorted(PRESETS) if (value := getattr(self, n)) is not None}
 
 
 _ROWS = {f.name: f.metadata["row"] for f in fields(Settings) if f.metadata}
@@ -617,45 +613,40 @@ _VARIABLES = _KEYS | _BY_VARIABLE.keys()
 # ----------------------------------------------------------------------- the settings in force
 
 
-def load_settings(*, need_key: bool = True, **given: Any) -> Settings:
+def load_settings(**given: Any) -> Settings:
     """Return the settings in force now; what is not given, or None, is looked up.
 
     Args:
-        need_key: False if a missing key is not an error.
         given: Settings by the names in `SETTINGS`, and `api_key`.
 
     Raises:
-        CredentialsError: The provider needs a key and none was found, or it is not a usable one.
+        CredentialsError: A key is not usable, or not one for this host; a missing one passes.
         InvalidRequest: A setting has a value that is not valid, or a file cannot be read.
     """
-    key = None  # hidden at once: tracebacks that show variables must not have it
-    if given.get("api_key") is not None:
-        key = usable_key(given.pop("api_key"), "api_key")
-    given.pop("api_key", None)
+    given = {name: value for name, value in given.items() if value is not None}
+    # Hidden at once: tracebacks that show variables must not have it.
+    key = usable_key(given.pop("api_key"), "api_key") if "api_key" in given else None
     if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     kept = _look_up()
     found: dict[str, Found] = {}
     values: dict[str, Any] = {}
-    for variable, setting in _BY_VARIABLE.items():
-        name, values[setting.name] = setting.name, setting.default
-        if given.get(name) is not None:
+    for setting in SETTINGS:
+        name, variable = setting.name, setting.variable
+        if name in given:
             found[name] = Found(given[name], "argument", variable)
         elif variable in kept:
             found[name] = kept[variable]
-        if name in found:
-            values[name] = setting.kind.read(found[name], name)
+        values[name] = setting.kind.read(found[name], name) if name in found else setting.default
     account, key, source = _choose_account(values.pop("provider"), key, kept)
     if source:
         found["api_key"] = Found("", source, "api_key")
     base = found.get("base_url")
     if base and base.source != "argument" and account is not _base_owner(kept):
         if "provider" not in found:
-            _note(
-                base.label,
-                f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY, so "
-                f"{account.title} answers. Set IMAGEN_API_KEY to the key of that address.",
-            )
+            what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
+            remedy = "Set IMAGEN_API_KEY to the key of that address."
+            _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
         del found["base_url"], values["base_url"]
     store = values.pop("store")
     settings = Settings(
@@ -671,8 +662,6 @@ def load_settings(*, need_key: bool = True, **given: Any) -> Settings:
     )
     if key is not None:
         _check_place(key, account, settings.base_url, named="provider" in found)
-    if need_key:
-        check_key(settings)
     return settings
 
 
@@ -722,10 +711,7 @@ def _named_account(kept: Mapping[str, Found]) -> Any:
 def _default_home() -> Path:
     import platformdirs
 
-    try:
-        home = Path(platformdirs.user_data_dir("imagen_widget", appauthor=False))
-    except RuntimeError:
-        home = Path()
+    home = Path(platformdirs.user_data_dir("imagen_widget", appauthor=False))
     if not home.is_absolute():  # without HOME, for a user without a name, it begins with ~
         raise InvalidRequest(
             "IMAGEN_HOME: this user has no home folder for history and pictures.",
@@ -750,9 +736,9 @@ _remembered: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, 
 
 def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str] | None:
     """Return the key of an account and where it was found; None if it has none."""
-    for names in account.key_variables:
-        if names in _typed:
-            return _typed[names], "login()"
+    variable = account.key_variables[0]
+    if variable in _typed:
+        return _typed[variable], "login()"
     for names in account.key_variables:
         parts = names.split(":")
         if kept.keys() >= {*parts}:
@@ -760,12 +746,9 @@ def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str]
             label = first.label.replace(parts[0], " with ".join(parts), 1)
             key = usable_key(":".join(str(kept[part].value) for part in parts), label)
             return key, first.source
-    for names in account.key_variables:
-        if names not in _remembered and (found := _recall(names)):
-            _remembered[names] = usable_key(found[0], names), found[1]
-        if names in _remembered:
-            return _remembered[names]
-    return None
+    if variable not in _remembered and (found := _recall(variable)):
+        _remembered[variable] = usable_key(found[0], variable), found[1]
+    return _remembered.get(variable)
 
 
 def login() -> None:
@@ -843,12 +826,9 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     Of a mapping, the names inside its values are looked at too. `taken` are the model's own fields:
     one of them may be called like a secret.
     """
-    given = list(names)
-    for inner in names.values() if isinstance(names, Mapping) else ():
-        for name in inner if isinstance(inner, Mapping) else ():
-            if isinstance(name, str) and _SECRET.fullmatch(name.lower()):  # as among headers
-                given.append(name)
-    for name in given:
+    mappings = names.values() if isinstance(names, Mapping) else ()
+    inner = [str(name) for each in mappings if isinstance(each, Mapping) for name in each]
+    for name in (*names, *(n for n in inner if _SECRET.fullmatch(n.lower()))):  # as among headers
         plain = name.lower().replace("-", "_")
         reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
         private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
@@ -870,12 +850,11 @@ _TABLE = "imagen-widget"
 _NEAR_MISS = 0.8  # of 1: IMAGEN_MAX_SPENT is taken for a typing error, IMAGEN_PROJECT is not
 _NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front ends give it
 
-Values = Mapping[str, object]  # by environment variable
-Lines = Mapping[str, int]  # in which they stand
+Values = dict[str, Found]  # by environment variable
 Stamp = tuple[int, int, int]
 
 _lock = threading.RLock()
-_files: dict[Path, tuple[Stamp, dict[str, Found] | None]] = {}  # None: without settings of ours
+_files: dict[Path, tuple[Stamp, Values | None]] = {}  # None: without settings of ours
 _notices: dict[str, str] = {}  # by their cause; "" once it was said
 # The package notes the folder of its import as a text; this module may be imported much later.
 _start: str | None = sys.modules["imagen_widget"]._imported_in
@@ -897,11 +876,6 @@ def notices() -> list[str]:
         new = list(filter(None, _notices.values()))
         _notices.update(dict.fromkeys(_notices, ""))
         return new
-
-
-def _note(cause: str, line: str) -> None:
-    with _lock:
-        _notices.setdefault(cause, line)
 
 
 @cache
@@ -926,37 +900,32 @@ def _settings_folder() -> Path | None:
     return start
 
 
-def _look_up() -> dict[str, Found]:
+def _look_up() -> Values:
     """Return what environment and files set, by variable; refuse what is not a setting."""
-    for name in os.environ:
+    found: Values = {}
+    for name, value in os.environ.items():
         if name.upper().startswith(_PREFIX) and name not in _VARIABLES and (near := _near(name)):
-            raise _unknown(f"{name}, set in the environment", near)
-    with _lock:
-        found = _entries("environment", os.environ, {})
-        folder = _settings_folder()
-        if folder is not None:
+            raise _refused(f"{name}, set in the environment, is not a setting", near)
+        found |= _found(name, value, "environment")
+    folder = _settings_folder()
+    if folder is not None:
+        with _lock:
             found = {**(_current(folder / ".env", _parse_dotenv) or {}), **found}
             for place in (folder, *folder.parents):
                 table = _current(place / "pyproject.toml", _parse_pyproject)
                 if table is not None:
                     return {**table, **found}
-        return found
-
-
-def _entries(source: str, values: Values, lines: Lines) -> dict[str, Found]:
-    """Return what is set in one place; an empty value counts as not set."""
-    found, folder = {}, _settings_folder()
-    for name, given in values.items():
-        value = given.strip() if isinstance(given, str) else given
-        if value is not None and value != "":
-            label = f"{name} ({source}, line {lines[name]})" if lines else name
-            found[name] = Found(value, source, label, folder)
     return found
 
 
-def _current(
-    path: Path, parse: Callable[[Path, str], tuple[Values, Lines] | None]
-) -> dict[str, Found] | None:
+def _found(name: str, value: object, source: str, line: int = 0) -> Values:
+    """Return what one line sets; an empty value counts as not set."""
+    value = value.strip() if isinstance(value, str) else value
+    label = f"{name} ({source}, line {line})" if line else name
+    return {} if value is None or value == "" else {name: Found(value, source, label)}
+
+
+def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values | None:
     """Return what a file sets, or did before it vanished; None if it has no settings of ours."""
     stamp = None
     with suppress(OSError):
@@ -966,14 +935,12 @@ def _current(
     before, found = _files.get(path, (None, None))
     if stamp is None or (before and stamp[0] == 0):  # an empty one is being written
         if names := sorted(_VARIABLES & (found or {}).keys()):
-            what = "is empty" if stamp else "is gone"
             stay = "stay" if len(names) > 1 else "stays"
-            line = f"{path} {what}; {', '.join(names)} from there {stay} in force in this kernel."
-            _note(str(path), line)
+            line = f"{', '.join(names)} from there {stay} in force in this kernel."
+            _notices.setdefault(str(path), f"{path} is {'empty' if stamp else 'gone'}; {line}")
         return found
     if stamp != before:
-        parsed = parse(path, _text_of(path))
-        found = None if parsed is None else _entries(str(path), *parsed)
+        found = parse(path, _text_of(path))
         _files[path] = stamp, found
     _notices.pop(str(path), None)
     return found
@@ -989,63 +956,61 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise _unreadable(path, line, f"a byte is not {error.encoding}") from None
-    text = text.replace("\ufeff", "")  # also in the middle, where files were joined
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise _unreadable(path, line, "a character is NUL")
-    return text
+    before, nul, _ = text.partition("\0")
+    if nul:
+        raise _unreadable(path, before.count("\n") + 1, "a character is NUL")
+    return text.replace("\ufeff", "")  # also in the middle, where files were joined
 
 
-def _parse_dotenv(path: Path, text: str) -> tuple[Values, Lines]:
+def _parse_dotenv(path: Path, text: str) -> Values:
     import dotenv.parser
 
-    lines: dict[str, int] = {}  # of the last one of a name, which counts
+    found: Values = {}
+    values = dotenv.dotenv_values(stream=io.StringIO(text))
     for binding in dotenv.parser.parse_stream(io.StringIO(text)):
         string, name = binding.original.string, binding.key or ""
         line = binding.original.line + string[: len(string) - len(string.lstrip())].count("\n")
-        if binding.error:
+        ours = name in _VARIABLES
+        if binding.error or (ours and binding.value is None):
             raise _unreadable(path, line, "that is not NAME=value")
-        if name.upper().startswith(_PREFIX) and name not in _VARIABLES:
-            raise _unknown(f"{name} in {path}, line {line}", _near(name))
-        if name in _VARIABLES and binding.value is None:
-            raise _unreadable(path, line, f"{name} has no value")
-        lines[name] = line
-    return dotenv.dotenv_values(stream=io.StringIO(text)), lines
+        if name.upper().startswith(_PREFIX) and not ours:
+            raise _refused(f"{name} in {path}, line {line}, is not a setting", _near(name))
+        found |= _found(name, values.get(name), str(path), line)  # of the last one of a name
+    return found
 
 
-def _parse_pyproject(path: Path, text: str) -> tuple[Values, Lines] | None:
+def _parse_pyproject(path: Path, text: str) -> Values | None:
     import tomllib
 
     try:
         tool = tomllib.loads(text).get("tool")
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = re.search(r"line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
+        told = re.search(r"line (\d+)", str(error))
+        line = int(told[1]) if told else text.count("\n") + 1
         raise _unreadable(path, line, "that is not TOML") from None
     tables = tool if isinstance(tool, dict) else {}
     table = tables.get(_TABLE)
     if table is None:
         for name in get_close_matches(_TABLE, tables, 1, _NEAR_MISS):
-            line = _line_of(name, text)
-            raise _unknown(f"[tool.{name}] in {path}, line {line}", f"[tool.{_TABLE}]")
+            what = f"[tool.{name}] in {path}, line {_line_of(name, text)}, is not a setting"
+            raise _refused(what, f"[tool.{_TABLE}]")
         return None
     if not isinstance(table, dict):
         raise _unreadable(path, _line_of(_TABLE, text), f"tool.{_TABLE} is not a table")
-    values: dict[str, object] = {}
-    lines: dict[str, int] = {}
+    found: Values = {}
     for name, value in table.items():
         line, bare = _line_of(name, text), name.upper().replace("-", "_")
-        variable = _PREFIX + bare
+        variable, where = _PREFIX + bare, f"{name} in {path}, line {line}"
         if {variable, bare} & _KEYS:
             remedy = "Move it to the environment or a .env file; people commit this file."
-            raise InvalidRequest(f"{name} in {path}, line {line}, is a key.", remedy=remedy)
+            raise InvalidRequest(f"{where}, is a key.", remedy=remedy)
         if variable not in _VARIABLES:
             near = _near(variable).removeprefix(_PREFIX).lower().replace("_", "-")
-            raise _unknown(f"{name} in {path}, line {line}", near)
-        if variable in values:
-            raise _unreadable(path, line, f"{name} is set twice")
-        values[variable], lines[variable] = value, line
-    return values, lines
+            raise _refused(f"{where}, is not a setting", near)
+        if variable in found:
+            raise _refused(f"{where}, is set twice")
+        found |= _found(variable, value, str(path), line)
+    return found
 
 
 def _near(name: str) -> str:
@@ -1063,9 +1028,9 @@ def _line_of(name: str, text: str) -> int:
     return next((i for i, line in enumerate(lines[start:], start) if key.match(line)), start) + 1
 
 
-def _unknown(what: str, near: str) -> InvalidRequest:
+def _refused(what: str, near: str = "") -> InvalidRequest:
     remedy = f"Did you mean {near}?" if near else "Correct the name or remove it."
-    return InvalidRequest(f"{what}, is not a setting.", remedy=remedy)
+    return InvalidRequest(f"{what}.", remedy=remedy)
 
 
 def _unreadable(path: Path, line: int, why: str) -> InvalidRequest:

@@ -104,7 +104,6 @@ class Studio:
             journal=journal,
             store=store,
             max_spend=max_spend,
-            need_key=False,
             **settings,
         )
         self.session = Session(self.settings)
@@ -429,7 +428,7 @@ def default_studio(settings: _settings.Settings | None = None) -> Studio:
     It stays the same one until they change.
     """
     global _default
-    settings = _settings.load_settings(need_key=False) if settings is None else settings
+    settings = _settings.load_settings() if settings is None else settings
     with _making:  # threads that begin at once share one
         before = _default
         if before is not None and before.settings == settings:
@@ -450,7 +449,7 @@ def _of_default(method: Callable[Concatenate[Studio, P], T]) -> Callable[P, T]:
     def function(*args: P.args, **kwargs: P.kwargs) -> T:
         made = method(default_studio(), *args, **kwargs)
         if isinstance(made, Series):
-            made.in_force = functools.partial(_settings.load_settings, need_key=False)
+            made.in_force = _settings.load_settings
         return made
 
     shown: Any = function

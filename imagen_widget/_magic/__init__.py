@@ -118,7 +118,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
         given = {name: value for name in _TRAITS if (value := getattr(self, name)) is not None}
-        found = load_settings(need_key=False, **given)
+        found = load_settings(**given)
         own = {
             n: replace(f, label=f"ImagenMagics.{n}") for n, f in found.found.items() if n in given
         }

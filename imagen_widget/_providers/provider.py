@@ -500,9 +500,12 @@ class ImagenClient:
     ) -> None:
         if isinstance(api_key, str):  # at once: tracebacks that show variables must not have it
             api_key = _settings.usable_key(api_key, "api_key")
-        self.settings = settings or _settings.load_settings(
-            provider=provider, base_url=base_url, api_key=api_key
-        )
+        if settings is None:
+            settings = _settings.load_settings(
+                provider=provider, base_url=base_url, api_key=api_key
+            )
+            _settings.check_key(settings)
+        self.settings = settings
         self.provider: Provider = make_provider(self.settings, transport=transport, **options)
         self._requests: dict[str, ImageRequest] = {}  # by the id of a job sent here
 

@@ -24,7 +24,7 @@ from imagen_widget._models import Catalogue, Model, short_name
 from imagen_widget._picture import Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation, age
-from imagen_widget._settings import Settings, load_settings
+from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget._store import open_store
 
 T = TypeVar("T")
@@ -698,6 +698,7 @@ class Session:
                 journal=settings.journal,
                 store=settings.store,
             )
+            check_key(found)
             self._siblings[record.provider] = Session(found)
         sibling = self._siblings[record.provider]
         if sibling.settings.base_url != record.base_url:

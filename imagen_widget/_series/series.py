@@ -116,8 +116,8 @@ class Series:
         Raises:
             InvalidRequest: No series has that name.
         """
-        series = Series.reopen(Session(load_settings(need_key=False)), name)
-        series.in_force = functools.partial(load_settings, need_key=False)
+        series = Series.reopen(Session(load_settings()), name)
+        series.in_force = load_settings
         return series
 
     @classmethod

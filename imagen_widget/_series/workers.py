@@ -22,7 +22,7 @@ from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
 from imagen_widget._series import drive
 from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
-from imagen_widget._settings import Settings, load_settings
+from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget.errors import ImagenError, invalid
 
 MIN_ROWS_A_TASK = 20
@@ -48,6 +48,7 @@ def work(task: Task) -> Report:
                 remedy="Install the same version there. Nothing was sent by it.",
             )
         found = load_settings(**task.place)  # the worker's own, under the limits of the series
+        check_key(found)
         budget = tuple(dict.fromkeys((*task.limits["budget"], *found.budget)))
         settings = replace(found, **{**task.limits, "budget": budget})
         return _loop.run(_work, task, _session(os.getpid(), settings))
