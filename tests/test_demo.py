@@ -373,14 +373,6 @@ async def test_every_picture_says_that_it_is_a_demo(server: Server, prompt: str)
     assert lightest - darkest > 100
 
 
-async def test_sync_mode_puts_the_picture_into_the_result(server: Server) -> None:
-    url = (await server.result(FOX | {"sync_mode": True})).json()["images"][0]["url"]
-
-    head, _, data = url.partition(",")
-    assert head == "data:image/png;base64"
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (1408, 768)
-
-
 @pytest.mark.parametrize("name", ["2.png", "0.webp", "-1.png", "0", "00.png"])
 async def test_only_the_files_of_a_job_are_served(server: Server, name: str) -> None:
     ticket = await server.submit(FOX)
@@ -410,61 +402,30 @@ async def test_drawing_does_not_keep_others_waiting(server: Server) -> None:
     assert picture.status_code == 200
 
 
-# -- what the models refuse --------------------------------------------------------------------
+# -- what the models take ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("model", "field", "value", "kind"),
+    ("model", "field", "value"),
     [
-        (PREVIEW, "prompt", "", "string_too_short"),
-        (PREVIEW, "prompt", 5, "string_type"),
-        (PREVIEW, "aspect_ratio", "2:1", "literal_error"),
-        (PREVIEW, "num_images", 0, "greater_than_equal"),
-        (PREVIEW, "num_images", 5, "less_than_equal"),
-        (PREVIEW, "num_images", "2", "int_type"),
-        (PREVIEW, "resolution", "4K", "literal_error"),
-        (PREVIEW, "safety_tolerance", 4, "literal_error"),
-        (PREVIEW, "sync_mode", "yes", "bool_type"),
-        (PREVIEW, "seed", 1.5, "int_type"),
-        ("fal-ai/flux/dev", "output_format", "webp", "literal_error"),
-        ("fal-ai/flux/dev", "image_size", "huge", "literal_error"),
-        ("fal-ai/flux/dev", "guidance_scale", 0.5, "greater_than_equal"),
-        ("fal-ai/flux/dev", "num_inference_steps", 51, "less_than_equal"),
-        ("fal-ai/nano-banana/edit", "image_urls", None, "missing"),
-        ("fal-ai/nano-banana/edit", "image_urls", "https://x.test/1.png", "list_type"),
-        (KONTEXT, "image_url", "https://x.test/1.png", "file_download_error"),
-        (KONTEXT, "image_url", "data:image/png;base64,AAAA", "file_download_error"),
-        ("demo/paper-cut", "sheets", 10, "less_than_equal"),
-        ("demo/paper-cut", "colours", ["#ff0000"], "dict_type"),
+        (KONTEXT, "image_url", "https://x.test/1.png"),
+        (KONTEXT, "image_url", "data:image/png;base64,AAAA"),
+        ("fal-ai/nano-banana/edit", "image_urls", [5]),
     ],
 )
-async def test_bad_input_gets_a_ticket_and_its_refusal_from_the_result(
-    server: Server, model: str, field: str, value: object, kind: str
+async def test_a_bad_picture_gets_a_ticket_and_its_refusal_from_the_result(
+    server: Server, model: str, field: str, value: object
 ) -> None:
-    body = {"prompt": "a red fox"} | ({} if value is None else {field: value})
-    ticket = await server.submit(body, model)
+    ticket = await server.submit({"prompt": "a red fox", field: value}, model)
 
     status = await server.get(ticket, "/status")
     result = await server.get(ticket)
 
     assert status.json()["status"] == "COMPLETED"
     assert (result.status_code, result.headers["x-fal-billable-units"]) == (422, "0")
-    assert [(f["loc"], f["type"]) for f in result.json()["detail"]] == [(["body", field], kind)]
-
-
-async def test_a_wrong_side_of_a_size_is_named(server: Server) -> None:
-    body = {"prompt": "a fox", "image_size": {"width": 0, "height": 480}}
-
-    detail = (await server.result(body, "fal-ai/flux/dev")).json()["detail"]
-
-    assert [fault["loc"] for fault in detail] == [["body", "image_size", "width"]]
-
-
-async def test_the_refusal_of_a_word_lists_the_words_allowed(server: Server) -> None:
-    (fault,) = (await server.result(FOX | {"aspect_ratio": "2:1"})).json()["detail"]
-
-    assert fault["msg"] == "Input should be '1:1', '16:9', '9:16', '4:3' or '3:4'"
-    assert fault["input"] == "2:1"
+    assert [(f["loc"], f["type"]) for f in result.json()["detail"]] == [
+        (["body", field], "file_download_error")
+    ]
 
 
 async def test_fields_that_a_model_does_not_have_are_ignored(server: Server) -> None:
@@ -485,7 +446,7 @@ JSON = st.recursive(
 NAMES = re.findall(
     r"\w+",
     "prompt seed num_images n image_size aspect_ratio resolution scale sheets shadows colours "
-    "image_url image_urls mask_url output_format sync_mode model",
+    "image_url image_urls mask_url output_format model",
 )
 MODELS = st.sampled_from([PREVIEW, "fal-ai/flux/dev", "demo/paper-cut", "fal-ai/esrgan", "x/y/z"])
 
@@ -500,7 +461,9 @@ def test_whatever_is_sent_is_answered(model: str, body: dict[str, Any]) -> None:
         status = await server.get(ticket, "/status?logs=1")
         answer = await server.get(ticket)
         if answer.status_code == 200 and {"colours", "sheets"} & body.keys():
-            answer = await server.client.get(answer.json()["images"][0]["url"])
+            made = answer.json()
+            url = made["image"]["url"] if "image" in made else made["images"][0]["url"]
+            answer = await server.client.get(url)
         return [status.status_code, answer.status_code]
 
     assert anyio.run(run) in [[200, 200], [200, 422]]
@@ -515,7 +478,6 @@ def test_whatever_is_sent_is_answered(model: str, body: dict[str, Any]) -> None:
         ("", 200, 2),
         ("[demo:few]", 200, 1),
         ("[demo:few=3]", 200, 0),
-        ("[demo:inline]", 200, 2),
         ("[demo:reject]", 422, None),
         ("[demo:fail]", 503, None),
     ],

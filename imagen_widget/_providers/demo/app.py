@@ -13,7 +13,6 @@ control a single job:
 | `[demo:few]`        | one picture fewer than asked (`[demo:few=2]`: two fewer)        |
 | `[demo:reject]`     | the content checker refuses the prompt                          |
 | `[demo:fail]`       | the machine is lost while it works                              |
-| `[demo:inline]`     | pictures come inside the result, as `data:` addresses           |
 """
 
 import base64
@@ -27,7 +26,7 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -57,14 +56,12 @@ _STEP_SHARE, _RUN_SHARE = 0.15, 0.7
 _MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 256, 4096
 _DIGEST_BYTES = 6  # of an input's digest
 _COMMAND = re.compile(r"\s*\[(demo:[a-z]+(?:=\d+(?:\.\d+)?)?)\]")
-_DEFAULTS = {"queue": 3, "slow": 20, "few": 1, "reject": 0, "fail": 0, "inline": 0}
+_DEFAULTS = {"queue": 3, "slow": 20, "few": 1, "reject": 0, "fail": 0}
 _FAILED = "Runner disconnected while processing the request", "runner_disconnected"
 _CANCELLED = "Request was cancelled by the client", "client_cancelled"
 
 # -- models -------------------------------------------------------------------------------------
 
-# Input is checked by the model, not at submit: a bad value still gets a ticket, and the refusal
-# arrives with the result, in the words of pydantic. Fields that a model does not have are ignored.
 _GRID_PIXELS, _BASE_PIXELS = 32, 1024
 _MAX_PIXELS = 17_000_000  # as many as the largest of these models returns
 _SIZES = """
@@ -73,15 +70,6 @@ landscape_4_3=1024x768 landscape_16_9=1024x576
 3:4=896x1280 4:3=1280x896 9:16=768x1408 16:9=1408x768
 """  # the ratios as Imagen has them
 _PIXELS = dict(re.findall(r"(\S+)=(\S+)", _SIZES))
-_KINDS = {  # a JSON type, and what pydantic calls it
-    "string": (str, "string_type", "string"),
-    "integer": (int, "int_type", "integer"),
-    "number": (float | int, "float_type", "number"),
-    "boolean": (bool, "bool_type", "boolean"),
-    "array": (list, "list_type", "list"),
-    "object": (dict, "dict_type", "dictionary"),
-    "null": (type(None), "none_required", "None"),
-}
 
 
 def _choice(words: str) -> Json:
@@ -117,7 +105,6 @@ _FIELDS: Mapping[str, Json] = {
     "output_format.flux": _choice("jpeg png"),
     "safety_tolerance": _choice("1 2 3 4 5 6"),
     "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-    "sync_mode": {"type": "boolean", "default": False},
     "expand_prompt": {"type": "boolean", "default": True},
     "scale": _range("number", 1, 8, 2),
     "model": _choice("RealESRGAN_x4plus RealESRGAN_x2plus RealESRGAN_x4plus_anime_6B"),
@@ -140,9 +127,9 @@ fal-ai/esrgan -> image: image_url* scale model=RealESRGAN_x4plus face output_for
 demo/paper-cut: prompt* sheets shadows image_size=square_hd colours num_images seed
 """
 _GROUPS = {
-    "&google": "num_images output_format=png safety_tolerance=4 seed sync_mode",
-    "&flux": "guidance_scale num_images output_format.flux=jpeg seed sync_mode",
-    "&ideogram": "expand_prompt num_images.ideogram seed sync_mode",
+    "&google": "num_images output_format=png safety_tolerance=4 seed",
+    "&flux": "guidance_scale num_images output_format.flux=jpeg seed",
+    "&ideogram": "expand_prompt num_images.ideogram seed",
 }
 
 
@@ -172,47 +159,6 @@ def _read_models() -> dict[str, Model]:
 
 SERVED = _read_models()
 ANY = Model({}, ())
-
-
-def check(endpoint: str, payload: Json) -> list[Json]:
-    model = SERVED.get(endpoint, ANY)
-    missing = [name for name in model.required if name not in payload]
-    faults = [fault([name], "missing", "Field required", payload) for name in missing]
-    for name in (name for name in model.fields if name in payload):
-        faults += _faults(payload[name], model.fields[name], [name])
-    return faults
-
-
-def _faults(value: object, spec: Json, loc: list[str | int]) -> Iterator[Json]:
-    if "anyOf" in spec:
-        found = [list(_faults(value, part, loc)) for part in spec["anyOf"]]
-        yield from [] if [] in found else found[-1 if isinstance(value, str) else 0]
-        return
-    spec = _IMAGE_SIZE if "$ref" in spec else spec
-    python, kind, noun = _KINDS[spec["type"]]
-    if value not in spec.get("enum", [value]):
-        *words, last = (f"'{word}'" for word in spec["enum"])
-        yield fault(loc, "literal_error", f"Input should be {', '.join(words)} or {last}", value)
-    elif not isinstance(value, python) or (isinstance(value, bool) and python is not bool):
-        yield fault(loc, kind, f"Input should be a valid {noun}", value)
-    elif isinstance(value, str) and len(value) < spec.get("minLength", 0):
-        yield fault(loc, "string_too_short", "String should have at least 1 character", value)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _faults(item, spec["items"], [*loc, number])
-    elif isinstance(value, dict):
-        for name, part in spec.get("properties", {}).items():
-            yield from _faults(value.get(name, part["default"]), part, [*loc, name])
-    elif isinstance(value, float | int):
-        low, high = spec.get("minimum", value), spec.get("maximum", value)
-        if not low <= value <= high:
-            word, limit = ("greater", low) if value < low else ("less", high)
-            message = f"Input should be {word} than or equal to {limit}"
-            yield fault(loc, f"{word}_than_equal", message, value)
-
-
-def fault(loc: list[str | int], kind: str, message: str, value: object = None) -> Json:
-    return {"loc": ["body", *loc], "msg": message, "type": kind, "input": value}
 
 
 def read_fields(endpoint: str, payload: Json) -> Json:
@@ -264,6 +210,12 @@ def schema(endpoint: str) -> Json:
 
 
 # -- jobs ---------------------------------------------------------------------------------------
+
+
+def fault(field: str, kind: str, message: str) -> Json:
+    """Return why an input is refused: it gets a ticket all the same, and its result says so."""
+    return {"loc": ["body", field], "msg": message, "type": kind, "input": None}
+
 
 # What ids are compressed against.
 _USUAL = ('{"sheets":5,"shadows":true,"colours":{"":"#', '","jpeg",{}]', '","png",{}]')
@@ -402,7 +354,8 @@ class _Demo:
             payload = None
         if not isinstance(payload, dict):
             message = "Input should be a valid dictionary"
-            return JSONResponse({"detail": [fault([], "dict_type", message, payload)]}, 422)
+            detail = {"loc": ["body"], "msg": message, "type": "dict_type", "input": payload}
+            return JSONResponse({"detail": [detail]}, 422)
         wanted = "{owner}/{endpoint}".format(**request.path_params), payload
         order, faults = await to_thread.run_sync(self._read, *wanted, limiter=self._reading)
         request_id = secrets.token_hex(16) if faults else make_id(order)
@@ -425,10 +378,10 @@ class _Demo:
             error, kind = job.trouble
             code = 499 if kind == "client_cancelled" else 503
             return _answer(job, code, {"detail": error, "error_type": kind}, error_type=kind)
-        refused = [fault(["prompt"], *_REJECTED)] if "reject" in job.told else []
+        refused = [fault("prompt", *_REJECTED)] if "reject" in job.told else []
         if faults := job.faults or refused:  # the status does not say so
             return _answer(job, 422, {"detail": faults}, error_type=faults[0]["type"])
-        images = [await self._image(request, job, number) for number in range(job.count)]
+        images = [_image(request, job, number) for number in range(job.count)]
         body: Json = {"images": images, "seed": job.order.seed, "description": ""}
         if SERVED.get(job.order.endpoint, ANY).single and images:
             body = {"image": images[0]}
@@ -463,7 +416,7 @@ class _Demo:
             job = Job(request_id, order, [], seconds=self._seconds)
             self._keep(job)
         if not job.faults and not self._inputs.keys() >= set(job.order.inputs):
-            job.faults = [fault(["image_url"], "file_download_error", _LOST)]
+            job.faults = [fault("image_url", "file_download_error", _LOST)]
         return job
 
     def _keep(self, job: Job) -> None:
@@ -472,8 +425,8 @@ class _Demo:
             self._jobs.popitem(last=False)
 
     def _read(self, endpoint: str, payload: Json) -> tuple[Order, list[Json]]:
-        faults = check(endpoint, payload)
-        given = read_fields(endpoint, {} if faults else payload)
+        faults: list[Json] = []
+        given = read_fields(endpoint, payload)
         names = [name for name in given if given[name] and _PICTURE.fullmatch(name)]
         digests: list[str] = []
         sizes: list[tuple[int, int]] = []
@@ -482,10 +435,10 @@ class _Demo:
                 try:
                     digest, size = self._keep_input(str(url))
                 except (OSError, SyntaxError, ValueError):
-                    faults.append(fault([name], "file_download_error", _LOST))
+                    faults.append(fault(name, "file_download_error", _LOST))
                     continue
                 if "mask" in name and size not in sizes[:1]:
-                    faults.append(fault([name], "value_error", _UNEQUAL))
+                    faults.append(fault(name, "value_error", _UNEQUAL))
                 digests.append(digest)
                 sizes.append(size)
         seed, encoding = given.get("seed"), given.get("output_format")
@@ -500,7 +453,7 @@ class _Demo:
             "mask" in "".join(names),
             digests,
             endpoint,
-            f"{words} demo:inline" if given.get("sync_mode") is True else words,
+            words,
             encoding if encoding in ("jpeg", "webp") else "png",
             {name: given[name] for name in painter.OPTIONS if name in given},
         )
@@ -519,18 +472,16 @@ class _Demo:
             self._inputs.popitem(last=False)
         return digest, size
 
-    async def _image(self, request: Request, job: Job, number: int) -> Json:
-        order, name = job.order, f"{number}.{job.order.format}"
-        url = str(request.url_for("media", request_id=job.request_id, name=name))
-        if "inline" in job.told:
-            data = base64.b64encode(await self._draw(job, number)).decode()
-            url = f"data:image/{order.format};base64,{data}"
-        size = {"width": order.width, "height": order.height, "file_size": None}
-        return {"url": url, "content_type": f"image/{order.format}", "file_name": name, **size}
-
     async def _draw(self, job: Job, number: int) -> bytes:
         inputs = [self._inputs[digest] for digest in job.order.inputs]
         return await to_thread.run_sync(_paint, job, number, inputs, limiter=self._drawing)
+
+
+def _image(request: Request, job: Job, number: int) -> Json:
+    order, name = job.order, f"{number}.{job.order.format}"
+    url = str(request.url_for("media", request_id=job.request_id, name=name))
+    size = {"width": order.width, "height": order.height, "file_size": None}
+    return {"url": url, "content_type": f"image/{order.format}", "file_name": name, **size}
 
 
 def _paint(job: Job, number: int, inputs: list[bytes]) -> bytes:
