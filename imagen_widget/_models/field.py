@@ -161,10 +161,10 @@ class Field:
     def _length(self) -> str:
         """Return how long a text may be, as the end of a phrase: " of at most 300 characters"."""
         low, high = self.min_length or 0, self.max_length
+        ends = f"{low} to {high}" if low else f"at most {high}"
         if high is None:
-            return f" of at least {low} character{'s' * (low > 1)}" if low else ""
-        many = f" character{'s' * (high > 1)}"
-        return f" of {low} to {high}{many}" if low else f" of at most {high}{many}"
+            ends = f"at least {low}" if low else ""
+        return f" of {ends} character{'s' * ((high or low) > 1)}" if ends else ""
 
     def _read(self, value: object) -> Any:
         match self.kind:
@@ -208,10 +208,9 @@ class Field:
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
             raise invalid(self.name, f"it is {a_type(value)}, not a text", "Give a str.")
-        text, limit = plain(value), self.max_length
-        length = len(text)
-        if length < (self.min_length or 0) or (limit is not None and length > limit):
-            what = f"a text of length {length} is not allowed"
+        text = plain(value)
+        if not (self.min_length or 0) <= len(text) <= (self.max_length or len(text)):
+            what = f"a text of length {len(text)} is not allowed"
             raise invalid(self.name, what, f"Use a text{self._length()}.")
         return text
 

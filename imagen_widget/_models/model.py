@@ -53,7 +53,7 @@ _SHORT = {"n": "num_images", "ar": "aspect_ratio"}  # as people know them from t
 _MAIN_NAMES = ("aspect_ratio", "resolution", "quality")
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)\s*[:/x]\s*(\d{1,5}(?:\.\d{1,3})?)", re.ASCII)
 _FREE = {  # the fields of a model of which nothing is known
-    "prompt": Field("prompt", "text"),
+    "prompt": Field("prompt", "text", role="prompt"),
     "num_images": Field("num_images", "whole", low=1, high=MAX_COUNT),
     "seed": Field("seed", "whole"),
 }
@@ -135,8 +135,7 @@ class Price:
         if self.further is not None:
             first = f"{dollars(self.amount)} for the first megapixel"
             return f"{first}, {dollars(self.further)} for each further one"
-        ways = [f"{dollars(self.amount * n)} at {name}" for _, name, n in self.factors]
-        ways = [way.replace("at vector*", "as vector") for way in ways]
+        ways = [f"{dollars(self.amount * n)} at {name.rstrip('*')}" for _, name, n in self.factors]
         more = [f"{dollars(n)} more with {_plain(name, word)}" for name, word, n in self.extras]
         notes = ", ".join([*ways, *more])
         return f"{dollars(self.amount)} a {self.per}" + (f" ({notes})" if notes else "")
@@ -202,17 +201,11 @@ class Model:
 
     def field(self, name: str) -> Field | None:
         """Return the field of this name; None if the model has none."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        return None
+        return next((field for field in self.fields if field.name == name), None)
 
     def role(self, role: Role) -> Field | None:
         """Return the first field with this role; None if the model has none."""
-        for field in self.fields:
-            if field.role == role:
-                return field
-        return None
+        return next((field for field in self.fields if field.role == role), None)
 
     def price_of(
         self, arguments: Mapping[str, Any], count: int = 1, *, pixels: int | None = None
@@ -260,8 +253,6 @@ class Model:
             blank = name == "prompt" and isinstance(value, str) and not _VISIBLE.search(value)
             if value is not None and not blank:
                 asked[name] = value
-        if self.source == "none":
-            return self._check_freely(asked, whole=whole)
         sent: dict[str, Any] = {}
         notes: list[str] = []
         for name, each in asked.items():
@@ -272,9 +263,7 @@ class Model:
             if target is not None and target.name != name:
                 value = _translated(name, each, target)
             if target is None or value is None:
-                if strict:
-                    raise self._unknown(name, each)
-                sent[name] = as_json(name, each)
+                sent[name] = self._passed(name, each, strict=strict)
             elif target.name in sent:
                 what = f"{self.name} takes one {target.name}, and it was given twice"
                 raise invalid(name, what, "Give it once.")
@@ -283,6 +272,8 @@ class Model:
                 if name not in {target.name, "prompt"}:
                     said = f"{name} goes out as {target.name}"
                     notes.append(f"{said} {value}" if target.role == "size" else said)
+        if whole and not sent and self.source == "none":
+            raise self._missing(_FREE["prompt"])
         for required in self.fields:
             if whole and required.required and required.name not in sent:
                 raise self._missing(required)
@@ -292,37 +283,34 @@ class Model:
             count.name if count else "num_images",
             seed.name if seed else "seed",
         )
-        text, number, chosen = map(sent.get, names)
+        text, _, chosen = map(sent.get, names)
+        counts = [sent[n] for n in (names[1], *COUNT_NAMES) if n in sent]
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
-            count=_count(count.default if count and number is None else number),
+            count=_count(counts[0] if counts else count and count.default),
             seed=chosen if type(chosen) is int else None,
             notes=tuple(notes),
             names=names,
         )
 
-    def _check_freely(self, given: Mapping[str, object], *, whole: bool) -> Checked:
-        """Check a request for a model of which nothing is known: the common names alone."""
-        sent: dict[str, Any] = {}
-        for name, value in given.items():
-            if name in _FREE:
-                sent[name] = _FREE[name].check(value)
-            elif name not in COMMON_NAMES and not _FREE_NAME.fullmatch(name):
-                raise refused(name[:40], value, "Use field names of letters, digits and _.")
-            else:
-                sent[name] = as_json(name, value)
-                if name in COMMON_NAMES:
-                    sent[name] = _one_word(name, sent[name])
-        if whole and not sent:
-            raise self._missing(Field("prompt", "text", role="prompt"))
-        count = next((sent[name] for name in COUNT_NAMES if name in sent), 1)
-        return Checked(sent, sent.get("prompt"), _count(count), sent.get("seed"), ())
+    def _passed(self, name: str, value: object, *, strict: bool) -> Any:
+        """Return a value for which there is no field as it goes out, if it may."""
+        if self.source != "none":
+            if strict:
+                raise self._unknown(name, value)
+        elif name in COMMON_NAMES:
+            if not isinstance(value, str | int | float) or isinstance(value, bool):
+                raise refused(name, value, "Give a text.")
+            return str(value)
+        elif not _FREE_NAME.fullmatch(name):
+            raise refused(name[:40], value, "Use field names of letters, digits and _.")
+        return as_json(name, value)
 
     def meant(self, name: str) -> Field | None:
         """Return the field of this name, or the one that a common name means here."""
-        if (own := self.field(name)) is not None:
-            return own
+        if (own := self.field(name)) is not None or self.source == "none":
+            return own or _FREE.get(name)
         match name:
             case "prompt" | "seed":
                 return self.role(name)
@@ -345,7 +333,8 @@ class Model:
             return invalid(name, f"{shown(value)} is not a ratio", "Write it like 16:9.")
         if name == "prompt":
             return invalid(name, f"{self.name} takes no prompt", f"Leave it out. {takes}")
-        near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS], n=1)
+        common = filter(self.meant, COMMON_NAMES)
+        near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS, *common], n=1)
         meant = _SHORT.get(name, "")
         near = [meant] if self.meant(meant) else near
         hint = f"Did you mean {near[0]}? " if near else ""
@@ -364,7 +353,6 @@ class Model:
     # --------------------------------------------------------------------------------- display
 
     def __repr__(self) -> str:
-        """Return the model in one line."""
         known = f"{len(self.fields)} fields" if self.fields else "fields not known"
         return f"<Model {self.name}: {self.id}, {known}, {self.price_text}>"
 
@@ -389,17 +377,6 @@ class Model:
             return "one" if takes.kind == "picture" else "several"
         return f"none; {self.edits_with} edits" if self.edits_with else ""
 
-    def _facts(self) -> list[tuple[str, str]]:
-        read = f"as read on {self.as_of}" + (" from its schema" if self.source == "fetched" else "")
-        facts = [
-            ("id", self.id),
-            ("price", self.price_text),
-            ("status", self.status_text),
-            ("edits with", self.edits_with),
-            ("fields", read if self.fields else "not known"),
-        ]
-        return [(name, text) for name, text in facts if text]
-
     def _rows(self) -> list[tuple[str, ...]]:
         return [
             (
@@ -413,7 +390,15 @@ class Model:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         head = f"{self.title or self.name} ({self.name})"
-        facts = [f"{name}: {text}" for name, text in self._facts()]
+        read = f"as read on {self.as_of}" + (" from its schema" if self.source == "fetched" else "")
+        known = {
+            "id": self.id,
+            "price": self.price_text,
+            "status": self.status_text,
+            "edits with": self.edits_with,
+            "fields": read if self.fields else "not known",
+        }
+        facts = [f"{name}: {text}" for name, text in known.items() if text]
         table = ("field", "takes", "default", "what it does"), self._rows()
         text = "\n".join([head, *(f"  {fact}" for fact in facts), "", text_table(*table)])
         parts = [tag("strong", escape(head)), *(tag("div", escape(fact)) for fact in facts)]
@@ -548,9 +533,3 @@ def _count(value: Any) -> int:
         return min(max(1, int(value or 1)), MAX_COUNT)
     except (TypeError, ValueError, OverflowError):  # it passed without a check
         return 1
-
-
-def _one_word(name: str, value: object) -> str:
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise refused(name, value, "Give a text.")
-    return str(value)
