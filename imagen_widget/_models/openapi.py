@@ -8,7 +8,7 @@ no required field is lost.
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -270,26 +270,21 @@ def _bounds(schema: Schema, *, whole: bool) -> dict[str, Any]:
 
     An exclusive end is a number of its own, or in OpenAPI 3.0 a mark beside the other one.
     """
-    low, above = _end(schema, "minimum", "exclusiveMinimum", max)
-    high, below = _end(schema, "maximum", "exclusiveMaximum", min)
-    if whole:
-        low = low if low is None else math.floor(low) + 1 if above else math.ceil(low)
-        high = high if high is None else math.ceil(high) - 1 if below else math.floor(high)
-        above = below = False
-    if low is not None and high is not None and (low > high or (low == high and (above or below))):
+    found: dict[str, Any] = {}
+    ends = (("low", "above_low", "Minimum", 1), ("high", "below_high", "Maximum", -1))
+    for name, mark, limit, sign in ends:
+        end, beyond = _number(schema.get(limit.lower())), schema.get(f"exclusive{limit}")
+        strict = end if beyond is True else _number(beyond)
+        is_open = strict is not None and (end is None or sign * strict >= sign * end)
+        end = strict if is_open else end
+        if whole and end is not None:
+            end = sign * (math.floor(sign * end) + 1 if is_open else math.ceil(sign * end))
+            is_open = False
+        found |= {name: end, mark: is_open}
+    low, high, is_open = found["low"], found["high"], found["above_low"] or found["below_high"]
+    if low is not None and high is not None and (low > high or (low == high and is_open)):
         return {}  # no number at all
-    return {"low": low, "high": high, "above_low": above, "below_high": below}
-
-
-def _end(
-    schema: Schema, included: str, excluded: str, stricter: Callable[[list[float]], float]
-) -> tuple[float | None, bool]:
-    """Return one end of a range, and True if it is not in the range itself."""
-    end, mark = _number(schema.get(included)), schema.get(excluded)
-    beyond = end if mark is True else _number(mark)
-    if beyond is None or (end is not None and stricter([end, beyond]) != beyond):
-        return end, False
-    return beyond, True
+    return found
 
 
 def _lengths(schema: Schema) -> dict[str, Any]:
