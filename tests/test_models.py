@@ -596,6 +596,8 @@ def test_openais_models_take_the_count_as_n_and_a_ratio_as_a_size() -> None:
         ("gpt-image-1", {"aspect_ratio": "16:0"}, "'16:0' is not a ratio."),
         ("seedream-4", {"resolution": "8K"}, "'8K' is not allowed. Use one of 2K, 4K."),
         ("flux-dev", {"ar": "wide"}, "Did you mean aspect_ratio?"),
+        ("flux-dev", {"asspect_ratio": "1:1"}, "Did you mean aspect_ratio?"),
+        ("flux-dev", {"model": "x"}, "model: flux-dev takes no such field. It takes prompt"),
         ("flux-dev", {"guidance": 5}, "Did you mean guidance_scale?"),
         ("nano-banana-2", {"enable_websearch": True}, "Did you mean enable_web_search?"),
         ("nano-banana", {"resolution": "2K"}, "It takes prompt, aspect_ratio"),

@@ -333,8 +333,8 @@ class Model:
             return invalid(name, f"{shown(value)} is not a ratio", "Write it like 16:9.")
         if name == "prompt":
             return invalid(name, f"{self.name} takes no prompt", f"Leave it out. {takes}")
-        common = filter(self.meant, COMMON_NAMES)
-        near = difflib.get_close_matches(name.lower()[:60], [*names, *ARGUMENTS, *common], n=1)
+        others = {*names, *ARGUMENTS, *filter(self.meant, COMMON_NAMES)} - {name}
+        near = difflib.get_close_matches(name.lower()[:60], sorted(others), n=1)
         meant = _SHORT.get(name, "")
         near = [meant] if self.meant(meant) else near
         hint = f"Did you mean {near[0]}? " if near else ""
