@@ -154,22 +154,15 @@ def bundled() -> dict[str, Model]:
     """Return the models that come with the package, by id."""
     text = Path(__file__).with_name("bundled.json").read_text("utf-8")
     models = {}
-    for entry in _with_tuples(json.loads(text)["models"]):
+    for entry in _frozen(json.loads(text)["models"]):
         fields = []
         for data in entry["fields"]:
             title = data["name"].replace("_", " ").capitalize()
             limits = PictureLimits(**data["limits"]) if "limits" in data else None
             fields.append(Field(**{"title": title, **data, "limits": limits}))
-        price = dict(entry.pop("price", {}))
-        for name in price.keys() & {"amount", "further", "unit_price"}:
-            price[name] = Decimal(price[name])
-        for name in price.keys() & {"factors", "extras", "table"}:
-            rows = []
-            for *patterns, amount in price[name]:
-                rows.append((*patterns, Decimal(amount)))
-            price[name] = tuple(rows)
-        known = {"fields": tuple(fields), "price": Price(**price) if price else None}
-        models[entry["id"]] = Model(**entry | known, source="bundled")
+        price = Price(**entry["price"]) if "price" in entry else None
+        known = {"fields": tuple(fields), "price": price, "source": "bundled"}
+        models[entry["id"]] = Model(**entry | known)
     return models
 
 
@@ -181,13 +174,18 @@ def short_name(model_id: str) -> str:
     return model.alias
 
 
-def _with_tuples(data: Any) -> Any:
-    """Return what was read from JSON with tuples for lists, for dataclasses that are frozen."""
-    if isinstance(data, dict):
-        for name, value in data.items():
-            data[name] = _with_tuples(value)
-        return data
-    return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
+def _frozen(data: Any, *, price: bool = False) -> Any:
+    """Return what was read from JSON with tuples for lists, and amounts of a price as Decimal."""
+    match data:
+        case dict():
+            return {
+                name: _frozen(each, price=price or name == "price") for name, each in data.items()
+            }
+        case list():
+            return tuple(_frozen(each, price=price) for each in data)
+        case str() if price and data.replace(".", "").isdecimal():
+            return Decimal(data)
+    return data
 
 
 def _learned(read: Model, as_of: str) -> Model:
