@@ -77,12 +77,12 @@ class Prices:
     """What a picture costs you in US dollars: by model, and for every other model."""
 
     default: Decimal | None = None
-    by_model: tuple[tuple[str, Decimal], ...] = ()
+    by_model: tuple[tuple[str, Decimal], ...] = ()  # by ids and aliases in lower case
 
     def for_model(self, model_id: str, alias: str = "") -> Decimal | None:
         """Return the price set for a model under its id or its alias; None if not set."""
         named = dict(self.by_model)
-        return named.get(model_id, named.get(alias, self.default))
+        return named.get(model_id.lower(), named.get(alias.lower(), self.default))
 
 
 # ------------------------------------------------------------------------ accounts and keys
@@ -344,7 +344,7 @@ def _prices(value: object) -> Prices | None:
         parts = _plain(value).split(",")
     for part in parts:
         name, equals, amount = part.rpartition("=")
-        name = name.strip()
+        name = name.strip().lower()
         if name in prices or (equals and not _MODEL_NAME.fullmatch(name)):
             return None
         prices[name] = read_dollars(amount)

@@ -631,6 +631,8 @@ def test_prices_are_by_model_or_for_all() -> None:
     assert some.for_model("other", "o") is None
     assert both.for_model("other") == Decimal("0.1")
     assert both.for_model("imagen4") == Decimal("0.05")
+    assert load(price="Imagen4=0.05").price == load(price="imagen4=0.05").price
+    assert load(price="a/B=0.5").price.for_model("A/b") == Decimal("0.5")
 
 
 @pytest.mark.parametrize("apart", [";", " ", "\n", "; ", "|"])
