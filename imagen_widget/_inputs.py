@@ -121,8 +121,9 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
         return (from_file(Path(value), label),)
     if hasattr(value, "getbands"):
         return (_from_pillow(cast("PILImage", value), label),)
-    several = f" Several go in by {label}s=[…]." if isinstance(value, list | tuple) else ""
-    raise invalid(label, f"{type(value).__name__} is not a picture", _WHAT + several)
+    several = label == "image" and isinstance(value, list | tuple)
+    more = " Several go in by images=[…]." if several else ""
+    raise invalid(label, f"{type(value).__name__} is not a picture", _WHAT + more)
 
 
 def from_file(path: Path, label: str, **known: Any) -> Input:
@@ -168,9 +169,12 @@ def _from_pillow(picture: "PILImage", label: str) -> Input:
 def _from_text(text: str, label: str, base_url: str) -> Input:
     text = text.strip()
     scheme = text[:8].lower()
+    if not text:
+        raise invalid(label, "the picture is empty", _WHAT)
     if scheme.startswith(("https://", "http://")):
-        _check_address(text, label, base_url)
-        return Input(url=text, origin=text.partition("?")[0])
+        url = scheme + text[8:]
+        _check_address(url, label, base_url)
+        return Input(url=url, origin=url.partition("?")[0])
     if scheme.startswith("data:"):
         data = _picture.from_data_address(text)
         if data is None:

@@ -132,6 +132,7 @@ def test_an_https_address_goes_out_as_it_is() -> None:
 
     assert fields == {"image_url": HTTPS}
     assert (found.url, found.digest, found.origin) == (HTTPS, "", HTTPS.partition("?")[0])
+    assert placed(EDIT, HTTPS.replace("https", "HTTPS"))[0] == {"image_url": HTTPS}
     assert found.kept_in(Store(Path("/nowhere"))) == found
 
 
@@ -163,7 +164,8 @@ def test_cleartext_is_for_this_machine_only(host: str) -> None:
         (bomb(12_000, 12_000), "over 89 million"),
         (PICTURES["png"].replace(b"IDAT", b"idat"), "damaged"),
         (7, "int is not a picture"),
-        ([b"a", b"b"], r"list is not a picture.*images=\["),
+        ([b"a", b"b"], r"list is not a picture.*by images=\["),
+        ("", "the picture is empty"),
         ("\0", "there is no file"),
     ],
 )
@@ -253,6 +255,7 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
             {"mask": PICTURES["png"], "fields": {"image_urls": []}},
             "mask: there is no picture that it belongs to",
         ),
+        (COMBINE, {"images": [[HTTPS]]}, r"images: list is not a picture.*generated picture\.$"),
         (COMBINE, {"images": [HTTPS] * 4}, "images: combine takes at most 3 pictures, and 4 were"),
         (
             EDIT,

@@ -609,6 +609,7 @@ def test_openais_models_take_the_count_as_n_and_a_ratio_as_a_size() -> None:
         ("flux-dev", {"num_images": 9}, "from 1 to 4"),
         ("kontext", {}, "image_url: kontext needs it. Give image=…"),
         ("nano-banana-edit", {}, "image_urls: nano-banana-edit needs it. Give images=[…]"),
+        ("nano-banana-edit", {"image_urls": []}, "image_urls: nano-banana-edit needs it."),
         ("ideogram-3-edit", {"image_url": ADDRESS}, "mask_url: ideogram-3-edit needs it."),
     ],
 )  # fmt: skip

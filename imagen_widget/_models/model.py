@@ -274,8 +274,9 @@ class Model:
                     notes.append(f"{said} {value}" if target.role == "size" else said)
         if whole and not sent and self.source == "none":
             raise self._missing(_FREE["prompt"])
-        for required in self.fields:
-            if whole and required.required and required.name not in sent:
+        for required in self.fields if whole else ():
+            nothing = (None, []) if required.kind == "pictures" else (None,)
+            if required.required and sent.get(required.name) in nothing:
                 raise self._missing(required)
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         names = (
