@@ -631,6 +631,24 @@ def test_lax_checks_let_unknown_fields_through() -> None:
     assert (checked.count, checked.seed) == (9, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "given_"), [("flux-dev", {"num_images": 5000}), ("o/new", {"n": "5000"})]
+)
+def test_no_request_is_for_more_pictures_than_a_cap_counts(
+    name: str, given_: dict[str, object]
+) -> None:
+    model = CATALOGUE.known(CATALOGUE.resolve(name, "fal")) or CATALOGUE.unknown(name)
+
+    with pytest.raises(InvalidRequest, match=r"^num_images: 5000 .* Use at most 1000"):
+        model.check({"prompt": "a fox", **given_}, strict=False)
+
+
+def test_a_schema_whose_default_is_a_million_pictures_is_still_usable() -> None:
+    fields = {"num_images": {"type": "integer", "default": 10**6}}
+
+    assert read_schema(document("o/a", fields, []), "o/a").check({}).count == 1000
+
+
 def test_a_prompt_is_wanted_only_by_models_that_require_one() -> None:
     upscaler = read_schema(
         document("o/up", {"image_url": {"type": "string"}}, ["image_url"]), "o/up"

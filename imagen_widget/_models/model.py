@@ -286,10 +286,13 @@ class Model:
         )
         text, _, chosen = map(sent.get, names)
         counts = [sent[n] for n in (names[1], *COUNT_NAMES) if n in sent]
+        number = _count(counts[0]) if counts else min(MAX_COUNT, _count(count and count.default))
+        if number > MAX_COUNT:  # in a lax request too: a cap would count fewer than are billed
+            raise refused(names[1], number, f"Use at most {MAX_COUNT}.")
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
-            count=_count(counts[0] if counts else count and count.default),
+            count=number,
             seed=chosen if type(chosen) is int else None,
             notes=tuple(notes),
             names=names,
@@ -531,6 +534,6 @@ def nearest_size(ratio: object, field: Field) -> str | None:
 
 def _count(value: Any) -> int:
     try:
-        return min(max(1, int(value or 1)), MAX_COUNT)
+        return max(1, int(value or 1))
     except (TypeError, ValueError, OverflowError):  # it passed without a check
         return 1
