@@ -623,17 +623,18 @@ def load_settings(**given: Any) -> Settings:
         CredentialsError: A key is not usable, or not one for this host; a missing one passes.
         InvalidRequest: A setting has a value that is not valid, or a file cannot be read.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    # Hidden at once: tracebacks that show variables must not have it.
-    key = usable_key(given.pop("api_key"), "api_key") if "api_key" in given else None
+    key = None  # hidden at once: tracebacks that show variables must not have it
+    if given.get("api_key") is not None:
+        key = usable_key(given.pop("api_key"), "api_key")
+    given.pop("api_key", None)
     if unknown := given.keys() - _NAMES:
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     kept = _look_up()
     found: dict[str, Found] = {}
     values: dict[str, Any] = {}
-    for setting in SETTINGS:
-        name, variable = setting.name, setting.variable
-        if name in given:
+    for variable, setting in _BY_VARIABLE.items():
+        name = setting.name
+        if given.get(name) is not None:
             found[name] = Found(given[name], "argument", variable)
         elif variable in kept:
             found[name] = kept[variable]
@@ -826,9 +827,12 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     Of a mapping, the names inside its values are looked at too. `taken` are the model's own fields:
     one of them may be called like a secret.
     """
-    mappings = names.values() if isinstance(names, Mapping) else ()
-    inner = [str(name) for each in mappings if isinstance(each, Mapping) for name in each]
-    for name in (*names, *(n for n in inner if _SECRET.fullmatch(n.lower()))):  # as among headers
+    given = list(names)
+    for inner in names.values() if isinstance(names, Mapping) else ():
+        for name in inner if isinstance(inner, Mapping) else ():
+            if _SECRET.fullmatch(str(name).lower()):  # as among headers
+                given.append(name)
+    for name in given:
         plain = name.lower().replace("-", "_")
         reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
         private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))

@@ -176,15 +176,13 @@ def short_name(model_id: str) -> str:
 
 def _frozen(data: Any, *, price: bool = False) -> Any:
     """Return what was read from JSON with tuples for lists, and amounts of a price as Decimal."""
-    match data:
-        case dict():
-            return {
-                name: _frozen(each, price=price or name == "price") for name, each in data.items()
-            }
-        case list():
-            return tuple(_frozen(each, price=price) for each in data)
-        case str() if price and data.replace(".", "").isdecimal():
-            return Decimal(data)
+    if isinstance(data, dict):
+        for name, each in data.items():
+            data[name] = _frozen(each, price=price or name == "price")
+    elif isinstance(data, list):
+        return tuple(map(functools.partial(_frozen, price=price), data))
+    elif price and data.replace(".", "").isdecimal():
+        return Decimal(data)
     return data
 
 

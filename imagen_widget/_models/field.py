@@ -208,7 +208,7 @@ class Field:
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
             raise invalid(self.name, f"it is {a_type(value)}, not a text", "Give a str.")
-        text = plain(value)
+        text = str.__str__(value)
         if not (self.min_length or 0) <= len(text) <= (self.max_length or len(text)):
             what = f"a text of length {len(text)} is not allowed"
             raise invalid(self.name, what, f"Use a text{self._length()}.")

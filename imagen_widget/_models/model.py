@@ -201,11 +201,17 @@ class Model:
 
     def field(self, name: str) -> Field | None:
         """Return the field of this name; None if the model has none."""
-        return next((field for field in self.fields if field.name == name), None)
+        for field in self.fields:
+            if field.name == name:
+                return field
+        return None
 
     def role(self, role: Role) -> Field | None:
         """Return the first field with this role; None if the model has none."""
-        return next((field for field in self.fields if field.role == role), None)
+        for field in self.fields:
+            if field.role == role:
+                return field
+        return None
 
     def price_of(
         self, arguments: Mapping[str, Any], count: int = 1, *, pixels: int | None = None
@@ -285,14 +291,14 @@ class Model:
             seed.name if seed else "seed",
         )
         text, _, chosen = map(sent.get, names)
-        counts = [sent[n] for n in (names[1], *COUNT_NAMES) if n in sent]
-        number = _count(counts[0]) if counts else min(MAX_COUNT, _count(count and count.default))
-        if number > MAX_COUNT:  # in a lax request too: a cap would count fewer than are billed
+        asked_for = next(filter(None, map(sent.get, (names[1], *COUNT_NAMES))), None)
+        number = _count(asked_for or (count and count.default))
+        if asked_for and number > MAX_COUNT:  # a cap would count fewer than are billed
             raise refused(names[1], number, f"Use at most {MAX_COUNT}.")
         return Checked(
             arguments=sent,
             prompt=text if isinstance(text, str) else None,
-            count=number,
+            count=min(number, MAX_COUNT),
             seed=chosen if type(chosen) is int else None,
             notes=tuple(notes),
             names=names,
