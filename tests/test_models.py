@@ -353,6 +353,12 @@ NUMBERS: list[tuple[Json, str, list[object], list[object]]] = [
         [1, 8],
         [0, 9],
     ),
+    (
+        {"type": "integer", "minimum": 64, "multipleOf": 8},
+        "a whole number from 64, a multiple of 8",
+        [64, "72", 80.0],
+        [65, 8, 64.5],
+    ),
     ({"type": "number", "exclusiveMinimum": 1, "maximum": 1}, "a number", [0, 1, 2], []),
     ({"type": "number", "exclusiveMinimum": True}, "a number", [0], []),
 ]

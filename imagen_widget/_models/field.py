@@ -73,7 +73,7 @@ class Field:
         low: The smallest number, included unless `above_low`.
         high: The largest number, included unless `below_high`.
         role: What the rest of the program may know about it.
-        step: The distance between two numbers.
+        step: The distance between two numbers; a whole number is a multiple of it.
         important: Whether forms show it although it is optional.
         hidden: Whether forms leave it out.
         max_items: How many pictures or words it takes at most.
@@ -129,8 +129,11 @@ class Field:
         match self.kind:
             case "choice":
                 return f"one of {_listed(self.allowed)}"
-            case "whole" | "number":
-                return ("a whole number" if self.kind == "whole" else "a number") + self._range()
+            case "whole":
+                steps = f", a multiple of {self.step:g}" if self.step else ""
+                return f"a whole number{self._range()}{steps}"
+            case "number":
+                return f"a number{self._range()}"
             case "switch":
                 return "True or False"
             case "size":
@@ -174,9 +177,10 @@ class Field:
                 return self._choice(value)
             case "whole" | "number":
                 number = as_number(value)
+                is_whole = isinstance(number, int) and number % (self.step or 1) == 0
                 if (
                     number is None
-                    or (self.kind == "whole" and not isinstance(number, int))
+                    or (self.kind == "whole" and not is_whole)
                     or (self.low is not None and number < self.low)
                     or (self.high is not None and number > self.high)
                     or (self.above_low and number == self.low)
