@@ -281,8 +281,8 @@ class Model:
         if whole and not sent and self.source == "none":
             raise self._missing(_FREE["prompt"])
         for required in self.fields if whole else ():
-            nothing = (None, []) if required.kind == "pictures" else (None,)
-            if required.required and sent.get(required.name) in nothing:
+            is_empty = required.kind == "pictures" and not sent.get(required.name)
+            if required.required and (is_empty or required.name not in sent):
                 raise self._missing(required)
         prompt, count, seed = self.role("prompt"), self.role("count"), self.role("seed")
         names = (
@@ -306,16 +306,17 @@ class Model:
 
     def _passed(self, name: str, value: object, *, strict: bool) -> Any:
         """Return a value for which there is no field as it goes out, if it may."""
-        if self.source != "none":
-            if strict:
-                raise self._unknown(name, value)
-        elif name in COMMON_NAMES:
-            if not isinstance(value, str | int | float) or isinstance(value, bool):
-                raise refused(name, value, "Give a text.")
-            return str(value)
-        elif not _FREE_NAME.fullmatch(name):
+        is_free = self.source == "none"
+        if not is_free and strict:
+            raise self._unknown(name, value)
+        if is_free and not _FREE_NAME.fullmatch(name):
             raise refused(name[:40], value, "Use field names of letters, digits and _.")
-        return as_json(name, value)
+        sent = as_json(name, value)
+        if is_free and name in COMMON_NAMES:
+            if not isinstance(sent, str | int | float) or isinstance(sent, bool):
+                raise refused(name, sent, "Give a text.")
+            return str(sent)
+        return sent
 
     def meant(self, name: str) -> Field | None:
         """Return the field of this name, or the one that a common name means here."""
