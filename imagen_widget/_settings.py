@@ -639,7 +639,10 @@ def load_settings(**given: Any) -> Settings:
         elif variable in kept:
             found[name] = kept[variable]
         values[name] = setting.kind.read(found[name], name) if name in found else setting.default
-    account, key, source = _choose_account(values.pop("provider"), key, kept)
+    named = values.pop("provider")
+    if named is None and given.get("base_url") is not None:
+        named = GATEWAY  # an address alone is a gateway's: no other key goes there
+    account, key, source = _choose_account(named, key, kept)
     if source:
         found["api_key"] = Found("", source, "api_key")
     base = found.get("base_url")

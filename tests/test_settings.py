@@ -124,7 +124,10 @@ def test_one_providers_key_is_never_anothers() -> None:
         ({}, {"api_key": OF_FAL, "base_url": "https://relay.example"}),
         ({}, {"api_key": OF_FAL, "base_url": "http://127.0.0.1:8800"}),
         ({"FAL_KEY": OF_FAL}, {"provider": "fal", "base_url": "https://fal.run.evil.example"}),
-        ({"FAL_KEY_ID": OF_FAL[:36], "FAL_KEY_SECRET": OF_FAL[37:]}, {"base_url": "https://x.y"}),
+        (
+            {"FAL_KEY_ID": OF_FAL[:36], "FAL_KEY_SECRET": OF_FAL[37:]},
+            {"provider": "fal", "base_url": "https://x.y"},
+        ),
     ],
 )
 def test_a_key_of_fals_form_goes_to_no_other_host(
@@ -441,6 +444,20 @@ def test_a_base_url_belongs_to_the_provider_that_the_settings_name() -> None:
     base["IMAGEN_PROVIDER"] = "fal"
     assert load(base).base_url == "https://queue.fal.run"
     assert load(base, provider="kkiai").base_url == "https://relay.example/fal"
+
+
+@pytest.mark.parametrize("name", ["FAL_KEY", "OPENAI_API_KEY"])
+def test_an_address_that_is_given_alone_gets_the_gateways_key_and_no_other(name: str) -> None:
+    base = "https://gateway.example/fal"
+
+    assert load(KEYS, base_url=base).key == _settings.Secret("gateway-key")
+    settings = load({name: "not-for-a-gateway"}, base_url=base)
+    assert (settings.account.name, settings.base_url, settings.key) == ("kkiai", base, None)
+    with mock.patch.dict(os.environ, {name: "not-for-a-gateway"}):
+        start = imagen_widget.Studio(base_url=base).start
+        for call in (lambda: imagen_widget.ImagenClient(base_url=base), lambda: start("a fox")):
+            with pytest.raises(CredentialsError, match="IMAGEN_API_KEY"):
+                call()
 
 
 @pytest.mark.parametrize(
