@@ -645,13 +645,20 @@ def load_settings(**given: Any) -> Settings:
     account, key, source = _choose_account(named, key, kept)
     if source:
         found["api_key"] = Found("", source, "api_key")
-    base = found.get("base_url")
-    if base and base.source != "argument" and account is not _base_owner(kept):
+    # IMAGEN_BASE_URL is for the account that IMAGEN_PROVIDER names, and no other's key goes there.
+    # fal and the demo have one address each: beside their names it is meant for the gateway.
+    base, owner = found.get("base_url"), _named_account(kept)
+    owner = GATEWAY if owner in {None, FAL, DEMO} else owner
+    if base and base.source != "argument" and account is not owner:
         if "provider" not in found:
             what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
             remedy = "Set IMAGEN_API_KEY to the key of that address."
             _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
         del found["base_url"], values["base_url"]
+    try:
+        user = os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers
+        user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
     store = values.pop("store")
     settings = Settings(
         account=account,
@@ -660,7 +667,7 @@ def load_settings(**given: Any) -> Settings:
         home=values.pop("home") or _default_home(),
         store=None if store is None else str(store),
         budget=values.pop("max_spend") + values["max_spend_user"],
-        user=os.environ.get("JUPYTERHUB_USER") or _login_name(),
+        user=user,
         found=found,
         **values,
     )
@@ -697,16 +704,6 @@ def _choose_account(
     return candidates[-1], None, ""
 
 
-def _base_owner(kept: Mapping[str, Found]) -> Account:
-    """Return the account that IMAGEN_BASE_URL is meant for; no other's key goes there.
-
-    It is the one that IMAGEN_PROVIDER names. fal and the demo have one address each: beside their
-    names the variable is left from, or meant for, the gateway.
-    """
-    account = _named_account(kept)
-    return GATEWAY if account in {None, FAL, DEMO} else account
-
-
 def _named_account(kept: Mapping[str, Found]) -> Any:
     found = kept.get("IMAGEN_PROVIDER")
     return _provider.read(found, "provider") if found else None
@@ -723,13 +720,6 @@ def _default_home() -> Path:
             field="home",
         )
     return home
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 # --------------------------------------------------------------------------------- finding a key

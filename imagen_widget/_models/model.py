@@ -50,7 +50,8 @@ FORMAT_NAMES = ("format", "image_format")
 
 _VISIBLE = re.compile(r"[^\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _SHORT = {"n": "num_images", "ar": "aspect_ratio"}  # as people know them from the magic
-_MAIN_NAMES = ("aspect_ratio", "resolution", "quality")
+_MAIN_NAMES = {"aspect_ratio", "resolution", "quality"}
+_MAIN_ROLES = {"prompt", "picture", "mask", "size", "count"}
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)\s*[:/x]\s*(\d{1,5}(?:\.\d{1,3})?)", re.ASCII)
 _FREE = {  # the fields of a model of which nothing is known
     "prompt": Field("prompt", "text", role="prompt"),
@@ -233,15 +234,12 @@ class Model:
 
     def main_fields(self) -> tuple[Field, ...]:
         """Return the fields that a form shows at once: required, important, shape and count."""
-        return tuple(f for f in self.fields if not f.hidden and self._is_main(f))
-
-    def advanced_fields(self) -> tuple[Field, ...]:
-        """Return the fields that a form shows under Advanced."""
-        return tuple(f for f in self.fields if not f.hidden and not self._is_main(f))
-
-    def _is_main(self, field: Field) -> bool:
-        main = field.role in {"prompt", "picture", "mask", "size", "count"}
-        return main or field.required or field.important or field.name in _MAIN_NAMES
+        return tuple(
+            f
+            for f in self.fields
+            if (f.required or f.important or f.role in _MAIN_ROLES or f.name in _MAIN_NAMES)
+            and not f.hidden
+        )
 
     def check(
         self, given: Mapping[str, object], *, strict: bool = True, whole: bool = True
@@ -380,25 +378,6 @@ class Model:
         said = ": ".join(filter(None, (self.status, self.note.rstrip("."))))
         return f"{said}; use {self.successor} instead" if self.successor else said
 
-    @property
-    def pictures_text(self) -> str:
-        """How many pictures it takes; if none, which model edits in its place."""
-        takes = self.role("picture")
-        if takes is not None:
-            return "one" if takes.kind == "picture" else "several"
-        return f"none; {self.edits_with} edits" if self.edits_with else ""
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                f.name + ("*" if f.required else ""),
-                f.takes(),
-                "" if f.default is None else str(f.default),
-                re.split(r"(?<=[.!?])\s", f.help.strip(), maxsplit=1)[0],  # the first sentence
-            )
-            for f in (*self.main_fields(), *self.advanced_fields())
-        ]
-
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         head = f"{self.title or self.name} ({self.name})"
         read = f"as read on {self.as_of}" + (" from its schema" if self.source == "fetched" else "")
@@ -410,7 +389,18 @@ class Model:
             "fields": read if self.fields else "not known",
         }
         facts = [f"{name}: {text}" for name, text in known.items() if text]
-        table = ("field", "takes", "default", "what it does"), self._rows()
+        main = self.main_fields()
+        rows = [
+            (
+                f.name + ("*" if f.required else ""),
+                f.takes(),
+                "" if f.default is None else str(f.default),
+                re.split(r"(?<=[.!?])\s", f.help.strip(), maxsplit=1)[0],  # the first sentence
+            )
+            for f in sorted(self.fields, key=lambda f: f not in main)
+            if not f.hidden
+        ]
+        table = ("field", "takes", "default", "what it does"), rows
         text = "\n".join([head, *(f"  {fact}" for fact in facts), "", text_table(*table)])
         parts = [tag("strong", escape(head)), *(tag("div", escape(fact)) for fact in facts)]
         html = tag("div", *parts, html_table(*table), class_="mathjax_ignore tex2jax_ignore")
@@ -462,7 +452,10 @@ def _row(model: Model, settings: Settings | None) -> tuple[str, ...]:
     status = model.status if model.status != "active" else ""
     instead = f"{status}; use {successor}" if status and successor else status
     price = _price_now(model, settings) if settings else ""
-    return model.name, model.id, price, model.price_text, model.pictures_text, instead
+    pictures = f"none; {model.edits_with} edits" if model.edits_with else ""
+    if (takes := model.role("picture")) is not None:
+        pictures = "one" if takes.kind == "picture" else "several"
+    return model.name, model.id, price, model.price_text, pictures, instead
 
 
 def _price_now(model: Model, settings: Settings) -> str:
