@@ -278,7 +278,7 @@ class _Kind:
                 read = (kept or Path.cwd()) / read
         except InvalidRequest:
             raise
-        except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, OSError, RuntimeError, TypeError, ValueError):
             read = None
         if read is None:
             given = "that" if self.private else shown(found.value)
@@ -363,9 +363,9 @@ def _count(value: object) -> str | None:
     "does not name hosts",
     "Use public, private, or host names with commas, like cdn.example, 10.0.0.7.",
 )
-def _hosts(value: object) -> str | tuple[str, ...]:
+def _hosts(value: Any) -> str | tuple[str, ...]:
     """Return `public`, `private`, or the host names of a text with commas."""
-    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    parts = value if isinstance(value, list | tuple) else value.split(",")
     hosts = tuple(str(part).strip().lower().removeprefix("*.") for part in parts)
     if len(hosts) == 1 and hosts[0] in {"public", "private"}:
         return hosts[0]
@@ -400,7 +400,8 @@ def _database(value: object) -> str | None:
 
 @_Kind("is not a folder", "Give the full path of a folder that can be written.")
 def _folder(value: Any) -> Path | None:
-    return Path(value).expanduser() if str(value) and "\0" not in str(value) else None
+    is_path = str(value) and "\0" not in str(value) and "://" not in str(value)
+    return Path(value).expanduser() if is_path else None
 
 
 @_Kind(

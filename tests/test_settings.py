@@ -576,7 +576,7 @@ def test_each_setting_is_read_from_the_environment_and_from_the_argument(
         *(
             ("JOURNAL", "sqlite:///x"),
             ("BASE_URL", "ftp://gateway.example"),
-            ("HOME", "~nobody-here/x"),
+            *(("HOME", "~nobody-here/x"), ("HOME", "s3://bucket/x"), ("SAVE_DIR", "https://x.y")),
         ),
     ],
 )
@@ -681,6 +681,12 @@ def test_any_other_timeout_is_refused(value: object) -> None:
 def test_a_timeout_that_is_set_is_refused_likewise(value: object) -> None:
     with pytest.raises(InvalidRequest, match=r"timeout|IMAGEN_TIMEOUT"):
         load(timeout=value)
+
+
+@pytest.mark.parametrize("value", [True, 5, 0.5, {"cdn.example": 1}])
+def test_what_is_neither_text_nor_list_names_no_hosts(value: object) -> None:
+    with pytest.raises(InvalidRequest, match="IMAGEN_MEDIA_HOSTS"):
+        load(media_hosts=value)
 
 
 def test_an_argument_that_is_not_a_setting_is_an_error() -> None:
