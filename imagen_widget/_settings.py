@@ -904,7 +904,7 @@ def _look_up() -> Values:
     for name, value in os.environ.items():
         if name.upper().startswith(_PREFIX) and name not in _VARIABLES and (near := _near(name)):
             raise _refused(f"{name}, set in the environment, is not a setting", near)
-        found |= _found(name, value, "environment")
+        _note(found, name, value, "environment")
     folder = _settings_folder()
     if folder is not None:
         with _lock:
@@ -916,11 +916,12 @@ def _look_up() -> Values:
     return found
 
 
-def _found(name: str, value: object, source: str, line: int = 0) -> Values:
-    """Return what one line sets; an empty value counts as not set."""
+def _note(found: Values, name: str, value: object, source: str, line: int = 0) -> None:
+    """Note what one line sets; an empty value counts as not set."""
     value = value.strip() if isinstance(value, str) else value
-    label = f"{name} ({source}, line {line})" if line else name
-    return {} if value is None or value == "" else {name: Found(value, source, label)}
+    if value is not None and value != "":
+        label = f"{name} ({source}, line {line})" if line else name
+        found[name] = Found(value, source, label)
 
 
 def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values | None:
@@ -973,7 +974,7 @@ def _parse_dotenv(path: Path, text: str) -> Values:
             raise _unreadable(path, line, "that is not NAME=value")
         if name.upper().startswith(_PREFIX) and not ours:
             raise _refused(f"{name} in {path}, line {line}, is not a setting", _near(name))
-        found |= _found(name, values.get(name), str(path), line)  # of the last one of a name
+        _note(found, name, values.get(name), str(path), line)  # of the last one of a name
     return found
 
 
@@ -1007,7 +1008,7 @@ def _parse_pyproject(path: Path, text: str) -> Values | None:
             raise _refused(f"{where}, is not a setting", near)
         if variable in found:
             raise _refused(f"{where}, is set twice")
-        found |= _found(variable, value, str(path), line)
+        _note(found, variable, value, str(path), line)
     return found
 
 
