@@ -905,8 +905,9 @@ def edit(canvas: Canvas, words: str, key: str, *, index: int, mask: Image.Image 
     graded = _toned(0.45, mix(tint, _BLACK, 0.8), tint, mix(tint, _WHITE, 0.85))
     for effect in said(words, EFFECTS) or [graded]:
         effect(canvas, box)
-    _lit(canvas.rng.uniform(0.93, 1.07))(canvas, box)
-    if mask is not None:
+    if mask is None:
+        _lit(canvas.rng.uniform(0.93, 1.07))(canvas, box)
+    else:
         soft = mask.filter(ImageFilter.GaussianBlur(canvas.u * 0.004))
         canvas.image = Image.composite(canvas.image, before, soft)
 
