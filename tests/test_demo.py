@@ -43,6 +43,7 @@ EFFECTS = [
     "sepia",
     "make it bigger",
     "black and white",
+    "as a watercolour",
     "put it in a frame",
     "brighter",
     "darker",

@@ -965,6 +965,12 @@ def _snow(canvas: Canvas, box: Box) -> None:
     snowfall(canvas)
 
 
+def _watercolour(canvas: Canvas, _: Box) -> None:
+    size = canvas.image.size
+    soft = canvas.image.reduce(2).filter(ImageFilter.MedianFilter(9)).resize(size)
+    canvas.image = Image.blend(soft, Image.new("RGB", size, "#fbf7ee"), 0.28)
+
+
 def _framed(canvas: Canvas, _: Box) -> None:
     edge, line = round(canvas.u * 0.07), canvas.u // 200 + 1
     inside = canvas.image.resize((canvas.w - 2 * edge - 2 * line, canvas.h - 2 * edge - 2 * line))
@@ -982,6 +988,7 @@ EFFECTS: Mapping[str, Effect] = {  # applied in this order
     "night midnight moonlight dark 夜": _night,
     "snow snowy 雪": _snow,
     "fog mist foggy misty rain 雾 雨": _toned(0.7, *colours("8d979d c3cbd0 f1f3f4")),
+    "watercolour watercolor 水彩": _watercolour,
     "bright brighter lighter 亮": _lit(1.25),
     "darker 暗": _lit(0.6),
     "frame framed border 框": _framed,
