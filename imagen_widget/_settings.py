@@ -267,8 +267,11 @@ class _Kind:
     private: bool = False  # the value may hold a password
     convert: Callable[..., Any] = str
 
-    def __call__(self, convert: Callable[..., Any], **options: Any) -> "_Kind":
-        return replace(self, convert=partial(convert, **options))
+    def __call__(self, convert: Callable[..., Any]) -> "_Kind":
+        return replace(self, convert=convert)
+
+    def variant(self, **options: Any) -> "_Kind":
+        return self(partial(self.convert, **options))
 
     def read(self, found: Found, field: str) -> Any:
         try:
@@ -425,7 +428,6 @@ def _is_secure(parts: urllib.parse.SplitResult) -> bool:
 
 _provider = _Kind("is not a provider", f"Use one of {', '.join(ACCOUNTS)}.")(find_account)
 _any_text = _text(str)  # the rest depends on the model
-_user_budget = _budget(_budget.convert, scope="user")
 
 
 @_folder
@@ -435,7 +437,7 @@ def _store(value: object) -> str | Path | None:
 
 def check_timeout(value: object) -> float:
     """Return a timeout given in Python: a finite number above 0, and neither a text nor a bool."""
-    kind = _seconds(_seconds.convert, texts=False)
+    kind = _seconds.variant(texts=False)
     return float(kind.read(Found(value, "argument", "timeout"), "timeout"))
 
 
@@ -528,7 +530,7 @@ class Settings:
         name="max_spend",
     )
     max_spend_user: Budget = _row(  # these are in `budget` too
-        *(_user_budget, "1/day"),
+        *(_budget.variant(scope="user"), "1/day"),
         *("the same for each user of a shared journal", "no cap"),
         default=(),
     )
@@ -562,7 +564,7 @@ class Settings:
         _switch, "0", "whether saved copies carry prompt and settings", default=True
     )
     demo_seconds: float = _row(
-        _seconds(_seconds.convert, least=0), "0", "how long a job takes on the demo", default=4.0
+        _seconds.variant(least=0), "0", "how long a job takes on the demo", default=4.0
     )
     aspect_ratio: str | None = _preset(_any_text, "16:9", "aspect ratio")
     num_images: str | None = _preset(_count, "2", "number of pictures")
@@ -964,8 +966,7 @@ def _text_of(path: Path) -> str:
 def _parse_dotenv(path: Path, text: str) -> Values:
     import dotenv.parser
 
-    found: Values = {}
-    values = dotenv.dotenv_values(stream=io.StringIO(text))
+    lines: dict[str, int] = {}  # of the last one of a name, which counts
     for binding in dotenv.parser.parse_stream(io.StringIO(text)):
         string, name = binding.original.string, binding.key or ""
         line = binding.original.line + string[: len(string) - len(string.lstrip())].count("\n")
@@ -974,7 +975,10 @@ def _parse_dotenv(path: Path, text: str) -> Values:
             raise _unreadable(path, line, "that is not NAME=value")
         if name.upper().startswith(_PREFIX) and not ours:
             raise _refused(f"{name} in {path}, line {line}, is not a setting", _near(name))
-        _note(found, name, values.get(name), str(path), line)  # of the last one of a name
+        lines[name] = line
+    found: Values = {}
+    for name, value in dotenv.dotenv_values(stream=io.StringIO(text)).items():
+        _note(found, name, value, str(path), lines[name])
     return found
 
 
