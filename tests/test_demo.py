@@ -429,14 +429,6 @@ async def test_a_bad_picture_gets_a_ticket_and_its_refusal_from_the_result(
     ]
 
 
-async def test_fields_that_a_model_does_not_have_are_ignored(server: Server) -> None:
-    answer = await server.result(
-        FOX | {"image_size": "square", "image_url": "https://x.test/1.png"}
-    )
-
-    assert answer.json()["images"][0]["width"] == 1408
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.text(max_size=8),
     lambda inner: (
@@ -504,14 +496,6 @@ async def test_commands_are_not_painted(server: Server) -> None:
     pictures = [(await server.draw(FOX | {"prompt": prompt}))[0] for prompt in prompts]
 
     assert difference(*pictures) == 0
-
-
-async def test_an_unknown_command_is_named_in_the_log(server: Server) -> None:
-    ticket = await server.submit({"prompt": "a red fox [demo:rejct]"})
-
-    logs = (await server.get(ticket, "/status?logs=1")).json()["logs"]
-
-    assert logs[0]["message"] == "Unknown: [demo:rejct]"
 
 
 # -- edits -------------------------------------------------------------------------------------
@@ -680,7 +664,7 @@ async def test_a_job_that_no_id_can_hold_is_kept_in_memory(serve: Callable[..., 
 # -- schemas -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [PREVIEW, "fal-ai/flux/dev", "fal-ai/esrgan", "demo/paper-cut"])
+@pytest.mark.parametrize("model", ["fal-ai/esrgan", "demo/paper-cut"])
 async def test_a_model_is_described_in_the_structure_of_fal(server: Server, model: str) -> None:
     query = {"endpoint_id": model}
 
@@ -690,10 +674,8 @@ async def test_a_model_is_described_in_the_structure_of_fal(server: Server, mode
     content = document["paths"][f"/{model}"]["post"]["requestBody"]["content"]
     name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
     schema = document["components"]["schemas"][name]
-    assert document["info"]["x-fal-metadata"]["endpointId"] == model
     assert list(schema["properties"]) == schema["x-fal-order-properties"]
     assert set(schema["required"]) <= set(schema["properties"])
-    assert all("title" in field for field in schema["properties"].values())
 
 
 async def test_an_odd_model_has_a_slider_a_switch_and_a_free_field(server: Server) -> None:

@@ -56,12 +56,14 @@ _STEP_SHARE, _RUN_SHARE = 0.15, 0.7
 _MAX_ID_CHARACTERS, _MAX_ORDER_BYTES = 256, 4096
 _DIGEST_BYTES = 6  # of an input's digest
 _COMMAND = re.compile(r"\s*\[(demo:[a-z]+(?:=\d+(?:\.\d+)?)?)\]")
-_DEFAULTS = {"queue": 3, "slow": 20, "few": 1, "reject": 0, "fail": 0}
+_USUAL = {"queue": 3, "slow": 20, "few": 1}  # what a command means without a number
 _FAILED = "Runner disconnected while processing the request", "runner_disconnected"
 _CANCELLED = "Request was cancelled by the client", "client_cancelled"
 
 # -- models -------------------------------------------------------------------------------------
 
+# The demo draws for any endpoint, by the names that fields usually have. Nothing is checked here:
+# the client knows most models, and is told of two that it does not know.
 _GRID_PIXELS, _BASE_PIXELS = 32, 1024
 _MAX_PIXELS = 17_000_000  # as many as the largest of these models returns
 _SIZES = """
@@ -73,98 +75,44 @@ _PIXELS = dict(re.findall(r"(\S+)=(\S+)", _SIZES))
 
 
 def _choice(words: str) -> Json:
-    return {"type": "string", "enum": words.split()}
+    return {"type": "string", "enum": words.split(), "default": words.split()[0]}
 
 
-def _range(kind: str, low: float, high: float, default: float) -> Json:
-    return {"type": kind, "minimum": low, "maximum": high, "default": default}
-
-
-def _referred(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
+_UPSCALER = "fal-ai/esrgan"
 _SIDE = {"type": "integer", "minimum": 1, "maximum": 14142, "default": 512}
-_IMAGE_SIZE: Json = {"type": "object", "properties": {"width": _SIDE, "height": _SIDE}}
-_FIELDS: Mapping[str, Json] = {
-    "prompt": {"type": "string", "minLength": 1, "ui": {"field": "textarea"}},
-    "image_url": {"type": "string", "ui": {"field": "image"}},
-    "mask_url": {"type": "string", "ui": {"field": "image"}},
-    "image_urls": {"type": "array", "items": {"type": "string", "ui": {"field": "image"}}},
-    "aspect_ratio": _choice("1:1 16:9 9:16 4:3 3:4"),
-    "aspect_ratio.edit": _choice("auto 21:9 16:9 3:2 4:3 5:4 1:1 4:5 3:4 2:3 9:16"),
-    "aspect_ratio.kontext": _choice("21:9 16:9 4:3 3:2 1:1 2:3 3:4 9:16 9:21"),
-    "image_size": {"anyOf": [_referred("ImageSize"), _choice(" ".join(list(_PIXELS)[:6]))]},
-    "resolution": _choice("1K 2K"),
-    "num_images": _range("integer", 1, 4, 1),
-    "num_images.ideogram": _range("integer", 1, 8, 1),
-    "num_inference_steps": _range("integer", 1, 50, 28),
-    "guidance_scale": _range("number", 1, 20, 3.5),
-    "rendering_speed": _choice("TURBO BALANCED QUALITY"),
-    "output_format": _choice("jpeg png webp"),
-    "output_format.flux": _choice("jpeg png"),
-    "safety_tolerance": _choice("1 2 3 4 5 6"),
-    "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-    "expand_prompt": {"type": "boolean", "default": True},
-    "scale": _range("number", 1, 8, 2),
-    "model": _choice("RealESRGAN_x4plus RealESRGAN_x2plus RealESRGAN_x4plus_anime_6B"),
-    "face": {"type": "boolean", "default": False},
-    "sheets": _range("integer", 2, 9, 5) | {"ui": {"important": True}},
-    "shadows": {"type": "boolean", "default": True},
-    "colours": {"type": "object", "description": 'Such as {"front": "#1d3557"}.'},
+_SIZE = {"type": "object", "properties": {"width": _SIDE, "height": _SIDE}}
+_SHEETS = {"type": "integer", "minimum": 2, "maximum": 9, "default": 5, "ui": {"important": True}}
+_SCHEMAS: Mapping[str, Json] = {  # the first field is required
+    _UPSCALER: {
+        "image_url": {"type": "string", "ui": {"field": "image"}},
+        "scale": {"type": "number", "minimum": 1, "maximum": 8, "default": 2},
+        "model": _choice("RealESRGAN_x4plus RealESRGAN_x2plus RealESRGAN_x4plus_anime_6B"),
+        "face": {"type": "boolean", "default": False},
+        "output_format": _choice("png jpeg"),
+    },
+    "demo/paper-cut": {
+        "prompt": {"type": "string", "minLength": 1, "ui": {"field": "textarea"}},
+        "sheets": _SHEETS,
+        "shadows": {"type": "boolean", "default": True},
+        "image_size": {
+            "anyOf": [_SIZE, _choice(" ".join(list(_PIXELS)[:6]))],
+            "default": "square_hd",
+        },
+        "colours": {"type": "object", "description": 'Such as {"front": "#1d3557"}.'},
+        "num_images": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1},
+        "seed": {"type": "integer"},
+    },
 }
-
-# An endpoint of each kind with its fields: `*` marks one as required, `=` gives its default, and
-# what is after a dot tells namesakes apart. `->` names the field of the result that holds the only
-# picture. The demo draws for other endpoints too, and takes any field of theirs.
-_MODELS = """
-fal-ai/imagen4/preview: prompt* aspect_ratio=1:1 resolution=1K &google
-fal-ai/nano-banana/edit: prompt* image_urls* aspect_ratio.edit=auto &google
-fal-ai/flux/dev: prompt* image_size=landscape_4_3 num_inference_steps &flux
-fal-ai/flux-pro/kontext: prompt* image_url* aspect_ratio.kontext safety_tolerance=2 &flux
-fal-ai/ideogram/v3/edit: prompt* image_url* mask_url* rendering_speed=BALANCED &ideogram
-fal-ai/esrgan -> image: image_url* scale model=RealESRGAN_x4plus face output_format.flux=png
-demo/paper-cut: prompt* sheets shadows image_size=square_hd colours num_images seed
-"""
-_GROUPS = {
-    "&google": "num_images output_format=png safety_tolerance=4 seed",
-    "&flux": "guidance_scale num_images output_format.flux=jpeg seed",
-    "&ideogram": "expand_prompt num_images.ideogram seed",
+_DEFAULTS: Mapping[str, Json] = {  # of models that the client knows
+    "fal-ai/flux/dev": {"image_size": "landscape_4_3", "output_format": "jpeg"},
+    "fal-ai/flux-pro/kontext": {"output_format": "jpeg"},
 }
 
 
-class Model(NamedTuple):
-    """One endpoint with its fields as JSON schemas; the result holds `images`, or one `image`."""
-
-    fields: Mapping[str, Json]
-    required: tuple[str, ...]
-    single: bool = False
-
-
-def _read_models() -> dict[str, Model]:
-    models = {}
-    for line in re.sub("&[a-z]+", lambda group: _GROUPS[group[0]], _MODELS.strip()).splitlines():
-        head, words = line.split(": ")
-        endpoint, _, single = head.partition(" -> ")
-        fields, required = {}, []
-        for word in words.split():
-            name, given, default = word.rstrip("*").partition("=")
-            known = name.partition(".")[0]
-            fields[known] = {"title": known.replace("_", " ").title()} | _FIELDS[name]
-            fields[known] |= {"default": default} if given else {}
-            required += [known] if word.endswith("*") else []
-        models[endpoint] = Model(fields, tuple(required), bool(single))
-    return models
-
-
-SERVED = _read_models()
-ANY = Model({}, ())
-
-
-def read_fields(endpoint: str, payload: Json) -> Json:
-    fields = SERVED.get(endpoint, ANY).fields
-    defaults = {name: spec["default"] for name, spec in fields.items() if "default" in spec}
-    return defaults | {name: payload[name] for name in payload if name in (fields or payload)}
+def with_defaults(endpoint: str, payload: Json) -> Json:
+    own = _SCHEMAS.get(endpoint, {}).items()
+    defaults = {name: spec["default"] for name, spec in own if "default" in spec}
+    return {**defaults, **_DEFAULTS.get(endpoint, {}), **payload}
 
 
 def read_size(fields: Json, given: tuple[int, int] | None) -> tuple[int, int]:
@@ -192,20 +140,15 @@ def _number(value: object, default: float) -> float:
 
 def schema(endpoint: str) -> Json:
     """Return what of fal's OpenAPI documents says how a request looks."""
-    model = SERVED[endpoint]
-    taken = {
-        "type": "object",
-        "properties": model.fields,
-        "required": model.required,
-        "x-fal-order-properties": list(model.fields),
-    }
-    body = {"content": {"application/json": {"schema": _referred("Input")}}}
-    facts = {"endpointId": endpoint}
+    fields = _SCHEMAS[endpoint]
+    taken = {"properties": fields, "required": list(fields)[:1]}
+    taken |= {"type": "object", "x-fal-order-properties": list(fields)}
+    media = {"application/json": {"schema": {"$ref": "#/components/schemas/Input"}}}
     return {
         "openapi": "3.0.4",
-        "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1", "x-fal-metadata": facts},
-        "components": {"schemas": {"Input": taken, "ImageSize": _IMAGE_SIZE}},
-        "paths": {f"/{endpoint}": {"post": {"requestBody": body}}},
+        "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1"},
+        "components": {"schemas": {"Input": taken}},
+        "paths": {f"/{endpoint}": {"post": {"requestBody": {"content": media}}}},
     }
 
 
@@ -218,8 +161,12 @@ def fault(field: str, kind: str, message: str) -> Json:
 
 
 # What ids are compressed against.
-_USUAL = ('{"sheets":5,"shadows":true,"colours":{"":"#', '","jpeg",{}]', '","png",{}]')
-_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *SERVED, *_USUAL, ",1,1024,1024,false,[]"])
+_FREQUENT = (
+    *("fal-ai/imagen4/preview", "fal-ai/nano-banana/edit", "fal-ai/ideogram/v3/edit"),
+    *('{"sheets":5,"shadows":true,"colours":{"":"#', '","jpeg",{}]', '","png",{}]'),
+    ",1,1024,1024,false,[]",
+)
+_LIKELY = " ".join([*painter.EFFECTS, *painter.CALLS, *_SCHEMAS, *_DEFAULTS, *_FREQUENT])
 
 
 class Order(NamedTuple):
@@ -273,7 +220,7 @@ class Job:
         self.faults = faults  # of its input: it runs all the same, and its result says why
         self.app = "/".join(order.endpoint.split("/")[:2])
         commands = [w[5:].partition("=") for w in order.words.split() if w.startswith("demo:")]
-        told = {name: float(amount or _DEFAULTS.get(name, 0)) for name, _, amount in commands}
+        told = {name: float(amount or _USUAL.get(name, 0)) for name, _, amount in commands}
         self.told, seconds = told, told.get("slow", seconds)
         self.count = max(0, order.number - int(told.get("few", 0)))
         self.ahead = int(told.get("queue", 1))
@@ -281,9 +228,8 @@ class Job:
         self._started = order.submitted + self._step * (self.ahead + 1)
         self.ended = self._started + run
         self.trouble = _FAILED if "fail" in self.told and not faults else None
-        said = [f"Unknown: [demo:{name}]" for name in self.told if name not in _DEFAULTS]
-        said.append(f"Generating {order.number} image{'s' if order.number > 1 else ''}")
-        self._log = [(self._started, text) for text in said]
+        images = f"{order.number} image{'s' if order.number > 1 else ''}"
+        self._log = [(self._started, f"Generating {images}")]
         for n in range(1, order.number + 1):
             said_at = self._started + run * n / (order.number + 1)
             self._log.append((said_at, f"Image {n} of {order.number}"))
@@ -342,8 +288,8 @@ class _Demo:
         self._reading = anyio.CapacityLimiter(1)  # as inputs are kept by one thread at a time
 
     async def schema(self, request: Request) -> Response:
-        endpoint = request.query_params.get("endpoint_id")
-        if endpoint not in SERVED:
+        endpoint = request.query_params.get("endpoint_id", "")
+        if endpoint not in _SCHEMAS:
             raise HTTPException(404)
         return JSONResponse(schema(endpoint))
 
@@ -383,7 +329,7 @@ class _Demo:
             return _answer(job, 422, {"detail": faults}, error_type=faults[0]["type"])
         images = [_image(request, job, number) for number in range(job.count)]
         body: Json = {"images": images, "seed": job.order.seed, "description": ""}
-        if SERVED.get(job.order.endpoint, ANY).single and images:
+        if job.order.endpoint == _UPSCALER and images:
             body = {"image": images[0]}
         return _answer(job, 200, body, units=job.count)
 
@@ -426,7 +372,7 @@ class _Demo:
 
     def _read(self, endpoint: str, payload: Json) -> tuple[Order, list[Json]]:
         faults: list[Json] = []
-        given = read_fields(endpoint, payload)
+        given = with_defaults(endpoint, payload)
         names = [name for name in given if given[name] and _PICTURE.fullmatch(name)]
         digests: list[str] = []
         sizes: list[tuple[int, int]] = []
