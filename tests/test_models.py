@@ -235,12 +235,11 @@ def test_a_flux_document_is_read_by_its_path_with_its_hints() -> None:
 def test_a_page_of_fals_model_search_is_read_too() -> None:
     record = {
         "endpoint_id": "owner/app",
-        "metadata": {"display_name": "An App", "status": "deprecated", "tags": ["upscale"]},
         "openapi": document("owner/app", {"image_url": {"type": "string"}}, ["image_url"]),
     }
     model = read_schema({"models": [{"endpoint_id": "other/app"}, record]}, "owner/app")
 
-    assert (model.title, model.status, model.tags) == ("An App", "deprecated", ("upscale",))
+    assert model.source == "fetched"
     assert model.role("picture") == model.fields[0]
     assert model.role("prompt") is None
 

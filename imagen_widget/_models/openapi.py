@@ -59,28 +59,13 @@ def _read(document: object, model_id: str) -> Model:
         if len(document) > MAX_DOCUMENT_BYTES:
             return Model(model_id, title=model_id)
         document = json.loads(document)
-    record = _record(document, model_id)
-    metadata = _object(record.get("metadata"))
-    fields = _with_roles(list(_Document(_object(record.get("openapi")) or record).fields(model_id)))
-    deprecated = metadata.get("status") == "deprecated"
-    return Model(
-        model_id,
-        title=_text(metadata.get("display_name"), 100) or model_id,
-        fields=tuple(fields),
-        status="deprecated" if deprecated else "active",
-        note="The provider will end it" if deprecated else "",
-        source="fetched" if fields else "none",
-        tags=tuple(_text(tag, 40) for tag in _list(metadata.get("tags"))[:10]),
-    )
-
-
-def _record(document: object, model_id: str) -> Schema:
-    """Return the record of this model, out of a page of fal's search if it is one."""
-    page = _object(document)
-    for record in _list(page.get("models")):
-        if _object(record).get("endpoint_id") == model_id:
-            return _object(record)
-    return page
+    record = _object(document)
+    for each in map(_object, _list(record.get("models"))):  # a page of fal's search
+        if each.get("endpoint_id") == model_id:
+            record = each
+    spec = _object(record.get("openapi")) or record
+    fields = tuple(_with_roles(list(_Document(spec).fields(model_id))))
+    return Model(model_id, title=model_id, fields=fields, source="fetched" if fields else "none")
 
 
 class _Document:
