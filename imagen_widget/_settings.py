@@ -206,7 +206,7 @@ def usable_key(key: object, label: str) -> Secret:
     """Return a key, hidden; `label` says where it was found, if that is refused."""
     if isinstance(key, Secret):
         return key
-    text = key.strip() if isinstance(key, str) else "\0"
+    text = key.strip("\ufeff \t\r\n\xa0") if isinstance(key, str) else "\0"
     variable = label.partition(" (")[0]
     problem, remedy = "", "Copy the key again, without anything around it."
     if not text:
@@ -323,7 +323,6 @@ def read_dollars(value: object) -> Decimal:
 
 @_Kind("is not an amount", "Give US dollars with a point, like 2.50, 2.50/day or 40/month.")
 def _budget(value: object, scope: Scope = "all") -> Budget | None:
-    """Return the caps of a text like `2.50`, `2.50/day` or `2/day, 40/month`."""
     limits: dict[str, Limit] = {}
     for part in _plain(value).split(","):
         amount, slash, period = part.partition("/")
@@ -339,7 +338,6 @@ def _budget(value: object, scope: Scope = "all") -> Budget | None:
     "Give US dollars a picture, like 0.05, or by model: imagen4=0.05, fal-ai/flux/dev=0.03.",
 )
 def _prices(value: object) -> Prices | None:
-    """Return the prices of a text like `0.05` or `imagen4=0.05, fal-ai/flux/dev=0.03`."""
     prices: dict[str, Decimal] = {}
     if isinstance(value, Mapping):  # a table in pyproject.toml
         parts = [f"{name}={_plain(amount)}" for name, amount in value.items()]
@@ -367,7 +365,6 @@ def _count(value: object) -> str | None:
     "Use public, private, or host names with commas, like cdn.example, 10.0.0.7.",
 )
 def _hosts(value: Any) -> str | tuple[str, ...]:
-    """Return `public`, `private`, or the host names of a text with commas."""
     parts = value if isinstance(value, list | tuple) else value.split(",")
     hosts = tuple(str(part).strip().lower().removeprefix("*.") for part in parts)
     if len(hosts) == 1 and hosts[0] in {"public", "private"}:
@@ -383,7 +380,6 @@ def _hosts(value: Any) -> str | tuple[str, ...]:
     "Use auto, off, or an https:// address that contains {endpoint}.",
 )
 def _schemas(value: object) -> str | None:
-    """Return `auto`, `off`, or an address in which {endpoint} stands for the model's id."""
     text = str(value).strip()
     if text.lower() in {"auto", "off"}:
         return text.lower()

@@ -166,9 +166,11 @@ def test_what_cannot_be_a_key_is_refused_before_sending_and_not_shown(text: str,
     assert "made" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [" made-up\n", "made-up", "sk-proj-a_B-9", "key-of-mine", KEY])
+@pytest.mark.parametrize(
+    "text", [" made-up\n", "\ufeffmade-up\r\n", "made-up", "sk-proj-a_B-9", "key-of-mine", KEY]
+)
 def test_blanks_around_a_key_are_not_part_of_it(text: str) -> None:
-    assert load(api_key=text).key == _settings.Secret(text.strip())
+    assert load(api_key=text).key == _settings.Secret(text.strip("\ufeff\r\n "))
 
 
 def test_an_installed_package_can_bring_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:

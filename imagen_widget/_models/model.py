@@ -459,7 +459,6 @@ def _row(model: Model, settings: Settings | None) -> tuple[str, ...]:
 
 
 def _price_now(model: Model, settings: Settings) -> str:
-    """Return what one picture costs with these settings."""
     if settings.account.free:
         return "free"
     price = settings.price.for_model(model.id, model.alias)
