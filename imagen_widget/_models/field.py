@@ -39,7 +39,7 @@ _MAX_EXACT_FLOAT = 2**53
 _MAX_INTEGER = 10**300  # no server takes one of more digits, and Python does not write it
 _NUMBER = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})(e[+-]?\d{1,3})?", re.ASCII | re.I)
 _SIZE = re.compile(r"(\d{1,5})\s*[x×*]\s*(\d{1,5})", re.ASCII | re.I)
-_ORIENTED = re.compile(r"(portrait|landscape)_(\d{1,2})_(\d{1,2})")
+_ORIENTED = re.compile(r"(portrait|landscape)_([1-9]\d?)_([1-9]\d?)")
 _ADDRESS = re.compile(r"https://\S+|sha256:[0-9a-f]{64}|http://(localhost|127\.|\[::1\])\S*")
 _SAME_WORD = {"jpg": "jpeg", "jpeg": "jpg"}
 
@@ -345,8 +345,6 @@ def size_pixels(value: object) -> tuple[int, int] | None:
             return PRESET_SIZES[text]
         if oriented := _ORIENTED.fullmatch(text):
             long, short = sorted((int(oriented[2]), int(oriented[3])), reverse=True)
-            if not short:
-                return None
             pixels = (1024, round(1024 * short / long))
             return pixels if oriented[1] == "landscape" else pixels[::-1]
         match = _SIZE.fullmatch(text)
