@@ -41,7 +41,7 @@ _MAX_CACHED = 30  # pictures that are ready to go out, each within INPUT_BYTES
 _BUDGET_STEP_BYTES = 64 * 1024  # so that other pictures in the request rarely change the bytes
 _BYTES_A_PIXEL = 0.3  # of a good JPEG
 _QUALITIES = (90, 75)
-_FORMATS = ("image/jpeg", "image/webp", "image/png")  # in the order of preference
+_SENT_AS_THEY_ARE = {"image/jpeg", "image/webp", "image/png"}
 _LOSSLESS = {"image/png", "image/gif", "image/bmp", "image/tiff"}
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _CONVERT_IT = "Give a PNG, JPEG or WebP; GIF, BMP, TIFF and AVIF are converted."
@@ -259,8 +259,6 @@ def mask_as_alpha(data: bytes) -> bytes:
 class _Work:
     def __init__(self, data: bytes, label: str, limits: PictureLimits, budget: int) -> None:
         self._data, self._label, self._limits, self._budget = data, label, limits, budget
-        formats = (f if "/" in f else f"image/{f.lower()}" for f in limits.formats or _FORMATS)
-        self._formats = {f.replace("/jpg", "/jpeg") for f in formats}
         self._facts = _picture.inspect(data, checksums=False)
         problem = "an SVG drawing" if self._facts.media_type == SVG else self._facts.problem
         if problem:
@@ -318,7 +316,7 @@ class _Work:
 
         facts = self._facts
         if (
-            facts.media_type not in self._formats
+            facts.media_type not in _SENT_AS_THEY_ARE
             or facts.turned
             or len(self._data) > self._budget
             or self._side(size, budget=False) < max(size)
@@ -336,16 +334,12 @@ class _Work:
         """Return the bytes, their type, and what was encoded: smaller if need be."""
         clear = picture.mode == "RGBA"
         exact = clear or self._facts.media_type in _LOSSLESS
-        if exact and "image/png" in self._formats and picture.width * picture.height < self._budget:
+        if exact and picture.width * picture.height < self._budget:
             data = _picture.saved(picture, "image/png", 0)
             if len(data) <= self._budget:
                 return data, "image/png", picture
-        order = ("image/webp", "image/png", "image/jpeg") if clear else _FORMATS
-        media_type = next((f for f in order if f in self._formats), "image/png")
-        if media_type == "image/jpeg":
-            picture = _picture.on_white(picture)
-        qualities = _QUALITIES if media_type != "image/png" else (0,)
-        data, picture = _picture.fit(picture, self._budget, media_type, qualities=qualities)
+        media_type = "image/webp" if clear else "image/jpeg"
+        data, picture = _picture.fit(picture, self._budget, media_type, qualities=_QUALITIES)
         return data, media_type, picture
 
 

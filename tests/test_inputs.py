@@ -362,8 +362,6 @@ LIMITS = {
     "height": PictureLimits(max_height=400),
     "area": PictureLimits(max_area=250_000),
     "bytes": PictureLimits(max_bytes=20_000),
-    "format": PictureLimits(formats=("jpg",)),
-    "png only": PictureLimits(formats=("image/png",), max_bytes=90_000),
 }
 
 
@@ -384,18 +382,6 @@ def test_the_model_s_own_limits_are_kept(name: str, kind: str) -> None:
     assert found.height <= (limits.max_height or 800)
     assert found.width * found.height <= (limits.max_area or 800_000)
     assert found.size <= (limits.max_bytes or INPUT_BYTES)
-    if limits.formats:
-        assert found.media_type in {"image/png", "image/jpeg"} - (
-            {"image/png"} if name == "format" else {"image/jpeg"}
-        )
-
-
-def test_transparency_becomes_white_for_a_model_that_takes_jpeg_only() -> None:
-    clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
-
-    found = read_input(clear, limits=PictureLimits(formats=("jpeg",)))
-
-    assert opened(found.data()).getpixel((3, 3)) == (255, 255, 255)
 
 
 def test_a_picture_that_is_too_small_for_the_model_is_refused() -> None:

@@ -46,7 +46,7 @@ _SAME_WORD = {"jpg": "jpeg", "jpeg": "jpg"}
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """What a model asks of a picture that it is given; None and () if it says nothing."""
+    """What a model asks of a picture that it is given; None if it says nothing."""
 
     min_width: int | None = None
     max_width: int | None = None
@@ -55,7 +55,6 @@ class PictureLimits:
     min_area: int | None = None
     max_area: int | None = None
     max_bytes: int | None = None
-    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,11 +284,10 @@ def _lengths(schema: Schema) -> dict[str, Any]:
 
 def _limits(schema: Schema) -> PictureLimits | None:
     asked = {**_object(schema.get("x-fal")), **schema}
-    names = [n for n in PictureLimits.__slots__ if n not in {"max_bytes", "formats"}]
-    numbers = {n: as_number(asked.get(n)) for n in names}
-    numbers["max_bytes"] = as_number(asked.get("max_file_size"))
+    asked["max_bytes"] = asked.get("max_file_size")
+    numbers = {name: as_number(asked.get(name)) for name in PictureLimits.__slots__}
     sound = {n: int(v) for n, v in numbers.items() if v is not None and 0 < v < 10**12}
-    return PictureLimits(**sound) if sound else None  # type: ignore[arg-type]  # whole numbers
+    return PictureLimits(**sound) if sound else None
 
 
 def _with_roles(fields: list[Field]) -> list[Field]:
