@@ -68,18 +68,18 @@ class Catalogue:
         named = [model for model in served if lowered in {model.id.lower(), model.alias}]
         if named:  # an id goes before an alias
             return min(named, key=lambda model: lowered != model.id.lower()).id
-        plain = account != "" and any("/" not in model.id for model in served)
+        takes_names = account != "" and any("/" not in model.id for model in served)
         if len(wanted) <= _MAX_ID:
             if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
                 return wanted
             aliases = {m.alias for m in bundled().values() if m.alias != m.id}
-            if plain and _NAME.fullmatch(wanted) and lowered not in aliases:
+            if takes_names and _NAME.fullmatch(wanted) and lowered not in aliases:
                 return wanted
         near = difflib.get_close_matches(lowered[:60], [m.alias for m in served], n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         active = dict.fromkeys(m.alias for m in served if m.status == "active")
         listed = ", ".join([*active][:_MAX_NAMED])
-        form = "a name of the provider's" if plain else "an endpoint id like 'owner/name'"
+        form = "a name of the provider's" if takes_names else "an endpoint id like 'owner/name'"
         remedy = f"{hint}Use {form}, or one of {listed}, …: %imagen_models lists them."
         raise invalid("model", f"there is no model {name[:60]!r} here", remedy)
 
