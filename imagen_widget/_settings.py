@@ -646,14 +646,16 @@ def load_settings(**given: Any) -> Settings:
         found["api_key"] = Found("", source, "api_key")
     # IMAGEN_BASE_URL is for the account that IMAGEN_PROVIDER names, and no other's key goes there.
     # fal and the demo have one address each: beside their names it is meant for the gateway.
-    base, owner = found.get("base_url"), _named_account(kept)
-    owner = GATEWAY if owner in {None, FAL, DEMO} else owner
-    if base and base.source != "argument" and account is not owner:
-        if "provider" not in found:
+    base = found.get("base_url")
+    if base and base.source != "argument":
+        owner = _named_account(kept)
+        owner = GATEWAY if owner in {None, FAL, DEMO} else owner
+        if account is not owner:
+            del found["base_url"], values["base_url"]
+        if account is not owner and "provider" not in found:
             what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
             remedy = "Set IMAGEN_API_KEY to the key of that address."
             _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
-        del found["base_url"], values["base_url"]
     try:
         user = os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
     except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers

@@ -206,6 +206,10 @@ def test_an_unknown_provider_is_refused_with_the_names_that_there_are(name: str)
             load(environ, provider=provider)
 
 
+def test_a_provider_that_is_named_in_code_does_not_ask_the_environment() -> None:
+    assert load({"IMAGEN_PROVIDER": "nobody"}, provider="demo").account.name == "demo"
+
+
 # ----------------------------------------------------------------------------- keys stay hidden
 
 
