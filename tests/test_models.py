@@ -691,8 +691,9 @@ def test_of_an_unknown_model_the_common_names_are_numbers_and_the_rest_passes_as
     }
     assert (checked.count, checked.seed) == (2, 7)
     for bad in ({"num_images": 0}, {"x": object()}, {"not a name": 1}, {}):
-        with pytest.raises(InvalidRequest):
-            model.check({"prompt": "a fox" if bad else "", **bad})
+        for strict in (True, False):
+            with pytest.raises(InvalidRequest):
+                model.check({"prompt": "a fox" if bad else "", **bad}, strict=strict)
 
 
 @each_model

@@ -272,7 +272,8 @@ class Model:
                 what = f"{self.name} takes one {target.name}, and it was given twice"
                 raise invalid(name, what, "Give it once.")
             else:
-                sent[target.name] = target.check(value, strict=strict)
+                is_common = self.source == "none"  # a number is a number, whatever is known
+                sent[target.name] = target.check(value, strict=strict or is_common)
                 if name not in {target.name, "prompt"}:
                     said = f"{name} goes out as {target.name}"
                     notes.append(f"{said} {value}" if target.role == "size" else said)
