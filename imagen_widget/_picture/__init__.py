@@ -22,7 +22,6 @@ from imagen_widget._picture.texts import (
     embed,
     file_stem,
     from_json,
-    is_signed,
     read_settings,
     to_json,
 )
@@ -32,7 +31,7 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 __all__ = ["SVG", "UNREADABLE", "PictureFacts", "Provenance"]  # of the imported
-__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect", "is_signed"]
+__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect"]
 __all__ += ["read_settings", "sniff", "to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
