@@ -30,8 +30,6 @@ T = TypeVar("T")
 log = logging.getLogger("imagen_widget")
 
 MAX_UNASKED_ROWS = 20
-_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
-_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
@@ -279,21 +277,20 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
 
     A line that gives one `{{expression}}` has the items of its value.
     """
-    rule = _RULE.search(text.masked)
+    lines = text.masked.removesuffix("\n").split("\n")
+    rule = next((place for place, line in enumerate(lines) if line.strip() == "---"), None)
     if rule is None:
         raise InvalidRequest(
             "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
             remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
         )
     axes: dict[str, list[Any]] = {}
-    for match in _LINE.finditer(text.masked, 0, rule.start()):
-        name, _, typed = match[0].partition("=")
-        start = match.end() - len(typed.lstrip())
-        value = text.value(start, start + len(typed.strip()))
-        name = text.cut(match.start(), match.start() + len(name)).strip()
+    for line in filter(str.strip, lines[:rule]):
+        name, _, typed = line.partition("=")
+        name, value = text.fill(name).strip(), text.value(typed.strip())
         if not (name.isidentifier() and typed.strip()):
             raise InvalidRequest(
-                f"{match[0].strip()[:60]!r} is not an axis.",
+                f"{text.fill(line).strip()[:60]!r} is not an axis.",
                 remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
                 "the prompt.",
             )
@@ -303,4 +300,4 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
         axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
-    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
+    return axes, text.fill("\n".join(lines[rule + 1 :]))
