@@ -10,22 +10,30 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
-from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 import anyio
 
 from imagen_widget import _html, _loop, _picture, _result
 from imagen_widget._journal import Filter, IllegalStep, Record
+from imagen_widget._models import Field
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Run, Session, Submitted
 from imagen_widget._settings import load_settings
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, short_id, shown
+from imagen_widget.errors import (
+    ImagenError,
+    InvalidRequest,
+    QueueError,
+    a_type,
+    invalid,
+    short_id,
+    shown,
+)
 
 _PAGE_ROWS = 50
 _MAX_RESUMED_AT_ONCE = 16
@@ -34,10 +42,13 @@ _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
 _SAME_TIME_SECONDS = 60.0
 _SHOWN = 10
 _PICTURES = Filter(has_pictures=True)
+_LIMIT = Field("limit", "whole", low=0, high=999_999)
+_STARS = Field("rating", "whole", low=0, high=5)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-By = Literal["model", "user", "series", "provider", "day"]
+By = Literal["model", "user", "series", "day", "provider"]
+BY: tuple[By, ...] = get_args(By)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +118,14 @@ class History:
             limit: How many at most.
 
         Raises:
-            InvalidRequest: `limit` is not a whole number, or the model's name is not valid.
+            InvalidRequest: One of them is not what it should be.
         """
-        given: Any = limit
-        if given is not None and not (isinstance(given, Integral) and int(given) >= 0):
-            what = f"{shown(given)} is not how many"
-            raise invalid("limit", what, "Give a whole number, like 24.")
+        if limit is not None:
+            limit = _LIMIT.check(limit)
+        if rating is not None:
+            rating = _STARS.check(rating)
+        for name, word in (("text", text), ("provider", provider or "")):
+            _check(name, word, str, "a text")
         models = self._session.models
         wanted = replace(
             _PICTURES,
@@ -158,7 +171,7 @@ class History:
             found = None
         if found is None:
             raise InvalidRequest(
-                f"History has no generation {generation_id[:40]!r}.",
+                f"History has no generation {shown(generation_id)}.",
                 remedy="List what there is with %imagen_history.",
                 field="id",
             )
@@ -169,6 +182,7 @@ class History:
 
         A demo picture never answers a real request, nor the reverse.
         """
+        _check("request", request, ImageRequest, "an ImageRequest")
         name = provider or self._session.settings.account.name
         record = self._journal.find(request.fingerprint, name)
         known = None if record is None else self._session.recall(record)
@@ -227,11 +241,8 @@ class History:
         Raises:
             InvalidRequest: The number is not 0 to 5.
         """
-        if isinstance(stars, bool) or stars not in range(6):
-            raise InvalidRequest(
-                f"rating: {str(stars)[:40]} is not allowed.", remedy="Use 0 to 5.", field="rating"
-            )
-        _told(self._journal.rate, generation.id, int(stars))
+        _check("generation", generation, Generation, "a Generation")
+        _told(self._journal.rate, generation.id, _STARS.check(stars))
 
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
@@ -239,6 +250,7 @@ class History:
 
     def delete(self, generation: Generation) -> None:
         """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
+        _check("generation", generation, Generation, "a Generation")
         _told(self._journal.delete, generation.id)
         for kept in self._journal.get(generation.id).images:
             if not self._journal.uses(kept.digest):  # no other job shows it
@@ -343,16 +355,20 @@ class History:
 
     def spend(self, since: datetime | date | None = None) -> float:
         """Return US dollars spent or reserved since a moment; today by default."""
-        return float(self._journal.spend(_moment(since or _today())))
+        return float(self._journal.spend(_moment(_today() if since is None else since)))
 
     def spend_by(self, what: By, since: datetime | date | None = None) -> dict[str, Decimal]:
         """Return US dollars since a moment, this month by default, by one of these.
 
         Args:
-            what: `model`, `user`, `series`, `provider` or `day`.
+            what: `model`, `user`, `series`, `day` or `provider`.
             since: A moment or a day.
         """
-        return self._journal.spend_by(what, _moment(since or _today().replace(day=1)))
+        if what not in BY:
+            raise invalid("what", f"{shown(what)} is not allowed", f"Use one of {', '.join(BY)}.")
+        return self._journal.spend_by(
+            what, _moment(_today().replace(day=1) if since is None else since)
+        )
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""
@@ -402,11 +418,20 @@ def _today() -> date:
     return datetime.now().astimezone().date()
 
 
-def _moment(since: datetime | date) -> datetime:
-    """Return a moment with its zone; a day begins at local midnight."""
-    if isinstance(since, datetime):
-        return since.astimezone()
-    return datetime.combine(since, time()).astimezone()
+def _moment(since: object) -> datetime:
+    """Return a moment with its zone, of whatever library; a day begins at local midnight."""
+    try:
+        return datetime.fromisoformat(str(since)).astimezone()
+    except (ValueError, OverflowError):
+        what = f"{shown(since)} is not a moment or a day"
+        raise invalid(
+            "since", what, "Give a date or datetime, or a text like 2026-11-26."
+        ) from None
+
+
+def _check(name: str, value: object, kind: type, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise invalid(name, f"it is {a_type(value)}, not {wanted}", f"Give {wanted}.")
 
 
 def _counted(number: int) -> str:

@@ -110,7 +110,7 @@ class GeneratedImage(PictureSource):
                 suffix names.
         """
         with _saving(path) as given:
-            in_folder = given.is_dir() or not given.suffix
+            in_folder = given.is_dir() or not given.suffix or str(path).endswith("/")
             target = first = given / self.file_name if in_folder else given
             suffix = target.suffix.lower()
             suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
@@ -352,7 +352,9 @@ def _saving(path: str | Path) -> Iterator[Path]:
     """Give the path of copies; what the file system refuses becomes one line with a remedy."""
     try:
         yield Path(path).expanduser()
-    except (OSError, RuntimeError) as error:  # the latter for the ~ of an unknown user
+    except ImagenError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # a NUL, ~ of an unknown user
         why = getattr(error, "strerror", None) or str(error)
         raise InvalidRequest(
             f"The picture cannot be saved as {path} ({why}).",
@@ -399,9 +401,9 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
     try:
         path = None if isinstance(picture, bytes) else Path(picture).expanduser()
         data = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
-    except OSError as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidRequest(
-            f"The picture cannot be read: {error.strerror}",
+            f"The picture cannot be read: {getattr(error, 'strerror', None) or error}",
             remedy="Give the path of a picture that was saved.",
             field="picture",
         ) from None

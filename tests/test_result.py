@@ -606,6 +606,21 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         settings_from(tmp_path / "fox.png")
 
 
+@pytest.mark.parametrize("odd", [None, 5, "a\0b", "~nobody-here/fox", "a\ud800"])
+def test_a_path_that_is_none_is_one_line_for_saving_and_reading(tmp_path: Path, odd: Any) -> None:
+    made = generation(tmp_path)
+
+    for call in (made.save, made[0].save, settings_from):
+        with pytest.raises(InvalidRequest, match="The picture cannot be"):
+            call(odd)
+
+
+def test_a_slash_at_the_end_means_a_folder(tmp_path: Path) -> None:
+    saved = picture(tmp_path).save(f"{tmp_path}/pictures v1.2/")
+
+    assert (saved.parent.name, saved.suffix) == ("pictures v1.2", ".png")
+
+
 # ------------------------------------------------------------------------------------- in words
 
 

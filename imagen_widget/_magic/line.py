@@ -24,6 +24,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
 
+from imagen_widget._history import BY
 from imagen_widget._models import Field, Kind, Model
 from imagen_widget._settings import RESERVED, SETTINGS
 from imagen_widget.errors import InvalidRequest
@@ -55,7 +56,6 @@ _SLIP = 0.8  # the same where nobody knows the model's fields
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
 _NAMES_WIDTH = 33
 _LIMITS = ("row", "raise")
-_GROUPS = ("model", "user", "series", "day", "provider")
 _GIVEN_OTHERWISE = {"prompt", "picture", "mask"}  # the roles that are not options by a field's name
 
 
@@ -213,7 +213,7 @@ _TABLE = {
         _option("--live", "ask fal's public search too"),
     ),
     "%imagen_resume": (_option("--forget ID", "take a job of unknown outcome off the list"),),
-    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=_GROUPS),),
+    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=BY),),
 }
 GRAMMARS = {name.lstrip("%"): Grammar(name, options) for name, options in _TABLE.items()}
 
