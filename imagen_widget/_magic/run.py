@@ -30,6 +30,7 @@ T = TypeVar("T")
 log = logging.getLogger("imagen_widget")
 
 MAX_UNASKED_ROWS = 20
+_WITHOUT_WORDS = {"%imagen_spend", "%imagen_resume"}
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
@@ -61,6 +62,12 @@ class Ask:
         if parsed.values.get("model") != named:  # that word is in the prompt
             parsed = self._read(grammar, [parsed.values.get("model"), *models])
         self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
+        if self.prompt and grammar.magic in _WITHOUT_WORDS:
+            raise InvalidRequest(
+                f"{grammar.magic}: it takes options only.",
+                remedy=f"{grammar.magic}? lists them.",
+                field="prompt",
+            )
         self._is_silent = parsed.silent
         self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
         self._out = self.values.get("out", "_")

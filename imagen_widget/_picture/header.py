@@ -108,7 +108,8 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
                 return facts
         if not (facts.problem or (facts.width and facts.height)):
             raise MalformedError("damaged")
-        turn = _orientation(blocks(data).get("exif", b""))
+        exif = blocks(data).get("exif")
+        turn = _orientation(exif) if exif else 1
     except MalformedError as error:
         facts.problem = str(error)
     except (struct.error, IndexError):
