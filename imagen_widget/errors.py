@@ -97,7 +97,7 @@ class ImagenError(Exception):
         self.remedy, self.field, self.ticket = one_line(remedy), field, ticket
         if billed is not None:
             self.billed = billed
-        super().__init__(self.message)  # of which copies and pickles make it again
+        super().__init__(str(self))  # copies and pickles are made of it, and then get the rest
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.message, self.remedy) if part)
