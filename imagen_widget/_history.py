@@ -3,7 +3,6 @@
 Every answer costs what it returns, not what there is.
 """
 
-import base64
 import contextlib
 import functools
 import itertools
@@ -211,14 +210,11 @@ class History:
         more = f"; the newest {len(newest)} below" if total > len(newest) else ""
         lines = [f"{_counted(total)}{more}", *(f"  {g.summary}" for g in newest)]
         cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
-        small = [found for g in newest if (found := self._small(g)) is not None]
-        bundle = {
+        return {
             "text/plain": "\n".join(lines),
             "text/html": _html.figures(cells, caption=_html.escape(lines[0])),
+            **_picture.contact_sheet(map(self._small, newest)),
         }
-        if small:  # LaTeX and Word are made from it
-            bundle["image/jpeg"] = base64.b64encode(_picture.contact_sheet(small)).decode()
-        return bundle
 
     def thumbnail(self, generation: Generation, *, width: int = 384) -> str:
         """Return the first picture as a small HTML image; a line of text if it cannot be drawn."""

@@ -4,7 +4,6 @@ The bytes stay in the file and are read when asked for, so that a thousand resul
 Both display themselves: small copies that survive in the saved notebook, never the original.
 """
 
-import base64
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -180,8 +179,11 @@ class GeneratedImage(PictureSource):
         return f"<GeneratedImage {self._size()} {self.media_type} {self.path.name}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        html = _html.figures([(_figure(self), "")], caption=self._size())
-        return {"text/plain": f"{self!r}\n{self.path}", "text/html": html, **_sheet([self])}
+        return {
+            "text/plain": f"{self!r}\n{self.path}",
+            "text/html": _html.figures([(_figure(self), "")], caption=self._size()),
+            **_picture.contact_sheet([_small(self)]),
+        }
 
     def _size(self) -> str:
         return f"{self.width}x{self.height}" if self.width else "of unknown size"
@@ -324,7 +326,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return {
             "text/plain": "\n".join([repr(self), *(f"  {path}" for path in self.paths)]),
             "text/html": _html.figures(cells, caption=_html.escape(self.summary)),
-            **_sheet(self.images),
+            **_picture.contact_sheet(map(_small, self.images)),
         }
 
 
@@ -363,12 +365,17 @@ def _saving(path: str | Path) -> Iterator[Path]:
         ) from None
 
 
+def _small(image: GeneratedImage) -> Preview | None:
+    with contextlib.suppress(ImagenError):
+        return image.preview
+    return None
+
+
 def _figure(image: GeneratedImage) -> str:
-    try:
-        small = image.preview
-    except ImagenError as error:
-        kept = f"{image.media_type}, kept as {image.path}" if image.path.exists() else str(error)
-        return f"<em>{_html.escape(kept)}</em>"
+    small = _small(image)
+    if small is None:
+        kept = f"{image.media_type}, kept as" if image.path.exists() else "its file cannot be read:"
+        return f"<em>{_html.escape(f'{kept} {image.path}')}</em>"
     return _html.image(
         small.data,
         small.media_type,
@@ -377,16 +384,6 @@ def _figure(image: GeneratedImage) -> str:
         height=small.height,
         style="max-width:100%;height:auto;display:block;border-radius:6px",
     )
-
-
-def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
-    small = []
-    for image in images:
-        with contextlib.suppress(ImagenError):
-            small.append(image.preview)
-    if not small:
-        return {}
-    return {"image/jpeg": base64.b64encode(_picture.contact_sheet(small)).decode()}
 
 
 def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:

@@ -9,7 +9,7 @@ import importlib.util
 import io
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -86,13 +86,16 @@ def preview(
     return Preview(encoded, "image/webp", *small.size)
 
 
-def contact_sheet(pictures: Sequence[Preview]) -> bytes:
-    """Return a JPEG with all pictures in a grid, white where they are transparent.
+def contact_sheet(copies: Iterable[Preview | None]) -> dict[str, str]:
+    """Return as data of an output one JPEG with all pictures, white where they are transparent.
 
-    Saved notebooks are turned into LaTeX by their one JPEG or PNG an output, so this has each.
+    LaTeX and Word are made from the one JPEG or PNG of an output, so this has each picture.
     """
     from PIL import Image
 
+    pictures = [small for small in copies if small is not None]
+    if not pictures:
+        return {}
     columns = min(len(pictures), 2 if len(pictures) <= 4 else 3 if len(pictures) <= 9 else 4)
     rows = -(-len(pictures) // columns)
     gap = 12 if len(pictures) > 1 else 0
@@ -107,7 +110,8 @@ def contact_sheet(pictures: Sequence[Preview]) -> bytes:
         row, column = divmod(place, columns)
         left = column * (width + gap) + (width - tile.width) // 2
         sheet.paste(tile, (left, row * (height + gap) + (height - tile.height) // 2))
-    return fit(sheet, SHEET_BYTES * len(pictures), "image/jpeg")[0]
+    jpeg = fit(sheet, SHEET_BYTES * len(pictures), "image/jpeg")[0]
+    return {"image/jpeg": base64.b64encode(jpeg).decode()}
 
 
 def encode(data: bytes, media_type: str) -> bytes:
