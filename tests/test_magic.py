@@ -1497,6 +1497,7 @@ def test_spend_sums_by_period_model_and_what_the_line_says(
     assert re.search(r"^Today +\$0\.18 +4 +\$1\.00 a day, \$0\.82 left$", capped, re.MULTILINE)
     assert re.search(r"^This month .* \$10\.00 a month, \$9\.82 left$", capped, re.MULTILINE)
     assert re.search(r"^· autumn +\$0\.08 +2$", capped, re.MULTILINE)
+    assert re.search(r"^· no series +\$0\.10 +–$", capped, re.MULTILINE)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", days[3][0])
 
 

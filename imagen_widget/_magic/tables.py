@@ -63,7 +63,7 @@ class Markup(str):
 
 
 class Table(list[T]):
-    """A list that displays itself as a table, with a caption and perhaps a chart below."""
+    """A list that displays itself as a table with a caption; without rows as the caption alone."""
 
     def __init__(
         self,
@@ -71,19 +71,18 @@ class Table(list[T]):
         columns: Sequence[str],
         rows: Sequence[Sequence[str]],
         caption: str,
-        chart: str = "",
     ) -> None:
         super().__init__(items)
-        self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
+        self.columns, self.rows, self.caption = columns, rows, caption
 
     def __repr__(self) -> str:
-        lines = text_table(self.columns, self.rows) if self.rows else ""
-        return "\n".join(filter(None, (lines, self.chart, self.caption)))
+        lines = [text_table(self.columns, self.rows)] if self.rows else []
+        return "\n".join([*lines, self.caption])
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""
-        caption = tag("div", escape(self.caption), style=_CAPTION)
-        parts = (table, getattr(self.chart, "html", ""), caption)
+        caption = getattr(self.caption, "html", "") or escape(self.caption)
+        parts = (table, tag("div", caption, style=_CAPTION))
         # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
         html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
         return {"text/plain": repr(self), "text/html": html}
@@ -161,8 +160,8 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
         rows.append((name, cost_text(spent), _count(history, since), cap))
     parts = history.spend_by(by)
     for name, spent in parts.items():
-        label = short_name(name) if by == "model" else name or "-"
-        count = "–" if by == "day" else _count(history, month, **{by: name})
+        label = short_name(name) if by == "model" else name or f"no {by}"
+        count = _count(history, month, **{by: name}) if name and by != "day" else "–"
         items.append((name, spent))
         rows.append((f"· {label}", cost_text(spent), count, ""))
     capped = "" if settings.budget else "No cap is set; IMAGEN_MAX_SPEND=2/day sets one. "
@@ -170,15 +169,15 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
     if not parts:
         why = "the demo is free" if settings.account.free else "nothing was spent"
         below = f"Nothing to list by {by} this month: {why}. "
-    days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
-    return Table(
-        items,
-        ("", "Spent$", "Generations$", "Cap"),
-        rows,
+    caption = (
         f"{capped}{below}Amounts are as billed, or by IMAGEN_PRICE or the list price; jobs under "
-        "way count in full.",
-        _chart(days, today) if days else "",
+        "way count in full."
     )
+    days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
+    if days:
+        chart = _chart(days, today)
+        caption = Markup(f"{chart}\n{caption}", chart.html + escape(caption))
+    return Table(items, ("", "Spent$", "Generations$", "Cap"), rows, caption)
 
 
 def _count(history: History, since: date, **group: Any) -> str:
