@@ -323,7 +323,7 @@ class History:
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
         """Fetch one job unless another process does; one that fails does not stop the others."""
         try:
-            session = self._session.sibling(record)
+            session, request = self._session.sibling(record), record.request
             with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
 
                 def report(event: object) -> None:
@@ -334,7 +334,7 @@ class History:
                 now = await session.record(session.journal.get, record.id)
                 if not leased:
                     return Resumed(record, session.recall(now))
-                run = Run(session, now.request, report=report, timeout=_RESUME_SECONDS)
+                run = Run(session, request, report=report, timeout=_RESUME_SECONDS)
                 return Resumed(record, await run.resume(now, expired=expired))
             return Resumed(record, error=_NOT_KNOWN)
         except ImagenError as error:

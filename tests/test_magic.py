@@ -31,6 +31,7 @@ from imagen_widget.errors import (
     InvalidRequest,
     QueueTimeout,
 )
+from tests import books
 from tests.documents import install_example
 from tests.fakequeue import FakeQueue, Reply, openapi
 from tests.magic_stage import Json, Stage, new_shell
@@ -1579,6 +1580,21 @@ def test_resume_says_what_it_is_doing_while_it_works(stage: Stage) -> None:
     assert first.startswith("0 fetched, 0 not fetched, 1 to go")
     assert ran.updates >= 2
     assert "1 fetched" in ran.shown[0]
+
+
+def test_resume_shows_what_it_fetched_though_another_row_is_damaged(stage: Stage) -> None:
+    left_alone(stage, "a damaged fox")
+    left_alone(stage, "a whole fox")
+    swap = "UPDATE jobs SET request_text = replace(request_text, ?, ?) WHERE request_id = 'req-1'"
+    books.write(swap, '"model"', '"of another version"')
+
+    first = stage.run("%imagen_resume")
+    books.write(swap, '"of another version"', '"model"')
+    second = stage.run("%imagen_resume")
+
+    assert [g.request.prompt for g in first.value] == ["a whole fox"]
+    assert "cannot be read" in first.shown[0]
+    assert [g.request.prompt for g in second.value] == ["a damaged fox"]
 
 
 def test_resume_can_be_interrupted(stage: Stage) -> None:

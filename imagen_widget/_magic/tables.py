@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -276,8 +277,9 @@ class Fetching:
 
 
 def _job(record: Record) -> Markup:
-    about = f"{age(record.created)}, {record.provider} {short_name(record.model)}"
-    prompt = record.request.prompt or ""
+    about, prompt = f"{age(record.created)}, {record.provider} {short_name(record.model)}", ""
+    with suppress(ImagenError):  # of a damaged row: the others are shown all the same
+        prompt = record.request.prompt or ""
     return Markup(f"{one_line(prompt, limit=28)} ({about})", _two_lines(prompt, about).html)
 
 
