@@ -19,7 +19,7 @@ from imagen_widget._inputs import Input, PictureSource, from_file
 from imagen_widget._models import dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -121,6 +121,9 @@ class GeneratedImage(PictureSource):
             while in_folder and target.exists() and target.read_bytes() != data:  # another's file
                 number += 1
                 target = first.with_stem(f"{first.stem}-{number}")
+            if target.exists() and target.samefile(self.path):
+                what = "that is the kept original, which nothing may change"
+                raise invalid("path", what, "Give another name for the copy.")
             target.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
@@ -160,19 +163,13 @@ class GeneratedImage(PictureSource):
 
     def _encoded_for(self, suffix: str, *, typed: str) -> bytes:
         if self.media_type == SVG:
-            raise InvalidRequest(
-                "path: an SVG drawing is not converted to pixels.",
-                remedy="End the name in .svg; browsers and drawing programs open it.",
-                field="path",
-            )
+            remedy = "End the name in .svg; browsers and drawing programs open it."
+            raise invalid("path", "an SVG drawing is not converted to pixels", remedy)
         wanted = _CONVERTED.get(suffix)
         if wanted is None:
             *others, last = dict.fromkeys((*_CONVERTED, SUFFIXES[self.media_type]))
-            raise InvalidRequest(
-                f"path: {typed!r} is not a picture format.",
-                remedy=f"End the name in {', '.join(others)} or {last}.",
-                field="path",
-            )
+            remedy = f"End the name in {', '.join(others)} or {last}."
+            raise invalid("path", f"{typed!r} is not a picture format", remedy)
         return _picture.encode(self.data, wanted)
 
     def __repr__(self) -> str:
@@ -268,11 +265,9 @@ class Generation(Sequence[GeneratedImage], PictureSource):
             if target.suffix.lower() in _PICTURE_SUFFIXES and not target.is_dir():
                 if len(self) == 1:
                     return [self[0].save(target, provenance=provenance)]
-                raise InvalidRequest(
-                    f"folder: save() takes a folder for {len(self)} pictures, not a file's name.",
-                    remedy=f"For one file save one of them, like fox[0].save({target.name!r}).",
-                    field="folder",
-                )
+                what = f"save() takes a folder for {len(self)} pictures, not a file's name"
+                remedy = f"For one file save one of them, like fox[0].save({target.name!r})."
+                raise invalid("folder", what, remedy)
             target.mkdir(parents=True, exist_ok=True)
         return [image.save(target, provenance=provenance) for image in self.images]
 

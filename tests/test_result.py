@@ -615,6 +615,18 @@ def test_a_path_that_is_none_is_one_line_for_saving_and_reading(tmp_path: Path, 
             call(odd)
 
 
+def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
+    image = picture(tmp_path)
+    before, other = image.data, tmp_path / f"link{image.path.suffix}"
+    other.symlink_to(image.path)
+
+    for path in (image.path, other):
+        with pytest.raises(InvalidRequest, match="kept original"):
+            image.save(path)
+
+    assert image.data == before
+
+
 def test_a_slash_at_the_end_means_a_folder(tmp_path: Path) -> None:
     saved = picture(tmp_path).save(f"{tmp_path}/pictures v1.2/")
 
