@@ -52,7 +52,7 @@ SUFFIXES = {
     UNREADABLE: ".bin",
 }
 
-_NEEDED_PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"eXIf"}
+_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"eXIf"}  # of a PNG
 _MAX_WEBP_SIDE_PIXELS = 16_383
 _LARGE_PIXELS = 16_000_000
 _COPY_QUALITY = 92
@@ -148,8 +148,15 @@ def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     pixels = facts.width * facts.height
     if pixels > MAX_PIXELS:
         raise _too_large(facts.width, facts.height)
+    name = facts.media_type.removeprefix("image/").upper()
     with _readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
-        return _decoded(data, facts.media_type.removeprefix("image/").upper(), side)
+        try:
+            return upright(_opened(data, name, side))
+        except ValueError:  # Pillow refuses more than a megabyte of text or profile
+            if name != "PNG":
+                raise
+            chunks = (data[a - 8 : b + 4] for k, a, b in header.png_chunks(data) if k in _NEEDED)
+            return upright(_opened(b"".join((header.PNG_START, *chunks)), name, side))
 
 
 def upright(picture: "PILImage") -> "PILImage":
@@ -234,17 +241,6 @@ def saved(
     options |= {"quality": quality, "compress_level": 4, "method": 2}  # each format takes its own
     picture.save(sink, media_type.removeprefix("image/"), **options)
     return sink.getvalue()
-
-
-def _decoded(data: bytes, name: str, side: int | None) -> "PILImage":
-    try:
-        return upright(_opened(data, name, side))
-    except ValueError:  # Pillow refuses more than a megabyte of text or profile, browsers do not
-        if name != "PNG":
-            raise
-        chunks = [(a, b) for kind, a, b in header.png_chunks(data) if kind in _NEEDED_PNG_CHUNKS]
-        plain = data[:8] + b"".join(data[start - 8 : end + 4] for start, end in chunks)
-        return upright(_opened(plain, name, side))
 
 
 def _opened(data: bytes, name: str, side: int | None) -> "PILImage":
