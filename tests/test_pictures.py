@@ -268,9 +268,12 @@ def test_what_cannot_be_decoded_cannot_be_encoded() -> None:
             work(data)
 
 
-def test_a_webp_holds_only_so_many_pixels_a_side() -> None:
+def test_a_webp_and_a_jpeg_hold_only_so_many_pixels_a_side() -> None:
     with pytest.raises(InvalidRequest, match="16383"):
         encode(encoded(Image.new("L", (17_000, 4))), "image/webp")
+    with pytest.raises(InvalidRequest, match="65500"):
+        encode(encoded(Image.new("L", (4, 65_501))), "image/jpeg")
+    assert encode(encoded(Image.new("L", (65_500, 4))), "image/jpeg")
 
 
 def test_a_sheet_shows_all_pictures_on_white() -> None:

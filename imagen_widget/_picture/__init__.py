@@ -25,7 +25,7 @@ from imagen_widget._picture.texts import (
     read_settings,
     to_json,
 )
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -53,7 +53,7 @@ SUFFIXES = {
 }
 
 _NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"eXIf"}  # of a PNG
-_MAX_WEBP_SIDE_PIXELS = 16_383
+_MAX_SIDE_PIXELS = {"image/webp": 16_383, "image/jpeg": 65_500}
 _LARGE_PIXELS = 16_000_000
 _COPY_QUALITY = 92
 _one_large_at_a_time = threading.Lock()  # so that memory stays bounded, whatever the threads
@@ -123,9 +123,10 @@ def encode(data: bytes, media_type: str) -> bytes:
     """
     with _readable():
         picture = open_picture(data)
-        if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
-            what = f"path: a WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side."
-            raise InvalidRequest(what, remedy="Save it as .png or .jpg.", field="path")
+        most = _MAX_SIDE_PIXELS.get(media_type, max(picture.size))
+        if max(picture.size) > most:
+            what = f"a file of type {media_type} holds at most {most} pixels a side"
+            raise invalid("path", what, "Save it as .png.")
         profile = picture.info.get("icc_profile")
         if picture.mode in {"CMYK", "LAB", "YCbCr"}:
             picture, profile = for_screen(picture), None
