@@ -217,13 +217,12 @@ class History:
         }
 
     def thumbnail(self, generation: Generation, *, width: int = 384) -> str:
-        """Return the first picture as a small HTML image; a line of text if it cannot be drawn."""
+        """Return the first picture as a small HTML image; its type if it cannot be drawn."""
         image, small = generation[0], self._small(generation)
         if small is None:
-            return f"<em>{_html.escape(image.path.name)}</em>"
-        shown = min(width, small.width)
-        style = "border-radius:6px"
-        return _html.image(small.data, small.media_type, alt=image.alt, width=shown, style=style)
+            return f"<em>{image.media_type}, without a preview</em>"
+        look = {"width": min(width, small.width), "style": "border-radius:6px"}
+        return _html.image(small.data, small.media_type, alt=image.alt, **look)
 
     def _small(self, generation: Generation) -> Preview | None:
         digest = generation[0].path.name.partition("-")[2].partition(".")[0]

@@ -35,6 +35,7 @@ from tests import books
 from tests.documents import install_example
 from tests.fakequeue import FakeQueue, Reply, openapi
 from tests.magic_stage import Json, Stage, new_shell
+from tests.pictures import SVG
 
 DEFAULT = "fal-ai/imagen4/preview"
 FLUX = "fal-ai/flux/dev"
@@ -1308,6 +1309,18 @@ def test_the_history_lists_what_was_made_with_a_small_picture_and_no_path(stage:
     [hint] = re.findall(r"_\[0\]\.save\(.*?\)", ran.shown[0])
     stage.run("%imagen_history")
     assert len(stage.run(hint).value) == 2
+
+
+def test_the_history_lists_a_drawing_without_a_small_picture_and_its_long_name(
+    stage: Stage, queue: FakeQueue
+) -> None:
+    queue.picture = SVG
+    stage.run("%imagen a fox")
+
+    html = stage.run("%imagen_history").value._repr_mimebundle_()["text/html"]
+
+    assert "image/svg+xml, without a preview" in html
+    assert "sha256" not in html
 
 
 def test_the_history_is_filtered_and_cut_by_n(stage: Stage) -> None:
