@@ -116,7 +116,7 @@ class Store:
         digest, facts = digest_of(data), inspect(data)
         target = self._folder / names_of(digest)[SUFFIXES[facts.media_type]]
         try:
-            if not _holds(target, digest):
+            if not (target.exists() and _holds(target, digest)):
                 make_folder(self._folder)
                 _write(target, data, stat.S_IMODE(self._folder.stat().st_mode))
         except OSError as error:
