@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import copy
+import io
 import logging
 import os
 import pickle
@@ -1873,6 +1874,24 @@ def test_copies_of_the_magic_tell_nothing_if_the_setting_says_so(
     saved = [*(tmp_path / "copies").iterdir(), tmp_path / "one.png"]
     assert len(saved) == 2
     assert b"of mine" not in b"".join(path.read_bytes() for path in saved)
+
+
+def test_tables_print_on_streams_that_know_few_characters(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry = stage.run("%imagen --dry-run ein Füchs").value
+    stage.run("%imagen ein Füchs;")
+    tables = [dry, *(stage.run(f"%imagen_{name}").value for name in ("history", "spend"))]
+
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        print(*tables)
+        stream.flush()
+        monkeypatch.undo()
+        shown = stream.buffer.getvalue()
+
+    assert b"ein F?chs" in shown
+    assert "ein Füchs" in repr(dry)
 
 
 def test_tables_are_copied_and_pickled(stage: Stage) -> None:

@@ -5,6 +5,7 @@ Each is static HTML for light and dark notebooks, and aligned text in a terminal
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -78,7 +79,9 @@ class Table(list[T]):
 
     def __repr__(self) -> str:
         lines = [text_table(self.columns, self.rows)] if self.rows else []
-        return "\n".join([*lines, self.caption])
+        text = "\n".join([*lines, self.caption])
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return text.encode(encoding, "replace").decode(encoding)  # a stream may know few signs
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""
