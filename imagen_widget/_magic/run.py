@@ -225,13 +225,7 @@ class Ask:
             ) from None
 
     def _save(self, generation: Generation) -> list[Path]:
-        try:
-            return [] if self._folder is None else generation.save(self._folder)
-        except OSError as error:
-            raise ImagenError(
-                f"The copies cannot be saved ({error.strerror}).",
-                remedy="The pictures are kept: %imagen_history lists them.",
-            ) from None
+        return [] if self._folder is None else generation.save(self._folder)
 
     def _cancel(self, job: Job, view: _display.JobView) -> None:
         """Cancel at the provider, and say in one line what came of it."""
