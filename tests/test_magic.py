@@ -1937,6 +1937,7 @@ OFFERED: list[tuple[str, list[str]]] = [
     ("%imagen a fox --aspect-ratio=9", ["9:16"]),
     ("%imagen --resolution ", ["1K", "2K"]),
     ("%imagen -m nano-banana-2 --resolution ", ["0.5K", "1K", "2K", "4K"]),
+    ("%imagen a fox -m {{1 / 0}} --res", ["--resolution"]),  # it is not evaluated
     ("%imagen --format j", ["jpeg"]),
     ("%imagen -n ", ["1", "2", "3", "4"]),
     ("%imagen -m flux-dev --gui", ["--guidance-scale"]),

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -248,9 +248,6 @@ class Fetching:
         while not self._over:
             listener(self)
             await anyio.sleep(0.25)
-
-    def __await__(self) -> Generator[object, None, None]:
-        return self._tick(lambda _: None).__await__()
 
     def table(self) -> Table[Generation]:
         """Return what came of the jobs, and those that nobody can fetch."""
