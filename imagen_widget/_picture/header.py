@@ -25,6 +25,7 @@ _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _JPEG_END = 0xD9
 _WEBP_IMAGES = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
 _BLOCKS = {b"eXIf": "exif", b"EXIF": "exif", b"XMP ": "xmp", b"caBX": "c2pa", b"C2PA": "c2pa"}
+_TEXTS = {b"imagen_widget", b"XML:com.adobe.xmp"}
 _EXIF_ORDERS = {b"II*\x00": "<", b"MM\x00*": ">"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = range(5, 9)  # orientations that swap width and height
@@ -234,15 +235,15 @@ def _read_avif(data: bytes, facts: PictureFacts) -> None:
 def blocks(data: bytes) -> dict[str, bytes]:
     """Return what a picture holds besides its pixels: `exif`, `xmp`, `c2pa`, of each the first.
 
-    Of a PNG its iTXt chunks too, by keyword, with what stands between that and the text.
+    Of a PNG these iTXt chunks by keyword, with what stands between that and the text.
     """
     found: dict[str, bytes] = {}
     match sniff(data):
         case "image/png":
             for kind, start, end in png_chunks(data):
-                if kind == b"iTXt":
-                    keyword, _, text = data[start:end].partition(b"\x00")
-                    found.setdefault(keyword.decode("latin-1"), text)
+                keyword = data[start : start + 80].partition(b"\x00")[0]
+                if kind == b"iTXt" and keyword in _TEXTS:
+                    found.setdefault(keyword.decode(), data[start + len(keyword) + 1 : end])
                 elif kind in _BLOCKS:
                     found.setdefault(_BLOCKS[kind], data[start:end].removeprefix(EXIF_START))
         case "image/jpeg":

@@ -199,12 +199,14 @@ def from_json(text: str, **more: str) -> dict[str, Any] | None:
 def _settings_in(data: bytes) -> str:
     try:
         old = header.blocks(data)
-        if _SETTINGS in old:
-            return _unpacked(old[_SETTINGS]).decode("utf-8", "replace")
-        xmp = _xmp_of(old)
+        text = _unpacked(old[_SETTINGS]) if _SETTINGS in old else _xmp_of(old)
     except _MALFORMED:
         return ""
-    found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
+    if len(text) > _MAX_TEXT_BYTES:
+        return ""
+    if _SETTINGS in old:
+        return text.decode("utf-8", "replace")
+    found = _XMP_OURS.search(text)
     return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
 
 
