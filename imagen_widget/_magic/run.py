@@ -144,10 +144,9 @@ class Ask:
 
     @cached_property
     def surface(self) -> _display.Surface:
-        hooked = is_last_expression()
-        return (
-            _display.Surface() if self.is_quiet else _display.surface_of(self._shell, hooked=hooked)
-        )
+        if self.is_quiet:
+            return _display.Surface()
+        return _display.surface_of(self._shell, hooked=is_last_expression())
 
     def hand_over(self, value: T, show: Callable[[T], object] | None = None) -> T:
         """Put a value into the user's variable, show it once, and return it."""

@@ -140,11 +140,9 @@ def series_table(series: Iterable[Series]) -> Table[Series]:
     """Return a table of series with how far each is."""
     items = tuple(series)
     rows = [(one.name, f"{len(one):,}", one.status) for one in items]
-    caption = (
-        "Go on with one: %imagen_series NAME --resume."
-        if rows
-        else "No series yet; %%imagen_sweep makes one."
-    )
+    caption = "Go on with one: %imagen_series NAME --resume."
+    if not rows:
+        caption = "No series yet; %%imagen_sweep makes one."
     return Table(items, ("Series", "Rows$", "Status"), rows, caption)
 
 
