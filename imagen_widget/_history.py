@@ -38,6 +38,7 @@ _PAGE_ROWS = 50
 _MAX_RESUMED_AT_ONCE = 16
 _RESUME_SECONDS = 300.0
 _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
+_SLOW_SECONDS = 30.0  # the same for one that has not answered anything in that time
 _SAME_TIME_SECONDS = 60.0
 _SHOWN = 10
 _PICTURES = Filter(has_pictures=True)
@@ -322,20 +323,14 @@ class History:
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
         """Fetch one job unless another process does; one that fails does not stop the others."""
         try:
-            session, request = self._session.sibling(record), record.request
-            with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
-
-                def report(event: object) -> None:
-                    if not isinstance(event, Submitted):  # the provider knows the job
-                        scope.deadline = math.inf
-
-                leased = await session.lease(record.id)
-                now = await session.record(session.journal.get, record.id)
-                if not leased:
-                    return Resumed(record, session.recall(now))
-                run = Run(session, request, report=report, timeout=_RESUME_SECONDS)
-                return Resumed(record, await run.resume(now, expired=expired))
-            return Resumed(record, error=_NOT_KNOWN)
+            session, fetch = self._session.sibling(record), self._fetched
+            http = session.provider.http
+            before = http.answers
+            found = await fetch(session, record, seconds=_UNKNOWN_SECONDS, expired=expired)
+            if found is None and http.answers == before:  # it may be slow
+                found = await fetch(session, record, seconds=_SLOW_SECONDS, expired=expired)
+            nothing = _NOT_KNOWN if http.answers > before else _NO_ANSWER
+            return found or Resumed(record, error=nothing)
         except ImagenError as error:
             return Resumed(record, error=error)
         except Exception as error:  # noqa: BLE001 - one odd row must not stop the others
@@ -345,6 +340,25 @@ class History:
                 remedy="It stays as it is; upgrade imagen-widget, then resume again.",
             )
             return Resumed(record, error=odd)
+
+    async def _fetched(
+        self, session: Session, record: Record, *, seconds: float, expired: bool
+    ) -> Resumed | None:
+        """Fetch one job; None if its provider does not show within so long that it knows it."""
+        request = record.request  # it may be damaged: before the lease
+        with anyio.move_on_after(seconds) as scope:
+
+            def report(event: object) -> None:
+                if not isinstance(event, Submitted):  # the provider knows the job
+                    scope.deadline = math.inf
+
+            leased = await session.lease(record.id)
+            now = await session.record(session.journal.get, record.id)
+            if not leased:
+                return Resumed(record, session.recall(now))
+            run = Run(session, request, report=report, timeout=_RESUME_SECONDS)
+            return Resumed(record, await run.resume(now, expired=expired))
+        return None
 
     # ---------------------------------------------------------------------------------- spending
 
@@ -386,8 +400,11 @@ class History:
 
 
 _NOT_KNOWN = QueueError(
-    "The provider does not know the job yet.",
+    "The provider says nothing of the job yet.",
     remedy="It stays resumable: try again later. After an hour it counts as expired.",
+)
+_NO_ANSWER = QueueError(
+    "The provider does not answer.", remedy="The job stays resumable: try again later."
 )
 
 

@@ -380,6 +380,35 @@ def test_living_jobs_come_at_once_and_dead_ones_are_told_within_seconds(
     assert sorted(books.states()) == ["done"] * 4 + ["expired"] * 8
 
 
+@pytest.mark.parametrize("route", ["status", "result"])
+def test_a_job_of_a_provider_that_answers_slowly_is_fetched(
+    queue: FakeQueue,
+    history: History,
+    leave_behind: LeaveBehind,
+    monkeypatch: pytest.MonkeyPatch,
+    route: str,
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 0.3)
+    leave_behind("one")
+    queue.always(route, lambda _: time.sleep(0.8))
+
+    assert prompts(history.resume()) == ["one"]
+
+
+def test_a_provider_that_does_not_answer_is_told_and_its_jobs_stay(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 0.2)
+    monkeypatch.setattr("imagen_widget._history._SLOW_SECONDS", 0.2)
+    leave_behind("one", "two")
+    queue.always("status", Break.SILENCE)
+
+    with pytest.raises(errors.QueueError, match="does not answer"):
+        history.resume()
+
+    assert books.states() == ["submitted"] * 2
+
+
 def test_each_job_is_told_as_it_is_fetched(
     queue: FakeQueue, history: History, leave_behind: LeaveBehind
 ) -> None:
