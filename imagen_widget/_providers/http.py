@@ -181,8 +181,7 @@ class Http:
         try:
             with anyio.fail_after(seconds):
                 async with self._lend("submits" if is_submit else "polls") as client:
-                    request = self._signed(client, call, silence_seconds)
-                    answer = await exchange.run(client, request)
+                    answer = await exchange.run(client, self._signed(client, call, silence_seconds))
                     self.answers += 1
                     return answer
         except _TROUBLES as error:
