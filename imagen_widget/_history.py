@@ -409,11 +409,14 @@ _NO_ANSWER = QueueError(
 
 
 def _is_expired(record: Record, outcomes: Iterable[Resumed]) -> bool:
-    """Return True if the provider knows another job of the same minute, so that one is gone."""
+    """Return True if the provider knows a later job of the same minute, so that one is gone.
+
+    An earlier one proves nothing: a gateway may know a job only half a minute after its submit.
+    """
     return any(
         other.generation is not None
         and (other.record.provider, other.record.base_url) == (record.provider, record.base_url)
-        and abs(other.record.created_at - record.created_at) < _SAME_TIME_SECONDS
+        and 0 < other.record.created_at - record.created_at < _SAME_TIME_SECONDS
         for other in outcomes
     )
 

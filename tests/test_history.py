@@ -380,6 +380,19 @@ def test_living_jobs_come_at_once_and_dead_ones_are_told_within_seconds(
     assert sorted(books.states()) == ["done"] * 4 + ["expired"] * 8
 
 
+def test_a_job_that_is_not_known_yet_stays_though_an_earlier_one_is_fetched(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 1.0)
+    leave_behind("one", "two")
+    queue.jobs["req-2"].forgotten = True
+
+    assert prompts(history.resume()) == ["one"]
+    assert books.states() == ["done", "submitted"]
+    queue.jobs["req-2"].forgotten = False
+    assert prompts(history.resume()) == ["two"]
+
+
 @pytest.mark.parametrize("route", ["status", "result"])
 def test_a_job_of_a_provider_that_answers_slowly_is_fetched(
     queue: FakeQueue,
