@@ -71,7 +71,7 @@ class GeneratedImage(PictureSource):
         except OSError as error:
             raise QueueError(
                 f"The picture's file cannot be read ({error.strerror}): {self.path}",
-                remedy="If it was moved, put it back; else fetch it again with %imagen_resume.",
+                remedy="If it was moved, put it back; the address in its .url may still serve it.",
             ) from None
 
     @cached_property
