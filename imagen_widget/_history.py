@@ -287,14 +287,20 @@ class History:
             raise errors[0]
         return fetched
 
-    def resume_all(self, on: Callable[[Resumed], None] | None = None) -> list[Resumed]:
+    def resume_all(
+        self,
+        on: Callable[[Resumed], None] | None = None,
+        *,
+        records: list[Record] | None = None,
+    ) -> list[Resumed]:
         """Fetch what is pending, oldest first, and return what came of each job.
 
         Args:
             on: Called on the loop thread as each job is fetched or given up.
+            records: The jobs, as `pending` returned them.
         """
         self._store.sweep_parts()
-        records = self.pending()
+        records = self.pending() if records is None else records
         return _loop.run(self._resume_all, records, on) if records else []
 
     async def _resume_all(

@@ -227,9 +227,12 @@ class Fetching:
 
     def run(self) -> None:
         try:
-            self._history.resume_all(on=lambda o: self._outcomes.update({o.record.id: o}))
+            self._history.resume_all(self._note, records=self.records)
         finally:
             self._over = True
+
+    def _note(self, outcome: Resumed) -> None:
+        self._outcomes[outcome.record.id] = outcome
 
     @property
     def status(self) -> str:
