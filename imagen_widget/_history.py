@@ -3,41 +3,52 @@
 Every answer costs what it returns, not what there is.
 """
 
-import base64
 import contextlib
 import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
-from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 import anyio
 
 from imagen_widget import _html, _loop, _picture, _result
 from imagen_widget._journal import Filter, IllegalStep, Record
+from imagen_widget._models import Field
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Run, Session, Submitted
 from imagen_widget._settings import load_settings
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, short_id, shown
+from imagen_widget.errors import (
+    ImagenError,
+    InvalidRequest,
+    QueueError,
+    a_type,
+    invalid,
+    short_id,
+    shown,
+)
 
 _PAGE_ROWS = 50
 _MAX_RESUMED_AT_ONCE = 16
 _RESUME_SECONDS = 300.0
 _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
+_SLOW_SECONDS = 30.0  # the same for one that has not answered anything in that time
 _SAME_TIME_SECONDS = 60.0
 _SHOWN = 10
 _PICTURES = Filter(has_pictures=True)
+_LIMIT = Field("limit", "whole", low=0, high=999_999)
+_STARS = Field("rating", "whole", low=0, high=5)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-By = Literal["model", "user", "series", "provider", "day"]
+By = Literal["model", "user", "series", "day", "provider"]
+BY: tuple[By, ...] = get_args(By)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +118,14 @@ class History:
             limit: How many at most.
 
         Raises:
-            InvalidRequest: `limit` is not a whole number, or the model's name is not valid.
+            InvalidRequest: One of them is not what it should be.
         """
-        given: Any = limit
-        if given is not None and not (isinstance(given, Integral) and int(given) >= 0):
-            what = f"{shown(given)} is not how many"
-            raise invalid("limit", what, "Give a whole number, like 24.")
+        if limit is not None:
+            limit = _LIMIT.check(limit)
+        if rating is not None:
+            rating = _STARS.check(rating)
+        for name, word in (("text", text), ("provider", provider or "")):
+            _check(name, word, str, "a text")
         models = self._session.models
         wanted = replace(
             _PICTURES,
@@ -158,7 +171,7 @@ class History:
             found = None
         if found is None:
             raise InvalidRequest(
-                f"History has no generation {generation_id[:40]!r}.",
+                f"History has no generation {shown(generation_id)}.",
                 remedy="List what there is with %imagen_history.",
                 field="id",
             )
@@ -169,6 +182,7 @@ class History:
 
         A demo picture never answers a real request, nor the reverse.
         """
+        _check("request", request, ImageRequest, "an ImageRequest")
         name = provider or self._session.settings.account.name
         record = self._journal.find(request.fingerprint, name)
         known = None if record is None else self._session.recall(record)
@@ -197,23 +211,19 @@ class History:
         more = f"; the newest {len(newest)} below" if total > len(newest) else ""
         lines = [f"{_counted(total)}{more}", *(f"  {g.summary}" for g in newest)]
         cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
-        small = [found for g in newest if (found := self._small(g)) is not None]
-        bundle = {
+        return {
             "text/plain": "\n".join(lines),
             "text/html": _html.figures(cells, caption=_html.escape(lines[0])),
+            **_picture.contact_sheet(map(self._small, newest)),
         }
-        if small:  # LaTeX and Word are made from it
-            bundle["image/jpeg"] = base64.b64encode(_picture.contact_sheet(small)).decode()
-        return bundle
 
     def thumbnail(self, generation: Generation, *, width: int = 384) -> str:
-        """Return the first picture as a small HTML image; a line of text if it cannot be drawn."""
+        """Return the first picture as a small HTML image; its type if it cannot be drawn."""
         image, small = generation[0], self._small(generation)
         if small is None:
-            return f"<em>{_html.escape(image.path.name)}</em>"
-        shown = min(width, small.width)
-        style = "border-radius:6px"
-        return _html.image(small.data, small.media_type, alt=image.alt, width=shown, style=style)
+            return f"<em>{image.media_type}, without a preview</em>"
+        look = {"width": min(width, small.width), "style": "border-radius:6px"}
+        return _html.image(small.data, small.media_type, alt=image.alt, **look)
 
     def _small(self, generation: Generation) -> Preview | None:
         digest = generation[0].path.name.partition("-")[2].partition(".")[0]
@@ -227,11 +237,8 @@ class History:
         Raises:
             InvalidRequest: The number is not 0 to 5.
         """
-        if isinstance(stars, bool) or stars not in range(6):
-            raise InvalidRequest(
-                f"rating: {str(stars)[:40]} is not allowed.", remedy="Use 0 to 5.", field="rating"
-            )
-        _told(self._journal.rate, generation.id, int(stars))
+        _check("generation", generation, Generation, "a Generation")
+        _told(self._journal.rate, generation.id, _STARS.check(stars))
 
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
@@ -239,6 +246,7 @@ class History:
 
     def delete(self, generation: Generation) -> None:
         """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
+        _check("generation", generation, Generation, "a Generation")
         _told(self._journal.delete, generation.id)
         for kept in self._journal.get(generation.id).images:
             if not self._journal.uses(kept.digest):  # no other job shows it
@@ -279,14 +287,20 @@ class History:
             raise errors[0]
         return fetched
 
-    def resume_all(self, on: Callable[[Resumed], None] | None = None) -> list[Resumed]:
+    def resume_all(
+        self,
+        on: Callable[[Resumed], None] | None = None,
+        *,
+        records: list[Record] | None = None,
+    ) -> list[Resumed]:
         """Fetch what is pending, oldest first, and return what came of each job.
 
         Args:
             on: Called on the loop thread as each job is fetched or given up.
+            records: The jobs, as `pending` returned them.
         """
         self._store.sweep_parts()
-        records = self.pending()
+        records = self.pending() if records is None else records
         return _loop.run(self._resume_all, records, on) if records else []
 
     async def _resume_all(
@@ -315,20 +329,14 @@ class History:
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
         """Fetch one job unless another process does; one that fails does not stop the others."""
         try:
-            session = self._session.sibling(record)
-            with anyio.move_on_after(_UNKNOWN_SECONDS) as scope:
-
-                def report(event: object) -> None:
-                    if not isinstance(event, Submitted):  # the provider knows the job
-                        scope.deadline = math.inf
-
-                leased = await session.lease(record.id)
-                now = await session.record(session.journal.get, record.id)
-                if not leased:
-                    return Resumed(record, session.recall(now))
-                run = Run(session, now.request, report=report, timeout=_RESUME_SECONDS)
-                return Resumed(record, await run.resume(now, expired=expired))
-            return Resumed(record, error=_NOT_KNOWN)
+            session, fetch = self._session.sibling(record), self._fetched
+            http = session.provider.http
+            before = http.answers
+            found = await fetch(session, record, seconds=_UNKNOWN_SECONDS, expired=expired)
+            if found is None and http.answers == before:  # it may be slow
+                found = await fetch(session, record, seconds=_SLOW_SECONDS, expired=expired)
+            nothing = _NOT_KNOWN if http.answers > before else _NO_ANSWER
+            return found or Resumed(record, error=nothing)
         except ImagenError as error:
             return Resumed(record, error=error)
         except Exception as error:  # noqa: BLE001 - one odd row must not stop the others
@@ -339,20 +347,43 @@ class History:
             )
             return Resumed(record, error=odd)
 
+    async def _fetched(
+        self, session: Session, record: Record, *, seconds: float, expired: bool
+    ) -> Resumed | None:
+        """Fetch one job; None if its provider does not show within so long that it knows it."""
+        request = record.request  # it may be damaged: before the lease
+        with anyio.move_on_after(seconds) as scope:
+
+            def report(event: object) -> None:
+                if not isinstance(event, Submitted):  # the provider knows the job
+                    scope.deadline = math.inf
+
+            leased = await session.lease(record.id)
+            now = await session.record(session.journal.get, record.id)
+            if not leased:
+                return Resumed(record, session.recall(now))
+            run = Run(session, request, report=report, timeout=_RESUME_SECONDS)
+            return Resumed(record, await run.resume(now, expired=expired))
+        return None
+
     # ---------------------------------------------------------------------------------- spending
 
     def spend(self, since: datetime | date | None = None) -> float:
         """Return US dollars spent or reserved since a moment; today by default."""
-        return float(self._journal.spend(_moment(since or _today())))
+        return float(self._journal.spend(_moment(_today() if since is None else since)))
 
     def spend_by(self, what: By, since: datetime | date | None = None) -> dict[str, Decimal]:
         """Return US dollars since a moment, this month by default, by one of these.
 
         Args:
-            what: `model`, `user`, `series`, `provider` or `day`.
+            what: `model`, `user`, `series`, `day` or `provider`.
             since: A moment or a day.
         """
-        return self._journal.spend_by(what, _moment(since or _today().replace(day=1)))
+        if what not in BY:
+            raise invalid("what", f"{shown(what)} is not allowed", f"Use one of {', '.join(BY)}.")
+        return self._journal.spend_by(
+            what, _moment(_today().replace(day=1) if since is None else since)
+        )
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""
@@ -375,17 +406,23 @@ class History:
 
 
 _NOT_KNOWN = QueueError(
-    "The provider does not know the job yet.",
+    "The provider says nothing of the job yet.",
     remedy="It stays resumable: try again later. After an hour it counts as expired.",
+)
+_NO_ANSWER = QueueError(
+    "The provider does not answer.", remedy="The job stays resumable: try again later."
 )
 
 
 def _is_expired(record: Record, outcomes: Iterable[Resumed]) -> bool:
-    """Return True if the provider knows another job of the same minute, so that one is gone."""
+    """Return True if the provider knows a later job of the same minute, so that one is gone.
+
+    An earlier one proves nothing: a gateway may know a job only half a minute after its submit.
+    """
     return any(
         other.generation is not None
         and (other.record.provider, other.record.base_url) == (record.provider, record.base_url)
-        and abs(other.record.created_at - record.created_at) < _SAME_TIME_SECONDS
+        and 0 < other.record.created_at - record.created_at < _SAME_TIME_SECONDS
         for other in outcomes
     )
 
@@ -402,11 +439,20 @@ def _today() -> date:
     return datetime.now().astimezone().date()
 
 
-def _moment(since: datetime | date) -> datetime:
-    """Return a moment with its zone; a day begins at local midnight."""
-    if isinstance(since, datetime):
-        return since.astimezone()
-    return datetime.combine(since, time()).astimezone()
+def _moment(since: object) -> datetime:
+    """Return a moment with its zone, of whatever library; a day begins at local midnight."""
+    try:
+        return datetime.fromisoformat(str(since)).astimezone()
+    except (ValueError, OverflowError):
+        what = f"{shown(since)} is not a moment or a day"
+        raise invalid(
+            "since", what, "Give a date or datetime, or a text like 2026-11-26."
+        ) from None
+
+
+def _check(name: str, value: object, kind: type, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise invalid(name, f"it is {a_type(value)}, not {wanted}", f"Give {wanted}.")
 
 
 def _counted(number: int) -> str:

@@ -4,7 +4,6 @@ The bytes stay in the file and are read when asked for, so that a thousand resul
 Both display themselves: small copies that survive in the saved notebook, never the original.
 """
 
-import base64
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from imagen_widget._inputs import Input, PictureSource, from_file
 from imagen_widget._models import dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -72,7 +71,7 @@ class GeneratedImage(PictureSource):
         except OSError as error:
             raise QueueError(
                 f"The picture's file cannot be read ({error.strerror}): {self.path}",
-                remedy="If it was moved, put it back; else fetch it again with %imagen_resume.",
+                remedy="If it was moved, put it back; the address in its .url may still serve it.",
             ) from None
 
     @cached_property
@@ -110,7 +109,7 @@ class GeneratedImage(PictureSource):
                 suffix names.
         """
         with _saving(path) as given:
-            in_folder = given.is_dir() or not given.suffix
+            in_folder = given.is_dir() or not given.suffix or str(path).endswith("/")
             target = first = given / self.file_name if in_folder else given
             suffix = target.suffix.lower()
             suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
@@ -122,6 +121,9 @@ class GeneratedImage(PictureSource):
             while in_folder and target.exists() and target.read_bytes() != data:  # another's file
                 number += 1
                 target = first.with_stem(f"{first.stem}-{number}")
+            if target.exists() and target.samefile(self.path):
+                what = "that is the kept original, which nothing may change"
+                raise invalid("path", what, "Give another name for the copy.")
             target.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
@@ -161,27 +163,24 @@ class GeneratedImage(PictureSource):
 
     def _encoded_for(self, suffix: str, *, typed: str) -> bytes:
         if self.media_type == SVG:
-            raise InvalidRequest(
-                "path: an SVG drawing is not converted to pixels.",
-                remedy="End the name in .svg; browsers and drawing programs open it.",
-                field="path",
-            )
+            remedy = "End the name in .svg; browsers and drawing programs open it."
+            raise invalid("path", "an SVG drawing is not converted to pixels", remedy)
         wanted = _CONVERTED.get(suffix)
         if wanted is None:
             *others, last = dict.fromkeys((*_CONVERTED, SUFFIXES[self.media_type]))
-            raise InvalidRequest(
-                f"path: {typed!r} is not a picture format.",
-                remedy=f"End the name in {', '.join(others)} or {last}.",
-                field="path",
-            )
+            remedy = f"End the name in {', '.join(others)} or {last}."
+            raise invalid("path", f"{typed!r} is not a picture format", remedy)
         return _picture.encode(self.data, wanted)
 
     def __repr__(self) -> str:
         return f"<GeneratedImage {self._size()} {self.media_type} {self.path.name}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        html = _html.figures([(_figure(self), "")], caption=self._size())
-        return {"text/plain": f"{self!r}\n{self.path}", "text/html": html, **_sheet([self])}
+        return {
+            "text/plain": f"{self!r}\n{self.path}",
+            "text/html": _html.figures([(_figure(self), "")], caption=self._size()),
+            **_picture.contact_sheet([_small(self)]),
+        }
 
     def _size(self) -> str:
         return f"{self.width}x{self.height}" if self.width else "of unknown size"
@@ -266,11 +265,9 @@ class Generation(Sequence[GeneratedImage], PictureSource):
             if target.suffix.lower() in _PICTURE_SUFFIXES and not target.is_dir():
                 if len(self) == 1:
                     return [self[0].save(target, provenance=provenance)]
-                raise InvalidRequest(
-                    f"folder: save() takes a folder for {len(self)} pictures, not a file's name.",
-                    remedy=f"For one file save one of them, like fox[0].save({target.name!r}).",
-                    field="folder",
-                )
+                what = f"save() takes a folder for {len(self)} pictures, not a file's name"
+                remedy = f"For one file save one of them, like fox[0].save({target.name!r})."
+                raise invalid("folder", what, remedy)
             target.mkdir(parents=True, exist_ok=True)
         return [image.save(target, provenance=provenance) for image in self.images]
 
@@ -324,7 +321,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return {
             "text/plain": "\n".join([repr(self), *(f"  {path}" for path in self.paths)]),
             "text/html": _html.figures(cells, caption=_html.escape(self.summary)),
-            **_sheet(self.images),
+            **_picture.contact_sheet(map(_small, self.images)),
         }
 
 
@@ -352,7 +349,9 @@ def _saving(path: str | Path) -> Iterator[Path]:
     """Give the path of copies; what the file system refuses becomes one line with a remedy."""
     try:
         yield Path(path).expanduser()
-    except (OSError, RuntimeError) as error:  # the latter for the ~ of an unknown user
+    except ImagenError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # a NUL, ~ of an unknown user
         why = getattr(error, "strerror", None) or str(error)
         raise InvalidRequest(
             f"The picture cannot be saved as {path} ({why}).",
@@ -361,12 +360,17 @@ def _saving(path: str | Path) -> Iterator[Path]:
         ) from None
 
 
+def _small(image: GeneratedImage) -> Preview | None:
+    with contextlib.suppress(ImagenError):
+        return image.preview
+    return None
+
+
 def _figure(image: GeneratedImage) -> str:
-    try:
-        small = image.preview
-    except ImagenError as error:
-        kept = f"{image.media_type}, kept as {image.path}" if image.path.exists() else str(error)
-        return f"<em>{_html.escape(kept)}</em>"
+    small = _small(image)
+    if small is None:
+        kept = f"{image.media_type}, kept as" if image.path.exists() else "its file cannot be read:"
+        return f"<em>{_html.escape(f'{kept} {image.path}')}</em>"
     return _html.image(
         small.data,
         small.media_type,
@@ -375,16 +379,6 @@ def _figure(image: GeneratedImage) -> str:
         height=small.height,
         style="max-width:100%;height:auto;display:block;border-radius:6px",
     )
-
-
-def _sheet(images: Sequence[GeneratedImage]) -> dict[str, str]:
-    small = []
-    for image in images:
-        with contextlib.suppress(ImagenError):
-            small.append(image.preview)
-    if not small:
-        return {}
-    return {"image/jpeg": base64.b64encode(_picture.contact_sheet(small)).decode()}
 
 
 def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
@@ -399,9 +393,9 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
     try:
         path = None if isinstance(picture, bytes) else Path(picture).expanduser()
         data = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
-    except OSError as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidRequest(
-            f"The picture cannot be read: {error.strerror}",
+            f"The picture cannot be read: {getattr(error, 'strerror', None) or error}",
             remedy="Give the path of a picture that was saved.",
             field="picture",
         ) from None

@@ -116,7 +116,7 @@ class Store:
         digest, facts = digest_of(data), inspect(data)
         target = self._folder / names_of(digest)[SUFFIXES[facts.media_type]]
         try:
-            if not _holds(target, digest):
+            if not (target.exists() and _holds(target, digest)):
                 make_folder(self._folder)
                 _write(target, data, stat.S_IMODE(self._folder.stat().st_mode))
         except OSError as error:
@@ -210,7 +210,7 @@ class RemoteStore(Store):
         """Put a picture in the home and at the address."""
         kept = super().keep(data)
         try:
-            self._upload(names_of(kept.digest)[kept.path.suffix], data, kept.digest)
+            self._upload(names_of(kept.digest)[kept.path.suffix], data)
         except JournalError as error:
             kept_here = "The picture is in IMAGEN_HOME; %imagen_resume tries the store again."
             raise JournalError(error.message, remedy=f"{error.remedy} {kept_here}") from None
@@ -241,7 +241,7 @@ class RemoteStore(Store):
         super().restore(digest)
         path = super().path(digest)
         if path is not None:
-            self._upload(names_of(digest)[path.suffix], path.read_bytes(), digest)
+            self._upload(names_of(digest)[path.suffix], path.read_bytes())
 
     # ------------------------------------------------------------------------- the other side
 
@@ -259,12 +259,11 @@ class RemoteStore(Store):
             ) from None
         return files, str(root).rstrip("/")
 
-    def _upload(self, name: str, data: bytes, digest: str) -> None:
-        if self._call("look into", self._size, name) == len(data):
+    def _upload(self, name: str, data: bytes) -> None:
+        if self._call("read from", self._get, name) == data:
             return
         self._call("write to", self._put, name, data)
-        found = self._call("read from", self._get, name)
-        if found is None or digest_of(found) != digest:
+        if self._call("read from", self._get, name) != data:
             raise JournalError(
                 f"IMAGEN_STORE ({self._shown}) gave other bytes back than were written.",
                 remedy="Check that it has space and keeps what it is given.",
@@ -274,12 +273,11 @@ class RemoteStore(Store):
         """Return the shared picture's bytes; None if it is missing, or not what its name says."""
         for name in names_of(digest).values():
             data = self._call("read from", self._get, name)
-            if data is not None and digest_of(data) != digest:
+            if data is not None and digest_of(data) == digest:
+                return data
+            if data is not None:
                 size = len(data)
                 log.warning("IMAGEN_STORE (%s): %s is damaged (%d bytes).", self._shown, name, size)
-                return None
-            if data is not None:
-                return data
         return None
 
     def _put(self, name: str, data: bytes) -> None:
@@ -296,13 +294,6 @@ class RemoteStore(Store):
         files, root = self._files
         try:
             return cast("bytes", files.cat_file(f"{root}/{name}"))
-        except FileNotFoundError:
-            return None
-
-    def _size(self, name: str) -> int | None:
-        files, root = self._files
-        try:
-            return int(files.info(f"{root}/{name}")["size"])
         except FileNotFoundError:
             return None
 

@@ -75,6 +75,7 @@ class ImagenError(Exception):
     Attributes:
         message: What happened.
         remedy: What to do about it; may be empty.
+        field: The name of the field that is not valid, if one is; else None.
         ticket: The `Ticket` of the job if the pictures can still be fetched, else None.
         request_id: The provider's id of the job; None if unknown.
         billed: Whether the provider may charge for what failed.
@@ -87,20 +88,19 @@ class ImagenError(Exception):
         message: str,
         *,
         remedy: str = "",
+        field: str | None = None,
         ticket: Any = None,
         billed: bool | None = None,
     ) -> None:
         line = one_line(message)
         self.message = f"{line}." if line and line[-1] not in _ENDS else line
-        self.remedy = one_line(remedy)
-        self.ticket = ticket
+        self.remedy, self.field, self.ticket = one_line(remedy), field, ticket
         if billed is not None:
             self.billed = billed
-        super().__init__(" ".join(part for part in (self.message, self.remedy) if part))
+        super().__init__(str(self))  # copies and pickles are made of it, and then get the rest
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle it to the letter: the text has been put together already."""
-        return _made_again, (type(self), self.args, vars(self))
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.remedy) if part)
 
     @property
     def request_id(self) -> str | None:
@@ -115,35 +115,12 @@ class ImagenError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
-def _made_again(kind: type[ImagenError], args: tuple[Any, ...], state: Any) -> ImagenError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    vars(error).update(state)
-    return error
-
-
 class CredentialsError(ImagenError):
     """There is no key, the provider refused it (401, 403), or the balance is spent."""
 
 
 class InvalidRequest(ImagenError, ValueError):
-    """A field or value that the model does not take, refused here or by the provider (422).
-
-    Attributes:
-        field: The name of the offending field; None if unknown.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        remedy: str = "",
-        field: str | None = None,
-        ticket: Any = None,
-        billed: bool | None = None,
-    ) -> None:
-        super().__init__(message, remedy=remedy, ticket=ticket, billed=billed)
-        self.field = field
+    """A field or value that the model does not take, refused here or by the provider (422)."""
 
 
 def invalid(field: str, what: str, remedy: str) -> InvalidRequest:

@@ -7,11 +7,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from imagen_widget import (
@@ -61,12 +64,62 @@ def test_the_newest_comes_first_and_all_are_counted(history: History) -> None:
     assert len(history) == 3
 
 
-@pytest.mark.parametrize("limit", [-1, 1.5, "3"])
-def test_a_search_is_refused_a_limit_that_is_not_a_number_of_generations(limit: object) -> None:
-    with pytest.raises(errors.InvalidRequest, match=r"^limit: .* is not how many"):
-        History().search(limit=limit)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name, values in {
+            "limit": (-1, 1.5, "all", True, 10**30, math.nan),
+            "rating": (-1, 6, "five", 2.5, math.inf),
+            "since": ("yesterday", 1.5, True, date.min),
+            "text": (5, b"fox", ["fox"]),
+            "provider": (5, b"fal"),
+        }.items()
+        for value in values
+    ],
+)
+def test_a_search_for_what_makes_no_sense_is_one_line(name: str, value: object) -> None:
+    asked: Any = {name: value}
 
-    assert list(History().search(limit=0)) == []
+    with pytest.raises(errors.InvalidRequest, match=f"^{name}: "):
+        History().search(**asked)
+
+
+def test_a_search_takes_numbers_and_dates_of_other_libraries(history: History) -> None:
+    generate("one")
+    generate("two")
+    today = date.today()  # noqa: DTZ011 - the user's own day
+
+    assert prompts(history.search(limit=1.0)) == ["two"]  # type: ignore[arg-type]
+    assert prompts(history.search(limit=np.int64(1), rating=np.int64(0))) == ["two"]  # type: ignore[arg-type]
+    for since in (
+        str(today),
+        np.datetime64(today),
+        pd.Timestamp(today),
+        pd.Timestamp(today, tz="UTC"),
+    ):
+        assert prompts(history.search(since=since)) == ["two", "one"]  # type: ignore[arg-type]
+        assert history.spend(since) > 0  # type: ignore[arg-type]
+    assert list(history.search(limit=0)) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda history, _: history.find("a red fox"),
+        lambda history, _: history.rate("job-1", 3),
+        lambda history, made: history.rate(made[0], 3),
+        lambda history, made: history.delete(made[0]),
+        lambda history, _: history.delete(None),
+        lambda history, _: history.spend("a while ago"),
+        lambda history, _: history.spend_by("colour"),
+    ],
+)
+def test_what_is_not_a_generation_a_request_or_a_time_is_one_line(
+    history: History, call: Callable[[Any, Generation], object]
+) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        call(history, generate("a fox"))
 
 
 @pytest.mark.slow
@@ -185,7 +238,7 @@ def test_stars_are_kept_and_anything_else_is_refused(history: History) -> None:
     history.rate(made, 5)
 
     assert History().rating(made) == 5
-    for wrong in (-1, 6, True, 2.5, "5"):
+    for wrong in (-1, 6, True, 2.5, "five"):
         with pytest.raises(errors.InvalidRequest, match="0 to 5"):
             history.rate(made, wrong)  # type: ignore[arg-type]
     assert history.rating(made) == 5
@@ -325,6 +378,48 @@ def test_living_jobs_come_at_once_and_dead_ones_are_told_within_seconds(
     assert told[:4] == [True] * 4
     assert told[4:] == [False] * 8
     assert sorted(books.states()) == ["done"] * 4 + ["expired"] * 8
+
+
+def test_a_job_that_is_not_known_yet_stays_though_an_earlier_one_is_fetched(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 1.0)
+    leave_behind("one", "two")
+    queue.jobs["req-2"].forgotten = True
+
+    assert prompts(history.resume()) == ["one"]
+    assert books.states() == ["done", "submitted"]
+    queue.jobs["req-2"].forgotten = False
+    assert prompts(history.resume()) == ["two"]
+
+
+@pytest.mark.parametrize("route", ["status", "result"])
+def test_a_job_of_a_provider_that_answers_slowly_is_fetched(
+    queue: FakeQueue,
+    history: History,
+    leave_behind: LeaveBehind,
+    monkeypatch: pytest.MonkeyPatch,
+    route: str,
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 0.3)
+    leave_behind("one")
+    queue.always(route, lambda _: time.sleep(0.8))
+
+    assert prompts(history.resume()) == ["one"]
+
+
+def test_a_provider_that_does_not_answer_is_told_and_its_jobs_stay(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 0.2)
+    monkeypatch.setattr("imagen_widget._history._SLOW_SECONDS", 0.2)
+    leave_behind("one", "two")
+    queue.always("status", Break.SILENCE)
+
+    with pytest.raises(errors.QueueError, match="does not answer"):
+        history.resume()
+
+    assert books.states() == ["submitted"] * 2
 
 
 def test_each_job_is_told_as_it_is_fetched(

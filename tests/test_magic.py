@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import copy
+import io
 import logging
 import os
 import pickle
@@ -31,9 +32,11 @@ from imagen_widget.errors import (
     InvalidRequest,
     QueueTimeout,
 )
+from tests import books
 from tests.documents import install_example
 from tests.fakequeue import FakeQueue, Reply, openapi
 from tests.magic_stage import Json, Stage, new_shell
+from tests.pictures import SVG
 
 DEFAULT = "fal-ai/imagen4/preview"
 FLUX = "fal-ai/flux/dev"
@@ -283,6 +286,7 @@ TEMPLATES = [
     sends("%imagen {{'{{'}}x}}", "{{x}}"),
     sends("%imagen {{'--ar 16:9 fox'}}", "--ar 16:9 fox"),
     sends("%imagen {{' -q'}}", " -q"),
+    sends("%imagen \U00100000 {{'a \U00100001'}} fox", "\U00100000 a \U00100001 fox"),
     sends("%imagen {{ {'a': {'b': 1}}['a']['b'] }} fox", "1 fox"),
     sends("%imagen {{ [3 * i for i in (1, 2)] }}", "[3, 6]"),
     sends("%imagen {{ 'oil'  # the look }} x", "oil x"),
@@ -461,6 +465,10 @@ REFUSALS = [
     refuses("%imagen_models now -n 2", "-n is not an option"),
     refuses("%imagen_history -n none", "limit: 'none' is not allowed. Use a whole"),
     refuses("%imagen_spend --all", "--all is not an option"),
+    refuses("%imagen_spend user", "%imagen_spend: it takes options only"),
+    refuses("%imagen_resume req-1", "%imagen_resume: it takes options only"),
+    refuses("%imagen a fox -n{{2}}", "is not an option"),
+    refuses("%imagen --{{'ar'}} 1:1 a fox", "is not an option"),
     refuses("%imagen_spend --by colour", "by: 'colour' is not allowed. Use one of model"),
     refuses("%imagen_series nowhere", "There is no series 'nowhere'"),
     refuses("%imagen_resume --forget nowhere", "nowhere"),
@@ -757,12 +765,12 @@ def test_copies_that_cannot_be_saved_lose_no_picture(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Generation, "save", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
 
     ran = stage.run("%imagen a fox -o fox -d saved")
 
-    assert "cannot be saved (No space left on device)" in str(ran.error)
-    assert "%imagen_history" in str(ran.error)
+    assert "(No space left on device)" in str(ran.error)
+    assert "the picture itself is kept" in str(ran.error)
     assert "1 image" in ran.shown[0]
     assert isinstance(stage.shell.user_ns["fox"], Generation)
 
@@ -1304,6 +1312,18 @@ def test_the_history_lists_what_was_made_with_a_small_picture_and_no_path(stage:
     assert len(stage.run(hint).value) == 2
 
 
+def test_the_history_lists_a_drawing_without_a_small_picture_and_its_long_name(
+    stage: Stage, queue: FakeQueue
+) -> None:
+    queue.picture = SVG
+    stage.run("%imagen a fox")
+
+    html = stage.run("%imagen_history").value._repr_mimebundle_()["text/html"]
+
+    assert "image/svg+xml, without a preview" in html
+    assert "sha256" not in html
+
+
 def test_the_history_is_filtered_and_cut_by_n(stage: Stage) -> None:
     for prompt in ("red fox", "red cat", "blue fox -m imagen4-fast"):
         stage.run(f"%imagen {prompt};")
@@ -1492,6 +1512,7 @@ def test_spend_sums_by_period_model_and_what_the_line_says(
     assert re.search(r"^Today +\$0\.18 +4 +\$1\.00 a day, \$0\.82 left$", capped, re.MULTILINE)
     assert re.search(r"^This month .* \$10\.00 a month, \$9\.82 left$", capped, re.MULTILINE)
     assert re.search(r"^· autumn +\$0\.08 +2$", capped, re.MULTILINE)
+    assert re.search(r"^· no series +\$0\.10 +–$", capped, re.MULTILINE)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", days[3][0])
 
 
@@ -1573,6 +1594,21 @@ def test_resume_says_what_it_is_doing_while_it_works(stage: Stage) -> None:
     assert first.startswith("0 fetched, 0 not fetched, 1 to go")
     assert ran.updates >= 2
     assert "1 fetched" in ran.shown[0]
+
+
+def test_resume_shows_what_it_fetched_though_another_row_is_damaged(stage: Stage) -> None:
+    left_alone(stage, "a damaged fox")
+    left_alone(stage, "a whole fox")
+    swap = "UPDATE jobs SET request_text = replace(request_text, ?, ?) WHERE request_id = 'req-1'"
+    books.write(swap, '"model"', '"of another version"')
+
+    first = stage.run("%imagen_resume")
+    books.write(swap, '"of another version"', '"model"')
+    second = stage.run("%imagen_resume")
+
+    assert [g.request.prompt for g in first.value] == ["a whole fox"]
+    assert "cannot be read" in first.shown[0]
+    assert [g.request.prompt for g in second.value] == ["a damaged fox"]
 
 
 def test_resume_can_be_interrupted(stage: Stage) -> None:
@@ -1840,6 +1876,24 @@ def test_copies_of_the_magic_tell_nothing_if_the_setting_says_so(
     assert b"of mine" not in b"".join(path.read_bytes() for path in saved)
 
 
+def test_tables_print_on_streams_that_know_few_characters(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry = stage.run("%imagen --dry-run ein Füchs").value
+    stage.run("%imagen ein Füchs;")
+    tables = [dry, *(stage.run(f"%imagen_{name}").value for name in ("history", "spend"))]
+
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        print(*tables)
+        stream.flush()
+        monkeypatch.undo()
+        shown = stream.buffer.getvalue()
+
+    assert b"ein F?chs" in shown
+    assert "ein Füchs" in repr(dry)
+
+
 def test_tables_are_copied_and_pickled(stage: Stage) -> None:
     stage.run("%imagen a fox")
 
@@ -1883,6 +1937,7 @@ OFFERED: list[tuple[str, list[str]]] = [
     ("%imagen a fox --aspect-ratio=9", ["9:16"]),
     ("%imagen --resolution ", ["1K", "2K"]),
     ("%imagen -m nano-banana-2 --resolution ", ["0.5K", "1K", "2K", "4K"]),
+    ("%imagen a fox -m {{1 / 0}} --res", ["--resolution"]),  # it is not evaluated
     ("%imagen --format j", ["jpeg"]),
     ("%imagen -n ", ["1", "2", "3", "4"]),
     ("%imagen -m flux-dev --gui", ["--guidance-scale"]),

@@ -161,7 +161,7 @@ def test_a_missing_file_is_one_line_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(QueueError, match="cannot be read") as caught:
         _ = image.data
 
-    assert "%imagen_resume" in caught.value.remedy
+    assert ".url may still serve it" in caught.value.remedy  # what is done is not fetched again
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp932", "latin-1"])
@@ -604,6 +604,33 @@ def test_a_request_that_no_model_takes_is_not_settings(
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read: No such file"):
         settings_from(tmp_path / "fox.png")
+
+
+@pytest.mark.parametrize("odd", [None, 5, "a\0b", "~nobody-here/fox", "a\ud800"])
+def test_a_path_that_is_none_is_one_line_for_saving_and_reading(tmp_path: Path, odd: Any) -> None:
+    made = generation(tmp_path)
+
+    for call in (made.save, made[0].save, settings_from):
+        with pytest.raises(InvalidRequest, match="The picture cannot be"):
+            call(odd)
+
+
+def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
+    image = picture(tmp_path)
+    before, other = image.data, tmp_path / f"link{image.path.suffix}"
+    other.symlink_to(image.path)
+
+    for path in (image.path, other):
+        with pytest.raises(InvalidRequest, match="kept original"):
+            image.save(path)
+
+    assert image.data == before
+
+
+def test_a_slash_at_the_end_means_a_folder(tmp_path: Path) -> None:
+    saved = picture(tmp_path).save(f"{tmp_path}/pictures v1.2/")
+
+    assert (saved.parent.name, saved.suffix) == ("pictures v1.2", ".png")
 
 
 # ------------------------------------------------------------------------------------- in words

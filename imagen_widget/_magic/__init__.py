@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from IPython.core import magic
 from traitlets import HasTraits, TraitError, TraitType
@@ -129,11 +129,11 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     @classmethod
     def class_get_trait_help(
-        cls, trait: TraitType[Any, Any], inst: Any = None, helptext: str | None = None
+        cls, trait: SettingTrait, inst: Any = None, helptext: str | None = None
     ) -> str:
         """Return the help of a trait, with what is in force and the place where it was found."""
         text: str = super().class_get_trait_help(trait, inst, helptext)
-        if isinstance(inst, cls) and isinstance(trait, SettingTrait):
+        if isinstance(inst, cls):
             with suppress(ImagenError):
                 settings, name = inst.settings(), trait.setting.name
                 found, source = settings.found.get(name), settings.sources[name]
@@ -299,7 +299,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         if "forget" in ask.values:
             history.forget(ask.values["forget"])
         fetching = tables.Fetching(history)
-        view = JobView(fetching, ask.surface)
+        view = JobView(cast("Any", fetching), ask.surface)  # nobody awaits it
         if fetching.records:
             view.begin()
         try:

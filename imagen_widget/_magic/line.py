@@ -24,19 +24,22 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
 
+from imagen_widget._history import BY
 from imagen_widget._models import Field, Kind, Model
 from imagen_widget._settings import RESERVED, SETTINGS
 from imagen_widget.errors import InvalidRequest
 
 Evaluate = Callable[[CodeType], object]
-Span = tuple[int, int]
 
 _MAX_CLOSINGS_TRIED = 16
 _CLOSING = re.compile(r"(?=\}\})")
 _COLUMN = re.compile(r"\{\w+\}")  # of a table: filled in for each row
 _REMEDY = "Nothing was sent. A literal {{ is written {{'{{'}}."
 _WORD = re.compile(r"\S+")
-_OPTION = re.compile(r"(--?[A-Za-z][\w-]*)(?:(=)|(?=\s|\Z))")
+_FIRST_MARK, _LAST_MARK = 0x100000, 0x10FFFD  # Unicode leaves these characters to programs
+_MARKS = f"{chr(_FIRST_MARK)}-{chr(_LAST_MARK)}"
+_MARK = re.compile(f"[{_MARKS}]")
+_OPTION = re.compile(rf"(--?[A-Za-z{_MARKS}][\w{_MARKS}-]*)(?:(=)|(?=\s|\Z))")
 _DASHES = re.compile(r"--(?=\s|\Z)")
 _LONG = "‐-―−⸺⸻﹘﹣－➖"  # what editors and input methods make of hyphens
 _LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[\s=]|\Z)")
@@ -53,7 +56,6 @@ _SLIP = 0.8  # the same where nobody knows the model's fields
 _MAX_LISTED = 10  # whole numbers of a longer range are not listed one by one
 _NAMES_WIDTH = 33
 _LIMITS = ("row", "raise")
-_GROUPS = ("model", "user", "series", "day", "provider")
 _GIVEN_OTHERWISE = {"prompt", "picture", "mask"}  # the roles that are not options by a field's name
 
 
@@ -211,7 +213,7 @@ _TABLE = {
         _option("--live", "ask fal's public search too"),
     ),
     "%imagen_resume": (_option("--forget ID", "take a job of unknown outcome off the list"),),
-    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=_GROUPS),),
+    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=BY),),
 }
 GRAMMARS = {name.lstrip("%"): Grammar(name, options) for name, options in _TABLE.items()}
 
@@ -222,55 +224,48 @@ GRAMMARS = {name.lstrip("%"): Grammar(name, options) for name, options in _TABLE
 class Text:
     """What a user typed, with the templates in it; each is evaluated once, when it is needed.
 
-    In `masked` the templates of `raw` hold no blank, quote or dash; positions agree.
+    In `masked` one character that the text does not have stands for each template: a template is
+    a letter of a word, and its blanks, quotes and dashes mean nothing.
     """
 
     def __init__(self, raw: str, evaluate: Evaluate) -> None:
-        self.raw, self.evaluate = raw, evaluate
-        self._templates = _templates(raw)
-        self._values: dict[int, object] = {}
-        self.masked = raw
-        for start, end, _ in self._templates:
-            self.masked = self.masked[:start] + "x" * (end - start) + self.masked[end:]
+        self.evaluate = evaluate
+        self._codes: dict[str, CodeType] = {}
+        self._values: dict[str, object] = {}
+        unused = (c for c in map(chr, range(_FIRST_MARK, _LAST_MARK)) if c not in raw)
+        self.masked, opening, rest = raw.partition("{{")
+        while opening:
+            mark = next(unused)
+            self._codes[mark], rest = _template(rest)
+            before, opening, rest = rest.partition("{{")
+            self.masked += mark + before
 
-    def cut(self, start: int, end: int) -> str:
-        """Return a part of the text with each template replaced by its value as text."""
-        parts, position = [], start
-        for first, last, code in self._templates:
-            if start <= first and last <= end:
-                parts += [self.raw[position:first], str(self._value(first, code))]
-                position = last
-        return "".join([*parts, self.raw[position:end]])
+    def fill(self, part: str) -> str:
+        """Return a part of the masked text with each template replaced by its value as text."""
+        return _MARK.sub(lambda m: str(self.value(m[0])) if m[0] in self._codes else m[0], part)
 
-    def value(self, start: int, end: int) -> object:
+    def value(self, part: str) -> object:
         """Return the value of a part that is one template and nothing else; else its text."""
-        whole = [code for first, last, code in self._templates if (first, last) == (start, end)]
-        return self._value(start, whole[0]) if whole else self.cut(start, end)
-
-    def _value(self, start: int, code: CodeType) -> object:
-        if start not in self._values:
+        if part not in self._codes:
+            return self.fill(part)
+        if part not in self._values:
             try:
-                self._values[start] = self.evaluate(code)
+                self._values[part] = self.evaluate(self._codes[part])
             except Exception as error:
                 said = f"{{{{…}}}}: {type(error).__name__}: {error}."
                 raise InvalidRequest(said, remedy=_REMEDY, field="prompt") from error
-        return self._values[start]
+        return self._values[part]
 
 
-def _templates(text: str) -> list[tuple[int, int, CodeType]]:
-    """Return where templates begin and end, and their code: up to the first `}}` that fits."""
-    found, start = [], text.find("{{")
-    while start >= 0:
-        closings = islice(_CLOSING.finditer(text, start + 2), _MAX_CLOSINGS_TRIED)
-        ends = [match.start() for match in closings]
-        codes = ((end + 2, compiled(text[start + 2 : end].strip())) for end in ends)
-        end, code = next((fit for fit in codes if fit[1] is not None), (0, None))
-        if code is None:
-            trouble = "what it holds is not a Python expression" if ends else "it is never closed"
-            raise InvalidRequest(f"{{{{…}}}}: {trouble}.", remedy=_REMEDY, field="prompt")
-        found.append((start, end, code))
-        start = text.find("{{", end)
-    return found
+def _template(text: str) -> tuple[CodeType, str]:
+    """Return the code of a template, up to the first `}}` that fits, and the text behind it."""
+    ends = [m.start() for m in islice(_CLOSING.finditer(text), _MAX_CLOSINGS_TRIED)]
+    for end in ends:
+        code = compiled(text[:end].strip())
+        if code is not None:
+            return code, text[end + 2 :]
+    trouble = "what it holds is not a Python expression" if ends else "it is never closed"
+    raise InvalidRequest(f"{{{{…}}}}: {trouble}.", remedy=_REMEDY, field="prompt")
 
 
 def compiled(source: str) -> CodeType | None:
@@ -317,37 +312,37 @@ class Parsed:
 
 def parse(line: Text, cell: Text | None, grammar: Grammar) -> Parsed:
     """Read what follows `%imagen` on its line; the body of a cell is its prompt, nothing else."""
-    end, silent = _without_semicolon(line.raw, len(line.raw))
-    scan = _Scan(line, grammar, end)
+    text, silent = _without_semicolon(line.masked)
+    scan = _Scan(line, grammar, text)
     options, start, verbatim = scan.leading()
     if cell is not None:
-        if line.raw[start:end].strip():
-            scan.check_ends(start, end)
+        if text[start:].strip():
+            scan.check_ends(start, len(text))
             raise InvalidRequest(
                 f"%%{grammar.magic.lstrip('%')}: its first line takes options only.",
                 remedy="Write the prompt in the lines below. Nothing was sent.",
                 field="prompt",
             )
-        stop, hidden = len(cell.raw.removesuffix("\n")), False  # IPython ends every cell in one
+        body, hidden = cell.masked.removesuffix("\n"), False  # IPython ends every cell in one
         if not verbatim:
-            stop, hidden = _without_semicolon(cell.raw, stop)
-        body = (0, stop) if verbatim else _unquoted(cell.masked, 0, stop)
-        return scan.parsed(cell.cut(*body), options, silent=silent or hidden)
+            body, hidden = _without_semicolon(body)
+            body = _unquoted(body)
+        return scan.parsed(cell.fill(body), options, silent=silent or hidden)
     if verbatim:
-        prompt = line.cut(start, len(line.raw)) if line.raw[start:].strip() else None
-        return scan.parsed(prompt, options, silent=False)
+        typed = line.masked[start:]
+        return scan.parsed(line.fill(typed) if typed.strip() else None, options, silent=False)
     trailing, stop = scan.trailing(start)
-    start, stop = _trimmed(line.masked, start, stop)
-    scan.check_ends(start, stop)
-    prompt = line.cut(*_unquoted(line.masked, start, stop)) if stop > start else None
+    typed = text[start:stop].rstrip()
+    scan.check_ends(start, start + len(typed))
+    prompt = line.fill(_unquoted(typed)) if typed else None
     return scan.parsed(prompt, [*options, *trailing], silent=silent)
 
 
-def model_named(text: Text) -> str | None:
+def model_named(line: Text) -> str | None:
     """Return the model that an option on the line seems to name: its fields are options too."""
-    scan = _Scan(text, Grammar("", (_MODEL,)), _without_semicolon(text.raw, len(text.raw))[0])
-    spans = [found.span for found in scan.every(0) if found and found.span]
-    return text.cut(*spans[-1]) if spans else None
+    scan = _Scan(line, Grammar("", (_MODEL,)), _without_semicolon(line.masked)[0])
+    names = [found.value for found in scan.every(0) if found and found.value]
+    return line.fill(names[-1]) if names else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,17 +352,15 @@ class _Reading:
     name: str
     option: Option | None
     end: int
-    span: Span | None = None
+    value: str | None = None  # masked, without its quotes
     fault: str = ""
 
 
 class _Scan:
-    """Finds options in a text up to `end`; positions are those of the raw text."""
+    """Finds options in what is masked of a text."""
 
-    def __init__(self, text: Text, grammar: Grammar, end: int) -> None:
-        self._source = text
-        self._text = text.masked[:end]
-        self._grammar = grammar
+    def __init__(self, source: Text, grammar: Grammar, text: str) -> None:
+        self._source, self._grammar, self._text = source, grammar, text
 
     def leading(self) -> tuple[list[_Reading], int, bool]:
         """Return the options at the start, where the prompt starts, and whether `--` ended them."""
@@ -431,10 +424,10 @@ class _Scan:
             assert option is not None
             into, what = fields if option.is_models else values, option.field
             value: Any = not (option.metavar and reading.name.startswith("--no-"))
-            if reading.span is not None and what.kind in {"picture", "pictures"}:
-                value = [*into.get(what.name, ()), self._source.value(*reading.span)]
-            elif reading.span is not None:
-                value = self._source.cut(*reading.span)
+            if reading.value is not None and what.kind in {"picture", "pictures"}:
+                value = [*into.get(what.name, ()), self._source.value(reading.value)]
+            elif reading.value is not None:
+                value = self._source.fill(reading.value)
                 if self._grammar.find(reading.name) is None:
                     value = json.loads(value) if _SCALAR.fullmatch(value) else value
                 elif not option.is_models:  # a number may be a word too, as in --errors raise
@@ -442,16 +435,16 @@ class _Scan:
             into[what.name] = value
         return Parsed(prompt, values, fields, silent)
 
-    def _value_at(self, position: int, *, assigned: bool) -> tuple[Span | None, int]:
-        """Return where a value stands, without its quotes, and where the text goes on."""
+    def _value_at(self, position: int, *, assigned: bool) -> tuple[str | None, int]:
+        """Return the value that stands here, without its quotes, and where the text goes on."""
         start = position if assigned else self._skip_blanks(position)
         if quoted := _QUOTED.match(self._text, start):
-            return quoted.span(2), quoted.end()
+            return quoted[2], quoted.end()
         word = _WORD.match(self._text, start)
         another = _OPTION.match(self._text, start) or _DASHES.match(self._text, start)
         if word is None or word[0].endswith(("'", '"')) or (another and not assigned):
             return None, position
-        return word.span(), word.end()
+        return word[0], word.end()
 
     def _read(self, position: int) -> _Reading | None:
         """Read the option at a position; None if the word does not look like one."""
@@ -463,7 +456,7 @@ class _Scan:
         if option is None and not assigned and name[2:].isdecimal():
             short = self._grammar.find(name[:2])
             if short is not None and short.field.kind == "whole":
-                return _Reading(name[:2], short, end, (position + 2, end))
+                return _Reading(name[:2], short, end, name[2:])
         if option is None and assigned and self._may_be_field(name):
             option = Option((name,), Field(name[2:].replace("-", "_"), "json"), "VALUE", True)
         if option is None:
@@ -474,9 +467,9 @@ class _Scan:
             word = _SWITCH.match(self._text, self._skip_blanks(end))
             if word is None or name.startswith("--no-"):
                 return _Reading(name, option, end)
-        span, end = self._value_at(end, assigned=assigned)
-        fault = "" if span else f"needs a value, like {name[:40]} {option.metavar}"
-        return _Reading(name, option, end, span, fault)
+        value, end = self._value_at(end, assigned=assigned)
+        fault = f"needs a value, like {name[:40]} {option.metavar}" if value is None else ""
+        return _Reading(name, option, end, value, fault)
 
     def _may_be_field(self, name: str) -> bool:
         """Return True if a word may be a field of the model because nothing is known of it.
@@ -548,22 +541,15 @@ def _bare(name: str) -> str:
     return name.lstrip("-").replace("_", "-").lower()
 
 
-def _trimmed(text: str, start: int, end: int) -> Span:
-    """Return a span without the blanks at its ends."""
-    part = text[start:end]
-    left = len(part) - len(part.lstrip())
-    return start + left, max(start + left, start + len(part.rstrip()))
+def _unquoted(text: str) -> str:
+    """Return a text without its one pair of outer quotes; blanks inside them stay."""
+    inner = text.strip()
+    return inner[1:-1] if is_quoted(inner) else text
 
 
-def _unquoted(text: str, start: int, end: int) -> Span:
-    """Return a span without its one pair of outer quotes; blanks inside them stay."""
-    inner = _trimmed(text, start, end)
-    return (inner[0] + 1, inner[1] - 1) if is_quoted(text[slice(*inner)]) else (start, end)
-
-
-def _without_semicolon(text: str, end: int) -> tuple[int, bool]:
-    """Return where the text ends without a `;` at its end, and whether there was one."""
-    stripped = text[:end].rstrip()
+def _without_semicolon(text: str) -> tuple[str, bool]:
+    """Return a text without a `;` at its end, and whether there was one."""
+    stripped = text.rstrip()
     if not stripped.endswith(";"):
-        return end, False
-    return len(stripped[:-1].rstrip()), True
+        return text, False
+    return stripped[:-1].rstrip(), True

@@ -30,8 +30,7 @@ T = TypeVar("T")
 log = logging.getLogger("imagen_widget")
 
 MAX_UNASKED_ROWS = 20
-_RULE = re.compile(r"^\s*---\s*?(\n|\Z)", re.MULTILINE)
-_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
+_WITHOUT_WORDS = {"%imagen_spend", "%imagen_resume"}
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
@@ -63,6 +62,12 @@ class Ask:
         if parsed.values.get("model") != named:  # that word is in the prompt
             parsed = self._read(grammar, [parsed.values.get("model"), *models])
         self.prompt, self.values, self.fields = parsed.prompt, parsed.values, parsed.fields
+        if self.prompt and grammar.magic in _WITHOUT_WORDS:
+            raise InvalidRequest(
+                f"{grammar.magic}: it takes options only.",
+                remedy=f"{grammar.magic}? lists them.",
+                field="prompt",
+            )
         self._is_silent = parsed.silent
         self.is_quiet = bool(parsed.silent or self.values.get("quiet") or self.settings.quiet)
         self._out = self.values.get("out", "_")
@@ -139,10 +144,9 @@ class Ask:
 
     @cached_property
     def surface(self) -> _display.Surface:
-        hooked = is_last_expression()
-        return (
-            _display.Surface() if self.is_quiet else _display.surface_of(self._shell, hooked=hooked)
-        )
+        if self.is_quiet:
+            return _display.Surface()
+        return _display.surface_of(self._shell, hooked=is_last_expression())
 
     def hand_over(self, value: T, show: Callable[[T], object] | None = None) -> T:
         """Put a value into the user's variable, show it once, and return it."""
@@ -220,13 +224,7 @@ class Ask:
             ) from None
 
     def _save(self, generation: Generation) -> list[Path]:
-        try:
-            return [] if self._folder is None else generation.save(self._folder)
-        except OSError as error:
-            raise ImagenError(
-                f"The copies cannot be saved ({error.strerror}).",
-                remedy="The pictures are kept: %imagen_history lists them.",
-            ) from None
+        return [] if self._folder is None else generation.save(self._folder)
 
     def _cancel(self, job: Job, view: _display.JobView) -> None:
         """Cancel at the provider, and say in one line what came of it."""
@@ -279,21 +277,20 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
 
     A line that gives one `{{expression}}` has the items of its value.
     """
-    rule = _RULE.search(text.masked)
+    lines = text.masked.removesuffix("\n").split("\n")
+    rule = next((place for place, line in enumerate(lines) if line.strip() == "---"), None)
     if rule is None:
         raise InvalidRequest(
             "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
             remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
         )
     axes: dict[str, list[Any]] = {}
-    for match in _LINE.finditer(text.masked, 0, rule.start()):
-        name, _, typed = match[0].partition("=")
-        start = match.end() - len(typed.lstrip())
-        value = text.value(start, start + len(typed.strip()))
-        name = text.cut(match.start(), match.start() + len(name)).strip()
+    for line in filter(str.strip, lines[:rule]):
+        name, _, typed = line.partition("=")
+        name, value = text.fill(name).strip(), text.value(typed.strip())
         if not (name.isidentifier() and typed.strip()):
             raise InvalidRequest(
-                f"{match[0].strip()[:60]!r} is not an axis.",
+                f"{text.fill(line).strip()[:60]!r} is not an axis.",
                 remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
                 "the prompt.",
             )
@@ -303,4 +300,4 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
         axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
-    return axes, text.cut(rule.end(), len(text.raw.removesuffix("\n")))
+    return axes, text.fill("\n".join(lines[rule + 1 :]))

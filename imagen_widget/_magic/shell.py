@@ -11,12 +11,12 @@ import sys
 import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd
 
-from imagen_widget._magic.line import GRAMMARS, Grammar, Option
+from imagen_widget._magic.line import GRAMMARS, Grammar, Option, Text, model_named
 from imagen_widget._models import Model
 from imagen_widget._studio import Studio
 from imagen_widget.errors import ImagenError
@@ -124,7 +124,6 @@ _LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(imagen\w*)\s(.*)", re.DOTALL)
 _CELL = re.compile(r"\s*%%(imagen\w*)\s(.*)", re.DOTALL)
 _SWEEP = re.compile(r"\s*%%imagen_sweep\b")
 _AXIS = re.compile(r"\s*(\w*)(?:\s*=\s*(?:.*\|\|)?\s*([^|]*))?", re.DOTALL)
-_MODEL = re.compile(r"(?:\A|\s)(?:-m|--model)[ =]\s*(\S+)(?=\s)")
 
 
 # What is being typed, what may stand in its place, and True if a name of the notebook may too.
@@ -146,7 +145,7 @@ def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions 
     axis = _AXIS.fullmatch(before) if _SWEEP.match(head) else None
     if axis is None or "---" in map(str.strip, above):
         return None
-    return _on_axis(axis[1], axis[2], _model(f"{head} ", find_studio()), find_studio())
+    return _on_axis(axis[1], axis[2], _model(head, find_studio()), find_studio())
 
 
 def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
@@ -179,11 +178,14 @@ def _on_axis(name: str, value: str | None, model: Model, studio: Studio) -> Sugg
 
 
 def _model(typed: str, studio: Studio) -> Model:
-    chosen = _MODEL.search(typed)
     try:
-        return studio.known(chosen[1] if chosen else None)
+        return studio.known(model_named(Text(typed, _not_now)))
     except ImagenError:
         return Model("")
+
+
+def _not_now(_code: CodeType) -> NoReturn:
+    raise RuntimeError("nothing is evaluated for a suggestion")
 
 
 def _models(studio: Studio, begun: str) -> list[str]:

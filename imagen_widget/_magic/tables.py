@@ -5,8 +5,10 @@ Each is static HTML for light and dark notebooks, and aligned text in a terminal
 
 import json
 import math
+import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -63,7 +65,7 @@ class Markup(str):
 
 
 class Table(list[T]):
-    """A list that displays itself as a table, with a caption and perhaps a chart below."""
+    """A list that displays itself as a table with a caption; without rows as the caption alone."""
 
     def __init__(
         self,
@@ -71,19 +73,20 @@ class Table(list[T]):
         columns: Sequence[str],
         rows: Sequence[Sequence[str]],
         caption: str,
-        chart: str = "",
     ) -> None:
         super().__init__(items)
-        self.columns, self.rows, self.caption, self.chart = columns, rows, caption, chart
+        self.columns, self.rows, self.caption = columns, rows, caption
 
     def __repr__(self) -> str:
-        lines = text_table(self.columns, self.rows) if self.rows else ""
-        return "\n".join(filter(None, (lines, self.chart, self.caption)))
+        lines = [text_table(self.columns, self.rows)] if self.rows else []
+        text = "\n".join([*lines, self.caption])
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return text.encode(encoding, "replace").decode(encoding)  # a stream may know few signs
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""
-        caption = tag("div", escape(self.caption), style=_CAPTION)
-        parts = (table, getattr(self.chart, "html", ""), caption)
+        caption = getattr(self.caption, "html", "") or escape(self.caption)
+        parts = (table, tag("div", caption, style=_CAPTION))
         # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
         html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
         return {"text/plain": repr(self), "text/html": html}
@@ -137,11 +140,9 @@ def series_table(series: Iterable[Series]) -> Table[Series]:
     """Return a table of series with how far each is."""
     items = tuple(series)
     rows = [(one.name, f"{len(one):,}", one.status) for one in items]
-    caption = (
-        "Go on with one: %imagen_series NAME --resume."
-        if rows
-        else "No series yet; %%imagen_sweep makes one."
-    )
+    caption = "Go on with one: %imagen_series NAME --resume."
+    if not rows:
+        caption = "No series yet; %%imagen_sweep makes one."
     return Table(items, ("Series", "Rows$", "Status"), rows, caption)
 
 
@@ -161,8 +162,8 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
         rows.append((name, cost_text(spent), _count(history, since), cap))
     parts = history.spend_by(by)
     for name, spent in parts.items():
-        label = short_name(name) if by == "model" else name or "-"
-        count = "–" if by == "day" else _count(history, month, **{by: name})
+        label = short_name(name) if by == "model" else name or f"no {by}"
+        count = _count(history, month, **{by: name}) if name and by != "day" else "–"
         items.append((name, spent))
         rows.append((f"· {label}", cost_text(spent), count, ""))
     capped = "" if settings.budget else "No cap is set; IMAGEN_MAX_SPEND=2/day sets one. "
@@ -170,15 +171,15 @@ def spend_table(history: History, settings: Settings, by: Any) -> Table[tuple[st
     if not parts:
         why = "the demo is free" if settings.account.free else "nothing was spent"
         below = f"Nothing to list by {by} this month: {why}. "
-    days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
-    return Table(
-        items,
-        ("", "Spent$", "Generations$", "Cap"),
-        rows,
+    caption = (
         f"{capped}{below}Amounts are as billed, or by IMAGEN_PRICE or the list price; jobs under "
-        "way count in full.",
-        _chart(days, today) if days else "",
+        "way count in full."
     )
+    days = history.spend_by("day", today - timedelta(days=CHART_DAYS - 1))
+    if days:
+        chart = _chart(days, today)
+        caption = Markup(f"{chart}\n{caption}", chart.html + escape(caption))
+    return Table(items, ("", "Spent$", "Generations$", "Cap"), rows, caption)
 
 
 def _count(history: History, since: date, **group: Any) -> str:
@@ -226,9 +227,12 @@ class Fetching:
 
     def run(self) -> None:
         try:
-            self._history.resume_all(on=lambda o: self._outcomes.update({o.record.id: o}))
+            self._history.resume_all(self._note, records=self.records)
         finally:
             self._over = True
+
+    def _note(self, outcome: Resumed) -> None:
+        self._outcomes[outcome.record.id] = outcome
 
     @property
     def status(self) -> str:
@@ -245,9 +249,6 @@ class Fetching:
         while not self._over:
             listener(self)
             await anyio.sleep(0.25)
-
-    def __await__(self) -> Generator[object, None, None]:
-        return self._tick(lambda _: None).__await__()
 
     def table(self) -> Table[Generation]:
         """Return what came of the jobs, and those that nobody can fetch."""
@@ -277,8 +278,9 @@ class Fetching:
 
 
 def _job(record: Record) -> Markup:
-    about = f"{age(record.created)}, {record.provider} {short_name(record.model)}"
-    prompt = record.request.prompt or ""
+    about, prompt = f"{age(record.created)}, {record.provider} {short_name(record.model)}", ""
+    with suppress(ImagenError):  # of a damaged row: the others are shown all the same
+        prompt = record.request.prompt or ""
     return Markup(f"{one_line(prompt, limit=28)} ({about})", _two_lines(prompt, about).html)
 
 

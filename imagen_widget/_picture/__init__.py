@@ -9,7 +9,7 @@ import importlib.util
 import io
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -22,17 +22,16 @@ from imagen_widget._picture.texts import (
     embed,
     file_stem,
     from_json,
-    is_signed,
     read_settings,
     to_json,
 )
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError
+from imagen_widget.errors import ImagenError, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 __all__ = ["SVG", "UNREADABLE", "PictureFacts", "Provenance"]  # of the imported
-__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect", "is_signed"]
+__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect"]
 __all__ += ["read_settings", "sniff", "to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
@@ -53,8 +52,8 @@ SUFFIXES = {
     UNREADABLE: ".bin",
 }
 
-_NEEDED_PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"eXIf"}
-_MAX_WEBP_SIDE_PIXELS = 16_383
+_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"eXIf"}  # of a PNG
+_MAX_SIDE_PIXELS = {"image/webp": 16_383, "image/jpeg": 65_500}
 _LARGE_PIXELS = 16_000_000
 _COPY_QUALITY = 92
 _one_large_at_a_time = threading.Lock()  # so that memory stays bounded, whatever the threads
@@ -87,13 +86,16 @@ def preview(
     return Preview(encoded, "image/webp", *small.size)
 
 
-def contact_sheet(pictures: Sequence[Preview]) -> bytes:
-    """Return a JPEG with all pictures in a grid, white where they are transparent.
+def contact_sheet(copies: Iterable[Preview | None]) -> dict[str, str]:
+    """Return as data of an output one JPEG with all pictures, white where they are transparent.
 
-    Saved notebooks are turned into LaTeX by their one JPEG or PNG an output, so this has each.
+    LaTeX and Word are made from the one JPEG or PNG of an output, so this has each picture.
     """
     from PIL import Image
 
+    pictures = [small for small in copies if small is not None]
+    if not pictures:
+        return {}
     columns = min(len(pictures), 2 if len(pictures) <= 4 else 3 if len(pictures) <= 9 else 4)
     rows = -(-len(pictures) // columns)
     gap = 12 if len(pictures) > 1 else 0
@@ -108,7 +110,8 @@ def contact_sheet(pictures: Sequence[Preview]) -> bytes:
         row, column = divmod(place, columns)
         left = column * (width + gap) + (width - tile.width) // 2
         sheet.paste(tile, (left, row * (height + gap) + (height - tile.height) // 2))
-    return fit(sheet, SHEET_BYTES * len(pictures), "image/jpeg")[0]
+    jpeg = fit(sheet, SHEET_BYTES * len(pictures), "image/jpeg")[0]
+    return {"image/jpeg": base64.b64encode(jpeg).decode()}
 
 
 def encode(data: bytes, media_type: str) -> bytes:
@@ -120,9 +123,10 @@ def encode(data: bytes, media_type: str) -> bytes:
     """
     with _readable():
         picture = open_picture(data)
-        if media_type == "image/webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
-            what = f"path: a WebP file holds at most {_MAX_WEBP_SIDE_PIXELS} pixels a side."
-            raise InvalidRequest(what, remedy="Save it as .png or .jpg.", field="path")
+        most = _MAX_SIDE_PIXELS.get(media_type, max(picture.size))
+        if max(picture.size) > most:
+            what = f"a file of type {media_type} holds at most {most} pixels a side"
+            raise invalid("path", what, "Save it as .png.")
         profile = picture.info.get("icc_profile")
         if picture.mode in {"CMYK", "LAB", "YCbCr"}:
             picture, profile = for_screen(picture), None
@@ -145,8 +149,15 @@ def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     pixels = facts.width * facts.height
     if pixels > MAX_PIXELS:
         raise _too_large(facts.width, facts.height)
+    name = facts.media_type.removeprefix("image/").upper()
     with _readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
-        return _decoded(data, facts.media_type.removeprefix("image/").upper(), side)
+        try:
+            return upright(_opened(data, name, side))
+        except ValueError:  # Pillow refuses more than a megabyte of text or profile
+            if name != "PNG":
+                raise
+            chunks = (data[a - 8 : b + 4] for k, a, b in header.png_chunks(data) if k in _NEEDED)
+            return upright(_opened(b"".join((header.PNG_START, *chunks)), name, side))
 
 
 def upright(picture: "PILImage") -> "PILImage":
@@ -231,17 +242,6 @@ def saved(
     options |= {"quality": quality, "compress_level": 4, "method": 2}  # each format takes its own
     picture.save(sink, media_type.removeprefix("image/"), **options)
     return sink.getvalue()
-
-
-def _decoded(data: bytes, name: str, side: int | None) -> "PILImage":
-    try:
-        return upright(_opened(data, name, side))
-    except ValueError:  # Pillow refuses more than a megabyte of text or profile, browsers do not
-        if name != "PNG":
-            raise
-        chunks = [(a, b) for kind, a, b in header.png_chunks(data) if kind in _NEEDED_PNG_CHUNKS]
-        plain = data[:8] + b"".join(data[start - 8 : end + 4] for start, end in chunks)
-        return upright(_opened(plain, name, side))
 
 
 def _opened(data: bytes, name: str, side: int | None) -> "PILImage":

@@ -18,11 +18,15 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 EXIF_START = b"Exif\x00\x00"
 JPEG_SCAN = 0xDA
 
-_JPEG_APP1 = 0xE1
+_APP1, _APP11 = 0xE1, 0xEB
+XMP_START = b"http://ns.adobe.com/xap/1.0/\x00"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _JPEG_END = 0xD9
 _WEBP_IMAGES = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
+_BLOCKS = {b"eXIf": "exif", b"EXIF": "exif", b"XMP ": "xmp", b"caBX": "c2pa", b"C2PA": "c2pa"}
+_TEXTS = {b"imagen_widget", b"XML:com.adobe.xmp"}
+_EXIF_ORDERS = {b"II*\x00": "<", b"MM\x00*": ">"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = range(5, 9)  # orientations that swap width and height
 _MAX_AVIF_HEADER_BYTES = 65_536
@@ -82,16 +86,15 @@ def sniff(data: bytes) -> str:
 
 def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
     """Return what the bytes say; `checksums` also finds changed bytes inside a PNG."""
-    facts = PictureFacts(sniff(data))
-    exif = b""
+    facts, turn = PictureFacts(sniff(data)), 1
     try:
         match facts.media_type:
             case "image/png":
-                exif = _read_png(data, facts, checksums=checksums)
+                _read_png(data, facts, checksums=checksums)
             case "image/jpeg":
-                exif = _read_jpeg(data, facts)
+                _read_jpeg(data, facts)
             case "image/webp":
-                exif = _read_webp(data, facts)
+                _read_webp(data, facts)
             case "image/gif":
                 facts.width, facts.height = struct.unpack_from("<HH", data, 6)
                 if data.find(b"\x00;", 13) < 0:  # the last block's length, and the end
@@ -106,11 +109,12 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
                 return facts
         if not (facts.problem or (facts.width and facts.height)):
             raise MalformedError("damaged")
+        exif = blocks(data).get("exif")
+        turn = _orientation(exif) if exif else 1
     except MalformedError as error:
         facts.problem = str(error)
     except (struct.error, IndexError):
         facts.problem = "cut short"
-    turn = _orientation(exif) if exif else 1
     facts.turned = turn != 1
     if turn in _SIDEWAYS:
         facts.width, facts.height = facts.height, facts.width
@@ -138,21 +142,18 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = end + 4
 
 
-def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> bytes:
+def _read_png(data: bytes, facts: PictureFacts, *, checksums: bool) -> None:
     if data[12:16] != b"IHDR":
         raise MalformedError("damaged")
     facts.width, facts.height = struct.unpack_from(">II", data, 16)
-    view, exif, pixels = memoryview(data), b"", False
+    view, pixels = memoryview(data), False
     for kind, start, end in png_chunks(data):
         pixels |= kind == b"IDAT"
-        if kind == b"eXIf":
-            exif = data[start:end]
         needed, crc = not kind[0] & 0x20, int.from_bytes(view[end : end + 4])  # by decoders
         if checksums and needed and zlib.crc32(view[start - 4 : end]) != crc:
             raise MalformedError("damaged")
     if not pixels:
         raise MalformedError("damaged")
-    return exif
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -173,16 +174,12 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
-def _read_jpeg(data: bytes, facts: PictureFacts) -> bytes:
-    exif, end = b"", 0
-    for marker, start, end in jpeg_segments(data):
+def _read_jpeg(data: bytes, facts: PictureFacts) -> None:
+    for marker, start, _ in jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             facts.height, facts.width = struct.unpack_from(">HH", data, start + 5)
-        if marker == _JPEG_APP1 and data.startswith(EXIF_START, start + 4):
-            exif = data[start + 4 : end]
-    if data.find(b"\xff\xd9", end) < 0:  # inside the pixels 0xFF is followed by 0 or a restart
+    if data.find(b"\xff\xd9", start) < 0:  # inside the pixels 0xFF is followed by 0 or a restart
         raise MalformedError("cut short")
-    return exif
 
 
 def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -200,7 +197,7 @@ def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = start + length + length % 2
 
 
-def _read_webp(data: bytes, facts: PictureFacts) -> bytes:
+def _read_webp(data: bytes, facts: PictureFacts) -> None:
     match data[12:16]:
         case b"VP8X":
             facts.width = int.from_bytes(data[24:27], "little") + 1
@@ -213,10 +210,8 @@ def _read_webp(data: bytes, facts: PictureFacts) -> bytes:
             facts.width, facts.height = width & 0x3FFF, height & 0x3FFF
         case _:
             raise MalformedError("damaged")
-    chunks = {kind: (start, end) for kind, start, end in riff_chunks(data)}
-    if not _WEBP_IMAGES & chunks.keys():
+    if not _WEBP_IMAGES & {kind for kind, _, _ in riff_chunks(data)}:
         raise MalformedError("damaged")
-    return data[slice(*chunks.get(b"EXIF", (0, 0)))]
 
 
 def _read_avif(data: bytes, facts: PictureFacts) -> None:
@@ -237,19 +232,55 @@ def _read_avif(data: bytes, facts: PictureFacts) -> None:
         raise MalformedError("cut short")
 
 
+def blocks(data: bytes) -> dict[str, bytes]:
+    """Return what a picture holds besides its pixels: `exif`, `xmp`, `c2pa`, of each the first.
+
+    Of a PNG these iTXt chunks by keyword, with what stands between that and the text.
+    """
+    found: dict[str, bytes] = {}
+    match sniff(data):
+        case "image/png":
+            for kind, start, end in png_chunks(data):
+                keyword = data[start : start + 80].partition(b"\x00")[0]
+                if kind == b"iTXt" and keyword in _TEXTS:
+                    found.setdefault(keyword.decode(), data[start + len(keyword) + 1 : end])
+                elif kind in _BLOCKS:
+                    found.setdefault(_BLOCKS[kind], data[start:end].removeprefix(EXIF_START))
+        case "image/jpeg":
+            for marker, start, end in jpeg_segments(data):
+                body = data[start + 4 : end]
+                if marker == _APP1 and body.startswith(EXIF_START):
+                    found.setdefault("exif", body.removeprefix(EXIF_START))
+                elif marker == _APP1 and body.startswith(XMP_START):
+                    found.setdefault("xmp", body.removeprefix(XMP_START))
+                elif marker == _APP11 and body.startswith(b"JP") and b"jumb" in body[:32]:
+                    found.setdefault("c2pa", body)
+        case "image/webp":
+            for kind, start, end in riff_chunks(data):
+                if kind in _BLOCKS:
+                    found.setdefault(_BLOCKS[kind], data[start:end].removeprefix(EXIF_START))
+    return found
+
+
+def exif_table(exif: bytes, pointer: bytes) -> tuple[str, dict[int, bytes]]:
+    """Return the byte order of an EXIF block as `struct` writes it, and one of its tables.
+
+    A table has the 12 bytes of each entry by its tag; the four bytes of `pointer` say where it is.
+    """
+    if exif[:4] not in _EXIF_ORDERS:
+        raise MalformedError("damaged")
+    order = _EXIF_ORDERS[exif[:4]]
+    (at,) = struct.unpack(order + "I", pointer)
+    (count,) = struct.unpack_from(order + "H", exif, at)
+    places = range(at + 2, at + 2 + 12 * count, 12)
+    tags = (struct.unpack_from(order + "H10x", exif, place)[0] for place in places)
+    return order, {tag: exif[place : place + 12] for tag, place in zip(tags, places, strict=True)}
+
+
 def _orientation(exif: bytes) -> int:
     """Return how the picture has to be turned, as its EXIF block says; 1 if not at all."""
-    tiff = exif.removeprefix(EXIF_START)
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
     try:
-        (table,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, table)
-        for entry in range(table + 2, table + 2 + 12 * count, 12):
-            tag, value = struct.unpack_from(order + "H6xH", tiff, entry)
-            if tag == _ORIENTATION:
-                return int(value)
-    except struct.error:
-        pass
-    return 1
+        order, table = exif_table(exif, exif[4:8])
+        return int(struct.unpack_from(order + "H", table[_ORIENTATION], 8)[0])
+    except (KeyError, struct.error, MalformedError):
+        return 1

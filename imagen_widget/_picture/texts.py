@@ -13,7 +13,6 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -27,19 +26,21 @@ MAX_STEM_CHARACTERS = 60
 _SHORT_ID = 8
 _OF_THE_FILE = {"seed", "num_images", "output_format"}  # said elsewhere, or not of one picture
 _MAX_TEXT_BYTES = 2_000_000
-_PARAMETERS, _SETTINGS = b"parameters", b"imagen_widget"
+_PARAMETERS, _SETTINGS, _PNG_XMP = "parameters", "imagen_widget", "XML:com.adobe.xmp"
 _PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-_PNG_XMP, _PNG_MANIFEST = b"XML:com.adobe.xmp", b"caBX"
 
-_APP0, _APP1, _APP11 = 0xE0, 0xE1, 0xEB
-_XMP_START = b"http://ns.adobe.com/xap/1.0/\x00"
-_APP1_STARTS = (header.EXIF_START, _XMP_START)
+_APP0, _APP1 = 0xE0, 0xE1
+_APP1_STARTS = (header.EXIF_START, header.XMP_START)
 _MAX_SEGMENT_BYTES = 0xFFFF - 2
 
 _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA = 0x08, 0x04, 0x10
 
-_EXIF_IFD, _USER_COMMENT, _INTEROPERABILITY = 0x8769, 0x9286, 0xA005
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_EXIF_EMPTY = b"MM\x00*" + bytes(4)
+_EXIF_LONG, _EXIF_UNDEFINED = 4, 7  # types of an entry
 _UTF16_COMMENT = b"UNICODE\x00"
+
+_MALFORMED = (header.MalformedError, IndexError, struct.error, zlib.error)
 
 _XMP_OURS = re.compile(
     rb'<rdf:Description rdf:about="" xmlns:imagen="urn:imagen-widget:1">'
@@ -87,10 +88,11 @@ def embed(
     writers = {"image/png": _png_with, "image/jpeg": _jpeg_with, "image/webp": _webp_with}
     write, settings = writers.get(header.sniff(data)), to_json(provenance)
     try:
-        if write is None or is_signed(data):
+        old = header.blocks(data)
+        if write is None or "c2pa" in old or _XMP_REMOTE_MANIFEST in _xmp_of(old):
             return data, False
-        written = b"".join(write(data, _lines(provenance, size, model_name), settings))
-    except (header.MalformedError, IndexError, struct.error):
+        written = b"".join(write(data, old, _lines(provenance, size, model_name), settings))
+    except _MALFORMED:
         return data, False
     return written, _settings_in(written) == settings
 
@@ -98,23 +100,6 @@ def embed(
 def read_settings(data: bytes) -> dict[str, Any] | None:
     """Return the settings that a picture carries; None if it has none of ours."""
     return from_json(_settings_in(data))
-
-
-def is_signed(data: bytes) -> bool:
-    """Return True if the file carries a C2PA manifest, which a change of any byte would break."""
-    match header.sniff(data):
-        case "image/png":
-            manifest = any(kind == _PNG_MANIFEST for kind, _, _ in header.png_chunks(data))
-        case "image/jpeg":
-            boxes = [
-                data[a + 4 : b] for marker, a, b in header.jpeg_segments(data) if marker == _APP11
-            ]
-            manifest = any(box.startswith(b"JP") and b"jumb" in box[:32] for box in boxes)
-        case "image/webp":
-            manifest = any(kind == b"C2PA" for kind, _, _ in header.riff_chunks(data))
-        case _:
-            return False
-    return manifest or _XMP_REMOTE_MANIFEST in _exif_and_xmp(data)[1]
 
 
 def file_stem(provenance: Provenance[Any]) -> str:
@@ -213,87 +198,65 @@ def from_json(text: str, **more: str) -> dict[str, Any] | None:
 
 def _settings_in(data: bytes) -> str:
     try:
-        if header.sniff(data) == "image/png":
-            return _png_note(data, _SETTINGS)
-        _, xmp = _exif_and_xmp(data)
-    except (header.MalformedError, IndexError, struct.error):
+        old = header.blocks(data)
+        text = _unpacked(old[_SETTINGS]) if _SETTINGS in old else _xmp_of(old)
+    except _MALFORMED:
         return ""
-    found = _XMP_OURS.search(xmp) if len(xmp) <= _MAX_TEXT_BYTES else None
+    if len(text) > _MAX_TEXT_BYTES:
+        return ""
+    if _SETTINGS in old:
+        return text.decode("utf-8", "replace")
+    found = _XMP_OURS.search(text)
     return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
 
 
-def _exif_and_xmp(data: bytes) -> tuple[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    match header.sniff(data):
-        case "image/png":
-            return b"", _png_note(data, _PNG_XMP).encode()
-        case "image/jpeg":
-            for marker, at, end in header.jpeg_segments(data):
-                start = next((s for s in _APP1_STARTS if data.startswith(s, at + 4)), b"")
-                if marker == _APP1 and start:
-                    found.setdefault(start, data[at + 4 : end])
-            xmp = found.get(_XMP_START, b"").removeprefix(_XMP_START)
-            return found.get(header.EXIF_START, b""), xmp
-        case "image/webp":
-            found = {kind: data[start:end] for kind, start, end in header.riff_chunks(data)}
-    return found.get(b"EXIF", b""), found.get(b"XMP ", b"")
+def _xmp_of(old: dict[str, bytes]) -> bytes:
+    return _unpacked(old[_PNG_XMP]) if _PNG_XMP in old else old.get("xmp", b"")
 
 
-def _png_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
-    ours = {_PARAMETERS, _SETTINGS, _PNG_XMP}
-    xmp = _xmp_with(_exif_and_xmp(data)[1], "").decode("utf-8", "replace")
+def _unpacked(itxt: bytes) -> bytes:
+    """Return the text of a PNG chunk from its flags on, unpacked up to a bound."""
+    _, _, text = itxt[2:].split(b"\x00", 2)
+    if not itxt[0]:
+        return text
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(text, _MAX_TEXT_BYTES)
+    if unpacker.unconsumed_tail:
+        raise header.MalformedError("too long a text")
+    return text
+
+
+def _png_with(data: bytes, old: dict[str, bytes], lines: str, settings: str) -> Iterator[bytes]:
+    texts = {_PARAMETERS: lines.encode("utf-8", "replace"), _SETTINGS: settings.encode()}
+    texts[_PNG_XMP] = _xmp_with(_xmp_of(old), "")
+    ours = tuple(keyword.encode() + b"\x00" for keyword in texts)
     end = len(header.PNG_START)
     yield header.PNG_START
     for kind, start, end in header.png_chunks(data):
-        if kind in _PNG_TEXTS and _keyword(data, start) in ours:
+        if kind in _PNG_TEXTS and data.startswith(ours, start):
             continue
         yield data[start - 8 : end + 4]
         if kind == b"IHDR":
-            yield _itxt(_PARAMETERS, lines)
-            yield _itxt(_SETTINGS, settings)
-            yield _itxt(_PNG_XMP, xmp)
+            for keyword, text in texts.items():  # as it is, in no language
+                chunk = b"iTXt" + keyword.encode() + bytes(5) + text
+                yield (
+                    struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+                )
     yield data[end + 4 :]
 
 
-def _itxt(keyword: bytes, text: str) -> bytes:
-    plain_and_no_language = b"\x00\x00\x00\x00\x00"
-    body = keyword + plain_and_no_language + text.encode("utf-8", "replace")
-    checksum = zlib.crc32(body, zlib.crc32(b"iTXt"))
-    return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", checksum)
-
-
-def _png_note(data: bytes, keyword: bytes) -> str:
-    for kind, start, end in header.png_chunks(data):
-        fits = keyword == _PNG_XMP or end - start <= _MAX_TEXT_BYTES
-        if fits and kind == b"iTXt" and _keyword(data, start) == keyword:
-            _, _, rest = data[start:end].partition(b"\x00")
-            text = rest[2:].split(b"\x00", 2)[2]
-            return (_unpacked(text) if rest[0] else text).decode("utf-8", "replace")
-    return ""
-
-
-def _keyword(data: bytes, start: int) -> bytes:
-    return data[start : start + 80].partition(b"\x00")[0]
-
-
-def _unpacked(packed: bytes) -> bytes:
-    """Return the unpacked bytes; nothing if they pass the bound."""
-    unpacker = zlib.decompressobj()
-    try:
-        plain = unpacker.decompress(packed, _MAX_TEXT_BYTES)
-    except zlib.error:
-        return b""
-    return b"" if unpacker.unconsumed_tail else plain
-
-
-def _jpeg_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
-    exif, xmp = _exif_and_xmp(data)
-    ours = [
-        [_with_comment(exif, lines), exif],
-        [_XMP_START + _xmp_with(xmp, text) for text in (settings, "")] + [_XMP_START + xmp],
-    ]
-    kept = [next(p for p in [*new, b""] if len(p) <= _MAX_SEGMENT_BYTES) for new in ours]
-    blocks = [struct.pack(">BBH", 0xFF, _APP1, len(p) + 2) + p for p in kept if p]
+def _jpeg_with(data: bytes, old: dict[str, bytes], lines: str, settings: str) -> Iterator[bytes]:
+    exif, xmp = old.get("exif", b""), old.get("xmp", b"")
+    ours = {
+        header.EXIF_START: (_exif_with(exif, lines), exif, b""),
+        header.XMP_START: (_xmp_with(xmp, settings), _xmp_with(xmp, ""), xmp, b""),
+    }
+    blocks = []
+    for mark, bodies in ours.items():
+        body = next(b for b in bodies if len(mark) + len(b) <= _MAX_SEGMENT_BYTES)
+        if body:
+            length = struct.pack(">H", 2 + len(mark) + len(body))
+            blocks.append(bytes([0xFF, _APP1]) + length + mark + body)
     yield data[:2]
     for marker, start, end in header.jpeg_segments(data):
         if marker != _APP0:  # JFIF's own header stays first
@@ -305,13 +268,11 @@ def _jpeg_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
             yield data[start:end]
 
 
-def _webp_with(data: bytes, lines: str, settings: str) -> Iterator[bytes]:
+def _webp_with(data: bytes, old: dict[str, bytes], lines: str, settings: str) -> Iterator[bytes]:
     chunks = [(kind, data[start:end]) for kind, start, end in header.riff_chunks(data)]
-    old = dict(chunks)
-    vp8x = old.get(b"VP8X") or _vp8x(data)
+    vp8x = dict(chunks).get(b"VP8X") or _vp8x(data)
     vp8x = bytes([vp8x[0] | _WEBP_EXIF | _WEBP_XMP]) + vp8x[1:]
-    exif = _with_comment(old.get(b"EXIF", b""), lines).removeprefix(header.EXIF_START)
-    xmp = _xmp_with(old.get(b"XMP ", b""), settings)
+    exif, xmp = _exif_with(old.get("exif", b""), lines), _xmp_with(old.get("xmp", b""), settings)
     others = [(k, b) for k, b in chunks if k not in {b"VP8X", b"EXIF", b"XMP "}]
     body = b"WEBP" + b"".join(
         struct.pack("<4sI", kind, len(payload)) + payload + b"\x00" * (len(payload) % 2)
@@ -344,22 +305,30 @@ def _xmp_with(old: bytes, settings: str) -> bytes:
     return before + ours.encode() + end + after if end else packet
 
 
-def _with_comment(old: bytes, text: str) -> bytes:
-    """Return an EXIF block with the text as its comment; of a broken one nothing else stays."""
+def _exif_with(old: bytes, text: str) -> bytes:
+    """Return an EXIF block with the text as its comment; one that is broken is replaced.
+
+    All that was there stays in its place, so that what points to it is right: the two tables are
+    written once more behind it. Nothing else is read, since each entry may claim the whole block.
+    """
     # Readers take UTF-16 with the higher byte first, whatever the byte order around it.
     comment = _UTF16_COMMENT + text.encode("utf-16-be", "replace")
-    if len(old) <= _MAX_SEGMENT_BYTES:  # its entries may each claim all of it
-        with suppress(Exception):  # Pillow raises all sorts of errors on hostile bytes
-            return _exif_of(old, comment)
-    return _exif_of(b"", comment)
-
-
-def _exif_of(old: bytes, comment: bytes) -> bytes:
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif.load(old)
-    inner = dict(exif.get_ifd(_EXIF_IFD))
-    inner.pop(_INTEROPERABILITY, None)  # a pointer into the old block
-    exif[_EXIF_IFD] = {**inner, _USER_COMMENT: comment}
-    return exif.tobytes()
+    try:
+        order, main = header.exif_table(old, old[4:8])
+        pointer = main.get(_EXIF_IFD, b"")[8:]
+        inner = header.exif_table(old, pointer)[1] if pointer else {}
+    except (header.MalformedError, struct.error):
+        old, order, main, inner = _EXIF_EMPTY, ">", {}, {}
+    old += bytes(len(old) % 2)
+    entry = struct.Struct(order + "HHII")
+    inner[_USER_COMMENT] = entry.pack(_USER_COMMENT, _EXIF_UNDEFINED, len(comment), len(old))
+    old += comment
+    main[_EXIF_IFD] = entry.pack(_EXIF_IFD, _EXIF_LONG, 1, len(old))
+    tables = [
+        struct.pack(order + "H", len(table))
+        + b"".join(table[tag] for tag in sorted(table))
+        + bytes(4)
+        for table in (inner, main)
+    ]
+    first = struct.pack(order + "I", len(old) + len(tables[0]))
+    return old[:4] + first + old[8:] + b"".join(tables)

@@ -109,6 +109,7 @@ class Http:
         self._base = httpx.URL(base_url)
         self._scheme, self._key = scheme, key
         self._is_network = transport is None
+        self.answers = 0  # to calls, so far
         if callable(transport) and not isinstance(transport, httpx.AsyncBaseTransport):
             transport = httpx.ASGITransport(app=transport, raise_app_exceptions=False)
         self._peers = PeerRule(base_url, hosts=media_hosts, checks=self._is_network)
@@ -180,7 +181,9 @@ class Http:
         try:
             with anyio.fail_after(seconds):
                 async with self._lend("submits" if is_submit else "polls") as client:
-                    return await exchange.run(client, self._signed(client, call, silence_seconds))
+                    answer = await exchange.run(client, self._signed(client, call, silence_seconds))
+                    self.answers += 1
+                    return answer
         except _TROUBLES as error:
             failed = _named(error, seconds, sent=exchange.sent)
         if isinstance(failed, Lost) and exchange.response is not None:

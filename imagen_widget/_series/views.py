@@ -270,10 +270,7 @@ class Compared:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
         bundle = {"text/plain": repr(self), "text/html": self._html(*pair)}
-        shown = [picture for picture in pair if picture is not None]
-        if shown:  # PDF and LaTeX show this
-            bundle["image/jpeg"] = base64.b64encode(_picture.contact_sheet(shown)).decode()
-        return bundle
+        return bundle | _picture.contact_sheet(pair)
 
     def _html(self, a: Preview | None, b: Preview | None) -> str:
         facts = tag("div", self._facts(self._a, "A"), self._facts(self._b, "B"), class_="ims-pair")

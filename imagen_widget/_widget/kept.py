@@ -7,7 +7,6 @@ only updated: that works from any thread. All of it stays within a bound: the ne
 are large, earlier ones are tiles, and a line counts those that only History has.
 """
 
-from base64 import b64encode
 from contextlib import suppress
 from typing import Any
 
@@ -87,9 +86,7 @@ class KeptOutput:
             texts.append(line)
         note = f"{_NOTE} Its pictures stand below.</div>"
         bundle = {"text/plain": "\n".join(texts), "text/html": self._html(note, "".join(rows))}
-        if shown:  # what LaTeX and Word are made from
-            bundle["image/jpeg"] = b64encode(contact_sheet(shown[:MAX_SHEET_PICTURES])).decode()
-        return bundle
+        return bundle | contact_sheet(shown[:MAX_SHEET_PICTURES])
 
     def _html(self, note: str, pictures: str) -> str:
         hidden = f'<div class="{self._id}-note" style="display:none">{note}</div>'
