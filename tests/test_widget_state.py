@@ -111,7 +111,7 @@ def does(method: str, *strategies: Any, **named: Any) -> Any:
 
 
 calls = st.one_of(
-    does("pressed", st.floats(0, 100), st.just(FOX), deliberate=st.booleans()),
+    does("pressed", st.just(FOX), deliberate=st.booleans()),
     does(
         "progressed", numbers, st.builds(progress, st.sampled_from(Phase), st.floats(0, 100)), texts
     ),
@@ -168,32 +168,28 @@ def check_bounds(state: State) -> None:
 
 
 def test_a_second_press_while_the_first_is_on_its_way_out_changes_nothing() -> None:
-    once = fresh().pressed(0, FOX)
+    once = fresh().pressed(FOX)
 
-    assert once.pressed(60, FOX) == once
+    assert once.pressed(FOX) == once
 
 
 def test_a_double_press_is_one_job_even_when_the_first_was_sent_in_between() -> None:
-    once = running(fresh().pressed(0, FOX))
-
-    assert once.pressed(DOUBLE_PRESS_SECONDS / 2, FOX).last_number == 1
-    assert once.pressed(DOUBLE_PRESS_SECONDS * 2, FOX).last_number == 2
-
-
-def test_generate_is_enabled_no_sooner_than_a_press_is_taken() -> None:
-    sent = fresh().pressed(0, FOX).progressed(1, progress(Phase.QUEUED, 0.1), "In the queue")
+    sent = fresh().pressed(FOX).progressed(1, progress(Phase.QUEUED, 0.1), "In the queue")
+    later = sent.progressed(1, progress(Phase.QUEUED, DOUBLE_PRESS_SECONDS + 0.2), "In the queue")
 
     assert not sent.can_generate
-    assert sent.progressed(1, progress(Phase.QUEUED, 0.5), "").can_generate
+    assert sent.pressed(FOX) == sent
+    assert later.can_generate
+    assert later.pressed(FOX).last_number == 2
 
 
 def test_a_program_may_ask_again_at_once() -> None:
-    assert fresh().pressed(0, FOX).pressed(0, FOX, deliberate=True).last_number == 2
+    assert fresh().pressed(FOX).pressed(FOX, deliberate=True).last_number == 2
 
 
 def test_a_cancelled_job_never_shows_its_picture() -> None:
     said = "Cancelled, not billed."
-    state = fresh().pressed(0, FOX).cancelling(1).ended(1, None, said)
+    state = fresh().pressed(FOX).cancelling(1).ended(1, None, said)
 
     late = state.ended(1, pictures(), "1 image")
 
@@ -202,14 +198,14 @@ def test_a_cancelled_job_never_shows_its_picture() -> None:
 
 
 def test_a_cancel_that_comes_too_late_says_so_with_the_picture() -> None:
-    state = fresh().pressed(0, FOX).cancelling(1).ended(1, pictures(), "1 image · 1.5 s")
+    state = fresh().pressed(FOX).cancelling(1).ended(1, pictures(), "1 image · 1.5 s")
 
     assert state.latest == generation()
     assert state.status == f"{TOO_LATE} · 1 image · 1.5 s"
 
 
 def test_done_is_said_when_the_pictures_are_there_and_not_before() -> None:
-    state = running(fresh().pressed(0, FOX))
+    state = running(fresh().pressed(FOX))
 
     early = state.progressed(1, progress(Phase.DONE, 2.0), "1 image · 2.0 s")
 
@@ -218,9 +214,9 @@ def test_done_is_said_when_the_pictures_are_there_and_not_before() -> None:
 
 
 def test_the_next_press_clears_the_trouble_and_the_row_that_brought_nothing() -> None:
-    failed = fresh().pressed(0, FOX).ended(1, Trouble("It failed.", again=FOX), "Failed")
+    failed = fresh().pressed(FOX).ended(1, Trouble("It failed.", again=FOX), "Failed")
 
-    again = failed.pressed(10, FOX)
+    again = failed.pressed(FOX)
 
     assert failed.trouble is not None
     assert failed.rows == ()
@@ -231,7 +227,7 @@ def test_the_next_press_clears_the_trouble_and_the_row_that_brought_nothing() ->
 def test_all_that_was_made_is_remembered_though_few_rows_are_in_sight() -> None:
     state = fresh()
     for number in range(1, 31):
-        state = state.pressed(number * 10.0, FOX).ended(number, pictures(f"g{number}"), "1 image")
+        state = state.pressed(FOX).ended(number, pictures(f"g{number}"), "1 image")
 
     assert len(state.rows) == MAX_ENDED
     assert len(state.made) == 30

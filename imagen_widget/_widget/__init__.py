@@ -219,9 +219,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
         self._bar = kit.text(words.progress_bar, "bar-box")
-        price = kit.text(
-            lambda state: words.price(state, controller.price(state.form.draft)), "price"
-        )
+        price = kit.text(lambda state: words.price(state, controller.price(state.form)), "price")
         rows = [
             kit.box(*pending, classes=("pending",), shown=attrgetter("pending")),
             kit.bind(self.fields.strip, shown=attrgetter("form.max_pictures")),

@@ -61,8 +61,6 @@ def background(
 
 
 class Timer:
-    now = staticmethod(time.monotonic)
-
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         _loop.call_later(seconds, action)
 
@@ -261,17 +259,17 @@ class Controller:
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
 
-    def price(self, request: Callable[[], ImageRequest], jobs: int = 1) -> Decimal | None:
-        """Return what some jobs are expected to cost in US dollars; None if unknown."""
+    def price(self, form: Form) -> Decimal | None:
+        """Return what a job is expected to cost in US dollars; None if unknown."""
         with suppress(errors.ImagenError):  # the click names the reason
-            each = self.studio.price(request())
-            return None if each is None else jobs * each
+            return self.studio.price(form.draft())
         return None
 
     def price_varied(self, request: ImageRequest) -> Decimal | None:
         with suppress(errors.ImagenError):
             form, jobs = self._varied(request)
-            return self.price(form.draft, jobs)
+            each = self.price(form)
+            return each and jobs * each
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
@@ -399,7 +397,7 @@ class Controller:
             self._forward_cancel(meant.number)
 
     def _press(self, form: Form, *, deliberate: bool = False) -> bool:
-        if not deliberate and not self.state.accepts(self._timer.now()):
+        if not deliberate and not self.state.can_generate:
             return False
         try:
             request = self._request(form)
@@ -415,8 +413,7 @@ class Controller:
     def _start(
         self, request: ImageRequest, *, deliberate: bool = False
     ) -> Future[Generation] | None:
-        at = self._timer.now()
-        before, after = self._pump.change(lambda s: s.pressed(at, request, deliberate=deliberate))
+        before, after = self._pump.change(lambda s: s.pressed(request, deliberate=deliberate))
         number, future = after.last_number, Future[Generation]()
         if number == before.last_number:
             return None

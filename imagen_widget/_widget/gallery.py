@@ -64,7 +64,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
             return state.marked == (generation.id, index), state.account
 
         def markup(state: State) -> str:
-            again = fee(controller.price(lambda: generation.request))
+            again = fee(controller.studio.price(generation.request))
             vary = fee(controller.price_varied(generation.request))
             return card(ended, pictures, index, token, state, (again, vary))
 
@@ -228,8 +228,7 @@ def history(
 
         def markup(state: State) -> str:
             shown, ticked, _ = facts(state)
-            cost = controller.price(lambda: shown.generation.request)
-            return entry_card(shown, ticked, fee(cost))
+            return entry_card(shown, ticked, fee(controller.studio.price(shown.generation.request)))
 
         return kit.text(when(facts, markup), "card", "entry")
 
@@ -386,7 +385,7 @@ def bar(state: State) -> str:
 
 
 def spent(state: State) -> str:
-    if state.is_free:
+    if state.account.free:
         return ""
     parts = [f"Today <b>{dollars(state.today)}</b>", f"this month <b>{dollars(state.month)}</b>"]
     for limit in state.budget:

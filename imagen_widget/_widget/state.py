@@ -61,25 +61,19 @@ class JobState:
     number: int  # counts up from 1 in each widget
     request: ImageRequest
     typical_seconds: float = 10.0  # how long the model takes as a rule
-    progress: Progress | None = None  # None until the job has said anything
+    phase: Phase = Phase.PREPARING
+    ahead: int | None = None  # how many jobs are before it in the queue; None if unknown
+    elapsed: float = 0.0  # seconds
     status: str = "Preparing"  # the one-line status text
     cancelling: bool = False  # whether Cancel was pressed
     active: bool = True  # whether it has not ended
     ending: Ending = None
 
     @property
-    def phase(self) -> Phase:
-        return Phase.PREPARING if self.progress is None else self.progress.phase
-
-    @property
     def submitting(self) -> bool:
         """Whether it may still be on its way out, so that another press could be a double one."""
         on_its_way = self.phase in {Phase.PREPARING, Phase.SUBMITTING}
         return self.active and (on_its_way or self.elapsed < DOUBLE_PRESS_SECONDS)
-
-    @property
-    def elapsed(self) -> float:
-        return self.progress.elapsed if self.progress is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +174,6 @@ class State:
     jobs: tuple[JobState, ...] = ()  # newest first; a bounded number
     made: tuple[Generation, ...] = ()  # all that was made here, newest first
     last_number: int = 0  # the number of the newest job
-    # When Generate was last accepted, in seconds of the controller's clock
-    clicked_at: float = float("-inf")
     trouble: Trouble | None = None  # what the error box says; None if nothing
     note: str = ""  # what was changed in the form without being asked; empty if nothing
     tab: Tab = Tab.CREATE  # which page is open
@@ -226,25 +218,16 @@ class State:
         return self.headline.status if self.headline is not None else "Ready"
 
     @property
-    def is_free(self) -> bool:
-        return self.account.free
-
-    @property
     def can_generate(self) -> bool:
         """Whether Generate is enabled: not while a job is on its way out, nor with a bad value."""
         return not self.form.blocked and not any(job.submitting for job in self.jobs)
-
-    def accepts(self, at: float) -> bool:
-        """Return True if a press of Generate at this time is a press of its own."""
-        same_press = at - self.clicked_at < DOUBLE_PRESS_SECONDS and self.running
-        return self.can_generate and not same_press
 
     def spent(self, period: str) -> Decimal:
         return self.today if period == "day" else self.month
 
     def warning(self, price: Decimal | None) -> str:
         """Return what would stop the next job, said before the click; empty if nothing would."""
-        if self.is_free:
+        if self.account.free:
             return ""
         if not self.has_key:
             name = next(iter(self.account.key_variables), "a key")
@@ -275,8 +258,8 @@ class State:
             return self.notice
         if not headline.active:
             return headline.status
-        ahead = headline.progress.position if headline.progress is not None else None
-        place = f", {ahead} ahead" if ahead and headline.phase is Phase.QUEUED else ""
+        is_behind = headline.ahead and headline.phase is Phase.QUEUED
+        place = f", {headline.ahead} ahead" if is_behind else ""
         return f"{headline.phase.capitalize()}{place}"
 
     @property
@@ -289,19 +272,19 @@ class State:
         known = (*shown, *self.made, *(e.generation for e in self.past.entries.values()))
         return next((g for g in known if g.id == generation_id), None)
 
-    def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
+    def pressed(self, request: ImageRequest, *, deliberate: bool = False) -> "State":
         """Return the state after Generate or Retry; unchanged if the press is a double one.
 
         A deliberate one comes from a program, which does not press twice by mistake.
         """
-        if not deliberate and not self.accepts(at):
+        if not deliberate and not self.can_generate:
             return self
         if len(self.running) >= MAX_ACTIVE:
             full = Trouble(f"{MAX_ACTIVE} jobs are running.", "Wait for one, or cancel one.")
             return replace(self, trouble=full)
         seconds = self.form.model.typical_seconds
         started = self._with(JobState(self.last_number + 1, request, seconds))
-        return replace(started, clicked_at=at, trouble=None, note="", tab=Tab.CREATE)
+        return replace(started, trouble=None, note="", tab=Tab.CREATE)
 
     def progressed(self, number: int, progress: Progress, status: str) -> "State":
         """Return the state after a job said how far it is.
@@ -312,10 +295,11 @@ class State:
         job = self.job(number)
         if job is None or not job.active or progress.phase.over:
             return self
-        is_news = job.progress is None or job.phase is not progress.phase
-        if progress.elapsed < job.elapsed + (0 if is_news else PROGRESS_SECONDS):
+        phase, elapsed = progress.phase, progress.elapsed
+        if elapsed < job.elapsed + (PROGRESS_SECONDS if phase is job.phase else 0):
             return self
-        return self._with(replace(job, progress=progress, status=status))
+        ahead = progress.position
+        return self._with(replace(job, phase=phase, elapsed=elapsed, ahead=ahead, status=status))
 
     def cancelling(self, number: int) -> "State":
         job = self.job(number)

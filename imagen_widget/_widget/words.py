@@ -64,7 +64,7 @@ def price(state: State, amount: Decimal | None) -> str:
     form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
         parts[0] += f", {plural(len(form.pictures), 'input')}"
-    if state.is_free:
+    if state.account.free:
         parts.append("<b>free</b>")
     else:
         cost = "price unknown" if amount is None else f"≈ {dollars(amount)}"
@@ -88,8 +88,8 @@ def trouble(state: State) -> str:
 def pending(state: State) -> str:
     if not state.pending:
         return ""
-    jobs = plural(state.pending, "job" if state.is_free else "paid job")
-    cost = "" if state.is_free else ", at no further cost"
+    jobs = plural(state.pending, "job" if state.account.free else "paid job")
+    cost = "" if state.account.free else ", at no further cost"
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
 
 
@@ -209,12 +209,12 @@ def successor(state: State, model: Model | None = None) -> str:
 
 def _has_ended(state: State, model: Model) -> bool:
     """Return True if a model is no longer served; the demo serves all of its own."""
-    return model.status != "active" and not state.is_free
+    return model.status != "active" and not state.account.free
 
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
-    amount, unit = ("free", "") if state.is_free else _price_words(model)
-    tags = [word for word in _tags(model) if not (state.is_free and "$" in word)]
+    amount, unit = ("free", "") if state.account.free else _price_words(model)
+    tags = [word for word in _tags(model) if not (state.account.free and "$" in word)]
     row: dict[str, Any] = {
         "id": model.id,
         "name": model.title or model.name,
@@ -238,7 +238,7 @@ def chooser(state: State) -> dict[str, Any]:
     tags = [tag for tag in TAGS if any(tag in row["tags"] for row in rows)]
     said = [f"{len(state.models)} models"]
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
-    if state.is_free:
+    if state.account.free:
         said.append("no cost on the demo")
     elif dates:
         said.append(f"prices of {max(dates)[:7]}")
