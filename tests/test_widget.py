@@ -914,6 +914,69 @@ def test_opening_the_mask_sends_the_picture_to_paint_on(
     assert buffers[0][:4] == b"RIFF"
 
 
+def test_a_picture_that_comes_back_with_its_settings_is_a_picture_of_any_model(
+    bench: Bench,
+) -> None:
+    bench.widget.model.value = "someone/something"
+    bench.upload(png())
+    bench.make(name="edited")
+
+    bench.does("use", id="edited")
+    assert len(bench.widget.fields["image_urls"].value) == 1
+    assert bench.widget.fields["other_fields"].value == ""
+    bench.does("remove", index=0)
+
+    assert bench.press().request.arguments() == {"prompt": "a red fox"}
+
+
+def test_a_second_picture_comes_back_into_the_field_of_its_own(
+    open_bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    (tmp_path / "style.png").write_bytes(png(colour="gold"))
+    bench = open_bench(
+        model="fal-ai/ideogram/v3/edit", image=png(), mask=png(64, 48, "white"),
+        image_urls=[tmp_path / "style.png"],
+    )  # fmt: skip
+    made = bench.make()
+    (tmp_path / "style.png").unlink()
+
+    bench.does("again", id=made.id)
+
+    assert bench.trouble == ""
+    assert len(bench.jobs) == 2
+    assert bench.jobs[1].request.arguments() == {**made.request.arguments(), "seed": 7}
+
+
+def test_a_picture_of_an_earlier_kernel_is_shown_and_can_be_painted_on(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
+) -> None:
+    edit, given = "fal-ai/gpt-image-1.5/edit", png(32, 24, "gold")
+    studio = Studio("demo", home=open_bench().studio.settings.home, demo_seconds=0)
+    made = studio.generate("snow", model=edit, image=given)
+    bench = open_bench()
+
+    bench.does("use", id=made.id)
+    bench.does("mask")
+
+    assert "data:image/webp" in bench.text("imagen-strip-markup")
+    assert len(to_script(wire, "mask")) == 1
+
+
+def test_a_mask_without_its_picture_at_hand_says_so(
+    open_bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    edit = "fal-ai/gpt-image-1.5/edit"
+    bench = open_bench(model=edit, image=png(32, 24, "plum"))
+    made = bench.make()
+    for path in (tmp_path / "home" / "images").rglob("*.png"):
+        path.unlink()
+
+    bench.does("use", id=made.id)
+    bench.does("mask")
+
+    assert "is not kept here any more" in bench.trouble
+
+
 # ------------------------------------------------------------------------------------ pictures
 
 

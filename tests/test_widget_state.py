@@ -361,10 +361,11 @@ def test_a_common_name_is_translated_and_an_unknown_one_refused() -> None:
 
 
 def test_a_request_goes_through_the_form_unchanged() -> None:
-    form = Form.of(FOX, SHAPES)
+    form, lost = Form.of(FOX, SHAPES)
 
     assert form.prompt == "a red fox"
     assert form.given == {"aspect_ratio": "16:9", "seed": 7}
+    assert lost == []
 
 
 def test_a_model_without_a_prompt_hides_it() -> None:

@@ -40,7 +40,6 @@ from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, differences, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.state import State, Tab
-from imagen_widget.errors import ImagenError
 
 __all__ = ["ImagenWidget"]
 
@@ -291,7 +290,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             case {"kind": "do", "act": str(act)} if act in _ACTS:
                 try:
                     _ACTS[act](self, message)
-                except (ImagenError, IndexError, ValueError, TypeError, KeyError):
+                except (IndexError, ValueError, TypeError, KeyError):
                     return
 
     def _take_part(self, purpose: str, name: str, key: str, parts: int, data: bytes) -> None:
@@ -410,7 +409,7 @@ _ACTS: dict[str, Act] = {
     "edit": _on_image(ImagenWidget._edit),
     "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
-    "mask": lambda self, m: self._open_mask(),
+    "mask": lambda self, m: self._controller.run(self._open_mask),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
     "original": _on_key(ImagenWidget._send_original),
     "rate": lambda self, m: self._controller.on(

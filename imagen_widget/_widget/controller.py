@@ -238,8 +238,8 @@ class Controller:
 
     def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
         """Bring the settings of a request back into the form, with this seed."""
-        form = self._form_of(request, seed)
-        lost, trouble = form.without_control(request), None
+        form, lost = self._form_of(self._at_hand(request), seed)
+        trouble = None
         if lost:
             what = f"The form has no control for {', '.join(lost)}: left out."
             trouble = Trouble(what, "Use generate() to send it too.")
@@ -254,7 +254,7 @@ class Controller:
 
     def vary(self, generation: Generation) -> None:
         """Ask for four more pictures with the settings of a generation and other seeds."""
-        form, jobs = self._varied(generation.request)
+        form, jobs = self._varied(self._at_hand(generation.request))
         if self._press(form):
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
@@ -273,15 +273,22 @@ class Controller:
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
-        form, each = self._form_of(request, None), 1
+        (form, _), each = self._form_of(request, None), 1
         if (count := form.model.role("count")) is not None:
             each = min(VARIATIONS, int(count.high or VARIATIONS))
             form = form.with_value(count.name, each)
         return form, VARIATIONS // each
 
-    def _form_of(self, request: ImageRequest, seed: int | None) -> Form:
-        form = Form.of(request, self.studio.known(request.model))
-        return form if form.seed_field is None else form.with_value(form.seed_field.name, seed)
+    def _form_of(self, request: ImageRequest, seed: int | None) -> tuple[Form, list[str]]:
+        form, lost = Form.of(request, self.studio.known(request.model))
+        known = form.seed_field
+        return form if known is None else form.with_value(known.name, seed), lost
+
+    def _at_hand(self, request: ImageRequest) -> ImageRequest:
+        """Return a request with its pictures' bytes; one that is gone is missed when it is sent."""
+        with suppress(errors.ImagenError):
+            request = self.studio.session.with_bytes(request)
+        return request
 
     def _use_model(self, model: Model) -> None:
         def change(state: State) -> State:
@@ -603,7 +610,7 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
     given = {**(given.pop("extra", None) or {}), **given}
-    roles = {f.name: f.role for f in form.model.fields if f.role in ("picture", "mask")}
+    roles = {f.name: f.role for f in form.offered.fields if f.role in ("picture", "mask")}
     given = {roles.get(name, name): value for name, value in given.items()}
     image, images, own, mask = map(given.pop, ("image", "images", "picture", "mask"), [None] * 4)
     for name, value in given.items():

@@ -375,7 +375,7 @@ class Controls(Mapping[str, w.DOMWidget]):
             same = kept is not None and kept.field == field
             self._placed[field.name] = kept if same else self._place(field)  # type: ignore[assignment]
         self._named = {name: placed.control for name, placed in self._placed.items()}
-        prompt, picture = form.model.role("prompt"), form.model.role("picture")
+        prompt, picture = form.offered.role("prompt"), form.offered.role("picture")
         self._named["prompt" if prompt is None else prompt.name] = self.prompt
         if picture is not None:
             self._named[picture.name] = self.strip

@@ -4,7 +4,6 @@ Clicks on markup go to the kernel by the script layer, as `data-do` says. Foreig
 through `_html.escape` and `_html.tag` only.
 """
 
-from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
 _MAX_THUMBNAILS = 64
-_thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
+_thumbnails: dict[str, str] = {}  # markup of input pictures by digest
 excerpt = partial(one_line, limit=140)
 
 
@@ -174,16 +173,17 @@ def _chosen(state: State) -> str:
 
 
 def _thumbnail(given: Input) -> str:
-    if given.key not in _thumbnails:
+    if given.url:
+        return tag("span", "https", class_="imagen-address")
+    if given.digest not in _thumbnails:
         if len(_thumbnails) >= _MAX_THUMBNAILS:
             _thumbnails.clear()
-        words = "https" if given.url else "no preview"
-        markup = tag("span", words, class_="imagen-address")
-        with suppress(ImagenError):
-            if not given.url:
-                markup = picture(preview(given.data(), side=192, max_bytes=12_000), "")
-        _thumbnails[given.key] = markup
-    return _thumbnails[given.key]
+        try:
+            small = preview(given.data(), side=192, max_bytes=12_000)
+        except ImagenError:
+            return tag("span", "no preview", class_="imagen-address")
+        _thumbnails[given.digest] = picture(small, "")
+    return _thumbnails[given.digest]
 
 
 def about_model(state: State) -> str:
