@@ -185,19 +185,9 @@ def _code(request: ImageRequest, generation: Generation, place: str, state: Stat
     for name, text in zip(names, texts, strict=True):
         copy = act("Copy", "copy", class_="imagen-copy")
         parts.append(tag("div", tag("span", name), copy, class_="imagen-code-head"))
-        shown_code = escape(_with_import(text))
-        parts.append(tag("pre", shown_code, tabindex=0, role="region", aria_label=name))
+        parts.append(tag("pre", escape(text), tabindex=0, role="region", aria_label=name))
     box = {"popover": "auto", "id_": place, "class_": "imagen-code", "role": "dialog"}
     return opens + tag("div", *parts, aria_label="These settings as code", **box)
-
-
-def _with_import(code: str) -> str:
-    """Return code that also runs in a notebook which holds nothing but the form."""
-    call = code.removeprefix("from imagen_widget import History\n")
-    if not call.startswith("generate("):
-        return code
-    names = "generate" if call == code else "History, generate"
-    return f"from imagen_widget import {names}\n{call}"
 
 
 def _origin(generation: Generation) -> str:
