@@ -346,6 +346,25 @@ def test_a_size_is_a_preset_or_a_width_and_a_height(bench: Bench) -> None:
     assert bench.press().request.arguments()["image_size"] == {"width": 640, "height": 1024}
 
 
+def test_a_size_is_shown_as_it_is_sent(bench: Bench) -> None:
+    bench.widget.model.value = FLUX
+    size = bench.widget.fields["image_size"]
+
+    size.value = "20000x480"
+
+    assert (size.preset.value, size.width.value, size.height.value) == ("custom", 20000, 480)
+    sent = {"width": 20000, "height": 480}
+    assert bench.press().request.arguments()["image_size"] == sent
+
+
+def test_a_size_that_is_not_one_blocks_the_button(bench: Bench) -> None:
+    bench.widget.model.value = FLUX
+
+    bench.widget.fields["image_size"].value = {"width": 640, "height": "much"}
+
+    assert bench.widget.generate_button.disabled
+
+
 def test_json_that_does_not_parse_greys_generate_and_the_reason_stands_beside_it(
     open_bench: Callable[..., Bench],
 ) -> None:

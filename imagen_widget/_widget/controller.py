@@ -550,13 +550,11 @@ class Controller:
         self._pump.change(lambda s: s.arrived(shown(generation, earlier=True)))
         self._pump.show_again()
 
-    def resume(self) -> None:
-        if not self.state.resuming:
-            self._set(resuming=True)
-            self._resume()
-
     @background
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        before, _ = self._pump.change(lambda s: replace(s, resuming=True))
+        if before.resuming:
+            return
         trouble = None
         for outcome in self.studio.history.resume_all():
             if outcome.generation is not None:

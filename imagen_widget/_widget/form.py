@@ -221,7 +221,7 @@ class Form:
                 form = replace(form, pictures=(*form.pictures, *its))
             elif form.field(name) is not None:
                 paths = [str(each.path or each.key) for each in its]
-                given[name] = value if not its else paths if value is keys else paths[0]
+                given[name] = (paths if value is keys else paths[0]) if its else value
             elif model.fields or its:
                 lost.append(name)
             else:
