@@ -164,7 +164,13 @@ def test_defaults_fill_the_form_and_are_all_that_is_sent(open_bench: Callable[..
 
 @pytest.mark.parametrize(
     ("defaults", "field"),
-    [({"aspect_ratio": "7:3"}, "aspect_ratio"), ({"colour": "red"}, "colour")],
+    [
+        ({"aspect_ratio": "7:3"}, "aspect_ratio"),
+        ({"colour": "red"}, "colour"),
+        ({"prompt": Path("x")}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"extra": 5}, "extra"),
+    ],
 )
 def test_a_default_that_is_not_allowed_is_refused_by_name(
     home: Path, defaults: dict[str, Any], field: str
@@ -267,8 +273,23 @@ def test_the_chooser_says_free_on_the_demo_and_the_price_elsewhere(
     assert ("prices of" in layer.chooser["total"]) != free
 
 
+def test_the_chooser_says_what_you_pay_as_the_price_line_does(
+    open_bench: Callable[..., Bench],
+) -> None:
+    settings = {"api_key": KEY, "schemas": "off", "price": "0.05, flux-dev=0.03"}
+    bench = open_bench(provider="fal", model=NANO, settings=settings)
+    (layer,) = [part for part in bench.widget.children if hasattr(part, "announcement")]
+
+    rows = {row["id"]: f"{row['price']} {row['unit']}" for row in layer.chooser["models"]}
+
+    assert "≈ $0.05" in bench.text("imagen-price")
+    assert (rows[NANO], rows[FLUX]) == ("$0.05 a picture", "$0.03 a picture")
+
+
 def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> None:
     bench.widget.model.value = "flux-dev"
+    assert bench.widget.model.value == FLUX
+    bench.widget.model.value = "FLUX-dev"
     assert bench.widget.model.value == FLUX
 
     bench.widget.model.value = "no such model!"
@@ -712,6 +733,16 @@ def test_a_program_gets_the_error_that_generate_raises(
     assert str(refusal.value) == str(usual.value)
     assert refusal.value.field == next(iter(given))
     assert bench.trouble == ""
+
+
+def test_a_closed_form_says_so_to_a_program_and_sends_nothing(bench: Bench) -> None:
+    bench.widget.close()
+
+    bench.widget.generate_button.click()
+    with pytest.raises(InvalidRequest, match="closed"):
+        asyncio.run(bench.widget.generate(prompt="an owl"))
+
+    assert bench.jobs == []
 
 
 def test_a_program_gets_the_error_itself(bench: Bench) -> None:

@@ -40,6 +40,7 @@ from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, differences, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.state import State, Tab
+from imagen_widget.errors import InvalidRequest
 
 __all__ = ["ImagenWidget"]
 
@@ -117,8 +118,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Put values into the form, where they stay, start a job, and return its pictures.
 
         Raises:
-            ImagenError: As the function `generate` raises it.
+            ImagenError: As the function `generate` raises it; or the widget is closed.
         """
+        if not self._open:
+            raise InvalidRequest("The form is closed.", remedy="Make a new one: ImagenWidget().")
         return await self._controller.generated(changes)
 
     def close(self) -> None:
@@ -177,7 +180,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(
             self._layer,
             form=lambda _: [part.model_id for part in self.fields.stock()],
-            chooser=when(attrgetter("models", "account"), words.chooser),
+            chooser=when(attrgetter("models", "account", "prices"), words.chooser),
             chosen=attrgetter("form.model.id"),
             announcement=attrgetter("announcement"),
         )

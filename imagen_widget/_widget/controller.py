@@ -26,7 +26,7 @@ from imagen_widget._inputs import Input, read_input
 from imagen_widget._journal import Filter, Record
 from imagen_widget._models import Model
 from imagen_widget._picture import Preview, preview
-from imagen_widget._request import ImageRequest
+from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
@@ -171,7 +171,8 @@ class Controller:
     def _connect(self) -> None:
         settings = self.studio.settings
         has_key = settings.account.free or settings.key is not None
-        self._set(account=settings.account, budget=settings.budget, has_key=has_key)
+        costs = {"budget": settings.budget, "prices": settings.price}
+        self._set(account=settings.account, has_key=has_key, **costs)
 
     @background
     def _count(self) -> None:
@@ -292,11 +293,12 @@ class Controller:
 
     def _use_model(self, model: Model) -> None:
         def change(state: State) -> State:
-            form, note = state.form.with_model(model)
+            form, note = state.form, state.note
+            if model != form.model:
+                form, note = form.with_model(model)
             return replace(state, form=form, note=note, trouble=None)
 
-        if model != self.state.form.model:
-            self._pump.change(change)
+        self._pump.change(change)
 
     @background
     def _learn_model(self) -> None:
@@ -607,7 +609,7 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     given = dict(changes)
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
-    given = {**(given.pop("extra", None) or {}), **given}
+    given = {**read_extra(given.pop("extra", None)), **given}
     roles = {f.name: f.role for f in form.offered.fields if f.role in ("picture", "mask")}
     given = {roles.get(name, name): value for name, value in given.items()}
     image, images, own, mask = map(given.pop, ("image", "images", "picture", "mask"), [None] * 4)

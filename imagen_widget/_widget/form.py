@@ -27,10 +27,11 @@ _COMMON = (
     Field("output_format", "text", "Format", help="png, jpeg or webp"),
     Field(OTHER_FIELDS, "json", "Other fields", help="an object, as JSON"),
 )
+_PROMPT = Field("prompt", "text", role="prompt")
 UNKNOWN = Model(
     "",
     fields=(
-        Field("prompt", "text", role="prompt"),
+        _PROMPT,
         Field("image_urls", "pictures", role="picture"),
         *(replace(common, important=True) for common in _COMMON),
     ),
@@ -160,9 +161,10 @@ class Form:
 
         A name that the model knows under another one is translated, as `generate` does.
         """
-        if name == "prompt":
-            return replace(self, prompt=str(value or ""))
-        known = self.offered.field(name)
+        known = _PROMPT if name == "prompt" else self.offered.field(name)
+        if known is not None and known.role == "prompt":
+            text = value if value is None or isinstance(value, str) else _PROMPT.check(value)
+            return replace(self, prompt=text or "")
         if known is None:
             return self._translated(name, value)
         given = {n: v for n, v in self.given.items() if n != name}

@@ -19,7 +19,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Phase, Progress
-from imagen_widget._settings import ACCOUNTS, Account, Budget
+from imagen_widget._settings import ACCOUNTS, Account, Budget, Prices
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
@@ -168,6 +168,7 @@ class State:
     account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
+    prices: Prices = field(default_factory=Prices)  # what pictures cost you, as far as you said it
     today: Decimal = Decimal(0)  # US dollars spent today
     month: Decimal = Decimal(0)  # US dollars spent this month
     models: tuple[Model, ...] = ()  # what the chooser lists

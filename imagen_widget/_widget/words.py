@@ -213,7 +213,7 @@ def _has_ended(state: State, model: Model) -> bool:
 
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
-    amount, unit = ("free", "") if state.account.free else _price_words(model)
+    amount, unit = ("free", "") if state.account.free else _price_words(model, state)
     tags = [word for word in _tags(model) if not (state.account.free and "$" in word)]
     row: dict[str, Any] = {
         "id": model.id,
@@ -245,9 +245,11 @@ def chooser(state: State) -> dict[str, Any]:
     return {"models": rows, "tags": tags, "total": " · ".join(said)}
 
 
-def _price_words(model: Model) -> tuple[str, str]:
+def _price_words(model: Model, state: State) -> tuple[str, str]:
     """Return a model's price and its unit: `from $0.08`, `a picture`."""
-    price = model.price
+    price, yours = model.price, state.prices.for_model(model.id, model.alias)
+    if yours is not None:
+        return dollars(yours), "a picture"
     if price is None:
         return "", "price unknown" if model.status == "active" else "no longer sold"
     amounts = [price.amount] if price.amount is not None else [n for _, n in price.table]
