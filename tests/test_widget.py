@@ -1145,6 +1145,22 @@ def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
 
 
 @pytest.mark.parametrize(
+    "count", [{"type": "integer", "maximum": 3}, {"type": "string", "enum": ["1", "2"]}]
+)
+def test_vary_sends_as_many_jobs_as_make_four_pictures(bench: Bench, count: dict[str, Any]) -> None:
+    fields = {"prompt": {"type": "string"}, "num_images": count}
+    schema = json.dumps(document("o/a", fields, ["prompt"])).encode()
+    bench.studio.session.models.learn("o/a", schema)
+    bench.widget.model.value = "o/a"
+    bench.make()
+    bench.time.pass_by(10)
+
+    bench.does("vary", id="g1")
+
+    assert [job.request.count for job in bench.jobs[1:]] == [2, 2]
+
+
+@pytest.mark.parametrize(
     ("model", "again", "vary"),
     [
         (NANO, "$0.08", "$0.32"),

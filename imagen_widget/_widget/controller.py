@@ -274,11 +274,12 @@ class Controller:
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
-        (form, _), each = self._form_of(request, None), 1
-        if (count := form.model.role("count")) is not None:
-            each = min(VARIATIONS, int(count.high or VARIATIONS))
-            form = form.with_value(count.name, each)
-        return form, VARIATIONS // each
+        form, _ = self._form_of(request, None)
+        if (count := form.model.role("count")) is None:
+            return form, VARIATIONS
+        forms = {each: form.with_value(count.name, each) for each in (VARIATIONS, 2, 1)}
+        each = next((each for each, varied in forms.items() if not varied.problems), 1)
+        return forms[each], VARIATIONS // each
 
     def _form_of(self, request: ImageRequest, seed: int | None) -> tuple[Form, list[str]]:
         form, lost = Form.of(request, self.studio.known(request.model))
