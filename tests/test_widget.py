@@ -39,11 +39,13 @@ from imagen_widget.errors import (
     ImagenError,
     InvalidRequest,
     JobCancelled,
+    JournalError,
     ModelRetired,
     QueueError,
     SubmitUncertain,
 )
 from tests.hostile import HOSTILE
+from tests.jobs import intend
 from tests.schemas import document
 from tests.widget_bench import Bench, count_widgets, generation, png, tree
 
@@ -805,6 +807,37 @@ def test_the_price_line_says_price_and_spending_and_warns_of_the_cap(
 
     assert "≈ $0.32" in bench.text("imagen-price")
     assert "This would pass your cap of $0.10 a day" in bench.text("imagen-price")
+
+
+def test_a_cap_of_ones_own_counts_what_one_has_spent_oneself(
+    open_bench: Callable[..., Bench],
+) -> None:
+    settings = {"api_key": KEY, "max_spend_user": "0.20/day", "max_spend": "9/month"}
+    bench = open_bench(provider="fal", model=NANO, settings=settings)
+    for user in ("somebody else", bench.studio.settings.user):
+        intend(bench.studio.session.journal, "a fox", price="0.16", user=user)
+
+    bench.make()
+
+    said = "today $0.32, this month $0.32 of $9.00, yours today $0.16 of $0.20"
+    assert said in bench.text("imagen-price")
+    assert "This would pass your cap of $0.20 a day: $0.04 is left." in bench.text("imagen-price")
+
+
+def test_an_error_on_the_page_of_the_history_is_brought_into_view(
+    past: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise JournalError("The journal cannot be written.")
+
+    past.does("tick", id=past.made[-1].id)  # type: ignore[attr-defined]
+    monkeypatch.setattr(History, "delete", fail)
+
+    button(past, "Delete").click()
+
+    (page,) = past.of_kind("imagen-create")
+    assert "cannot be written" in past.trouble
+    assert page.layout.display is None
 
 
 def test_an_unknown_price_under_a_cap_is_said_before_the_click(

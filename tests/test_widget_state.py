@@ -259,8 +259,12 @@ def test_a_cap_that_would_be_passed_is_said_before_the_click(tmp_path: Path) -> 
     cap = Studio("demo", home=tmp_path, max_spend="0.10/day, 10/month").settings.budget
 
     price = Decimal("0.04")
-    assert account(budget=cap, today=Decimal("0.06")).warning(price) == ""
-    assert "$0.03 is left" in account(budget=cap, today=Decimal("0.07")).warning(price)
+
+    def spent(amount: str) -> State:
+        return account(budget=cap, spent={("day", "all"): Decimal(amount)})
+
+    assert spent("0.06").warning(price) == ""
+    assert "$0.03 is left" in spent("0.07").warning(price)
     assert "IMAGEN_PRICE" in account(budget=cap).warning(None)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Concatenate, ParamSpec
@@ -176,10 +177,13 @@ class Controller:
 
     @background
     def _count(self) -> None:
-        history = self.studio.history
-        spending = history.spending()
+        history, today, spent = self.studio.history, datetime.now().astimezone().date(), {}
+        for period, since in (("day", today), ("month", today.replace(day=1))):
+            by_user = history.spend_by("user", since)
+            spent[period, "all"] = sum(by_user.values(), Decimal(0))
+            spent[period, "user"] = by_user.get(self.studio.settings.user or "", Decimal(0))
         waiting = {record.id for record in history.pending()} - self._given_up
-        self._set(today=spending.today, month=spending.month, pending=len(waiting))
+        self._set(spent=spent, pending=len(waiting))
 
     # ------------------------------------------------------------------------ how commands run
 
@@ -208,7 +212,7 @@ class Controller:
         try:
             action()
         except Exception as error:  # noqa: BLE001 - every error is shown, whatever it is
-            self._set(trouble=_trouble_of(error), resuming=False)
+            self._set(trouble=_trouble_of(error), resuming=False, tab=Tab.CREATE)
             self._set_past(loading=False)
 
     # ---------------------------------------------------------------------------------- the form

@@ -377,12 +377,14 @@ def bar(state: State) -> str:
 def spent(state: State) -> str:
     if state.account.free:
         return ""
-    parts = [f"Today <b>{dollars(state.today)}</b>", f"this month <b>{dollars(state.month)}</b>"]
+    today, month = (dollars(state.spent_in(period)) for period in ("day", "month"))
+    parts = [f"Today <b>{today}</b>", f"this month <b>{month}</b>"]
     for limit in state.budget:
-        done = state.spent(limit.period)
+        done = state.spent_in(limit.period, limit.scope)
         left = dollars(max(Decimal(0), limit.amount - done))
-        cap = f"of <b>{dollars(limit.amount)}</b> a {limit.period}, <b>{left}</b> left"
-        label = f"Spent of the cap a {limit.period}"
+        each = limit.period + (" for you" if limit.scope == "user" else "")
+        cap = f"of <b>{dollars(limit.amount)}</b> a {each}, <b>{left}</b> left"
+        label = f"Spent of the cap a {each}"
         meter = tag("progress", max=limit.amount, value=min(done, limit.amount), aria_label=label)
         parts.append(f"{meter} {cap}")
     return tag("div", *(tag("span", part) for part in parts), class_="imagen-money")

@@ -7,7 +7,7 @@ job is done when its pictures are there; the number of jobs in sight has a bound
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from operator import attrgetter
@@ -99,8 +99,8 @@ class Look:
     def since(self) -> datetime | None:
         """The moment from which on, in local time; None for any."""
         days = DAYS[self.days]
-        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight - timedelta(days=days - 1) if days else None
+        first = datetime.now().astimezone().date() - timedelta(days=days - 1)
+        return datetime.combine(first, time()).astimezone() if days else None
 
     def chips(self) -> dict[str, str]:
         stars = f"{self.rating} stars or more" if self.rating > 1 else "rated"
@@ -169,8 +169,8 @@ class State:
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
     prices: Prices = field(default_factory=Prices)  # what pictures cost you, as far as you said it
-    today: Decimal = Decimal(0)  # US dollars spent today
-    month: Decimal = Decimal(0)  # US dollars spent this month
+    # US dollars spent: this `day` or `month`, by `all` or by this `user`
+    spent: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     models: tuple[Model, ...] = ()  # what the chooser lists
     jobs: tuple[JobState, ...] = ()  # newest first; a bounded number
     made: tuple[Generation, ...] = ()  # all that was made here, newest first
@@ -223,8 +223,8 @@ class State:
         """Whether Generate is enabled: not while a job is on its way out, nor with a bad value."""
         return not self.form.blocked and not any(job.submitting for job in self.jobs)
 
-    def spent(self, period: str) -> Decimal:
-        return self.today if period == "day" else self.month
+    def spent_in(self, period: str, scope: str = "all") -> Decimal:
+        return self.spent.get((period, scope), Decimal(0))
 
     def warning(self, price: Decimal | None) -> str:
         """Return what would stop the next job, said before the click; empty if nothing would."""
@@ -236,7 +236,7 @@ class State:
         if self.budget and price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
         for limit in self.budget:
-            left = limit.amount - self.spent(limit.period)
+            left = limit.amount - self.spent_in(limit.period, limit.scope)
             if (price or 0) > left:
                 rest = dollars(max(Decimal(0), left))
                 cap = f"{dollars(limit.amount)} a {limit.period}"

@@ -4,6 +4,7 @@ Clicks on markup go to the kernel by the script layer, as `data-do` says. Foreig
 through `_html.escape` and `_html.tag` only.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -67,13 +68,19 @@ def price(state: State, amount: Decimal | None) -> str:
         parts.append("<b>free</b>")
     else:
         cost = "price unknown" if amount is None else f"≈ {dollars(amount)}"
-        caps = {limit.period: f" of {dollars(limit.amount)}" for limit in state.budget}
-        today = f"today {dollars(state.today)}{caps.get('day', '')}"
-        month = f"this month {dollars(state.month)}{caps.get('month', '')}"
-        parts += [f"<b>{cost}</b>", f"{today}, {month}"]
+        parts += [f"<b>{cost}</b>", ", ".join(_spent(state))]
     stop = form.blocked or state.warning(amount)
     words = tag("span", " · ".join(parts), class_="imagen-price-text")
     return words + (tag("span", escape(stop), class_="imagen-stop") if stop else "")
+
+
+def _spent(state: State) -> Iterator[str]:
+    caps = {f"{cap.scope} {cap.period}": f" of {dollars(cap.amount)}" for cap in state.budget}
+    for scope, whose in (("all", ""), ("user", "yours ")):
+        for period, when in (("day", "today"), ("month", "this month")):
+            cap = caps.get(f"{scope} {period}", "")
+            if scope == "all" or cap:
+                yield f"{whose}{when} {dollars(state.spent_in(period, scope))}{cap}"
 
 
 def trouble(state: State) -> str:
