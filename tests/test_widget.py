@@ -722,6 +722,19 @@ def test_a_program_awaits_its_pictures(bench: Bench) -> None:
     assert bench.widget.seed.value == "3"
 
 
+def test_a_program_gets_its_pictures_though_the_form_is_closed_meanwhile(bench: Bench) -> None:
+    async def ask() -> Generation:
+        started = asyncio.Event()
+        bench.studio.on_start = started.set
+        task = asyncio.ensure_future(bench.widget.generate(prompt="an owl"))
+        await started.wait()
+        bench.widget.close()
+        await asyncio.to_thread(bench.jobs[0].ends, generation(bench.folder, bench.jobs[0].request))
+        return await asyncio.wait_for(task, timeout=10)
+
+    assert asyncio.run(ask()).request.prompt == "an owl"
+
+
 @pytest.mark.parametrize("given", [{"aspect_ratio": "7:3"}, {"num_images": 99}, {"seed": "x"}])
 def test_a_program_gets_the_error_that_generate_raises(
     bench: Bench, home: Path, given: dict[str, Any]

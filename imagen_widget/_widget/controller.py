@@ -167,7 +167,6 @@ class Controller:
 
     def close(self) -> None:
         self._pump.close()
-        self._running.clear()
 
     def _connect(self) -> None:
         settings = self.studio.settings
@@ -459,9 +458,7 @@ class Controller:
     @background
     def _collect(self, number: int, job: Job) -> None:
         """Bring a finished job's outcome into the state; decodes pictures, so not on the loop."""
-        _, future = self._running.pop(number, (None, None))
-        if future is None or self._pump.closed:
-            return
+        _, future = self._running.pop(number)
         try:
             generation = job.result(0)
         except BaseException as error:  # noqa: BLE001 - it becomes state
