@@ -409,16 +409,16 @@ class Controller:
             self._pump.change(lambda s: s.cancelling(meant.number))
             self._forward_cancel(meant.number)
 
-    def _press(self, form: Form, *, deliberate: bool = False) -> bool:
+    def _press(self, form: Form, *, deliberate: bool = False) -> Future[Generation] | None:
         if not deliberate and not self.state.can_generate:
-            return False
+            return None
         try:
             request = self._request(form)
         except Exception as error:  # noqa: BLE001 - it becomes state
             trouble = _refusal(error, form)
             self._set(trouble=replace(trouble, refused=not self.state.running))
-            return False
-        return self._start(request, deliberate=deliberate) is not None
+            return None
+        return self._start(request, deliberate=deliberate)
 
     def _request(self, form: Form) -> ImageRequest:
         return self.studio.request(form.prompt if form.takes_prompt else None, **form.arguments())
@@ -433,14 +433,13 @@ class Controller:
         try:
             self._connect()
             job = self.studio.start(request)
-            self._running[number] = (job, future)
-            job.listen(partial(self._progressed, number))
-            job.add_done_callback(partial(self._collect, number))
         except Exception as error:  # noqa: BLE001 - it becomes state
-            self._running.pop(number, None)
             self._end(number, _trouble_of(error, request), NOT_SENT)
             future.set_exception(error)
             return future
+        self._running[number] = (job, future)
+        job.listen(partial(self._progressed, number))
+        job.add_done_callback(partial(self._collect, number))
         self._forward_cancel(number)
         return future
 
