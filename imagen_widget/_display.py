@@ -210,7 +210,7 @@ class JobView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job, self._surface, self._clock = job, surface, clock
-        self._interval, self._render = interval, render
+        self._interval, self._render = interval, render or (lambda: job.status)
         self._lock = threading.Lock()
         self._next_update = 0.0
         self._ended = type(surface) is Surface  # nothing is shown, from the beginning
@@ -250,8 +250,7 @@ class JobView:
                 return
             self._next_update = now + self._interval
             with _harmless():
-                render = self._render
-                self._surface.status(self._job.status if render is None else render())
+                self._surface.status(self._render())
 
 
 @contextlib.contextmanager

@@ -1010,6 +1010,19 @@ def test_opening_the_mask_sends_the_picture_to_paint_on(
     assert buffers[0][:4] == b"RIFF"
 
 
+def test_a_mask_is_offered_where_the_bytes_of_the_first_picture_are_here(
+    open_bench: Callable[..., Bench],
+) -> None:
+    given = ["https://example.com/x.png", png()]
+    bench = open_bench(model="fal-ai/gpt-image-1.5/edit", images=given)
+
+    bench.does("ring", index=1)
+    assert "Paint a mask" not in bench.text("imagen-strip-markup")
+    bench.does("move", index=1, arg="0")
+
+    assert "Paint a mask" in bench.text("imagen-strip-markup")
+
+
 def test_a_picture_that_comes_back_with_its_settings_is_a_picture_of_any_model(
     bench: Bench,
 ) -> None:

@@ -103,7 +103,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controller = Controller(find, opening, timer=timer)
         self._token = f"imagen-{uuid4().hex[:10]}"
         self._kept = KeptOutput(self._token)
-        self._drawn: State | None = None
+        self._drawn = self._controller.state
         self._files: dict[str, list[bytes]] = {}
         self._build()
         self._controller.open(self._render, self._resend)
@@ -246,11 +246,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
-        if before is not None and state.last_number != before.last_number:
+        if state.last_number != before.last_number:
             assign(self.status, value=escape(state.status))  # a click is answered by it first
             time.sleep(_YIELD_SECONDS)
         self._kit.draw(state)
-        for job in before.running if before is not None else ():
+        for job in before.running:
             now = state.job(job.number)
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
@@ -340,21 +340,16 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._compare([(entry.generation.id, 0) for entry in self._controller.state.past.chosen])
 
     def _compare(self, keys: list[tuple[str, int]]) -> None:
-        if len(keys) == 2:
-            images = [self._controller.find(name)[index] for name, index in keys]
-            pictures = [
-                {
-                    "id": key[0],
-                    "index": key[1],
-                    "alt": image.alt,
-                    "seed": image.provenance.seed,
-                    "width": image.width,
-                    "height": image.height,
-                }
-                for key, image in zip(keys, images, strict=True)
-            ]
-            small = [image.preview.data for image in images]
-            self._tell("compare", *small, pictures=pictures, text=differences(*images))
+        if len(keys) != 2:
+            return
+        images, pictures = [], []
+        for name, index in keys:
+            image = self._controller.find(name)[index]
+            facts = {"alt": image.alt, "width": image.width, "height": image.height}
+            images.append(image)
+            pictures.append({"id": name, "index": index, **facts})
+        small = [image.preview.data for image in images]
+        self._tell("compare", *small, pictures=pictures, text=differences(*images))
 
     def _edit(self, image: GeneratedImage) -> None:
         self._controller.edit(image)
@@ -370,7 +365,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         first, mask = form.pictures[0], form.mask
         self._controller.ring_picture(0)
-        small = preview(first.data(), side=1024).data if first.digest else b""
+        small = preview(first.data(), side=1024).data
         painted = [mask.data()] if mask is not None and mask.digest else []
         size = {"width": first.width, "height": first.height}
         self._tell("mask", small, *painted, title="Mask on picture 1", **size)

@@ -168,7 +168,7 @@ def _chosen(state: State) -> str:
     acts = [tag("span", escape(" · ".join(filter(None, facts))))]
     if given.source_id:
         acts.append(act("Show its card", "show", id_=given.source_id, icon="history"))
-    if form.takes_mask and given.digest:
+    if form.takes_mask and form.pictures[0].digest:
         mask = "Change the mask" if form.mask else "Paint a mask"
         acts.append(act(mask, "mask", icon="paint-brush"))
     if index:
