@@ -142,9 +142,9 @@ class OutputSurface(Surface):
         data, metadata = _format(self._shell, value)
         self._shell.display_pub.publish(data, metadata)
         shown = {"output_type": "display_data", "data": data, "metadata": metadata}
-        outputs = (*self._output.outputs, shown)
+        outputs = [*self._output.outputs, shown]
         with self._output._lock_property(outputs=outputs):  # not sent: the front end has it
-            self._output.outputs = outputs
+            self._output.outputs = tuple(outputs)
         if self._line is not None:
             self._line.layout.display = "none"
 

@@ -260,11 +260,14 @@ def test_a_status_in_an_output_widget_goes_on_when_the_block_has_ended(
     assert (out.outputs, other.outputs) == ((), ())  # what it printed is the front end's to tell
 
 
-def test_a_value_within_the_block_of_an_output_widget_is_displayed_in_it(notebook: Any) -> None:
+def test_a_value_within_the_block_of_an_output_widget_is_displayed_in_it(
+    notebook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ipywidgets
 
     notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "now"}})
-    out = ipywidgets.Output(msg_id="now")
+    out, sent = ipywidgets.Output(msg_id="now"), list[object]()
+    monkeypatch.setattr(ipywidgets.Output, "send_state", lambda _, key=None: sent.append(key))
     surface = surface_of(notebook)
     surface.status("Preparing")
     surface.status("Drawing")
@@ -274,6 +277,7 @@ def test_a_value_within_the_block_of_an_output_widget_is_displayed_in_it(noteboo
 
     assert texts(notebook) == ["Preparing", "Done"]
     assert [shown["data"]["text/plain"] for shown in out.outputs] == ["Done"]
+    assert sent == []  # or what the block printed, and the kernel was not told yet, would be lost
 
 
 def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:
