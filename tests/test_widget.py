@@ -209,6 +209,15 @@ def test_a_setting_is_not_a_field_even_of_a_model_of_which_nothing_is_known(benc
     assert "sk-secret" not in str([part.get_state() for part in tree(bench.widget)])
 
 
+@pytest.mark.parametrize("name", ["timeout", "reuse", "strict", "quiet", "on_event"])
+def test_an_argument_of_generate_is_not_a_field_of_a_model(bench: Bench, name: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        asyncio.run(bench.widget.generate(model="someone/something", **{name: 5}))
+
+    assert refusal.value.field == name
+    assert bench.jobs == []
+
+
 def test_pictures_can_be_given_by_the_names_of_the_models_fields(
     open_bench: Callable[..., Bench], tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Concatenate, ParamSpec
 from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
 from imagen_widget._journal import Filter, Record
-from imagen_widget._models import Model
+from imagen_widget._models import ARGUMENTS, Model
 from imagen_widget._picture import Preview, preview
 from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import GeneratedImage, Generation
@@ -610,7 +610,10 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     given = dict(changes)
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
-    given = {**read_extra(given.pop("extra", None)), **given}
+    extra = read_extra(given.pop("extra", None))
+    if others := given.keys() & set(ARGUMENTS) - {"prompt", "image", "images", "mask"}:
+        raise errors.invalid(min(others), "the form has no such field", "Give it to generate().")
+    given = {**extra, **given}
     roles = {f.name: f.role for f in form.offered.fields if f.role in ("picture", "mask")}
     given = {roles.get(name, name): value for name, value in given.items()}
     image, images, own, mask = map(given.pop, ("image", "images", "picture", "mask"), [None] * 4)
