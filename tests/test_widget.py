@@ -1739,3 +1739,9 @@ def test_no_control_of_the_widget_typesets_formulas(bench: Bench) -> None:
 def test_the_representation_does_not_tell_the_prompt(bench: Bench) -> None:
     assert "fox" not in repr(bench.widget)
     assert ImageRequest.create("a fox").prompt == "a fox"
+
+
+def test_the_representation_can_be_printed_on_any_stream(bench: Bench) -> None:
+    bench.press().goes(Phase.RUNNING, 1.0, "<Drawing> · 雪")
+
+    assert repr(bench.widget) == "<ImagenWidget: <Drawing>, \\u96ea>"

@@ -373,7 +373,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     # ---------------------------------------------------------------------------------- display
 
     def __repr__(self) -> str:
-        return f"<ImagenWidget: {self.status.value}>" if self._open else "<ImagenWidget: closed>"
+        said = self._controller.state.status if self._open else "closed"
+        words = said.replace(" · ", ", ")  # printed on streams that know ASCII only
+        return f"<ImagenWidget: {words}>".encode("ascii", "backslashreplace").decode()
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         if not self._open:
