@@ -163,13 +163,16 @@ class LineSurface(Surface):
         self._rewrite("")
 
     def _rewrite(self, text: str) -> None:
-        """Replace the line; a stream that cannot hold a sign gets a substitute."""
         stream: TextIO = getattr(sys, self.stream)
         if stream.isatty():
             width = shutil.get_terminal_size().columns - 1
-            encoding = stream.encoding or "ascii"
-            stream.write(_ERASE_LINE + text[:width].encode(encoding, "replace").decode(encoding))
+            stream.write(_ERASE_LINE + self._encodable(text[:width]))
             stream.flush()
+
+    def _encodable(self, text: str) -> str:
+        """Return text with a substitute for each sign that the stream cannot hold."""
+        encoding = getattr(sys, self.stream).encoding or "ascii"
+        return text.encode(encoding, "replace").decode(encoding)
 
 
 class TerminalSurface(LineSurface):
@@ -191,7 +194,8 @@ class TerminalSurface(LineSurface):
                 self._shell.display_pub.publish({"image/png": png}, {})
         if self.shows_values or isinstance(value, StatusLine):
             data, metadata = _format(self._shell, value)
-            self._shell.display_pub.publish({"text/plain": data["text/plain"]}, metadata)
+            text = self._encodable(data["text/plain"])
+            self._shell.display_pub.publish({"text/plain": text}, metadata)
 
 
 class JobView:

@@ -317,10 +317,13 @@ def test_a_terminal_that_knows_few_signs_gets_substitutes(
     monkeypatch.setattr("sys.stdout", screen)
     job = SmallJob()
     job.status = "Drawing 雪 · 1 s"
+    view = view_of(job, terminal, clock)
 
-    view_of(job, terminal, clock).begin()
-
+    view.begin()
     assert screen.written() == "\r\x1b[2KDrawing ? ? 1 s"
+    view.end(StatusLine("Done · 2 s"))
+
+    assert texts(terminal) == ["Done ? 2 s"]
 
 
 def test_if_the_output_is_not_a_terminal_only_the_end_is_printed(

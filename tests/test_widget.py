@@ -1246,6 +1246,19 @@ def test_what_a_click_costs_stands_on_its_button(
     assert f"Same again· {again}Vary· {vary}Save" in words
 
 
+def test_a_picture_is_shown_though_the_settings_cannot_be_read_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise InvalidRequest("IMAGEN_PRICE: it is no amount.")
+
+    monkeypatch.setattr(bench.studio, "price", fail)
+
+    bench.make()
+
+    assert len(bench.of_kind("imagen-card")) == 1
+
+
 def test_nothing_is_said_of_the_price_of_a_click_that_is_free(bench: Bench) -> None:
     bench.make()
 

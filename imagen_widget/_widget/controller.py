@@ -263,10 +263,11 @@ class Controller:
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
 
-    def price(self, form: Form) -> Decimal | None:
+    def price(self, wanted: Form | ImageRequest) -> Decimal | None:
         """Return what a job is expected to cost in US dollars; None if unknown."""
         with suppress(errors.ImagenError):  # the click names the reason
-            return self.studio.price(form.draft())
+            request = wanted.draft() if isinstance(wanted, Form) else wanted
+            return self.studio.price(request)
         return None
 
     def price_varied(self, request: ImageRequest) -> Decimal | None:

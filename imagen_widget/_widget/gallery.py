@@ -64,7 +64,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
             return state.marked == (generation.id, index), state.account
 
         def markup(state: State) -> str:
-            again = fee(controller.studio.price(generation.request))
+            again = fee(controller.price(generation.request))
             vary = fee(controller.price_varied(generation.request))
             return card(ended, pictures, index, token, state, (again, vary))
 
@@ -218,7 +218,7 @@ def history(
 
         def markup(state: State) -> str:
             shown, ticked, _ = facts(state)
-            return entry_card(shown, ticked, fee(controller.studio.price(shown.generation.request)))
+            return entry_card(shown, ticked, fee(controller.price(shown.generation.request)))
 
         return kit.text(when(facts, markup), "card", "entry")
 
