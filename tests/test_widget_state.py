@@ -439,7 +439,7 @@ def test_a_shape_is_read_from_every_spelling(
 
 def found(state: State, look: Look, *names: str, **more: Any) -> State:
     page = [Entry(generation(name)) for name in names]
-    past = state.past.found(look, page, cursor=object(), more=False, **more)
+    past = state.past.found(look, page, cursor=object(), **more)
     return replace(state, past=past)
 
 

@@ -520,7 +520,7 @@ class Controller:
 
     def older(self) -> None:
         past = self.state.past
-        if past.more and not past.loading:
+        if past.cursor is not None and not past.loading:
             self._set_past(loading=True)
             self._look(past.look, after=past.cursor)
 
@@ -584,19 +584,19 @@ class Controller:
             has_pictures=True,
         )
         records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
-        facts: dict[str, Any] = {"more": len(records) > PAGE_ENTRIES}
+        is_last = len(records) <= PAGE_ENTRIES
+        facts: dict[str, Any] = {"cursor": None if is_last else records[PAGE_ENTRIES - 1]}
         if after is None:
             counts = {"total": len(history), "matched": history.count(wanted)}
             facts |= {"models": tuple(history.models()), **counts}
         entries = []
         for record in records[:PAGE_ENTRIES]:
-            facts["cursor"] = record
-            if (generation := history.recall(record)) is not None:
-                size = sum(kept.size for kept in record.images)
-                entries.append(Entry(generation, rating=record.rating, size=size))
-        for place, entry in enumerate(entries):
-            if time.monotonic() < until:  # the rest comes when it is ready
-                entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))
+            if (generation := history.recall(record)) is None:
+                continue
+            is_time = time.monotonic() < until  # the other thumbnails come when they are ready
+            small = history.thumbnail(generation) if is_time else ""
+            size = sum(kept.size for kept in record.images)
+            entries.append(Entry(generation, small, record.rating, size))
         self._pump.change(
             lambda s: replace(s, past=s.past.found(look, entries, after=after, **facts))
         )

@@ -224,7 +224,7 @@ def history(
 
     grid = kit.box(classes=("entries",))
     kit.bind(grid, children=kit.each(attrgetter("past.entries"), entry))
-    older = kit.button("", "quiet", "older", does=controller.older, shown=attrgetter("past.more"))
+    older = kit.button("", "quiet", "older", does=controller.older, shown=attrgetter("past.cursor"))
     kit.bind(
         older,
         disabled=attrgetter("past.loading"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
 from imagen_widget._journal import Record
@@ -28,7 +27,6 @@ MAX_ACTIVE = 8
 MAX_ENDED = 6
 NOT_SENT = "Not sent"
 TOO_LATE = "Too late to cancel: the picture is here"
-_number = attrgetter("number")
 DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
 
@@ -118,8 +116,7 @@ class Look:
 class Past:
     look: Look = field(default_factory=Look)  # what is asked for
     entries: Mapping[str, Entry] = field(default_factory=dict)  # what was found so far, by id
-    cursor: Record | None = None  # the last record of the page, after which the next one begins
-    more: bool = False  # whether there are further ones
+    cursor: Record | None = None  # the record after which the next page begins; None at the end
     matched: int = 0  # how many match in all
     total: int = 0  # how many there are in all
     loading: bool = False  # whether an answer is awaited
@@ -133,12 +130,12 @@ class Past:
     ) -> "Past":
         """Return the page with an answer; one to an earlier question changes nothing.
 
-        `after` is the cursor of the page before; the facts are the cursor, more and the counts.
+        `after` is the cursor of the page before; the facts are the next cursor and the counts.
         """
         if look != self.look or (after is not None and after is not self.cursor):
             return self
-        found = {entry.generation.id: entry for entry in entries}
-        shown = found if after is None else {**self.entries, **found}
+        shown = {} if after is None else dict(self.entries)
+        shown |= {entry.generation.id: entry for entry in entries}
         selected = self.selected.intersection(shown)
         facts |= {"entries": shown, "selected": selected, "loading": False, "loaded": True}
         return replace(self, **facts)
@@ -333,7 +330,8 @@ class State:
     def _with(self, job: JobState) -> "State":
         """Put a job in its place; a new one has those that brought nothing, and the oldest, go."""
         there = self.rows if job.number > self.last_number else self.jobs
-        jobs = sorted({j.number: j for j in (*there, job)}.values(), key=_number, reverse=True)
-        dropped = [each.number for each in jobs if not each.active][MAX_ENDED:]
-        kept = tuple(each for each in jobs if each.number not in dropped)
+        by_number = {each.number: each for each in (*there, job)}
+        ended = sorted(n for n, each in by_number.items() if not each.active)
+        dropped = ended[:-MAX_ENDED]
+        kept = tuple(by_number[n] for n in sorted(by_number, reverse=True) if n not in dropped)
         return replace(self, jobs=kept, last_number=max(self.last_number, job.number))
