@@ -1658,6 +1658,21 @@ def test_without_a_kernel_a_note_stands_in_for_the_form(bench: Bench) -> None:
     assert bundle["text/plain"] == "<ImagenWidget: Ready>"
 
 
+def test_an_observer_that_fails_costs_no_picture_in_the_notebook(
+    displayed: list[Any], bench: Bench
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError("No space left on the device.")
+
+    bench.widget._ipython_display_()
+    bench.widget.observe(fail, "value")
+
+    made = bench.make()
+
+    assert bench.widget.value is made
+    assert "data:image/webp" in displayed[-1]["text/html"]
+
+
 def test_thirty_jobs_leave_all_their_pictures_in_the_notebook_within_the_budget(
     bench: Bench, displayed: list[Any]
 ) -> None:
