@@ -172,7 +172,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         past = history(
             kit,
             controller,
-            save=self._save_ticked,
+            save=lambda: controller.run(self._save_ticked),
             compare=lambda: controller.run(self._compare_ticked),
         )
         self._layer = Layer(token=self._token)
@@ -316,17 +316,15 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
 
-    def _download(self, name: str, media_type: str, data: bytes) -> None:
-        """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
-        self._tell("download", data, name=name, type=media_type)
-
     def _save(self, image: GeneratedImage) -> None:
-        self._controller.export([image], self._download, packed=False)
+        """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
+        data = self._controller.saved(image)
+        self._tell("download", data, name=image.file_name, type=image.media_type)
 
     def _save_ticked(self) -> None:
         chosen = self._controller.state.past.chosen
-        images = [image for entry in chosen for image in entry.generation]
-        self._controller.export(images, self._download, packed=True)
+        data = self._controller.zipped(image for entry in chosen for image in entry.generation)
+        self._tell("download", data, name="imagen-pictures.zip", type="application/zip")
 
     def _send_original(self, generation_id: str, index: int) -> None:
         image = self._controller.find(generation_id)[index]

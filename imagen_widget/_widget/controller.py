@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -477,21 +477,16 @@ class Controller:
 
     # ------------------------------------------------------------------------------ the pictures
 
-    @background
-    def export(
-        self, images: list[GeneratedImage], give: Callable[[str, str, bytes], None], *, packed: bool
-    ) -> None:
-        """Give name, media type and bytes of each picture's file, or of one zip of them all."""
-        keep = self.studio.settings.provenance
-        files = [(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
-        if packed:
-            zipped = io.BytesIO()
-            with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
-                for number, (name, _, data) in enumerate(files, 1):
-                    archive.writestr(f"{number:03}-{name}", data)
-            files = [("imagen-pictures.zip", "application/zip", zipped.getvalue())]
-        for file in files:
-            give(*file)
+    def saved(self, image: GeneratedImage) -> bytes:
+        """Return a picture's file, with its settings if they may be told."""
+        return image.marked(provenance=self.studio.settings.provenance)
+
+    def zipped(self, images: Iterable[GeneratedImage]) -> bytes:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for number, image in enumerate(images, 1):
+                archive.writestr(f"{number:03}-{image.file_name}", self.saved(image))
+        return packed.getvalue()
 
     def mark(self, this: tuple[str, int]) -> list[tuple[str, int]]:
         """Choose a picture to compare, or let it go; return both once there are two."""
