@@ -862,6 +862,21 @@ def test_an_error_on_the_page_of_the_history_is_brought_into_view(
     assert page.layout.display is None
 
 
+def test_an_error_of_what_was_begun_before_leaves_the_page_of_the_history_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(bench.time, "background", later.append)
+
+    bench.upload(b"no picture")
+    bench.widget.children[2].children[2].value = "history"
+    later[0]()
+
+    (page,) = bench.of_kind("imagen-history")
+    assert bench.trouble
+    assert page.layout.display is None
+
+
 def test_an_unknown_price_under_a_cap_is_said_before_the_click(
     open_bench: Callable[..., Bench],
 ) -> None:

@@ -56,7 +56,8 @@ def background(
     """Have a command run on a worker thread; what it raises becomes the error box."""
 
     def begin(self: "Controller", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        self._timer.background(lambda: self._guarded(lambda: command(self, *args, **kwargs)))
+        guarded = partial(self._guarded, lambda: command(self, *args, **kwargs), self.state.tab)
+        self._timer.background(guarded)
 
     return begin
 
@@ -207,12 +208,15 @@ class Controller:
         known = self.state.generation(generation_id)
         return self.studio.history.get(generation_id) if known is None else known
 
-    def _guarded(self, action: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], None], tab: Tab = Tab.CREATE) -> None:
+        """Do something that was begun on this page; the box of errors is on the first one."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 - every error is shown, whatever it is
-            self._set(trouble=_trouble_of(error), resuming=False, tab=Tab.CREATE)
+            self._set(trouble=_trouble_of(error), resuming=False)
             self._set_past(loading=False)
+            if tab is Tab.HISTORY:
+                self._set(tab=Tab.CREATE)
 
     # ---------------------------------------------------------------------------------- the form
 
