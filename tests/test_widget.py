@@ -35,6 +35,7 @@ from imagen_widget import (
 )
 from imagen_widget.errors import (
     BudgetExceeded,
+    CredentialsError,
     GenerationFailed,
     ImagenError,
     InvalidRequest,
@@ -669,6 +670,11 @@ def test_a_cancelled_job_says_what_the_provider_said_and_shows_no_picture(bench:
         (QueueError("It takes too long.", remedy="Fetch it later.", ticket=object()), False),
         (SubmitUncertain("It may have been accepted.", remedy="Look it up."), False),
         (BudgetExceeded("The cap is reached.", remedy="Raise it."), False),
+        (CredentialsError("The key is refused.", remedy="Check it."), True),
+        (CredentialsError("The key is refused.", remedy="Check it.", billed=True), False),
+        (JournalError("The disk is full.", remedy="Free some."), True),
+        (JournalError("Not written down.", remedy="Free some.", billed=True), False),
+        (QueueError("No picture came.", remedy="Look it up.", billed=True), False),
     ],
 )
 def test_an_error_is_said_once_and_retry_offered_only_where_nothing_can_have_been_paid(

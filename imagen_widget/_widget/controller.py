@@ -700,14 +700,12 @@ def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Tr
             f"Something failed inside imagen_widget ({type(error).__name__}).",
             "The log has the details; what was paid for stays in the history.",
         )
-    if isinstance(error, errors.QueueError):
-        is_free = error.ticket is None and not isinstance(error, errors.SubmitUncertain)
-    else:
-        is_free = isinstance(
-            error, errors.CredentialsError | errors.GenerationFailed | errors.JournalError
-        )
+    helps = isinstance(
+        error, errors.CredentialsError | errors.GenerationFailed | errors.JournalError
+    ) or (isinstance(error, errors.QueueError) and error.ticket is None)
+    again = request if helps and not error.billed else None
     field = error.field or "" if isinstance(error, errors.InvalidRequest) else ""
-    trouble = Trouble(error.message, error.remedy, request if is_free else None, field)
+    trouble = Trouble(error.message, error.remedy, again, field)
     if isinstance(error, errors.ModelRetired) and request is not None:
         trouble = replace(trouble, gone=(request.model, error.successor))
     return trouble
