@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import comm
 import ipywidgets
 import pytest
 import traitlets
+import trio
 from comm.base_comm import BaseComm
 
 from imagen_widget import (
@@ -748,6 +750,15 @@ def test_a_program_gets_its_pictures_though_the_form_is_closed_meanwhile(bench: 
         return await asyncio.wait_for(task, timeout=10)
 
     assert asyncio.run(ask()).request.prompt == "an owl"
+
+
+def test_a_program_awaits_its_pictures_in_trio_too(home: Path) -> None:
+    widget = ImagenWidget(prompt="a red fox")
+
+    made = trio.run(partial(widget.generate, model="nano-banana", seed=3))
+    widget.close()
+
+    assert (made.model, made.seed) == ("fal-ai/nano-banana", 3)
 
 
 @pytest.mark.parametrize("given", [{"aspect_ratio": "7:3"}, {"num_images": 99}, {"seed": "x"}])

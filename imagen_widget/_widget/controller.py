@@ -22,6 +22,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Concatenate, ParamSpec
 
+from anyio import to_thread
+
 from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
 from imagen_widget._journal import Filter, Record
@@ -391,11 +393,12 @@ class Controller:
 
     async def generated(self, changes: dict[str, Any]) -> Generation:
         if isinstance(changes.get("model"), str):
-            await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
+            await to_thread.run_sync(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
         self._set(form=form, note="")
         self._learn_model()
-        future = self._start(await asyncio.to_thread(self._request, form), deliberate=True)
+        request = await to_thread.run_sync(self._request, form)
+        future = self._start(request, deliberate=True)
         if future is None:
             trouble = self.state.trouble
             assert trouble is not None
