@@ -49,7 +49,7 @@ from imagen_widget.errors import (
 )
 from tests.hostile import HOSTILE
 from tests.jobs import intend
-from tests.schemas import document
+from tests.schemas import described, document
 from tests.widget_bench import Bench, count_widgets, generation, png, tree
 
 KEY = "00000000-0000-0000-0000-000000000000:" + "0" * 32
@@ -321,6 +321,21 @@ def test_a_model_that_nobody_bundled_works_with_the_common_fields_and_json(bench
     assert bench.press().request.arguments() == {
         "prompt": "a red fox", "num_images": 2, "turbo": True,
     }  # fmt: skip
+
+
+def test_what_is_given_before_the_fields_of_a_model_are_known_goes_into_them(
+    open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"prompt": {"type": "string"}, "steps": {"type": "integer"}, "n": {"type": "integer"}}
+    learned = described(fields, ["prompt"], model_id="o/a")
+    monkeypatch.setattr(Studio, "model", lambda *_: learned)
+
+    bench = open_bench(model="o/a", steps=20, stepz=3, num_images=2)
+
+    assert bench.widget.fields["steps"].value == "20"
+    assert "does not take stepz" in bench.text("imagen-note")
+    sent = bench.press().request.arguments()
+    assert sent == {"prompt": "a red fox", "steps": 20, "n": 2}
 
 
 def test_switching_the_model_keeps_what_the_new_one_takes_and_says_what_it_does_not(

@@ -180,13 +180,15 @@ class Form:
     def with_model(self, model: Model) -> tuple["Form", str]:
         """Return the form of another model, which keeps what that one also takes.
 
-        The text says if the shape had to be left out, since that changes every picture.
+        The text says if the shape had to be left out, since that changes every picture, or what was
+        given of a model before its fields were known.
         """
         form, note = replace(self, model=model, given={}, problems={}), ""
-        for name, value in self.given.items():
+        others = self.given.get(OTHER_FIELDS, {}) if model.fields else {}
+        for name, value in (self.sent if model.fields else self.given).items():
             role = old.role if (old := self.field(name)) is not None else ""
             same_role = (f for f in form.fields if role and f.role == role)
-            into = form.field(name) or next(same_role, None)
+            into = form.offered.field(name) or next(same_role, None)
             carried = None if into is None else form.with_value(into.name, value)
             if carried is not None and not carried.problems:
                 form = carried
@@ -196,6 +198,8 @@ class Form:
                 words = " x ".join(map(str, sides))
                 lost = f"{model.title} does not take {words}: the shape is left to the model."
                 form, note = (form, lost) if shaped is None else (shaped, note)
+            elif name in others:
+                note = f"{note} {model.title or model.name} does not take {name}: left out.".strip()
         return form, note
 
     def with_pictures(self, pictures: Iterable[Input]) -> "Form":
