@@ -539,17 +539,16 @@ class Controller:
     @background
     def delete(self) -> None:
         """Move the ticked generations to the trash; the bill stays."""
-        chosen = self.state.past.chosen
-        for entry in chosen:
+        before, _ = self._pump.change(lambda s: replace(s, past=s.past.deleting()))
+        for entry in before.past.chosen:
             self.studio.history.delete(entry.generation)
-        self._set_past(selected=frozenset(), deleted=tuple(entry.generation.id for entry in chosen))
         self.look()
 
     @background
     def undo(self) -> None:
-        for generation_id in self.state.past.deleted:
+        before, _ = self._pump.change(lambda s: replace(s, past=replace(s.past, deleted=())))
+        for generation_id in before.past.deleted:
             self.studio.history.undelete(generation_id)
-        self._set_past(deleted=())
         self.look()
 
     def show(self, generation: Generation) -> None:

@@ -149,6 +149,11 @@ class Past:
     def ticked(self, entry_id: str) -> "Past":
         return replace(self, selected=self.selected ^ {entry_id}, deleted=())
 
+    def deleting(self) -> "Past":
+        """Return the page while the chosen ones are deleted; a second click changes nothing."""
+        ids = tuple(entry.generation.id for entry in self.chosen)
+        return replace(self, selected=frozenset(), deleted=ids) if ids else self
+
     @property
     def chosen(self) -> list[Entry]:
         return [entry for entry_id, entry in self.entries.items() if entry_id in self.selected]
