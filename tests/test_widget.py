@@ -1237,6 +1237,20 @@ def test_same_again_without_a_seed_asks_for_a_new_picture_and_says_so(bench: Ben
     assert "No seed is known" in bench.text("imagen-note")
 
 
+@pytest.mark.parametrize("act", ["again", "vary"])
+def test_a_request_that_the_form_cannot_hold_is_not_sent_as_another_one(
+    bench: Bench, act: str
+) -> None:
+    odd = bench.studio.request("a red fox", model=NANO, strict=False, sparkle=True)
+    bench.press().ends(generation(bench.folder, odd, name="odd"))
+    bench.time.pass_by(10)
+
+    bench.does(act, id="odd")
+
+    assert len(bench.jobs) == 1
+    assert "no control for sparkle" in bench.trouble
+
+
 def test_vary_asks_for_four_with_other_seeds(bench: Bench) -> None:
     bench.make(seed=42)
     bench.time.pass_by(10)

@@ -392,7 +392,7 @@ def _on_image(does: Callable[[ImagenWidget, GeneratedImage], None]) -> Act:
     return lambda self, m: self._controller.on(m["id"], lambda g: does(self, g[int(m["index"])]))
 
 
-def _on_generation(does: Callable[[Controller, Generation], None]) -> Act:
+def _on_generation(does: Callable[[Controller, Generation], object]) -> Act:
     return lambda self, m: self._controller.on(m["id"], partial(does, self._controller))
 
 

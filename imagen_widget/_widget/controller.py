@@ -199,10 +199,10 @@ class Controller:
         self._pump.change(lambda s: replace(s, past=s.past.changed(entry_id, **changes)))
 
     @background
-    def run(self, action: Callable[[], None]) -> None:
+    def run(self, action: Callable[[], object]) -> None:
         action()
 
-    def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
+    def on(self, generation_id: str, action: Callable[[Generation], object]) -> None:
         self.run(lambda: action(self.find(generation_id)))
 
     def find(self, generation_id: str) -> Generation:
@@ -246,20 +246,19 @@ class Controller:
     def roll_seed(self, name: str) -> None:
         self.set_field(name, secrets.randbelow(2**31))
 
-    def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
-        """Bring the settings of a request back into the form, with this seed."""
+    def reuse(self, request: ImageRequest, *, seed: int | None = None) -> bool:
+        """Bring the settings of a request back into the form, with this seed; False if not all."""
         form, lost = self._form_of(self._at_hand(request), seed)
-        trouble = None
-        if lost:
-            what = f"The form has no control for {', '.join(lost)}: left out."
-            trouble = Trouble(what, "Use generate() to send it too.")
+        what = f"The form has no control for {', '.join(lost)}: left out."
+        trouble = Trouble(what, "Use generate() to send it too.") if lost else None
         self._set(form=form, note="", trouble=trouble, tab=Tab.CREATE)
         self._learn_model()
+        return not lost
 
     def same_again(self, generation: Generation) -> None:
-        self.reuse(generation.request, seed=generation.seed)
+        is_same = self.reuse(generation.request, seed=generation.seed)
         form = self.state.form
-        if self._press(form) and (form.seed_field is None or generation.seed is None):
+        if is_same and self._press(form) and (form.seed_field is None or generation.seed is None):
             self._set(note=NO_SEED)
 
     def vary(self, generation: Generation) -> None:
@@ -284,7 +283,10 @@ class Controller:
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
-        form, _ = self._form_of(request, None)
+        form, lost = self._form_of(request, None)
+        if lost:
+            what = f"The form has no control for {', '.join(lost)}, so nothing was sent."
+            raise errors.InvalidRequest(what, remedy="Use generate() to send it.")
         if (count := form.model.role("count")) is None:
             return form, VARIATIONS
         forms = {each: form.with_value(count.name, each) for each in (VARIATIONS, 2, 1)}
