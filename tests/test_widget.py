@@ -310,6 +310,10 @@ def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> 
 
     assert bench.widget.model.value == FLUX
     assert "no such model" in bench.trouble
+    bench.widget.model.value = "someone/something"
+    assert bench.trouble == ""
+    bench.widget.model.value = "no such model!"
+    assert "no such model" in bench.trouble
 
 
 def test_a_model_that_nobody_bundled_works_with_the_common_fields_and_json(bench: Bench) -> None:

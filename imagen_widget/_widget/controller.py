@@ -319,7 +319,7 @@ class Controller:
         model = self.state.form.model
         if model.source == "none":
             learned = self.studio.model(model.id)
-            if self.state.form.model == model:
+            if self.state.form.model == model != learned:
                 self._use_model(learned)
 
     # ------------------------------------------------------------------------------- pictures in
