@@ -402,8 +402,7 @@ class Controller:
         request = await to_thread.run_sync(self._request, form)
         future = self._start(request, deliberate=True)
         if future is None:
-            trouble = self.state.trouble
-            assert trouble is not None
+            trouble = self.state.trouble or Trouble("Too many jobs are running.")
             raise errors.InvalidRequest(trouble.happened, remedy=trouble.remedy)
         return await _loop.wait_async(future)
 
