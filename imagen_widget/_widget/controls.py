@@ -274,8 +274,8 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
 
     def __init__(self, kit: Kit, set_pictures: Callable[[object], None]) -> None:
         self._set_pictures = set_pictures
-        self.markup = kit.text(words.strip, "strip-markup")
-        super().__init__([self.markup, kit.html("", "mask")], _dom_classes=css("strip"))
+        parts = [kit.text(words.strip, "strip-markup"), kit.text(words.painter, "mask")]
+        super().__init__(parts, _dom_classes=css("strip"))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "value" and not _RENDERING.get():

@@ -160,6 +160,12 @@ def strip(state: State) -> str:
     return head + row + (_chosen(state) if there else "")
 
 
+def painter(state: State) -> str:
+    """Return where the script layer opens the painter; another first picture closes it."""
+    first = next(iter(state.form.pictures), None)
+    return "" if first is None else f"<!-- {escape(first.digest)} -->"
+
+
 def _chosen(state: State) -> str:
     form, index = state.form, state.ringed
     given = form.pictures[index]
