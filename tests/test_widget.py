@@ -1265,6 +1265,23 @@ def test_vary_asks_for_four_with_other_seeds(bench: Bench) -> None:
     assert bench.jobs[1].request.seed is None
 
 
+def test_a_bad_value_in_the_form_stops_neither_vary_nor_retry(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model="fal-ai/qwen-image")
+    bench.make()
+    bench.press().ends(GenerationFailed("It failed."))
+    bench.widget.fields["loras"].value = "["
+    assert bench.widget.generate_button.disabled
+
+    button(bench, "Retry").click()
+    bench.jobs[-1].ends(GenerationFailed("It failed."))
+    bench.does("vary", id="g1")
+
+    assert len(bench.jobs) == 4
+    assert bench.jobs[-1].request.count == 4
+
+
 def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
     open_bench: Callable[..., Bench],
 ) -> None:

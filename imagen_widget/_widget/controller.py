@@ -419,7 +419,7 @@ class Controller:
             self._forward_cancel(meant.number)
 
     def _press(self, form: Form, *, deliberate: bool = False) -> Future[Generation] | None:
-        if not deliberate and not self.state.can_generate:
+        if not deliberate and self.state.submitting:
             return None
         try:
             request = self._request(form)

@@ -221,9 +221,13 @@ class State:
         return self.headline.status if self.headline is not None else "Ready"
 
     @property
+    def submitting(self) -> bool:
+        return any(job.submitting for job in self.jobs)
+
+    @property
     def can_generate(self) -> bool:
         """Whether Generate is enabled: not while a job is on its way out, nor with a bad value."""
-        return not self.form.blocked and not any(job.submitting for job in self.jobs)
+        return not self.form.blocked and not self.submitting
 
     def spent_in(self, period: str, scope: str = "all") -> Decimal:
         return self.spent.get((period, scope), Decimal(0))
@@ -280,7 +284,7 @@ class State:
 
         A deliberate one comes from a program, which does not press twice by mistake.
         """
-        if not deliberate and not self.can_generate:
+        if not deliberate and self.submitting:
             return self
         if len(self.running) >= MAX_ACTIVE:
             full = Trouble(f"{MAX_ACTIVE} jobs are running.", "Wait for one, or cancel one.")
