@@ -114,80 +114,39 @@ class NotebookSurface(Surface):
         )
 
 
-_placing = threading.RLock()  # two jobs may be shown in one Output
-
-
 class OutputSurface(Surface):
     """A place in an `ipywidgets.Output`, which knows no display ids.
 
-    What the block shows is captured by the front end, which tells the kernel between cells only;
-    setting the trait before that would drop what the block printed. So the status is a widget that
-    is displayed in the block, and so is a value that comes within it. The trait is set for what
-    comes later: a value in place of the widget, once the front end has told where that stands.
+    What its block shows is captured by the front end, which tells the kernel between cells only;
+    setting the trait would drop what the block printed. So the status is a widget that is displayed
+    in the block: it goes on when the block has ended, and gives way to a value that comes within.
     """
 
     def __init__(self, shell: Any, output: Any) -> None:
         self._shell, self._output, self._block = shell, output, output.msg_id
-        self._mark = {"imagen_widget": uuid.uuid4().hex}
         self._line: Any = None
-        self._instead: tuple[dict[str, Any], ...] | None = None  # of the line, when all is over
 
     def status(self, value: object) -> None:
         data, metadata = _format(self._shell, value)
         if self._line is not None:
             self._line.value = data["text/html"]
-        elif self._captures:
-            self._line = sys.modules["ipywidgets"].HTML(data["text/html"])
-            view = {**self._line._repr_mimebundle_(), "text/plain": data["text/plain"]}
-            self._shell.display_pub.publish(view, self._mark)
-            self._output.observe(self._told, "outputs")
-        else:
-            self._place(_as_output(data, metadata | self._mark))
+            return
+        self._line = sys.modules["ipywidgets"].HTML(data["text/html"])
+        view = {**self._line._repr_mimebundle_(), "text/plain": data["text/plain"]}
+        self._shell.display_pub.publish(view, metadata)
 
     def final(self, value: object) -> None:
-        data, metadata = _format(self._shell, value)
-        if self._captures:
-            self._shell.display_pub.publish(data, metadata)
-            outputs = [*self._output.outputs, _as_output(data, metadata)]
-            with self._output._lock_property(outputs=outputs):  # not sent: the front end has it
-                self._output.outputs = tuple(outputs)
-            self._instead = ()
-            if self._line is not None:
-                self._line.value = ""
+        if self._output.msg_id != self._block:
+            self.status(value)
             return
-        self.status(value)
-        self._instead = (_as_output(data, metadata),)
-        self._told()
-
-    @property
-    def _captures(self) -> bool:
-        return bool(self._block) and self._output.msg_id == self._block
-
-    def _told(self, _change: object = None) -> None:
-        """Give the line up if all is over; a moment later, since more may be told at once."""
-        if self._instead is not None and self._line is not None and not self._captures:
-            _loop.call_later(RESEND_SECONDS, lambda: self._place(*self._instead or ()))
-
-    def _place(self, *instead: dict[str, Any]) -> None:
-        with _placing:
-            outputs: list[dict[str, Any]] = []
-            found = False
-            for each in self._output.outputs:
-                is_ours = self._mark.items() <= each.get("metadata", {}).items()
-                outputs += instead if is_ours else (each,)
-                found |= is_ours
-            if self._line is None and not found:
-                outputs += instead
-            elif not found:
-                return
+        data, metadata = _format(self._shell, value)
+        self._shell.display_pub.publish(data, metadata)
+        shown = {"output_type": "display_data", "data": data, "metadata": metadata}
+        outputs = [*self._output.outputs, shown]
+        with self._output._lock_property(outputs=outputs):  # not sent: the front end has it
             self._output.outputs = tuple(outputs)
-            if self._line is not None:
-                self._output.unobserve(self._told, "outputs")
-                self._line.close()
-
-
-def _as_output(data: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    return {"output_type": "display_data", "data": data, "metadata": metadata}
+        if self._line is not None:
+            self._line.layout.display = "none"
 
 
 class LineSurface(Surface):
@@ -204,13 +163,16 @@ class LineSurface(Surface):
         self._rewrite("")
 
     def _rewrite(self, text: str) -> None:
-        """Replace the line; a stream that cannot hold a sign gets a substitute."""
         stream: TextIO = getattr(sys, self.stream)
         if stream.isatty():
             width = shutil.get_terminal_size().columns - 1
-            encoding = stream.encoding or "ascii"
-            stream.write(_ERASE_LINE + text[:width].encode(encoding, "replace").decode(encoding))
+            stream.write(_ERASE_LINE + self._encodable(text[:width]))
             stream.flush()
+
+    def _encodable(self, text: str) -> str:
+        """Return text with a substitute for each sign that the stream cannot hold."""
+        encoding = getattr(sys, self.stream).encoding or "ascii"
+        return text.encode(encoding, "replace").decode(encoding)
 
 
 class TerminalSurface(LineSurface):
@@ -232,7 +194,8 @@ class TerminalSurface(LineSurface):
                 self._shell.display_pub.publish({"image/png": png}, {})
         if self.shows_values or isinstance(value, StatusLine):
             data, metadata = _format(self._shell, value)
-            self._shell.display_pub.publish({"text/plain": data["text/plain"]}, metadata)
+            text = self._encodable(data["text/plain"])
+            self._shell.display_pub.publish({"text/plain": text}, metadata)
 
 
 class JobView:
@@ -251,7 +214,7 @@ class JobView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job, self._surface, self._clock = job, surface, clock
-        self._interval, self._render = interval, render
+        self._interval, self._render = interval, render or (lambda: job.status)
         self._lock = threading.Lock()
         self._next_update = 0.0
         self._ended = type(surface) is Surface  # nothing is shown, from the beginning
@@ -291,8 +254,7 @@ class JobView:
                 return
             self._next_update = now + self._interval
             with _harmless():
-                render = self._render
-                self._surface.status(self._job.status if render is None else render())
+                self._surface.status(self._render())
 
 
 @contextlib.contextmanager

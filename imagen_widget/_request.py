@@ -232,7 +232,7 @@ def as_code(
     seed: int | None = None,
     job_id: str = "",
 ) -> tuple[str, str]:
-    """Return `%imagen …` and `generate(…)` that send this request.
+    """Return `%imagen …` and `generate(…)` that send this request, with the imports they need.
 
     The magic is a cell if a line could be misread: there a bare `--` says that everything below is
     the prompt, to the letter. What the magic cannot say comes as the Python call.
@@ -246,8 +246,9 @@ def as_code(
     arguments, options = _written(request, known, seed, job_id)
     is_kept = any(not picture.url for picture in request.inputs)
     head = "from imagen_widget import History\n" if is_kept else ""
+    imports = f"from imagen_widget import {'History, ' if is_kept else ''}generate"
     given = [] if request.prompt is None else [repr(request.prompt)]
-    python = f"{head}generate({', '.join([*given, *arguments])})"
+    python = f"{imports}\ngenerate({', '.join([*given, *arguments])})"
     prompt = (request.prompt or "").replace("{{", "{{'{{'}}")  # the magic expands {{, nothing else
     is_line = not prompt or _fits_a_line(prompt)
     if options is None or (head and not is_line):

@@ -371,7 +371,11 @@ def as_magic(request: ImageRequest, **more: Any) -> str:
 
 
 def as_python(request: ImageRequest, **more: Any) -> str:
-    return as_code(request, **more)[1]
+    """Return the call, which follows the line that imports what it needs."""
+    imports, call = as_code(request, **more)[1].split("\n", 1)
+    names = "History, generate" if "History()" in call else "generate"
+    assert imports == f"from imagen_widget import {names}"
+    return call
 
 
 @given(requests)
@@ -434,7 +438,7 @@ def test_a_snippet_reads_as_somebody_would_write_it(
 ) -> None:
     request = ImageRequest.create(**given_)
 
-    assert as_magic(request) == magic
+    assert as_magic(request).removeprefix("from imagen_widget import generate\n") == magic
     assert as_python(request) == python
 
 
@@ -442,7 +446,6 @@ def test_a_picture_appears_in_a_snippet_by_its_place_in_history() -> None:
     made = ImageRequest.create("snow", model="kontext", image=png())
 
     assert as_python(made, job_id="J9") == (
-        "from imagen_widget import History\n"
         "generate('snow', model='kontext', image=History().get('J9').inputs[0])"
     )
     assert as_magic(made, job_id="J9") == (
@@ -466,7 +469,8 @@ def test_a_snippet_for_a_model_that_is_not_bundled_follows_what_is_known_of_it()
     request = ImageRequest.create("a fox", known=model, steps=4)
     free = ImageRequest.create("snow", model=FREE, image=png())
 
-    assert as_magic(request) == "generate('a fox', model='o/a', steps=4)"
+    assert as_magic(request) == as_code(request)[1]
+    assert as_python(request) == "generate('a fox', model='o/a', steps=4)"
     assert as_magic(request, known=model) == "%imagen a fox -m o/a --steps 4"
     assert "image=History().get('J9').inputs[0]" in as_python(free, job_id="J9")
     assert "-i \"History().get('J9').inputs[0]\"" in as_magic(free, job_id="J9")
@@ -481,7 +485,7 @@ def test_several_pictures_and_a_mask_are_named_as_they_are_given() -> None:
 
     assert f"images=['{ADDRESS}', '{ADDRESS}?2'], mask='{ADDRESS}?3'" in as_python(request)
     assert f"image='{ADDRESS}'" in as_python(single)
-    assert as_python(mixed, job_id="J9").startswith("from imagen_widget import History\n")
+    assert "History().get('J9').inputs[1]" in as_python(mixed, job_id="J9")
     assert as_magic(request).endswith(
         f"-i {ADDRESS} -i '{ADDRESS}?2' --mask '{ADDRESS}?3'".replace("'", '"')
     )

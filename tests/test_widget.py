@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import comm
 import ipywidgets
 import pytest
 import traitlets
+import trio
 from comm.base_comm import BaseComm
 
 from imagen_widget import (
@@ -35,16 +37,19 @@ from imagen_widget import (
 )
 from imagen_widget.errors import (
     BudgetExceeded,
+    CredentialsError,
     GenerationFailed,
     ImagenError,
     InvalidRequest,
     JobCancelled,
+    JournalError,
     ModelRetired,
     QueueError,
     SubmitUncertain,
 )
 from tests.hostile import HOSTILE
-from tests.schemas import document
+from tests.jobs import intend
+from tests.schemas import described, document
 from tests.widget_bench import Bench, count_widgets, generation, png, tree
 
 KEY = "00000000-0000-0000-0000-000000000000:" + "0" * 32
@@ -164,7 +169,13 @@ def test_defaults_fill_the_form_and_are_all_that_is_sent(open_bench: Callable[..
 
 @pytest.mark.parametrize(
     ("defaults", "field"),
-    [({"aspect_ratio": "7:3"}, "aspect_ratio"), ({"colour": "red"}, "colour")],
+    [
+        ({"aspect_ratio": "7:3"}, "aspect_ratio"),
+        ({"colour": "red"}, "colour"),
+        ({"prompt": Path("x")}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"extra": 5}, "extra"),
+    ],
 )
 def test_a_default_that_is_not_allowed_is_refused_by_name(
     home: Path, defaults: dict[str, Any], field: str
@@ -199,6 +210,15 @@ def test_a_setting_is_not_a_field_even_of_a_model_of_which_nothing_is_known(benc
         asyncio.run(bench.widget.generate(model="someone/something", token="sk-secret"))
 
     assert "sk-secret" not in str([part.get_state() for part in tree(bench.widget)])
+
+
+@pytest.mark.parametrize("name", ["timeout", "reuse", "strict", "quiet", "on_event"])
+def test_an_argument_of_generate_is_not_a_field_of_a_model(bench: Bench, name: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        asyncio.run(bench.widget.generate(model="someone/something", **{name: 5}))
+
+    assert refusal.value.field == name
+    assert bench.jobs == []
 
 
 def test_pictures_can_be_given_by_the_names_of_the_models_fields(
@@ -267,13 +287,32 @@ def test_the_chooser_says_free_on_the_demo_and_the_price_elsewhere(
     assert ("prices of" in layer.chooser["total"]) != free
 
 
+def test_the_chooser_says_what_you_pay_as_the_price_line_does(
+    open_bench: Callable[..., Bench],
+) -> None:
+    settings = {"api_key": KEY, "schemas": "off", "price": "0.05, flux-dev=0.03"}
+    bench = open_bench(provider="fal", model=NANO, settings=settings)
+    (layer,) = [part for part in bench.widget.children if hasattr(part, "announcement")]
+
+    rows = {row["id"]: f"{row['price']} {row['unit']}" for row in layer.chooser["models"]}
+
+    assert "≈ $0.05" in bench.text("imagen-price")
+    assert (rows[NANO], rows[FLUX]) == ("$0.05 a picture", "$0.03 a picture")
+
+
 def test_an_alias_can_be_assigned_and_nonsense_changes_nothing(bench: Bench) -> None:
     bench.widget.model.value = "flux-dev"
+    assert bench.widget.model.value == FLUX
+    bench.widget.model.value = "FLUX-dev"
     assert bench.widget.model.value == FLUX
 
     bench.widget.model.value = "no such model!"
 
     assert bench.widget.model.value == FLUX
+    assert "no such model" in bench.trouble
+    bench.widget.model.value = "someone/something"
+    assert bench.trouble == ""
+    bench.widget.model.value = "no such model!"
     assert "no such model" in bench.trouble
 
 
@@ -286,6 +325,21 @@ def test_a_model_that_nobody_bundled_works_with_the_common_fields_and_json(bench
     assert bench.press().request.arguments() == {
         "prompt": "a red fox", "num_images": 2, "turbo": True,
     }  # fmt: skip
+
+
+def test_what_is_given_before_the_fields_of_a_model_are_known_goes_into_them(
+    open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"prompt": {"type": "string"}, "steps": {"type": "integer"}, "n": {"type": "integer"}}
+    learned = described(fields, ["prompt"], model_id="o/a")
+    monkeypatch.setattr(Studio, "model", lambda *_: learned)
+
+    bench = open_bench(model="o/a", steps=20, stepz=3, num_images=2)
+
+    assert bench.widget.fields["steps"].value == "20"
+    assert "does not take stepz" in bench.text("imagen-note")
+    sent = bench.press().request.arguments()
+    assert sent == {"prompt": "a red fox", "steps": 20, "n": 2}
 
 
 def test_switching_the_model_keeps_what_the_new_one_takes_and_says_what_it_does_not(
@@ -344,6 +398,25 @@ def test_a_size_is_a_preset_or_a_width_and_a_height(bench: Bench) -> None:
     size.width.value = 640
 
     assert bench.press().request.arguments()["image_size"] == {"width": 640, "height": 1024}
+
+
+def test_a_size_is_shown_as_it_is_sent(bench: Bench) -> None:
+    bench.widget.model.value = FLUX
+    size = bench.widget.fields["image_size"]
+
+    size.value = "20000x480"
+
+    assert (size.preset.value, size.width.value, size.height.value) == ("custom", 20000, 480)
+    sent = {"width": 20000, "height": 480}
+    assert bench.press().request.arguments()["image_size"] == sent
+
+
+def test_a_size_that_is_not_one_blocks_the_button(bench: Bench) -> None:
+    bench.widget.model.value = FLUX
+
+    bench.widget.fields["image_size"].value = {"width": 640, "height": "much"}
+
+    assert bench.widget.generate_button.disabled
 
 
 def test_json_that_does_not_parse_greys_generate_and_the_reason_stands_beside_it(
@@ -618,6 +691,11 @@ def test_a_cancelled_job_says_what_the_provider_said_and_shows_no_picture(bench:
         (QueueError("It takes too long.", remedy="Fetch it later.", ticket=object()), False),
         (SubmitUncertain("It may have been accepted.", remedy="Look it up."), False),
         (BudgetExceeded("The cap is reached.", remedy="Raise it."), False),
+        (CredentialsError("The key is refused.", remedy="Check it."), True),
+        (CredentialsError("The key is refused.", remedy="Check it.", billed=True), False),
+        (JournalError("The disk is full.", remedy="Free some."), True),
+        (JournalError("Not written down.", remedy="Free some.", billed=True), False),
+        (QueueError("No picture came.", remedy="Look it up.", billed=True), False),
     ],
 )
 def test_an_error_is_said_once_and_retry_offered_only_where_nothing_can_have_been_paid(
@@ -680,6 +758,28 @@ def test_a_program_awaits_its_pictures(bench: Bench) -> None:
     assert bench.widget.seed.value == "3"
 
 
+def test_a_program_gets_its_pictures_though_the_form_is_closed_meanwhile(bench: Bench) -> None:
+    async def ask() -> Generation:
+        started = asyncio.Event()
+        bench.studio.on_start = started.set
+        task = asyncio.ensure_future(bench.widget.generate(prompt="an owl"))
+        await started.wait()
+        bench.widget.close()
+        await asyncio.to_thread(bench.jobs[0].ends, generation(bench.folder, bench.jobs[0].request))
+        return await asyncio.wait_for(task, timeout=10)
+
+    assert asyncio.run(ask()).request.prompt == "an owl"
+
+
+def test_a_program_awaits_its_pictures_in_trio_too(home: Path) -> None:
+    widget = ImagenWidget(prompt="a red fox")
+
+    made = trio.run(partial(widget.generate, model="nano-banana", seed=3))
+    widget.close()
+
+    assert (made.model, made.seed) == ("fal-ai/nano-banana", 3)
+
+
 @pytest.mark.parametrize("given", [{"aspect_ratio": "7:3"}, {"num_images": 99}, {"seed": "x"}])
 def test_a_program_gets_the_error_that_generate_raises(
     bench: Bench, home: Path, given: dict[str, Any]
@@ -693,6 +793,16 @@ def test_a_program_gets_the_error_that_generate_raises(
     assert str(refusal.value) == str(usual.value)
     assert refusal.value.field == next(iter(given))
     assert bench.trouble == ""
+
+
+def test_a_closed_form_says_so_to_a_program_and_sends_nothing(bench: Bench) -> None:
+    bench.widget.close()
+
+    bench.widget.generate_button.click()
+    with pytest.raises(InvalidRequest, match="closed"):
+        asyncio.run(bench.widget.generate(prompt="an owl"))
+
+    assert bench.jobs == []
 
 
 def test_a_program_gets_the_error_itself(bench: Bench) -> None:
@@ -755,6 +865,52 @@ def test_the_price_line_says_price_and_spending_and_warns_of_the_cap(
 
     assert "≈ $0.32" in bench.text("imagen-price")
     assert "This would pass your cap of $0.10 a day" in bench.text("imagen-price")
+
+
+def test_a_cap_of_ones_own_counts_what_one_has_spent_oneself(
+    open_bench: Callable[..., Bench],
+) -> None:
+    settings = {"api_key": KEY, "max_spend_user": "0.20/day", "max_spend": "9/month"}
+    bench = open_bench(provider="fal", model=NANO, settings=settings)
+    for user in ("somebody else", bench.studio.settings.user):
+        intend(bench.studio.session.journal, "a fox", price="0.16", user=user)
+
+    bench.make()
+
+    said = "today $0.32, this month $0.32 of $9.00, yours today $0.16 of $0.20"
+    assert said in bench.text("imagen-price")
+    assert "This would pass your cap of $0.20 a day: $0.04 is left." in bench.text("imagen-price")
+
+
+def test_an_error_on_the_page_of_the_history_is_brought_into_view(
+    past: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise JournalError("The journal cannot be written.")
+
+    past.does("tick", id=past.made[-1].id)  # type: ignore[attr-defined]
+    monkeypatch.setattr(History, "delete", fail)
+
+    button(past, "Delete").click()
+
+    (page,) = past.of_kind("imagen-create")
+    assert "cannot be written" in past.trouble
+    assert page.layout.display is None
+
+
+def test_an_error_of_what_was_begun_before_leaves_the_page_of_the_history_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(bench.time, "background", later.append)
+
+    bench.upload(b"no picture")
+    bench.widget.children[2].children[2].value = "history"
+    later[0]()
+
+    (page,) = bench.of_kind("imagen-history")
+    assert bench.trouble
+    assert page.layout.display is None
 
 
 def test_an_unknown_price_under_a_cap_is_said_before_the_click(
@@ -914,6 +1070,82 @@ def test_opening_the_mask_sends_the_picture_to_paint_on(
     assert buffers[0][:4] == b"RIFF"
 
 
+def test_a_mask_is_offered_where_the_bytes_of_the_first_picture_are_here(
+    open_bench: Callable[..., Bench],
+) -> None:
+    given = ["https://example.com/x.png", png()]
+    bench = open_bench(model="fal-ai/gpt-image-1.5/edit", images=given)
+
+    bench.does("ring", index=1)
+    assert "Paint a mask" not in bench.text("imagen-strip-markup")
+    bench.does("move", index=1, arg="0")
+
+    assert "Paint a mask" in bench.text("imagen-strip-markup")
+
+
+def test_a_picture_that_comes_back_with_its_settings_is_a_picture_of_any_model(
+    bench: Bench,
+) -> None:
+    bench.widget.model.value = "someone/something"
+    bench.upload(png())
+    bench.make(name="edited")
+
+    bench.does("use", id="edited")
+    assert len(bench.widget.fields["image_urls"].value) == 1
+    assert bench.widget.fields["other_fields"].value == ""
+    bench.does("remove", index=0)
+
+    assert bench.press().request.arguments() == {"prompt": "a red fox"}
+
+
+def test_a_second_picture_comes_back_into_the_field_of_its_own(
+    open_bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    (tmp_path / "style.png").write_bytes(png(colour="gold"))
+    bench = open_bench(
+        model="fal-ai/ideogram/v3/edit", image=png(), mask=png(64, 48, "white"),
+        image_urls=[tmp_path / "style.png"],
+    )  # fmt: skip
+    made = bench.make()
+    (tmp_path / "style.png").unlink()
+
+    bench.does("again", id=made.id)
+
+    assert bench.trouble == ""
+    assert len(bench.jobs) == 2
+    assert bench.jobs[1].request.arguments() == {**made.request.arguments(), "seed": 7}
+
+
+def test_a_picture_of_an_earlier_kernel_is_shown_and_can_be_painted_on(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], open_bench: Callable[..., Bench]
+) -> None:
+    edit, given = "fal-ai/gpt-image-1.5/edit", png(32, 24, "gold")
+    studio = Studio("demo", home=open_bench().studio.settings.home, demo_seconds=0)
+    made = studio.generate("snow", model=edit, image=given)
+    bench = open_bench()
+
+    bench.does("use", id=made.id)
+    bench.does("mask")
+
+    assert "data:image/webp" in bench.text("imagen-strip-markup")
+    assert len(to_script(wire, "mask")) == 1
+
+
+def test_a_mask_without_its_picture_at_hand_says_so(
+    open_bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    edit = "fal-ai/gpt-image-1.5/edit"
+    bench = open_bench(model=edit, image=png(32, 24, "plum"))
+    made = bench.make()
+    for path in (tmp_path / "home" / "images").rglob("*.png"):
+        path.unlink()
+
+    bench.does("use", id=made.id)
+    bench.does("mask")
+
+    assert "is not kept here any more" in bench.trouble
+
+
 # ------------------------------------------------------------------------------------ pictures
 
 
@@ -1009,6 +1241,20 @@ def test_same_again_without_a_seed_asks_for_a_new_picture_and_says_so(bench: Ben
     assert "No seed is known" in bench.text("imagen-note")
 
 
+@pytest.mark.parametrize("act", ["again", "vary"])
+def test_a_request_that_the_form_cannot_hold_is_not_sent_as_another_one(
+    bench: Bench, act: str
+) -> None:
+    odd = bench.studio.request("a red fox", model=NANO, strict=False, sparkle=True)
+    bench.press().ends(generation(bench.folder, odd, name="odd"))
+    bench.time.pass_by(10)
+
+    bench.does(act, id="odd")
+
+    assert len(bench.jobs) == 1
+    assert "no control for sparkle" in bench.trouble
+
+
 def test_vary_asks_for_four_with_other_seeds(bench: Bench) -> None:
     bench.make(seed=42)
     bench.time.pass_by(10)
@@ -1017,6 +1263,23 @@ def test_vary_asks_for_four_with_other_seeds(bench: Bench) -> None:
 
     assert [job.request.count for job in bench.jobs[1:]] == [4]
     assert bench.jobs[1].request.seed is None
+
+
+def test_a_bad_value_in_the_form_stops_neither_vary_nor_retry(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model="fal-ai/qwen-image")
+    bench.make()
+    bench.press().ends(GenerationFailed("It failed."))
+    bench.widget.fields["loras"].value = "["
+    assert bench.widget.generate_button.disabled
+
+    button(bench, "Retry").click()
+    bench.jobs[-1].ends(GenerationFailed("It failed."))
+    bench.does("vary", id="g1")
+
+    assert len(bench.jobs) == 4
+    assert bench.jobs[-1].request.count == 4
 
 
 def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
@@ -1029,6 +1292,22 @@ def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
     bench.does("vary", id="g1")
 
     assert len(bench.jobs) == 5
+
+
+@pytest.mark.parametrize(
+    "count", [{"type": "integer", "maximum": 3}, {"type": "string", "enum": ["1", "2"]}]
+)
+def test_vary_sends_as_many_jobs_as_make_four_pictures(bench: Bench, count: dict[str, Any]) -> None:
+    fields = {"prompt": {"type": "string"}, "num_images": count}
+    schema = json.dumps(document("o/a", fields, ["prompt"])).encode()
+    bench.studio.session.models.learn("o/a", schema)
+    bench.widget.model.value = "o/a"
+    bench.make()
+    bench.time.pass_by(10)
+
+    bench.does("vary", id="g1")
+
+    assert [job.request.count for job in bench.jobs[1:]] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -1047,6 +1326,19 @@ def test_what_a_click_costs_stands_on_its_button(
 
     words = re.sub("<[^>]+>", "", bench.text("imagen-card"))
     assert f"Same again· {again}Vary· {vary}Save" in words
+
+
+def test_a_picture_is_shown_though_the_settings_cannot_be_read_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise InvalidRequest("IMAGEN_PRICE: it is no amount.")
+
+    monkeypatch.setattr(bench.studio, "price", fail)
+
+    bench.make()
+
+    assert len(bench.of_kind("imagen-card")) == 1
 
 
 def test_nothing_is_said_of_the_price_of_a_click_that_is_free(bench: Bench) -> None:
@@ -1256,10 +1548,13 @@ def test_the_ticked_are_deleted_to_the_trash_and_come_back(past: Bench) -> None:
     assert "<b>2 selected</b> · 2 pictures" in bar(past)
     assert "the bill stays" in bar(past)
 
-    button(past, "Delete").click()
+    delete, undo = button(past, "Delete"), button(past, "Undo")
+    for _ in range(2):  # a double click is one
+        delete.click()
     assert "<b>2 deleted</b>" in bar(past)
     assert len(past.studio.history) == 12
-    button(past, "Undo").click()
+    for _ in range(2):
+        undo.click()
 
     assert len(past.studio.history) == 14
     assert "fox number 13" in shown(past)[0]
@@ -1448,6 +1743,21 @@ def test_without_a_kernel_a_note_stands_in_for_the_form(bench: Bench) -> None:
     assert bundle["text/plain"] == "<ImagenWidget: Ready>"
 
 
+def test_an_observer_that_fails_costs_no_picture_in_the_notebook(
+    displayed: list[Any], bench: Bench
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError("No space left on the device.")
+
+    bench.widget._ipython_display_()
+    bench.widget.observe(fail, "value")
+
+    made = bench.make()
+
+    assert bench.widget.value is made
+    assert "data:image/webp" in displayed[-1]["text/html"]
+
+
 def test_thirty_jobs_leave_all_their_pictures_in_the_notebook_within_the_budget(
     bench: Bench, displayed: list[Any]
 ) -> None:
@@ -1542,3 +1852,9 @@ def test_no_control_of_the_widget_typesets_formulas(bench: Bench) -> None:
 def test_the_representation_does_not_tell_the_prompt(bench: Bench) -> None:
     assert "fox" not in repr(bench.widget)
     assert ImageRequest.create("a fox").prompt == "a fox"
+
+
+def test_the_representation_can_be_printed_on_any_stream(bench: Bench) -> None:
+    bench.press().goes(Phase.RUNNING, 1.0, "<Drawing> · 雪")
+
+    assert repr(bench.widget) == "<ImagenWidget: <Drawing>, \\u96ea>"

@@ -111,7 +111,7 @@ def does(method: str, *strategies: Any, **named: Any) -> Any:
 
 
 calls = st.one_of(
-    does("pressed", st.floats(0, 100), st.just(FOX), deliberate=st.booleans()),
+    does("pressed", st.just(FOX), deliberate=st.booleans()),
     does(
         "progressed", numbers, st.builds(progress, st.sampled_from(Phase), st.floats(0, 100)), texts
     ),
@@ -168,32 +168,28 @@ def check_bounds(state: State) -> None:
 
 
 def test_a_second_press_while_the_first_is_on_its_way_out_changes_nothing() -> None:
-    once = fresh().pressed(0, FOX)
+    once = fresh().pressed(FOX)
 
-    assert once.pressed(60, FOX) == once
+    assert once.pressed(FOX) == once
 
 
 def test_a_double_press_is_one_job_even_when_the_first_was_sent_in_between() -> None:
-    once = running(fresh().pressed(0, FOX))
-
-    assert once.pressed(DOUBLE_PRESS_SECONDS / 2, FOX).last_number == 1
-    assert once.pressed(DOUBLE_PRESS_SECONDS * 2, FOX).last_number == 2
-
-
-def test_generate_is_enabled_no_sooner_than_a_press_is_taken() -> None:
-    sent = fresh().pressed(0, FOX).progressed(1, progress(Phase.QUEUED, 0.1), "In the queue")
+    sent = fresh().pressed(FOX).progressed(1, progress(Phase.QUEUED, 0.1), "In the queue")
+    later = sent.progressed(1, progress(Phase.QUEUED, DOUBLE_PRESS_SECONDS + 0.2), "In the queue")
 
     assert not sent.can_generate
-    assert sent.progressed(1, progress(Phase.QUEUED, 0.5), "").can_generate
+    assert sent.pressed(FOX) == sent
+    assert later.can_generate
+    assert later.pressed(FOX).last_number == 2
 
 
 def test_a_program_may_ask_again_at_once() -> None:
-    assert fresh().pressed(0, FOX).pressed(0, FOX, deliberate=True).last_number == 2
+    assert fresh().pressed(FOX).pressed(FOX, deliberate=True).last_number == 2
 
 
 def test_a_cancelled_job_never_shows_its_picture() -> None:
     said = "Cancelled, not billed."
-    state = fresh().pressed(0, FOX).cancelling(1).ended(1, None, said)
+    state = fresh().pressed(FOX).cancelling(1).ended(1, None, said)
 
     late = state.ended(1, pictures(), "1 image")
 
@@ -202,14 +198,14 @@ def test_a_cancelled_job_never_shows_its_picture() -> None:
 
 
 def test_a_cancel_that_comes_too_late_says_so_with_the_picture() -> None:
-    state = fresh().pressed(0, FOX).cancelling(1).ended(1, pictures(), "1 image · 1.5 s")
+    state = fresh().pressed(FOX).cancelling(1).ended(1, pictures(), "1 image · 1.5 s")
 
     assert state.latest == generation()
     assert state.status == f"{TOO_LATE} · 1 image · 1.5 s"
 
 
 def test_done_is_said_when_the_pictures_are_there_and_not_before() -> None:
-    state = running(fresh().pressed(0, FOX))
+    state = running(fresh().pressed(FOX))
 
     early = state.progressed(1, progress(Phase.DONE, 2.0), "1 image · 2.0 s")
 
@@ -218,9 +214,9 @@ def test_done_is_said_when_the_pictures_are_there_and_not_before() -> None:
 
 
 def test_the_next_press_clears_the_trouble_and_the_row_that_brought_nothing() -> None:
-    failed = fresh().pressed(0, FOX).ended(1, Trouble("It failed.", again=FOX), "Failed")
+    failed = fresh().pressed(FOX).ended(1, Trouble("It failed.", again=FOX), "Failed")
 
-    again = failed.pressed(10, FOX)
+    again = failed.pressed(FOX)
 
     assert failed.trouble is not None
     assert failed.rows == ()
@@ -231,7 +227,7 @@ def test_the_next_press_clears_the_trouble_and_the_row_that_brought_nothing() ->
 def test_all_that_was_made_is_remembered_though_few_rows_are_in_sight() -> None:
     state = fresh()
     for number in range(1, 31):
-        state = state.pressed(number * 10.0, FOX).ended(number, pictures(f"g{number}"), "1 image")
+        state = state.pressed(FOX).ended(number, pictures(f"g{number}"), "1 image")
 
     assert len(state.rows) == MAX_ENDED
     assert len(state.made) == 30
@@ -263,8 +259,12 @@ def test_a_cap_that_would_be_passed_is_said_before_the_click(tmp_path: Path) -> 
     cap = Studio("demo", home=tmp_path, max_spend="0.10/day, 10/month").settings.budget
 
     price = Decimal("0.04")
-    assert account(budget=cap, today=Decimal("0.06")).warning(price) == ""
-    assert "$0.03 is left" in account(budget=cap, today=Decimal("0.07")).warning(price)
+
+    def spent(amount: str) -> State:
+        return account(budget=cap, spent={("day", "all"): Decimal(amount)})
+
+    assert spent("0.06").warning(price) == ""
+    assert "$0.03 is left" in spent("0.07").warning(price)
     assert "IMAGEN_PRICE" in account(budget=cap).warning(None)
 
 
@@ -365,10 +365,11 @@ def test_a_common_name_is_translated_and_an_unknown_one_refused() -> None:
 
 
 def test_a_request_goes_through_the_form_unchanged() -> None:
-    form = Form.of(FOX, SHAPES)
+    form, lost = Form.of(FOX, SHAPES)
 
     assert form.prompt == "a red fox"
     assert form.given == {"aspect_ratio": "16:9", "seed": 7}
+    assert lost == []
 
 
 def test_a_model_without_a_prompt_hides_it() -> None:
@@ -438,7 +439,7 @@ def test_a_shape_is_read_from_every_spelling(
 
 def found(state: State, look: Look, *names: str, **more: Any) -> State:
     page = [Entry(generation(name)) for name in names]
-    past = state.past.found(look, page, cursor=object(), more=False, **more)
+    past = state.past.found(look, page, cursor=object(), **more)
     return replace(state, past=past)
 
 

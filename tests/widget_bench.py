@@ -56,9 +56,6 @@ class Time:
     seconds: float = 0.0
     due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
-    def now(self) -> float:
-        return self.seconds
-
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         self.due.append((self.seconds + seconds, action))
 

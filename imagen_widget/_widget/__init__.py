@@ -40,7 +40,7 @@ from imagen_widget._widget.form import Form
 from imagen_widget._widget.gallery import HEADER, differences, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.state import State, Tab
-from imagen_widget.errors import ImagenError
+from imagen_widget.errors import InvalidRequest
 
 __all__ = ["ImagenWidget"]
 
@@ -103,7 +103,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controller = Controller(find, opening, timer=timer)
         self._token = f"imagen-{uuid4().hex[:10]}"
         self._kept = KeptOutput(self._token)
-        self._drawn: State | None = None
+        self._drawn = self._controller.state
         self._files: dict[str, list[bytes]] = {}
         self._build()
         self._controller.open(self._render, self._resend)
@@ -118,8 +118,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Put values into the form, where they stay, start a job, and return its pictures.
 
         Raises:
-            ImagenError: As the function `generate` raises it.
+            ImagenError: As the function `generate` raises it; or the widget is closed.
         """
+        if not self._open:
+            raise InvalidRequest("The form is closed.", remedy="Make a new one: ImagenWidget().")
         return await self._controller.generated(changes)
 
     def close(self) -> None:
@@ -170,7 +172,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         past = history(
             kit,
             controller,
-            save=self._save_ticked,
+            save=lambda: controller.run(self._save_ticked),
             compare=lambda: controller.run(self._compare_ticked),
         )
         self._layer = Layer(token=self._token)
@@ -178,7 +180,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kit.bind(
             self._layer,
             form=lambda _: [part.model_id for part in self.fields.stock()],
-            chooser=when(attrgetter("models", "account"), words.chooser),
+            chooser=when(attrgetter("models", "account", "prices"), words.chooser),
             chosen=attrgetter("form.model.id"),
             announcement=attrgetter("announcement"),
         )
@@ -219,9 +221,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         kit.bind(switch, description=lambda state: f"Use {words.successor(state)} instead")
         self._bar = kit.text(words.progress_bar, "bar-box")
-        price = kit.text(
-            lambda state: words.price(state, controller.price(state.form.draft)), "price"
-        )
+        price = kit.text(lambda state: words.price(state, controller.price(state.form)), "price")
         rows = [
             kit.box(*pending, classes=("pending",), shown=attrgetter("pending")),
             kit.bind(self.fields.strip, shown=attrgetter("form.max_pictures")),
@@ -246,17 +246,17 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _render(self, state: State) -> None:
         """Draw a state; only what differs from the one drawn before is sent."""
         before, self._drawn = self._drawn, state
-        if before is not None and state.last_number != before.last_number:
+        if state.last_number != before.last_number:
             assign(self.status, value=escape(state.status))  # a click is answered by it first
             time.sleep(_YIELD_SECONDS)
         self._kit.draw(state)
-        for job in before.running if before is not None else ():
+        for job in before.running:
             now = state.job(job.number)
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
-        if state.latest is not self.value:
-            self.value = state.latest
         self._kept.render(state, before)
+        if state.latest is not self.value:
+            self.value = state.latest  # the last, since an observer may fail
 
     def _style(self, state: State) -> str:
         return f"<style>{_STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
@@ -293,7 +293,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             case {"kind": "do", "act": str(act)} if act in _ACTS:
                 try:
                     _ACTS[act](self, message)
-                except (ImagenError, IndexError, ValueError, TypeError, KeyError):
+                except (IndexError, ValueError, TypeError, KeyError):
                     return
 
     def _take_part(self, purpose: str, name: str, key: str, parts: int, data: bytes) -> None:
@@ -316,17 +316,15 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
 
-    def _download(self, name: str, media_type: str, data: bytes) -> None:
-        """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
-        self._tell("download", data, name=name, type=media_type)
-
     def _save(self, image: GeneratedImage) -> None:
-        self._controller.export([image], self._download, packed=False)
+        """Hand a file to the browser; the bytes pass by once and are not kept in the notebook."""
+        data = self._controller.saved(image)
+        self._tell("download", data, name=image.file_name, type=image.media_type)
 
     def _save_ticked(self) -> None:
         chosen = self._controller.state.past.chosen
-        images = [image for entry in chosen for image in entry.generation]
-        self._controller.export(images, self._download, packed=True)
+        data = self._controller.zipped(image for entry in chosen for image in entry.generation)
+        self._tell("download", data, name="imagen-pictures.zip", type="application/zip")
 
     def _send_original(self, generation_id: str, index: int) -> None:
         image = self._controller.find(generation_id)[index]
@@ -340,21 +338,16 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._compare([(entry.generation.id, 0) for entry in self._controller.state.past.chosen])
 
     def _compare(self, keys: list[tuple[str, int]]) -> None:
-        if len(keys) == 2:
-            images = [self._controller.find(name)[index] for name, index in keys]
-            pictures = [
-                {
-                    "id": key[0],
-                    "index": key[1],
-                    "alt": image.alt,
-                    "seed": image.provenance.seed,
-                    "width": image.width,
-                    "height": image.height,
-                }
-                for key, image in zip(keys, images, strict=True)
-            ]
-            small = [image.preview.data for image in images]
-            self._tell("compare", *small, pictures=pictures, text=differences(*images))
+        if len(keys) != 2:
+            return
+        images, pictures = [], []
+        for name, index in keys:
+            image = self._controller.find(name)[index]
+            facts = {"alt": image.alt, "width": image.width, "height": image.height}
+            images.append(image)
+            pictures.append({"id": name, "index": index, **facts})
+        small = [image.preview.data for image in images]
+        self._tell("compare", *small, pictures=pictures, text=differences(*images))
 
     def _edit(self, image: GeneratedImage) -> None:
         self._controller.edit(image)
@@ -370,7 +363,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         first, mask = form.pictures[0], form.mask
         self._controller.ring_picture(0)
-        small = preview(first.data(), side=1024).data if first.digest else b""
+        small = preview(first.data(), side=1024).data
         painted = [mask.data()] if mask is not None and mask.digest else []
         size = {"width": first.width, "height": first.height}
         self._tell("mask", small, *painted, title="Mask on picture 1", **size)
@@ -378,7 +371,9 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     # ---------------------------------------------------------------------------------- display
 
     def __repr__(self) -> str:
-        return f"<ImagenWidget: {self.status.value}>" if self._open else "<ImagenWidget: closed>"
+        said = self._controller.state.status if self._open else "closed"
+        words = said.replace(" · ", ", ")  # printed on streams that know ASCII only
+        return f"<ImagenWidget: {words}>".encode("ascii", "backslashreplace").decode()
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         if not self._open:
@@ -397,7 +392,7 @@ def _on_image(does: Callable[[ImagenWidget, GeneratedImage], None]) -> Act:
     return lambda self, m: self._controller.on(m["id"], lambda g: does(self, g[int(m["index"])]))
 
 
-def _on_generation(does: Callable[[Controller, Generation], None]) -> Act:
+def _on_generation(does: Callable[[Controller, Generation], object]) -> Act:
     return lambda self, m: self._controller.on(m["id"], partial(does, self._controller))
 
 
@@ -412,7 +407,7 @@ _ACTS: dict[str, Act] = {
     "edit": _on_image(ImagenWidget._edit),
     "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
-    "mask": lambda self, m: self._open_mask(),
+    "mask": lambda self, m: self._controller.run(self._open_mask),
     "move": lambda self, m: self._controller.move_picture(int(m["index"]), int(m["arg"])),
     "original": _on_key(ImagenWidget._send_original),
     "rate": lambda self, m: self._controller.on(

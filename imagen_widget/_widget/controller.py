@@ -13,20 +13,23 @@ import secrets
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Concatenate, ParamSpec
 
+from anyio import to_thread
+
 from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
 from imagen_widget._journal import Filter, Record
-from imagen_widget._models import Model
+from imagen_widget._models import ARGUMENTS, Model
 from imagen_widget._picture import Preview, preview
-from imagen_widget._request import ImageRequest
+from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
@@ -55,14 +58,13 @@ def background(
     """Have a command run on a worker thread; what it raises becomes the error box."""
 
     def begin(self: "Controller", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        self._timer.background(lambda: self._guarded(lambda: command(self, *args, **kwargs)))
+        guarded = partial(self._guarded, lambda: command(self, *args, **kwargs), self.state.tab)
+        self._timer.background(guarded)
 
     return begin
 
 
 class Timer:
-    now = staticmethod(time.monotonic)
-
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         _loop.call_later(seconds, action)
 
@@ -168,19 +170,22 @@ class Controller:
 
     def close(self) -> None:
         self._pump.close()
-        self._running.clear()
 
     def _connect(self) -> None:
         settings = self.studio.settings
         has_key = settings.account.free or settings.key is not None
-        self._set(account=settings.account, budget=settings.budget, has_key=has_key)
+        costs = {"budget": settings.budget, "prices": settings.price}
+        self._set(account=settings.account, has_key=has_key, **costs)
 
     @background
     def _count(self) -> None:
-        history = self.studio.history
-        spending = history.spending()
+        history, today, spent = self.studio.history, datetime.now().astimezone().date(), {}
+        for period, since in (("day", today), ("month", today.replace(day=1))):
+            by_user = history.spend_by("user", since)
+            spent[period, "all"] = sum(by_user.values(), Decimal(0))
+            spent[period, "user"] = by_user.get(self.studio.settings.user or "", Decimal(0))
         waiting = {record.id for record in history.pending()} - self._given_up
-        self._set(today=spending.today, month=spending.month, pending=len(waiting))
+        self._set(spent=spent, pending=len(waiting))
 
     # ------------------------------------------------------------------------ how commands run
 
@@ -194,10 +199,10 @@ class Controller:
         self._pump.change(lambda s: replace(s, past=s.past.changed(entry_id, **changes)))
 
     @background
-    def run(self, action: Callable[[], None]) -> None:
+    def run(self, action: Callable[[], object]) -> None:
         action()
 
-    def on(self, generation_id: str, action: Callable[[Generation], None]) -> None:
+    def on(self, generation_id: str, action: Callable[[Generation], object]) -> None:
         self.run(lambda: action(self.find(generation_id)))
 
     def find(self, generation_id: str) -> Generation:
@@ -205,12 +210,15 @@ class Controller:
         known = self.state.generation(generation_id)
         return self.studio.history.get(generation_id) if known is None else known
 
-    def _guarded(self, action: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], None], tab: Tab = Tab.CREATE) -> None:
+        """Do something that was begun on this page; the box of errors is on the first one."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 - every error is shown, whatever it is
             self._set(trouble=_trouble_of(error), resuming=False)
             self._set_past(loading=False)
+            if tab is Tab.HISTORY:
+                self._set(tab=Tab.CREATE)
 
     # ---------------------------------------------------------------------------------- the form
 
@@ -238,60 +246,72 @@ class Controller:
     def roll_seed(self, name: str) -> None:
         self.set_field(name, secrets.randbelow(2**31))
 
-    def reuse(self, request: ImageRequest, *, seed: int | None = None) -> None:
-        """Bring the settings of a request back into the form, with this seed."""
-        form = self._form_of(request, seed)
-        lost, trouble = form.without_control(request), None
-        if lost:
-            what = f"The form has no control for {', '.join(lost)}: left out."
-            trouble = Trouble(what, "Use generate() to send it too.")
+    def reuse(self, request: ImageRequest, *, seed: int | None = None) -> bool:
+        """Bring the settings of a request back into the form, with this seed; False if not all."""
+        form, lost = self._form_of(self._at_hand(request), seed)
+        what = f"The form has no control for {', '.join(lost)}: left out."
+        trouble = Trouble(what, "Use generate() to send it too.") if lost else None
         self._set(form=form, note="", trouble=trouble, tab=Tab.CREATE)
         self._learn_model()
+        return not lost
 
     def same_again(self, generation: Generation) -> None:
-        self.reuse(generation.request, seed=generation.seed)
+        is_same = self.reuse(generation.request, seed=generation.seed)
         form = self.state.form
-        if self._press(form) and (form.seed_field is None or generation.seed is None):
+        if is_same and self._press(form) and (form.seed_field is None or generation.seed is None):
             self._set(note=NO_SEED)
 
     def vary(self, generation: Generation) -> None:
         """Ask for four more pictures with the settings of a generation and other seeds."""
-        form, jobs = self._varied(generation.request)
+        form, jobs = self._varied(self._at_hand(generation.request))
         if self._press(form):
             for _ in range(jobs - 1):
                 self._press(form, deliberate=True)
 
-    def price(self, request: Callable[[], ImageRequest], jobs: int = 1) -> Decimal | None:
-        """Return what some jobs are expected to cost in US dollars; None if unknown."""
+    def price(self, wanted: Form | ImageRequest) -> Decimal | None:
+        """Return what a job is expected to cost in US dollars; None if unknown."""
         with suppress(errors.ImagenError):  # the click names the reason
-            each = self.studio.price(request())
-            return None if each is None else jobs * each
+            request = wanted.draft() if isinstance(wanted, Form) else wanted
+            return self.studio.price(request)
         return None
 
     def price_varied(self, request: ImageRequest) -> Decimal | None:
         with suppress(errors.ImagenError):
             form, jobs = self._varied(request)
-            return self.price(form.draft, jobs)
+            each = self.price(form)
+            return each and jobs * each
         return None
 
     def _varied(self, request: ImageRequest) -> tuple[Form, int]:
-        form, each = self._form_of(request, None), 1
-        if (count := form.model.role("count")) is not None:
-            each = min(VARIATIONS, int(count.high or VARIATIONS))
-            form = form.with_value(count.name, each)
-        return form, VARIATIONS // each
+        form, lost = self._form_of(request, None)
+        if lost:
+            what = f"The form has no control for {', '.join(lost)}, so nothing was sent."
+            raise errors.InvalidRequest(what, remedy="Use generate() to send it.")
+        if (count := form.model.role("count")) is None:
+            return form, VARIATIONS
+        forms = {each: form.with_value(count.name, each) for each in (VARIATIONS, 2, 1)}
+        each = next((each for each, varied in forms.items() if not varied.problems), 1)
+        return forms[each], VARIATIONS // each
 
-    def _form_of(self, request: ImageRequest, seed: int | None) -> Form:
-        form = Form.of(request, self.studio.known(request.model))
-        return form if form.seed_field is None else form.with_value(form.seed_field.name, seed)
+    def _form_of(self, request: ImageRequest, seed: int | None) -> tuple[Form, list[str]]:
+        form, lost = Form.of(request, self.studio.known(request.model))
+        known = form.seed_field
+        return form if known is None else form.with_value(known.name, seed), lost
+
+    def _at_hand(self, request: ImageRequest) -> ImageRequest:
+        """Return a request with its pictures' bytes; one that is gone is missed when it is sent."""
+        with suppress(errors.ImagenError):
+            request = self.studio.session.with_bytes(request)
+        return request
 
     def _use_model(self, model: Model) -> None:
         def change(state: State) -> State:
-            form, note = state.form.with_model(model)
+            form, note = state.form, state.note
+            if model != form.model:
+                form, note = form.with_model(model)
             return replace(state, form=form, note=note, trouble=None)
 
-        if model != self.state.form.model:
-            self._pump.change(change)
+        self._pump.change(change)
 
     @background
     def _learn_model(self) -> None:
@@ -299,7 +319,7 @@ class Controller:
         model = self.state.form.model
         if model.source == "none":
             learned = self.studio.model(model.id)
-            if self.state.form.model == model:
+            if self.state.form.model == model != learned:
                 self._use_model(learned)
 
     # ------------------------------------------------------------------------------- pictures in
@@ -375,14 +395,14 @@ class Controller:
 
     async def generated(self, changes: dict[str, Any]) -> Generation:
         if isinstance(changes.get("model"), str):
-            await asyncio.to_thread(self.studio.model, changes["model"])  # its schema
+            await to_thread.run_sync(self.studio.model, changes["model"])  # its schema
         form = filled(self.state.form, self.studio, changes)
         self._set(form=form, note="")
         self._learn_model()
-        future = self._start(await asyncio.to_thread(self._request, form), deliberate=True)
+        request = await to_thread.run_sync(self._request, form)
+        future = self._start(request, deliberate=True)
         if future is None:
-            trouble = self.state.trouble
-            assert trouble is not None
+            trouble = self.state.trouble or Trouble("Too many jobs are running.")
             raise errors.InvalidRequest(trouble.happened, remedy=trouble.remedy)
         return await _loop.wait_async(future)
 
@@ -398,16 +418,16 @@ class Controller:
             self._pump.change(lambda s: s.cancelling(meant.number))
             self._forward_cancel(meant.number)
 
-    def _press(self, form: Form, *, deliberate: bool = False) -> bool:
-        if not deliberate and not self.state.accepts(self._timer.now()):
-            return False
+    def _press(self, form: Form, *, deliberate: bool = False) -> Future[Generation] | None:
+        if not deliberate and self.state.submitting:
+            return None
         try:
             request = self._request(form)
         except Exception as error:  # noqa: BLE001 - it becomes state
             trouble = _refusal(error, form)
             self._set(trouble=replace(trouble, refused=not self.state.running))
-            return False
-        return self._start(request, deliberate=deliberate) is not None
+            return None
+        return self._start(request, deliberate=deliberate)
 
     def _request(self, form: Form) -> ImageRequest:
         return self.studio.request(form.prompt if form.takes_prompt else None, **form.arguments())
@@ -415,22 +435,20 @@ class Controller:
     def _start(
         self, request: ImageRequest, *, deliberate: bool = False
     ) -> Future[Generation] | None:
-        at = self._timer.now()
-        before, after = self._pump.change(lambda s: s.pressed(at, request, deliberate=deliberate))
+        before, after = self._pump.change(lambda s: s.pressed(request, deliberate=deliberate))
         number, future = after.last_number, Future[Generation]()
         if number == before.last_number:
             return None
         try:
             self._connect()
             job = self.studio.start(request)
-            self._running[number] = (job, future)
-            job.listen(partial(self._progressed, number))
-            job.add_done_callback(partial(self._collect, number))
         except Exception as error:  # noqa: BLE001 - it becomes state
-            self._running.pop(number, None)
             self._end(number, _trouble_of(error, request), NOT_SENT)
             future.set_exception(error)
             return future
+        self._running[number] = (job, future)
+        job.listen(partial(self._progressed, number))
+        job.add_done_callback(partial(self._collect, number))
         self._forward_cancel(number)
         return future
 
@@ -448,9 +466,7 @@ class Controller:
     @background
     def _collect(self, number: int, job: Job) -> None:
         """Bring a finished job's outcome into the state; decodes pictures, so not on the loop."""
-        _, future = self._running.pop(number, (None, None))
-        if future is None or self._pump.closed:
-            return
+        _, future = self._running.pop(number)
         try:
             generation = job.result(0)
         except BaseException as error:  # noqa: BLE001 - it becomes state
@@ -469,21 +485,16 @@ class Controller:
 
     # ------------------------------------------------------------------------------ the pictures
 
-    @background
-    def export(
-        self, images: list[GeneratedImage], give: Callable[[str, str, bytes], None], *, packed: bool
-    ) -> None:
-        """Give name, media type and bytes of each picture's file, or of one zip of them all."""
-        keep = self.studio.settings.provenance
-        files = [(i.file_name, i.media_type, i.marked(provenance=keep)) for i in images]
-        if packed:
-            zipped = io.BytesIO()
-            with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
-                for number, (name, _, data) in enumerate(files, 1):
-                    archive.writestr(f"{number:03}-{name}", data)
-            files = [("imagen-pictures.zip", "application/zip", zipped.getvalue())]
-        for file in files:
-            give(*file)
+    def saved(self, image: GeneratedImage) -> bytes:
+        """Return a picture's file, with its settings if they may be told."""
+        return image.marked(provenance=self.studio.settings.provenance)
+
+    def zipped(self, images: Iterable[GeneratedImage]) -> bytes:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for number, image in enumerate(images, 1):
+                archive.writestr(f"{number:03}-{image.file_name}", self.saved(image))
+        return packed.getvalue()
 
     def mark(self, this: tuple[str, int]) -> list[tuple[str, int]]:
         """Choose a picture to compare, or let it go; return both once there are two."""
@@ -512,7 +523,7 @@ class Controller:
 
     def older(self) -> None:
         past = self.state.past
-        if past.more and not past.loading:
+        if past.cursor is not None and not past.loading:
             self._set_past(loading=True)
             self._look(past.look, after=past.cursor)
 
@@ -529,30 +540,27 @@ class Controller:
     @background
     def delete(self) -> None:
         """Move the ticked generations to the trash; the bill stays."""
-        chosen = self.state.past.chosen
-        for entry in chosen:
+        before, _ = self._pump.change(lambda s: replace(s, past=s.past.deleting()))
+        for entry in before.past.chosen:
             self.studio.history.delete(entry.generation)
-        self._set_past(selected=frozenset(), deleted=tuple(entry.generation.id for entry in chosen))
         self.look()
 
     @background
     def undo(self) -> None:
-        for generation_id in self.state.past.deleted:
+        before, _ = self._pump.change(lambda s: replace(s, past=replace(s.past, deleted=())))
+        for generation_id in before.past.deleted:
             self.studio.history.undelete(generation_id)
-        self._set_past(deleted=())
         self.look()
 
     def show(self, generation: Generation) -> None:
         self._pump.change(lambda s: s.arrived(shown(generation, earlier=True)))
         self._pump.show_again()
 
-    def resume(self) -> None:
-        if not self.state.resuming:
-            self._set(resuming=True)
-            self._resume()
-
     @background
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        before, _ = self._pump.change(lambda s: replace(s, resuming=True))
+        if before.resuming:
+            return
         trouble = None
         for outcome in self.studio.history.resume_all():
             if outcome.generation is not None:
@@ -578,19 +586,19 @@ class Controller:
             has_pictures=True,
         )
         records = history.page(wanted, limit=PAGE_ENTRIES + 1, before=after)
-        facts: dict[str, Any] = {"more": len(records) > PAGE_ENTRIES}
+        is_last = len(records) <= PAGE_ENTRIES
+        facts: dict[str, Any] = {"cursor": None if is_last else records[PAGE_ENTRIES - 1]}
         if after is None:
             counts = {"total": len(history), "matched": history.count(wanted)}
             facts |= {"models": tuple(history.models()), **counts}
         entries = []
         for record in records[:PAGE_ENTRIES]:
-            facts["cursor"] = record
-            if (generation := history.recall(record)) is not None:
-                size = sum(kept.size for kept in record.images)
-                entries.append(Entry(generation, rating=record.rating, size=size))
-        for place, entry in enumerate(entries):
-            if time.monotonic() < until:  # the rest comes when it is ready
-                entries[place] = replace(entry, thumbnail=history.thumbnail(entry.generation))
+            if (generation := history.recall(record)) is None:
+                continue
+            is_time = time.monotonic() < until  # the other thumbnails come when they are ready
+            small = history.thumbnail(generation) if is_time else ""
+            size = sum(kept.size for kept in record.images)
+            entries.append(Entry(generation, small, record.rating, size))
         self._pump.change(
             lambda s: replace(s, past=s.past.found(look, entries, after=after, **facts))
         )
@@ -605,8 +613,11 @@ def filled(form: Form, studio: Studio, changes: dict[str, Any]) -> Form:
     given = dict(changes)
     if (name := given.pop("model", None)) is not None:
         form, _ = form.with_model(studio.known(name))
-    given = {**(given.pop("extra", None) or {}), **given}
-    roles = {f.name: f.role for f in form.model.fields if f.role in ("picture", "mask")}
+    extra = read_extra(given.pop("extra", None))
+    if others := given.keys() & set(ARGUMENTS) - {"prompt", "image", "images", "mask"}:
+        raise errors.invalid(min(others), "the form has no such field", "Give it to generate().")
+    given = {**extra, **given}
+    roles = {f.name: f.role for f in form.offered.fields if f.role in ("picture", "mask")}
     given = {roles.get(name, name): value for name, value in given.items()}
     image, images, own, mask = map(given.pop, ("image", "images", "picture", "mask"), [None] * 4)
     for name, value in given.items():
@@ -692,14 +703,12 @@ def _trouble_of(error: BaseException, request: ImageRequest | None = None) -> Tr
             f"Something failed inside imagen_widget ({type(error).__name__}).",
             "The log has the details; what was paid for stays in the history.",
         )
-    if isinstance(error, errors.QueueError):
-        is_free = error.ticket is None and not isinstance(error, errors.SubmitUncertain)
-    else:
-        is_free = isinstance(
-            error, errors.CredentialsError | errors.GenerationFailed | errors.JournalError
-        )
+    helps = isinstance(
+        error, errors.CredentialsError | errors.GenerationFailed | errors.JournalError
+    ) or (isinstance(error, errors.QueueError) and error.ticket is None)
+    again = request if helps and not error.billed else None
     field = error.field or "" if isinstance(error, errors.InvalidRequest) else ""
-    trouble = Trouble(error.message, error.remedy, request if is_free else None, field)
+    trouble = Trouble(error.message, error.remedy, again, field)
     if isinstance(error, errors.ModelRetired) and request is not None:
         trouble = replace(trouble, gone=(request.model, error.successor))
     return trouble

@@ -19,7 +19,7 @@ import traitlets
 from ipywidgets.widgets.widget_string import HTMLStyle
 
 from imagen_widget._html import escape, tag
-from imagen_widget._models import Field, Model
+from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._widget import words
 from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.form import Form, shape_of
@@ -240,7 +240,7 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
         kind = Segments if _fits_segments(options) else Choice
         named = {"description": field.title, "tooltip": field.help, "layout": layout}
         self.preset = kind(options=options, value=None, **named)
-        pixels = {"min": 1, "max": 14142, "layout": layout, "tooltip": ""}
+        pixels = {"min": 1, "max": 999_999, "layout": layout, "tooltip": ""}
         look = {**pixels, "_dom_classes": css("f", "side")}
         self.width = w.BoundedIntText(1024, description="Width", **look)
         self.height = w.BoundedIntText(1024, description="Height", **look)
@@ -257,11 +257,11 @@ class Size(Leavable, w.Box):  # type: ignore[misc]  # ipywidgets has no types
 
     def _shown(self, change: Mapping[str, Any]) -> None:
         value = change["new"]
+        custom = value is not None and value not in self.known
         with rendering():
-            if isinstance(value, Mapping):
-                assign(self.width, value=int(value["width"]))
-                assign(self.height, value=int(value["height"]))
-            custom = value is not None and value not in self.known
+            if custom and (pixels := size_pixels(value)) is not None:
+                assign(self.width, value=pixels[0])
+                assign(self.height, value=pixels[1])
             assign(self.preset, value=CUSTOM if custom else value)
         is_custom = self.preset.value == CUSTOM
         assign(self.sides, _dom_classes=css("sides", CUSTOM) if is_custom else css("sides"))
@@ -274,8 +274,8 @@ class PictureStrip(w.Box):  # type: ignore[misc]  # as above
 
     def __init__(self, kit: Kit, set_pictures: Callable[[object], None]) -> None:
         self._set_pictures = set_pictures
-        self.markup = kit.text(words.strip, "strip-markup")
-        super().__init__([self.markup, kit.html("", "mask")], _dom_classes=css("strip"))
+        parts = [kit.text(words.strip, "strip-markup"), kit.text(words.painter, "mask")]
+        super().__init__(parts, _dom_classes=css("strip"))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "value" and not _RENDERING.get():
@@ -375,7 +375,7 @@ class Controls(Mapping[str, w.DOMWidget]):
             same = kept is not None and kept.field == field
             self._placed[field.name] = kept if same else self._place(field)  # type: ignore[assignment]
         self._named = {name: placed.control for name, placed in self._placed.items()}
-        prompt, picture = form.model.role("prompt"), form.model.role("picture")
+        prompt, picture = form.offered.role("prompt"), form.offered.role("picture")
         self._named["prompt" if prompt is None else prompt.name] = self.prompt
         if picture is not None:
             self._named[picture.name] = self.strip
@@ -438,10 +438,8 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
             return Switch(field.default, indent=False, **named)
         case "switch":
             return Choice(options=[_LEFT_OPTION, ("on", True), ("off", False)], value=LEFT, **named)
-        case "whole" | "number" if _fits_slider(field):
+        case "whole" | "number" if (ends := _slider_ends(field)) is not None:
             kind = Whole if field.kind == "whole" else Number
-            low, high = _ends(field)
-            ends = {"min": low, "max": high, "step": _step(field)}
             return kind(field.default, continuous_update=False, **ends, **named)
         case "json" | "words" | "pictures":
             form = "as JSON" if field.kind == "json" else "one a line"
@@ -492,22 +490,15 @@ def _fits_segments(options: list[tuple[str, Any]]) -> bool:
     return len(options) <= MAX_SEGMENTS and sum(len(label) for label, _ in options) <= MAX_LETTERS
 
 
-def _fits_slider(field: Field) -> bool:
+def _slider_ends(field: Field) -> dict[str, float] | None:
+    """Return the ends and the step of a field's slider; None if it does not fit one."""
     if field.low is None or field.high is None or field.default is None or field.role == "seed":
-        return False
-    low, high = _ends(field)
-    return low <= field.default <= high and (high - low) / _step(field) <= MAX_SLIDER_STEPS
-
-
-def _ends(field: Field) -> tuple[float, float]:
-    low, high, step = field.low or 0, field.high or 0, _step(field)
-    return low + step * field.above_low, high - step * field.below_high
-
-
-def _step(field: Field) -> float:
-    if field.step or field.kind == "whole":
-        return field.step or 1
-    return 0.1 if field.high - field.low > 2 else 0.05  # type: ignore[operator]
+        return None
+    fine = 0.1 if field.high - field.low > 2 else 0.05
+    step = field.step or (1 if field.kind == "whole" else fine)
+    low, high = field.low + step * field.above_low, field.high - step * field.below_high
+    fits = low <= field.default <= high and (high - low) / step <= MAX_SLIDER_STEPS
+    return {"min": low, "max": high, "step": step} if fits else None
 
 
 def _left_words(field: Field) -> str:

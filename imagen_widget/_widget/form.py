@@ -12,21 +12,31 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from imagen_widget._inputs import Input
+from imagen_widget._inputs import USUAL_FIELDS, Input
 from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest
 
-GENERIC_FIELDS = (  # what the form offers while nothing is known of a model
+MAX_PICTURES = 16  # where the model names no bound
+OTHER_FIELDS = "other_fields"
+_COMMON = (
     Field("aspect_ratio", "text", "Aspect ratio", help="like 16:9"),
     Field("num_images", "whole", "Images", role="count", low=1),
     Field("seed", "whole", "Seed", role="seed"),
     Field("output_format", "text", "Format", help="png, jpeg or webp"),
-    Field("other_fields", "json", "Other fields", help="an object, as JSON", default=None),
+    Field(OTHER_FIELDS, "json", "Other fields", help="an object, as JSON"),
 )
-MAX_PICTURES = 16  # where the model names no bound
-OTHER_FIELDS = GENERIC_FIELDS[-1].name
+_PROMPT = Field("prompt", "text", role="prompt")
+UNKNOWN = Model(
+    "",
+    fields=(
+        _PROMPT,
+        Field("image_urls", "pictures", role="picture"),
+        *(replace(common, important=True) for common in _COMMON),
+    ),
+)
+_USUAL_ROLES = {usual.name: usual.role for usual in USUAL_FIELDS}
 _ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
@@ -56,16 +66,21 @@ class Form:
     mask: Input | None = None  # white where the first picture may change
 
     @property
+    def offered(self) -> Model:
+        """The model, or in its place the common fields while nothing is known of its own."""
+        return self.model if self.model.fields else UNKNOWN
+
+    @property
     def fields(self) -> tuple[Field, ...]:
-        """The fields that have a control, besides prompt and mask, in the model's order."""
-        shown = (f for f in _all(self.model) if not f.hidden)
+        """The fields that have a control, besides prompt and pictures, in the model's order."""
+        shown = (f for f in self.offered.fields if not f.hidden)
         return tuple(f for f in shown if f.role not in ("prompt", "picture", "mask"))
 
     @property
     def main(self) -> tuple[Field, ...]:
         """The fields that are always in sight: required and important ones first."""
-        known = self.model.main_fields() or _all(self.model)
-        shown = [f for f in self.fields if f in known or f.role == "seed"]
+        main = self.offered.main_fields()
+        shown = [f for f in self.fields if f in main or f.role == "seed"]
         return tuple(sorted(shown, key=lambda f: not (f.required or f.important)))
 
     @property
@@ -82,13 +97,13 @@ class Form:
 
     @property
     def takes_prompt(self) -> bool:
-        return self.model.role("prompt") is not None or not self.model.fields
+        return self.offered.role("prompt") is not None
 
     @property
     def max_pictures(self) -> int:
-        into = [f for f in self.model.fields if f.role == "picture"]
-        many = [1 if f.kind == "picture" else f.max_items or MAX_PICTURES for f in into]
-        return max(many, default=0 if self.model.fields else MAX_PICTURES)
+        into = [f for f in self.offered.fields if f.role == "picture"]
+        many = (1 if f.kind == "picture" else f.max_items or MAX_PICTURES for f in into)
+        return max(many, default=0)
 
     @property
     def takes_mask(self) -> bool:
@@ -105,7 +120,7 @@ class Form:
 
     @property
     def count(self) -> int:
-        count = self.model.role("count") or self.field("num_images")
+        count = self.offered.role("count")
         value = None if count is None else self.given.get(count.name, count.default)
         return value if isinstance(value, int) else 1
 
@@ -146,9 +161,10 @@ class Form:
 
         A name that the model knows under another one is translated, as `generate` does.
         """
-        if name == "prompt":
-            return replace(self, prompt=str(value or ""))
-        known = self.field(name) or self.model.field(name)
+        known = _PROMPT if name == "prompt" else self.offered.field(name)
+        if known is not None and known.role == "prompt":
+            text = value if value is None or isinstance(value, str) else _PROMPT.check(value)
+            return replace(self, prompt=text or "")
         if known is None:
             return self._translated(name, value)
         given = {n: v for n, v in self.given.items() if n != name}
@@ -164,13 +180,15 @@ class Form:
     def with_model(self, model: Model) -> tuple["Form", str]:
         """Return the form of another model, which keeps what that one also takes.
 
-        The text says if the shape had to be left out, since that changes every picture.
+        The text says if the shape had to be left out, since that changes every picture, or what was
+        given of a model before its fields were known.
         """
         form, note = replace(self, model=model, given={}, problems={}), ""
-        for name, value in self.given.items():
+        others = self.given.get(OTHER_FIELDS, {}) if model.fields else {}
+        for name, value in (self.sent if model.fields else self.given).items():
             role = old.role if (old := self.field(name)) is not None else ""
             same_role = (f for f in form.fields if role and f.role == role)
-            into = form.field(name) or next(same_role, None)
+            into = form.offered.field(name) or next(same_role, None)
             carried = None if into is None else form.with_value(into.name, value)
             if carried is not None and not carried.problems:
                 form = carried
@@ -180,6 +198,8 @@ class Form:
                 words = " x ".join(map(str, sides))
                 lost = f"{model.title} does not take {words}: the shape is left to the model."
                 form, note = (form, lost) if shaped is None else (shaped, note)
+            elif name in others:
+                note = f"{note} {model.title or model.name} does not take {name}: left out.".strip()
         return form, note
 
     def with_pictures(self, pictures: Iterable[Input]) -> "Form":
@@ -188,25 +208,33 @@ class Form:
         return replace(self, pictures=kept, mask=self.mask if same else None)
 
     @classmethod
-    def of(cls, request: ImageRequest, model: Model) -> "Form":
-        """Return the form that would send this request, less what has no control."""
-        arguments = request.arguments()
-        mask_field = model.role("mask")
-        mask_key = None if mask_field is None else arguments.get(mask_field.name)
-        mask = next((i for i in request.inputs if i.key == mask_key), None)
-        pictures = tuple(i for i in request.inputs if i is not mask)
-        form = cls(model, request.prompt or "", pictures=pictures, mask=mask)
-        given = {n: value for n, value in arguments.items() if form.field(n) is not None}
-        other = {n: value for n, value in arguments.items() if n not in given and n != "prompt"}
-        if other and not model.fields:
+    def of(cls, request: ImageRequest, model: Model) -> tuple["Form", list[str]]:
+        """Return the form that would send this request, and the fields that have no control."""
+        form, inputs = cls(model, request.prompt or ""), {i.key: i for i in request.inputs}
+        given: dict[str, Any] = {}
+        other: dict[str, Any] = {}
+        lost: list[str] = []
+        for name, value in request.arguments().items():
+            keys = value if isinstance(value, list) else [value]
+            its = [inputs[key] for key in keys if isinstance(key, str) and key in inputs]
+            known = form.offered.field(name)
+            role = _USUAL_ROLES.get(name, "") if known is None else known.role
+            if role == "prompt":
+                continue
+            if its and role == "mask":
+                form = replace(form, mask=its[0])
+            elif its and role == "picture":
+                form = replace(form, pictures=(*form.pictures, *its))
+            elif form.field(name) is not None:
+                paths = [str(each.path or each.key) for each in its]
+                given[name] = (paths if value is keys else paths[0]) if its else value
+            elif model.fields or its:
+                lost.append(name)
+            else:
+                other[name] = value
+        if other:
             given[OTHER_FIELDS] = other
-        return replace(form, given=given)
-
-    def without_control(self, request: ImageRequest) -> list[str]:
-        if not self.model.fields:
-            return []
-        known = {f.name for f in self.model.fields if not f.hidden}
-        return [name for name in request.arguments() if name not in known]
+        return replace(form, given=given), lost
 
     def _translated(self, name: str, value: object) -> "Form":
         """Set whatever field means the same; what only says how it is by default sets nothing."""
@@ -247,10 +275,6 @@ def request_shape(request: ImageRequest) -> tuple[float, float]:
             return shape
     first = next(iter(request.inputs), None)
     return (first.width, first.height) if first is not None and first.width else (1, 1)
-
-
-def _all(model: Model) -> tuple[Field, ...]:
-    return model.fields or GENERIC_FIELDS
 
 
 def _parsed(known: Field, value: object) -> object:

@@ -64,7 +64,7 @@ def _row(kit: Kit, controller: Controller, token: str, number: int, state: State
             return state.marked == (generation.id, index), state.account
 
         def markup(state: State) -> str:
-            again = fee(controller.price(lambda: generation.request))
+            again = fee(controller.price(generation.request))
             vary = fee(controller.price_varied(generation.request))
             return card(ended, pictures, index, token, state, (again, vary))
 
@@ -185,19 +185,9 @@ def _code(request: ImageRequest, generation: Generation, place: str, state: Stat
     for name, text in zip(names, texts, strict=True):
         copy = act("Copy", "copy", class_="imagen-copy")
         parts.append(tag("div", tag("span", name), copy, class_="imagen-code-head"))
-        shown_code = escape(_with_import(text))
-        parts.append(tag("pre", shown_code, tabindex=0, role="region", aria_label=name))
+        parts.append(tag("pre", escape(text), tabindex=0, role="region", aria_label=name))
     box = {"popover": "auto", "id_": place, "class_": "imagen-code", "role": "dialog"}
     return opens + tag("div", *parts, aria_label="These settings as code", **box)
-
-
-def _with_import(code: str) -> str:
-    """Return code that also runs in a notebook which holds nothing but the form."""
-    call = code.removeprefix("from imagen_widget import History\n")
-    if not call.startswith("generate("):
-        return code
-    names = "generate" if call == code else "History, generate"
-    return f"from imagen_widget import {names}\n{call}"
 
 
 def _origin(generation: Generation) -> str:
@@ -228,14 +218,13 @@ def history(
 
         def markup(state: State) -> str:
             shown, ticked, _ = facts(state)
-            cost = controller.price(lambda: shown.generation.request)
-            return entry_card(shown, ticked, fee(cost))
+            return entry_card(shown, ticked, fee(controller.price(shown.generation.request)))
 
         return kit.text(when(facts, markup), "card", "entry")
 
     grid = kit.box(classes=("entries",))
     kit.bind(grid, children=kit.each(attrgetter("past.entries"), entry))
-    older = kit.button("", "quiet", "older", does=controller.older, shown=attrgetter("past.more"))
+    older = kit.button("", "quiet", "older", does=controller.older, shown=attrgetter("past.cursor"))
     kit.bind(
         older,
         disabled=attrgetter("past.loading"),
@@ -386,14 +375,16 @@ def bar(state: State) -> str:
 
 
 def spent(state: State) -> str:
-    if state.is_free:
+    if state.account.free:
         return ""
-    parts = [f"Today <b>{dollars(state.today)}</b>", f"this month <b>{dollars(state.month)}</b>"]
+    today, month = (dollars(state.spent_in(period)) for period in ("day", "month"))
+    parts = [f"Today <b>{today}</b>", f"this month <b>{month}</b>"]
     for limit in state.budget:
-        done = state.spent(limit.period)
+        done = state.spent_in(limit.period, limit.scope)
         left = dollars(max(Decimal(0), limit.amount - done))
-        cap = f"of <b>{dollars(limit.amount)}</b> a {limit.period}, <b>{left}</b> left"
-        label = f"Spent of the cap a {limit.period}"
+        each = limit.period + (" for you" if limit.scope == "user" else "")
+        cap = f"of <b>{dollars(limit.amount)}</b> a {each}, <b>{left}</b> left"
+        label = f"Spent of the cap a {each}"
         meter = tag("progress", max=limit.amount, value=min(done, limit.amount), aria_label=label)
         parts.append(f"{meter} {cap}")
     return tag("div", *(tag("span", part) for part in parts), class_="imagen-money")

@@ -53,8 +53,8 @@ class KeptOutput:
             screen.display(self._bundle, raw=True, display_id=self._id)  # type: ignore[no-untyped-call]
             self._shown = True
 
-    def render(self, state: State, before: State | None) -> None:
-        if before is None or state.made != before.made:
+    def render(self, state: State, before: State) -> None:
+        if state.made != before.made:
             self._bundle = self._made(state.made)
             self.resend()
 

@@ -99,7 +99,7 @@ async function copied(trigger, work) {
 
 function copyCode(trigger) {
 	const code = trigger.parentElement.nextElementSibling;
-	getSelection().selectAllChildren(code); // for Ctrl+C, where the clipboard is not ours
+	getSelection().selectAllChildren(code); // for Ctrl+C
 	copied(trigger, async () => navigator.clipboard.writeText(code.textContent));
 }
 
@@ -504,7 +504,7 @@ function tellEnd({ text, seconds }) {
 	if (!document.hidden || seconds < LONG_JOB_SECONDS) return;
 	const title = document.title;
 	document.title = `✓ ${text}`;
-	document.addEventListener("visibilitychange", () => (document.title = title), { once: true });
+	if (title[0] !== "✓") document.addEventListener("visibilitychange", () => (document.title = title), { once: true });
 	if (window.Notification?.permission === "granted") new Notification("Imagen", { body: text });
 }
 

@@ -7,10 +7,9 @@ job is done when its pictures are there; the number of jobs in sight has a bound
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
 from imagen_widget._journal import Record
@@ -19,7 +18,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Phase, Progress
-from imagen_widget._settings import ACCOUNTS, Account, Budget
+from imagen_widget._settings import ACCOUNTS, Account, Budget, Prices
 from imagen_widget._widget.form import Form
 
 DOUBLE_PRESS_SECONDS = 0.3
@@ -28,7 +27,6 @@ MAX_ACTIVE = 8
 MAX_ENDED = 6
 NOT_SENT = "Not sent"
 TOO_LATE = "Too late to cancel: the picture is here"
-_number = attrgetter("number")
 DAYS = {"any time": 0, "today": 1, "last 7 days": 7, "last 30 days": 30}
 
 
@@ -61,25 +59,19 @@ class JobState:
     number: int  # counts up from 1 in each widget
     request: ImageRequest
     typical_seconds: float = 10.0  # how long the model takes as a rule
-    progress: Progress | None = None  # None until the job has said anything
+    phase: Phase = Phase.PREPARING
+    ahead: int | None = None  # how many jobs are before it in the queue; None if unknown
+    elapsed: float = 0.0  # seconds
     status: str = "Preparing"  # the one-line status text
     cancelling: bool = False  # whether Cancel was pressed
     active: bool = True  # whether it has not ended
     ending: Ending = None
 
     @property
-    def phase(self) -> Phase:
-        return Phase.PREPARING if self.progress is None else self.progress.phase
-
-    @property
     def submitting(self) -> bool:
         """Whether it may still be on its way out, so that another press could be a double one."""
         on_its_way = self.phase in {Phase.PREPARING, Phase.SUBMITTING}
         return self.active and (on_its_way or self.elapsed < DOUBLE_PRESS_SECONDS)
-
-    @property
-    def elapsed(self) -> float:
-        return self.progress.elapsed if self.progress is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +97,8 @@ class Look:
     def since(self) -> datetime | None:
         """The moment from which on, in local time; None for any."""
         days = DAYS[self.days]
-        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight - timedelta(days=days - 1) if days else None
+        first = datetime.now().astimezone().date() - timedelta(days=days - 1)
+        return datetime.combine(first, time()).astimezone() if days else None
 
     def chips(self) -> dict[str, str]:
         stars = f"{self.rating} stars or more" if self.rating > 1 else "rated"
@@ -124,8 +116,7 @@ class Look:
 class Past:
     look: Look = field(default_factory=Look)  # what is asked for
     entries: Mapping[str, Entry] = field(default_factory=dict)  # what was found so far, by id
-    cursor: Record | None = None  # the last record of the page, after which the next one begins
-    more: bool = False  # whether there are further ones
+    cursor: Record | None = None  # the record after which the next page begins; None at the end
     matched: int = 0  # how many match in all
     total: int = 0  # how many there are in all
     loading: bool = False  # whether an answer is awaited
@@ -139,12 +130,12 @@ class Past:
     ) -> "Past":
         """Return the page with an answer; one to an earlier question changes nothing.
 
-        `after` is the cursor of the page before; the facts are the cursor, more and the counts.
+        `after` is the cursor of the page before; the facts are the next cursor and the counts.
         """
         if look != self.look or (after is not None and after is not self.cursor):
             return self
-        found = {entry.generation.id: entry for entry in entries}
-        shown = found if after is None else {**self.entries, **found}
+        shown = {} if after is None else dict(self.entries)
+        shown |= {entry.generation.id: entry for entry in entries}
         selected = self.selected.intersection(shown)
         facts |= {"entries": shown, "selected": selected, "loading": False, "loaded": True}
         return replace(self, **facts)
@@ -157,6 +148,11 @@ class Past:
 
     def ticked(self, entry_id: str) -> "Past":
         return replace(self, selected=self.selected ^ {entry_id}, deleted=())
+
+    def deleting(self) -> "Past":
+        """Return the page while the chosen ones are deleted; a second click changes nothing."""
+        ids = tuple(entry.generation.id for entry in self.chosen)
+        return replace(self, selected=frozenset(), deleted=ids) if ids else self
 
     @property
     def chosen(self) -> list[Entry]:
@@ -174,14 +170,13 @@ class State:
     account: Account = ACCOUNTS["demo"]  # where jobs go
     has_key: bool = True  # whether there is a key for it, or none is needed
     budget: Budget = ()  # the caps
-    today: Decimal = Decimal(0)  # US dollars spent today
-    month: Decimal = Decimal(0)  # US dollars spent this month
+    prices: Prices = field(default_factory=Prices)  # what pictures cost you, as far as you said it
+    # US dollars spent: this `day` or `month`, by `all` or by this `user`
+    spent: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
     models: tuple[Model, ...] = ()  # what the chooser lists
     jobs: tuple[JobState, ...] = ()  # newest first; a bounded number
     made: tuple[Generation, ...] = ()  # all that was made here, newest first
     last_number: int = 0  # the number of the newest job
-    # When Generate was last accepted, in seconds of the controller's clock
-    clicked_at: float = float("-inf")
     trouble: Trouble | None = None  # what the error box says; None if nothing
     note: str = ""  # what was changed in the form without being asked; empty if nothing
     tab: Tab = Tab.CREATE  # which page is open
@@ -226,25 +221,20 @@ class State:
         return self.headline.status if self.headline is not None else "Ready"
 
     @property
-    def is_free(self) -> bool:
-        return self.account.free
+    def submitting(self) -> bool:
+        return any(job.submitting for job in self.jobs)
 
     @property
     def can_generate(self) -> bool:
         """Whether Generate is enabled: not while a job is on its way out, nor with a bad value."""
-        return not self.form.blocked and not any(job.submitting for job in self.jobs)
+        return not self.form.blocked and not self.submitting
 
-    def accepts(self, at: float) -> bool:
-        """Return True if a press of Generate at this time is a press of its own."""
-        same_press = at - self.clicked_at < DOUBLE_PRESS_SECONDS and self.running
-        return self.can_generate and not same_press
-
-    def spent(self, period: str) -> Decimal:
-        return self.today if period == "day" else self.month
+    def spent_in(self, period: str, scope: str = "all") -> Decimal:
+        return self.spent.get((period, scope), Decimal(0))
 
     def warning(self, price: Decimal | None) -> str:
         """Return what would stop the next job, said before the click; empty if nothing would."""
-        if self.is_free:
+        if self.account.free:
             return ""
         if not self.has_key:
             name = next(iter(self.account.key_variables), "a key")
@@ -252,7 +242,7 @@ class State:
         if self.budget and price is None:
             return "A cap is set and the price is unknown: set IMAGEN_PRICE, or nothing is sent."
         for limit in self.budget:
-            left = limit.amount - self.spent(limit.period)
+            left = limit.amount - self.spent_in(limit.period, limit.scope)
             if (price or 0) > left:
                 rest = dollars(max(Decimal(0), left))
                 cap = f"{dollars(limit.amount)} a {limit.period}"
@@ -275,8 +265,8 @@ class State:
             return self.notice
         if not headline.active:
             return headline.status
-        ahead = headline.progress.position if headline.progress is not None else None
-        place = f", {ahead} ahead" if ahead and headline.phase is Phase.QUEUED else ""
+        is_behind = headline.ahead and headline.phase is Phase.QUEUED
+        place = f", {headline.ahead} ahead" if is_behind else ""
         return f"{headline.phase.capitalize()}{place}"
 
     @property
@@ -289,19 +279,19 @@ class State:
         known = (*shown, *self.made, *(e.generation for e in self.past.entries.values()))
         return next((g for g in known if g.id == generation_id), None)
 
-    def pressed(self, at: float, request: ImageRequest, *, deliberate: bool = False) -> "State":
+    def pressed(self, request: ImageRequest, *, deliberate: bool = False) -> "State":
         """Return the state after Generate or Retry; unchanged if the press is a double one.
 
         A deliberate one comes from a program, which does not press twice by mistake.
         """
-        if not deliberate and not self.accepts(at):
+        if not deliberate and self.submitting:
             return self
         if len(self.running) >= MAX_ACTIVE:
             full = Trouble(f"{MAX_ACTIVE} jobs are running.", "Wait for one, or cancel one.")
             return replace(self, trouble=full)
         seconds = self.form.model.typical_seconds
         started = self._with(JobState(self.last_number + 1, request, seconds))
-        return replace(started, clicked_at=at, trouble=None, note="", tab=Tab.CREATE)
+        return replace(started, trouble=None, note="", tab=Tab.CREATE)
 
     def progressed(self, number: int, progress: Progress, status: str) -> "State":
         """Return the state after a job said how far it is.
@@ -312,10 +302,11 @@ class State:
         job = self.job(number)
         if job is None or not job.active or progress.phase.over:
             return self
-        is_news = job.progress is None or job.phase is not progress.phase
-        if progress.elapsed < job.elapsed + (0 if is_news else PROGRESS_SECONDS):
+        phase, elapsed = progress.phase, progress.elapsed
+        if elapsed < job.elapsed + (PROGRESS_SECONDS if phase is job.phase else 0):
             return self
-        return self._with(replace(job, progress=progress, status=status))
+        ahead = progress.position
+        return self._with(replace(job, phase=phase, elapsed=elapsed, ahead=ahead, status=status))
 
     def cancelling(self, number: int) -> "State":
         job = self.job(number)
@@ -348,7 +339,8 @@ class State:
     def _with(self, job: JobState) -> "State":
         """Put a job in its place; a new one has those that brought nothing, and the oldest, go."""
         there = self.rows if job.number > self.last_number else self.jobs
-        jobs = sorted({j.number: j for j in (*there, job)}.values(), key=_number, reverse=True)
-        dropped = [each.number for each in jobs if not each.active][MAX_ENDED:]
-        kept = tuple(each for each in jobs if each.number not in dropped)
+        by_number = {each.number: each for each in (*there, job)}
+        ended = sorted(n for n, each in by_number.items() if not each.active)
+        dropped = ended[:-MAX_ENDED]
+        kept = tuple(by_number[n] for n in sorted(by_number, reverse=True) if n not in dropped)
         return replace(self, jobs=kept, last_number=max(self.last_number, job.number))

@@ -4,7 +4,7 @@ Clicks on markup go to the kernel by the script layer, as `data-do` says. Foreig
 through `_html.escape` and `_html.tag` only.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from imagen_widget.errors import ImagenError, one_line
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
 _MAX_THUMBNAILS = 64
-_thumbnails: dict[str, str] = {}  # markup of input pictures by digest or address
+_thumbnails: dict[str, str] = {}  # markup of input pictures by digest
 excerpt = partial(one_line, limit=140)
 
 
@@ -64,17 +64,23 @@ def price(state: State, amount: Decimal | None) -> str:
     form, parts = state.form, [plural(state.form.count, "picture")]
     if form.pictures and form.max_pictures:
         parts[0] += f", {plural(len(form.pictures), 'input')}"
-    if state.is_free:
+    if state.account.free:
         parts.append("<b>free</b>")
     else:
         cost = "price unknown" if amount is None else f"≈ {dollars(amount)}"
-        caps = {limit.period: f" of {dollars(limit.amount)}" for limit in state.budget}
-        today = f"today {dollars(state.today)}{caps.get('day', '')}"
-        month = f"this month {dollars(state.month)}{caps.get('month', '')}"
-        parts += [f"<b>{cost}</b>", f"{today}, {month}"]
+        parts += [f"<b>{cost}</b>", ", ".join(_spent(state))]
     stop = form.blocked or state.warning(amount)
     words = tag("span", " · ".join(parts), class_="imagen-price-text")
     return words + (tag("span", escape(stop), class_="imagen-stop") if stop else "")
+
+
+def _spent(state: State) -> Iterator[str]:
+    caps = {f"{cap.scope} {cap.period}": f" of {dollars(cap.amount)}" for cap in state.budget}
+    for scope, whose in (("all", ""), ("user", "yours ")):
+        for period, when in (("day", "today"), ("month", "this month")):
+            cap = caps.get(f"{scope} {period}", "")
+            if scope == "all" or cap:
+                yield f"{whose}{when} {dollars(state.spent_in(period, scope))}{cap}"
 
 
 def trouble(state: State) -> str:
@@ -88,8 +94,8 @@ def trouble(state: State) -> str:
 def pending(state: State) -> str:
     if not state.pending:
         return ""
-    jobs = plural(state.pending, "job" if state.is_free else "paid job")
-    cost = "" if state.is_free else ", at no further cost"
+    jobs = plural(state.pending, "job" if state.account.free else "paid job")
+    cost = "" if state.account.free else ", at no further cost"
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
 
 
@@ -154,6 +160,12 @@ def strip(state: State) -> str:
     return head + row + (_chosen(state) if there else "")
 
 
+def painter(state: State) -> str:
+    """Return where the script layer opens the painter; another first picture closes it."""
+    first = next(iter(state.form.pictures), None)
+    return "" if first is None else f"<!-- {escape(first.digest)} -->"
+
+
 def _chosen(state: State) -> str:
     form, index = state.form, state.ringed
     given = form.pictures[index]
@@ -162,7 +174,7 @@ def _chosen(state: State) -> str:
     acts = [tag("span", escape(" · ".join(filter(None, facts))))]
     if given.source_id:
         acts.append(act("Show its card", "show", id_=given.source_id, icon="history"))
-    if form.takes_mask and given.digest:
+    if form.takes_mask and form.pictures[0].digest:
         mask = "Change the mask" if form.mask else "Paint a mask"
         acts.append(act(mask, "mask", icon="paint-brush"))
     if index:
@@ -174,16 +186,17 @@ def _chosen(state: State) -> str:
 
 
 def _thumbnail(given: Input) -> str:
-    if given.key not in _thumbnails:
+    if given.url:
+        return tag("span", "https", class_="imagen-address")
+    if given.digest not in _thumbnails:
         if len(_thumbnails) >= _MAX_THUMBNAILS:
             _thumbnails.clear()
-        words = "https" if given.url else "no preview"
-        markup = tag("span", words, class_="imagen-address")
-        with suppress(ImagenError):
-            if not given.url:
-                markup = picture(preview(given.data(), side=192, max_bytes=12_000), "")
-        _thumbnails[given.key] = markup
-    return _thumbnails[given.key]
+        try:
+            small = preview(given.data(), side=192, max_bytes=12_000)
+        except ImagenError:
+            return tag("span", "no preview", class_="imagen-address")
+        _thumbnails[given.digest] = picture(small, "")
+    return _thumbnails[given.digest]
 
 
 def about_model(state: State) -> str:
@@ -209,12 +222,12 @@ def successor(state: State, model: Model | None = None) -> str:
 
 def _has_ended(state: State, model: Model) -> bool:
     """Return True if a model is no longer served; the demo serves all of its own."""
-    return model.status != "active" and not state.is_free
+    return model.status != "active" and not state.account.free
 
 
 def model_row(model: Model, state: State) -> dict[str, Any]:
-    amount, unit = ("free", "") if state.is_free else _price_words(model)
-    tags = [word for word in _tags(model) if not (state.is_free and "$" in word)]
+    amount, unit = ("free", "") if state.account.free else _price_words(model, state)
+    tags = [word for word in _tags(model) if not (state.account.free and "$" in word)]
     row: dict[str, Any] = {
         "id": model.id,
         "name": model.title or model.name,
@@ -238,16 +251,18 @@ def chooser(state: State) -> dict[str, Any]:
     tags = [tag for tag in TAGS if any(tag in row["tags"] for row in rows)]
     said = [f"{len(state.models)} models"]
     dates = [model.as_of for model in state.models if model.source == "bundled" and model.as_of]
-    if state.is_free:
+    if state.account.free:
         said.append("no cost on the demo")
     elif dates:
         said.append(f"prices of {max(dates)[:7]}")
     return {"models": rows, "tags": tags, "total": " · ".join(said)}
 
 
-def _price_words(model: Model) -> tuple[str, str]:
+def _price_words(model: Model, state: State) -> tuple[str, str]:
     """Return a model's price and its unit: `from $0.08`, `a picture`."""
-    price = model.price
+    price, yours = model.price, state.prices.for_model(model.id, model.alias)
+    if yours is not None:
+        return dollars(yours), "a picture"
     if price is None:
         return "", "price unknown" if model.status == "active" else "no longer sold"
     amounts = [price.amount] if price.amount is not None else [n for _, n in price.table]

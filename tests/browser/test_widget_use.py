@@ -329,6 +329,22 @@ def test_a_mask_is_painted_erased_and_sent(form: Form) -> None:
     expect(widget.inputs.first.get_by_text("mask", exact=True)).to_be_hidden()
 
 
+def test_the_painter_of_a_mask_goes_with_its_picture(lab_form: Form) -> None:
+    widget = lab_form("model='fal-ai/gpt-image-1.5/edit'")
+    editor = widget.root.locator(".imagen-mask-editor")
+    widget.give_file("drop", png("teal"), "first.png")
+    widget.button("Paint a mask").click()
+    expect(editor).to_be_visible()
+
+    widget.give_file("drop", png("gold"), "second.png")
+    expect(widget.inputs).to_have_count(2)
+    expect(editor).to_be_visible()
+    widget.inputs.first.click()
+    widget.button("Remove").click()
+
+    expect(editor).to_have_count(0)
+
+
 def test_a_file_dropped_or_pasted_on_a_model_without_pictures_is_taken(form: Form) -> None:
     widget = form()
 
