@@ -114,39 +114,80 @@ class NotebookSurface(Surface):
         )
 
 
+_placing = threading.RLock()  # two jobs may be shown in one Output
+
+
 class OutputSurface(Surface):
     """A place in an `ipywidgets.Output`, which knows no display ids.
 
-    What its block shows is captured by the front end, which tells the kernel between cells only;
-    setting the trait would drop what the block printed. So the status is a widget that is displayed
-    in the block: it goes on when the block has ended, and gives way to a value that comes within.
+    What the block shows is captured by the front end, which tells the kernel between cells only;
+    setting the trait before that would drop what the block printed. So the status is a widget that
+    is displayed in the block, and so is a value that comes within it. The trait is set for what
+    comes later: a value in place of the widget, once the front end has told where that stands.
     """
 
     def __init__(self, shell: Any, output: Any) -> None:
         self._shell, self._output, self._block = shell, output, output.msg_id
+        self._mark = {"imagen_widget": uuid.uuid4().hex}
         self._line: Any = None
+        self._instead: tuple[dict[str, Any], ...] | None = None  # of the line, when all is over
 
     def status(self, value: object) -> None:
         data, metadata = _format(self._shell, value)
         if self._line is not None:
             self._line.value = data["text/html"]
-            return
-        self._line = sys.modules["ipywidgets"].HTML(data["text/html"])
-        view = {**self._line._repr_mimebundle_(), "text/plain": data["text/plain"]}
-        self._shell.display_pub.publish(view, metadata)
+        elif self._captures:
+            self._line = sys.modules["ipywidgets"].HTML(data["text/html"])
+            view = {**self._line._repr_mimebundle_(), "text/plain": data["text/plain"]}
+            self._shell.display_pub.publish(view, self._mark)
+            self._output.observe(self._told, "outputs")
+        else:
+            self._place(_as_output(data, metadata | self._mark))
 
     def final(self, value: object) -> None:
-        if self._output.msg_id != self._block:
-            self.status(value)
-            return
         data, metadata = _format(self._shell, value)
-        self._shell.display_pub.publish(data, metadata)
-        shown = {"output_type": "display_data", "data": data, "metadata": metadata}
-        outputs = [*self._output.outputs, shown]
-        with self._output._lock_property(outputs=outputs):  # not sent: the front end has it
+        if self._captures:
+            self._shell.display_pub.publish(data, metadata)
+            outputs = [*self._output.outputs, _as_output(data, metadata)]
+            with self._output._lock_property(outputs=outputs):  # not sent: the front end has it
+                self._output.outputs = tuple(outputs)
+            self._instead = ()
+            if self._line is not None:
+                self._line.value = ""
+            return
+        self.status(value)
+        self._instead = (_as_output(data, metadata),)
+        self._told()
+
+    @property
+    def _captures(self) -> bool:
+        return bool(self._block) and self._output.msg_id == self._block
+
+    def _told(self, _change: object = None) -> None:
+        """Give the line up if all is over; a moment later, since more may be told at once."""
+        if self._instead is not None and self._line is not None and not self._captures:
+            _loop.call_later(RESEND_SECONDS, lambda: self._place(*self._instead or ()))
+
+    def _place(self, *instead: dict[str, Any]) -> None:
+        with _placing:
+            outputs: list[dict[str, Any]] = []
+            found = False
+            for each in self._output.outputs:
+                is_ours = self._mark.items() <= each.get("metadata", {}).items()
+                outputs += instead if is_ours else (each,)
+                found |= is_ours
+            if self._line is None and not found:
+                outputs += instead
+            elif not found:
+                return
             self._output.outputs = tuple(outputs)
-        if self._line is not None:
-            self._line.layout.display = "none"
+            if self._line is not None:
+                self._output.unobserve(self._told, "outputs")
+                self._line.close()
+
+
+def _as_output(data: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"output_type": "display_data", "data": data, "metadata": metadata}
 
 
 class LineSurface(Surface):

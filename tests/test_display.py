@@ -233,37 +233,39 @@ def test_foreign_words_in_a_status_are_not_markup(notebook: Any, clock: Clock) -
     assert "&lt;img" in html
 
 
-def test_a_status_in_an_output_widget_goes_on_when_the_block_has_ended(
+def test_inside_an_output_widget_its_trait_is_set(
     notebook: Any, clock: Clock, generation: Generation
 ) -> None:
     import ipywidgets
 
     notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "now"}})
     other, out = ipywidgets.Output(msg_id="before"), ipywidgets.Output(msg_id="now")
-    job, before = SmallJob(), set(ipywidgets.widgets.widget._instances.values())
-    view = view_of(job, notebook, clock)
-    view.begin()
-    (line,) = {
-        widget
-        for widget in ipywidgets.widgets.widget._instances.values()
-        if isinstance(widget, ipywidgets.HTML) and widget not in before
-    }
+    job = SmallJob()
+    view, second = view_of(job, notebook, clock), surface_of(notebook)
     out.msg_id = ""  # the block has ended, the job has not
 
+    view.begin()
+    second.final(StatusLine("Another"))
     clock.seconds += 1
     job.change("Drawing")
-    assert "Drawing" in line.value
+    drawing = [shown["data"]["text/plain"] for shown in out.outputs]
     view.end(generation)
 
-    assert "data:image/webp" in line.value
-    assert texts(notebook) == ["In the queue · 0.0 s"]
-    assert (out.outputs, other.outputs) == ((), ())  # what it printed is the front end's to tell
+    assert drawing == ["Drawing", "Another"]
+    assert "data:image/webp" in out.outputs[0]["data"]["text/html"]
+    assert len(out.outputs) == 2
+    assert other.outputs == ()
+    assert texts(notebook) == []
 
 
-def test_a_value_within_the_block_of_an_output_widget_is_displayed_in_it(
-    notebook: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("within", [True, False])
+def test_what_an_output_widget_captured_meanwhile_stays(
+    notebook: Any, monkeypatch: pytest.MonkeyPatch, *, within: bool
 ) -> None:
     import ipywidgets
+
+    def printed(text: str) -> dict[str, str]:
+        return {"output_type": "stream", "name": "stdout", "text": text}
 
     notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "now"}})
     out, sent = ipywidgets.Output(msg_id="now"), list[object]()
@@ -271,13 +273,24 @@ def test_a_value_within_the_block_of_an_output_widget_is_displayed_in_it(
     surface = surface_of(notebook)
     surface.status("Preparing")
     surface.status("Drawing")
-    assert out.outputs == ()
+    assert out.outputs == ()  # the kernel does not know what the block printed
+    if within:
+        surface.final(StatusLine("Done"))
+        assert sent == []  # or what the block printed would be lost
+    out.msg_id = ""
+    if not within:
+        surface.final(StatusLine("Done"))
+    # The front end tells what it captured, some before the status, some after it.
+    shown = [{"output_type": "display_data", **each} for each in notebook.display_pub.outputs]
+    out.outputs = (printed("before"), *shown, printed("after"))
+    replaced = threading.Event()
+    out.observe(lambda _: replaced.set(), "outputs")
+    assert replaced.wait(10)
 
-    surface.final(StatusLine("Done"))
-
-    assert texts(notebook) == ["Preparing", "Done"]
-    assert [shown["data"]["text/plain"] for shown in out.outputs] == ["Done"]
-    assert sent == []  # or what the block printed, and the kernel was not told yet, would be lost
+    before, done, after = out.outputs
+    assert (before["text"], after["text"]) == ("before", "after")
+    assert done["data"]["text/plain"] == "Done"
+    assert set(done["data"]) == {"text/plain", "text/html"}
 
 
 def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:
