@@ -124,9 +124,8 @@ def _verb(*, write: bool, after: str = "") -> Callable[[_Method[J, P, T]], _Verb
             if self._group.tx is not None:
                 return method(self, self._group.tx, *args, **kwargs)
             said = NOTHING_SENT if steps.Submitting in map(type, args) else after
-            return self._transact(
-                lambda tx: method(self, tx, *args, **kwargs), write=write, after=said
-            )
+            body = functools.partial(method, self)
+            return self._transact(write, said, body, *args, **kwargs)
 
         return verb
 
@@ -176,7 +175,14 @@ class Journal(ABC):
         self.owner = f"{place}:{secrets.token_hex(4)}"
 
     @abstractmethod
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
+    def _transact(
+        self,
+        write: bool,
+        after: str,
+        body: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         """Run `body` in one transaction; `after` is what the user should know if that fails."""
 
     def _is_passing(self, error: Exception) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imagen_widget._journal import tables
 from imagen_widget._journal.journal import MAX_LEASE_SECONDS, Journal, is_dead
@@ -22,12 +22,14 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._store import FILE_MODE, make_folder, sync_folder, trouble
 from imagen_widget.errors import InvalidRequest, JournalError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 FILE_NAME = "journal.sqlite3"
 BUSY_SECONDS = 10.0
 
 _MAX_WAITS = 20
+_VERSION = "PRAGMA user_version"  # of the schema
 _MOUNTS = Path("/proc/self/mounts")
 # WAL shares memory between processes, which these cannot do between machines.
 _NETWORK_FILE_SYSTEMS = re.compile(
@@ -111,13 +113,21 @@ class SqliteJournal(Journal):
         self._has_prompts = False
         self._begin_process()
 
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
+    def _transact(
+        self,
+        write: bool,
+        after: str,
+        body: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         with self._lock:
             try:
                 connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
                 try:
-                    result = body(SqliteTransaction(connection, self.clock(), self._has_prompts))
+                    tx = SqliteTransaction(connection, self.clock(), self._has_prompts)
+                    result = body(tx, *args, **kwargs)
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
@@ -159,10 +169,11 @@ class SqliteJournal(Journal):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops in the drive
-            version = _version(connection)  # before the mode is changed: a newer one is left alone
-            _choose_mode(connection, self.path)
-            if version != SCHEMA:
+            while (version := connection.execute(_VERSION).fetchone()[0]) != SCHEMA:
+                if version > SCHEMA:  # which is left as it is
+                    raise tables.newer(version, "set IMAGEN_HOME to another folder")
                 _make_schema(connection, now=self.clock())
+            _choose_mode(connection, self.path)
             known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
             self._has_prompts = connection.execute(known).fetchone() is not None
             self._facts = self.path.stat()
@@ -174,14 +185,6 @@ class SqliteJournal(Journal):
 
 
 # ---------------------------------------------------------------------------------- the file
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    """Return the version of the schema; raises JournalError if it is newer than this package."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA:
-        raise tables.newer(version, "set IMAGEN_HOME to another folder")
-    return int(version)
 
 
 def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
@@ -267,7 +270,8 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
     made = tables.TABLES.format(**_SPELLING).split(";")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(connection)  # asked again: another process may have been quicker
+        # Asked again: another process may have been quicker.
+        (version,) = connection.execute(_VERSION).fetchone()
         if version == 1:
             _migrate(connection, made, now=now)
         elif version < SCHEMA:

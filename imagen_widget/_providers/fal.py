@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
@@ -39,9 +39,6 @@ from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account, Secret
 from imagen_widget.errors import ImagenError, one_line
-
-if TYPE_CHECKING:
-    from imagen_widget._providers.http import Http
 
 REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
 
@@ -156,17 +153,6 @@ def status_call(ticket: Ticket, *, logs: bool = True, stream: bool = False) -> a
     url = f"{ticket.base_url}{path}{'/stream' if stream else ''}"
     accept = "text/event-stream" if stream else "application/json"
     return answers.Call("GET", f"{url}?{query}" if query else url, accept=accept)
-
-
-def result_call(ticket: Ticket, *, auto: bool = False) -> answers.Call:
-    """Return the call for the result; under the app `auto` some gateways find any request."""
-    app = f"/{ticket.endpoint.partition('/')[0]}/auto"
-    path = f"{app}/requests/{ticket.request_id}" if auto else ticket.get("response_path")
-    return answers.Call("GET", ticket.base_url + path)
-
-
-def cancel_call(ticket: Ticket) -> answers.Call:
-    return answers.Call("PUT", ticket.base_url + ticket.get("cancel_path"))
 
 
 # ------------------------------------------------------------------------------------- the ticket
@@ -469,7 +455,7 @@ class Fal(Provider):
     max_submit_seconds = 120.0
     max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
     shortest_poll_seconds = 0.1
-    knows_auto = False  # whether any request is found under the app `auto`
+    knows_auto = False  # whether the result of any request is found under the app `auto`
     has_storage = True  # whether the key is one of fal's, and so opens its storage
     watching = 0  # jobs
 
@@ -483,15 +469,24 @@ class Fal(Provider):
         end, model = self.clock() + seconds, request.model
         account, base_url = self.settings.account, self.settings.base_url
         draft = Ticket(account.name, base_url, model, request_id="", created=self.now())
-        try:
-            with anyio.fail_after(seconds):  # uploads take their time
-                body = await self.body(request)
-        except TimeoutError:
-            raise answers.unreachable(base_url, "the pictures took all the time") from None
+        if request.inputs:
+            body = await self._with_pictures(request, seconds)
+        else:
+            body = answers.write_json(request.arguments())
         named = partial(read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
         return read_submit(answer, draft, account)
+
+    async def _with_pictures(self, request: ImageRequest, seconds: float) -> bytes:
+        """Return the request as JSON, with each input picture as it goes out."""
+        try:
+            with anyio.fail_after(seconds):  # uploads take their time
+                placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
+        except TimeoutError:
+            reason = "the pictures took all the time"
+            raise answers.unreachable(self.settings.base_url, reason) from None
+        return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
 
     # ------------------------------------------------------------------------- watch and result
 
@@ -556,7 +551,7 @@ class Fal(Provider):
             if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
                 break  # the status has said enough, or the same comes each time
             left = max(job.end - self.clock(), 0.0)
-            await self.sleep(min(self.budget.delay(attempt, chance=self.chance()), left))
+            await self.sleep(min(self.budget.delay(attempt), left))
             attempt += 1
         if said in _CANCELLED:
             raise answers.cancelled(ticket)
@@ -571,14 +566,15 @@ class Fal(Provider):
         )
 
     async def cancel(self, ticket: Ticket) -> answers.CancelAnswer:
+        call = answers.Call("PUT", ticket.base_url + ticket.get("cancel_path"))
         for attempt in range(_MAX_CANCELS):
             try:
-                answer = await self.http.call(cancel_call(ticket), seconds=_CANCEL_SECONDS)
+                answer = await self.http.call(call, seconds=_CANCEL_SECONDS)
             except (answers.NotSent, answers.Lost):
                 answer = Answer(503)
             if answer.status not in _AGAIN:
                 return read_cancel(answer)
-            await self.sleep(self.budget.delay(attempt, chance=self.chance()))
+            await self.sleep(self.budget.delay(attempt))
         return answers.CancelAnswer.UNKNOWN
 
     # ------------------------------------------------------------------------------- the models
@@ -655,25 +651,6 @@ class Fal(Provider):
         return (answer.mapping or {}) if answer.ok else {}
 
 
-class Demo(Fal):
-    """The built-in queue, which runs in this process: no account, no network."""
-
-    can = Capabilities(free=True)
-    shortest_poll_seconds = 0.05
-    has_storage = False
-
-    def usual_seconds(self, model_id: str) -> float:
-        return self.settings.demo_seconds
-
-    @cached_property
-    def http(self) -> "Http":
-        from imagen_widget._providers.demo.app import create_app
-        from imagen_widget._providers.http import Http
-
-        app = self.transport or create_app(seconds=self.settings.demo_seconds)
-        return Http(self.settings.base_url, scheme="", key=None, transport=app)
-
-
 # ---------------------------------------------------------------------------------------- one job
 
 
@@ -737,7 +714,11 @@ class _Job:
         self._lines = self._hiccups = self._misses = 0
         self._with_logs, self._by_result, self._result_next = True, False, False
         self._ask_anyway_at = 0.0
-        self._auto, self._may_be_auto = False, queue.knows_auto
+        self._path = ticket.get("response_path")
+        self._auto_path = ""
+        if queue.knows_auto:
+            owner = ticket.endpoint.partition("/")[0]
+            self._auto_path = f"/{owner}/auto/requests/{ticket.request_id}"
 
     @cached_property
     def _expected(self) -> tuple[float, float]:
@@ -816,7 +797,7 @@ class _Job:
 
     async def ask_result(self) -> answers.WireEvent | Unclear:
         """Ask for the result once; errors that are raised here are the job's end."""
-        call = result_call(self._ticket, auto=self._auto)
+        call = answers.Call("GET", self._ticket.base_url + self._path)
         seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
         size = answers.MAX_RESULT_BYTES
         try:
@@ -835,12 +816,13 @@ class _Job:
     def _miss(self, found: Unclear) -> None:
         """Count that the result was not found, and look under another name in the end."""
         self._misses += 1
-        if not self._auto:
+        own = self._ticket.get("response_path")
+        if self._path == own:
             self.is_page = found.kind == "page"
         if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
             return
-        if self._may_be_auto:  # once
-            self._misses, self._auto, self._may_be_auto = 0, True, False
+        if self._auto_path:  # once
+            self._misses, self._path, self._auto_path = 0, self._auto_path, ""
             return
         title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
         if found.kind == "page":
@@ -852,7 +834,7 @@ class _Job:
                 "then run it again.",
                 ticket=self._ticket,
             )
-        self._auto = False  # it may still turn up under its own name
+        self._path = own  # it may still turn up under its own name
 
     def behind_a_page(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
         return kind(
@@ -866,7 +848,7 @@ class _Job:
         queue, chance = self._queue, self._queue.chance()
         self.missing = isinstance(found, Unclear) and bool(found.kind)
         if isinstance(found, Unclear) and not self.missing:
-            seconds = max(queue.budget.delay(self._hiccups, chance=chance), self._shortest)
+            seconds = max(queue.budget.delay(self._hiccups), self._shortest)
             self._hiccups += 1
         else:
             self._hiccups = 0
@@ -894,6 +876,16 @@ class _Job:
             repeated = event == self._last
         self._last = event
         return None if repeated else event
+
+
+def _replaced(value: Any, placed: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return placed.get(value, value)
+    if isinstance(value, list):
+        return [_replaced(item, placed) for item in value]
+    if isinstance(value, dict):
+        return {name: _replaced(item, placed) for name, item in value.items()}
+    return value
 
 
 def _listed(record: Any) -> Model | None:

@@ -37,10 +37,9 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 _BUILT_IN = {
     "kkiai": "openai:Gateway",
     "fal": "fal:Fal",
-    "demo": "fal:Demo",
+    "demo": "demo:Demo",
     "openai": "openai:OpenAI",
 }
-_MAX_SUBMITS = 20  # at a time
 _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
 _FETCH_WAITS_SECONDS = (0.0, 0.3, 0.9, 2.7)
@@ -72,18 +71,16 @@ class RetryBudget:
     backoff instead of ending jobs that are paid for.
     """
 
+    chance: Callable[[], float]  # a random number from 0 to 1
     tokens: float = _MAX_TOKENS
 
-    def delay(self, attempt: int, *, chance: float) -> float:
-        """Take retry number `attempt`, from 0, and return the seconds to wait before it.
-
-        `chance` is a random number from 0 to 1.
-        """
+    def delay(self, attempt: int) -> float:
+        """Take retry number `attempt`, from 0, and return the seconds to wait before it."""
         if self.tokens < _RETRY_TOKENS:
-            return _MAX_BACKOFF_SECONDS * (1.0 + chance)
+            return _MAX_BACKOFF_SECONDS * (1.0 + self.chance())
         self.tokens -= _RETRY_TOKENS
         ceiling = min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt, 10), _MAX_BACKOFF_SECONDS)
-        return ceiling * (0.25 + 0.75 * chance)
+        return ceiling * (0.25 + 0.75 * self.chance())
 
     def succeeded(self) -> None:
         """Give a little back after an answer without trouble."""
@@ -142,8 +139,7 @@ class Provider(ABC):
     ) -> None:
         self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
-        self.budget = RetryBudget()
-        self._submits = anyio.Semaphore(_MAX_SUBMITS, fast_acquire=True)
+        self.budget = RetryBudget(chance)
         self._placed: dict[str, str] = {}  # by digest, the last used at the end
         self._encoding = anyio.Lock()
 
@@ -291,13 +287,21 @@ class Provider(ABC):
         """
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
+            await lowlevel.checkpoint()  # before the POST it is not too late to cancel
+            left = min(end - self.clock(), self.max_submit_seconds)
             try:
-                answer = await self._send_once(
-                    call, min(end - self.clock(), self.max_submit_seconds)
-                )
+                if left <= 0:
+                    raise answers.NotSent("no time was left for it")
+                with anyio.CancelScope(shield=True):
+                    answer = await self.http.call(
+                        call,
+                        seconds=left,
+                        max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
+                        silence_seconds=min(self.max_silence_seconds, left),
+                    )
             except answers.NotSent as error:
                 connects += 1
-                wait = self.budget.delay(connects, chance=self.chance())
+                wait = self.budget.delay(connects)
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
                     raise answers.unreachable(self.settings.base_url, str(error)) from None
             else:
@@ -311,29 +315,6 @@ class Provider(ABC):
                 if refusals >= _MAX_REFUSALS or self.clock() + wait >= end:
                     return answer
             await self.sleep(wait)
-
-    async def _send_once(self, call: answers.Call, seconds: float) -> Answer:
-        end = self.clock() + seconds
-        try:
-            with anyio.fail_after(seconds):
-                await self._submits.acquire()
-        except TimeoutError:
-            raise answers.NotSent("other requests took all the time") from None
-        try:
-            await lowlevel.checkpoint()  # before the POST it is not too late to cancel
-            left = end - self.clock()
-            if left <= 0:
-                raise answers.NotSent("no time was left for it")
-            with anyio.CancelScope(shield=True):
-                answer = await self.http.call(
-                    call,
-                    seconds=left,
-                    max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
-                    silence_seconds=min(self.max_silence_seconds, seconds),
-                )
-        finally:
-            self._submits.release()
-        return answer
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
@@ -418,23 +399,6 @@ class Provider(ABC):
         """Return the `data:` address of an input picture."""
         data = await to_thread.run_sync(picture.data)
         return await to_thread.run_sync(data_uri, data, picture.media_type)
-
-    async def body(self, request: ImageRequest) -> bytes:
-        """Return the request as JSON, with each input picture as it goes out."""
-        if not request.inputs:
-            return answers.write_json(request.arguments())
-        placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
-        return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
-
-
-def _replaced(value: Any, placed: dict[str, str]) -> Any:
-    if isinstance(value, str):
-        return placed.get(value, value)
-    if isinstance(value, list):
-        return [_replaced(item, placed) for item in value]
-    if isinstance(value, dict):
-        return {name: _replaced(item, placed) for name, item in value.items()}
-    return value
 
 
 def make_provider(settings: Settings, **options: Any) -> Provider:
