@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import logging
-import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -420,7 +419,6 @@ def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
 
 _default: Studio | None = None
 _making = threading.Lock()
-_books = operator.attrgetter("home", "journal")
 
 
 def default_studio(settings: _settings.Settings | None = None) -> Studio:
@@ -437,8 +435,6 @@ def default_studio(settings: _settings.Settings | None = None) -> Studio:
             return before
         made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
         made.settings, made.session = settings, Session(settings)
-        if before is not None and _books(before.settings) == _books(settings):
-            made.session.sent = before.session.sent  # what was spent here does not change
         _default = made
     return made
 

@@ -445,6 +445,43 @@ def test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline(
     assert (books.states(), queue.posts) == (["unknown"], 1)
 
 
+@pytest.mark.slow
+def test_a_job_that_waits_for_its_turn_to_be_sent_ends_by_its_own_deadline(
+    queue: FakeQueue,
+) -> None:
+    queue.silence_seconds = 3.0
+    queue.always("submit", Break.SILENCE)
+    before = [start(f"fox {number}", timeout=5.0) for number in range(20)]
+    queue.wait_for("submit", 20)
+
+    with pytest.raises(errors.QueueError, match="not sent within 0.5 s; nothing is billed"):
+        generate("a red fox", timeout=0.5)
+
+    assert not any(job.done() for job in before)
+    assert books.rows()[-1].cost == 0
+    for job in before:
+        with pytest.raises(errors.SubmitUncertain):
+            job.result(WAIT_SECONDS)
+    assert queue.posts == 20
+
+
+@pytest.mark.slow
+def test_a_direct_answer_that_waits_to_be_fetched_is_not_told_as_unsent(queue: FakeQueue) -> None:
+    queue.silence_seconds = 3.0
+    queue.always("media", Break.SILENCE)
+    many = start("foxes", model="dall-e-3", num_images=16, timeout=5.0)
+    queue.wait_for("media", 16)
+
+    with pytest.raises(errors.QueueTimeout, match="may be billed"):
+        generate("a red fox", model="dall-e-3", timeout=0.5)
+
+    assert not many.done()
+    with pytest.raises(errors.QueueError):
+        many.result(WAIT_SECONDS)
+    queue.heal()
+    assert len(History().resume()) == 2
+
+
 def test_a_job_that_outlasts_the_deadline_is_fetched_later(queue: FakeQueue) -> None:
     queue.polls = math.inf
     with pytest.raises(errors.QueueTimeout, match="imagen_resume") as caught:
@@ -919,16 +956,6 @@ def test_a_paid_job_that_is_still_out_is_fetched_in_place_of_a_second_one(
 
     assert generation.request_id == "req-1"
     assert (queue.posts, books.states()) == (1, ["done"])
-
-
-def test_pictures_that_a_dead_process_had_on_disk_answer_the_request(queue: FakeQueue) -> None:
-    generate("a red fox")
-    books.write("UPDATE jobs SET state = 'downloaded', cost = NULL")
-    books.bury()
-
-    again = generate("a red fox", reuse=True)
-
-    assert (again.reused, again.request_id, queue.posts) == (True, "req-1", 1)
 
 
 @pytest.mark.parametrize("what", ["forgotten", "cancelled"])

@@ -473,16 +473,16 @@ def test_no_text_of_a_server_breaks_retry_after_or_its_bounds(text: str) -> None
 
 @given(st.integers(0, 10_000), CHANCES)
 def test_a_backoff_is_never_nothing_and_never_long(attempt: int, chance: float) -> None:
-    assert 0.1 < provider.RetryBudget().delay(attempt, chance=chance) <= 8.0
+    assert 0.1 < provider.RetryBudget(lambda: chance).delay(attempt) <= 8.0
 
 
 def test_an_empty_budget_slows_every_retry_down_and_successes_fill_it_again() -> None:
-    budget = provider.RetryBudget()
+    budget = provider.RetryBudget(lambda: 0.0)
 
-    empty = [budget.delay(0, chance=0.0) for _ in range(13)]
+    empty = [budget.delay(0) for _ in range(13)]
     for _ in range(100):
         budget.succeeded()
-    full = [budget.delay(0, chance=0.0) for _ in range(13)]
+    full = [budget.delay(0) for _ in range(13)]
 
     assert empty == full == [0.125] * 12 + [8.0]
 

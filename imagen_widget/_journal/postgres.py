@@ -19,7 +19,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -30,7 +30,6 @@ from imagen_widget._journal.journal import Journal
 from imagen_widget._journal.tables import SCHEMA, Raced, Transaction
 from imagen_widget.errors import JournalError
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10
@@ -137,14 +136,7 @@ class PostgresJournal(Journal):
         self._host = found["host"] or "this machine"
         self._begin_process()
 
-    def _transact(
-        self,
-        write: bool,
-        after: str,
-        body: Callable[Concatenate[Transaction, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         deadline = time.monotonic() + RECONNECT_SECONDS
         pause, again = _FIRST_PAUSE_SECONDS, self._group.again
         while True:
@@ -154,7 +146,7 @@ class PostgresJournal(Journal):
                     tx = PostgresTransaction(connection, write=write, again=again)
                     if self.clock is not None:
                         tx.now = self.clock()
-                    result = body(tx, *args, **kwargs)
+                    result = body(tx)
                     if write:
                         tx.commit()
                     return result

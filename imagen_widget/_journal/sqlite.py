@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from imagen_widget._journal import tables
 from imagen_widget._journal.journal import MAX_LEASE_SECONDS, Journal, is_dead
@@ -22,7 +22,6 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._store import FILE_MODE, make_folder, sync_folder, trouble
 from imagen_widget.errors import InvalidRequest, JournalError
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 FILE_NAME = "journal.sqlite3"
@@ -113,21 +112,13 @@ class SqliteJournal(Journal):
         self._has_prompts = False
         self._begin_process()
 
-    def _transact(
-        self,
-        write: bool,
-        after: str,
-        body: Callable[Concatenate[Transaction, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
         with self._lock:
             try:
                 connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
                 try:
-                    tx = SqliteTransaction(connection, self.clock(), self._has_prompts)
-                    result = body(tx, *args, **kwargs)
+                    result = body(SqliteTransaction(connection, self.clock(), self._has_prompts))
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
@@ -317,7 +308,7 @@ def _migrate(connection: sqlite3.Connection, made: Iterable[str], *, now: float)
         "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
         " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images",
         "UPDATE jobs SET pictures = (SELECT COUNT(*) FROM images WHERE job = jobs.id)"
-        " WHERE state IN ('done', 'downloaded')",
+        " WHERE state = 'done'",
         f"INSERT INTO spending SELECT day, provider, model, who, series, SUM({AMOUNT}) AS n"
         " FROM jobs GROUP BY 1, 2, 3, 4, 5 HAVING n <> 0",
         f"INSERT INTO budgets SELECT period, scope, SUM(micros) FROM ({BUDGETS}) GROUP BY 1, 2",
@@ -356,6 +347,8 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         request = ImageRequest.from_json(old["request"])
         text = tables.storable(request.to_json())
         new = {"request_text": text, "fingerprint": request.fingerprint}
+    if old["state"] == "downloaded":  # a state of its own then: the pictures are whole
+        new |= {"state": "done", "cost": old["price"]}
     if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
         for name, without_bytes in (("ticket", None), ("urls", "[]")):
             if "data:" in (old[name] or ""):

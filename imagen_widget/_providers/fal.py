@@ -469,24 +469,15 @@ class Fal(Provider):
         end, model = self.clock() + seconds, request.model
         account, base_url = self.settings.account, self.settings.base_url
         draft = Ticket(account.name, base_url, model, request_id="", created=self.now())
-        if request.inputs:
-            body = await self._with_pictures(request, seconds)
-        else:
-            body = answers.write_json(request.arguments())
+        try:
+            with anyio.fail_after(seconds):  # uploads take their time
+                body = await self.body(request)
+        except TimeoutError:
+            raise answers.unreachable(base_url, "the pictures took all the time") from None
         named = partial(read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
         return read_submit(answer, draft, account)
-
-    async def _with_pictures(self, request: ImageRequest, seconds: float) -> bytes:
-        """Return the request as JSON, with each input picture as it goes out."""
-        try:
-            with anyio.fail_after(seconds):  # uploads take their time
-                placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
-        except TimeoutError:
-            reason = "the pictures took all the time"
-            raise answers.unreachable(self.settings.base_url, reason) from None
-        return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
 
     # ------------------------------------------------------------------------- watch and result
 
@@ -876,16 +867,6 @@ class _Job:
             repeated = event == self._last
         self._last = event
         return None if repeated else event
-
-
-def _replaced(value: Any, placed: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        return placed.get(value, value)
-    if isinstance(value, list):
-        return [_replaced(item, placed) for item in value]
-    if isinstance(value, dict):
-        return {name: _replaced(item, placed) for name, item in value.items()}
-    return value
 
 
 def _listed(record: Any) -> Model | None:

@@ -400,6 +400,23 @@ class Provider(ABC):
         data = await to_thread.run_sync(picture.data)
         return await to_thread.run_sync(data_uri, data, picture.media_type)
 
+    async def body(self, request: ImageRequest) -> bytes:
+        """Return the request as JSON, with each input picture as it goes out."""
+        if not request.inputs:
+            return answers.write_json(request.arguments())
+        placed = {p.digest: await self.place(p) for p in request.inputs if p.digest}
+        return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
+
+
+def _replaced(value: Any, placed: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return placed.get(value, value)
+    if isinstance(value, list):
+        return [_replaced(item, placed) for item in value]
+    if isinstance(value, dict):
+        return {name: _replaced(item, placed) for name, item in value.items()}
+    return value
+
 
 def make_provider(settings: Settings, **options: Any) -> Provider:
     """Return the provider of the settings' account; `options` are those of `Provider`.

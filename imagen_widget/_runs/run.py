@@ -9,12 +9,12 @@ the end.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -186,7 +186,7 @@ class Run:
                 request = self._request
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
-                async with session.submits:
+                async with self._turn(session.submits):
                     await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
@@ -336,9 +336,10 @@ class Run:
                 ticket=self._ticket,
                 billed=True,
             )
-        closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
-        events = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
-        record = await session.record(verbs.apply, self.id, *events)
+        elapsed = time.monotonic() - self.started
+        done = journal.Kept(tuple(kept), *self._cost(finished), elapsed)
+        # Once more what was completed: that may have been lost.
+        record = await session.record(verbs.apply, self.id, completed, done)
         generation = session.recall(record, self._request)
         if generation is None:
             raise errors.QueueError(
@@ -355,7 +356,7 @@ class Run:
 
         async def fetch(index: int, served: providers.Served) -> None:
             try:
-                async with session.downloads:
+                async with self._turn(session.downloads):
                     for _ in range(2):  # once more if there is a problem: it may have been cut
                         data = await session.provider.fetch(served.url, seconds=self._left())
                         kept = await to_thread.run_sync(session.store.keep, data)
@@ -485,19 +486,35 @@ class Run:
             self._scope.cancel()
         return self._scope
 
+    @asynccontextmanager
+    async def _turn(self, limiter: anyio.CapacityLimiter) -> AsyncIterator[None]:
+        """Wait for one's turn among the jobs of this session, until the deadline at most."""
+        try:
+            with anyio.fail_after(self._left()):
+                await limiter.acquire()
+        except TimeoutError:
+            raise self._late() from None
+        try:
+            yield
+        finally:
+            limiter.release()
+
     def _left(self) -> float:
-        """Return the seconds until the deadline; raises QueueTimeout if it has passed."""
+        """Return the seconds until the deadline; raises a QueueError if it has passed."""
         left = self._deadline - time.monotonic()
-        if left > 0:
-            return left
-        if self._ticket is None:
-            raise errors.QueueError(
-                f"The request was not sent within {self._timeout:.0f} s; nothing is billed.",
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def _late(self) -> errors.QueueError:
+        if self._ticket is None and not self._past_cancel:
+            return errors.QueueError(
+                f"The request was not sent within {self._timeout:g} s; nothing is billed.",
                 remedy="Run it again, with a longer --timeout (timeout=) if the machine is busy.",
             )
-        raise errors.QueueTimeout(
-            f"The job is not finished after {self._timeout:.0f} s "
-            f"(request id {errors.short_id(self._ticket.request_id)}).",
+        name = "" if self._ticket is None else errors.short_id(self._ticket.request_id)
+        return errors.QueueTimeout(
+            f"The job is not finished after {self._timeout:g} s{name and f' (request id {name})'}.",
             remedy="It goes on at the provider and may be billed; fetch it with %imagen_resume.",
             ticket=self._ticket,
         )
@@ -514,6 +531,7 @@ class Session:
     its parent belong to the parent's loop.
     """
 
+    sent: ClassVar[set[str]] = set()  # ids of the jobs that this process sent, with any settings
     submits: anyio.CapacityLimiter  # how many may be under way at once
     downloads: anyio.CapacityLimiter
 
@@ -525,7 +543,6 @@ class Session:
         self.describes_itself = settings.account.free and settings.schemas == "auto"
         own = "demo" if self.describes_itself else ""
         self.models = Catalogue(settings.home / "models" / own)
-        self.sent: set[str] = set()  # ids of the jobs that this process sent
         self._siblings: dict[str, Session] = {}
         self._active: set[str] = set()
         self._pid = 0
