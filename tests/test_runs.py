@@ -454,7 +454,7 @@ def test_a_job_that_waits_for_its_turn_to_be_sent_ends_by_its_own_deadline(
     before = [start(f"fox {number}", timeout=5.0) for number in range(20)]
     queue.wait_for("submit", 20)
 
-    with pytest.raises(errors.QueueError, match="not sent within 0.5 s; nothing is billed"):
+    with pytest.raises(errors.QueueError, match=r"not sent within 0\.5 s; nothing is billed"):
         generate("a red fox", timeout=0.5)
 
     assert not any(job.done() for job in before)
