@@ -72,8 +72,8 @@ class OpenAI(Provider):
                 why = error.message.removeprefix("The finished picture could not be fetched: ")
                 raise InvalidRequest(
                     f"{name}: the picture at its address could not be fetched: {why}",
-                    remedy="Nothing was sent; give the picture's file or bytes, or allow its host with"
-                    " IMAGEN_MEDIA_HOSTS.",
+                    remedy="Nothing was sent; give the picture's file or bytes, or allow its host"
+                    " with IMAGEN_MEDIA_HOSTS.",
                     field=name,
                 ) from None
         else:
