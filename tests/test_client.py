@@ -480,6 +480,33 @@ async def test_other_queues_words_for_finished_are_understood(body: object) -> N
     assert await desk.watch() == [Done()]
 
 
+@pytest.mark.parametrize("word", ["IN_PROGRESS", "IN_QUEUE", "processing"])
+async def test_a_status_that_stays_behind_does_not_hide_the_result(word: str) -> None:
+    desk = Desk()
+    desk.queue.finish()
+    desk.queue.always("status", Reply(200, {"status": word}))
+
+    finished = await desk.result()
+
+    assert len(finished.urls) == 1
+    assert desk.queue.count("result") == 1
+    assert 30 <= desk.clock.now - 1000 < 60
+
+
+@pytest.mark.parametrize("answer", [STILL, UNKNOWN, page(), Reply(422, {"detail": "no"})], ids=repr)
+async def test_while_the_status_says_that_a_job_runs_nothing_but_its_result_ends_it(
+    answer: Reply,
+) -> None:
+    desk = Desk()
+    desk.queue.always("status", RUNNING)
+    desk.queue.always("result", answer)
+
+    with pytest.raises(errors.QueueTimeout, match="still running"):
+        await desk.watch(timeout=300)
+
+    assert desk.queue.count("result") < desk.queue.count("status") / 6
+
+
 @pytest.mark.parametrize("trouble", [RUNNING, *HICCUPS, UNKNOWN], ids=repr)
 async def test_what_never_ends_ends_with_the_deadline(trouble: Reply | Break) -> None:
     desk = Desk()

@@ -864,7 +864,7 @@ def _meaning(
     if status in {400, 413, 422} and not is_page:
         return _invalid(trouble, model, status, ticket)
     if status >= 500 and not is_page:
-        return service_failed(trouble, ticket, status=status)
+        return service_failed(trouble, ticket, status=answer.status)
     if status == 429:
         what = f"{title} is asked too often{says}"
         before = "Wait a minute and run it again; nothing was accepted."
@@ -912,7 +912,7 @@ def cancelled(ticket: Ticket | None) -> errors.CancelledAtProvider:
 def service_failed(
     trouble: Trouble, ticket: Ticket | None, *, status: int = 0
 ) -> errors.GenerationFailed:
-    kind = _said(trouble.kind, 60) or (f"HTTP {status}" if status else "")
+    kind = _said(trouble.kind, 60) or (f"HTTP {status}" if status >= 400 else "")
     says = trouble.said or "no reason was given"
     return errors.GenerationFailed(
         f"The job failed at the provider{f' ({kind})' if kind else ''}: {says}",

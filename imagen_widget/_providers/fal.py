@@ -13,8 +13,9 @@ code: requests become calls, answers become ticket, events and result.
 
 A job is followed by its event stream if there is one, else by polling. A stream that breaks off,
 falls silent or only pings costs nothing: polling goes on where it left off. Where the status says
-nothing of use, the result is asked. A job that nobody knows in its first hour may still turn up: it
-is asked for until the deadline, and stays resumable.
+nothing of use, the result is asked; now and then also where a job is pending for long, since some
+gateways keep an old status. A job that nobody knows in its first hour may still turn up: it is
+asked for until the deadline, and stays resumable.
 """
 
 import json
@@ -108,6 +109,7 @@ _MIN_MISSES = 2  # where "not found" is to be expected
 _MAX_LASTING = 3
 _ASK_ANYWAY_SECONDS = 30.0
 _ASK_ANYWAY_EACH_SECONDS = 5.0
+_ASK_ANYWAY_POLLS = 8  # one in so many, where the status says that the job is pending
 _KEPT_SECONDS = 3600.0  # results are readable for an hour
 _DESCRIBE_SECONDS = 2.0
 _USUAL_SECONDS = 8.0
@@ -698,11 +700,11 @@ class _Job:
         self._queue, self._ticket, self._service_times = queue, ticket, service_times
         self._account = queue.settings.account
         self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
-        is_old = ticket.created > 0 and queue.now() - ticket.created > _KEPT_SECONDS
-        self._forgotten = expired or is_old  # proof that "not found" is final
+        self._age = queue.now() - ticket.created if ticket.created > 0 else 0.0  # when it began
+        self._forgotten = expired or self._age > _KEPT_SECONDS  # proof that "not found" is final
         self._ran_since: float | None = None
         self._last: answers.WireEvent | None = None
-        self._lines = self._hiccups = self._misses = 0
+        self._lines = self._hiccups = self._misses = self._pending_polls = 0
         self._with_logs, self._by_result, self._result_next = True, False, False
         self._ask_anyway_at = 0.0
         self._path = ticket.get("response_path")
@@ -768,7 +770,15 @@ class _Job:
         except answers.NotSent as error:
             return Unclear(str(error))
         found = read_status(answer, self._ticket, self._account)
-        if not isinstance(found, Unclear):
+        if isinstance(found, Done):
+            return found
+        if isinstance(found, Queued | Running):
+            self._pending_polls += 1
+            is_due = self._pending_polls % _ASK_ANYWAY_POLLS == 0
+            if is_due and self._queue.clock() - self._began + self._age >= _ASK_ANYWAY_SECONDS:
+                with suppress(ImagenError):  # nothing but the pictures counts against the status
+                    asked = await self.ask_result(counts=False)
+                    return asked if isinstance(asked, Done) else found
             return found
         if found.kind == "word":  # now and then the result is asked
             now, first = self._queue.clock(), min(self._expected[1], _ASK_ANYWAY_SECONDS)
@@ -786,8 +796,11 @@ class _Job:
             return found
         return await self.ask_result()  # not even a refused key there says anything of the job
 
-    async def ask_result(self) -> answers.WireEvent | Unclear:
-        """Ask for the result once; errors that are raised here are the job's end."""
+    async def ask_result(self, *, counts: bool = True) -> answers.WireEvent | Unclear:
+        """Ask for the result once; errors that are raised here are the job's end.
+
+        `counts` is whether it says something of the job if nothing is found there.
+        """
         call = answers.Call("GET", self._ticket.base_url + self._path)
         seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
         size = answers.MAX_RESULT_BYTES
@@ -799,7 +812,8 @@ class _Job:
         if isinstance(found, Finished):
             return Done(found.seconds, finished=found)
         if isinstance(found, Unclear) and found.kind:
-            self._miss(found)
+            if counts:
+                self._miss(found)
         else:
             self.is_page = False
         return found
