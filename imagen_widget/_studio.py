@@ -397,7 +397,10 @@ class Studio:
         return widgets.ImagenWidget(studio=self, **defaults)
 
     def close(self) -> None:
-        """Close the connections and the journal; the next call opens them again."""
+        """Close the connections and the journal, unless jobs are under way.
+
+        The next call opens them again.
+        """
         _loop.run(self.session.aclose)
 
     def __repr__(self) -> str:

@@ -1121,6 +1121,37 @@ def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -
 # ------------------------------------------------------------------------------------- small parts
 
 
+@pytest.mark.parametrize("route", ["submit", "status", "media"])
+def test_a_paid_job_whose_journal_is_deleted_meanwhile_is_told_with_its_id(
+    queue: FakeQueue, route: str
+) -> None:
+    def delete(_: Received) -> None:
+        for path in books.home().glob("journal*"):
+            path.unlink()
+
+    queue.before[route] = delete
+
+    with pytest.raises(
+        errors.JournalError, match=r"\(request id req-1\), and it may be b"
+    ) as caught:
+        generate("a red fox")
+
+    assert (caught.value.request_id, caught.value.billed) == ("req-1", True)
+
+
+def test_a_studio_that_is_closed_while_a_job_is_under_way_ends_the_job(queue: FakeQueue) -> None:
+    studio, queue.polls = Studio(), math.inf
+    job = studio.start("a red fox")
+    queue.wait_for("status")
+
+    studio.close()
+    queue.finish()
+
+    assert len(job.result(WAIT_SECONDS)) == 1
+    studio.close()
+    assert len(studio.generate("a red hen")) == 1
+
+
 def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 

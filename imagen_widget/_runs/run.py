@@ -220,13 +220,18 @@ class Run:
             try:
                 await session.record(session.journal.apply, self.id, event)
             except errors.JournalError as error:
-                raise errors.JournalError(
-                    f"The provider accepted the job (request id {ticket.request_id}), and it may "
-                    f"be billed; but it could not be written down: {error.message}",
-                    remedy=error.remedy,
-                    ticket=ticket,
-                    billed=True,
-                ) from None
+                raise self._unwritten(error) from None
+
+    def _unwritten(self, error: errors.JournalError) -> errors.JournalError:
+        """Return the error for a job that exists, but not in the journal."""
+        name = "" if self._ticket is None else f" (request id {self._ticket.request_id})"
+        return errors.JournalError(
+            f"The provider accepted the job{name}, and it may be billed; but it could not be "
+            f"written down: {error.message}",
+            remedy=error.remedy,
+            ticket=self._ticket,
+            billed=True,
+        )
 
     # --------------------------------------------------------------- waiting for it
 
@@ -246,12 +251,13 @@ class Run:
             self._past_cancel = True  # the job is paid for: a cancellation comes too late
             finished = await self._session.provider.result(answer, done, seconds=self._left())
             return await self._keep(finished, worked=done.seconds)
-        except journal.IllegalStep:
-            record = await self._session.record(self._session.journal.get, self.id)
-            recalled = self._session.recall(record)
-            if recalled is None:
-                raise
-            return recalled  # another process was quicker: they are the same
+        except journal.IllegalStep as error:
+            with suppress(errors.JournalError):
+                record = await self._session.record(self._session.journal.get, self.id)
+                recalled = self._session.recall(record)
+                if recalled is not None:
+                    return recalled  # another process was quicker: they are the same
+            raise self._unwritten(error) from None
         except errors.ImagenError as error:
             await self._settle(error, answer)
             if isinstance(error, errors.CancelledAtProvider):
@@ -625,10 +631,10 @@ class Session:
         _loop.on_close(self.aclose)
 
     async def aclose(self) -> None:
-        """Close the provider's connections and the journal."""
+        """Close the provider's connections and the journal, unless jobs are under way."""
         for sibling in self._siblings.values():
             await sibling.aclose()
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and not self._active:
             self._pid = 0
             await self._provider.aclose()
             await self._recorder.close()
