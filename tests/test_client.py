@@ -121,7 +121,7 @@ NOBODY_KNOWS = [
     Break.LOST_ANSWER,
     Break.SILENCE,
     Break.CUT_SHORT,
-    *(Reply(status, {"detail": "?"}, accepts=True) for status in (408, 409, 500, 502, 503, 504)),
+    *(Reply(status, {"detail": "?"}, accepts=True) for status in (408, 409, 499, 500, 502, 504)),
     Reply(502, "<html>nginx</html>", accepts=True),
     Reply(200, b"", accepts=True),
     page(),
@@ -866,6 +866,11 @@ async def test_a_job_that_ended_without_a_picture_says_so(
 
     assert (caught.value.billed, caught.value.ticket) == (billed, desk.ticket)
     assert (FOX.prompt or "") not in str(caught.value)
+
+
+async def test_what_is_not_an_address_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"url: .*, not an address"):
+        await Desk().client.fetch(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

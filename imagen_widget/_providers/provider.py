@@ -48,7 +48,7 @@ _MAX_BACKOFF_SECONDS = 8.0
 _MAX_TOKENS = 60.0
 _RETRY_TOKENS = 5.0
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
-_AMBIGUOUS = frozenset({408, 409, *range(500, 600)})  # to a submit: perhaps accepted
+_AMBIGUOUS = frozenset({408, 409, 499, *range(500, 600)})  # to a submit: perhaps accepted
 _MAX_PLACED = 32 * 1024 * 1024  # characters of encoded pictures that are kept
 
 
@@ -565,6 +565,12 @@ class ImagenClient:
         Raises:
             QueueError: The address is not allowed, does not answer, or gives no picture.
         """
+        if not isinstance(url, str):
+            raise errors.invalid(
+                "url",
+                f"it is {errors.a_type(url)}, not an address",
+                "Give one of Finished.urls.",
+            )
         return await self.provider.fetch(url, seconds=self._seconds(timeout))
 
     async def cancel(self, ticket: Ticket) -> bool:
