@@ -182,7 +182,9 @@ class Run:
         session, verbs = self._session, self._session.journal
         answer = None
         try:
-            with self._new_scope():
+            with anyio.CancelScope() as self._scope:
+                if self._cancel_wanted:  # before this
+                    self.cancel()
                 request = self._request
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
@@ -282,7 +284,9 @@ class Run:
                     session.journal.service_times, ticket.endpoint, ticket.provider
                 )
         done = None
-        with self._new_scope():
+        with anyio.CancelScope() as self._scope:
+            if self._cancel_wanted:
+                self.cancel()
             events = session.provider.watch(
                 ticket, seconds=self._left(), service_times=times, expired=self._expired
             )
@@ -484,13 +488,6 @@ class Run:
 
     async def _release(self) -> None:
         await self._session.note(self._session.journal.release, self.id)
-
-    def _new_scope(self) -> anyio.CancelScope:
-        """Return a scope that `cancel` ends; it is ended already if that was called before."""
-        self._scope = anyio.CancelScope()
-        if self._cancel_wanted and not self._past_cancel:
-            self._scope.cancel()
-        return self._scope
 
     @asynccontextmanager
     async def _turn(self, limiter: anyio.CapacityLimiter) -> AsyncIterator[None]:
