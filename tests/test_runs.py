@@ -591,12 +591,9 @@ def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
     assert History().spend() == pytest.approx(0.08)
 
 
-@pytest.mark.parametrize("state", ["completed", "done"])
-def test_a_disk_that_is_full_after_the_bill_leaves_the_job_to_be_fetched(
-    queue: FakeQueue, state: str
-) -> None:
+def test_a_disk_that_is_full_after_the_bill_leaves_the_job_to_be_fetched(queue: FakeQueue) -> None:
     generate("make the journal")
-    books.fail_at(state)
+    books.fail_at("done")
     with pytest.raises(errors.JournalError, match="disk is full"):
         generate("a red fox")
     books.heal()
@@ -1105,6 +1102,18 @@ def test_a_direct_answer_whose_bytes_cannot_be_kept_is_failed_and_billed(queue: 
     assert books.states() == ["failed"]
     assert books.rows()[0].cost is None  # the reserved price stays
     assert History().pending() == []
+
+
+@pytest.mark.parametrize(("model", "route"), [(DIRECT, "generations"), (None, "status")])
+def test_a_journal_that_fails_for_a_moment_loses_no_picture(
+    queue: FakeQueue, model: str | None, route: str
+) -> None:
+    queue.before[route] = lambda _: books.fail_at("completed")
+
+    generation = generate("a red fox", model=model)
+
+    assert len(generation) == 1
+    assert (books.states(), queue.posts) == (["done"], 1)
 
 
 def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -> None:

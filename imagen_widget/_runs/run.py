@@ -333,7 +333,12 @@ class Run:
             filtered=flagged + missing,
         )
         try:
-            await session.record(verbs.apply, self.id, completed)
+            try:
+                await session.record(verbs.apply, self.id, completed)
+            except journal.IllegalStep:
+                raise
+            except errors.JournalError as error:  # it is written once more with the pictures
+                log.warning("%s", error)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except errors.ImagenError as error:
@@ -348,7 +353,7 @@ class Run:
             )
         elapsed = time.monotonic() - self.started
         done = journal.Kept(tuple(kept), *self._cost(finished), elapsed)
-        # Once more what was completed: that may have been lost.
+        # Once more what was completed: that may not have been written.
         record = await session.record(verbs.apply, self.id, completed, done)
         generation = session.recall(record, self._request)
         if generation is None:
