@@ -913,14 +913,18 @@ class Recorder:
     """
 
     journal: Journal
-    _turn: anyio.Lock = field(default_factory=functools.partial(anyio.Lock, fast_acquire=True))
-    _waiting: list[_Entry] = field(default_factory=list)
+    _pid: int = 0
+    _turn: anyio.Lock = field(init=False)
+    _waiting: list[_Entry] = field(init=False)
 
     async def record(self, verb: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb of the journal and return what it returns, once that is on disk.
 
         A cancellation before it has begun prevents it; later it is carried out all the same.
         """
+        if self._pid != os.getpid():  # the first call, also after a fork: its parent's wait there
+            self._pid, self._waiting = os.getpid(), []
+            self._turn = anyio.Lock(fast_acquire=True)
         entry = _Entry(functools.partial(verb, *args, **kwargs))
         self._waiting.append(entry)
         try:
@@ -937,8 +941,9 @@ class Recorder:
 
     async def close(self) -> None:
         """Close the journal after what was recorded before."""
-        async with self._turn:
-            await to_thread.run_sync(self.journal.close)
+        if self._pid == os.getpid():
+            async with self._turn:
+                await to_thread.run_sync(self.journal.close)
 
     async def _write(self) -> None:
         entries, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]

@@ -40,6 +40,8 @@ _BUILT_IN = {
     "demo": "demo:Demo",
     "openai": "openai:OpenAI",
 }
+_MAX_SUBMITS = 20  # at a time
+_MAX_DOWNLOADS = 16
 _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
 _FETCH_WAITS_SECONDS = (0.0, 0.3, 0.9, 2.7)
@@ -140,6 +142,8 @@ class Provider(ABC):
         self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
         self.budget = RetryBudget(chance)
+        self.submits = anyio.CapacityLimiter(_MAX_SUBMITS)  # for jobs: a client's calls are its own
+        self.downloads = anyio.CapacityLimiter(_MAX_DOWNLOADS)
         self._placed: dict[str, str] = {}  # by digest, the last used at the end
         self._encoding = anyio.Lock()
 

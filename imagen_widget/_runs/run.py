@@ -32,9 +32,6 @@ T = TypeVar("T")
 NOT_BILLED = "Cancelled, not billed."
 TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 
-MAX_DOWNLOADS = 16
-MAX_SUBMITS = 20
-
 _HEARTBEAT_SECONDS = 20.0
 _LEAVE_SECONDS = 4.0
 _SETTLE_SECONDS = 3.0
@@ -188,7 +185,7 @@ class Run:
                 request = self._request
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
-                async with self._turn(session.submits):
+                async with self._turn(session.provider.submits):
                     await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
@@ -371,7 +368,7 @@ class Run:
 
         async def fetch(index: int, served: providers.Served) -> None:
             try:
-                async with self._turn(session.downloads):
+                async with self._turn(session.provider.downloads):
                     for _ in range(2):  # once more if there is a problem: it may have been cut
                         data = await session.provider.fetch(served.url, seconds=self._left())
                         kept = await to_thread.run_sync(session.store.keep, data)
@@ -540,12 +537,12 @@ class Session:
     """
 
     sent: ClassVar[set[str]] = set()  # ids of the jobs that this process sent, with any settings
-    submits: anyio.CapacityLimiter  # how many may be under way at once
-    downloads: anyio.CapacityLimiter
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.journal = journal.open_journal(settings.home, settings.journal)
+        self._recorder = journal.Recorder(self.journal)
+        self.record = self._recorder.record  # runs a verb of the journal, on the loop thread
         self.store = open_store(settings.home, settings.store)
         # What the demo's queue says of a model is true of that queue only.
         self.describes_itself = settings.account.free and settings.schemas == "auto"
@@ -553,21 +550,18 @@ class Session:
         self.models = Catalogue(settings.home / "models" / own)
         self._siblings: dict[str, Session] = {}
         self._active: set[str] = set()
-        self._pid = 0
-        self._beating = False
+        self._pid = 0  # of the process that has made the provider
+        self._beating = 0  # of the process that renews leases
 
     # ------------------------------------------------------------------------ on the loop thread
 
     @property
     def provider(self) -> providers.Provider:
         """The provider with its connections, made on first use; on the loop thread only."""
-        self._open()
+        if self._pid != os.getpid():
+            self._pid, self._provider = os.getpid(), providers.make_provider(self.settings)
+            _loop.on_close(self.aclose)
         return self._provider
-
-    async def record(self, verb: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a verb of the journal in a worker thread; its result counts once it is on disk."""
-        self._open()
-        return await self._recorder.record(verb, *args, **kwargs)
 
     async def note(self, verb: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Record what became of a job, even while the loop is being cancelled.
@@ -587,10 +581,10 @@ class Session:
     @contextmanager
     def holding(self, job_id: str) -> Iterator[None]:
         """Renew the job's lease until the end of the block."""
-        self._active.add(job_id)
-        if not self._beating:
-            self._beating = True
+        if self._beating != os.getpid():
+            self._beating, self._active = os.getpid(), set()  # a fork's parent has its own
             _loop.spawn(self._beat)
+        self._active.add(job_id)
         try:
             yield
         finally:
@@ -603,7 +597,7 @@ class Session:
                 if self._active:
                     await self.note(self.journal.renew, *self._active)
         finally:
-            self._beating = False
+            self._beating = 0
 
     async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
         """Return what is known of a model; its schema is fetched once if nothing is.
@@ -620,17 +614,6 @@ class Session:
         if document is None:
             return self.known(model_id)
         return await to_thread.run_sync(self.models.learn, model_id, document)
-
-    def _open(self) -> None:
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
-        self._provider = providers.make_provider(self.settings)
-        self._recorder = journal.Recorder(self.journal)
-        self.submits = anyio.CapacityLimiter(MAX_SUBMITS)
-        self.downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
-        self._active, self._beating = set(), False
-        _loop.on_close(self.aclose)
 
     async def aclose(self) -> None:
         """Close the provider's connections and the journal, unless jobs are under way."""
