@@ -172,25 +172,17 @@ class _LoopThread(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="imagen_widget", daemon=True)
+        self.loop, self.ending = asyncio.new_event_loop(), asyncio.Event()
+        self.loop.set_exception_handler(_report)
         self.closers: dict[Callable[[], Awaitable[None]], None] = {}
         self._work: dict[asyncio.Task[None], anyio.CancelScope] = {}
-        self._ready: Future[None] = Future()
         self.start()
-        self._ready.result()
 
     def run(self) -> None:
-        try:
-            anyio.run(self._main, backend="asyncio")
-        except BaseException as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)
+        with contextlib.closing(self.loop):
+            self.loop.run_until_complete(self._main())
 
     async def _main(self) -> None:
-        self.ending = asyncio.Event()
-        self.loop = asyncio.get_running_loop()
-        self.loop.set_exception_handler(_report)
-        self._ready.set_result(None)
         await self.ending.wait()
         for scope in self._work.values():
             scope.cancel()
@@ -199,6 +191,7 @@ class _LoopThread(threading.Thread):
         for closer in self.closers:  # only now: nothing that it closes is still in use
             with contextlib.suppress(Exception):  # nobody is left to be told
                 await closer()
+        await self.loop.shutdown_asyncgens()
 
     def begin(self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> None:
         """Make the task: by asyncio, since anyio does not know its loop inside a callback."""

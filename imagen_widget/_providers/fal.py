@@ -509,10 +509,8 @@ class Fal(Provider):
                 if isinstance(found, Done):
                     yield found
                     return
-                if isinstance(found, Queued | Running):
-                    self.budget.succeeded()
-                    if (news := job.news(found, whole=True)) is not None:
-                        yield news
+                if (news := job.news(found, whole=True)) is not None:
+                    yield news
                 await job.pause(found, took=self.clock() - asked)
         finally:
             self.watching -= 1
@@ -536,7 +534,6 @@ class Fal(Provider):
         while self.clock() < job.end:
             found = await job.ask_result()
             if isinstance(found, Done) and found.finished is not None:
-                self.budget.succeeded()
                 return found.finished
             reason = "it says that the job still runs"
             if isinstance(found, Unclear):
