@@ -123,9 +123,8 @@ def _verb(*, write: bool, after: str = "") -> Callable[[_Method[J, P, T]], _Verb
             if self._group.tx is not None:
                 return method(self, self._group.tx, *args, **kwargs)
             said = NOTHING_SENT if steps.Submitting in map(type, args) else after
-            return self._transact(
-                lambda tx: method(self, tx, *args, **kwargs), write=write, after=said
-            )
+            body = functools.partial(method, self)
+            return self._transact(body, *args, write=write, after=said, **kwargs)
 
         return verb
 
@@ -175,8 +174,13 @@ class Journal(ABC):
         self.owner = f"{place}:{secrets.token_hex(4)}"
 
     @abstractmethod
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
-        """Run `body` in one transaction; `after` is what the user should know if that fails."""
+    def _transact(
+        self, body: Callable[..., T], *args: Any, write: bool, after: str, **kwargs: Any
+    ) -> T:
+        """Run `body(tx, *args, **kwargs)` in one transaction, perhaps more than once.
+
+        `after` is what the user should know if that fails.
+        """
 
     def _is_passing(self, error: Exception) -> bool:
         """Return True if the same may succeed in a moment: the transaction runs again."""

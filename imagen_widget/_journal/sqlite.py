@@ -112,13 +112,16 @@ class SqliteJournal(Journal):
         self._has_prompts = False
         self._begin_process()
 
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
+    def _transact(
+        self, body: Callable[..., T], *args: Any, write: bool, after: str, **kwargs: Any
+    ) -> T:
         with self._lock:
             try:
                 connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
                 try:
-                    result = body(SqliteTransaction(connection, self.clock(), self._has_prompts))
+                    tx = SqliteTransaction(connection, self.clock(), self._has_prompts)
+                    result = body(tx, *args, **kwargs)
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
