@@ -7,7 +7,7 @@ surely is a picture, before it counts as not understood.
 
 Of failures, fal's `detail` may be a string, a list of objects or an object; gateways of the one-api
 family have shapes of their own, and wrap the answers of the service behind them as text. `input`
-echoes the caller's prompt: it is never read, and `hiding` leaves the prompt out of what is said.
+echoes the caller's prompt: it is never read, and `hidden` leaves the prompt out of what is said.
 """
 
 import contextlib
@@ -752,22 +752,23 @@ def word(value: object, *, limit: int = 60) -> str:
 
 # ------------------------------------------------------------- what no error says: the prompt
 
-_hidden: ContextVar[ImageRequest | None] = ContextVar("_hidden", default=None)
+# The request of a task, whose prompts are left out of what servers are quoted with.
+hidden: ContextVar[ImageRequest | None] = ContextVar("hidden", default=None)
 
 
 @contextlib.contextmanager
 def hiding(request: ImageRequest | None) -> Iterator[None]:
-    """Leave a request's prompts out of what servers are quoted with in the block."""
-    token = _hidden.set(request)
+    """Set `hidden` for a block."""
+    token = hidden.set(request)
     try:
         yield
     finally:
-        _hidden.reset(token)
+        hidden.reset(token)
 
 
 def _said(text: str, limit: int) -> str:
     """Return a server's words as one line, with `…` in place of what repeats the prompts."""
-    line, request = one_line(text, limit=4 * limit), _hidden.get()
+    line, request = one_line(text, limit=4 * limit), hidden.get()
     fields = () if request is None else (("prompt", request.prompt), *request.arguments().items())
     for prompt in {value for name, value in fields if "prompt" in name and isinstance(value, str)}:
         for form in _forms(prompt[:_MAX_TEXT]):

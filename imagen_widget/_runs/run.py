@@ -117,7 +117,8 @@ class Run:
         """Send a job that this process has in the journal as an intent."""
         self.id = job_id
         self._session.sent.add(job_id)
-        with self._session.holding(job_id), providers.hiding(self._request):
+        providers.hidden.set(self._request)
+        with self._session.holding(job_id):
             return await self._finish(await self._submit())
 
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
@@ -126,7 +127,8 @@ class Run:
         `expired` is evidence that the provider no longer has it.
         """
         self.id, self._resumed, self._expired = record.id, True, expired
-        with self._session.holding(record.id), providers.hiding(self._request):
+        providers.hidden.set(self._request)
+        with self._session.holding(record.id):
             if record.ticket is None:  # answered directly; the addresses are all there is
                 served = tuple(map(providers.Served, record.urls))
                 return await self._finish(providers.Finished(served, seed=record.seed))
@@ -560,7 +562,7 @@ class Session:
         """The provider with its connections, made on first use; on the loop thread only."""
         if self._pid != os.getpid():
             self._pid, self._provider = os.getpid(), providers.make_provider(self.settings)
-            _loop.on_close(self.aclose)
+            _loop.closers[self.aclose] = None
         return self._provider
 
     async def note(self, verb: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
