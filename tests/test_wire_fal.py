@@ -185,7 +185,7 @@ EVENTS: list[tuple[dict[str, Any], object]] = [
     ({"status": "FAILED", "error": "\ud800"}, Done(trouble="FAILED")),
     (RESULT, Done()),
     ({"images": []}, Done()),
-    ({"status": "CONFUSED"}, fal.Unclear("CONFUSED", "word")),
+    ({"status": "CONFUSED"}, answers.Unclear("CONFUSED", "word")),
     ({"status": "NOT_FOUND"}, None),
     ({"status": 200}, None),
     ({}, None),

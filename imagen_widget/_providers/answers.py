@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urljoin
 
 from imagen_widget import _picture, errors
@@ -271,6 +271,19 @@ class Done:
 
 
 WireEvent = Queued | Running | Done
+
+
+class Unclear(NamedTuple):
+    """An answer that says nothing sure about the job.
+
+    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
+    `word` for a status word that is not known: the job may run, or be done.
+    """
+
+    reason: str  # what it says instead
+    kind: Literal["", "missing", "page", "word"] = ""
+    error: ImagenError | None = None  # what it means if nothing else says more
+    lasting: bool = False  # the same is to be expected again
 
 
 @dataclass(frozen=True, slots=True)

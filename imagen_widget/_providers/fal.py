@@ -25,7 +25,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
@@ -35,7 +35,15 @@ from imagen_widget import errors
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
 from imagen_widget._providers import answers
-from imagen_widget._providers.answers import Answer, Done, Finished, Queued, Running, Ticket
+from imagen_widget._providers.answers import (
+    Answer,
+    Done,
+    Finished,
+    Queued,
+    Running,
+    Ticket,
+    Unclear,
+)
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account, Secret
@@ -127,21 +135,6 @@ _SCHEMAS = "/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
 _STORAGE = "https://rest.fal.ai"
 _FILES = "https://v3.fal.media"
-
-
-class Unclear(NamedTuple):
-    """An answer that says nothing sure about the job.
-
-    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
-    `word` for a status word that is not known: the job may run, or be done.
-    """
-
-    reason: str  # what it says instead
-    kind: Literal["", "missing", "page", "word"] = ""
-    error: ImagenError | None = None  # what it means if nothing else says more
-    lasting: bool = False  # the same is to be expected again
-
-
 _MISSING = Unclear("it knows no such request", "missing")
 _PAGE = Unclear("a web page is in its place", "page")
 
