@@ -169,6 +169,28 @@ async def test_a_refused_submit_is_final_says_why_and_is_not_billed(
     assert (desk.queue.posts, caught.value.billed, len(desk.queue.jobs)) == (1, False, 0)
 
 
+@pytest.mark.slow
+async def test_twenty_requests_go_out_at_a_time_and_others_wait_until_their_deadline() -> None:
+    queue = FakeQueue()
+    queue.silence_seconds = 2.0
+    queue.always("submit", Break.SILENCE)
+    ends: list[type[BaseException]] = []
+
+    async def submit(client: ImagenClient, timeout: float) -> None:
+        with pytest.raises(errors.QueueError) as caught:
+            await client.submit(FOX, timeout=timeout)
+        ends.append(caught.type)
+
+    with queue.serve() as url:
+        client = ImagenClient("kkiai", base_url=url, api_key="sk-made-up")
+        async with client, anyio.create_task_group() as group:
+            for number in range(25):
+                group.start_soon(submit, client, 10.0 if number < 20 else 0.5)
+
+    assert ends == [errors.QueueError] * 5 + [errors.SubmitUncertain] * 20
+    assert queue.posts == 20
+
+
 @pytest.mark.parametrize("fault", NOBODY_KNOWS)
 async def test_a_submit_of_which_nobody_knows_is_never_sent_again(fault: Reply | Break) -> None:
     desk = Desk()

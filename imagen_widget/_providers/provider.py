@@ -143,7 +143,7 @@ class Provider(ABC):
         self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
         self.budget = RetryBudget(clock, chance)
-        self.submits = anyio.CapacityLimiter(_MAX_SUBMITS)  # for jobs: a client's calls are its own
+        self.submits = anyio.CapacityLimiter(_MAX_SUBMITS)  # taken by those who call `submit`
         self.downloads = anyio.CapacityLimiter(_MAX_DOWNLOADS)
         self._placed: dict[str, str] = {}  # by digest, the last used at the end
         self._encoding = anyio.Lock()
@@ -509,13 +509,23 @@ class ImagenClient:
             SubmitUncertain: The request may have been accepted and billed.
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
+        provider, seconds = self.provider, self._seconds(timeout)
+        end = provider.clock() + seconds
+        try:
+            with anyio.fail_after(seconds):
+                await provider.submits.acquire()
+        except TimeoutError:
+            reason = "other requests took all the time"
+            raise answers.unreachable(self.settings.base_url, reason) from None
         try:
             with answers.hiding(request):
-                answer = await self.provider.submit(request, seconds=self._seconds(timeout))
+                answer = await provider.submit(request, seconds=end - provider.clock())
         except errors.SubmitUncertain as error:
             if error.request_id is not None:
                 self._requests[error.request_id] = request
             raise
+        finally:
+            provider.submits.release()
         self._requests[answer.request_id] = request
         if isinstance(answer, Ticket):
             return answer
