@@ -502,8 +502,10 @@ class Fal(Provider):
                 if isinstance(found, Done):
                     yield found
                     return
-                if (news := job.news(found, whole=True)) is not None:
-                    yield news
+                if isinstance(found, Queued | Running):
+                    self.budget.tokens += 1
+                    if (news := job.news(found, whole=True)) is not None:
+                        yield news
                 await job.pause(found, took=self.clock() - asked)
         finally:
             self.watching -= 1
@@ -527,6 +529,7 @@ class Fal(Provider):
         while self.clock() < job.end:
             found = await job.ask_result()
             if isinstance(found, Done) and found.finished is not None:
+                self.budget.tokens += 1
                 return found.finished
             reason = "it says that the job still runs"
             if isinstance(found, Unclear):

@@ -48,7 +48,6 @@ _FETCH_WAITS_SECONDS = (0.0, 0.3, 0.9, 2.7)
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MAX_TOKENS = 60.0
-_TOKENS_A_SECOND = 0.25
 _RETRY_TOKENS = 5.0
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
 _AMBIGUOUS = frozenset({408, 409, 499, *range(500, 600)})  # to a submit: perhaps accepted
@@ -70,19 +69,16 @@ class Capabilities:
 class RetryBudget:
     """A shared allowance, so that many jobs do not storm a service that is already sick.
 
-    A retry takes from it, time gives back; an empty budget slows retries down to the longest
-    backoff instead of ending jobs that are paid for.
+    A retry takes from it, and each answer without trouble gives one of `tokens` back. An empty
+    budget slows retries down to the longest backoff instead of ending jobs that are paid for.
     """
 
-    clock: Callable[[], float]
     chance: Callable[[], float]  # a random number from 0 to 1
     tokens: float = _MAX_TOKENS
-    at: float = 0.0  # when the tokens were counted
 
     def delay(self, attempt: int) -> float:
         """Take retry number `attempt`, from 0, and return the seconds to wait before it."""
-        before, self.at = self.at, self.clock()
-        self.tokens = min(self.tokens + (self.at - before) * _TOKENS_A_SECOND, _MAX_TOKENS)
+        self.tokens = min(self.tokens, _MAX_TOKENS)
         if self.tokens < _RETRY_TOKENS:
             return _MAX_BACKOFF_SECONDS * (1.0 + self.chance())
         self.tokens -= _RETRY_TOKENS
@@ -142,7 +138,7 @@ class Provider(ABC):
     ) -> None:
         self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
-        self.budget = RetryBudget(clock, chance)
+        self.budget = RetryBudget(chance)
         self.submits = anyio.CapacityLimiter(_MAX_SUBMITS)  # taken by those who call `submit`
         self.downloads = anyio.CapacityLimiter(_MAX_DOWNLOADS)
         self._placed: dict[str, str] = {}  # by digest, the last used at the end
