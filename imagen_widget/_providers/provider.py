@@ -9,8 +9,8 @@ import math
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
@@ -409,6 +409,22 @@ class Provider(ABC):
         return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
 
 
+@asynccontextmanager
+async def turn(
+    limiter: anyio.CapacityLimiter, seconds: float, *, late: Callable[[], Exception]
+) -> AsyncIterator[None]:
+    """Wait for a turn in the block, for so many seconds at most; then `late` makes the error."""
+    try:
+        with anyio.fail_after(seconds):
+            await limiter.acquire()
+    except TimeoutError:
+        raise late() from None
+    try:
+        yield
+    finally:
+        limiter.release()
+
+
 def _replaced(value: Any, placed: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return placed.get(value, value)
@@ -506,27 +522,20 @@ class ImagenClient:
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
         provider, seconds = self.provider, self._seconds(timeout)
-        end = provider.clock() + seconds
+        end, base_url = provider.clock() + seconds, self.settings.base_url
+        late = partial(answers.unreachable, base_url, "other requests took all the time")
         try:
-            with anyio.fail_after(seconds):
-                await provider.submits.acquire()
-        except TimeoutError:
-            reason = "other requests took all the time"
-            raise answers.unreachable(self.settings.base_url, reason) from None
-        try:
-            with answers.hiding(request):
-                answer = await provider.submit(request, seconds=end - provider.clock())
+            async with turn(provider.submits, seconds, late=late):
+                with answers.hiding(request):
+                    answer = await provider.submit(request, seconds=end - provider.clock())
         except errors.SubmitUncertain as error:
             if error.request_id is not None:
                 self._requests[error.request_id] = request
             raise
-        finally:
-            provider.submits.release()
         self._requests[answer.request_id] = request
         if isinstance(answer, Ticket):
             return answer
-        name, base_url = self.settings.account.name, self.settings.base_url
-        now, request_id = time.time(), answer.request_id
+        name, now, request_id = self.settings.account.name, time.time(), answer.request_id
         return Ticket(name, base_url, request.model, request_id, created=now, finished=answer)
 
     async def watch(

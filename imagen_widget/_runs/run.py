@@ -9,8 +9,8 @@ the end.
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
@@ -187,7 +187,8 @@ class Run:
                 request = self._request
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
-                async with self._turn(session.provider.submits):
+                submits = session.provider.submits
+                async with providers.turn(submits, self._left(), late=self._late):
                     await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
@@ -364,13 +365,13 @@ class Run:
 
     async def _download(self, pictures: tuple[providers.Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
-        session = self._session
+        session, downloads = self._session, self._session.provider.downloads
         rows: list[journal.KeptImage] = []
         failures: list[Exception] = []
 
         async def fetch(index: int, served: providers.Served) -> None:
             try:
-                async with self._turn(session.provider.downloads):
+                async with providers.turn(downloads, self._left(), late=self._late):
                     for _ in range(2):  # once more if there is a problem: it may have been cut
                         data = await session.provider.fetch(served.url, seconds=self._left())
                         kept = await to_thread.run_sync(session.store.keep, data)
@@ -492,19 +493,6 @@ class Run:
 
     async def _release(self) -> None:
         await self._session.note(self._session.journal.release, self.id)
-
-    @asynccontextmanager
-    async def _turn(self, limiter: anyio.CapacityLimiter) -> AsyncIterator[None]:
-        """Wait for one's turn among the jobs of this session, until the deadline at most."""
-        try:
-            with anyio.fail_after(self._left()):
-                await limiter.acquire()
-        except TimeoutError:
-            raise self._late() from None
-        try:
-            yield
-        finally:
-            limiter.release()
 
     def _left(self) -> float:
         """Return the seconds until the deadline; raises a QueueError if it has passed."""
