@@ -35,15 +35,7 @@ from imagen_widget import errors
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
 from imagen_widget._providers import answers
-from imagen_widget._providers.answers import (
-    Answer,
-    Done,
-    Finished,
-    Queued,
-    Running,
-    Ticket,
-    Unclear,
-)
+from imagen_widget._providers.answers import Answer, Done, Finished, Running, Ticket, Unclear
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account, Secret
@@ -279,7 +271,7 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
     if word in _WAITING:
         position = said.get("queue_position")
         known = type(position) is int and 0 <= position < _MAX_COUNT
-        return Queued(position if known else None)
+        return answers.Queued(position if known else None)
     if word in _WORKING:
         return _running(said.get("logs"))
     return Unclear(word, "word") if word and word != "NOT_FOUND" else None
@@ -367,7 +359,7 @@ def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
 
 def read_result(
     answer: Answer, ticket: Ticket, account: Account
-) -> Finished | Queued | Running | Unclear:
+) -> Finished | answers.Queued | Running | Unclear:
     """Return what the job brought, or that it is still pending.
 
     Raises:
@@ -388,7 +380,7 @@ def read_result(
         return _PAGE
     body = answer.mapping or {}
     event, word = read_event(body, ticket.base_url), status_word(body)
-    if isinstance(event, Queued | Running):
+    if isinstance(event, answers.Queued | Running):
         return event
     if isinstance(event, Unclear):
         return Running()
@@ -502,7 +494,7 @@ class Fal(Provider):
                 if isinstance(found, Done):
                     yield found
                     return
-                if isinstance(found, Queued | Running):
+                if isinstance(found, answers.Queued | Running):
                     self.budget.tokens += 1
                     if (news := job.news(found, whole=True)) is not None:
                         yield news
@@ -765,7 +757,7 @@ class _Job:
         found = read_status(answer, self._ticket, self._account)
         if isinstance(found, Done):
             return found
-        if isinstance(found, Queued | Running):
+        if isinstance(found, answers.Queued | Running):
             self._pending_polls += 1
             is_due = self._pending_polls % _ASK_ANYWAY_POLLS == 0
             if is_due and self._queue.clock() - self._began + self._age >= _ASK_ANYWAY_SECONDS:
@@ -782,7 +774,7 @@ class _Job:
             return Running() if isinstance(asked, Unclear) else asked
         if found.kind:  # nothing is known there
             asked = await self.ask_result()
-            self._by_result = isinstance(asked, Queued | Running)
+            self._by_result = isinstance(asked, answers.Queued | Running)
             return asked
         self._result_next = True  # the status says nothing of use
         if found.error is None and not found.lasting:
@@ -861,7 +853,7 @@ class _Job:
 
     def news(self, event: object, *, whole: bool) -> answers.WireEvent | None:
         """Return the event if it says something new; `whole` if it repeats all log lines."""
-        if not isinstance(event, Queued | Running):
+        if not isinstance(event, answers.Queued | Running):
             return None
         if isinstance(event, Running):
             if self._ran_since is None:
