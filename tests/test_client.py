@@ -223,6 +223,7 @@ TICKETS = [
     ({"response_url": "https://queue.fal.run/fal-ai/imagen4/requests/abc"}, {}, "abc"),
     (ACCEPTED, {"x-fal-request-id": "abc"}, "abc"),
     ({"request_id": "abc", "images": []}, {}, "abc"),
+    (json.dumps(json.dumps({"request_id": "abc"})), {}, "abc"),  # written twice
 ]
 
 

@@ -143,7 +143,7 @@ class Answer:
 
     @cached_property
     def value(self) -> Any:
-        """What the body holds: its JSON value, also behind lines of warnings, or else its text.
+        """What the body holds: its JSON value, also behind warnings or as a text, or else its text.
 
         None for a web page, unless it is JSON behind warnings that a script wrote as HTML, and for
         what has too many parts to be held: each costs many times its bytes.
@@ -152,6 +152,8 @@ class Answer:
         if self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS):
             return None
         value = read_json(self.body)
+        if isinstance(value, str) and isinstance(inner := read_json(value), dict | list):
+            return inner  # some write it twice
         if value is not None or self._begins_as_page:
             return value
         text = self.body.decode("utf-8", "replace")
