@@ -891,7 +891,9 @@ async def test_a_job_that_ended_without_a_picture_says_so(
     assert (FOX.prompt or "") not in str(caught.value)
 
 
-async def test_what_is_not_an_address_is_refused() -> None:
+async def test_what_is_not_a_request_or_not_an_address_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"request: .*ImageRequest\.create"):
+        await Desk().client.submit("a red fox")  # type: ignore[arg-type]
     with pytest.raises(errors.InvalidRequest, match=r"url: .*, not an address"):
         await Desk().client.fetch(None)  # type: ignore[arg-type]
 

@@ -521,6 +521,12 @@ class ImagenClient:
             SubmitUncertain: The request may have been accepted and billed.
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
+        if not isinstance(request, ImageRequest):
+            raise errors.invalid(
+                "request",
+                f"it is {errors.a_type(request)}, not an ImageRequest",
+                "Make it with ImageRequest.create(...).",
+            )
         provider, seconds = self.provider, self._seconds(timeout)
         end, base_url = provider.clock() + seconds, self.settings.base_url
         late = partial(answers.unreachable, base_url, "other requests took all the time")
