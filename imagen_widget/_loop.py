@@ -33,6 +33,9 @@ CLOSE_SECONDS = 5.0  # for running work to clean up; then the interpreter may en
 INTERRUPTED_SECONDS = 5.0
 SLICE_SECONDS = 0.25
 
+# Coroutine functions to run on the loop thread before it ends, once each.
+closers: dict[Callable[[], Awaitable[None]], None] = {}
+
 
 def spawn(
     function: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, future: Future[T] | None = None
@@ -150,13 +153,6 @@ def run(function: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T:
         raise
 
 
-def on_close(closer: Callable[[], Awaitable[None]]) -> None:
-    """Have a coroutine function run on the loop thread before it ends, once."""
-    thread = _started()
-    if thread is not None:
-        thread.closers[closer] = None
-
-
 def close() -> None:
     """End the loop thread: cancel what runs there, run the closers; later calls start another."""
     global _current
@@ -172,33 +168,27 @@ class _LoopThread(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="imagen_widget", daemon=True)
-        self.closers: dict[Callable[[], Awaitable[None]], None] = {}
+        self.loop, self.ending = asyncio.new_event_loop(), asyncio.Event()
+        self.loop.set_exception_handler(_report)
         self._work: dict[asyncio.Task[None], anyio.CancelScope] = {}
-        self._ready: Future[None] = Future()
         self.start()
-        self._ready.result()
 
     def run(self) -> None:
-        try:
-            anyio.run(self._main, backend="asyncio")
-        except BaseException as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)
+        with contextlib.closing(self.loop):
+            self.loop.run_until_complete(self._main())
 
     async def _main(self) -> None:
-        self.ending = asyncio.Event()
-        self.loop = asyncio.get_running_loop()
-        self.loop.set_exception_handler(_report)
-        self._ready.set_result(None)
         await self.ending.wait()
         for scope in self._work.values():
             scope.cancel()
         while self._work:
             await asyncio.wait(self._work)
-        for closer in self.closers:  # only now: nothing that it closes is still in use
+        while closers:  # only now: nothing that they close is still in use
+            closer = next(iter(closers))
+            del closers[closer]
             with contextlib.suppress(Exception):  # nobody is left to be told
                 await closer()
+        await self.loop.shutdown_asyncgens()
 
     def begin(self, future: Future[T], function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> None:
         """Make the task: by asyncio, since anyio does not know its loop inside a callback."""
@@ -269,6 +259,7 @@ def _forget() -> None:
     """Start over in a forked child: the thread does not exist there, the lock may be held."""
     global _current, _lock
     _lock = threading.Lock()
+    closers.clear()
     if _current is not None:
         _inherited.append(_current)
         _current = None

@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import logging
-import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -397,7 +396,10 @@ class Studio:
         return widgets.ImagenWidget(studio=self, **defaults)
 
     def close(self) -> None:
-        """Close the connections and the journal; the next call opens them again."""
+        """Close the connections and the journal, unless jobs are under way.
+
+        The next call opens them again.
+        """
         _loop.run(self.session.aclose)
 
     def __repr__(self) -> str:
@@ -419,7 +421,6 @@ def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
 
 _default: Studio | None = None
 _making = threading.Lock()
-_books = operator.attrgetter("home", "journal")
 
 
 def default_studio(settings: _settings.Settings | None = None) -> Studio:
@@ -436,8 +437,6 @@ def default_studio(settings: _settings.Settings | None = None) -> Studio:
             return before
         made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
         made.settings, made.session = settings, Session(settings)
-        if before is not None and _books(before.settings) == _books(settings):
-            made.session.sent = before.session.sent  # what was spent here does not change
         _default = made
     return made
 

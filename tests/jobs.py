@@ -78,8 +78,7 @@ EVENTS: dict[journal.State, journal.Event] = {
     journal.State.COMPLETED: journal.Completed(
         seconds=7.5, seed=42, description="a fox", urls=("https://x.test/0.png",)
     ),
-    journal.State.DOWNLOADED: journal.Kept((PICTURE,)),
-    journal.State.DONE: journal.Closed(Decimal("0.04"), "list"),
+    journal.State.DONE: journal.Kept((PICTURE,), Decimal("0.04"), "list"),
     journal.State.FAILED: journal.Failed("It broke.", billed=True),
     journal.State.CANCELLED: journal.Cancelled(),
     journal.State.EXPIRED: journal.Expired(),
@@ -94,15 +93,9 @@ PATHS: dict[journal.State, list[journal.State]] = {
         journal.State.SUBMITTED,
         journal.State.COMPLETED,
     ],
-    journal.State.DOWNLOADED: [
-        journal.State.SUBMITTING,
-        journal.State.SUBMITTED,
-        journal.State.COMPLETED,
-        journal.State.DOWNLOADED,
-    ],
     journal.State.DONE: [
         *(journal.State.SUBMITTING, journal.State.SUBMITTED, journal.State.COMPLETED),
-        *(journal.State.DOWNLOADED, journal.State.DONE),
+        journal.State.DONE,
     ],
     journal.State.FAILED: [journal.State.SUBMITTING, journal.State.FAILED],
     journal.State.CANCELLED: [journal.State.CANCELLED],

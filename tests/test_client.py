@@ -121,7 +121,7 @@ NOBODY_KNOWS = [
     Break.LOST_ANSWER,
     Break.SILENCE,
     Break.CUT_SHORT,
-    *(Reply(status, {"detail": "?"}, accepts=True) for status in (408, 409, 500, 502, 503, 504)),
+    *(Reply(status, {"detail": "?"}, accepts=True) for status in (408, 409, 499, 500, 502, 504)),
     Reply(502, "<html>nginx</html>", accepts=True),
     Reply(200, b"", accepts=True),
     page(),
@@ -169,6 +169,28 @@ async def test_a_refused_submit_is_final_says_why_and_is_not_billed(
     assert (desk.queue.posts, caught.value.billed, len(desk.queue.jobs)) == (1, False, 0)
 
 
+@pytest.mark.slow
+async def test_twenty_requests_go_out_at_a_time_and_others_wait_until_their_deadline() -> None:
+    queue = FakeQueue()
+    queue.silence_seconds = 2.0
+    queue.always("submit", Break.SILENCE)
+    ends: list[type[BaseException]] = []
+
+    async def submit(client: ImagenClient, timeout: float) -> None:
+        with pytest.raises(errors.QueueError) as caught:
+            await client.submit(FOX, timeout=timeout)
+        ends.append(caught.type)
+
+    with queue.serve() as url:
+        client = ImagenClient("kkiai", base_url=url, api_key="sk-made-up")
+        async with client, anyio.create_task_group() as group:
+            for number in range(25):
+                group.start_soon(submit, client, 10.0 if number < 20 else 0.5)
+
+    assert ends == [errors.QueueError] * 5 + [errors.SubmitUncertain] * 20
+    assert queue.posts == 20
+
+
 @pytest.mark.parametrize("fault", NOBODY_KNOWS)
 async def test_a_submit_of_which_nobody_knows_is_never_sent_again(fault: Reply | Break) -> None:
     desk = Desk()
@@ -201,6 +223,7 @@ TICKETS = [
     ({"response_url": "https://queue.fal.run/fal-ai/imagen4/requests/abc"}, {}, "abc"),
     (ACCEPTED, {"x-fal-request-id": "abc"}, "abc"),
     ({"request_id": "abc", "images": []}, {}, "abc"),
+    (json.dumps(json.dumps({"request_id": "abc"})), {}, "abc"),  # written twice
 ]
 
 
@@ -478,6 +501,33 @@ async def test_other_queues_words_for_finished_are_understood(body: object) -> N
     desk.queue.always("status", Reply(200, body))
 
     assert await desk.watch() == [Done()]
+
+
+@pytest.mark.parametrize("word", ["IN_PROGRESS", "IN_QUEUE", "processing"])
+async def test_a_status_that_stays_behind_does_not_hide_the_result(word: str) -> None:
+    desk = Desk()
+    desk.queue.finish()
+    desk.queue.always("status", Reply(200, {"status": word}))
+
+    finished = await desk.result()
+
+    assert len(finished.urls) == 1
+    assert desk.queue.count("result") == 1
+    assert 30 <= desk.clock.now - 1000 < 60
+
+
+@pytest.mark.parametrize("answer", [STILL, UNKNOWN, page(), Reply(422, {"detail": "no"})], ids=repr)
+async def test_while_the_status_says_that_a_job_runs_nothing_but_its_result_ends_it(
+    answer: Reply,
+) -> None:
+    desk = Desk()
+    desk.queue.always("status", RUNNING)
+    desk.queue.always("result", answer)
+
+    with pytest.raises(errors.QueueTimeout, match="still running"):
+        await desk.watch(timeout=300)
+
+    assert desk.queue.count("result") < desk.queue.count("status") / 6
 
 
 @pytest.mark.parametrize("trouble", [RUNNING, *HICCUPS, UNKNOWN], ids=repr)
@@ -839,6 +889,13 @@ async def test_a_job_that_ended_without_a_picture_says_so(
 
     assert (caught.value.billed, caught.value.ticket) == (billed, desk.ticket)
     assert (FOX.prompt or "") not in str(caught.value)
+
+
+async def test_what_is_not_a_request_or_not_an_address_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"request: .*ImageRequest\.create"):
+        await Desk().client.submit("a red fox")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidRequest, match=r"url: .*, not an address"):
+        await Desk().client.fetch(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,7 @@ def test_a_finished_job_reads_back_as_it_was_written(verbs: journal.Journal) -> 
         journal.Completed(
             7.5, 42, "a fox", "a small fox", ("https://x.test/0.png",), Decimal(2), 1
         ),
-        journal.Kept((PICTURE,)),
-        journal.Closed(Decimal("0.08"), "billed"),
+        journal.Kept((PICTURE,), Decimal("0.08"), "billed"),
     ]:
         written = verbs.apply(job_id, event)
     record = verbs.get(job_id)
@@ -368,16 +367,16 @@ def test_a_refused_submit_gives_its_reserve_back(verbs: journal.Journal) -> None
 
 
 def test_the_cost_counts_instead_of_the_reserve_once_it_is_known(verbs: journal.Journal) -> None:
-    verbs.apply(job_in(verbs, journal.State.DOWNLOADED), journal.Closed(Decimal("0.015")))
+    verbs.apply(job_in(verbs, journal.State.COMPLETED), journal.Kept((), Decimal("0.015")))
 
     assert verbs.spend() == Decimal("0.015")
     intend(verbs, price="0.085", budget=limits("0.10"))
 
 
 def test_the_reserve_becomes_the_cost_if_nothing_better_is_known(verbs: journal.Journal) -> None:
-    job_id = job_in(verbs, journal.State.DOWNLOADED)
+    job_id = job_in(verbs, journal.State.COMPLETED)
 
-    assert verbs.apply(job_id, journal.Closed()).cost == Decimal("0.04")
+    assert verbs.apply(job_id, journal.Kept(())).cost == Decimal("0.04")
 
 
 @pytest.fixture
@@ -582,13 +581,7 @@ def test_recovery_settles_what_nobody_works_on(
     assert after[journal.State.INTENT].state is journal.State.FAILED
     assert after[journal.State.INTENT].cost == 0
     assert after[journal.State.SUBMITTING].state is journal.State.UNKNOWN
-    assert after[journal.State.DOWNLOADED].state is journal.State.DONE
-    assert after[journal.State.DOWNLOADED].cost == Decimal("0.04")
-    untouched = set(PATHS) - {
-        journal.State.INTENT,
-        journal.State.SUBMITTING,
-        journal.State.DOWNLOADED,
-    }
+    untouched = set(PATHS) - {journal.State.INTENT, journal.State.SUBMITTING}
     assert {state: after[state].state for state in untouched} == {s: s for s in untouched}
     assert verbs.get(answered).state is journal.State.FAILED
     assert verbs.get(answered).amount == Decimal("0.04")
@@ -1002,7 +995,7 @@ def test_a_picture_that_the_provider_withheld_answers_nothing(verbs: journal.Jou
     job_id = job_in(verbs, journal.State.COMPLETED)
     black = journal.KeptImage(0, "sha256:00", "image/png", 1, 1, 1, filtered=True)
 
-    verbs.apply(job_id, journal.Kept((black,)), journal.Closed())
+    verbs.apply(job_id, journal.Kept((black,)))
 
     assert verbs.get(job_id).images == (black,)
     assert verbs.find(FOX.fingerprint, "fal") is None
@@ -1029,8 +1022,8 @@ def test_calls_that_are_made_together_are_undone_alone(verbs: journal.Journal) -
         lambda: verbs.rate(job_id, 99),
         lambda: intend(verbs),
         lambda: verbs.rate(job_id, 99),
-        lambda: verbs.apply(job_id, EVENTS[journal.State.COMPLETED], EVENTS[journal.State.DONE]),
-        lambda: verbs.apply(job_id, EVENTS[journal.State.COMPLETED]),
+        lambda: verbs.apply(job_id, journal.Completed(), journal.Cancelled()),
+        lambda: verbs.apply(job_id, journal.Completed()),
     )
 
     assert verbs.get(first).state is journal.State.INTENT

@@ -328,11 +328,11 @@ def test_only_a_result_that_a_ticket_brings_again_does_not_wait_for_the_disk(
         return execute(self, query, *values, **options)
 
     queued, direct, grouped = (job_in(verbs, State.SUBMITTING) for _ in range(3))
-    completed, ends = EVENTS[State.COMPLETED], (EVENTS[State.DOWNLOADED], EVENTS[State.DONE])
+    completed, done = EVENTS[State.COMPLETED], EVENTS[State.DONE]
     monkeypatch.setattr(psycopg.Cursor, "execute", noted)
     verbs.apply(queued, EVENTS[State.SUBMITTED])
     verbs.apply(queued, completed)
-    verbs.apply(queued, completed, *ends)
+    verbs.apply(queued, completed, done)
     verbs.apply(direct, completed)
     verbs.apply(grouped, EVENTS[State.SUBMITTED])
     verbs.together(functools.partial(verbs.apply, grouped, completed))

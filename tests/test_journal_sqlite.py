@@ -365,6 +365,21 @@ def test_a_home_of_version_0_1_opens_without_loss(
     assert journal.check_journal(verbs) == []
 
 
+def test_a_job_of_version_0_1_whose_pictures_were_kept_is_done(
+    old_home: Path, file: Path, verbs: journal.Journal
+) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        kept = "UPDATE jobs SET state = 'downloaded', cost = NULL, price = 40000 WHERE seq = 2"
+        db.execute(kept)
+
+    [record] = verbs.query(journal.Filter(text="two owls"))
+
+    assert (record.state, record.cost) == (State.DONE, Decimal("0.04"))
+    assert len(record.images) == 2
+    assert verbs.count(journal.Filter(has_pictures=True)) == 3
+    assert journal.check_journal(verbs) == []
+
+
 def test_pictures_in_addresses_leave_the_journal_once_they_are_in_the_store(
     old_home: Path, file: Path, verbs: journal.Journal
 ) -> None:

@@ -459,7 +459,7 @@ def test_closing_lets_running_work_clean_up_and_then_runs_the_closers() -> None:
     future = _loop.spawn(work)
     assert begun.wait(PATIENCE_SECONDS)
     for function in (bad_closer, closer, closer):
-        _loop.on_close(function)
+        _loop.closers[function] = None
     _loop.close()
 
     assert order == ["cleaned up", "failed", "closed"]
@@ -542,7 +542,7 @@ def test_nothing_starts_once_the_interpreter_has_ended_the_thread() -> None:
         def late():
             print(_loop.spawn(anyio.sleep, 0).cancelled())
             _loop.call_soon(print, "never")
-            _loop.on_close(anyio.sleep_forever)
+            _loop.closers[anyio.sleep_forever] = None
         from imagen_widget import _loop
         _loop.run(anyio.sleep, 0)
         """

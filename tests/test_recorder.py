@@ -87,7 +87,7 @@ async def test_a_call_that_fails_is_undone_alone_and_says_why(
     recorder: journal.Recorder, verbs: journal.Journal
 ) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
-    steps = (journal.Completed(), journal.Closed())
+    steps = (journal.Completed(), journal.Forgotten())
 
     first, failed, last = await record_behind_a_gate(
         recorder,

@@ -445,6 +445,43 @@ def test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline(
     assert (books.states(), queue.posts) == (["unknown"], 1)
 
 
+@pytest.mark.slow
+def test_a_job_that_waits_for_its_turn_to_be_sent_ends_by_its_own_deadline(
+    queue: FakeQueue,
+) -> None:
+    queue.silence_seconds = 3.0
+    queue.always("submit", Break.SILENCE)
+    before = [start(f"fox {number}", timeout=5.0) for number in range(20)]
+    queue.wait_for("submit", 20)
+
+    with pytest.raises(errors.QueueError, match=r"not sent within 0\.5 s; nothing is billed"):
+        generate("a red fox", timeout=0.5)
+
+    assert not any(job.done() for job in before)
+    assert books.rows()[-1].cost == 0
+    for job in before:
+        with pytest.raises(errors.SubmitUncertain):
+            job.result(WAIT_SECONDS)
+    assert queue.posts == 20
+
+
+@pytest.mark.slow
+def test_a_direct_answer_that_waits_to_be_fetched_is_not_told_as_unsent(queue: FakeQueue) -> None:
+    queue.silence_seconds = 3.0
+    queue.always("media", Break.SILENCE)
+    many = start("foxes", model="dall-e-3", num_images=16, timeout=5.0)
+    queue.wait_for("media", 16)
+
+    with pytest.raises(errors.QueueTimeout, match="may be billed"):
+        generate("a red fox", model="dall-e-3", timeout=0.5)
+
+    assert not many.done()
+    with pytest.raises(errors.QueueError):
+        many.result(WAIT_SECONDS)
+    queue.heal()
+    assert len(History().resume()) == 2
+
+
 def test_a_job_that_outlasts_the_deadline_is_fetched_later(queue: FakeQueue) -> None:
     queue.polls = math.inf
     with pytest.raises(errors.QueueTimeout, match="imagen_resume") as caught:
@@ -554,12 +591,9 @@ def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
     assert History().spend() == pytest.approx(0.08)
 
 
-@pytest.mark.parametrize("state", ["completed", "done"])
-def test_a_disk_that_is_full_after_the_bill_leaves_the_job_to_be_fetched(
-    queue: FakeQueue, state: str
-) -> None:
+def test_a_disk_that_is_full_after_the_bill_leaves_the_job_to_be_fetched(queue: FakeQueue) -> None:
     generate("make the journal")
-    books.fail_at(state)
+    books.fail_at("done")
     with pytest.raises(errors.JournalError, match="disk is full"):
         generate("a red fox")
     books.heal()
@@ -921,16 +955,6 @@ def test_a_paid_job_that_is_still_out_is_fetched_in_place_of_a_second_one(
     assert (queue.posts, books.states()) == (1, ["done"])
 
 
-def test_pictures_that_a_dead_process_had_on_disk_answer_the_request(queue: FakeQueue) -> None:
-    generate("a red fox")
-    books.write("UPDATE jobs SET state = 'downloaded', cost = NULL")
-    books.bury()
-
-    again = generate("a red fox", reuse=True)
-
-    assert (again.reused, again.request_id, queue.posts) == (True, "req-1", 1)
-
-
 @pytest.mark.parametrize("what", ["forgotten", "cancelled"])
 def test_a_job_that_is_gone_at_the_provider_makes_way_for_another(
     queue: FakeQueue, leave_behind: LeaveBehind, what: str
@@ -1080,6 +1104,18 @@ def test_a_direct_answer_whose_bytes_cannot_be_kept_is_failed_and_billed(queue: 
     assert History().pending() == []
 
 
+@pytest.mark.parametrize(("model", "route"), [(DIRECT, "generations"), (None, "status")])
+def test_a_journal_that_fails_for_a_moment_loses_no_picture(
+    queue: FakeQueue, model: str | None, route: str
+) -> None:
+    queue.before[route] = lambda _: books.fail_at("completed")
+
+    generation = generate("a red fox", model=model)
+
+    assert len(generation) == 1
+    assert (books.states(), queue.posts) == (["done"], 1)
+
+
 def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -> None:
     queue.script("media", Reply(403, b""))
     with pytest.raises(errors.QueueError):
@@ -1092,6 +1128,37 @@ def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -
 
 
 # ------------------------------------------------------------------------------------- small parts
+
+
+@pytest.mark.parametrize("route", ["submit", "status", "media"])
+def test_a_paid_job_whose_journal_is_deleted_meanwhile_is_told_with_its_id(
+    queue: FakeQueue, route: str
+) -> None:
+    def delete(_: Received) -> None:
+        for path in books.home().glob("journal*"):
+            path.unlink()
+
+    queue.before[route] = delete
+
+    with pytest.raises(
+        errors.JournalError, match=r"\(request id req-1\), and it may be b"
+    ) as caught:
+        generate("a red fox")
+
+    assert (caught.value.request_id, caught.value.billed) == ("req-1", True)
+
+
+def test_a_studio_that_is_closed_while_a_job_is_under_way_ends_the_job(queue: FakeQueue) -> None:
+    studio, queue.polls = Studio(), math.inf
+    job = studio.start("a red fox")
+    queue.wait_for("status")
+
+    studio.close()
+    queue.finish()
+
+    assert len(job.result(WAIT_SECONDS)) == 1
+    studio.close()
+    assert len(studio.generate("a red hen")) == 1
 
 
 def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:

@@ -705,7 +705,7 @@ def test_an_address_that_is_wrong_costs_nothing_and_is_told_without_the_password
 def test_a_disk_that_fills_up_after_the_bill_loses_nothing(
     team: FakeQueue, address: str, database: str
 ) -> None:
-    ask(address, FULL.format("WHEN (NEW.state = 'downloaded' OR NEW.state = 'done')"))
+    ask(address, FULL.format("WHEN (NEW.state = 'done')"))
 
     text = refusal(lambda: generate("a red fox"))
 

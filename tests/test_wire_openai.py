@@ -246,6 +246,17 @@ async def test_an_https_address_is_fetched_for_a_part_without_the_key() -> None:
     assert desk.queue.inputs[0].data == picture("/files/in.png")
 
 
+async def test_an_address_that_gives_no_picture_is_refused_with_nothing_sent() -> None:
+    desk = Desk()
+    desk.queue.always("media", Reply(403, b""))
+    given = ["https://media.test/files/in.png", picture("/files/other.png")]
+
+    with pytest.raises(errors.InvalidRequest, match=r"^image: .*HTTP 403\. Nothing was sent"):
+        await desk.make(ImageRequest.create("make it snow", model=MODEL, images=given))
+
+    assert desk.queue.posts == 0
+
+
 async def test_a_relay_that_calls_pictures_image_is_asked_again_once() -> None:
     desk = Desk()
     desk.queue.edit_field = "image"

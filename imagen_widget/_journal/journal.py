@@ -44,7 +44,7 @@ NOTHING_SENT = "Nothing was sent."
 
 _MAX_TOGETHER = 100  # calls in one transaction
 _INHERITED: list[object] = []  # of a fork's parent; kept, because collecting one would close it
-_WITH_PICTURES = {State.DOWNLOADED, State.DONE, State.FAILED}
+_WITH_PICTURES = {State.DONE, State.FAILED}
 _HELD_BY_NOBODY = {State.WAITING, State.UNKNOWN, *steps.ENDS}
 _ENDINGS = {steps.Failed, steps.Cancelled, steps.Expired}
 _FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
@@ -52,8 +52,7 @@ _DAY_SECONDS = 86400
 _SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
 _PLANNED = "series = ? AND series <> '' AND planned = 1"
 _LEFT = (  # what can only be settled
-    "state IN ('intent', 'submitting', 'downloaded')"
-    " OR (state = 'completed' AND ticket IS NULL AND urls = '[]')"
+    "state IN ('intent', 'submitting') OR (state = 'completed' AND ticket IS NULL AND urls = '[]')"
 )
 _GROUPS = {name: name for name in ("day", "model", "provider", "series")} | {"user": "who"}
 # By sort: the order, the condition for what comes after a record, and that record's values.
@@ -66,7 +65,7 @@ _SORTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 # Of several rows with the same request, those that come last here keep their place first.
 _RANKS = (
     *(State.FAILED, State.CANCELLED, State.EXPIRED, State.WAITING, State.UNKNOWN, State.INTENT),
-    *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DOWNLOADED, State.DONE),
+    *(State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DONE),
 )
 _place_of = itemgetter("row_key", "ordinal", "axes_text")
 _offer_of = itemgetter("base_url", "price")
@@ -124,9 +123,8 @@ def _verb(*, write: bool, after: str = "") -> Callable[[_Method[J, P, T]], _Verb
             if self._group.tx is not None:
                 return method(self, self._group.tx, *args, **kwargs)
             said = NOTHING_SENT if steps.Submitting in map(type, args) else after
-            return self._transact(
-                lambda tx: method(self, tx, *args, **kwargs), write=write, after=said
-            )
+            body = functools.partial(method, self)
+            return self._transact(body, *args, write=write, after=said, **kwargs)
 
         return verb
 
@@ -176,8 +174,13 @@ class Journal(ABC):
         self.owner = f"{place}:{secrets.token_hex(4)}"
 
     @abstractmethod
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
-        """Run `body` in one transaction; `after` is what the user should know if that fails."""
+    def _transact(
+        self, body: Callable[..., T], *args: Any, write: bool, after: str, **kwargs: Any
+    ) -> T:
+        """Run `body(tx, *args, **kwargs)` in one transaction, perhaps more than once.
+
+        `after` is what the user should know if that fails.
+        """
 
     def _is_passing(self, error: Exception) -> bool:
         """Return True if the same may succeed in a moment: the transaction runs again."""
@@ -401,8 +404,8 @@ class Journal(ABC):
         """Settle what dead processes left between two steps, and return the jobs now unknown.
 
         An intent was never sent: a row of a series waits again, a single job has failed, free. A
-        submit may be out: unknown. Downloaded pictures are whole: done, at the reserved price. An
-        answer without a ticket or an address is lost: failed, perhaps billed.
+        submit may be out: unknown. An answer without a ticket or an address is lost: failed,
+        perhaps billed.
         """
         return self._settle() if self._left() else []  # a look first: it needs no lock
 
@@ -777,8 +780,6 @@ def _verdict(left: Record) -> Event:
         case State.SUBMITTING:
             why = "The process ended during the submit; a job may exist and be billed."
             return steps.Uncertain(why)
-        case State.DOWNLOADED:
-            return steps.Closed()
     return steps.Failed("The process ended before the pictures were kept.", billed=True)
 
 
@@ -916,14 +917,18 @@ class Recorder:
     """
 
     journal: Journal
-    _turn: anyio.Lock = field(default_factory=functools.partial(anyio.Lock, fast_acquire=True))
-    _waiting: list[_Entry] = field(default_factory=list)
+    _pid: int = 0
+    _turn: anyio.Lock = field(init=False)
+    _waiting: list[_Entry] = field(init=False)
 
     async def record(self, verb: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb of the journal and return what it returns, once that is on disk.
 
         A cancellation before it has begun prevents it; later it is carried out all the same.
         """
+        if self._pid != os.getpid():  # the first call, also after a fork: its parent's wait there
+            self._pid, self._waiting = os.getpid(), []
+            self._turn = anyio.Lock(fast_acquire=True)
         entry = _Entry(functools.partial(verb, *args, **kwargs))
         self._waiting.append(entry)
         try:
@@ -940,8 +945,9 @@ class Recorder:
 
     async def close(self) -> None:
         """Close the journal after what was recorded before."""
-        async with self._turn:
-            await to_thread.run_sync(self.journal.close)
+        if self._pid == os.getpid():
+            async with self._turn:
+                await to_thread.run_sync(self.journal.close)
 
     async def _write(self) -> None:
         entries, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]

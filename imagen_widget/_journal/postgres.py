@@ -136,7 +136,9 @@ class PostgresJournal(Journal):
         self._host = found["host"] or "this machine"
         self._begin_process()
 
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
+    def _transact(
+        self, body: Callable[..., T], *args: Any, write: bool, after: str, **kwargs: Any
+    ) -> T:
         deadline = time.monotonic() + RECONNECT_SECONDS
         pause, again = _FIRST_PAUSE_SECONDS, self._group.again
         while True:
@@ -146,7 +148,7 @@ class PostgresJournal(Journal):
                     tx = PostgresTransaction(connection, write=write, again=again)
                     if self.clock is not None:
                         tx.now = self.clock()
-                    result = body(tx)
+                    result = body(tx, *args, **kwargs)
                     if write:
                         tx.commit()
                     return result

@@ -28,6 +28,7 @@ FILE_NAME = "journal.sqlite3"
 BUSY_SECONDS = 10.0
 
 _MAX_WAITS = 20
+_VERSION = "PRAGMA user_version"  # of the schema
 _MOUNTS = Path("/proc/self/mounts")
 # WAL shares memory between processes, which these cannot do between machines.
 _NETWORK_FILE_SYSTEMS = re.compile(
@@ -111,13 +112,16 @@ class SqliteJournal(Journal):
         self._has_prompts = False
         self._begin_process()
 
-    def _transact(self, body: Callable[[Transaction], T], *, write: bool, after: str) -> T:
+    def _transact(
+        self, body: Callable[..., T], *args: Any, write: bool, after: str, **kwargs: Any
+    ) -> T:
         with self._lock:
             try:
                 connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
                 try:
-                    result = body(SqliteTransaction(connection, self.clock(), self._has_prompts))
+                    tx = SqliteTransaction(connection, self.clock(), self._has_prompts)
+                    result = body(tx, *args, **kwargs)
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
@@ -159,10 +163,11 @@ class SqliteJournal(Journal):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops in the drive
-            version = _version(connection)  # before the mode is changed: a newer one is left alone
-            _choose_mode(connection, self.path)
-            if version != SCHEMA:
+            while (version := connection.execute(_VERSION).fetchone()[0]) != SCHEMA:
+                if version > SCHEMA:  # which is left as it is
+                    raise tables.newer(version, "set IMAGEN_HOME to another folder")
                 _make_schema(connection, now=self.clock())
+            _choose_mode(connection, self.path)
             known = "SELECT 1 FROM sqlite_master WHERE name = 'prompts'"
             self._has_prompts = connection.execute(known).fetchone() is not None
             self._facts = self.path.stat()
@@ -174,14 +179,6 @@ class SqliteJournal(Journal):
 
 
 # ---------------------------------------------------------------------------------- the file
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    """Return the version of the schema; raises JournalError if it is newer than this package."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA:
-        raise tables.newer(version, "set IMAGEN_HOME to another folder")
-    return int(version)
 
 
 def _choose_mode(connection: sqlite3.Connection, path: Path) -> None:
@@ -267,7 +264,8 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
     made = tables.TABLES.format(**_SPELLING).split(";")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(connection)  # asked again: another process may have been quicker
+        # Asked again: another process may have been quicker.
+        (version,) = connection.execute(_VERSION).fetchone()
         if version == 1:
             _migrate(connection, made, now=now)
         elif version < SCHEMA:
@@ -313,7 +311,7 @@ def _migrate(connection: sqlite3.Connection, made: Iterable[str], *, now: float)
         "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
         " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images",
         "UPDATE jobs SET pictures = (SELECT COUNT(*) FROM images WHERE job = jobs.id)"
-        " WHERE state IN ('done', 'downloaded')",
+        " WHERE state = 'done'",
         f"INSERT INTO spending SELECT day, provider, model, who, series, SUM({AMOUNT}) AS n"
         " FROM jobs GROUP BY 1, 2, 3, 4, 5 HAVING n <> 0",
         f"INSERT INTO budgets SELECT period, scope, SUM(micros) FROM ({BUDGETS}) GROUP BY 1, 2",
@@ -352,6 +350,8 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
         request = ImageRequest.from_json(old["request"])
         text = tables.storable(request.to_json())
         new = {"request_text": text, "fingerprint": request.fingerprint}
+    if old["state"] == "downloaded":  # a state of its own then: the pictures are whole
+        new |= {"state": "done", "cost": old["price"]}
     if old["state"] not in {"submitted", "completed"}:  # else its bytes are nowhere else
         for name, without_bytes in (("ticket", None), ("urls", "[]")):
             if "data:" in (old[name] or ""):

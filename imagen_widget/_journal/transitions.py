@@ -16,7 +16,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget.errors import JournalError, one_line
 
 __all__ = ["Claimed", "Event", "IllegalStep", "Kept", "KeptImage", "Record", "Returned", "State"]
-__all__ += ["Cancelled", "Closed", "Completed", "Expired", "Failed", "Forgotten"]
+__all__ += ["Cancelled", "Completed", "Expired", "Failed", "Forgotten"]
 __all__ += ["Submitted", "Submitting", "Uncertain", "apply"]
 
 FREE = Decimal(0)
@@ -31,8 +31,7 @@ class State(StrEnum):
     SUBMITTED = "submitted"  # the provider gave a ticket
     UNKNOWN = "unknown"  # the POST may have been accepted; only an answer or the user settles it
     COMPLETED = "completed"  # the provider has answered with the result
-    DOWNLOADED = "downloaded"  # the pictures are in the store
-    DONE = "done"
+    DONE = "done"  # the pictures are in the store
     FAILED = "failed"
     CANCELLED = "cancelled"  # only if the provider confirmed it, or nothing was sent
     EXPIRED = "expired"  # the provider no longer has the result
@@ -89,7 +88,7 @@ class Record:
     description: str = ""  # the provider's words with the pictures
     revised_prompt: str | None = field(default=None, repr=False)
     urls: tuple[str, ...] = ()  # the pictures' addresses that can be fetched; from `completed` on
-    images: tuple[KeptImage, ...] = ()  # from `downloaded` on
+    images: tuple[KeptImage, ...] = ()  # of a job that is done
     filtered: int = 0  # how many of the pictures asked for the provider withheld
     units: Decimal | None = None  # billed units, as the provider reported them
     rating: int = 0  # the user's stars, 0 to 5
@@ -220,15 +219,9 @@ class Completed(Event):
 
 @dataclass(frozen=True)
 class Kept(Event):
-    """The pictures are in the store."""
+    """The pictures are in the store; a cost of None means the reserved price."""
 
     images: tuple[KeptImage, ...]
-
-
-@dataclass(frozen=True)
-class Closed(Event):
-    """All is done; a cost of None means the reserved price."""
-
     cost: Decimal | None = None
     cost_source: str | None = None
     elapsed: float | None = None
@@ -260,11 +253,11 @@ class Forgotten(Event):
 
 # -------------------------------------------------------------------------------- transitions
 
-_W, _I, _S, _T, _U, _C, _K, _D, _F, _X, _E = State
+_W, _I, _S, _T, _U, _C, _D, _F, _X, _E = State
 
-# waiting ──> intent ──> submitting ──> submitted ──> completed ──> downloaded ──> done
-#    ^          │          │   │            │             │             │
-#    └──────────┤          │   └> unknown ──┤             ├─────────────┴──> failed
+# waiting ──> intent ──> submitting ──> submitted ──> completed ──> done
+#    ^          │          │   │            │             │
+#    └──────────┤          │   └> unknown ──┤             └──> failed
 #               └──────────┴──> failed, cancelled, expired
 #
 # A late answer counts: an unknown job can still become submitted or completed. A provider that is
@@ -277,9 +270,8 @@ TRANSITIONS: dict[type[Event], tuple[set[State], State]] = {
     Submitted:  ({_S, _U},                _T),
     Uncertain:  ({_S},                    _U),
     Completed:  ({_S, _U, _T, _C},        _C),
-    Kept:       ({_C},                    _K),
-    Closed:     ({_K},                    _D),
-    Failed:     ({_I, _S, _U, _T, _C, _K}, _F),  # downloaded: all of it was withheld
+    Kept:       ({_C},                    _D),
+    Failed:     ({_I, _S, _U, _T, _C},    _F),  # completed: all of it was withheld
     Cancelled:  ({_I, _S, _T},            _X),
     Expired:    ({_T, _C},                _E),
     Forgotten:  ({_U},                    _F),
@@ -311,11 +303,8 @@ def apply(record: Record, event: Event) -> Record:
         case Completed():
             told = {**vars(event), "request_id": record.request_id or event.request_id}
             changes = {**told, "error": None, "trouble": ""}
-        case Kept(images):
-            changes = {"images": images}
-        case Closed(cost, source, elapsed):
-            paid = record.price if cost is None else cost
-            changes = {"cost": paid, "cost_source": source, "elapsed": elapsed}
+        case Kept():
+            changes = {**vars(event), "cost": record.price if event.cost is None else event.cost}
         case Failed(why, billed, trouble):
             cost = record.cost if billed else FREE
             changes = {"error": one_line(why), "trouble": trouble, "cost": cost}

@@ -7,7 +7,7 @@ surely is a picture, before it counts as not understood.
 
 Of failures, fal's `detail` may be a string, a list of objects or an object; gateways of the one-api
 family have shapes of their own, and wrap the answers of the service behind them as text. `input`
-echoes the caller's prompt: it is never read, and `hiding` leaves the prompt out of what is said.
+echoes the caller's prompt: it is never read, and `hidden` leaves the prompt out of what is said.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urljoin
 
 from imagen_widget import _picture, errors
@@ -143,7 +143,7 @@ class Answer:
 
     @cached_property
     def value(self) -> Any:
-        """What the body holds: its JSON value, also behind lines of warnings, or else its text.
+        """What the body holds: its JSON value, also behind warnings or as a text, or else its text.
 
         None for a web page, unless it is JSON behind warnings that a script wrote as HTML, and for
         what has too many parts to be held: each costs many times its bytes.
@@ -152,6 +152,8 @@ class Answer:
         if self.body.count(b",") > (_MAX_PARTS_OF_LARGE if large else _MAX_PARTS):
             return None
         value = read_json(self.body)
+        if isinstance(value, str) and isinstance(inner := read_json(value), dict | list):
+            return inner  # some write it twice
         if value is not None or self._begins_as_page:
             return value
         text = self.body.decode("utf-8", "replace")
@@ -271,6 +273,19 @@ class Done:
 
 
 WireEvent = Queued | Running | Done
+
+
+class Unclear(NamedTuple):
+    """An answer that says nothing sure about the job.
+
+    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
+    `word` for a status word that is not known: the job may run, or be done.
+    """
+
+    reason: str  # what it says instead
+    kind: Literal["", "missing", "page", "word"] = ""
+    error: ImagenError | None = None  # what it means if nothing else says more
+    lasting: bool = False  # the same is to be expected again
 
 
 @dataclass(frozen=True, slots=True)
@@ -752,22 +767,23 @@ def word(value: object, *, limit: int = 60) -> str:
 
 # ------------------------------------------------------------- what no error says: the prompt
 
-_hidden: ContextVar[ImageRequest | None] = ContextVar("_hidden", default=None)
+# The request of a task, whose prompts are left out of what servers are quoted with.
+hidden: ContextVar[ImageRequest | None] = ContextVar("hidden", default=None)
 
 
 @contextlib.contextmanager
 def hiding(request: ImageRequest | None) -> Iterator[None]:
-    """Leave a request's prompts out of what servers are quoted with in the block."""
-    token = _hidden.set(request)
+    """Set `hidden` for a block."""
+    token = hidden.set(request)
     try:
         yield
     finally:
-        _hidden.reset(token)
+        hidden.reset(token)
 
 
 def _said(text: str, limit: int) -> str:
     """Return a server's words as one line, with `…` in place of what repeats the prompts."""
-    line, request = one_line(text, limit=4 * limit), _hidden.get()
+    line, request = one_line(text, limit=4 * limit), hidden.get()
     fields = () if request is None else (("prompt", request.prompt), *request.arguments().items())
     for prompt in {value for name, value in fields if "prompt" in name and isinstance(value, str)}:
         for form in _forms(prompt[:_MAX_TEXT]):
@@ -864,7 +880,7 @@ def _meaning(
     if status in {400, 413, 422} and not is_page:
         return _invalid(trouble, model, status, ticket)
     if status >= 500 and not is_page:
-        return service_failed(trouble, ticket, status=status)
+        return service_failed(trouble, ticket, status=answer.status)
     if status == 429:
         what = f"{title} is asked too often{says}"
         before = "Wait a minute and run it again; nothing was accepted."
@@ -912,7 +928,7 @@ def cancelled(ticket: Ticket | None) -> errors.CancelledAtProvider:
 def service_failed(
     trouble: Trouble, ticket: Ticket | None, *, status: int = 0
 ) -> errors.GenerationFailed:
-    kind = _said(trouble.kind, 60) or (f"HTTP {status}" if status else "")
+    kind = _said(trouble.kind, 60) or (f"HTTP {status}" if status >= 400 else "")
     says = trouble.said or "no reason was given"
     return errors.GenerationFailed(
         f"The job failed at the provider{f' ({kind})' if kind else ''}: {says}",

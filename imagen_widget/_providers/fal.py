@@ -13,8 +13,9 @@ code: requests become calls, answers become ticket, events and result.
 
 A job is followed by its event stream if there is one, else by polling. A stream that breaks off,
 falls silent or only pings costs nothing: polling goes on where it left off. Where the status says
-nothing of use, the result is asked. A job that nobody knows in its first hour may still turn up: it
-is asked for until the deadline, and stays resumable.
+nothing of use, the result is asked; now and then also where a job is pending for long, since some
+gateways keep an old status. A job that nobody knows in its first hour may still turn up: it is
+asked for until the deadline, and stays resumable.
 """
 
 import json
@@ -24,7 +25,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
@@ -34,14 +35,11 @@ from imagen_widget import errors
 from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
 from imagen_widget._providers import answers
-from imagen_widget._providers.answers import Answer, Done, Finished, Queued, Running, Ticket
+from imagen_widget._providers.answers import Answer, Done, Finished, Running, Ticket, Unclear
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Account, Secret
 from imagen_widget.errors import ImagenError, one_line
-
-if TYPE_CHECKING:
-    from imagen_widget._providers.http import Http
 
 REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
 
@@ -111,6 +109,7 @@ _MIN_MISSES = 2  # where "not found" is to be expected
 _MAX_LASTING = 3
 _ASK_ANYWAY_SECONDS = 30.0
 _ASK_ANYWAY_EACH_SECONDS = 5.0
+_ASK_ANYWAY_POLLS = 8  # one in so many, where the status says that the job is pending
 _KEPT_SECONDS = 3600.0  # results are readable for an hour
 _DESCRIBE_SECONDS = 2.0
 _USUAL_SECONDS = 8.0
@@ -128,21 +127,6 @@ _SCHEMAS = "/api/openapi/queue/openapi.json?endpoint_id={endpoint}"
 _SEARCH = "https://api.fal.ai/v1/models"
 _STORAGE = "https://rest.fal.ai"
 _FILES = "https://v3.fal.media"
-
-
-class Unclear(NamedTuple):
-    """An answer that says nothing sure about the job.
-
-    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
-    `word` for a status word that is not known: the job may run, or be done.
-    """
-
-    reason: str  # what it says instead
-    kind: Literal["", "missing", "page", "word"] = ""
-    error: ImagenError | None = None  # what it means if nothing else says more
-    lasting: bool = False  # the same is to be expected again
-
-
 _MISSING = Unclear("it knows no such request", "missing")
 _PAGE = Unclear("a web page is in its place", "page")
 
@@ -156,17 +140,6 @@ def status_call(ticket: Ticket, *, logs: bool = True, stream: bool = False) -> a
     url = f"{ticket.base_url}{path}{'/stream' if stream else ''}"
     accept = "text/event-stream" if stream else "application/json"
     return answers.Call("GET", f"{url}?{query}" if query else url, accept=accept)
-
-
-def result_call(ticket: Ticket, *, auto: bool = False) -> answers.Call:
-    """Return the call for the result; under the app `auto` some gateways find any request."""
-    app = f"/{ticket.endpoint.partition('/')[0]}/auto"
-    path = f"{app}/requests/{ticket.request_id}" if auto else ticket.get("response_path")
-    return answers.Call("GET", ticket.base_url + path)
-
-
-def cancel_call(ticket: Ticket) -> answers.Call:
-    return answers.Call("PUT", ticket.base_url + ticket.get("cancel_path"))
 
 
 # ------------------------------------------------------------------------------------- the ticket
@@ -298,7 +271,7 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
     if word in _WAITING:
         position = said.get("queue_position")
         known = type(position) is int and 0 <= position < _MAX_COUNT
-        return Queued(position if known else None)
+        return answers.Queued(position if known else None)
     if word in _WORKING:
         return _running(said.get("logs"))
     return Unclear(word, "word") if word and word != "NOT_FOUND" else None
@@ -386,7 +359,7 @@ def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
 
 def read_result(
     answer: Answer, ticket: Ticket, account: Account
-) -> Finished | Queued | Running | Unclear:
+) -> Finished | answers.Queued | Running | Unclear:
     """Return what the job brought, or that it is still pending.
 
     Raises:
@@ -407,7 +380,7 @@ def read_result(
         return _PAGE
     body = answer.mapping or {}
     event, word = read_event(body, ticket.base_url), status_word(body)
-    if isinstance(event, Queued | Running):
+    if isinstance(event, answers.Queued | Running):
         return event
     if isinstance(event, Unclear):
         return Running()
@@ -469,7 +442,7 @@ class Fal(Provider):
     max_submit_seconds = 120.0
     max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
     shortest_poll_seconds = 0.1
-    knows_auto = False  # whether any request is found under the app `auto`
+    knows_auto = False  # whether the result of any request is found under the app `auto`
     has_storage = True  # whether the key is one of fal's, and so opens its storage
     watching = 0  # jobs
 
@@ -521,8 +494,8 @@ class Fal(Provider):
                 if isinstance(found, Done):
                     yield found
                     return
-                if isinstance(found, Queued | Running):
-                    self.budget.succeeded()
+                if isinstance(found, answers.Queued | Running):
+                    self.budget.tokens += 1
                     if (news := job.news(found, whole=True)) is not None:
                         yield news
                 await job.pause(found, took=self.clock() - asked)
@@ -548,7 +521,7 @@ class Fal(Provider):
         while self.clock() < job.end:
             found = await job.ask_result()
             if isinstance(found, Done) and found.finished is not None:
-                self.budget.succeeded()
+                self.budget.tokens += 1
                 return found.finished
             reason = "it says that the job still runs"
             if isinstance(found, Unclear):
@@ -556,7 +529,7 @@ class Fal(Provider):
             if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
                 break  # the status has said enough, or the same comes each time
             left = max(job.end - self.clock(), 0.0)
-            await self.sleep(min(self.budget.delay(attempt, chance=self.chance()), left))
+            await self.sleep(min(self.budget.delay(attempt), left))
             attempt += 1
         if said in _CANCELLED:
             raise answers.cancelled(ticket)
@@ -571,14 +544,15 @@ class Fal(Provider):
         )
 
     async def cancel(self, ticket: Ticket) -> answers.CancelAnswer:
+        call = answers.Call("PUT", ticket.base_url + ticket.get("cancel_path"))
         for attempt in range(_MAX_CANCELS):
             try:
-                answer = await self.http.call(cancel_call(ticket), seconds=_CANCEL_SECONDS)
+                answer = await self.http.call(call, seconds=_CANCEL_SECONDS)
             except (answers.NotSent, answers.Lost):
                 answer = Answer(503)
             if answer.status not in _AGAIN:
                 return read_cancel(answer)
-            await self.sleep(self.budget.delay(attempt, chance=self.chance()))
+            await self.sleep(self.budget.delay(attempt))
         return answers.CancelAnswer.UNKNOWN
 
     # ------------------------------------------------------------------------------- the models
@@ -655,25 +629,6 @@ class Fal(Provider):
         return (answer.mapping or {}) if answer.ok else {}
 
 
-class Demo(Fal):
-    """The built-in queue, which runs in this process: no account, no network."""
-
-    can = Capabilities(free=True)
-    shortest_poll_seconds = 0.05
-    has_storage = False
-
-    def usual_seconds(self, model_id: str) -> float:
-        return self.settings.demo_seconds
-
-    @cached_property
-    def http(self) -> "Http":
-        from imagen_widget._providers.demo.app import create_app
-        from imagen_widget._providers.http import Http
-
-        app = self.transport or create_app(seconds=self.settings.demo_seconds)
-        return Http(self.settings.base_url, scheme="", key=None, transport=app)
-
-
 # ---------------------------------------------------------------------------------------- one job
 
 
@@ -730,14 +685,18 @@ class _Job:
         self._queue, self._ticket, self._service_times = queue, ticket, service_times
         self._account = queue.settings.account
         self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
-        is_old = ticket.created > 0 and queue.now() - ticket.created > _KEPT_SECONDS
-        self._forgotten = expired or is_old  # proof that "not found" is final
+        self._age = queue.now() - ticket.created if ticket.created > 0 else 0.0  # when it began
+        self._forgotten = expired or self._age > _KEPT_SECONDS  # proof that "not found" is final
         self._ran_since: float | None = None
         self._last: answers.WireEvent | None = None
-        self._lines = self._hiccups = self._misses = 0
+        self._lines = self._hiccups = self._misses = self._pending_polls = 0
         self._with_logs, self._by_result, self._result_next = True, False, False
         self._ask_anyway_at = 0.0
-        self._auto, self._may_be_auto = False, queue.knows_auto
+        self._path = ticket.get("response_path")
+        self._auto_path = ""
+        if queue.knows_auto:
+            owner = ticket.endpoint.partition("/")[0]
+            self._auto_path = f"/{owner}/auto/requests/{ticket.request_id}"
 
     @cached_property
     def _expected(self) -> tuple[float, float]:
@@ -796,7 +755,15 @@ class _Job:
         except answers.NotSent as error:
             return Unclear(str(error))
         found = read_status(answer, self._ticket, self._account)
-        if not isinstance(found, Unclear):
+        if isinstance(found, Done):
+            return found
+        if isinstance(found, answers.Queued | Running):
+            self._pending_polls += 1
+            is_due = self._pending_polls % _ASK_ANYWAY_POLLS == 0
+            if is_due and self._queue.clock() - self._began + self._age >= _ASK_ANYWAY_SECONDS:
+                with suppress(ImagenError):  # nothing but the pictures counts against the status
+                    asked = await self.ask_result(counts=False)
+                    return asked if isinstance(asked, Done) else found
             return found
         if found.kind == "word":  # now and then the result is asked
             now, first = self._queue.clock(), min(self._expected[1], _ASK_ANYWAY_SECONDS)
@@ -807,16 +774,19 @@ class _Job:
             return Running() if isinstance(asked, Unclear) else asked
         if found.kind:  # nothing is known there
             asked = await self.ask_result()
-            self._by_result = isinstance(asked, Queued | Running)
+            self._by_result = isinstance(asked, answers.Queued | Running)
             return asked
         self._result_next = True  # the status says nothing of use
         if found.error is None and not found.lasting:
             return found
         return await self.ask_result()  # not even a refused key there says anything of the job
 
-    async def ask_result(self) -> answers.WireEvent | Unclear:
-        """Ask for the result once; errors that are raised here are the job's end."""
-        call = result_call(self._ticket, auto=self._auto)
+    async def ask_result(self, *, counts: bool = True) -> answers.WireEvent | Unclear:
+        """Ask for the result once; errors that are raised here are the job's end.
+
+        `counts` is whether it says something of the job if nothing is found there.
+        """
+        call = answers.Call("GET", self._ticket.base_url + self._path)
         seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
         size = answers.MAX_RESULT_BYTES
         try:
@@ -827,7 +797,8 @@ class _Job:
         if isinstance(found, Finished):
             return Done(found.seconds, finished=found)
         if isinstance(found, Unclear) and found.kind:
-            self._miss(found)
+            if counts:
+                self._miss(found)
         else:
             self.is_page = False
         return found
@@ -835,12 +806,13 @@ class _Job:
     def _miss(self, found: Unclear) -> None:
         """Count that the result was not found, and look under another name in the end."""
         self._misses += 1
-        if not self._auto:
+        own = self._ticket.get("response_path")
+        if self._path == own:
             self.is_page = found.kind == "page"
         if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
             return
-        if self._may_be_auto:  # once
-            self._misses, self._auto, self._may_be_auto = 0, True, False
+        if self._auto_path:  # once
+            self._misses, self._path, self._auto_path = 0, self._auto_path, ""
             return
         title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
         if found.kind == "page":
@@ -852,7 +824,7 @@ class _Job:
                 "then run it again.",
                 ticket=self._ticket,
             )
-        self._auto = False  # it may still turn up under its own name
+        self._path = own  # it may still turn up under its own name
 
     def behind_a_page(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
         return kind(
@@ -866,7 +838,7 @@ class _Job:
         queue, chance = self._queue, self._queue.chance()
         self.missing = isinstance(found, Unclear) and bool(found.kind)
         if isinstance(found, Unclear) and not self.missing:
-            seconds = max(queue.budget.delay(self._hiccups, chance=chance), self._shortest)
+            seconds = max(queue.budget.delay(self._hiccups), self._shortest)
             self._hiccups += 1
         else:
             self._hiccups = 0
@@ -881,7 +853,7 @@ class _Job:
 
     def news(self, event: object, *, whole: bool) -> answers.WireEvent | None:
         """Return the event if it says something new; `whole` if it repeats all log lines."""
-        if not isinstance(event, Queued | Running):
+        if not isinstance(event, answers.Queued | Running):
             return None
         if isinstance(event, Running):
             if self._ran_since is None:

@@ -41,7 +41,7 @@ with suppress(ImportError):  # on Windows, which has no such limit
     _max_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _max_files != resource.RLIM_INFINITY:  # a quarter is left to all others
         _MAX_STREAMS = min(_MAX_STREAMS, _max_files * 3 // 4)
-_MAX_CALLS = {"submits": 1000, "polls": 20, "streams": _MAX_STREAMS, "media": 16}  # at a time
+_MAX_CALLS = {"submits": 20, "polls": 20, "streams": _MAX_STREAMS, "media": 16}  # at a time
 _MAX_HOPS = 3
 _MAX_PICTURE_BYTES = 64 * 1024 * 1024
 _MAX_DOCUMENT_BYTES = 1024 * 1024

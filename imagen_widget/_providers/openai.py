@@ -21,7 +21,7 @@ from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Settings
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, QueueError
 
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
 
@@ -41,7 +41,7 @@ class OpenAI(Provider):
         end, model = self.clock() + seconds, request.model
         arguments = request.arguments()
         taken = _take_pictures(arguments, request)
-        parts = [await self._part(name, found, model, seconds) for name, found in taken]
+        parts = [await self._part(name, picture, model, end) for name, picture in taken]
         body = _fields(model, arguments)
         if not parts:
             path = self._path("generations")
@@ -63,10 +63,19 @@ class OpenAI(Provider):
     def _path(self, route: str) -> str:
         return f"{'' if self.settings.base_url.endswith('/v1') else '/v1'}/images/{route}"
 
-    async def _part(self, name: str, picture: Input, model: str, seconds: float) -> Part:
+    async def _part(self, name: str, picture: Input, model: str, end: float) -> Part:
         """Return a picture as it goes out: these routes take bytes only, and masks as alpha."""
         if picture.url:
-            data = await self.fetch(picture.url, seconds=seconds)
+            try:
+                data = await self.fetch(picture.url, seconds=end - self.clock())
+            except QueueError as error:
+                why = error.message.removeprefix("The finished picture could not be fetched: ")
+                raise InvalidRequest(
+                    f"{name}: the picture at its address could not be fetched: {why}",
+                    remedy="Nothing was sent; give the picture's file or bytes, or allow its host"
+                    " with IMAGEN_MEDIA_HOSTS.",
+                    field=name,
+                ) from None
         else:
             data = await to_thread.run_sync(picture.data)
         known = Catalogue(None).known(model)

@@ -9,8 +9,8 @@ import math
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
@@ -37,10 +37,11 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 _BUILT_IN = {
     "kkiai": "openai:Gateway",
     "fal": "fal:Fal",
-    "demo": "fal:Demo",
+    "demo": "demo:Demo",
     "openai": "openai:OpenAI",
 }
 _MAX_SUBMITS = 20  # at a time
+_MAX_DOWNLOADS = 16
 _MAX_CONNECTS = 3
 _MAX_REFUSALS = 5
 _FETCH_WAITS_SECONDS = (0.0, 0.3, 0.9, 2.7)
@@ -49,7 +50,7 @@ _MAX_BACKOFF_SECONDS = 8.0
 _MAX_TOKENS = 60.0
 _RETRY_TOKENS = 5.0
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
-_AMBIGUOUS = frozenset({408, 409, *range(500, 600)})  # to a submit: perhaps accepted
+_AMBIGUOUS = frozenset({408, 409, 499, *range(500, 600)})  # to a submit: perhaps accepted
 _MAX_PLACED = 32 * 1024 * 1024  # characters of encoded pictures that are kept
 
 
@@ -68,26 +69,21 @@ class Capabilities:
 class RetryBudget:
     """A shared allowance, so that many jobs do not storm a service that is already sick.
 
-    A retry takes from it, a success gives back; an empty budget slows retries down to the longest
-    backoff instead of ending jobs that are paid for.
+    A retry takes from it, and each answer without trouble gives one of `tokens` back. An empty
+    budget slows retries down to the longest backoff instead of ending jobs that are paid for.
     """
 
+    chance: Callable[[], float]  # a random number from 0 to 1
     tokens: float = _MAX_TOKENS
 
-    def delay(self, attempt: int, *, chance: float) -> float:
-        """Take retry number `attempt`, from 0, and return the seconds to wait before it.
-
-        `chance` is a random number from 0 to 1.
-        """
+    def delay(self, attempt: int) -> float:
+        """Take retry number `attempt`, from 0, and return the seconds to wait before it."""
+        self.tokens = min(self.tokens, _MAX_TOKENS)
         if self.tokens < _RETRY_TOKENS:
-            return _MAX_BACKOFF_SECONDS * (1.0 + chance)
+            return _MAX_BACKOFF_SECONDS * (1.0 + self.chance())
         self.tokens -= _RETRY_TOKENS
         ceiling = min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt, 10), _MAX_BACKOFF_SECONDS)
-        return ceiling * (0.25 + 0.75 * chance)
-
-    def succeeded(self) -> None:
-        """Give a little back after an answer without trouble."""
-        self.tokens = min(self.tokens + 1.0, _MAX_TOKENS)
+        return ceiling * (0.25 + 0.75 * self.chance())
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -142,8 +138,9 @@ class Provider(ABC):
     ) -> None:
         self.settings, self.transport = settings, transport
         self.clock, self.sleep, self.chance, self.now = clock, sleep, chance, now
-        self.budget = RetryBudget()
-        self._submits = anyio.Semaphore(_MAX_SUBMITS, fast_acquire=True)
+        self.budget = RetryBudget(chance)
+        self.submits = anyio.CapacityLimiter(_MAX_SUBMITS)  # taken by those who call `submit`
+        self.downloads = anyio.CapacityLimiter(_MAX_DOWNLOADS)
         self._placed: dict[str, str] = {}  # by digest, the last used at the end
         self._encoding = anyio.Lock()
 
@@ -291,13 +288,21 @@ class Provider(ABC):
         """
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
+            await lowlevel.checkpoint()  # before the POST it is not too late to cancel
+            left = min(end - self.clock(), self.max_submit_seconds)
             try:
-                answer = await self._send_once(
-                    call, min(end - self.clock(), self.max_submit_seconds)
-                )
+                if left <= 0:
+                    raise answers.NotSent("no time was left for it")
+                with anyio.CancelScope(shield=True):
+                    answer = await self.http.call(
+                        call,
+                        seconds=left,
+                        max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
+                        silence_seconds=min(self.max_silence_seconds, left),
+                    )
             except answers.NotSent as error:
                 connects += 1
-                wait = self.budget.delay(connects, chance=self.chance())
+                wait = self.budget.delay(connects)
                 if connects >= _MAX_CONNECTS or self.clock() + wait >= end:
                     raise answers.unreachable(self.settings.base_url, str(error)) from None
             else:
@@ -311,29 +316,6 @@ class Provider(ABC):
                 if refusals >= _MAX_REFUSALS or self.clock() + wait >= end:
                     return answer
             await self.sleep(wait)
-
-    async def _send_once(self, call: answers.Call, seconds: float) -> Answer:
-        end = self.clock() + seconds
-        try:
-            with anyio.fail_after(seconds):
-                await self._submits.acquire()
-        except TimeoutError:
-            raise answers.NotSent("other requests took all the time") from None
-        try:
-            await lowlevel.checkpoint()  # before the POST it is not too late to cancel
-            left = end - self.clock()
-            if left <= 0:
-                raise answers.NotSent("no time was left for it")
-            with anyio.CancelScope(shield=True):
-                answer = await self.http.call(
-                    call,
-                    seconds=left,
-                    max_bytes=answers.MAX_RESULT_BYTES,  # some answer with the pictures
-                    silence_seconds=min(self.max_silence_seconds, seconds),
-                )
-        finally:
-            self._submits.release()
-        return answer
 
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
@@ -427,7 +409,23 @@ class Provider(ABC):
         return await to_thread.run_sync(answers.write_json, _replaced(request.arguments(), placed))
 
 
-def _replaced(value: Any, placed: dict[str, str]) -> Any:
+@asynccontextmanager
+async def turn(
+    limiter: anyio.CapacityLimiter, seconds: float, *, late: Callable[[], Exception]
+) -> AsyncIterator[None]:
+    """Wait for a turn in the block, for so many seconds at most; then `late` makes the error."""
+    try:
+        with anyio.fail_after(seconds):
+            await limiter.acquire()
+    except TimeoutError:
+        raise late() from None
+    try:
+        yield
+    finally:
+        limiter.release()
+
+
+def _replaced(value: Any, placed: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return placed.get(value, value)
     if isinstance(value, list):
@@ -526,9 +524,19 @@ class ImagenClient:
             SubmitUncertain: The request may have been accepted and billed.
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
+        if not isinstance(request, ImageRequest):
+            raise errors.invalid(
+                "request",
+                f"it is {errors.a_type(request)}, not an ImageRequest",
+                "Make it with ImageRequest.create(...).",
+            )
+        provider, seconds = self.provider, self._seconds(timeout)
+        end, base_url = provider.clock() + seconds, self.settings.base_url
+        late = partial(answers.unreachable, base_url, "other requests took all the time")
         try:
-            with answers.hiding(request):
-                answer = await self.provider.submit(request, seconds=self._seconds(timeout))
+            async with turn(provider.submits, seconds, late=late):
+                with answers.hiding(request):
+                    answer = await provider.submit(request, seconds=end - provider.clock())
         except errors.SubmitUncertain as error:
             if error.request_id is not None:
                 self._requests[error.request_id] = request
@@ -536,8 +544,7 @@ class ImagenClient:
         self._requests[answer.request_id] = request
         if isinstance(answer, Ticket):
             return answer
-        name, base_url = self.settings.account.name, self.settings.base_url
-        now, request_id = time.time(), answer.request_id
+        name, now, request_id = self.settings.account.name, time.time(), answer.request_id
         return Ticket(name, base_url, request.model, request_id, created=now, finished=answer)
 
     async def watch(
@@ -587,6 +594,12 @@ class ImagenClient:
         Raises:
             QueueError: The address is not allowed, does not answer, or gives no picture.
         """
+        if not isinstance(url, str):
+            raise errors.invalid(
+                "url",
+                f"it is {errors.a_type(url)}, not an address",
+                "Give one of Finished.urls.",
+            )
         return await self.provider.fetch(url, seconds=self._seconds(timeout))
 
     async def cancel(self, ticket: Ticket) -> bool:

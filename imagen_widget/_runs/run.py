@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -31,9 +31,6 @@ T = TypeVar("T")
 
 NOT_BILLED = "Cancelled, not billed."
 TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
-
-MAX_DOWNLOADS = 16
-MAX_SUBMITS = 20
 
 _HEARTBEAT_SECONDS = 20.0
 _LEAVE_SECONDS = 4.0
@@ -120,7 +117,8 @@ class Run:
         """Send a job that this process has in the journal as an intent."""
         self.id = job_id
         self._session.sent.add(job_id)
-        with self._session.holding(job_id), providers.hiding(self._request):
+        providers.hidden.set(self._request)
+        with self._session.holding(job_id):
             return await self._finish(await self._submit())
 
     async def resume(self, record: journal.Record, *, expired: bool = False) -> Generation:
@@ -129,7 +127,8 @@ class Run:
         `expired` is evidence that the provider no longer has it.
         """
         self.id, self._resumed, self._expired = record.id, True, expired
-        with self._session.holding(record.id), providers.hiding(self._request):
+        providers.hidden.set(self._request)
+        with self._session.holding(record.id):
             if record.ticket is None:  # answered directly; the addresses are all there is
                 served = tuple(map(providers.Served, record.urls))
                 return await self._finish(providers.Finished(served, seed=record.seed))
@@ -182,11 +181,14 @@ class Run:
         session, verbs = self._session, self._session.journal
         answer = None
         try:
-            with self._new_scope():
+            with anyio.CancelScope() as self._scope:
+                if self._cancel_wanted:  # before this
+                    self.cancel()
                 request = self._request
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
-                async with session.submits:
+                submits = session.provider.submits
+                async with providers.turn(submits, self._left(), late=self._late):
                     await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
@@ -220,13 +222,18 @@ class Run:
             try:
                 await session.record(session.journal.apply, self.id, event)
             except errors.JournalError as error:
-                raise errors.JournalError(
-                    f"The provider accepted the job (request id {ticket.request_id}), and it may "
-                    f"be billed; but it could not be written down: {error.message}",
-                    remedy=error.remedy,
-                    ticket=ticket,
-                    billed=True,
-                ) from None
+                raise self._unwritten(error) from None
+
+    def _unwritten(self, error: errors.JournalError) -> errors.JournalError:
+        """Return the error for a job that exists, but not in the journal."""
+        name = "" if self._ticket is None else f" (request id {self._ticket.request_id})"
+        return errors.JournalError(
+            f"The provider accepted the job{name}, and it may be billed; but it could not be "
+            f"written down: {error.message}",
+            remedy=error.remedy,
+            ticket=self._ticket,
+            billed=True,
+        )
 
     # --------------------------------------------------------------- waiting for it
 
@@ -246,12 +253,13 @@ class Run:
             self._past_cancel = True  # the job is paid for: a cancellation comes too late
             finished = await self._session.provider.result(answer, done, seconds=self._left())
             return await self._keep(finished, worked=done.seconds)
-        except journal.IllegalStep:
-            record = await self._session.record(self._session.journal.get, self.id)
-            recalled = self._session.recall(record)
-            if recalled is None:
-                raise
-            return recalled  # another process was quicker: they are the same
+        except journal.IllegalStep as error:
+            with suppress(errors.JournalError):
+                record = await self._session.record(self._session.journal.get, self.id)
+                recalled = self._session.recall(record)
+                if recalled is not None:
+                    return recalled  # another process was quicker: they are the same
+            raise self._unwritten(error) from None
         except errors.ImagenError as error:
             await self._settle(error, answer)
             if isinstance(error, errors.CancelledAtProvider):
@@ -276,7 +284,9 @@ class Run:
                     session.journal.service_times, ticket.endpoint, ticket.provider
                 )
         done = None
-        with self._new_scope():
+        with anyio.CancelScope() as self._scope:
+            if self._cancel_wanted:
+                self.cancel()
             events = session.provider.watch(
                 ticket, seconds=self._left(), service_times=times, expired=self._expired
             )
@@ -323,7 +333,12 @@ class Run:
             filtered=flagged + missing,
         )
         try:
-            await session.record(verbs.apply, self.id, completed)
+            try:
+                await session.record(verbs.apply, self.id, completed)
+            except journal.IllegalStep:
+                raise
+            except errors.JournalError as error:  # it is written once more with the pictures
+                log.warning("%s", error)
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except errors.ImagenError as error:
@@ -336,9 +351,10 @@ class Run:
                 ticket=self._ticket,
                 billed=True,
             )
-        closed = journal.Closed(*self._cost(finished), time.monotonic() - self.started)
-        events = (completed, journal.Kept(tuple(kept)), closed)  # the first may have been lost
-        record = await session.record(verbs.apply, self.id, *events)
+        elapsed = time.monotonic() - self.started
+        done = journal.Kept(tuple(kept), *self._cost(finished), elapsed)
+        # Once more what was completed: that may not have been written.
+        record = await session.record(verbs.apply, self.id, completed, done)
         generation = session.recall(record, self._request)
         if generation is None:
             raise errors.QueueError(
@@ -349,13 +365,13 @@ class Run:
 
     async def _download(self, pictures: tuple[providers.Served, ...]) -> list[journal.KeptImage]:
         """Fetch and keep all pictures, side by side; one that fails takes no other with it."""
-        session = self._session
+        session, downloads = self._session, self._session.provider.downloads
         rows: list[journal.KeptImage] = []
         failures: list[Exception] = []
 
         async def fetch(index: int, served: providers.Served) -> None:
             try:
-                async with session.downloads:
+                async with providers.turn(downloads, self._left(), late=self._late):
                     for _ in range(2):  # once more if there is a problem: it may have been cut
                         data = await session.provider.fetch(served.url, seconds=self._left())
                         kept = await to_thread.run_sync(session.store.keep, data)
@@ -478,26 +494,22 @@ class Run:
     async def _release(self) -> None:
         await self._session.note(self._session.journal.release, self.id)
 
-    def _new_scope(self) -> anyio.CancelScope:
-        """Return a scope that `cancel` ends; it is ended already if that was called before."""
-        self._scope = anyio.CancelScope()
-        if self._cancel_wanted and not self._past_cancel:
-            self._scope.cancel()
-        return self._scope
-
     def _left(self) -> float:
-        """Return the seconds until the deadline; raises QueueTimeout if it has passed."""
+        """Return the seconds until the deadline; raises a QueueError if it has passed."""
         left = self._deadline - time.monotonic()
-        if left > 0:
-            return left
-        if self._ticket is None:
-            raise errors.QueueError(
-                f"The request was not sent within {self._timeout:.0f} s; nothing is billed.",
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def _late(self) -> errors.QueueError:
+        if self._ticket is None and not self._past_cancel:
+            return errors.QueueError(
+                f"The request was not sent within {self._timeout:g} s; nothing is billed.",
                 remedy="Run it again, with a longer --timeout (timeout=) if the machine is busy.",
             )
-        raise errors.QueueTimeout(
-            f"The job is not finished after {self._timeout:.0f} s "
-            f"(request id {errors.short_id(self._ticket.request_id)}).",
+        name = "" if self._ticket is None else errors.short_id(self._ticket.request_id)
+        return errors.QueueTimeout(
+            f"The job is not finished after {self._timeout:g} s{name and f' (request id {name})'}.",
             remedy="It goes on at the provider and may be billed; fetch it with %imagen_resume.",
             ticket=self._ticket,
         )
@@ -514,35 +526,32 @@ class Session:
     its parent belong to the parent's loop.
     """
 
-    submits: anyio.CapacityLimiter  # how many may be under way at once
-    downloads: anyio.CapacityLimiter
+    sent: ClassVar[set[str]] = set()  # ids of the jobs that this process sent, with any settings
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.journal = journal.open_journal(settings.home, settings.journal)
+        self._recorder = journal.Recorder(self.journal)
+        self.record = self._recorder.record  # runs a verb of the journal, on the loop thread
         self.store = open_store(settings.home, settings.store)
         # What the demo's queue says of a model is true of that queue only.
         self.describes_itself = settings.account.free and settings.schemas == "auto"
         own = "demo" if self.describes_itself else ""
         self.models = Catalogue(settings.home / "models" / own)
-        self.sent: set[str] = set()  # ids of the jobs that this process sent
         self._siblings: dict[str, Session] = {}
         self._active: set[str] = set()
-        self._pid = 0
-        self._beating = False
+        self._pid = 0  # of the process that has made the provider
+        self._beating = 0  # of the process that renews leases
 
     # ------------------------------------------------------------------------ on the loop thread
 
     @property
     def provider(self) -> providers.Provider:
         """The provider with its connections, made on first use; on the loop thread only."""
-        self._open()
+        if self._pid != os.getpid():
+            self._pid, self._provider = os.getpid(), providers.make_provider(self.settings)
+            _loop.closers[self.aclose] = None
         return self._provider
-
-    async def record(self, verb: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a verb of the journal in a worker thread; its result counts once it is on disk."""
-        self._open()
-        return await self._recorder.record(verb, *args, **kwargs)
 
     async def note(self, verb: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Record what became of a job, even while the loop is being cancelled.
@@ -562,10 +571,10 @@ class Session:
     @contextmanager
     def holding(self, job_id: str) -> Iterator[None]:
         """Renew the job's lease until the end of the block."""
-        self._active.add(job_id)
-        if not self._beating:
-            self._beating = True
+        if self._beating != os.getpid():
+            self._beating, self._active = os.getpid(), set()  # a fork's parent has its own
             _loop.spawn(self._beat)
+        self._active.add(job_id)
         try:
             yield
         finally:
@@ -578,7 +587,7 @@ class Session:
                 if self._active:
                     await self.note(self.journal.renew, *self._active)
         finally:
-            self._beating = False
+            self._beating = 0
 
     async def describe(self, model_id: str, *, refresh: bool = False) -> Model:
         """Return what is known of a model; its schema is fetched once if nothing is.
@@ -596,22 +605,11 @@ class Session:
             return self.known(model_id)
         return await to_thread.run_sync(self.models.learn, model_id, document)
 
-    def _open(self) -> None:
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
-        self._provider = providers.make_provider(self.settings)
-        self._recorder = journal.Recorder(self.journal)
-        self.submits = anyio.CapacityLimiter(MAX_SUBMITS)
-        self.downloads = anyio.CapacityLimiter(MAX_DOWNLOADS)
-        self._active, self._beating = set(), False
-        _loop.on_close(self.aclose)
-
     async def aclose(self) -> None:
-        """Close the provider's connections and the journal."""
+        """Close the provider's connections and the journal, unless jobs are under way."""
         for sibling in self._siblings.values():
             await sibling.aclose()
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and not self._active:
             self._pid = 0
             await self._provider.aclose()
             await self._recorder.close()

@@ -294,8 +294,7 @@ class Series:
         before = self._session.settings
         now = before if self.in_force is None else self.in_force()
         if now != before and _PLACE(now) == _PLACE(before):
-            sent, self._session = self._session.sent, Session(now)
-            self._session.sent = sent  # what was spent here does not change
+            self._session = Session(now)
             self._journal = self._session.journal
 
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:

@@ -60,7 +60,7 @@ def remember(plan: Plan, studio: Studio) -> None:
     for job, seconds in zip(ids, plan.known, strict=True):
         verbs.apply(job, journal.Submitting())
         verbs.apply(job, journal.Submitted("{}", job))
-        verbs.apply(job, journal.Completed(seconds), journal.Kept(()), journal.Closed())
+        verbs.apply(job, journal.Completed(seconds), journal.Kept(()))
     verbs.close()
 
 
