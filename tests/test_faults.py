@@ -582,7 +582,7 @@ def test_row_10_what_was_asked_for_is_not_a_result_if_every_list_is_empty(
 UNREADABLE = [
     "!!!!",
     "not a picture",
-    "This request was blocked by our safety system, so there is none",
+    "This request was blocked by our safety system, not drawn",
     "data:text/html;base64,PGh0bWw+",
     "data:application/json,%7B%7D",
     base64.b64encode(b"<Error><Code>NoSuchKey</Code></Error>" * 9).decode(),
