@@ -180,6 +180,25 @@ async def test_a_submit_of_which_nobody_knows_is_never_sent_again(fault: Reply |
     assert (desk.queue.posts, caught.value.billed, caught.value.ticket) == (1, True, None)
 
 
+async def test_a_submit_that_a_transport_does_not_answer_in_time_may_have_arrived() -> None:
+    posts = 0
+
+    async def silent(_: httpx.Request) -> httpx.Response:
+        nonlocal posts
+        posts += 1
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    client = ImagenClient(
+        "kkiai", base_url=GATEWAY, api_key="sk-made-up", transport=httpx.MockTransport(silent)
+    )
+
+    with pytest.raises(errors.SubmitUncertain, match="no whole answer within 0"):
+        await client.submit(FOX, timeout=0.1)
+
+    assert posts == 1
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
 async def test_a_failing_answer_that_names_the_job_gives_its_ticket(status: int) -> None:
     desk = Desk()

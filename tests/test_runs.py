@@ -997,9 +997,10 @@ def test_a_cancel_while_an_earlier_job_is_fetched_sends_nothing_new(
     queue.cancels = answer
     queue.jobs["req-1"].polls_left = math.inf
 
-    cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))
+    error = cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))
 
     assert (queue.posts, queue.count("cancel")) == (1, 1)
+    assert (str(error), books.states()) == ("Cancelled, not billed.", ["cancelled"])
 
 
 def test_an_uncertain_submit_is_repeated_only_if_the_user_says_so(queue: FakeQueue) -> None:
