@@ -297,6 +297,8 @@ class Studio:
                 "Write axes={'animal': ['fox', 'hen']}.",
             )
         _settings.refuse_reserved(more_axes)
+        for both in more_axes.keys() & (axes or {}).keys():
+            raise invalid(both, "it is given twice", "Give it once: by its name, or in axes=.")
         return make_sweep(
             self.session,
             self,

@@ -160,6 +160,16 @@ def test_pictures_that_did_not_come_are_not_charged(queue: FakeQueue) -> None:
     assert books.rows()[0].cost == 0.04
 
 
+def test_pictures_that_were_not_asked_for_cost_no_more_than_was_reserved(queue: FakeQueue) -> None:
+    urls = [f"{_origin(queue)}/files/req-1/{number}.png" for number in range(3)]
+    queue.script("result", Reply(200, {"images": [{"url": url} for url in urls]}))
+
+    generation = generate("a red fox")
+
+    assert (len(generation), generation.filtered) == (3, 0)
+    assert (generation.cost, books.rows()[0].cost) == (0.04, 0.04)
+
+
 def _origin(queue: FakeQueue) -> str:
     """Return the queue's address, as its fixture has set it."""
     return Studio().settings.base_url
