@@ -26,7 +26,7 @@ from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
 from imagen_widget._runs import Event, Job, Session, ending
 from imagen_widget._series import Series, make_batch, make_sweep
-from imagen_widget.errors import InvalidRequest, a_type, invalid
+from imagen_widget.errors import InvalidRequest, a_type, invalid, shown
 
 log = logging.getLogger("imagen_widget")
 
@@ -223,6 +223,10 @@ class Studio:
         """
         request = self.request(prompt, **asked)
         seconds = None if timeout is None else _settings.check_timeout(timeout)
+        listener: Any = on_event
+        if not (listener is None or callable(listener)):
+            what = f"{shown(listener)} is not a function"
+            raise invalid("on_event", what, "Give a function of one argument: the event.")
         _settings.check_key(self.settings)
         for notice in _settings.notices():
             log.warning("%s", notice)

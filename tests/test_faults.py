@@ -290,6 +290,18 @@ def test_row_50_a_timeout_that_is_not_a_time_is_refused_at_every_entrance(
         refused(ask, queue)
 
 
+@pytest.mark.parametrize("listener", [5, "print", [print]])
+def test_row_50_what_cannot_be_called_with_events_is_refused(
+    queue: FakeQueue, listener: Any
+) -> None:
+    for ask in (
+        lambda: generate("a fox", on_event=listener),
+        lambda: start("a fox", on_event=listener),
+        lambda: asyncio.run(agenerate("a fox", on_event=listener)),
+    ):
+        assert refused(ask, queue).field == "on_event"
+
+
 SECRETS = ["FAL_KEY", "fal_key_secret", "IMAGEN_API_KEY", "access_token", "password", "auth"]
 SECRETS += ["bearer", "secret", "max_spend", "price", "x-api-key"]
 

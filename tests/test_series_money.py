@@ -79,7 +79,7 @@ def test_one_value_is_not_an_axis_and_the_error_shows_how_to_write_it(queue: Fak
 def test_axes_that_are_not_a_mapping_and_stars_that_are_none_are_refused(demo: None) -> None:
     with pytest.raises(errors.InvalidRequest, match="axes: list is not a mapping"):
         sweep("a {animal}", axes=["animal"])  # type: ignore[arg-type]
-    with pytest.raises(errors.InvalidRequest, match="^animal: it is given twice"):
+    with pytest.raises(errors.InvalidRequest, match=r"^animal: it is given twice"):
         sweep("a {animal}", axes={"animal": ["fox"]}, animal=["owl"])
     row = animals("fox").run(quiet=True).rows[0]
     for stars in (6, -2, 2.5, True, "3", None):
