@@ -759,6 +759,23 @@ def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -
     assert books.states() == ["cancelled"]
 
 
+@pytest.mark.slow
+def test_a_job_that_finishes_after_a_requested_cancel_has_time_to_be_fetched(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._runs.run._SETTLE_SECONDS", 1.5)
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = REQUESTED, False
+    queue.before["cancel"] = lambda _: queue.finish()
+    queue.before["media"] = lambda _: time.sleep(2)
+
+    job = begin(at=Submitted, then=Job.request_cancel)
+
+    assert len(job.result(WAIT_SECONDS)) == 1
+    assert job.status.startswith("Too late to cancel")
+    assert books.states() == ["done"]
+
+
 def test_a_second_cancel_does_not_prolong_the_first(queue: FakeQueue) -> None:
     queue.polls = math.inf
     queue.cancels, queue.obeys = REQUESTED, False
