@@ -707,6 +707,22 @@ def test_a_claimed_row_is_claimed_once_and_only_its_claimant_may_send_it(
     assert verbs.spend_by("series") == {"autumn": Decimal("0.2")}
 
 
+def test_a_claimed_row_counts_for_the_day_and_the_user_of_its_sending(
+    verbs: journal.Journal, clock: Clock
+) -> None:
+    verbs.plan("autumn", rows("fox", 1, price="0.04"), user="bob")
+    clock.now += DAY
+    day = datetime.fromtimestamp(clock.now, tz=UTC).astimezone().date().isoformat()
+
+    [row] = verbs.claim(series="autumn", count=1, user="ann")
+
+    assert verbs.spend_by("day") == {day: Decimal("0.04")}
+    assert verbs.spend_by("user") == {"ann": Decimal("0.04")}
+    assert journal.check_journal(verbs) == []
+    verbs.apply(row.id, journal.Failed("No.", billed=False))
+    assert verbs.spend_by("day") == verbs.spend_by("user") == {}
+
+
 def test_a_run_that_is_halted_claims_no_more_rows_and_other_runs_go_on(
     verbs: journal.Journal,
 ) -> None:
