@@ -284,9 +284,12 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         """One line: how many pictures, how long, what they cost, the seed."""
         request, count = self.request, len(self.images)
         parts = [f"{count} image{'' if count == 1 else 's'}"]
-        withheld = max(self.filtered, request.count - count)
-        if withheld > 0:
-            parts.append(f"{withheld} of {count + withheld} withheld by the provider's filter")
+        missing = max(request.count - count - self.filtered, 0)  # what could not be read
+        asked = count + self.filtered + missing
+        if self.filtered:
+            parts.append(f"{self.filtered} of {asked} withheld by the provider's filter")
+        if missing:
+            parts.append(f"{missing} of {asked} missing")
         if request.inputs:
             first, masks = request.inputs[0].origin or "a picture", int(request.has_mask)
             more = len(request.inputs) - 1 - masks

@@ -25,7 +25,7 @@ from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
 from imagen_widget._runs import Event, Job, Session, ending
 from imagen_widget._series import Series, make_batch, make_sweep
-from imagen_widget.errors import InvalidRequest, a_type, invalid
+from imagen_widget.errors import InvalidRequest, a_type, invalid, shown
 
 log = logging.getLogger("imagen_widget")
 
@@ -221,6 +221,10 @@ class Studio:
         """
         request = self.request(prompt, **asked)
         seconds = None if timeout is None else _settings.check_timeout(timeout)
+        listener: Any = on_event
+        if not (listener is None or callable(listener)):
+            what = f"{shown(listener)} is not a function"
+            raise invalid("on_event", what, "Give a function of one argument: the event.")
         _settings.check_key(self.settings)
         for notice in _settings.notices():
             log.warning("%s", notice)
@@ -295,6 +299,8 @@ class Studio:
                 "Write axes={'animal': ['fox', 'hen']}.",
             )
         _settings.refuse_reserved(more_axes)
+        for both in more_axes.keys() & (axes or {}).keys():
+            raise invalid(both, "it is given twice", "Give it once: by its name, or in axes=.")
         return make_sweep(
             self.session,
             self,

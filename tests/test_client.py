@@ -109,6 +109,11 @@ REFUSED: list[tuple[Reply, type[errors.ImagenError], str]] = [
     (Reply(200, {"code": 1001, "msg": "busy today"}), errors.ImagenError, "busy today"),
     (Reply(200, {"code": 401, "message": "bad token"}), errors.CredentialsError, "bad token"),
     (Reply(200, {"status": "FAILED", "error": "no"}), errors.GenerationFailed, "no"),
+    (
+        Reply(200, {"request_id": "abc", "status": "FAILED", "error": "no"}),
+        errors.GenerationFailed,
+        "no",
+    ),
     (Reply(200, {"images": []}), errors.ContentRejected, "filtered"),
     (
         Reply(422, {"detail": [{"type": "content_policy_violation", "msg": "flagged"}]}),
@@ -200,6 +205,25 @@ async def test_a_submit_of_which_nobody_knows_is_never_sent_again(fault: Reply |
         await desk.submit()
 
     assert (desk.queue.posts, caught.value.billed, caught.value.ticket) == (1, True, None)
+
+
+async def test_a_submit_that_a_transport_does_not_answer_in_time_may_have_arrived() -> None:
+    posts = 0
+
+    async def silent(_: httpx.Request) -> httpx.Response:
+        nonlocal posts
+        posts += 1
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    client = ImagenClient(
+        "kkiai", base_url=GATEWAY, api_key="sk-made-up", transport=httpx.MockTransport(silent)
+    )
+
+    with pytest.raises(errors.SubmitUncertain, match="no whole answer within 0"):
+        await client.submit(FOX, timeout=0.1)
+
+    assert posts == 1
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
@@ -360,6 +384,7 @@ CANCEL_ANSWERS = [
     (Reply(200, {"success": False}), CancelAnswer.REQUESTED, 1),
     (Reply(400, {"status": "ALREADY_COMPLETED"}), CancelAnswer.TOO_LATE, 1),
     (UNKNOWN, CancelAnswer.UNKNOWN, 1),
+    (Reply(403, {"status": "OK"}), CancelAnswer.UNKNOWN, 1),
     (page(405), CancelAnswer.UNKNOWN, 1),
     (Reply(401, {"detail": "no"}), CancelAnswer.UNKNOWN, 1),
     (Reply(503, {}), CancelAnswer.UNKNOWN, 3),
@@ -1052,6 +1077,7 @@ async def test_an_address_that_is_not_allowed_is_never_asked(url: str) -> None:
         ("10.0.0.7, cdn.test", "https://10.0.0.7/files/a.png", True),
         ("10.0.0.7, cdn.test", "https://eu.cdn.test/files/a.png", True),
         ("10.0.0.7, cdn.test", "https://media.test/files/a.png", False),
+        ("10.0.0.7, cdn.test", "https://evilcdn.test/files/a.png", False),
         ("cdn.test", f"{GATEWAY}/files/a.png", True),
         ("public", "https://10.0.0.7/files/a.png", False),
     ],

@@ -290,6 +290,18 @@ def test_row_50_a_timeout_that_is_not_a_time_is_refused_at_every_entrance(
         refused(ask, queue)
 
 
+@pytest.mark.parametrize("listener", [5, "print", [print]])
+def test_row_50_what_cannot_be_called_with_events_is_refused(
+    queue: FakeQueue, listener: Any
+) -> None:
+    for ask in (
+        lambda: generate("a fox", on_event=listener),
+        lambda: start("a fox", on_event=listener),
+        lambda: asyncio.run(agenerate("a fox", on_event=listener)),
+    ):
+        assert refused(ask, queue).field == "on_event"
+
+
 SECRETS = ["FAL_KEY", "fal_key_secret", "IMAGEN_API_KEY", "access_token", "password", "auth"]
 SECRETS += ["bearer", "secret", "max_spend", "price", "x-api-key"]
 
@@ -523,6 +535,7 @@ NOT_YET = [
     Reply(410, {"detail": "gone"}),
     Reply(405),
     Reply(200, {"code": 404, "message": "task not exist"}),
+    Reply(200, {"code": 404, "message": "nothing here"}),
     Reply(200, {"success": False, "message": "Task not found"}),
     Reply(400, {"detail": "request not found"}),
     Reply(422, {"detail": "task_not_exist"}),
@@ -582,7 +595,7 @@ def test_row_10_what_was_asked_for_is_not_a_result_if_every_list_is_empty(
 UNREADABLE = [
     "!!!!",
     "not a picture",
-    "This request was blocked by our safety system, so there is none",
+    "This request was blocked by our safety system, not drawn",
     "data:text/html;base64,PGh0bWw+",
     "data:application/json,%7B%7D",
     base64.b64encode(b"<Error><Code>NoSuchKey</Code></Error>" * 9).decode(),
@@ -604,7 +617,8 @@ def test_row_22_a_picture_that_cannot_be_read_takes_no_other_with_it(
         generation = generate(f"fox {number}", num_images=2, model=model)
 
         assert [image.data for image in generation] == [PNG]
-        assert (generation.filtered, generation.cost) == (1, 0.1)
+        assert (generation.filtered, generation.cost) == (0, 0.1)
+        assert generation.summary.startswith("1 image · 1 of 2 missing · ")
 
     assert set(books.states()) == {"done"}
 
@@ -1255,9 +1269,11 @@ def test_row_43_names_of_copies_fit_in_every_script(
 ) -> None:
     queue.picture = SVG  # its settings go beside it, under a longer name
 
-    generate(prompt).save(tmp_path)
+    generate(prompt).save(tmp_path / "saved")
 
-    assert all(len(path.name.encode()) < 120 for path in tmp_path.iterdir())
+    lengths = [len(path.name.encode()) for path in (tmp_path / "saved").iterdir()]
+    assert len(lengths) == 2
+    assert max(lengths) < 120
 
 
 def test_row_47_what_is_sent_decides_and_the_models_own_values_are_taken(queue: FakeQueue) -> None:

@@ -635,7 +635,7 @@ async def test_a_schema_is_read_at_fal_without_a_key() -> None:
         httpx.Response(302, headers={"location": "https://["}),
     ],
 )
-async def test_a_schema_that_cannot_be_had_is_none(answer: httpx.Response) -> None:
+async def test_a_schema_that_cannot_be_had_is_not_taken(answer: httpx.Response) -> None:
     site = Site(openapi=answer)
 
     assert await site.client.provider.describe("bria/a") is None

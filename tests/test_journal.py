@@ -154,15 +154,29 @@ def test_only_the_transitions_of_the_table_are_made(
         assert verbs.get(job_id).state is (pure or state)
 
 
-def test_every_state_leads_to_an_end_and_no_end_leads_on() -> None:
-    def following(state: journal.State) -> set[journal.State]:
-        record = journal.Record("x", 1, state, "fal", "", "", "{}", "", request_id="r")
-        found = set()
-        for event in (*EVENTS.values(), journal.Claimed(), journal.Returned()):
-            with contextlib.suppress(journal.IllegalStep):
-                found.add(journal.apply(record, event).state)
-        return found
+def following(state: journal.State) -> set[journal.State]:
+    record = journal.Record("x", 1, state, "fal", "", "", "{}", "", request_id="r")
+    found = set()
+    for event in (*EVENTS.values(), journal.Claimed(), journal.Returned()):
+        with contextlib.suppress(journal.IllegalStep):
+            found.add(journal.apply(record, event).state)
+    return found
 
+
+@pytest.mark.parametrize(
+    ("state", "ends"),
+    [
+        ("unknown", {"submitted", "completed", "failed"}),  # never cancelled: it may be billed
+        ("submitted", {"completed", "failed", "cancelled", "expired"}),
+        ("completed", {"completed", "downloaded", "failed", "expired"}),
+        ("downloaded", {"done", "failed"}),
+    ],
+)
+def test_what_may_be_paid_for_becomes_nothing_else(state: str, ends: set[str]) -> None:
+    assert following(journal.State(state)) == ends
+
+
+def test_every_state_leads_to_an_end_and_no_end_leads_on() -> None:
     assert {state for state in journal.State if not following(state)} == OVER
     reaching = set(OVER)
     for _ in journal.State:
@@ -700,6 +714,22 @@ def test_a_claimed_row_is_claimed_once_and_only_its_claimant_may_send_it(
     assert verbs.spend_by("series") == {"autumn": Decimal("0.2")}
 
 
+def test_a_claimed_row_counts_for_the_day_and_the_user_of_its_sending(
+    verbs: journal.Journal, clock: Clock
+) -> None:
+    verbs.plan("autumn", rows("fox", 1, price="0.04"), user="bob")
+    clock.now += DAY
+    day = datetime.fromtimestamp(clock.now, tz=UTC).astimezone().date().isoformat()
+
+    [row] = verbs.claim(series="autumn", count=1, user="ann")
+
+    assert verbs.spend_by("day") == {day: Decimal("0.04")}
+    assert verbs.spend_by("user") == {"ann": Decimal("0.04")}
+    assert journal.check_journal(verbs) == []
+    verbs.apply(row.id, journal.Failed("No.", billed=False))
+    assert verbs.spend_by("day") == verbs.spend_by("user") == {}
+
+
 def test_a_run_that_is_halted_claims_no_more_rows_and_other_runs_go_on(
     verbs: journal.Journal,
 ) -> None:
@@ -792,6 +822,19 @@ def test_a_row_keeps_its_job_when_its_key_moves(verbs: journal.Journal) -> None:
     assert plan(verbs, moved) == (0, 3, 0, 0)
     record = verbs.get(first.id)
     assert (record.key, record.ordinal, record.axes) == ("new 0", 9, {"n": 0})
+
+
+@pytest.mark.parametrize("paid", [0, 1])
+def test_of_equal_rows_whose_keys_move_the_paid_one_is_kept(
+    verbs: journal.Journal, paid: int
+) -> None:
+    verbs.plan("autumn", [draft("a fox", key=str(n), ordinal=n) for n in range(2)])
+    claimed = verbs.claim(series="autumn", count=2)
+    walk(verbs, claimed[paid].id, journal.State.DONE)
+    verbs.apply(claimed[1 - paid].id, journal.Failed("Wrong key.", billed=False))
+
+    assert plan(verbs, [draft("a fox", key="moved")]) == (0, 1, 0, 1)
+    assert verbs.states("autumn") == {"done": 1}
 
 
 def test_equal_rows_are_separate_rows(verbs: journal.Journal) -> None:

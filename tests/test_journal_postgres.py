@@ -109,7 +109,8 @@ def test_what_a_process_held_that_died_on_this_machine_is_free_at_once(
 def test_processes_that_race_for_the_last_dollar_do_not_pass_the_cap(
     open_journal: Callable[[], journal.Journal], racing: str
 ) -> None:
-    budget: Any = [SimpleNamespace(amount=Decimal(1), period="day", scope="all")]
+    limits = (Decimal(1), Decimal(5))  # a worker's own one, and the series'
+    budget: Any = [SimpleNamespace(amount=amount, period="day", scope="all") for amount in limits]
     plan = [draft(f"fox {n}", key=str(n), ordinal=n, price="0.03") for n in range(60)]
     open_journal().plan("autumn", plan)
 

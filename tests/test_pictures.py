@@ -325,7 +325,7 @@ def test_data_addresses_are_read_as_people_write_them(address: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "data:", "data:image/png;base64,", "data:x;base64,!!", "fox"])
-def test_what_is_not_a_data_address_is_none(text: str) -> None:
+def test_what_is_not_a_data_address_is_not_read(text: str) -> None:
     assert _picture.from_data_address(text) is None
 
 
@@ -432,7 +432,7 @@ def test_a_picture_without_settings_has_none(kind: str) -> None:
 
 
 @given(
-    prompt=st.text(min_size=1).map("fox {}".format),  # what is not seen alone is no prompt
+    prompt=st.text(min_size=1).map("fox {}".format),  # a prompt has to have something visible
     seed=st.none() | st.integers(0, 2**80),
     kind=st.sampled_from(sorted(KINDS)),
 )

@@ -102,12 +102,13 @@ def test_values_pickle_hash_and_copy(tmp_path: Path) -> None:
 
 
 def test_the_summary_says_how_many_how_long_and_what_it_cost(tmp_path: Path) -> None:
-    assert generation(tmp_path).summary == (
+    assert generation(tmp_path, filtered=1).summary == (
         "2 images · 1 of 3 withheld by the provider's filter · 6.2 s · $0.08 · seed 42"
         " · fal imagen4"
     )
     billed = generation(tmp_path, filtered=3, cost_source="billed", cost=0.1)
     assert "3 of 5 withheld" in billed.summary
+    assert "2 images · 1 of 3 missing · 6.2 s" in generation(tmp_path).summary
     assert "$0.10 billed" in billed.summary
     assert " · free · " in generation(tmp_path, cost=0.0).summary
     assert "price unknown" in generation(tmp_path, cost=None).summary
@@ -173,7 +174,7 @@ def test_they_print_on_streams_that_know_few_characters(tmp_path: Path, encoding
 
     print(edited, edited[0], file=stream)
 
-    assert repr(edited).startswith("<Generation: 2 images, 1 of 3 withheld")
+    assert repr(edited).startswith("<Generation: 2 images, 1 of 3 missing, from ")
 
 
 # -------------------------------------------------------------------------------- what they show

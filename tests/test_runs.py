@@ -160,6 +160,16 @@ def test_pictures_that_did_not_come_are_not_charged(queue: FakeQueue) -> None:
     assert books.rows()[0].cost == 0.04
 
 
+def test_pictures_that_were_not_asked_for_cost_no_more_than_was_reserved(queue: FakeQueue) -> None:
+    urls = [f"{_origin(queue)}/files/req-1/{number}.png" for number in range(3)]
+    queue.script("result", Reply(200, {"images": [{"url": url} for url in urls]}))
+
+    generation = generate("a red fox")
+
+    assert (len(generation), generation.filtered) == (3, 0)
+    assert (generation.cost, books.rows()[0].cost) == (0.04, 0.04)
+
+
 def _origin(queue: FakeQueue) -> str:
     """Return the queue's address, as its fixture has set it."""
     return Studio().settings.base_url
@@ -783,6 +793,23 @@ def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -
     assert books.states() == ["cancelled"]
 
 
+@pytest.mark.slow
+def test_a_job_that_finishes_after_a_requested_cancel_has_time_to_be_fetched(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._runs.run._SETTLE_SECONDS", 1.5)
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = REQUESTED, False
+    queue.before["cancel"] = lambda _: queue.finish()
+    queue.before["media"] = lambda _: time.sleep(2)
+
+    job = begin(at=Submitted, then=Job.request_cancel)
+
+    assert len(job.result(WAIT_SECONDS)) == 1
+    assert job.status.startswith("Too late to cancel")
+    assert books.states() == ["done"]
+
+
 def test_a_second_cancel_does_not_prolong_the_first(queue: FakeQueue) -> None:
     queue.polls = math.inf
     queue.cancels, queue.obeys = REQUESTED, False
@@ -1021,9 +1048,10 @@ def test_a_cancel_while_an_earlier_job_is_fetched_sends_nothing_new(
     queue.cancels = answer
     queue.jobs["req-1"].polls_left = math.inf
 
-    cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))
+    error = cancelled(begin(reuse=True, at=Running, then=Job.request_cancel))
 
     assert (queue.posts, queue.count("cancel")) == (1, 1)
+    assert (str(error), books.states()) == ("Cancelled, not billed.", ["cancelled"])
 
 
 def test_an_uncertain_submit_is_repeated_only_if_the_user_says_so(queue: FakeQueue) -> None:
@@ -1117,13 +1145,16 @@ def test_a_journal_that_fails_for_a_moment_loses_no_picture(
 
 
 def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -> None:
+    urls = [f"{_origin(queue)}/files/direct/{number}.png" for number in range(2)]
+    body = {"data": [{"url": url} for url in urls]}
+    queue.script("generations", Reply(200, body, accepts=True))
     queue.script("media", Reply(403, b""))
     with pytest.raises(errors.QueueError):
         generate("a red fox", model="dall-e-3")
 
     [generation] = History().resume()
 
-    assert generation.request.prompt == "a red fox"
+    assert (generation.request.prompt, generation.urls) == ("a red fox", urls)
     assert (books.states(), queue.posts) == (["done"], 1)
 
 

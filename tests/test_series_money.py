@@ -79,6 +79,8 @@ def test_one_value_is_not_an_axis_and_the_error_shows_how_to_write_it(queue: Fak
 def test_axes_that_are_not_a_mapping_and_stars_that_are_none_are_refused(demo: None) -> None:
     with pytest.raises(errors.InvalidRequest, match="axes: list is not a mapping"):
         sweep("a {animal}", axes=["animal"])  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidRequest, match=r"^animal: it is given twice"):
+        sweep("a {animal}", axes={"animal": ["fox"]}, animal=["owl"])
     row = animals("fox").run(quiet=True).rows[0]
     for stars in (6, -2, 2.5, True, "3", None):
         with pytest.raises(errors.InvalidRequest, match="rating: "):
@@ -169,6 +171,26 @@ def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does
     assert before["refused"] >= 1
     assert posts_by_prompt(queue)["a hen"] == 1
     assert series.status_counts["done"] >= 2
+
+
+def test_of_rows_that_an_ended_process_had_sent_no_more_are_fetched_than_may_be_out(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.before["submit"] = lambda _: setattr(queue, "polls", math.inf if queue.jobs else 1)
+    animals().start(quiet=True, max_in_flight=3)
+    queue.wait_for("submit", 4)
+    end_loop()
+    asked = len(queue.requests)
+
+    series = Studio().series("animals").start(quiet=True, max_in_flight=1)
+    queue.wait_for("status", queue.count("status") + 4)
+    seen = {request.path for request in queue.requests[asked:] if request.route == "status"}
+    queue.polls = 1
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert len(seen) == 1
+    assert (queue.posts, series.status_counts["done"]) == (4, 4)
 
 
 @pytest.mark.slow
@@ -370,18 +392,33 @@ def test_a_row_of_unknown_price_under_a_cap_is_not_sent(queue: FakeQueue) -> Non
 # ------------------------------------------------------------------------------- when to stop
 
 
-def test_the_first_row_goes_alone_so_that_a_wrong_key_costs_one_error(queue: FakeQueue) -> None:
-    queue.always("submit", Reply(401, {"detail": "no"}))
+@pytest.mark.parametrize(
+    ("status", "kind", "done"),
+    [(401, errors.CredentialsError, 4), (404, errors.ModelRetired, 3)],  # refused for its model
+    ids=["key", "model"],
+)
+def test_the_first_row_goes_alone_so_that_a_wrong_key_or_model_costs_one_error(
+    queue: FakeQueue, status: int, kind: type[errors.ImagenError], done: int
+) -> None:
+    queue.always("submit", Reply(status, {"detail": "no"}))
     series = animals()
 
-    with pytest.raises(errors.CredentialsError):
+    with pytest.raises(kind):
         series.run(quiet=True)
     after = queue.posts
     queue.heal()
     series.run(quiet=True)
 
     assert after == 1
-    assert series.status_counts["done"] == 4
+    assert series.status_counts["done"] == done
+
+
+def test_a_first_row_that_is_refused_for_its_content_stops_no_other(queue: FakeQueue) -> None:
+    queue.script("submit", Reply(422, {"detail": [{"type": "content_policy_violation"}]}))
+
+    series = animals().run(quiet=True)
+
+    assert (series.status_counts["refused"], series.status_counts["done"]) == (1, 3)
 
 
 def test_the_second_row_is_sent_when_the_first_one_has_ended(queue: FakeQueue) -> None:

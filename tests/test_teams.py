@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -354,6 +355,7 @@ def test_workers_are_told_no_key_and_no_request_and_engines_log_no_password(
     with Watching() as engine:
         foxes().run(on=engine)
 
+    assert engine.words.count("Task(") > 1  # the first one is for one row
     assert b"made-up" not in engine.bytes
     assert b"fox 3" not in engine.bytes
     assert len(engine.bytes) < 4 * 2000
@@ -397,6 +399,21 @@ def test_the_key_may_be_with_the_workers_alone(
 
     with pool(1, IMAGEN_API_KEY="made-up") as engine:
         assert foxes(3).run(on=engine).status_counts["done"] == 3
+
+
+def test_what_an_ended_process_had_offered_to_workers_is_not_sent(
+    team: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    busy = threading.Event()
+    with ThreadPoolExecutor(1) as engine:
+        engine.submit(busy.wait, WAIT_SECONDS)
+        foxes(3).start(on=engine, quiet=True)
+        wait_until(lambda: engine._work_queue.qsize())
+
+        end_loop()
+        busy.set()
+
+    assert (team.posts, foxes(3).status_counts["waiting"]) == (0, 3)
 
 
 def test_of_several_workers_one_sends_the_first_row_alone(team: FakeQueue) -> None:
@@ -453,6 +470,18 @@ def test_no_cap_is_passed_by_workers_that_do_not_have_it_set(
     assert studio.history.spend_by("series") == {series.name: Decimal("0.20")}
 
 
+def test_the_cap_of_a_workers_own_environment_holds_too(team: FakeQueue) -> None:
+    series = foxes()
+
+    with (
+        pool(1, IMAGEN_API_KEY="made-up", IMAGEN_MAX_SPEND="0.10") as engine,
+        pytest.raises(errors.BudgetExceeded, match=r"\$0\.10"),
+    ):
+        series.run(on=engine)
+
+    assert (team.posts, series.status_counts["done"]) == (2, 2)
+
+
 def test_cancelling_stops_the_workers_and_what_is_out_is_fetched(
     team: FakeQueue, engine: Any, address: str
 ) -> None:
@@ -499,6 +528,9 @@ def test_a_row_that_does_not_end_in_time_stays_out_and_does_not_hold_the_series(
     with ThreadPoolExecutor(2) as engine:
         series = foxes(3).run(on=None if on == "here" else engine)
     assert series.status_counts["sent"] == team.posts == 3
+    after_the_first = team.log.index("POST submit", team.log.index("POST submit") + 1)
+    later = [request.path for request in team.requests[after_the_first:]]
+    assert not [path for path in later if "/req-1/" in path]  # given up until the next run
 
     team.finish()
     series.resume()

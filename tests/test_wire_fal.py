@@ -412,7 +412,7 @@ def test_reading_json_never_raises(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"9" * 5000, b"\xff\xfe\x00", b"", b'"\\ud8"'])
-def test_json_that_cannot_be_held_is_none(text: bytes) -> None:
+def test_json_that_cannot_be_held_is_not_read(text: bytes) -> None:
     assert answers.read_json(text) is None
     assert Answer(200, {}, text).mapping is None
 

@@ -317,7 +317,7 @@ class Run:
             flagged += served.filtered
             if served.url.startswith("http"):
                 urls.append(served.url)
-        missing = max(self._request.count - len(finished.pictures), 0)
+        missing = 0 if finished.unclear else max(self._request.count - len(finished.pictures), 0)
         seconds = worked if finished.seconds is None else finished.seconds
         if seconds is None and not self._resumed:
             since = self.started if self._ran_since is None else self._ran_since
