@@ -168,8 +168,7 @@ def following(state: journal.State) -> set[journal.State]:
     [
         ("unknown", {"submitted", "completed", "failed"}),  # never cancelled: it may be billed
         ("submitted", {"completed", "failed", "cancelled", "expired"}),
-        ("completed", {"completed", "downloaded", "failed", "expired"}),
-        ("downloaded", {"done", "failed"}),
+        ("completed", {"completed", "done", "failed", "expired"}),
     ],
 )
 def test_what_may_be_paid_for_becomes_nothing_else(state: str, ends: set[str]) -> None:
