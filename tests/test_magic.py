@@ -1032,6 +1032,32 @@ def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
     assert (notebook.queue.posts, notebook.queue.duplicates) == (3, 0)
 
 
+@pytest.mark.parametrize("call", ["run", "start"])
+def test_an_interrupt_stops_a_series_whose_first_card_is_just_being_shown(
+    notebook: Stage, call: str
+) -> None:
+    notebook.run("from imagen_widget import sweep")
+    notebook.queue.polls = float("inf")
+    publisher = notebook.shell.display_pub
+    publish = publisher.publish
+
+    def interrupted(*_: object, **__: object) -> None:
+        publisher.publish = publish
+        notebook.queue.wait_for("status")
+        raise KeyboardInterrupt
+
+    publisher.publish = interrupted
+    ran = notebook.run(f"s = sweep('a {{n}}', n=range(3), name='three')\ns.{call}()")
+    notebook.queue.finish()
+    awaited = notebook.run("await s; s.status_counts['waiting']")
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert ran.error.__notes__ == [
+        "No more rows are sent. 1 job under way is still fetched, and paid for."
+    ]
+    assert (awaited.value, notebook.queue.posts) == (2, 1)
+
+
 # ---------------------------------------------------------------------------------------- series
 
 AUTUMN = """%%imagen_sweep --name autumn {options}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -482,6 +484,26 @@ def test_a_series_that_is_no_longer_awaited_sends_no_more_and_fetches_what_is_ou
     asyncio.run(_end_of(series))
 
     assert (queue.posts, series.status_counts["done"], series.status_counts["waiting"]) == (1, 1, 3)
+
+
+def test_a_series_that_is_given_up_at_once_sends_nothing(queue: FakeQueue) -> None:
+    series = animals()
+
+    async def give_up() -> None:
+        task = asyncio.create_task(series.arun())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    for _ in range(600):
+        with contextlib.suppress(errors.InvalidRequest):  # not begun yet
+            asyncio.run(_end_of(series))
+            break
+        time.sleep(0.05)
+
+    assert (queue.posts, books.states()) == (0, ["waiting"] * 4)
 
 
 def test_no_more_rows_are_out_at_once_than_allowed(queue: FakeQueue) -> None:

@@ -135,12 +135,11 @@ class Drive:
         left: The ids of rows that this run has given up, and that are still out.
     """
 
-    future: Future[None]
-
     def __init__(self, session: Session, task: Task, tally: Tally) -> None:
         tally.in_flight, tally.limit = task.max_in_flight, task.max_spend
         tally.started = time.monotonic()
         self.session, self.task, self.tally, self.name = session, task, tally, task.series
+        self.future: Future[None] = Future()
         self.listeners: list[Callable[[Any], object]] = []
         self.left = set(task.left)
         self.changes = 0
@@ -158,10 +157,13 @@ class Drive:
 
     def start(self) -> None:
         """Start to run; `runs_here` finds it until it ends."""
-        self.future = Future()
-        _under_way.append(self)
-        _loop.spawn(self.run, future=self.future)
-        self.future.add_done_callback(lambda _: _under_way.remove(self))
+        try:
+            _under_way.append(self)
+            self.future.add_done_callback(lambda _: _under_way.remove(self))
+            _loop.spawn(self.run, future=self.future)
+        except KeyboardInterrupt:  # nobody has seen it
+            self.future.cancel()
+            raise
 
     def changed(self) -> None:
         self.changes += 1

@@ -220,19 +220,10 @@ class Series:
             InvalidRequest: An argument is not valid; nothing was sent.
         """
         surface = _display.surface_of_call(quiet=quiet)
-        with _loop.interruptible():
+        with _loop.interruptible(), self._stopped_by_interrupt():
             run = self._begin(max_spend, max_in_flight, errors, on)
-            view = self._watch(run, surface, blocks=True)
-            try:
+            with self._watched(run, surface, blocks=True):
                 _loop.wait(run.future)
-            except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
-                interrupt.add_note(self.cancel(everywhere=False))
-                raise
-            finally:
-                if surface.outlives_call:  # after an interrupt, when what was sent is fetched
-                    run.future.add_done_callback(lambda _: view.end(self._board(run)))
-                else:
-                    view.end(self._board(run))
         return self
 
     resume = run
@@ -247,9 +238,9 @@ class Series:
         quiet: bool = False,
     ) -> "Series":
         """Send the rows in the background, under the same display; arguments as for `run`."""
-        run = self._begin(max_spend, max_in_flight, errors, on)
-        view = self._watch(run, _display.surface_of_call(quiet=quiet))
-        run.future.add_done_callback(lambda _: view.end(self._board(run)))
+        with self._stopped_by_interrupt():
+            run = self._begin(max_spend, max_in_flight, errors, on)
+            self._watch(run, _display.surface_of_call(quiet=quiet))
         return self
 
     async def arun(
@@ -263,16 +254,28 @@ class Series:
     ) -> "Series":
         """Send the rows and wait for the pictures: `run`, awaited."""
         _loop.check_async_library()
+        surface = _display.surface_of_call(quiet=quiet)
         begin = functools.partial(self._begin, max_spend, max_in_flight, errors, on)
-        run = await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
-        view = self._watch(run, _display.surface_of_call(quiet=quiet))
+        begun = _loop.spawn(to_thread.run_sync, begin)
         try:
-            await _loop.wait_async(run.future)
-        finally:
-            if not run.future.done():  # cancelled, in the words of the caller's async library
-                self.cancel(everywhere=False)
-            view.end(self._board(run))
+            run = await _loop.wait_async(begun)
+            with self._watched(run, surface):
+                await _loop.wait_async(run.future)
+        except Exception:
+            raise
+        except BaseException:  # cancelled, in the words of the caller's async library
+            begun.add_done_callback(lambda _: self.cancel(everywhere=False))
+            raise
         return self
+
+    @contextlib.contextmanager
+    def _stopped_by_interrupt(self) -> Iterator[None]:
+        """Stop sending when the user interrupts, as early as that may be."""
+        try:
+            yield
+        except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
+            interrupt.add_note(self.cancel(everywhere=False))
+            raise
 
     def cancel(self, *, everywhere: bool = True) -> str:
         """Stop sending and return a line that says what that means; from any thread.
@@ -313,11 +316,12 @@ class Series:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
         task = Task(self.name, max_in_flight, cap, errors)
-        run = self._session, task, Tally.of(self._records())
-        self._drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
-        self._drive.listeners = self._listeners
-        self._drive.start()
-        return self._drive
+        given = self._session, task, Tally.of(self._records())
+        run = Drive(*given) if on is None else workers.Coordinator(on, *given)
+        run.listeners = self._listeners
+        run.start()
+        self._drive = run
+        return run
 
     def _write_plan(self, planned: list[Row]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
@@ -389,8 +393,19 @@ class Series:
             surface, _display.NotebookSurface | _display.OutputSurface
         ):
             raise NotImplementedError  # IPython then shows the bundle
-        view = self._watch(run, surface)
-        run.future.add_done_callback(lambda _: view.end(self._board(run)))
+        self._watch(run, surface)
+
+    @contextlib.contextmanager
+    def _watched(
+        self, run: Drive, surface: _display.Surface, *, blocks: bool = False
+    ) -> Iterator[None]:
+        """Show a run while the block waits for it; after an interrupt to its end where it can."""
+        view = self._watch(run, surface, blocks=blocks)
+        try:
+            yield
+        finally:
+            if run.future.done() or not surface.outlives_call:
+                view.end(self._board(run))
 
     def _watch(
         self, run: Drive, surface: _display.Surface, *, blocks: bool = False
@@ -402,6 +417,7 @@ class Series:
             self._shown_in = shell.execution_count
         render = functools.partial(self._board, run, blocks=blocks)
         view = _display.JobView(self, surface, interval=UPDATE_SECONDS, render=render)
+        run.future.add_done_callback(lambda _: view.end(self._board(run)))
         view.begin()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, _display.NotebookSurface):
