@@ -582,6 +582,7 @@ def test_rows_that_failed_before_they_were_taken_are_planned_to_be_sent(queue: F
 
     series.run(quiet=True)
 
+    assert plans[0] == plans[1]
     assert {plan.to_send for plan in plans} == {queue.posts - posts}
     assert {plan.price for plan in plans} == {Decimal("0.04") * (queue.posts - posts)}
     assert series.plan.to_send == 0

@@ -158,32 +158,28 @@ class Series:
         self._renew()
         self._journal.recover()  # what a dead process had claimed and not sent waits again
         unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
-        again = [
-            record
-            for record in self._journal.query(unsent)
-            if record.state is State.WAITING or record.may_be_sent_again
-        ]
+        records = self._journal.query(unsent)
+        again = [r for r in records if r.state is State.WAITING or r.may_be_sent_again]
+        account = self._session.settings.account
         if self._planned is None:
             prices = [record.price for record in again]
-            lost = self.status_counts
+            kept = Counter(self.status_counts) - Counter(record.status for record in again)
         else:
             asked = [(row.key, row.request.fingerprint) for row in self._planned]
-            provider = self._session.settings.account.name
-            kept = self._journal.kept_keys(self.name, asked, provider=provider)
+            states = self._journal.kept_keys(self.name, asked, provider=account.name)
             for record in again:
-                kept.pop(record.key, None)
-            lost = Counter(kept.values())
-            asks = (row.request for row in self._planned if row.key not in kept)
+                states.pop(record.key, None)
+            kept = Counter(states.values())
+            asks = (row.request for row in self._planned if row.key not in states)
             prices = [self._session.price(request) for request in asks]
-        known = [price for price in prices if price is not None]
         return Plan(
             self.name,
             len(self),
             len(self) - len(prices),
-            sum(known, Decimal(0)) if len(known) == len(prices) else None,
-            self._session.settings.account.free,
+            None if None in prices else sum(filter(None, prices), Decimal(0)),
+            account.free,
             self._note,
-            {state: lost[state] for state in WITHOUT_PICTURE},
+            {state: kept[state] for state in WITHOUT_PICTURE},
         )
 
     # ---------------------------------------------------------------------------------- running
@@ -333,11 +329,9 @@ class Series:
                 provider=session.settings.account.name,
                 base_url=session.settings.base_url,
                 price=session.price(row.request),
-                series=self.name,
                 key=row.key,
                 ordinal=ordinal,
                 axes=row.axes,
-                waiting=True,
             )
             for ordinal, row in enumerate(planned)
         )
