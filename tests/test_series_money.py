@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,10 +89,54 @@ def test_axes_that_are_not_a_mapping_and_stars_that_are_none_are_refused(demo: N
             animals("fox").rate(row, stars)  # type: ignore[arg-type]
 
 
-def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
-    series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}", name="unnamed")
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: sweep("a {x}", 5), "rows: int is not a list"),  # type: ignore[arg-type]
+        (lambda: sweep("a fox", prompt=["a hen"]), "prompt: the template is the prompt"),
+        (lambda: sweep("a {x}", x=[1], sample=2.0), "sample: 2.0 is not allowed"),  # type: ignore[arg-type]
+        (lambda: animals().grid(row=5), "5: it is not an axis"),  # type: ignore[arg-type]
+        (lambda: animals().pick(by=[]), r"\[\]: it is not an axis"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_makes_no_series_or_view_of_one_is_one_line(
+    demo: None, make: Callable[[], object], says: str
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match=says):
+        make()
 
-    assert [request.prompt for request in series] == ["a fox", "a owl"]
+
+def test_numbers_of_numpy_and_names_that_are_numbers_are_understood(demo: None) -> None:
+    series = sweep("a {1}", axes={1: [5, 6, 7]}, sample=np.int64(2), name=5)  # type: ignore[dict-item,arg-type]
+    series.run(quiet=True, max_in_flight=np.int64(2))  # type: ignore[arg-type]
+
+    assert (len(series), Series.open("5").find(np.int64(1)).key) == (2, '{"1": 7}')
+    assert series.pick(best=np.int64(1)).best == []  # type: ignore[arg-type]
+
+
+def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
+    series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}, {{0}}", key=0, name="unnamed")  # type: ignore[arg-type]
+
+    assert [request.prompt for request in series] == ["a fox, {fox}", "a owl, {owl}"]
+    assert [row.key for row in series.rows] == ["fox", "owl"]
+
+
+def test_braces_that_name_no_column_are_refused_unless_they_are_doubled(demo: None) -> None:
+    table = [{"x": "fox"}]
+    with pytest.raises(errors.InvalidRequest, match="y: the table has no such column"):
+        batch(table, "a {x} {y}")
+
+    assert [request.prompt for request in batch(table, "a {x} {{y}}")] == ["a fox {{y}}"]
+
+
+def test_a_line_of_a_table_file_with_a_comma_too_many_is_refused(
+    demo: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("prompt,seed\nfox,1\nhen, on a roof,2\n")
+
+    with pytest.raises(errors.InvalidRequest, match="Row 2 has more cells than there are columns"):
+        batch(path, "a {prompt}")
 
 
 def test_each_row_is_paid_once_however_often_the_series_runs(queue: FakeQueue) -> None:

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
 from imagen_widget._series import parts
-from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
+from imagen_widget._series.drive import TOLD, Tally
 from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles, plural
 from imagen_widget._settings import Limit
 
@@ -49,8 +49,8 @@ class Board:
         seconds, is_known = (tally.ended or self.now) - tally.started, tally.done_here >= MIN_DONE
         self.rate = 60 * tally.done_here / seconds if is_known and seconds > 0 else None
         self.kept = min(tally.kept, tally.counts["done"])
-        counts = {"kept": self.kept, "done": tally.counts["done"] - self.kept}
-        counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}
+        counts = {"kept": self.kept} | {state: tally.counts[state] for state in TOLD}
+        counts["done"] -= self.kept
         self.counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
 
     @property

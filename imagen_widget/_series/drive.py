@@ -5,7 +5,6 @@ dead processes are taken over; those that may have been sent without an answer a
 """
 
 import os
-import re
 import sys
 import time
 from collections import Counter, deque
@@ -28,13 +27,12 @@ from imagen_widget._runs import Run, Session
 VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
+TOLD = (*STATES[2:], "sent", "waiting")  # in the order in which people are told
 MIN_ENDED_FOR_SHARE = 10
 
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
 _MAX_RECENT = 14  # generations that a view shows
-_TOLD = ("done", *WITHOUT_PICTURE, "sent", "waiting")
-_NOTHING_SENT = re.compile(r"^Nothing [^;]*;")  # a worker may have put its own counts there
 _ONE_ROW_ONLY = (
     errors.ContentRejected,
     errors.GenerationFailed,
@@ -218,9 +216,9 @@ class Drive:
         counts = self.tally.counts
         if counts["waiting"] == self.tally.total:
             return error
-        told = ", ".join(f"{counts[state]:,} {state}" for state in _TOLD if counts[state])
-        remedy = _NOTHING_SENT.sub(f"Nothing more was sent: {told};", error.remedy)
-        return errors.BudgetExceeded(error.message, remedy=remedy)
+        told = ", ".join(f"{counts[state]:,} {state}" for state in TOLD if counts[state])
+        _, _, rest = error.remedy.partition(";")
+        return errors.BudgetExceeded(error.message, remedy=f"Nothing more was sent: {told};{rest}")
 
     async def _pause(self, seconds: float) -> None:
         """Wait for a row to end, for `stop`, or for so long."""

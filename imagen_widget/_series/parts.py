@@ -4,8 +4,10 @@ Foreign text becomes markup through `_html.escape` only. No view needs a script 
 a saved notebook shows what it showed when it was run.
 """
 
+import contextlib
 import functools
 import json
+import operator
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
-from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line, shown
 
 MAX_KEPT_BYTES = 16_000_000
 TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB
@@ -105,9 +107,9 @@ class Layout:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
         every = list(rows)
-        names = dict.fromkeys(name for shown in every for name in shown.axes)
-        values = {n: list(dict.fromkeys(_value(shown, n) for shown in every)) for n in names}
-        given = [name for name in (row, col, facet) if name is not None]
+        names = dict.fromkeys(name for each in every for name in each.axes)
+        values = {n: list(dict.fromkeys(_value(each, n) for each in every)) for n in names}
+        given = [str(name) for name in (row, col, facet) if name is not None]
         for number, name in enumerate(given):
             if name not in values or name in given[:number]:
                 why = "named twice" if name in values else "not an axis of the series"
@@ -116,19 +118,19 @@ class Layout:
         row = row or (free.pop(0) if free and fill else None)
         col = col or (free.pop(0) if free and fill else None)
         tables: dict[str, Table] = {}
-        for shown in every:
-            line = tables.setdefault(_value(shown, facet), {}).setdefault(_value(shown, row), {})
-            line.setdefault(_value(shown, col), []).append(shown)
+        for each in every:
+            line = tables.setdefault(_value(each, facet), {}).setdefault(_value(each, row), {})
+            line.setdefault(_value(each, col), []).append(each)
         return cls(every, values, row, col, facet, tables)
 
-    def rest(self, shown: Row) -> str:
+    def rest(self, of: Row) -> str:
         """Return what the headings do not say of a row: its values of the other axes that vary."""
         same = (name for name, found in self.values.items() if len(found) < 2)
-        return axes_text(shown.axes, self.row, self.col, self.facet, *same)
+        return axes_text(of.axes, self.row, self.col, self.facet, *same)
 
 
-def _value(shown: Row, axis: str | None) -> str:
-    return str(shown.axes.get(axis, "")) if axis else ""
+def _value(of: Row, axis: str | None) -> str:
+    return str(of.axes.get(axis, "")) if axis else ""
 
 
 # ---------------------------------------------------------------------------------- words and marks
@@ -148,12 +150,12 @@ def plural(count: int, word: str) -> str:
 
 def axes_text(axes: dict[str, Any], *without: str | None) -> str:
     """Return the values of a row's axes in one short line."""
-    shown = []
+    said = []
     for name, value in axes.items():
         if name not in without:
             text = heading(name, value)
-            shown.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
-    return ", ".join(shown)
+            said.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
+    return ", ".join(said)
 
 
 def key_text(key: str, axes: dict[str, Any] | None = None) -> str:
@@ -163,8 +165,8 @@ def key_text(key: str, axes: dict[str, Any] | None = None) -> str:
         known = json.loads(text)
     except ValueError:
         known = None
-    shown = axes_text(axes or known) if isinstance(known, dict) else text
-    return one_line(f"{shown} #{number}" if number else shown, limit=80)
+    said = axes_text(axes or known) if isinstance(known, dict) else text
+    return one_line(f"{said} #{number}" if number else said, limit=80)
 
 
 def reason(error: str | None) -> str:
@@ -219,6 +221,20 @@ def bar(counts: Mapping[str, int], **values: object) -> str:
 
 def foot(*texts: str) -> str:
     return tag("div", *(tag("span", escape(text)) for text in texts), class_="ims-foot")
+
+
+def whole(field: str, value: Any, most: int | None = None) -> int:
+    """Return a whole number from 1, of numpy's too.
+
+    Raises:
+        InvalidRequest: It is none, or more than allowed.
+    """
+    with contextlib.suppress(TypeError):
+        number = operator.index(value)
+        if not isinstance(value, bool) and 1 <= number <= (most or number):
+            return number
+    upto = f" to {most}" if most else ""
+    raise invalid(field, f"{shown(value)} is not allowed", f"Use a whole number from 1{upto}.")
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
 from imagen_widget._series import parts
-from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, plural
+from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, plural, whole
 from imagen_widget._series.views import Grid, facts, stage
-from imagen_widget.errors import ImagenError, invalid, one_line, shown
+from imagen_widget.errors import ImagenError, one_line
 
 if TYPE_CHECKING:  # it imports this module
     from imagen_widget._series.series import Series
@@ -47,11 +47,9 @@ class Pick:
     """
 
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
-        if type(best) is not int or best < 1:
-            what = f"{shown(best)} is not allowed"
-            raise invalid("best", what, "Use a whole number from 1.")
         layout = Layout.of((row for row in series.rows if row.generation), row=by)
-        self._series, self._best, self._by, self._tiles = series, best, by, tiles
+        self._series, self._by, self._tiles = series, by, tiles
+        self._best = whole("best", best)
         order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
         self._rows = sorted(layout.rows, key=lambda row: order[self._group_of(row)])
         self._open: set[int] = set()

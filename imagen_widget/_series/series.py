@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import anyio
 from anyio import to_thread
@@ -29,7 +29,7 @@ from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, whole
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
@@ -123,7 +123,8 @@ class Series:
     @classmethod
     def reopen(cls, session: Session, name: str) -> "Series":
         """Return a series that the session's journal has; it shows a run that is under way."""
-        spec = session.journal.series(check_name(name))
+        name = check_name(name)
+        spec = session.journal.series(name)
         if spec is None:
             known = ", ".join(session.journal.all_series()[:8]) or "none yet"
             raise InvalidRequest(
@@ -301,9 +302,7 @@ class Series:
         """Write the plan down, in one transaction, and start to send."""
         self._renew()
         errors, cap = _check_errors(errors), _check_amount(max_spend)
-        if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
-            what = f"{shown(max_in_flight)} is not allowed"
-            raise invalid("max_in_flight", what, "Use a whole number from 1 to 1000.")
+        at_once = whole("max_in_flight", max_in_flight, 1000)
         if on is None:
             check_key(self._session.settings)
         else:
@@ -311,7 +310,7 @@ class Series:
         if self._planned is not None:
             self._write_plan(self._planned)
         self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        task = Task(self.name, max_in_flight, cap, errors)
+        task = Task(self.name, at_once, cap, errors)
         given = self._session, task, Tally.of(self._records())
         run = Drive(*given) if on is None else workers.Coordinator(on, *given)
         run.listeners = self._listeners
@@ -535,8 +534,9 @@ class Series:
             InvalidRequest: Nothing is named so, or it is not done.
         """
         rows = dict(enumerate(self.rows))
-        if isinstance(what, int) and not isinstance(what, bool):
-            found = rows.get(what if what >= 0 else len(rows) + what)
+        if isinstance(what, SupportsIndex) and not isinstance(what, bool):
+            place = operator.index(what)
+            found = rows.get(place if place >= 0 else len(rows) + place)
         else:
             found = next((row for row in rows.values() if is_named(row, what)), None)
         if found is None:
@@ -610,12 +610,12 @@ class Series:
         return export.write(self.rows, target, format, self.name, where=where)
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """Return a series' name, unless it has signs that do not go into file names."""
     if not _NAME.fullmatch(str(name)):
         what = f"{str(name)[:40]!r} is not a name for a series"
         raise invalid("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
-    return name
+    return str(name)
 
 
 async def _tick(run: Drive, tiles: Tiles | None) -> None:
