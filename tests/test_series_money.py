@@ -180,6 +180,21 @@ def test_only_rows_whose_request_has_changed_are_sent_again(queue: FakeQueue) ->
     )
 
 
+def test_a_series_whose_plan_was_changed_tells_of_its_rows_before_it_is_run(
+    queue: FakeQueue,
+) -> None:
+    before = animals("fox", "hen").run(quiet=True)
+
+    grown = animals("fox", "hen", "owl")
+    edited = sweep("the {animal}", animal=["fox", "hen"], name="animals")
+
+    assert [row.state for row in grown.rows] == ["done", "done", "waiting"]
+    assert grown.status == "2 done, 1 waiting · $0.08 of $0.12"
+    assert [row.request.prompt for row in edited.rows] == ["the fox", "the hen"]
+    assert edited.status == "2 waiting · $0.00 of $0.08"
+    assert before.status == Series.open("animals").status == "2 done · $0.08 of $0.08"
+
+
 def test_equal_rows_are_rows_of_their_own(queue: FakeQueue) -> None:
     series = sweep("a {animal}", animal=["fox", "fox"], name="twins").run(quiet=True)
 

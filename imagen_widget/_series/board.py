@@ -4,7 +4,7 @@ It is rendered up to four times a second while the series runs: it encodes no pi
 shows those whose small copies are ready.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
@@ -37,7 +37,7 @@ class Board:
     _: KW_ONLY
     free: bool
     now: float
-    tiles: Tiles | None = None
+    tiles: Tiles = field(default_factory=Tiles)
     provider: str = ""
     cap: Limit | None = None
     blocks: bool = False
@@ -220,9 +220,9 @@ class Board:
 
     def _strip(self) -> str:
         tally, tiles = self.tally, self.tiles
-        get = tiles and (tiles.ready if tally.is_running else tiles.make)
+        get = tiles.ready if tally.is_running else tiles.make
         newest = [(image, g.id) for g in reversed(tally.recent) for image in g][:MAX_PICTURES]
-        shown = [(i.alt[:80], get(i, *TILE), row) for i, row in newest] if get else []
+        shown = [(i.alt[:80], get(i, *TILE), row) for i, row in newest]
         drawn = [
             image(small.data, small.media_type, alt=alt or "picture", title=alt, width=96)
             for alt, small, _ in shown

@@ -129,7 +129,6 @@ class Drive:
     Attributes:
         future: Ends with the run.
         listeners: Called after each change, most often on the loop thread.
-        changes: How many there were.
         left: The ids of rows that this run has given up, and that are still out.
     """
 
@@ -140,11 +139,10 @@ class Drive:
         self.future: Future[None] = Future()
         self.listeners: list[Callable[[Any], object]] = []
         self.left = set(task.left)
-        self.changes = 0
         self.place = _place(session, task.series)
         # The first row goes alone, so that a wrong key or model costs one error; that of workers
         # is a task of its own.
-        self._proven, self._tried = bool(task.run) and task.max_rows > 1, 0
+        self._proven = bool(task.run) and task.max_rows > 1
         self._rows_left = task.max_rows
         self._out: set[str] = set()
         self._failures = self._ended = 0
@@ -164,7 +162,6 @@ class Drive:
             raise
 
     def changed(self) -> None:
-        self.changes += 1
         for listener in list(self.listeners):
             listener(self.tally)
 
@@ -241,9 +238,8 @@ class Drive:
         if free > 0 and (not self._out or time.monotonic() >= self._look_at):
             found = await self._abandoned(free)
             free -= len(found)
-        claimed = await self._claim(free if self._proven else min(free, 1 - self._tried))
-        self._tried += len(claimed)
-        found += claimed
+        is_first = self._rows_left == self.task.max_rows
+        found += await self._claim(free if self._proven else min(free, int(is_first)))
         for record in found:
             self._out.add(record.id)
             group.start_soon(self._row, record)

@@ -89,7 +89,7 @@ class Layout:
     row: str | None  # the axis down the side
     col: str | None  # the axis along the top
     facet: str | None  # the axis with a table of its own for each value
-    tables: dict[str, Table]  # by the values of the facet
+    tables: dict[str, Table] = field(default_factory=dict)  # by the values of the facet
 
     @classmethod
     def of(
@@ -117,11 +117,16 @@ class Layout:
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
         row = row or (free.pop(0) if free and fill else None)
         col = col or (free.pop(0) if free and fill else None)
-        tables: dict[str, Table] = {}
+        layout = cls(every, values, row, col, facet)
         for each in every:
-            line = tables.setdefault(_value(each, facet), {}).setdefault(_value(each, row), {})
-            line.setdefault(_value(each, col), []).append(each)
-        return cls(every, values, row, col, facet, tables)
+            page, side, top = layout.place(each)
+            cells = layout.tables.setdefault(page, {}).setdefault(side, {})
+            cells.setdefault(top, []).append(each)
+        return layout
+
+    def place(self, of: Row) -> tuple[str, str, str]:
+        """Return a row's values of the facet, the side and the top."""
+        return _value(of, self.facet), _value(of, self.row), _value(of, self.col)
 
     def rest(self, of: Row) -> str:
         """Return what the headings do not say of a row: its values of the other axes that vary."""

@@ -69,14 +69,14 @@ class Plan:
         return self.rows - self.answered
 
     def __str__(self) -> str:
-        done = self.answered - sum(self.lost.values())
-        known = f", {done} answered from history" if done else ""
-        lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
-        known += f", {lost}, not sent again" if lost else ""
-        note = f" · {self.note}" if self.note else ""
-        price = cost_text(self.price, free=self.free)
-        rows = plural(self.rows, "row")
-        return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
+        said, done = [plural(self.rows, "row")], self.answered - sum(self.lost.values())
+        if done:
+            said.append(f"{done} answered from history")
+        if any(self.lost.values()):
+            lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
+            said.append(f"{lost}, not sent again")
+        said += [f"{self.to_send} to send", cost_text(self.price, free=self.free)]
+        return f"{self.name}: {', '.join(said)}{self.note and f' · {self.note}'}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return _display.StatusLine(str(self))._repr_mimebundle_()
@@ -116,8 +116,9 @@ class Series:
         Raises:
             InvalidRequest: No series has that name.
         """
-        series = Series.reopen(Session(load_settings(need_key=False)), name)
-        series.in_force = functools.partial(load_settings, need_key=False)
+        in_force = functools.partial(load_settings, need_key=False)
+        series = Series.reopen(Session(in_force()), name)
+        series.in_force = in_force
         return series
 
     @classmethod
@@ -286,8 +287,8 @@ class Series:
         if spec is not None:
             self._journal.save_series(self.name, {**spec, "stopped": secrets.token_hex(4)})
         out = self.status_counts["sent"]
-        which = "1 job under way is" if out == 1 else f"{out} jobs under way are"
-        return "No more rows are sent." + (f" {which} still fetched, and paid for." if out else "")
+        what = f" {plural(out, 'job')} under way {'is' if out == 1 else 'are'} still fetched"
+        return "No more rows are sent." + (f"{what}, and paid for." if out else "")
 
     def _renew(self) -> None:
         """Take over the settings in force, unless they are for another provider or journal."""
@@ -348,8 +349,7 @@ class Series:
     def status_counts(self) -> dict[str, int]:
         """How many rows are in each state."""
         run = self._running
-        counts = self._journal.states(self.name) if run is None else run.tally.counts
-        counts = counts or {"waiting": len(self._planned or ())}
+        counts = self._counts() if run is None else run.tally.counts
         return {state: counts.get(state, 0) for state in STATES}
 
     @property
@@ -445,11 +445,12 @@ class Series:
     def _tally_from_journal(self) -> Tally:
         """Return how far the series is where no run of this process knows it."""
         self._journal.recover()  # what a dead process left is not on its way
-        records = self._records()
-        if not records:
-            plan = self.plan
-            return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
-        tally = Tally.of(records)
+        tally = Tally.of(self._records())
+        new = len(self) - tally.total  # not written down yet
+        if new:
+            tally.counts["waiting"] += new
+            price = self.plan.price
+            tally.planned = None if price is None else tally.spent + price
         tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
@@ -462,9 +463,9 @@ class Series:
     @property
     def rows(self) -> list[Row]:
         """The rows in the order of the plan, as they are now."""
-        if self._planned is not None and self._journal.series(self.name) is None:
-            return list(self._planned)
-        return list(map(self._row, self._records()))
+        rows = {row.key: row for row in self._planned or ()}
+        rows |= {record.key: self._row(record) for record in self._records()}
+        return list(rows.values())
 
     @property
     def errors(self) -> list[Row]:
@@ -487,7 +488,20 @@ class Series:
         return pd.DataFrame(map(_flat, self.rows))
 
     def _records(self) -> list[Record]:
-        return self._journal.query(Filter(series=self.name, sort="plan"))
+        """Return the rows that the journal has; of a plan that is changed those that it keeps."""
+        records = self._journal.query(Filter(series=self.name, sort="plan"))
+        if self._planned is None:
+            return records
+        provider = self._session.settings.account.name
+        kept = {(row.key, row.request.fingerprint, provider) for row in self._planned}
+        return [r for r in records if (r.key, r.fingerprint, r.provider) in kept]
+
+    def _counts(self) -> Mapping[str, int]:
+        if self._planned is None:
+            return self._journal.states(self.name)
+        counts = Counter(record.status for record in self._records())
+        counts["waiting"] += len(self._planned) - counts.total()
+        return counts
 
     def _row(self, record: Record) -> Row:
         state = record.status
@@ -619,18 +633,16 @@ def check_name(name: object) -> str:
 
 
 async def _tick(run: Drive, tiles: Tiles | None) -> None:
-    """Have what changed shown, and each second that passes; makes the small copies it needs."""
-    seen = -1
+    """Have each second shown that passes, and new pictures; makes their small copies."""
     for number in itertools.count():
+        is_new = False
         for made in list(run.tally.recent):
             if tiles is not None and tiles.ready(made[0], *TILE) is None:
-                small = await to_thread.run_sync(tiles.make, made[0], *TILE)
-                run.changes += small is not None
+                is_new |= await to_thread.run_sync(tiles.make, made[0], *TILE) is not None
         if run.future.done():
             return
-        if run.changes != seen or number % 4 == 0:
+        if is_new or number % 4 == 0:
             run.changed()
-        seen = run.changes
         await anyio.sleep(UPDATE_SECONDS)
 
 

@@ -8,7 +8,6 @@ time, and what cannot be shown has its place with the reason on it.
 """
 
 import base64
-import contextlib
 import functools
 import itertools
 import secrets
@@ -57,8 +56,8 @@ class Grid:
     """A table of pictures that displays itself; complete in the saved notebook."""
 
     def __init__(self, layout: Layout, title: str, tiles: Tiles, *, best: int = 1) -> None:
-        self._layout, self._title, self._tiles = layout, title, tiles
-        self._best = best  # how many of each row are framed
+        """Make the table; of each of its lines the `best` are framed."""
+        self._layout, self._title, self._tiles, self._best = layout, title, tiles, best
         self._count = sum(len(row.images) for row in layout.rows)
         self._fitting = max(1, min(self._count, MAX_PICTURES))
         share = (MAX_BYTES - _SHEET_BYTES) // self._fitting - _MARKUP_BYTES
@@ -68,20 +67,18 @@ class Grid:
         self._is_flow = layout.row is None and layout.col is None
         self._columns = layout.values[layout.col] if layout.col else [""]
         self._width = min(self._side, _MAX_WIDTH)
-        lines = (line for table in layout.tables.values() for line in table.values())
-        cells = (cell for line in lines for cell in line.values())
-        self._deepest = max((sum(max(1, len(r.images)) for r in cell) for cell in cells), default=1)
-        self._across = max(
-            1, min(self._deepest, _PAGE_PIXELS // (len(self._columns) * (self._width + 10)))
-        )
+        cells = Counter[tuple[str, ...]]()
+        for row in layout.rows:
+            cells[layout.place(row)] += max(1, len(row.images))
+        self._deepest = max(cells.values(), default=1)
+        fitting = _PAGE_PIXELS // (len(self._columns) * (self._width + 10))
+        self._across = max(1, min(self._deepest, fitting))
         self._id = f"ims{secrets.token_hex(4)}"
 
     def __repr__(self) -> str:
-        layout = self._layout
-        done = sum(row.state == "done" for row in layout.rows)
-        axes = {"row": layout.row, "col": layout.col, "facet": layout.facet}
-        named = "".join(f", {name}={axis}" for name, axis in axes.items() if axis)
-        return f"<Grid {self._title}: {done:,} of {plural(len(layout.rows), 'row')} done{named}>"
+        rows = self._layout.rows
+        done = sum(row.state == "done" for row in rows)
+        return f"<Grid {self._title}: {done:,} of {plural(len(rows), 'row')} done>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         # Drawn first without pictures: their size follows from the rest.
@@ -105,26 +102,20 @@ class Grid:
         named = [name for name in (layout.row, layout.col, layout.facet) if name]
         about = " × ".join(plural(len(layout.values[name]), name) for name in named) or "all rows"
         said = tag("span", " · ".join(facts), class_="ims-muted")
-        body = (
-            self._facets(layout.facet) if layout.facet else self._pages(layout.tables.get("", {}))
-        )
+        pages = [(self._facet(value), self._pages(table)) for value, table in layout.tables.items()]
         return parts.card(
             "grid",
             parts.head(self._title, f"Grid · {about}", said),
-            body,
+            self._tabs(layout.facet, pages) if layout.facet else "".join(p for _, p in pages),
             self._foot(),
             class_=" ims-small" if self._width < _SMALL_PIXELS else "",
             style=f"--tile:{self._width}px;--across:{self._across}",
         )
 
-    def _facets(self, axis: str) -> str:
-        pages = []
-        for value, table in self._layout.tables.items():
-            cells = (cell for line in table.values() for cell in line.values())
-            count = sum(len(row.images) for cell in cells for row in cell)
-            name = f"{escape(parts.heading(axis, value))} <small>{count:,}</small>"
-            pages.append((name, self._pages(table)))
-        return self._tabs(axis, pages)
+    def _facet(self, value: str) -> str:
+        layout = self._layout
+        count = sum(len(row.images) for row in layout.rows if layout.place(row)[0] == value)
+        return f"{escape(parts.heading(layout.facet, value))} <small>{count:,}</small>"
 
     def _pages(self, table: Table) -> str:
         """Return one table, in pages of what a screen can hold."""
@@ -393,23 +384,18 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
         what = f"a sheet is not written as {kind or 'a folder'}"
         raise invalid("path", what, "End the name in .png or .pdf.")
     sheet, paths = Sheet(rows, title, tiles), [path]
-    part = path.with_name(f"{path.name}.part")
+    if kind == ".png" and sheet.pages > 1:
+        numbers = range(1, sheet.pages + 1)
+        paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == ".png":
-            if sheet.pages > 1:
-                numbers = range(1, sheet.pages + 1)
-                paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
-            for number, target in enumerate(paths):
-                sheet.page(number).save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
-            return paths
         for number in range(sheet.pages):
             page = sheet.page(number)
-            page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
-        part.replace(path)
+            if kind == ".png":
+                page.save(paths[number], "PNG", dpi=(DPI, DPI), compress_level=3)
+            else:
+                page.save(path, "PDF", resolution=DPI, append=number > 0, title=title)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise parts.cannot_write(error, path) from None
     return paths
 
