@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from imagen_widget import History, Series, Studio, batch, errors, start, sweep
 from tests import books
@@ -104,6 +105,32 @@ def test_what_makes_no_series_or_view_of_one_is_one_line(
 ) -> None:
     with pytest.raises(errors.InvalidRequest, match=says):
         make()
+
+
+def test_arrays_and_pictures_of_pillow_may_be_the_values_of_a_row(demo: None) -> None:
+    table = pd.DataFrame({"x": ["fox"], "v": [np.array([1, 2])]})
+    painted = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+
+    rows = batch(table, "a {x}").rows
+    keys = [
+        [row.key for row in sweep("a fox", image=pictures, model=["kontext"]).rows]
+        for pictures in (painted, [picture.copy() for picture in painted])
+    ]
+
+    assert rows[0].axes == {"x": "fox", "v": "[1 2]"}
+    assert keys[0] == keys[1]  # no addresses in memory
+    assert len(set(keys[0])) == 2
+
+
+def test_a_row_is_rated_by_what_names_it(demo: None) -> None:
+    series = animals("fox", "hen").run(quiet=True)
+
+    for name, stars in ((0, 5), ("hen", np.int64(3))):
+        series.rate(name, stars)  # type: ignore[arg-type]
+
+    assert [row.rating for row in series.rows] == [5, 3]
+    with pytest.raises(errors.InvalidRequest, match="There is no row 'owl'"):
+        series.rate("owl", 5)
 
 
 def test_numbers_of_numpy_and_names_that_are_numbers_are_understood(demo: None) -> None:

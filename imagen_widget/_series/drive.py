@@ -84,7 +84,11 @@ class Tally:
 
     @property
     def total(self) -> int:
-        return sum(self.counts.values())
+        return self.counts.total()
+
+    @property
+    def without_picture(self) -> int:
+        return sum(self.counts[state] for state in WITHOUT_PICTURE)
 
 
 def newest(session: Session, name: str) -> deque[Generation]:
@@ -100,7 +104,7 @@ def spent_in_period(session: Session) -> Decimal:
     Of a cap for each user it is what this one has spent.
     """
     settings, today = session.settings, datetime.now().astimezone().date()
-    limit = settings.budget[0] if settings.budget else None
+    limit = next(iter(settings.budget), None)
     since = today if limit and limit.period == "day" else today.replace(day=1)
     if limit and limit.scope == "user":
         return session.journal.spend_by("user", since).get(settings.user, Decimal(0))
@@ -145,7 +149,7 @@ class Drive:
         self._proven = bool(task.run) and task.max_rows > 1
         self._rows_left = task.max_rows
         self._out: set[str] = set()
-        self._failures = self._ended = 0
+        self._failed_before = self._failures = self._ended = 0
         self._stop: errors.ImagenError | None = None
         self._wake = anyio.Event()
         self._look_at = 0.0
@@ -189,6 +193,7 @@ class Drive:
         await self._heed()
         await self._look()
         self.tally.kept = self.tally.counts["done"]
+        self._failed_before = self.tally.without_picture
         async with anyio.create_task_group() as group:
             try:
                 while await self._step(group):

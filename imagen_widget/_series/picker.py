@@ -47,11 +47,12 @@ class Pick:
     """
 
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
-        layout = Layout.of((row for row in series.rows if row.generation), row=by)
         self._series, self._by, self._tiles = series, by, tiles
         self._best = whole("best", best)
-        order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
-        self._rows = sorted(layout.rows, key=lambda row: order[self._group_of(row)])
+        done = (row for row in series.rows if row.generation)
+        self._layout = Layout.of(done, row=by, fill=False)
+        groups = self._layout.tables.get("", {}).values()
+        self._rows = [row for group in groups for row in group[""]]
         self._open: set[int] = set()
         self._undo: list[tuple[int, int]] = []
         self._comparing = False
@@ -61,7 +62,7 @@ class Pick:
         self.note, self.is_over = "", False
 
     def _group_of(self, row: Row) -> str:
-        return str(row.axes.get(self._by, "")) if self._by else ""
+        return self._layout.place(row)[1]
 
     # ----------------------------------------------------------------------------- what is chosen
 

@@ -382,8 +382,10 @@ def _label(value: object) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, PictureSource):
         return value.sources()[0].origin
-    if hasattr(value, "item"):  # numpy's numbers
-        return _label(value.item())
+    if getattr(value, "ndim", None) == 0:  # numpy's numbers
+        return _label(value.item())  # type: ignore[attr-defined]
+    if type(value).__module__.startswith("PIL."):
+        value = value.tobytes()  # type: ignore[attr-defined]
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()[:12]
     return str(value)[: None if isinstance(value, Path) else 200]

@@ -590,17 +590,22 @@ class Series:
         """
         return Pick(self, best, by, self._tiles)
 
-    def rate(self, row: Row, stars: int) -> None:
+    def rate(self, row: Any, stars: int) -> None:
         """Give a row's generation 0 to 5 stars, or -1 to reject it; written at once.
 
+        Args:
+            row: A row, or what `compare` takes for one; a row without a picture is left alone.
+            stars: 0 to 5, or -1.
+
         Raises:
-            InvalidRequest: It is another number.
+            InvalidRequest: It is another number, or there is no such row.
         """
         if isinstance(stars, bool) or stars not in range(-1, 6):
             remedy = "Use 0 to 5, or -1 to reject it."
             raise invalid("rating", f"{str(stars)[:40]} is not allowed", remedy)
-        if row.generation is not None:
-            self._journal.rate(row.generation.id, int(stars))
+        found = row if isinstance(row, Row) else self.find(row)
+        if found.generation is not None:
+            self._journal.rate(found.generation.id, int(stars))
 
     def export(
         self,

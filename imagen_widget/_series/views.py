@@ -239,7 +239,7 @@ def is_named(row: Row, what: Any) -> bool:
     """Return True if a key, axes, a picture, a generation or a row names this row."""
     match what:
         case str():
-            return what in {row.key, row.label, parts.key_text(row.key)}
+            return what in {row.key, row.label}
         case Mapping():
             return bool(what) and all(row.axes.get(name) == v for name, v in what.items())
         case Generation():

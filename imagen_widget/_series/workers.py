@@ -21,7 +21,7 @@ from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
 from imagen_widget._series import drive
-from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
+from imagen_widget._series.drive import Drive, Tally, Task, newest
 from imagen_widget._settings import Settings, load_settings
 from imagen_widget.errors import ImagenError, invalid
 
@@ -105,7 +105,6 @@ class Coordinator(Drive):
         self._engine = engine  # None once it has broken: what is out is fetched in this process
         self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
-        self._failed_before: int | None = None
         self._lost = self._done = 0
         self._proven = self._halted = False
 
@@ -142,10 +141,7 @@ class Coordinator(Drive):
         """Take over what the workers have done, as the journal has it."""
         session, tally = self.session, self.tally
         done = tally.counts["done"] - tally.kept
-        failed = sum(tally.counts[state] for state in WITHOUT_PICTURE)
-        if self._failed_before is None:
-            self._failed_before = failed
-        failures = failed - self._failed_before
+        failures = tally.without_picture - self._failed_before
         if failures != self._failures:
             ended = Filter(series=self.name, states=_ENDED_BADLY, sort="plan")
             records = await session.record(session.journal.query, ended, limit=MAX_ERRORS)
