@@ -353,8 +353,8 @@ def _planned(
 def _filled(value: object, texts: Mapping[str, object]) -> object:
     if not isinstance(value, str):
         return value
-    alone = next((name for name in texts if value == f"{{{name}}}"), None)
-    return texts[alone] if alone is not None else _fill(value, texts)
+    alone = value[1:-1]
+    return texts[alone] if f"{{{alone}}}" == value and alone in texts else _fill(value, texts)
 
 
 def _refused(

@@ -38,6 +38,7 @@ from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
 UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_RICH = _display.NotebookSurface | _display.OutputSurface
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 _PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
@@ -220,8 +221,12 @@ class Series:
         surface = _display.surface_of_call(quiet=quiet)
         with _loop.interruptible(), self._stopped_by_interrupt():
             run = self._begin(max_spend, max_in_flight, errors, on)
-            with self._watched(run, surface, blocks=True):
+            view = self._watch(run, surface, blocks=True)
+            try:
                 _loop.wait(run.future)
+            finally:  # after an interrupt when what was sent is fetched, where that can be shown
+                if run.future.done() or not surface.outlives_call:
+                    view.end(self._board(run))
         return self
 
     resume = run
@@ -257,8 +262,8 @@ class Series:
         begun = _loop.spawn(to_thread.run_sync, begin)
         try:
             run = await _loop.wait_async(begun)
-            with self._watched(run, surface):
-                await _loop.wait_async(run.future)
+            self._watch(run, surface)
+            await _loop.wait_async(run.future)
         except Exception:
             raise
         except BaseException:  # cancelled, in the words of the caller's async library
@@ -382,30 +387,16 @@ class Series:
         if shell is not None and self._shown_in == shell.execution_count:
             return
         run, surface = self._running, _display.surface_of_call(quiet=False)
-        if run is None or not isinstance(
-            surface, _display.NotebookSurface | _display.OutputSurface
-        ):
+        if run is None or not isinstance(surface, _RICH):
             raise NotImplementedError  # IPython then shows the bundle
         self._watch(run, surface)
-
-    @contextlib.contextmanager
-    def _watched(
-        self, run: Drive, surface: _display.Surface, *, blocks: bool = False
-    ) -> Iterator[None]:
-        """Show a run while the block waits for it; after an interrupt to its end where it can."""
-        view = self._watch(run, surface, blocks=blocks)
-        try:
-            yield
-        finally:
-            if run.future.done() or not surface.outlives_call:
-                view.end(self._board(run))
 
     def _watch(
         self, run: Drive, surface: _display.Surface, *, blocks: bool = False
     ) -> _display.JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
         shell = _display.running_shell()
-        is_rich = isinstance(surface, _display.NotebookSurface | _display.OutputSurface)
+        is_rich = isinstance(surface, _RICH)
         if is_rich and shell is not None:
             self._shown_in = shell.execution_count
         render = functools.partial(self._board, run, blocks=blocks)
