@@ -10,8 +10,9 @@ from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
 from imagen_widget._series import parts
 from imagen_widget._series.drive import TOLD, Tally
-from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles, plural
+from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles
 from imagen_widget._settings import Limit
+from imagen_widget.errors import plural
 
 MIN_DONE = 5  # rows before a rate is told, in rows a minute
 MAX_ERRORS = 8

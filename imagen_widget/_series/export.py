@@ -22,8 +22,8 @@ from urllib.parse import quote
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._result import GeneratedImage
-from imagen_widget._series.parts import Row, cannot_write, card, head, plural, stars
-from imagen_widget.errors import InvalidRequest, invalid, one_line
+from imagen_widget._series.parts import Row, cannot_write, card, head, stars
+from imagen_widget.errors import InvalidRequest, invalid, one_line, plural
 
 Where = str | Callable[[Row], object] | None
 

@@ -146,13 +146,6 @@ def heading(axis: str | None, value: Any) -> Any:
     return short_name(value) if axis == "model" else value
 
 
-def plural(count: int, word: str) -> str:
-    """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`; `2 n` as it is."""
-    if count != 1 and len(word) > 2 and not word.endswith("s"):
-        word = re.sub(r"(?<=[^aeiou])y$", "ie", word) + "s"
-    return f"{count:,} {word}"
-
-
 def axes_text(axes: dict[str, Any], *without: str | None) -> str:
     """Return the values of a row's axes in one short line."""
     said = []

@@ -29,11 +29,11 @@ from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural, whole
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, whole
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
-from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
+from imagen_widget.errors import InvalidRequest, invalid, one_line, plural, shown
 
 UPDATE_SECONDS = 0.25
 

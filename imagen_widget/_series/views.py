@@ -23,8 +23,8 @@ from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._series import parts
-from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles, plural
-from imagen_widget.errors import invalid, one_line
+from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
+from imagen_widget.errors import invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
