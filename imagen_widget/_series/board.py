@@ -162,10 +162,9 @@ class Board:
 
     def _facts(self) -> str:
         tally = self.tally
-        is_planned = not self.free and tally.planned is not None
-        planned = f"of {cost_text(tally.planned)} planned" if is_planned else ""
-        stops = tally.limit is not None
-        limit = f"the series stops at {cost_text(tally.limit)}" if stops else ""
+        is_open = self.free or tally.planned is None
+        planned = "" if is_open else f"of {cost_text(tally.planned)} planned"
+        limit = "" if tally.limit is None else f"the series stops at {cost_text(tally.limit)}"
         facts = [("Spent", cost_text(tally.spent, free=self.free), planned, limit)]
         if tally.started:
             took = _duration((tally.ended or self.now) - tally.started, exactly=True)

@@ -354,8 +354,12 @@ class Series:
     def status_counts(self) -> dict[str, int]:
         """How many rows are in each state."""
         run = self._running
-        counts = self._counts() if run is None else run.tally.counts
-        return {state: counts.get(state, 0) for state in STATES}
+        if run is None:
+            counts = Counter(record.status for record in self._records())
+            counts["waiting"] += len(self) - counts.total()  # not written down yet
+        else:
+            counts = run.tally.counts
+        return {state: counts[state] for state in STATES}
 
     @property
     def status(self) -> str:
@@ -486,13 +490,6 @@ class Series:
         provider = self._session.settings.account.name
         kept = {(row.key, row.request.fingerprint, provider) for row in self._planned}
         return [r for r in records if (r.key, r.fingerprint, r.provider) in kept]
-
-    def _counts(self) -> Mapping[str, int]:
-        if self._planned is None:
-            return self._journal.states(self.name)
-        counts = Counter(record.status for record in self._records())
-        counts["waiting"] += len(self._planned) - counts.total()
-        return counts
 
     def _row(self, record: Record) -> Row:
         state = record.status

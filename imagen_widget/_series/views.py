@@ -429,7 +429,7 @@ class Sheet:
             title += f" · page {number + 1} of {self.pages}"
         page = Image.new("RGB", (PAGE[0], height), "white")
         draw = ImageDraw.Draw(page)
-        _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
+        _write(draw, (MARGIN, MARGIN - 34), title, size=22, width=PAGE[0] - 2 * MARGIN)
         first = number * self._size
         for place, (row, kept) in enumerate(self._cells[first : first + self._size]):
             line, column = divmod(place, self._columns)
@@ -442,26 +442,18 @@ class Sheet:
                 draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
                 why = "cannot be shown" if kept is not None else row.state
                 why += f": {parts.reason(row.error)}" if row.error else ""
-                _write(draw, left + 10, top + 10, why, width=side - 20, lines=6, colour="#b3261e")
-            _write(draw, left, top + side + 3, row.label, width=side, lines=2)
+                _write(draw, (left + 10, top + 10), why, width=side - 20, lines=6)
+            _write(draw, (left, top + side + 3), row.label, width=side, lines=2)
         return page
 
 
 def _write(
-    draw: Any,
-    left: int,
-    top: int,
-    text: str,
-    *,
-    width: int,
-    lines: int = 1,
-    size: int = 14,
-    colour: str = "#14131c",
+    draw: Any, place: tuple[int, int], text: str, *, width: int, lines: int = 1, size: int = 14
 ) -> None:
     """Write a text in at most so many lines of about a width; the rest is an ellipsis."""
     letters = int(width / size * (1.8 if text.isascii() else 1))
     shown = textwrap.wrap(one_line(text, limit=300), letters, max_lines=lines, placeholder=" …")
-    draw.multiline_text((left, top), "\n".join(shown), colour, _font(size, text.isascii()))
+    draw.multiline_text(place, "\n".join(shown), "#14131c", _font(size, text.isascii()))
 
 
 @functools.cache

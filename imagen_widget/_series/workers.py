@@ -7,7 +7,6 @@ journal and the store; requests and keys stay where they are.
 
 import concurrent.futures
 import functools
-import itertools
 import os
 import secrets
 import sys
@@ -103,7 +102,6 @@ class Coordinator(Drive):
         run = secrets.token_hex(4)
         super().__init__(session, replace(task, run=run, place=place, limits=limits), tally)
         self._engine = engine  # None once it has broken: what is out is fetched in this process
-        self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
         self._lost = self._done = 0
         self._proven = self._halted = False
@@ -194,7 +192,7 @@ class Coordinator(Drive):
             return
         options: dict[str, Any] = {}
         if _is_dask(self._engine):
-            key = f"imagen-{self.name}-{self.task.run}-{next(self._numbers)}"
+            key = f"imagen-{self.name}-{secrets.token_hex(8)}"
             options = {"pure": False, "retries": 0, "key": key}
         submit = functools.partial(self._engine.submit, work, task, **options)
         try:
