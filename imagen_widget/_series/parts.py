@@ -77,36 +77,31 @@ class Row:
 Table = dict[str, dict[str, list[Row]]]  # by the headings at the side, then by those along the top
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
-    """The rows with the axes that head their table.
+    """The rows with the axes that head their table: `row` down the side, `col` along the top.
 
     Axes whose values hardly repeat (a title, a key) head no table.
+
+    Attributes:
+        values: The values of each axis, in the order in which they come.
+        tables: The rows by their places, as `place` returns them.
     """
 
-    rows: list[Row]
-    values: dict[str, list[str]]  # of each axis, in the order in which they come
-    row: str | None  # the axis down the side
-    col: str | None  # the axis along the top
-    facet: str | None  # the axis with a table of its own for each value
-    tables: dict[str, Table] = field(default_factory=dict)  # by the values of the facet
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         rows: Iterable[Row],
         *,
         row: str | None = None,
         col: str | None = None,
         facet: str | None = None,
         fill: bool = True,
-    ) -> "Layout":
-        """Return the layout; with `fill`, axes not given are the first ones whose values repeat.
+    ) -> None:
+        """Lay them out; with `fill`, axes not given are the first ones whose values repeat.
 
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
-        every = list(rows)
+        self.rows = every = list(rows)
         names = dict.fromkeys(name for each in every for name in each.axes)
         values = {n: list(dict.fromkeys(_value(each, n) for each in every)) for n in names}
         given = [str(name) for name in (row, col, facet) if name is not None]
@@ -115,14 +110,14 @@ class Layout:
                 why = "named twice" if name in values else "not an axis of the series"
                 raise invalid(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
-        row = row or (free.pop(0) if free and fill else None)
-        col = col or (free.pop(0) if free and fill else None)
-        layout = cls(every, values, row, col, facet)
+        self.row = row or (free.pop(0) if free and fill else None)
+        self.col = col or (free.pop(0) if free and fill else None)
+        self.facet, self.values = facet, values
+        self.tables: dict[str, Table] = {}
         for each in every:
-            page, side, top = layout.place(each)
-            cells = layout.tables.setdefault(page, {}).setdefault(side, {})
+            page, side, top = self.place(each)
+            cells = self.tables.setdefault(page, {}).setdefault(side, {})
             cells.setdefault(top, []).append(each)
-        return layout
 
     def place(self, of: Row) -> tuple[str, str, str]:
         """Return a row's values of the facet, the side and the top."""
@@ -225,7 +220,7 @@ def whole(field: str, value: Any, most: int | None = None) -> int:
     """Return a whole number from 1, of numpy's too.
 
     Raises:
-        InvalidRequest: It is none, or more than allowed.
+        InvalidRequest: It is another value, or more than allowed.
     """
     with contextlib.suppress(TypeError):
         number = operator.index(value)

@@ -50,7 +50,7 @@ class Pick:
         self._series, self._by, self._tiles = series, by, tiles
         self._best = whole("best", best)
         done = (row for row in series.rows if row.generation)
-        self._layout = Layout.of(done, row=by, fill=False)
+        self._layout = Layout(done, row=by, fill=False)
         groups = self._layout.tables.get("", {}).values()
         self._rows = [row for group in groups for row in group[""]]
         self._open: set[int] = set()
@@ -237,7 +237,7 @@ class Pick:
         if not kept:
             text = f"{self._series.name}: nothing is chosen yet."
             return StatusLine(text)._repr_mimebundle_()
-        layout = Layout.of(kept, row=self._by, fill=False)
+        layout = Layout(kept, row=self._by, fill=False)
         title = f"{self._series.name}, chosen"
         grid = Grid(layout, title, self._tiles, best=self._best)._repr_mimebundle_()
         lines = (f"{row.rating} stars: {row.label}" for row in self.best)

@@ -517,7 +517,7 @@ class Series:
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
-        layout = Layout.of(self.rows, row=row, col=col, facet=facet)
+        layout = Layout(self.rows, row=row, col=col, facet=facet)
         return Grid(layout, self.name, self._tiles)
 
     def compare(self, a: Any, b: Any) -> Compared:

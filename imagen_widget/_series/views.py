@@ -404,7 +404,7 @@ class Sheet:
     """A contact sheet in pages, each drawn when it is asked for."""
 
     def __init__(self, rows: Iterable[Row], title: str, tiles: Tiles) -> None:
-        layout = Layout.of(rows)
+        layout = Layout(rows)
         self._title, self._tiles = title, tiles
         self._cells = [(row, image) for row in layout.rows for image in row.images or (None,)]
         columns = max((len(row.images) for row in layout.rows), default=0) or 1
