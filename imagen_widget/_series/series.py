@@ -117,9 +117,8 @@ class Series:
         Raises:
             InvalidRequest: No series has that name.
         """
-        in_force = functools.partial(load_settings, need_key=False)
-        series = Series.reopen(Session(in_force()), name)
-        series.in_force = in_force
+        series = Series.reopen(Session(load_settings(need_key=False)), name)
+        series.in_force = functools.partial(load_settings, need_key=False)
         return series
 
     @classmethod
