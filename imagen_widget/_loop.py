@@ -303,10 +303,12 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
     waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
     waiter.add_done_callback(_mark_retrieved)
     interrupts: list[float] = []
+    is_over = False
 
     def interrupt(_number: int, _frame: object) -> None:
         interrupts.append(time.monotonic())
-        if interrupts[-1] - interrupts[0] > STUCK_SECONDS:
+        # What ran meanwhile may have set another handler, and set this one again later.
+        if is_over or interrupts[-1] - interrupts[0] > STUCK_SECONDS:
             raise KeyboardInterrupt
         loop.call_soon_threadsafe(waiter.cancel)
 
@@ -327,6 +329,7 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
     finally:
         if handler is signal.default_int_handler:
             signal.signal(signal.SIGINT, handler)
+        is_over = True
         waiter.cancel()
         timer[0].cancel()
         # A loop that was not patched when this turn of it began has counted its callbacks, and
