@@ -353,11 +353,13 @@ class Series:
     def status_counts(self) -> dict[str, int]:
         """How many rows are in each state."""
         run = self._running
-        if run is None:
-            counts = Counter(record.status for record in self._records())
-            counts["waiting"] += len(self) - counts.total()  # not written down yet
-        else:
+        if run is not None:
             counts = run.tally.counts
+        elif self._planned is None or self._drive is not None:
+            counts = Counter(self._journal.states(self.name))
+        else:  # perhaps not written down yet
+            counts = Counter(record.status for record in self._records())
+            counts["waiting"] += len(self._planned) - counts.total()
         return {state: counts[state] for state in STATES}
 
     @property
