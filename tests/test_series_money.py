@@ -122,6 +122,14 @@ def test_arrays_and_pictures_of_pillow_may_be_the_values_of_a_row(demo: None) ->
     assert len(set(keys[0])) == 2
 
 
+@pytest.mark.parametrize("template", ["_fox_ {x}", "__ {x}", "{x}", "狐狸 {x}", "$5 #{x}!"])
+def test_a_series_without_a_name_gets_one_from_any_template(demo: None, template: str) -> None:
+    series = sweep(template, x=["u"])
+
+    assert series.run(quiet=True).name == sweep(template, x=["v"]).name
+    assert Series.open(series.name).status == "1 done · free"
+
+
 def test_a_row_is_rated_by_what_names_it(demo: None) -> None:
     series = animals("fox", "hen").run(quiet=True)
 
@@ -220,6 +228,17 @@ def test_a_series_whose_plan_was_changed_tells_of_its_rows_before_it_is_run(
     assert [row.request.prompt for row in edited.rows] == ["the fox", "the hen"]
     assert edited.status == "2 waiting · $0.00 of $0.08"
     assert before.status == Series.open("animals").status == "2 done · $0.08 of $0.08"
+
+
+def test_a_row_that_was_deleted_is_paid_for_and_not_shown(queue: FakeQueue) -> None:
+    series = animals("fox", "hen").run(quiet=True)
+    History().delete(series.generations[0])
+
+    for each in (series, animals("fox", "hen"), Series.open("animals")):
+        assert (len(each), each.status_counts["done"], each.plan.to_send) == (2, 2, 0)
+        assert each.status.endswith(" · $0.08 of $0.08")
+        assert [row.request.prompt for row in each.rows] == ["a hen"]
+    assert queue.posts == 2
 
 
 def test_equal_rows_are_rows_of_their_own(queue: FakeQueue) -> None:

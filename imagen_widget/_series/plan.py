@@ -142,7 +142,7 @@ def _name_for(*parts: object) -> str:
     text = json.dumps(parts, sort_keys=True, default=str)
     words = re.findall(r"\w+", str(parts[0]))[:4]
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:6]
-    return "-".join([*(word[:12] for word in words), digest])
+    return "-".join([*(word[:12] for word in words), digest]).lstrip("_-")
 
 
 def listed(values: str) -> list[str]:

@@ -458,9 +458,13 @@ class Series:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows in the order of the plan, as they are now."""
+        """The rows in the order of the plan, as they are now; those deleted are left out."""
         rows = {row.key: row for row in self._planned or ()}
-        rows |= {record.key: self._row(record) for record in self._records()}
+        for record in self._records():
+            if record.deleted:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = self._row(record)
         return list(rows.values())
 
     @property
@@ -485,7 +489,7 @@ class Series:
 
     def _records(self) -> list[Record]:
         """Return the rows that the journal has; of a plan that is changed those that it keeps."""
-        records = self._journal.query(Filter(series=self.name, sort="plan"))
+        records = self._journal.query(Filter(series=self.name, deleted=None, sort="plan"))
         if self._planned is None:
             return records
         provider = self._session.settings.account.name
