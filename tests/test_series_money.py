@@ -225,6 +225,7 @@ def test_a_series_whose_plan_was_changed_tells_of_its_rows_before_it_is_run(
 
     assert [row.state for row in grown.rows] == ["done", "done", "waiting"]
     assert grown.status == "2 done, 1 waiting · $0.08 of $0.12"
+    assert "<b>3 rows</b> · 1 to send" in grown._repr_mimebundle_()["text/html"]
     assert [row.request.prompt for row in edited.rows] == ["the fox", "the hen"]
     assert edited.status == "2 waiting · $0.00 of $0.08"
     assert before.status == Series.open("animals").status == "2 done · $0.08 of $0.08"

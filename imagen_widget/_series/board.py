@@ -131,8 +131,9 @@ class Board:
         facts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
         if self.kept:
             facts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
-        if tally.counts["waiting"] + tally.counts["sent"]:
-            facts.append(f"{tally.total - self.kept:,} to send")
+        to_send = tally.total - self.kept if tally.is_running else tally.counts["waiting"]
+        if to_send:
+            facts.append(f"{to_send:,} to send")
         if self.free:
             facts.append("<b>free</b>")
         elif tally.planned is not None:
