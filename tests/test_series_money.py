@@ -444,6 +444,45 @@ def test_a_series_stays_at_the_provider_that_it_was_planned_for(
     assert queue.posts == 4
 
 
+def stopped_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a series on the demo until its first row fails: another one waits."""
+    with monkeypatch.context() as demo:
+        demo.setenv("IMAGEN_PROVIDER", "demo")
+        demo.setenv("IMAGEN_DEMO_SECONDS", "0")
+        with pytest.raises(errors.ContentRejected):
+            animals("[demo:reject]", "hen").run(quiet=True, errors="raise")
+
+
+def test_rows_that_wait_for_the_demo_are_not_sent_to_another_provider(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_on_the_demo(monkeypatch)
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.05/day")
+
+    with pytest.raises(errors.InvalidRequest, match="planned for demo, and this is kkiai"):
+        Series.open("animals").resume(quiet=True)
+    refused = queue.posts
+    with pytest.raises(errors.BudgetExceeded):
+        animals("[demo:reject]", "hen").run(quiet=True)
+
+    assert (refused, queue.posts) == (0, 1)
+
+
+def test_a_series_that_is_opened_again_reserves_the_prices_in_force(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(errors.BudgetExceeded):
+        animals().run(quiet=True, max_spend=0.01)
+    monkeypatch.setenv("IMAGEN_PRICE", "0.10")
+
+    series = Series.open("animals")
+    planned = series.plan.price
+    with pytest.raises(errors.BudgetExceeded):
+        series.run(quiet=True, max_spend=0.25)
+
+    assert (planned, queue.posts) == (Decimal("0.40"), 2)
+
+
 def test_the_price_in_force_is_that_of_the_plan_and_of_the_run(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -656,6 +695,30 @@ def test_another_object_shows_awaits_and_stops_the_run_of_this_process(queue: Fa
     assert (queue.posts, begun.status_counts["done"], other.status_counts["waiting"]) == (1, 1, 3)
     assert Series.open("animals").resume(quiet=True).status_counts["done"] == 4
     assert queue.posts == 4
+
+
+@pytest.mark.slow
+def test_a_run_sends_no_rows_that_another_process_has_planned_for_the_demo_meanwhile(
+    queue: FakeQueue,
+) -> None:
+    planned = (
+        "rows = ['[demo:reject]', 'hen']\n"
+        "demo = Studio('demo', demo_seconds=0)\n"
+        "series = demo.sweep('a {animal}', animal=rows, name='animals')\n"
+        "try: series.run(quiet=True, errors='raise')\n"
+        "except Exception: print(series.status)\n"
+    )
+    said: list[str] = []
+
+    def plan(_: Received) -> None:
+        del queue.before["submit"]
+        said.append(in_another_process(planned))
+
+    queue.before["submit"] = plan
+    animals().run(quiet=True)
+
+    assert said == ["1 refused, 1 waiting · free\n"]
+    assert queue.posts == 1
 
 
 @pytest.mark.slow

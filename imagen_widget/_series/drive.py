@@ -259,7 +259,13 @@ class Drive:
         await self._look()
         if self.tally.stopping or self.task.run:
             return False  # what is still out belongs to another process, which goes on
-        return self.tally.counts["waiting"] > 0 or self.tally.counts["sent"] > len(self.left)
+        return await self._waiting() > 0 or self.tally.counts["sent"] > len(self.left)
+
+    async def _waiting(self) -> int:
+        """Return how many rows wait for this provider: a plan for another may replace ours."""
+        session, provider = self.session, self.session.settings.account.name
+        ours = Filter(series=self.name, states={State.WAITING}, provider=provider)
+        return await session.record(session.journal.count, ours)
 
     async def _claim(self, count: int) -> list[Record]:
         """Return rows that are now ours to send; their prices are reserved."""
@@ -275,6 +281,7 @@ class Drive:
                 series_cap=self.tally.limit,
                 user=session.settings.user,
                 run=self.task.run,
+                provider=session.settings.account.name,
             )
         except (errors.BudgetExceeded, errors.JournalError) as error:
             self._end_with(error)

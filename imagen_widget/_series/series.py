@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -159,12 +159,9 @@ class Series:
         """
         self._renew()
         self._journal.recover()  # what a dead process had claimed and not sent waits again
-        unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
-        records = self._journal.query(unsent)
-        again = [r for r in records if r.state is State.WAITING or r.may_be_sent_again]
-        account = self._session.settings.account
+        again, account = self._unsent(), self._session.settings.account
         if self._planned is None:
-            prices = [record.price for record in again]
+            asks = [record.request for record in again]
             kept = Counter(self.status_counts) - Counter(record.status for record in again)
         else:
             asked = [(row.key, row.request.fingerprint) for row in self._planned]
@@ -172,8 +169,8 @@ class Series:
             for record in again:
                 states.pop(record.key, None)
             kept = Counter(states.values())
-            asks = (row.request for row in self._planned if row.key not in states)
-            prices = [self._session.price(request) for request in asks]
+            asks = [row.request for row in self._planned if row.key not in states]
+        prices = list(map(self._session.price, asks))
         return Plan(
             self.name,
             len(self),
@@ -312,9 +309,11 @@ class Series:
             check_key(self._session.settings)
         else:
             workers.check_engine(on, self._session.settings)
+        self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
         if self._planned is not None:
             self._write_plan(self._planned)
-        self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
+        elif self._has_moved():
+            self._write_plan(self._records())
         task = Task(self.name, at_once, cap, errors)
         given = self._session, task, Tally.of(self._records())
         run = Drive(*given) if on is None else workers.Coordinator(on, *given)
@@ -323,14 +322,37 @@ class Series:
         self._drive = run
         return run
 
-    def _write_plan(self, planned: list[Row]) -> None:
+    def _unsent(self) -> list[Record]:
+        """Return the rows that wait to be sent, for the first time or again."""
+        unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
+        records = self._journal.query(unsent)
+        return [r for r in records if r.state is State.WAITING or r.may_be_sent_again]
+
+    def _has_moved(self) -> bool:
+        """Return True if rows that wait were planned at other prices, or at another address.
+
+        Raises:
+            InvalidRequest: They were planned for another provider, whose prices are not ours.
+        """
+        session, unsent = self._session, self._unsent()
+        here, base_url = session.settings.account.name, session.settings.base_url
+        other = next((r.provider for r in unsent if r.provider != here), None)
+        if other is not None:
+            raise InvalidRequest(
+                f"The series {self.name!r} was planned for {other}, and this is {here}.",
+                remedy="Run its cell again to plan it here, or set IMAGEN_PROVIDER."
+                " Nothing was sent.",
+            )
+        return any(r.base_url != base_url or r.price != session.price(r.request) for r in unsent)
+
+    def _write_plan(self, planned: Sequence[Row | Record]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
             self._journal.save_series(self.name, self._spec)
         session = self._session
         drafts = (
             Draft(
                 request=row.request,
-                provider=session.settings.account.name,
+                provider=getattr(row, "provider", session.settings.account.name),
                 base_url=session.settings.base_url,
                 price=session.price(row.request),
                 key=row.key,

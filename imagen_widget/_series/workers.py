@@ -125,7 +125,7 @@ class Coordinator(Drive):
         if tally.stopping and not self._halted:
             await session.record(session.journal.halt, self.name, self.task.run)
             self._halted = True
-        waiting = 0 if tally.stopping else tally.counts["waiting"]
+        waiting = 0 if tally.stopping else await self._waiting()
         await self._offer(waiting)
         if tally.stopping and not tally.counts["sent"]:  # those that have not begun never need to
             for future in self._tasks:
