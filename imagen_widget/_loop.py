@@ -31,6 +31,7 @@ Ts = TypeVarTuple("Ts")
 
 CLOSE_SECONDS = 5.0  # for running work to clean up; then the interpreter may end without it
 INTERRUPTED_SECONDS = 5.0
+STUCK_SECONDS = 1.0  # after an interrupt that has not come through
 SLICE_SECONDS = 0.25
 
 # Coroutine functions to run on the loop thread before it ends, once each.
@@ -282,10 +283,25 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | None) -> T:
-    """Turn a running loop until the future is done or the task that waits here is cancelled."""
+    """Turn a running loop until the future is done or the task that waits here is cancelled.
+
+    An interrupt is raised when the loop has stopped. Raised where it comes, it may end a task of
+    somebody else, or leave a context manager of nest_asyncio2 half open, which sets the running
+    loop of the thread in which it is collected: perhaps that of another loop. One that comes a
+    second after another is for what the loop is busy with.
+    """
     caller = asyncio.current_task()
     waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
     waiter.add_done_callback(_mark_retrieved)
+    interrupts: list[float] = []
+    is_over = False
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupts.append(time.monotonic())
+        # What ran meanwhile may have set another handler, and set this one again later.
+        if is_over or interrupts[-1] - interrupts[0] > STUCK_SECONDS:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(waiter.cancel)
 
     def look() -> None:
         if caller is not None and caller.cancelling():
@@ -295,17 +311,24 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
     timer = [loop.call_later(SLICE_SECONDS, look)]
     ready: Any = getattr(loop, "_ready", ())
     due = len(ready)
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
     try:
+        if handler is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
         return loop.run_until_complete(waiter)
-    except KeyboardInterrupt:
-        waiter.cancel()
-        raise
     finally:
+        if handler is signal.default_int_handler:
+            signal.signal(signal.SIGINT, handler)
+        is_over = True
+        waiter.cancel()
         timer[0].cancel()
         # A loop that was not patched when this turn of it began has counted its callbacks, and
         # fails if there are fewer now: the kernel would die.
         for _ in range(due - len(ready)):
             loop.call_soon(lambda: None)
+        if interrupts:
+            raise KeyboardInterrupt from None
 
 
 @contextlib.contextmanager
@@ -320,7 +343,7 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         handler = signal.getsignal(signal.SIGINT)
         module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
-        replaced = module.partition(".")[0] in {"asyncio", "ipykernel"}
+        replaced = module.partition(".")[0] in {"asyncio", "ipykernel", "imagen_widget"}
     if replaced:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

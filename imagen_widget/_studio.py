@@ -52,7 +52,11 @@ def _shown(job: Job, surface: Surface) -> Iterator[JobView]:
     """Show a job's status as long as somebody waits for it, then how it ended if it failed."""
     view = JobView(job, surface)
     try:
-        view.begin()
+        try:
+            view.begin()
+        except KeyboardInterrupt:  # before it is waited for
+            job.request_cancel()
+            raise
         yield view
     except Exception:
         view.end(StatusLine(ending(job)))

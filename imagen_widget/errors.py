@@ -20,6 +20,7 @@ none echoes the prompt: error texts are stored in notebooks that people share.
       JournalError                    the journal cannot be written or read; nothing was sent
 """
 
+import re
 import sys
 import traceback
 from concurrent.futures import CancelledError
@@ -67,6 +68,13 @@ def a_type(value: object) -> str:
     """Return the type of a value with its article: `an int`, `a list`."""
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def plural(count: int, word: str) -> str:
+    """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`; `2 n` as it is."""
+    if count != 1 and len(word) > 2 and not word.endswith("s"):
+        word = re.sub(r"(?<=[^aeiou])y$", "ie", word) + "s"
+    return f"{count:,} {word}"
 
 
 class ImagenError(Exception):

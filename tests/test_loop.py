@@ -384,6 +384,68 @@ def test_an_interrupt_comes_through_after_the_work_has_cleaned_up(call: str) -> 
     assert "Traceback" not in done.stderr
 
 
+BUSY = """
+import asyncio, os, signal, threading, time, anyio
+from imagen_widget import _loop
+
+async def tick():
+    while True:
+        time.sleep(0.02)
+        await asyncio.sleep(0)
+
+def press():
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
+
+async def main(calls):
+    ticker = asyncio.create_task(tick())
+    for _ in range(calls):
+        threading.Thread(target=press).start()
+        try:
+            _loop.run(anyio.sleep_forever)
+        except KeyboardInterrupt:
+            print("interrupted", ticker.done())
+    ticker.cancel()
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_call_that_waits_and_not_the_tasks_that_run_meanwhile() -> None:
+    done = in_a_new_process(BUSY + "asyncio.run(main(4))")
+
+    assert done.stdout.splitlines() == ["interrupted False"] * 4
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_reaches_what_does_not_come_to_an_end() -> None:
+    done = in_a_new_process(
+        """
+        import asyncio, os, signal, threading, time, anyio
+        from imagen_widget import _loop
+        async def stuck():
+            try:
+                time.sleep(30)
+            except KeyboardInterrupt:
+                print("stuck")
+        def press():
+            for _ in range(2):
+                time.sleep(1.2)
+                os.kill(os.getpid(), signal.SIGINT)
+        async def main():
+            asyncio.create_task(stuck())
+            threading.Thread(target=press).start()
+            try:
+                _loop.run(anyio.sleep_forever)
+            except KeyboardInterrupt:
+                print("over")
+        asyncio.run(main())
+        """
+    )
+
+    assert done.stdout.split() == ["stuck", "over"]
+
+
 @pytest.mark.slow
 def test_a_blocking_call_ends_when_its_task_is_cancelled() -> None:
     done = in_a_new_process(

@@ -1040,6 +1040,52 @@ def test_the_card_of_an_interrupted_series_goes_on_and_so_does_the_next_run(
     assert (notebook.queue.posts, notebook.queue.duplicates) == (3, 0)
 
 
+def interrupt_the_first_output(notebook: Stage) -> None:
+    """Press Ctrl+C while the next output is being shown, once its job is out."""
+    notebook.queue.polls = float("inf")
+    publisher = notebook.shell.display_pub
+    publish = publisher.publish
+
+    def interrupted(*_: object, **__: object) -> None:
+        publisher.publish = publish
+        notebook.queue.wait_for("status")
+        raise KeyboardInterrupt
+
+    publisher.publish = interrupted
+
+
+@pytest.mark.parametrize("call", ["%imagen a fox", "generate('a fox')"])
+def test_an_interrupt_cancels_a_job_whose_first_line_is_just_being_shown(
+    notebook: Stage, call: str
+) -> None:
+    notebook.run("from imagen_widget import generate")
+    interrupt_the_first_output(notebook)
+
+    ran = notebook.run(call)
+    notebook.queue.wait_for("cancel")
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert notebook.queue.paid.total() == 0
+
+
+@pytest.mark.parametrize("call", ["run", "start"])
+def test_an_interrupt_stops_a_series_whose_first_card_is_just_being_shown(
+    notebook: Stage, call: str
+) -> None:
+    notebook.run("from imagen_widget import sweep")
+    interrupt_the_first_output(notebook)
+
+    ran = notebook.run(f"s = sweep('a {{n}}', n=range(3), name='three')\ns.{call}()")
+    notebook.queue.finish()
+    awaited = notebook.run("await s; s.status_counts['waiting']")
+
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert ran.error.__notes__ == [
+        "No more rows are sent. 1 job under way is still fetched, and paid for."
+    ]
+    assert (awaited.value, notebook.queue.posts) == (2, 1)
+
+
 # ---------------------------------------------------------------------------------------- series
 
 AUTUMN = """%%imagen_sweep --name autumn {options}

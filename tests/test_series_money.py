@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from imagen_widget import History, Series, Studio, batch, errors, start, sweep
 from tests import books
@@ -87,10 +92,88 @@ def test_axes_that_are_not_a_mapping_and_stars_that_are_none_are_refused(demo: N
             animals("fox").rate(row, stars)  # type: ignore[arg-type]
 
 
-def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
-    series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}", name="unnamed")
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: sweep("a {x}", 5), "rows: int is not a list"),  # type: ignore[arg-type]
+        (lambda: sweep("a fox", prompt=["a hen"]), "prompt: the template is the prompt"),
+        (lambda: sweep("a {x}", x=[1], sample=2.0), "sample: 2.0 is not allowed"),  # type: ignore[arg-type]
+        (lambda: animals().grid(row=5), "5: it is not an axis"),  # type: ignore[arg-type]
+        (lambda: animals().pick(by=[]), r"\[\]: it is not an axis"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_makes_no_series_or_view_of_one_is_one_line(
+    demo: None, make: Callable[[], object], says: str
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match=says):
+        make()
 
-    assert [request.prompt for request in series] == ["a fox", "a owl"]
+
+def test_arrays_and_pictures_of_pillow_may_be_the_values_of_a_row(demo: None) -> None:
+    table = pd.DataFrame({"x": ["fox"], "v": [np.array([1, 2])]})
+    painted = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+
+    rows = batch(table, "a {x}").rows
+    keys = [
+        [row.key for row in sweep("a fox", image=pictures, model=["kontext"]).rows]
+        for pictures in (painted, [picture.copy() for picture in painted])
+    ]
+
+    assert rows[0].axes == {"x": "fox", "v": "[1 2]"}
+    assert keys[0] == keys[1]  # no addresses in memory
+    assert len(set(keys[0])) == 2
+
+
+@pytest.mark.parametrize("template", ["_fox_ {x}", "__ {x}", "{x}", "狐狸 {x}", "$5 #{x}!"])
+def test_a_series_without_a_name_gets_one_from_any_template(demo: None, template: str) -> None:
+    series = sweep(template, x=["u"])
+
+    assert series.run(quiet=True).name == sweep(template, x=["v"]).name
+    assert Series.open(series.name).status == "1 done · free"
+
+
+def test_a_row_is_rated_by_what_names_it(demo: None) -> None:
+    series = animals("fox", "hen").run(quiet=True)
+
+    for name, stars in ((0, 5), ("hen", np.int64(3))):
+        series.rate(name, stars)  # type: ignore[arg-type]
+
+    assert [row.rating for row in series.rows] == [5, 3]
+    with pytest.raises(errors.InvalidRequest, match="There is no row 'owl'"):
+        series.rate("owl", 5)
+
+
+def test_numbers_of_numpy_and_names_that_are_numbers_are_understood(demo: None) -> None:
+    series = sweep("a {1}", axes={1: [5, 6, 7]}, sample=np.int64(2), name=5)  # type: ignore[dict-item,arg-type]
+    series.run(quiet=True, max_in_flight=np.int64(2))  # type: ignore[arg-type]
+
+    assert (len(series), Series.open("5").find(np.int64(1)).key) == (2, '{"1": 7}')
+    assert series.pick(best=np.int64(1)).best == []  # type: ignore[arg-type]
+
+
+def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
+    series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}, {{0}}", key=0, name="unnamed")  # type: ignore[arg-type]
+
+    assert [request.prompt for request in series] == ["a fox, {fox}", "a owl, {owl}"]
+    assert [row.key for row in series.rows] == ["fox", "owl"]
+
+
+def test_braces_that_name_no_column_are_refused_unless_they_are_doubled(demo: None) -> None:
+    table = [{"x": "fox"}]
+    with pytest.raises(errors.InvalidRequest, match="y: the table has no such column"):
+        batch(table, "a {x} {y}")
+
+    assert [request.prompt for request in batch(table, "a {x} {{y}}")] == ["a fox {{y}}"]
+
+
+def test_a_line_of_a_table_file_with_a_comma_too_many_is_refused(
+    demo: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("prompt,seed\nfox,1\nhen, on a roof,2\n")
+
+    with pytest.raises(errors.InvalidRequest, match="Row 2 has more cells than there are columns"):
+        batch(path, "a {prompt}")
 
 
 def test_each_row_is_paid_once_however_often_the_series_runs(queue: FakeQueue) -> None:
@@ -132,6 +215,33 @@ def test_only_rows_whose_request_has_changed_are_sent_again(queue: FakeQueue) ->
     assert posts_by_prompt(queue) == dict.fromkeys(
         ["a red lamp", "a blue chair", "a green chair", "a oak table"], 1
     )
+
+
+def test_a_series_whose_plan_was_changed_tells_of_its_rows_before_it_is_run(
+    queue: FakeQueue,
+) -> None:
+    before = animals("fox", "hen").run(quiet=True)
+
+    grown = animals("fox", "hen", "owl")
+    edited = sweep("the {animal}", animal=["fox", "hen"], name="animals")
+
+    assert [row.state for row in grown.rows] == ["done", "done", "waiting"]
+    assert grown.status == "2 done, 1 waiting · $0.08 of $0.12"
+    assert "<b>3 rows</b> · 1 to send" in grown._repr_mimebundle_()["text/html"]
+    assert [row.request.prompt for row in edited.rows] == ["the fox", "the hen"]
+    assert edited.status == "2 waiting · $0.00 of $0.08"
+    assert before.status == Series.open("animals").status == "2 done · $0.08 of $0.08"
+
+
+def test_a_row_that_was_deleted_is_paid_for_and_not_shown(queue: FakeQueue) -> None:
+    series = animals("fox", "hen").run(quiet=True)
+    History().delete(series.generations[0])
+
+    for each in (series, animals("fox", "hen"), Series.open("animals")):
+        assert (len(each), each.status_counts["done"], each.plan.to_send) == (2, 2, 0)
+        assert each.status.endswith(" · $0.08 of $0.08")
+        assert [row.request.prompt for row in each.rows] == ["a hen"]
+    assert queue.posts == 2
 
 
 def test_equal_rows_are_rows_of_their_own(queue: FakeQueue) -> None:
@@ -356,6 +466,45 @@ def test_a_series_stays_at_the_provider_that_it_was_planned_for(
     assert queue.posts == 4
 
 
+def stopped_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a series on the demo until its first row fails: another one waits."""
+    with monkeypatch.context() as demo:
+        demo.setenv("IMAGEN_PROVIDER", "demo")
+        demo.setenv("IMAGEN_DEMO_SECONDS", "0")
+        with pytest.raises(errors.ContentRejected):
+            animals("[demo:reject]", "hen").run(quiet=True, errors="raise")
+
+
+def test_rows_that_wait_for_the_demo_are_not_sent_to_another_provider(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_on_the_demo(monkeypatch)
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.05/day")
+
+    with pytest.raises(errors.InvalidRequest, match="planned for demo, and this is kkiai"):
+        Series.open("animals").resume(quiet=True)
+    refused = queue.posts
+    with pytest.raises(errors.BudgetExceeded):
+        animals("[demo:reject]", "hen").run(quiet=True)
+
+    assert (refused, queue.posts) == (0, 1)
+
+
+def test_a_series_that_is_opened_again_reserves_the_prices_in_force(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(errors.BudgetExceeded):
+        animals().run(quiet=True, max_spend=0.01)
+    monkeypatch.setenv("IMAGEN_PRICE", "0.10")
+
+    series = Series.open("animals")
+    planned = series.plan.price
+    with pytest.raises(errors.BudgetExceeded):
+        series.run(quiet=True, max_spend=0.25)
+
+    assert (planned, queue.posts) == (Decimal("0.40"), 2)
+
+
 def test_the_price_in_force_is_that_of_the_plan_and_of_the_run(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,6 +670,26 @@ def test_a_series_that_is_no_longer_awaited_sends_no_more_and_fetches_what_is_ou
     assert (queue.posts, series.status_counts["done"], series.status_counts["waiting"]) == (1, 1, 3)
 
 
+def test_a_series_that_is_given_up_at_once_sends_nothing(queue: FakeQueue) -> None:
+    series = animals()
+
+    async def give_up() -> None:
+        task = asyncio.create_task(series.arun())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    for _ in range(600):
+        with contextlib.suppress(errors.InvalidRequest):  # not begun yet
+            asyncio.run(_end_of(series))
+            break
+        time.sleep(0.05)
+
+    assert (queue.posts, books.states()) == (0, ["waiting"] * 4)
+
+
 def test_no_more_rows_are_out_at_once_than_allowed(queue: FakeQueue) -> None:
     open_jobs: list[int] = []
 
@@ -566,6 +735,30 @@ def test_another_object_shows_awaits_and_stops_the_run_of_this_process(queue: Fa
 
 
 @pytest.mark.slow
+def test_a_run_sends_no_rows_that_another_process_has_planned_for_the_demo_meanwhile(
+    queue: FakeQueue,
+) -> None:
+    planned = (
+        "rows = ['[demo:reject]', 'hen']\n"
+        "demo = Studio('demo', demo_seconds=0)\n"
+        "series = demo.sweep('a {animal}', animal=rows, name='animals')\n"
+        "try: series.run(quiet=True, errors='raise')\n"
+        "except Exception: print(series.status)\n"
+    )
+    said: list[str] = []
+
+    def plan(_: Received) -> None:
+        del queue.before["submit"]
+        said.append(in_another_process(planned))
+
+    queue.before["submit"] = plan
+    animals().run(quiet=True)
+
+    assert said == ["1 refused, 1 waiting · free\n"]
+    assert queue.posts == 1
+
+
+@pytest.mark.slow
 def test_a_process_shows_and_stops_the_run_of_another_one(queue: FakeQueue) -> None:
     queue.polls = math.inf
     series = sweep("fox {number}", number=range(9), name="nine").start(quiet=True, max_in_flight=1)
@@ -597,6 +790,7 @@ def test_rows_that_failed_before_they_were_taken_are_planned_to_be_sent(queue: F
 
     series.run(quiet=True)
 
+    assert plans[0] == plans[1]
     assert {plan.to_send for plan in plans} == {queue.posts - posts}
     assert {plan.price for plan in plans} == {Decimal("0.04") * (queue.posts - posts)}
     assert series.plan.to_send == 0

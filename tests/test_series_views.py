@@ -103,7 +103,7 @@ def many(fauna: Series, count: int) -> list[Row]:
 
 
 def grid(rows: list[Row], **axes: Any) -> views.Grid:
-    return views.Grid(parts.Layout.of(rows, **axes), "many", parts.Tiles())
+    return views.Grid(parts.Layout(rows, **axes), "many", parts.Tiles())
 
 
 # ------------------------------------------------------------------------------------------- grid

@@ -497,20 +497,21 @@ class Journal(ABC):
         series_cap: Decimal | None = None,
         user: str = "",
         run: str = "",
+        provider: str | None = None,
     ) -> list[Record]:
         """Take up to `count` waiting rows to be sent by this process, and reserve their prices.
 
         They are intents now, in the order of the plan: fewer where the budget ends, and none where
-        no row waits or the run was halted. It raises `BudgetExceeded` if not even one row fits, or
-        its price is unknown under a limit.
+        no row waits, at this provider if one is named, or the run was halted. It raises
+        `BudgetExceeded` if not even one row fits, or its price is unknown under a limit.
         """
         stop = "SELECT 1 FROM series WHERE name = ? AND halted LIKE ?"
         if run and tx.all(stop, series, f"%{run}%"):
             return []
         rows = tx.all(
             f"SELECT id, price, provider, model FROM jobs WHERE {_PLANNED} AND state = 'waiting'"
-            f" ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
-            series,
+            f" AND provider = COALESCE(?, provider) ORDER BY ordinal LIMIT {int(count)}{tx.skip}",
+            *(series, provider),
         )
         day = tables.day_of(tx.now)
         caps = tables.caps_of(budget, day, user=user, series=series, most=series_cap)

@@ -175,8 +175,8 @@ class Ask:
     def wait(self, job: Job) -> Generation:
         """Block for the pictures; whatever else comes of the job is shown before it goes on up."""
         view = _display.JobView(job, self.surface)
-        view.begin()
         try:
+            view.begin()
             generation = job.result()
         except (KeyboardInterrupt, asyncio.CancelledError):  # the latter: cells that await
             self._cancel(job, view)

@@ -4,14 +4,15 @@ It is rendered up to four times a second while the series runs: it encodes no pi
 shows those whose small copies are ready.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from imagen_widget._html import escape, image, tag
 from imagen_widget._result import cost_text
 from imagen_widget._series import parts
-from imagen_widget._series.drive import WITHOUT_PICTURE, Tally
-from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles, plural
+from imagen_widget._series.drive import TOLD, Tally
+from imagen_widget._series.parts import MARK, OWN_KEYS, TILE, Tiles
 from imagen_widget._settings import Limit
+from imagen_widget.errors import plural
 
 MIN_DONE = 5  # rows before a rate is told, in rows a minute
 MAX_ERRORS = 8
@@ -37,7 +38,7 @@ class Board:
     _: KW_ONLY
     free: bool
     now: float
-    tiles: Tiles | None = None
+    tiles: Tiles = field(default_factory=Tiles)
     provider: str = ""
     cap: Limit | None = None
     blocks: bool = False
@@ -49,8 +50,8 @@ class Board:
         seconds, is_known = (tally.ended or self.now) - tally.started, tally.done_here >= MIN_DONE
         self.rate = 60 * tally.done_here / seconds if is_known and seconds > 0 else None
         self.kept = min(tally.kept, tally.counts["done"])
-        counts = {"kept": self.kept, "done": tally.counts["done"] - self.kept}
-        counts |= {state: tally.counts[state] for state in (*WITHOUT_PICTURE, "sent", "waiting")}
+        counts = {"kept": self.kept} | {state: tally.counts[state] for state in TOLD}
+        counts["done"] -= self.kept
         self.counts = {s: n for s, n in counts.items() if n > 0} or {"waiting": 0}
 
     @property
@@ -130,8 +131,9 @@ class Board:
         facts = [f"<b>{plural(tally.total, 'row')}{of_table}</b>"]
         if self.kept:
             facts.append(f"{self.kept:,} from history{'' if self.free else ', free'}")
-        if tally.counts["waiting"] + tally.counts["sent"]:
-            facts.append(f"{tally.total - self.kept:,} to send")
+        to_send = tally.total - self.kept if tally.is_running else tally.counts["waiting"]
+        if to_send:
+            facts.append(f"{to_send:,} to send")
         if self.free:
             facts.append("<b>free</b>")
         elif tally.planned is not None:
@@ -161,10 +163,9 @@ class Board:
 
     def _facts(self) -> str:
         tally = self.tally
-        is_planned = not self.free and tally.planned is not None
-        planned = f"of {cost_text(tally.planned)} planned" if is_planned else ""
-        stops = tally.limit is not None
-        limit = f"the series stops at {cost_text(tally.limit)}" if stops else ""
+        is_open = self.free or tally.planned is None
+        planned = "" if is_open else f"of {cost_text(tally.planned)} planned"
+        limit = "" if tally.limit is None else f"the series stops at {cost_text(tally.limit)}"
         facts = [("Spent", cost_text(tally.spent, free=self.free), planned, limit)]
         if tally.started:
             took = _duration((tally.ended or self.now) - tally.started, exactly=True)
@@ -220,9 +221,9 @@ class Board:
 
     def _strip(self) -> str:
         tally, tiles = self.tally, self.tiles
-        get = tiles and (tiles.ready if tally.is_running else tiles.make)
+        get = tiles.ready if tally.is_running else tiles.make
         newest = [(image, g.id) for g in reversed(tally.recent) for image in g][:MAX_PICTURES]
-        shown = [(i.alt[:80], get(i, *TILE), row) for i, row in newest] if get else []
+        shown = [(i.alt[:80], get(i, *TILE), row) for i, row in newest]
         drawn = [
             image(small.data, small.media_type, alt=alt or "picture", title=alt, width=96)
             for alt, small, _ in shown

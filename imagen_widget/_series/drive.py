@@ -5,7 +5,6 @@ dead processes are taken over; those that may have been sent without an answer a
 """
 
 import os
-import re
 import sys
 import time
 from collections import Counter, deque
@@ -28,13 +27,12 @@ from imagen_widget._runs import Run, Session
 VERSION: str = sys.modules["imagen_widget"].__version__  # imports go down the layers only
 STATES = ("waiting", "sent", "done", "failed", "refused", "unknown")
 WITHOUT_PICTURE = STATES[3:]
+TOLD = (*STATES[2:], "sent", "waiting")  # in the order in which people are told
 MIN_ENDED_FOR_SHARE = 10
 
 _LOOK_SECONDS = 2.0
 _TAKE_OVER_SECONDS = 10.0
 _MAX_RECENT = 14  # generations that a view shows
-_TOLD = ("done", *WITHOUT_PICTURE, "sent", "waiting")
-_NOTHING_SENT = re.compile(r"^Nothing [^;]*;")  # a worker may have put its own counts there
 _ONE_ROW_ONLY = (
     errors.ContentRejected,
     errors.GenerationFailed,
@@ -86,7 +84,11 @@ class Tally:
 
     @property
     def total(self) -> int:
-        return sum(self.counts.values())
+        return self.counts.total()
+
+    @property
+    def without_picture(self) -> int:
+        return sum(self.counts[state] for state in WITHOUT_PICTURE)
 
 
 def newest(session: Session, name: str) -> deque[Generation]:
@@ -102,7 +104,7 @@ def spent_in_period(session: Session) -> Decimal:
     Of a cap for each user it is what this one has spent.
     """
     settings, today = session.settings, datetime.now().astimezone().date()
-    limit = settings.budget[0] if settings.budget else None
+    limit = next(iter(settings.budget), None)
     since = today if limit and limit.period == "day" else today.replace(day=1)
     if limit and limit.scope == "user":
         return session.journal.spend_by("user", since).get(settings.user, Decimal(0))
@@ -131,26 +133,23 @@ class Drive:
     Attributes:
         future: Ends with the run.
         listeners: Called after each change, most often on the loop thread.
-        changes: How many there were.
         left: The ids of rows that this run has given up, and that are still out.
     """
-
-    future: Future[None]
 
     def __init__(self, session: Session, task: Task, tally: Tally) -> None:
         tally.in_flight, tally.limit = task.max_in_flight, task.max_spend
         tally.started = time.monotonic()
         self.session, self.task, self.tally, self.name = session, task, tally, task.series
+        self.future: Future[None] = Future()
         self.listeners: list[Callable[[Any], object]] = []
         self.left = set(task.left)
-        self.changes = 0
         self.place = _place(session, task.series)
         # The first row goes alone, so that a wrong key or model costs one error; that of workers
         # is a task of its own.
-        self._proven, self._tried = bool(task.run) and task.max_rows > 1, 0
+        self._proven = bool(task.run) and task.max_rows > 1
         self._rows_left = task.max_rows
         self._out: set[str] = set()
-        self._failures = self._ended = 0
+        self._failed_before = self._failures = self._ended = 0
         self._stop: errors.ImagenError | None = None
         self._wake = anyio.Event()
         self._look_at = 0.0
@@ -158,13 +157,15 @@ class Drive:
 
     def start(self) -> None:
         """Start to run; `runs_here` finds it until it ends."""
-        self.future = Future()
-        _under_way.append(self)
-        _loop.spawn(self.run, future=self.future)
-        self.future.add_done_callback(lambda _: _under_way.remove(self))
+        try:
+            _under_way.append(self)
+            self.future.add_done_callback(lambda _: _under_way.remove(self))
+            _loop.spawn(self.run, future=self.future)
+        except KeyboardInterrupt:  # nobody has seen it
+            self.future.cancel()
+            raise
 
     def changed(self) -> None:
-        self.changes += 1
         for listener in list(self.listeners):
             listener(self.tally)
 
@@ -192,6 +193,7 @@ class Drive:
         await self._heed()
         await self._look()
         self.tally.kept = self.tally.counts["done"]
+        self._failed_before = self.tally.without_picture
         async with anyio.create_task_group() as group:
             try:
                 while await self._step(group):
@@ -216,9 +218,9 @@ class Drive:
         counts = self.tally.counts
         if counts["waiting"] == self.tally.total:
             return error
-        told = ", ".join(f"{counts[state]:,} {state}" for state in _TOLD if counts[state])
-        remedy = _NOTHING_SENT.sub(f"Nothing more was sent: {told};", error.remedy)
-        return errors.BudgetExceeded(error.message, remedy=remedy)
+        told = ", ".join(f"{counts[state]:,} {state}" for state in TOLD if counts[state])
+        _, _, rest = error.remedy.partition(";")
+        return errors.BudgetExceeded(error.message, remedy=f"Nothing more was sent: {told};{rest}")
 
     async def _pause(self, seconds: float) -> None:
         """Wait for a row to end, for `stop`, or for so long."""
@@ -241,9 +243,8 @@ class Drive:
         if free > 0 and (not self._out or time.monotonic() >= self._look_at):
             found = await self._abandoned(free)
             free -= len(found)
-        claimed = await self._claim(free if self._proven else min(free, 1 - self._tried))
-        self._tried += len(claimed)
-        found += claimed
+        is_first = self._rows_left == self.task.max_rows
+        found += await self._claim(free if self._proven else min(free, int(is_first)))
         for record in found:
             self._out.add(record.id)
             group.start_soon(self._row, record)
@@ -258,7 +259,13 @@ class Drive:
         await self._look()
         if self.tally.stopping or self.task.run:
             return False  # what is still out belongs to another process, which goes on
-        return self.tally.counts["waiting"] > 0 or self.tally.counts["sent"] > len(self.left)
+        return await self._waiting() > 0 or self.tally.counts["sent"] > len(self.left)
+
+    async def _waiting(self) -> int:
+        """Return how many rows wait for this provider: a plan for another may replace ours."""
+        session, provider = self.session, self.session.settings.account.name
+        ours = Filter(series=self.name, states={State.WAITING}, provider=provider)
+        return await session.record(session.journal.count, ours)
 
     async def _claim(self, count: int) -> list[Record]:
         """Return rows that are now ours to send; their prices are reserved."""
@@ -274,6 +281,7 @@ class Drive:
                 series_cap=self.tally.limit,
                 user=session.settings.user,
                 run=self.task.run,
+                provider=session.settings.account.name,
             )
         except (errors.BudgetExceeded, errors.JournalError) as error:
             self._end_with(error)

@@ -22,8 +22,8 @@ from urllib.parse import quote
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._result import GeneratedImage
-from imagen_widget._series.parts import Row, cannot_write, card, head, plural, stars
-from imagen_widget.errors import InvalidRequest, invalid, one_line
+from imagen_widget._series.parts import Row, cannot_write, card, head, stars
+from imagen_widget.errors import InvalidRequest, invalid, one_line, plural
 
 Where = str | Callable[[Row], object] | None
 
@@ -84,10 +84,6 @@ class _Item:
     name: str
     image: GeneratedImage
     facts: dict[str, Any]
-
-    def line(self) -> bytes:
-        facts = {"file_name": self.name, **self.facts}
-        return json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _items(rows: Iterable[Row], keep: Callable[[Row], object], *, any_type: bool) -> list[_Item]:
@@ -204,36 +200,34 @@ class _Target:
 # ------------------------------------------------------------------------------------- the formats
 
 
-def _files(
-    items: list[_Item],
-    put: Callable[[str, bytes], None],
-    title: str = "",
-    *,
-    folder: str = "",
-    table: bool = True,
-) -> None:
-    for item in items:
-        put(f"{folder}{item.name}", item.image.marked())
-    if table:
-        put("metadata.jsonl", b"".join(item.line() for item in items))
-    if title:
-        put("index.html", _page(title, [_figure(item, folder) for item in items]))
-
-
 def _imagefolder(items: list[_Item], target: _Target, _: str) -> str:
-    _files(items, target.put)
+    _put(items, target.put)
+    target.put("metadata.jsonl", _table(items))
     return ""
 
 
 def _html(items: list[_Item], target: _Target, stem: str) -> str:
-    _files(items, target.put, stem, folder="pictures/", table=False)
+    _put(items, target.put, folder="pictures/")
+    target.put("index.html", _page(stem, items, folder="pictures/"))
     return "index.html"
 
 
 def _zip(items: list[_Item], target: _Target, stem: str) -> str:
     with target.open(f"{stem}.zip") as file, zipfile.ZipFile(file, "w") as archive:
-        _files(items, archive.writestr, stem)
+        _put(items, archive.writestr)
+        archive.writestr("metadata.jsonl", _table(items))
+        archive.writestr("index.html", _page(stem, items))
     return f"{stem}.zip"
+
+
+def _put(items: list[_Item], put: Callable[[str, bytes], None], *, folder: str = "") -> None:
+    for item in items:
+        put(f"{folder}{item.name}", item.image.marked())
+
+
+def _table(items: list[_Item]) -> bytes:
+    lines = (json.dumps({"file_name": i.name, **i.facts}, ensure_ascii=False) for i in items)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
 
 
 def _webdataset(items: list[_Item], target: _Target, stem: str) -> str:
@@ -302,9 +296,9 @@ def _figure(item: _Item, folder: str) -> str:
     return f'<figure><a href="{address}">{image}</a>{words}</figure>'
 
 
-def _page(title: str, figures: list[str]) -> bytes:
-    flow = tag("div", *figures, class_="ims-flow")
-    top = head(title, plural(len(figures), "picture"))
+def _page(title: str, items: list[_Item], *, folder: str = "") -> bytes:
+    flow = tag("div", *(_figure(item, folder) for item in items), class_="ims-flow")
+    top = head(title, plural(len(items), "picture"))
     body = card("grid", top, flow, style="--tile:240px")
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     start = f'<!doctype html><html lang="en"><head>{meta}<title>{escape(title)}</title></head>'

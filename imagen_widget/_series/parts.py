@@ -4,8 +4,10 @@ Foreign text becomes markup through `_html.escape` only. No view needs a script 
 a saved notebook shows what it showed when it was run.
 """
 
+import contextlib
 import functools
 import json
+import operator
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
-from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line, shown
 
 MAX_KEPT_BYTES = 16_000_000
 TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB
@@ -75,60 +77,60 @@ class Row:
 Table = dict[str, dict[str, list[Row]]]  # by the headings at the side, then by those along the top
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
-    """The rows with the axes that head their table.
+    """The rows with the axes that head their table: `row` down the side, `col` along the top.
 
     Axes whose values hardly repeat (a title, a key) head no table.
+
+    Attributes:
+        values: The values of each axis, in the order in which they come.
+        tables: The rows by their places, as `place` returns them.
     """
 
-    rows: list[Row]
-    values: dict[str, list[str]]  # of each axis, in the order in which they come
-    row: str | None  # the axis down the side
-    col: str | None  # the axis along the top
-    facet: str | None  # the axis with a table of its own for each value
-    tables: dict[str, Table]  # by the values of the facet
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         rows: Iterable[Row],
         *,
         row: str | None = None,
         col: str | None = None,
         facet: str | None = None,
         fill: bool = True,
-    ) -> "Layout":
-        """Return the layout; with `fill`, axes not given are the first ones whose values repeat.
+    ) -> None:
+        """Lay them out; with `fill`, axes not given are the first ones whose values repeat.
 
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
-        every = list(rows)
-        names = dict.fromkeys(name for shown in every for name in shown.axes)
-        values = {n: list(dict.fromkeys(_value(shown, n) for shown in every)) for n in names}
-        given = [name for name in (row, col, facet) if name is not None]
+        self.rows = every = list(rows)
+        names = dict.fromkeys(name for each in every for name in each.axes)
+        values = {n: list(dict.fromkeys(_value(each, n) for each in every)) for n in names}
+        given = [str(name) for name in (row, col, facet) if name is not None]
         for number, name in enumerate(given):
             if name not in values or name in given[:number]:
                 why = "named twice" if name in values else "not an axis of the series"
                 raise invalid(name, f"it is {why}", f"The axes are: {', '.join(values) or 'none'}.")
         free = [n for n in values if n not in given and 1 < len(values[n]) <= len(every) / 2]
-        row = row or (free.pop(0) if free and fill else None)
-        col = col or (free.pop(0) if free and fill else None)
-        tables: dict[str, Table] = {}
-        for shown in every:
-            line = tables.setdefault(_value(shown, facet), {}).setdefault(_value(shown, row), {})
-            line.setdefault(_value(shown, col), []).append(shown)
-        return cls(every, values, row, col, facet, tables)
+        self.row = row or (free.pop(0) if free and fill else None)
+        self.col = col or (free.pop(0) if free and fill else None)
+        self.facet, self.values = facet, values
+        self.tables: dict[str, Table] = {}
+        for each in every:
+            page, side, top = self.place(each)
+            cells = self.tables.setdefault(page, {}).setdefault(side, {})
+            cells.setdefault(top, []).append(each)
 
-    def rest(self, shown: Row) -> str:
+    def place(self, of: Row) -> tuple[str, str, str]:
+        """Return a row's values of the facet, the side and the top."""
+        return _value(of, self.facet), _value(of, self.row), _value(of, self.col)
+
+    def rest(self, of: Row) -> str:
         """Return what the headings do not say of a row: its values of the other axes that vary."""
         same = (name for name, found in self.values.items() if len(found) < 2)
-        return axes_text(shown.axes, self.row, self.col, self.facet, *same)
+        return axes_text(of.axes, self.row, self.col, self.facet, *same)
 
 
-def _value(shown: Row, axis: str | None) -> str:
-    return str(shown.axes.get(axis, "")) if axis else ""
+def _value(of: Row, axis: str | None) -> str:
+    return str(of.axes.get(axis, "")) if axis else ""
 
 
 # ---------------------------------------------------------------------------------- words and marks
@@ -139,21 +141,14 @@ def heading(axis: str | None, value: Any) -> Any:
     return short_name(value) if axis == "model" else value
 
 
-def plural(count: int, word: str) -> str:
-    """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`; `2 n` as it is."""
-    if count != 1 and len(word) > 2 and not word.endswith("s"):
-        word = re.sub(r"(?<=[^aeiou])y$", "ie", word) + "s"
-    return f"{count:,} {word}"
-
-
 def axes_text(axes: dict[str, Any], *without: str | None) -> str:
     """Return the values of a row's axes in one short line."""
-    shown = []
+    said = []
     for name, value in axes.items():
         if name not in without:
             text = heading(name, value)
-            shown.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
-    return ", ".join(shown)
+            said.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
+    return ", ".join(said)
 
 
 def key_text(key: str, axes: dict[str, Any] | None = None) -> str:
@@ -163,8 +158,8 @@ def key_text(key: str, axes: dict[str, Any] | None = None) -> str:
         known = json.loads(text)
     except ValueError:
         known = None
-    shown = axes_text(axes or known) if isinstance(known, dict) else text
-    return one_line(f"{shown} #{number}" if number else shown, limit=80)
+    said = axes_text(axes or known) if isinstance(known, dict) else text
+    return one_line(f"{said} #{number}" if number else said, limit=80)
 
 
 def reason(error: str | None) -> str:
@@ -219,6 +214,20 @@ def bar(counts: Mapping[str, int], **values: object) -> str:
 
 def foot(*texts: str) -> str:
     return tag("div", *(tag("span", escape(text)) for text in texts), class_="ims-foot")
+
+
+def whole(field: str, value: Any, most: int | None = None) -> int:
+    """Return a whole number from 1, of numpy's too.
+
+    Raises:
+        InvalidRequest: It is another value, or more than allowed.
+    """
+    with contextlib.suppress(TypeError):
+        number = operator.index(value)
+        if not isinstance(value, bool) and 1 <= number <= (most or number):
+            return number
+    upto = f" to {most}" if most else ""
+    raise invalid(field, f"{shown(value)} is not allowed", f"Use a whole number from 1{upto}.")
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:

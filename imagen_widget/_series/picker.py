@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
 from imagen_widget._html import attributes, escape, tag
 from imagen_widget._series import parts
-from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, plural
+from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, whole
 from imagen_widget._series.views import Grid, facts, stage
-from imagen_widget.errors import ImagenError, invalid, one_line, shown
+from imagen_widget.errors import ImagenError, one_line, plural
 
 if TYPE_CHECKING:  # it imports this module
     from imagen_widget._series.series import Series
@@ -47,13 +47,12 @@ class Pick:
     """
 
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
-        if type(best) is not int or best < 1:
-            what = f"{shown(best)} is not allowed"
-            raise invalid("best", what, "Use a whole number from 1.")
-        layout = Layout.of((row for row in series.rows if row.generation), row=by)
-        self._series, self._best, self._by, self._tiles = series, best, by, tiles
-        order = {value: n for n, value in enumerate(layout.values[by] if by else [""])}
-        self._rows = sorted(layout.rows, key=lambda row: order[self._group_of(row)])
+        self._series, self._by, self._tiles = series, by, tiles
+        self._best = whole("best", best)
+        done = (row for row in series.rows if row.generation)
+        self._layout = Layout(done, row=by, fill=False)
+        groups = self._layout.tables.get("", {}).values()
+        self._rows = [row for group in groups for row in group[""]]
         self._open: set[int] = set()
         self._undo: list[tuple[int, int]] = []
         self._comparing = False
@@ -63,7 +62,7 @@ class Pick:
         self.note, self.is_over = "", False
 
     def _group_of(self, row: Row) -> str:
-        return str(row.axes.get(self._by, "")) if self._by else ""
+        return self._layout.place(row)[1]
 
     # ----------------------------------------------------------------------------- what is chosen
 
@@ -238,7 +237,7 @@ class Pick:
         if not kept:
             text = f"{self._series.name}: nothing is chosen yet."
             return StatusLine(text)._repr_mimebundle_()
-        layout = Layout.of(kept, row=self._by, fill=False)
+        layout = Layout(kept, row=self._by, fill=False)
         title = f"{self._series.name}, chosen"
         grid = Grid(layout, title, self._tiles, best=self._best)._repr_mimebundle_()
         lines = (f"{row.rating} stars: {row.label}" for row in self.best)

@@ -21,7 +21,7 @@ from imagen_widget._inputs import PictureSource
 from imagen_widget._models import plain
 from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
-from imagen_widget._series.parts import Row
+from imagen_widget._series.parts import Row, whole
 from imagen_widget._series.series import Series, check_name
 from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest, invalid, shown
@@ -56,8 +56,7 @@ def make_sweep(
     if not isinstance(template, str):
         what = f"{type(template).__name__} is not a text"
         raise invalid("template", what, "Give a prompt.")
-    if sample is not None and (type(sample) is not int or sample < 1):
-        raise invalid("sample", "it is not a whole number from 1", "Say how many rows to take.")
+    sample = None if sample is None else whole("sample", sample)
     if rows is not None and axes:
         raise InvalidRequest(
             "rows and axes cannot be given together.",
@@ -65,11 +64,13 @@ def make_sweep(
         )
     if rows is None:
         found = _combinations(axes, where, sample)
-    else:
+    elif isinstance(rows, Iterable):
         found = _select(map(_mapping, rows), where, sample)
+    else:
+        raise invalid("rows", f"{type(rows).__name__} is not a list", "Give dicts of values.")
     if not found:
         raise InvalidRequest("No combination is left.", remedy="Loosen where=, or add rows.")
-    names = sorted({str(axis) for row in found for axis in row})
+    names = sorted(set().union(*found))
     planned = _planned(maker, found, template, _names_in(template, names))
     chosen = _name_for(template, names) if name is None else name
     spec = {"kind": "sweep", "axes": names}
@@ -96,19 +97,20 @@ def make_batch(
     columns = set().union(*found)
     texts = [prompt, *(value for value in fields.values() if isinstance(value, str))]
     used = set().union(*(_names_in(text, columns) for text in texts))
+    has = ", ".join(sorted(columns)[:12]) or "none"
     # The key unnamed: who mistakes it for that of the account?
-    missing = [("key", key)] if key is not None and key not in columns else []
-    missing += [(n, n) for n in re.findall(r"\{([^\W\d]\w*)\}", prompt) if n not in columns]
+    missing = ["key"] if key is not None and str(key) not in columns else []
+    missing += [name for name in _PLACE.findall(prompt) if name not in columns]
     if missing:
-        remedy = f"It has {', '.join(sorted(map(str, columns))[:12])}."
-        raise invalid(missing[0][0], "the table has no such column", remedy)
+        raise invalid(missing[0], "the table has no such column", f"The columns are: {has}.")
     if not used:
         raise InvalidRequest(
             "The prompt names no column, so all rows would ask for the same.",
-            remedy=f"Put a column in braces: {', '.join(sorted(map(str, columns))[:8])}.",
+            remedy=f"Put a column in braces: {has}.",
         )
     planned = _planned(maker, found, prompt, used, fields)
     if key is not None:
+        key = str(key)
         named = [_as_text(row.get(key), key) for row in found]
         twice = [name for name, count in Counter(named).items() if count > 1]
         if twice:
@@ -123,7 +125,8 @@ def make_batch(
 def _made(
     session: Session, name: str, planned: list[Row], spec: dict[str, Any], note: str = ""
 ) -> Series:
-    before = session.journal.series(check_name(name))
+    name = check_name(name)
+    before = session.journal.series(name)
     if before is not None and any(before.get(part) != value for part, value in spec.items()):
         axes = ", ".join(before.get("axes", ())) or "a table"
         raise InvalidRequest(
@@ -139,7 +142,7 @@ def _name_for(*parts: object) -> str:
     text = json.dumps(parts, sort_keys=True, default=str)
     words = re.findall(r"\w+", str(parts[0]))[:4]
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:6]
-    return "-".join([*(word[:12] for word in words), digest])
+    return "-".join([*(word[:12] for word in words), digest]).lstrip("_-")
 
 
 def listed(values: str) -> list[str]:
@@ -161,17 +164,14 @@ def _combinations(
     axes: Mapping[str, Iterable[object]], where: Where, sample: int | None
 ) -> list[dict[str, Any]]:
     """Return every combination of the axes, the last axis turning fastest."""
-    lists = {name: _values(name, values) for name, values in axes.items()}
+    lists = {str(name): _values(str(name), values) for name, values in axes.items()}
     total = math.prod(map(len, lists.values()))
-    limit = MAX_ROWS if where is None else MAX_COMBINATIONS
     if where is None and sample is not None:  # of any number of combinations
-        limit = total
+        return [_combination(lists, index) for index in _sampled(total, sample)]
+    limit = MAX_ROWS if where is None else MAX_COMBINATIONS
     if total > limit:
         raise _too_many(total, limit)
-    if where is None and sample is not None and sample < total:
-        return [_combination(lists, index) for index in _sampled(total, sample)]
-    every = (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
-    return _select(every, where, sample)
+    return _select((_combination(lists, index) for index in range(total)), where, sample)
 
 
 def _select(
@@ -180,7 +180,7 @@ def _select(
     """Return the rows that `where` keeps, or `sample` of them; the same ones each time."""
     keep = _condition(where)
     kept = [row for row in rows if keep(row)]
-    if sample is not None and sample < len(kept):
+    if sample is not None:
         kept = [kept[index] for index in _sampled(len(kept), sample)]
     if len(kept) > MAX_ROWS:
         raise _too_many(len(kept), MAX_ROWS)
@@ -188,7 +188,7 @@ def _select(
 
 
 def _sampled(total: int, sample: int) -> list[int]:
-    return sorted(random.Random(0).sample(range(total), sample))
+    return sorted(random.Random(0).sample(range(total), min(sample, total)))
 
 
 def _combination(lists: dict[str, list[Any]], index: int) -> dict[str, Any]:
@@ -261,13 +261,20 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return [dict(row) for row in csv.DictReader(file)]
+            found = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise InvalidRequest(
             f"The table cannot be read ({said}): {path}",
             remedy="Give the path of a CSV file in UTF-8.",
         ) from None
+    for number, row in enumerate(found, 1):
+        if None in row:
+            raise InvalidRequest(
+                f"Row {number} has more cells than there are columns: {path}",
+                remedy="Put texts with commas in quotes.",
+            )
+    return found
 
 
 # -------------------------------------------------------------------------- from values to requests
@@ -329,10 +336,12 @@ def _planned(
         if fields is not None:
             asked, others = {n: _filled(value, texts) for n, value in fields.items()}, {}
         try:
+            if "prompt" in asked:
+                raise invalid("prompt", "the template is the prompt", "Put {prompt} into it.")
             request = maker.request(_fill(template, texts) if template else None, **asked)
         except InvalidRequest as error:
             raise _refused(number, error, others, maker) from None
-        axes = {str(name): _label(value) for name, value in row.items()}
+        axes = {name: _label(value) for name, value in row.items()}
         key = json.dumps(axes, ensure_ascii=False, sort_keys=True)
         seen[key] += 1
         if seen[key] > 1:  # equal rows are separate rows
@@ -344,8 +353,8 @@ def _planned(
 def _filled(value: object, texts: Mapping[str, object]) -> object:
     if not isinstance(value, str):
         return value
-    alone = next((name for name in texts if value == f"{{{name}}}"), None)
-    return texts[alone] if alone is not None else _fill(value, texts)
+    alone = value[1:-1]
+    return texts[alone] if f"{{{alone}}}" == value and alone in texts else _fill(value, texts)
 
 
 def _refused(
@@ -373,8 +382,10 @@ def _label(value: object) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, PictureSource):
         return value.sources()[0].origin
-    if hasattr(value, "item"):  # numpy's numbers
-        return _label(value.item())
+    if getattr(value, "ndim", None) == 0:  # numpy's numbers
+        return _label(value.item())  # type: ignore[attr-defined]
+    if type(value).__module__.startswith("PIL."):
+        value = value.tobytes()  # type: ignore[attr-defined]
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()[:12]
     return str(value)[: None if isinstance(value, Path) else 200]

@@ -12,11 +12,11 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import anyio
 from anyio import to_thread
@@ -29,15 +29,16 @@ from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, plural
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, whole
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
-from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
+from imagen_widget.errors import InvalidRequest, invalid, one_line, plural, shown
 
 UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
+_RICH = _display.NotebookSurface | _display.OutputSurface
 _UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 _PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
@@ -69,14 +70,14 @@ class Plan:
         return self.rows - self.answered
 
     def __str__(self) -> str:
-        done = self.answered - sum(self.lost.values())
-        known = f", {done} answered from history" if done else ""
-        lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
-        known += f", {lost}, not sent again" if lost else ""
-        note = f" · {self.note}" if self.note else ""
-        price = cost_text(self.price, free=self.free)
-        rows = plural(self.rows, "row")
-        return f"{self.name}: {rows}{known}, {self.to_send} to send, {price}{note}"
+        said, done = [plural(self.rows, "row")], self.answered - sum(self.lost.values())
+        if done:
+            said.append(f"{done} answered from history")
+        if any(self.lost.values()):
+            lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
+            said.append(f"{lost}, not sent again")
+        said += [f"{self.to_send} to send", cost_text(self.price, free=self.free)]
+        return f"{self.name}: {', '.join(said)}{self.note and f' · {self.note}'}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return _display.StatusLine(str(self))._repr_mimebundle_()
@@ -123,7 +124,8 @@ class Series:
     @classmethod
     def reopen(cls, session: Session, name: str) -> "Series":
         """Return a series that the session's journal has; it shows a run that is under way."""
-        spec = session.journal.series(check_name(name))
+        name = check_name(name)
+        spec = session.journal.series(name)
         if spec is None:
             known = ", ".join(session.journal.all_series()[:8]) or "none yet"
             raise InvalidRequest(
@@ -157,33 +159,26 @@ class Series:
         """
         self._renew()
         self._journal.recover()  # what a dead process had claimed and not sent waits again
-        unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
-        again = [
-            record
-            for record in self._journal.query(unsent)
-            if record.state is State.WAITING or record.may_be_sent_again
-        ]
+        again, account = self._unsent(), self._session.settings.account
         if self._planned is None:
-            prices = [record.price for record in again]
-            lost = self.status_counts
+            asks = [record.request for record in again]
+            kept = Counter(self.status_counts) - Counter(record.status for record in again)
         else:
             asked = [(row.key, row.request.fingerprint) for row in self._planned]
-            provider = self._session.settings.account.name
-            kept = self._journal.kept_keys(self.name, asked, provider=provider)
+            states = self._journal.kept_keys(self.name, asked, provider=account.name)
             for record in again:
-                kept.pop(record.key, None)
-            lost = Counter(kept.values())
-            asks = (row.request for row in self._planned if row.key not in kept)
-            prices = [self._session.price(request) for request in asks]
-        known = [price for price in prices if price is not None]
+                states.pop(record.key, None)
+            kept = Counter(states.values())
+            asks = [row.request for row in self._planned if row.key not in states]
+        prices = list(map(self._session.price, asks))
         return Plan(
             self.name,
             len(self),
             len(self) - len(prices),
-            sum(known, Decimal(0)) if len(known) == len(prices) else None,
-            self._session.settings.account.free,
+            None if None in prices else sum(filter(None, prices), Decimal(0)),
+            account.free,
             self._note,
-            {state: lost[state] for state in WITHOUT_PICTURE},
+            {state: kept[state] for state in WITHOUT_PICTURE},
         )
 
     # ---------------------------------------------------------------------------------- running
@@ -220,18 +215,13 @@ class Series:
             InvalidRequest: An argument is not valid; nothing was sent.
         """
         surface = _display.surface_of_call(quiet=quiet)
-        with _loop.interruptible():
+        with _loop.interruptible(), self._stopped_by_interrupt():
             run = self._begin(max_spend, max_in_flight, errors, on)
             view = self._watch(run, surface, blocks=True)
             try:
                 _loop.wait(run.future)
-            except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
-                interrupt.add_note(self.cancel(everywhere=False))
-                raise
-            finally:
-                if surface.outlives_call:  # after an interrupt, when what was sent is fetched
-                    run.future.add_done_callback(lambda _: view.end(self._board(run)))
-                else:
+            finally:  # after an interrupt when what was sent is fetched, where that can be shown
+                if run.future.done() or not surface.outlives_call:
                     view.end(self._board(run))
         return self
 
@@ -247,9 +237,9 @@ class Series:
         quiet: bool = False,
     ) -> "Series":
         """Send the rows in the background, under the same display; arguments as for `run`."""
-        run = self._begin(max_spend, max_in_flight, errors, on)
-        view = self._watch(run, _display.surface_of_call(quiet=quiet))
-        run.future.add_done_callback(lambda _: view.end(self._board(run)))
+        with self._stopped_by_interrupt():
+            run = self._begin(max_spend, max_in_flight, errors, on)
+            self._watch(run, _display.surface_of_call(quiet=quiet))
         return self
 
     async def arun(
@@ -263,16 +253,28 @@ class Series:
     ) -> "Series":
         """Send the rows and wait for the pictures: `run`, awaited."""
         _loop.check_async_library()
+        surface = _display.surface_of_call(quiet=quiet)
         begin = functools.partial(self._begin, max_spend, max_in_flight, errors, on)
-        run = await _loop.wait_async(_loop.spawn(to_thread.run_sync, begin))
-        view = self._watch(run, _display.surface_of_call(quiet=quiet))
+        begun = _loop.spawn(to_thread.run_sync, begin)
         try:
+            run = await _loop.wait_async(begun)
+            self._watch(run, surface)
             await _loop.wait_async(run.future)
-        finally:
-            if not run.future.done():  # cancelled, in the words of the caller's async library
-                self.cancel(everywhere=False)
-            view.end(self._board(run))
+        except Exception:
+            raise
+        except BaseException:  # cancelled, in the words of the caller's async library
+            begun.add_done_callback(lambda _: self.cancel(everywhere=False))
+            raise
         return self
+
+    @contextlib.contextmanager
+    def _stopped_by_interrupt(self) -> Iterator[None]:
+        """Stop sending when the user interrupts, as early as that may be."""
+        try:
+            yield
+        except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
+            interrupt.add_note(self.cancel(everywhere=False))
+            raise
 
     def cancel(self, *, everywhere: bool = True) -> str:
         """Stop sending and return a line that says what that means; from any thread.
@@ -286,8 +288,8 @@ class Series:
         if spec is not None:
             self._journal.save_series(self.name, {**spec, "stopped": secrets.token_hex(4)})
         out = self.status_counts["sent"]
-        which = "1 job under way is" if out == 1 else f"{out} jobs under way are"
-        return "No more rows are sent." + (f" {which} still fetched, and paid for." if out else "")
+        what = f" {plural(out, 'job')} under way {'is' if out == 1 else 'are'} still fetched"
+        return "No more rows are sent." + (f"{what}, and paid for." if out else "")
 
     def _renew(self) -> None:
         """Take over the settings in force, unless they are for another provider or journal."""
@@ -301,38 +303,60 @@ class Series:
         """Write the plan down, in one transaction, and start to send."""
         self._renew()
         errors, cap = _check_errors(errors), _check_amount(max_spend)
-        if type(max_in_flight) is not int or not 1 <= max_in_flight <= 1000:
-            what = f"{shown(max_in_flight)} is not allowed"
-            raise invalid("max_in_flight", what, "Use a whole number from 1 to 1000.")
+        at_once = whole("max_in_flight", max_in_flight, 1000)
         if on is None:
             check_key(self._session.settings)
         else:
             workers.check_engine(on, self._session.settings)
+        self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
         if self._planned is not None:
             self._write_plan(self._planned)
-        self._journal.retry(self.name)  # what failed before the provider took it: a wrong key
-        task = Task(self.name, max_in_flight, cap, errors)
-        run = self._session, task, Tally.of(self._records())
-        self._drive = Drive(*run) if on is None else workers.Coordinator(on, *run)
-        self._drive.listeners = self._listeners
-        self._drive.start()
-        return self._drive
+        elif self._has_moved():
+            self._write_plan(self._records())
+        task = Task(self.name, at_once, cap, errors)
+        given = self._session, task, Tally.of(self._records())
+        run = Drive(*given) if on is None else workers.Coordinator(on, *given)
+        run.listeners = self._listeners
+        run.start()
+        self._drive = run
+        return run
 
-    def _write_plan(self, planned: list[Row]) -> None:
+    def _unsent(self) -> list[Record]:
+        """Return the rows that wait to be sent, for the first time or again."""
+        unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
+        records = self._journal.query(unsent)
+        return [r for r in records if r.state is State.WAITING or r.may_be_sent_again]
+
+    def _has_moved(self) -> bool:
+        """Return True if rows that wait were planned at other prices, or at another address.
+
+        Raises:
+            InvalidRequest: They were planned for another provider, whose prices are not ours.
+        """
+        session, unsent = self._session, self._unsent()
+        here, base_url = session.settings.account.name, session.settings.base_url
+        other = next((r.provider for r in unsent if r.provider != here), None)
+        if other is not None:
+            raise InvalidRequest(
+                f"The series {self.name!r} was planned for {other}, and this is {here}.",
+                remedy="Run its cell again to plan it here, or set IMAGEN_PROVIDER."
+                " Nothing was sent.",
+            )
+        return any(r.base_url != base_url or r.price != session.price(r.request) for r in unsent)
+
+    def _write_plan(self, planned: Sequence[Row | Record]) -> None:
         if self._journal.series(self.name) is None:  # what another process may have noted stays
             self._journal.save_series(self.name, self._spec)
         session = self._session
         drafts = (
             Draft(
                 request=row.request,
-                provider=session.settings.account.name,
+                provider=getattr(row, "provider", session.settings.account.name),
                 base_url=session.settings.base_url,
                 price=session.price(row.request),
-                series=self.name,
                 key=row.key,
                 ordinal=ordinal,
                 axes=row.axes,
-                waiting=True,
             )
             for ordinal, row in enumerate(planned)
         )
@@ -350,9 +374,14 @@ class Series:
     def status_counts(self) -> dict[str, int]:
         """How many rows are in each state."""
         run = self._running
-        counts = self._journal.states(self.name) if run is None else run.tally.counts
-        counts = counts or {"waiting": len(self._planned or ())}
-        return {state: counts.get(state, 0) for state in STATES}
+        if run is not None:
+            counts = run.tally.counts
+        elif self._planned is None or self._drive is not None:
+            counts = Counter(self._journal.states(self.name))
+        else:  # perhaps not written down yet
+            counts = Counter(record.status for record in self._records())
+            counts["waiting"] += len(self._planned) - counts.total()
+        return {state: counts[state] for state in STATES}
 
     @property
     def status(self) -> str:
@@ -384,23 +413,21 @@ class Series:
         if shell is not None and self._shown_in == shell.execution_count:
             return
         run, surface = self._running, _display.surface_of_call(quiet=False)
-        if run is None or not isinstance(
-            surface, _display.NotebookSurface | _display.OutputSurface
-        ):
+        if run is None or not isinstance(surface, _RICH):
             raise NotImplementedError  # IPython then shows the bundle
-        view = self._watch(run, surface)
-        run.future.add_done_callback(lambda _: view.end(self._board(run)))
+        self._watch(run, surface)
 
     def _watch(
         self, run: Drive, surface: _display.Surface, *, blocks: bool = False
     ) -> _display.JobView:
         """Return the live view of a run, which has begun; `blocks`: while the cell waits for it."""
         shell = _display.running_shell()
-        is_rich = isinstance(surface, _display.NotebookSurface | _display.OutputSurface)
+        is_rich = isinstance(surface, _RICH)
         if is_rich and shell is not None:
             self._shown_in = shell.execution_count
         render = functools.partial(self._board, run, blocks=blocks)
         view = _display.JobView(self, surface, interval=UPDATE_SECONDS, render=render)
+        run.future.add_done_callback(lambda _: view.end(self._board(run)))
         view.begin()
         has_clicks = not blocks and getattr(shell, "kernel", None) is not None
         if has_clicks and isinstance(surface, _display.NotebookSurface):
@@ -435,11 +462,12 @@ class Series:
     def _tally_from_journal(self) -> Tally:
         """Return how far the series is where no run of this process knows it."""
         self._journal.recover()  # what a dead process left is not on its way
-        records = self._records()
-        if not records:
-            plan = self.plan
-            return Tally(counts=Counter(waiting=plan.rows), planned=plan.price)
-        tally = Tally.of(records)
+        tally = Tally.of(self._records())
+        new = len(self) - tally.total  # not written down yet
+        if new:
+            tally.counts["waiting"] += new
+            price = self.plan.price
+            tally.planned = None if price is None else tally.spent + price
         tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
             nobodys = len(self._journal.pending(series=self.name))
@@ -451,10 +479,14 @@ class Series:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows in the order of the plan, as they are now."""
-        if self._planned is not None and self._journal.series(self.name) is None:
-            return list(self._planned)
-        return list(map(self._row, self._records()))
+        """The rows in the order of the plan, as they are now; those deleted are left out."""
+        rows = {row.key: row for row in self._planned or ()}
+        for record in self._records():
+            if record.deleted:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = self._row(record)
+        return list(rows.values())
 
     @property
     def errors(self) -> list[Row]:
@@ -477,7 +509,13 @@ class Series:
         return pd.DataFrame(map(_flat, self.rows))
 
     def _records(self) -> list[Record]:
-        return self._journal.query(Filter(series=self.name, sort="plan"))
+        """Return the rows that the journal has; of a plan that is changed those that it keeps."""
+        records = self._journal.query(Filter(series=self.name, deleted=None, sort="plan"))
+        if self._planned is None:
+            return records
+        provider = self._session.settings.account.name
+        kept = {(row.key, row.request.fingerprint, provider) for row in self._planned}
+        return [r for r in records if (r.key, r.fingerprint, r.provider) in kept]
 
     def _row(self, record: Record) -> Row:
         state = record.status
@@ -505,7 +543,7 @@ class Series:
         Raises:
             InvalidRequest: The series has no such axis, or one is named twice.
         """
-        layout = Layout.of(self.rows, row=row, col=col, facet=facet)
+        layout = Layout(self.rows, row=row, col=col, facet=facet)
         return Grid(layout, self.name, self._tiles)
 
     def compare(self, a: Any, b: Any) -> Compared:
@@ -524,8 +562,9 @@ class Series:
             InvalidRequest: Nothing is named so, or it is not done.
         """
         rows = dict(enumerate(self.rows))
-        if isinstance(what, int) and not isinstance(what, bool):
-            found = rows.get(what if what >= 0 else len(rows) + what)
+        if isinstance(what, SupportsIndex) and not isinstance(what, bool):
+            place = operator.index(what)
+            found = rows.get(place if place >= 0 else len(rows) + place)
         else:
             found = next((row for row in rows.values() if is_named(row, what)), None)
         if found is None:
@@ -565,17 +604,22 @@ class Series:
         """
         return Pick(self, best, by, self._tiles)
 
-    def rate(self, row: Row, stars: int) -> None:
+    def rate(self, row: Any, stars: int) -> None:
         """Give a row's generation 0 to 5 stars, or -1 to reject it; written at once.
 
+        Args:
+            row: A row, or what `compare` takes for one; a row without a picture is left alone.
+            stars: 0 to 5, or -1.
+
         Raises:
-            InvalidRequest: It is another number.
+            InvalidRequest: It is another number, or there is no such row.
         """
         if isinstance(stars, bool) or stars not in range(-1, 6):
             remedy = "Use 0 to 5, or -1 to reject it."
             raise invalid("rating", f"{str(stars)[:40]} is not allowed", remedy)
-        if row.generation is not None:
-            self._journal.rate(row.generation.id, int(stars))
+        found = row if isinstance(row, Row) else self.find(row)
+        if found.generation is not None:
+            self._journal.rate(found.generation.id, int(stars))
 
     def export(
         self,
@@ -599,27 +643,25 @@ class Series:
         return export.write(self.rows, target, format, self.name, where=where)
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """Return a series' name, unless it has signs that do not go into file names."""
     if not _NAME.fullmatch(str(name)):
         what = f"{str(name)[:40]!r} is not a name for a series"
         raise invalid("name", what, "Use up to 100 letters, digits, blanks, _ . : and -.")
-    return name
+    return str(name)
 
 
 async def _tick(run: Drive, tiles: Tiles | None) -> None:
-    """Have what changed shown, and each second that passes; makes the small copies it needs."""
-    seen = -1
+    """Have each second shown that passes, and new pictures; makes their small copies."""
     for number in itertools.count():
+        is_new = False
         for made in list(run.tally.recent):
             if tiles is not None and tiles.ready(made[0], *TILE) is None:
-                small = await to_thread.run_sync(tiles.make, made[0], *TILE)
-                run.changes += small is not None
+                is_new |= await to_thread.run_sync(tiles.make, made[0], *TILE) is not None
         if run.future.done():
             return
-        if run.changes != seen or number % 4 == 0:
+        if is_new or number % 4 == 0:
             run.changed()
-        seen = run.changes
         await anyio.sleep(UPDATE_SECONDS)
 
 

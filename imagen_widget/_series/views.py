@@ -8,7 +8,6 @@ time, and what cannot be shown has its place with the reason on it.
 """
 
 import base64
-import contextlib
 import functools
 import itertools
 import secrets
@@ -24,8 +23,8 @@ from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._series import parts
-from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles, plural
-from imagen_widget.errors import invalid, one_line
+from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
+from imagen_widget.errors import invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -57,8 +56,8 @@ class Grid:
     """A table of pictures that displays itself; complete in the saved notebook."""
 
     def __init__(self, layout: Layout, title: str, tiles: Tiles, *, best: int = 1) -> None:
-        self._layout, self._title, self._tiles = layout, title, tiles
-        self._best = best  # how many of each row are framed
+        """Make the table; of each of its lines the `best` are framed."""
+        self._layout, self._title, self._tiles, self._best = layout, title, tiles, best
         self._count = sum(len(row.images) for row in layout.rows)
         self._fitting = max(1, min(self._count, MAX_PICTURES))
         share = (MAX_BYTES - _SHEET_BYTES) // self._fitting - _MARKUP_BYTES
@@ -68,20 +67,18 @@ class Grid:
         self._is_flow = layout.row is None and layout.col is None
         self._columns = layout.values[layout.col] if layout.col else [""]
         self._width = min(self._side, _MAX_WIDTH)
-        lines = (line for table in layout.tables.values() for line in table.values())
-        cells = (cell for line in lines for cell in line.values())
-        self._deepest = max((sum(max(1, len(r.images)) for r in cell) for cell in cells), default=1)
-        self._across = max(
-            1, min(self._deepest, _PAGE_PIXELS // (len(self._columns) * (self._width + 10)))
-        )
+        cells = Counter[tuple[str, ...]]()
+        for row in layout.rows:
+            cells[layout.place(row)] += max(1, len(row.images))
+        self._deepest = max(cells.values(), default=1)
+        fitting = _PAGE_PIXELS // (len(self._columns) * (self._width + 10))
+        self._across = max(1, min(self._deepest, fitting))
         self._id = f"ims{secrets.token_hex(4)}"
 
     def __repr__(self) -> str:
-        layout = self._layout
-        done = sum(row.state == "done" for row in layout.rows)
-        axes = {"row": layout.row, "col": layout.col, "facet": layout.facet}
-        named = "".join(f", {name}={axis}" for name, axis in axes.items() if axis)
-        return f"<Grid {self._title}: {done:,} of {plural(len(layout.rows), 'row')} done{named}>"
+        rows = self._layout.rows
+        done = sum(row.state == "done" for row in rows)
+        return f"<Grid {self._title}: {done:,} of {plural(len(rows), 'row')} done>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         # Drawn first without pictures: their size follows from the rest.
@@ -105,26 +102,20 @@ class Grid:
         named = [name for name in (layout.row, layout.col, layout.facet) if name]
         about = " × ".join(plural(len(layout.values[name]), name) for name in named) or "all rows"
         said = tag("span", " · ".join(facts), class_="ims-muted")
-        body = (
-            self._facets(layout.facet) if layout.facet else self._pages(layout.tables.get("", {}))
-        )
+        pages = [(self._facet(value), self._pages(table)) for value, table in layout.tables.items()]
         return parts.card(
             "grid",
             parts.head(self._title, f"Grid · {about}", said),
-            body,
+            self._tabs(layout.facet, pages) if layout.facet else "".join(p for _, p in pages),
             self._foot(),
             class_=" ims-small" if self._width < _SMALL_PIXELS else "",
             style=f"--tile:{self._width}px;--across:{self._across}",
         )
 
-    def _facets(self, axis: str) -> str:
-        pages = []
-        for value, table in self._layout.tables.items():
-            cells = (cell for line in table.values() for cell in line.values())
-            count = sum(len(row.images) for cell in cells for row in cell)
-            name = f"{escape(parts.heading(axis, value))} <small>{count:,}</small>"
-            pages.append((name, self._pages(table)))
-        return self._tabs(axis, pages)
+    def _facet(self, value: str) -> str:
+        layout = self._layout
+        count = sum(len(row.images) for row in layout.rows if layout.place(row)[0] == value)
+        return f"{escape(parts.heading(layout.facet, value))} <small>{count:,}</small>"
 
     def _pages(self, table: Table) -> str:
         """Return one table, in pages of what a screen can hold."""
@@ -248,7 +239,7 @@ def is_named(row: Row, what: Any) -> bool:
     """Return True if a key, axes, a picture, a generation or a row names this row."""
     match what:
         case str():
-            return what in {row.key, row.label, parts.key_text(row.key)}
+            return what in {row.key, row.label}
         case Mapping():
             return bool(what) and all(row.axes.get(name) == v for name, v in what.items())
         case Generation():
@@ -390,23 +381,18 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
         what = f"a sheet is not written as {kind or 'a folder'}"
         raise invalid("path", what, "End the name in .png or .pdf.")
     sheet, paths = Sheet(rows, title, tiles), [path]
-    part = path.with_name(f"{path.name}.part")
+    if kind == ".png" and sheet.pages > 1:
+        numbers = range(1, sheet.pages + 1)
+        paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == ".png":
-            if sheet.pages > 1:
-                numbers = range(1, sheet.pages + 1)
-                paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
-            for number, target in enumerate(paths):
-                sheet.page(number).save(target, "PNG", dpi=(DPI, DPI), compress_level=3)
-            return paths
         for number in range(sheet.pages):
             page = sheet.page(number)
-            page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
-        part.replace(path)
+            if kind == ".png":
+                page.save(paths[number], "PNG", dpi=(DPI, DPI), compress_level=3)
+            else:
+                page.save(path, "PDF", resolution=DPI, append=number > 0, title=title)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise parts.cannot_write(error, path) from None
     return paths
 
@@ -415,7 +401,7 @@ class Sheet:
     """A contact sheet in pages, each drawn when it is asked for."""
 
     def __init__(self, rows: Iterable[Row], title: str, tiles: Tiles) -> None:
-        layout = Layout.of(rows)
+        layout = Layout(rows)
         self._title, self._tiles = title, tiles
         self._cells = [(row, image) for row in layout.rows for image in row.images or (None,)]
         columns = max((len(row.images) for row in layout.rows), default=0) or 1
@@ -440,7 +426,7 @@ class Sheet:
             title += f" · page {number + 1} of {self.pages}"
         page = Image.new("RGB", (PAGE[0], height), "white")
         draw = ImageDraw.Draw(page)
-        _write(draw, MARGIN, MARGIN - 34, title, size=22, width=PAGE[0] - 2 * MARGIN)
+        _write(draw, (MARGIN, MARGIN - 34), title, size=22, width=PAGE[0] - 2 * MARGIN)
         first = number * self._size
         for place, (row, kept) in enumerate(self._cells[first : first + self._size]):
             line, column = divmod(place, self._columns)
@@ -453,26 +439,18 @@ class Sheet:
                 draw.rectangle(box, outline="#cdcad9", fill="#f7f6fa")
                 why = "cannot be shown" if kept is not None else row.state
                 why += f": {parts.reason(row.error)}" if row.error else ""
-                _write(draw, left + 10, top + 10, why, width=side - 20, lines=6, colour="#b3261e")
-            _write(draw, left, top + side + 3, row.label, width=side, lines=2)
+                _write(draw, (left + 10, top + 10), why, width=side - 20, lines=6)
+            _write(draw, (left, top + side + 3), row.label, width=side, lines=2)
         return page
 
 
 def _write(
-    draw: Any,
-    left: int,
-    top: int,
-    text: str,
-    *,
-    width: int,
-    lines: int = 1,
-    size: int = 14,
-    colour: str = "#14131c",
+    draw: Any, place: tuple[int, int], text: str, *, width: int, lines: int = 1, size: int = 14
 ) -> None:
     """Write a text in at most so many lines of about a width; the rest is an ellipsis."""
     letters = int(width / size * (1.8 if text.isascii() else 1))
     shown = textwrap.wrap(one_line(text, limit=300), letters, max_lines=lines, placeholder=" …")
-    draw.multiline_text((left, top), "\n".join(shown), colour, _font(size, text.isascii()))
+    draw.multiline_text(place, "\n".join(shown), "#14131c", _font(size, text.isascii()))
 
 
 @functools.cache

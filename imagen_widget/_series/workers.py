@@ -7,7 +7,6 @@ journal and the store; requests and keys stay where they are.
 
 import concurrent.futures
 import functools
-import itertools
 import os
 import secrets
 import sys
@@ -21,7 +20,7 @@ from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
 from imagen_widget._series import drive
-from imagen_widget._series.drive import WITHOUT_PICTURE, Drive, Tally, Task, newest
+from imagen_widget._series.drive import Drive, Tally, Task, newest
 from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget.errors import ImagenError, invalid
 
@@ -104,9 +103,7 @@ class Coordinator(Drive):
         run = secrets.token_hex(4)
         super().__init__(session, replace(task, run=run, place=place, limits=limits), tally)
         self._engine = engine  # None once it has broken: what is out is fetched in this process
-        self._numbers = itertools.count(1)
         self._tasks: dict[Any, Task] = {}  # by their futures
-        self._failed_before: int | None = None
         self._lost = self._done = 0
         self._proven = self._halted = False
 
@@ -129,7 +126,7 @@ class Coordinator(Drive):
         if tally.stopping and not self._halted:
             await session.record(session.journal.halt, self.name, self.task.run)
             self._halted = True
-        waiting = 0 if tally.stopping else tally.counts["waiting"]
+        waiting = 0 if tally.stopping else await self._waiting()
         await self._offer(waiting)
         if tally.stopping and not tally.counts["sent"]:  # those that have not begun never need to
             for future in self._tasks:
@@ -143,10 +140,7 @@ class Coordinator(Drive):
         """Take over what the workers have done, as the journal has it."""
         session, tally = self.session, self.tally
         done = tally.counts["done"] - tally.kept
-        failed = sum(tally.counts[state] for state in WITHOUT_PICTURE)
-        if self._failed_before is None:
-            self._failed_before = failed
-        failures = failed - self._failed_before
+        failures = tally.without_picture - self._failed_before
         if failures != self._failures:
             ended = Filter(series=self.name, states=_ENDED_BADLY, sort="plan")
             records = await session.record(session.journal.query, ended, limit=MAX_ERRORS)
@@ -199,7 +193,7 @@ class Coordinator(Drive):
             return
         options: dict[str, Any] = {}
         if _is_dask(self._engine):
-            key = f"imagen-{self.name}-{self.task.run}-{next(self._numbers)}"
+            key = f"imagen-{self.name}-{secrets.token_hex(8)}"
             options = {"pure": False, "retries": 0, "key": key}
         submit = functools.partial(self._engine.submit, work, task, **options)
         try:

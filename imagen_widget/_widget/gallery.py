@@ -18,7 +18,8 @@ from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.controls import Kit, css, on_change, when
 from imagen_widget._widget.form import request_shape
 from imagen_widget._widget.state import DAYS, Entry, JobState, Pictures, State, Tab
-from imagen_widget._widget.words import act, excerpt, fee, picture, plural
+from imagen_widget._widget.words import act, excerpt, fee, picture
+from imagen_widget.errors import plural
 
 _ICON = (
     '<svg viewBox="0 0 24 24" width="22" height="22" fill="none" stroke="currentColor" '

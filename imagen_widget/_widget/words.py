@@ -15,7 +15,7 @@ from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
 from imagen_widget._runs import Phase
 from imagen_widget._widget.state import NOT_SENT, Pictures, State, Trouble
-from imagen_widget.errors import ImagenError, one_line
+from imagen_widget.errors import ImagenError, one_line, plural
 
 TAGS = ("edit", "mask", "up to 4K", "transparent", "under $0.05")
 _MAX_THUMBNAILS = 64
@@ -40,10 +40,6 @@ def fee(cost: Decimal | None) -> str:
 def picture(shown: Preview, alt: str) -> str:
     size = {"width": shown.width, "height": shown.height}
     return image(shown.data, shown.media_type, alt=alt, **size)
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def chip(state: State) -> str:

@@ -98,14 +98,25 @@ def queue(working: tuple[Kernel, FakeQueue, Path]) -> FakeQueue:
     return working[1]
 
 
+def start_until_out(kernel: Kernel, queue: FakeQueue, code: str) -> str:
+    """Start a cell and wait until its job is out; a status may still be another test's job's.
+
+    An interrupt before the cell has begun hits the kernel's own code, and the reply is lost.
+    """
+    sent = queue.count("submit")
+    cell = kernel.start(code)
+    queue.wait_for("submit", sent + 1)
+    queue.wait_for("status", queue.count("status") + 1)
+    return cell
+
+
 @pytest.mark.parametrize("code", CALLS.values(), ids=CALLS)
 def test_an_interrupt_cancels_remotely_names_the_job_and_gives_the_prompt_back(
     kernel: Kernel, queue: FakeQueue, code: str
 ) -> None:
     queue.polls = math.inf
-    posts, cancels, asked = queue.posts, queue.count("cancel"), queue.count("status")
-    cell = kernel.start(code)
-    queue.wait_for("status", asked + 1)
+    posts, cancels = queue.posts, queue.count("cancel")
+    cell = start_until_out(kernel, queue, code)
 
     kernel.interrupt()
     outcome = kernel.finish(cell, seconds=END_SECONDS)
@@ -122,9 +133,8 @@ def test_two_interrupts_leave_a_kernel_that_works_and_a_job_that_is_known(
     kernel: Kernel, queue: FakeQueue, working: tuple[Kernel, FakeQueue, Path]
 ) -> None:
     queue.polls, queue.obeys = math.inf, False
-    posts, asked = queue.posts, queue.count("status")
-    cell = kernel.start("%imagen --fresh a red fox")
-    queue.wait_for("status", asked + 1)
+    posts = queue.posts
+    cell = start_until_out(kernel, queue, "%imagen --fresh a red fox")
 
     kernel.interrupt()
     kernel.interrupt()
@@ -141,10 +151,8 @@ def test_an_interrupt_stops_a_series_and_what_is_out_is_fetched(
     kernel: Kernel, queue: FakeQueue
 ) -> None:
     queue.polls = math.inf
-    asked = queue.count("status")
     kernel.run("series = sweep('a {animal}', animal=map(str, range(9)), name='animals')")
-    cell = kernel.start("series.run(max_in_flight=3)")
-    queue.wait_for("status", asked + 1)
+    cell = start_until_out(kernel, queue, "series.run(max_in_flight=3)")
 
     kernel.interrupt()
     outcome = kernel.finish(cell, seconds=END_SECONDS)
