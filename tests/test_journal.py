@@ -817,6 +817,19 @@ def test_a_row_keeps_its_job_when_its_key_moves(verbs: journal.Journal) -> None:
     assert (record.key, record.ordinal, record.axes) == ("new 0", 9, {"n": 0})
 
 
+@pytest.mark.parametrize("paid", [0, 1])
+def test_of_equal_rows_whose_keys_move_the_paid_one_is_kept(
+    verbs: journal.Journal, paid: int
+) -> None:
+    verbs.plan("autumn", [draft("a fox", key=str(n), ordinal=n) for n in range(2)])
+    claimed = verbs.claim(series="autumn", count=2)
+    walk(verbs, claimed[paid].id, journal.State.DONE)
+    verbs.apply(claimed[1 - paid].id, journal.Failed("Wrong key.", billed=False))
+
+    assert plan(verbs, [draft("a fox", key="moved")]) == (0, 1, 0, 1)
+    assert verbs.states("autumn") == {"done": 1}
+
+
 def test_equal_rows_are_separate_rows(verbs: journal.Journal) -> None:
     def equal(count: int) -> list[journal.Draft]:
         return [draft("a fox", key=str(n), ordinal=n) for n in range(count)]

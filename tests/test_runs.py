@@ -1109,13 +1109,16 @@ def test_a_direct_answer_whose_bytes_cannot_be_kept_is_failed_and_billed(queue: 
 
 
 def test_a_direct_answer_with_addresses_can_be_fetched_later(queue: FakeQueue) -> None:
+    urls = [f"{_origin(queue)}/files/direct/{number}.png" for number in range(2)]
+    body = {"data": [{"url": url} for url in urls]}
+    queue.script("generations", Reply(200, body, accepts=True))
     queue.script("media", Reply(403, b""))
     with pytest.raises(errors.QueueError):
         generate("a red fox", model="dall-e-3")
 
     [generation] = History().resume()
 
-    assert generation.request.prompt == "a red fox"
+    assert (generation.request.prompt, generation.urls) == ("a red fox", urls)
     assert (books.states(), queue.posts) == (["done"], 1)
 
 
