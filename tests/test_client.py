@@ -1014,6 +1014,7 @@ async def test_an_address_that_is_not_allowed_is_never_asked(url: str) -> None:
         ("10.0.0.7, cdn.test", "https://10.0.0.7/files/a.png", True),
         ("10.0.0.7, cdn.test", "https://eu.cdn.test/files/a.png", True),
         ("10.0.0.7, cdn.test", "https://media.test/files/a.png", False),
+        ("10.0.0.7, cdn.test", "https://evilcdn.test/files/a.png", False),
         ("cdn.test", f"{GATEWAY}/files/a.png", True),
         ("public", "https://10.0.0.7/files/a.png", False),
     ],
