@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -399,6 +400,21 @@ def test_the_key_may_be_with_the_workers_alone(
         assert foxes(3).run(on=engine).status_counts["done"] == 3
 
 
+def test_what_an_ended_process_had_offered_to_workers_is_not_sent(
+    team: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    busy = threading.Event()
+    with ThreadPoolExecutor(1) as engine:
+        engine.submit(busy.wait, WAIT_SECONDS)
+        foxes(3).start(on=engine, quiet=True)
+        wait_until(lambda: engine._work_queue.qsize())
+
+        end_loop()
+        busy.set()
+
+    assert (team.posts, foxes(3).status_counts["waiting"]) == (0, 3)
+
+
 def test_of_several_workers_one_sends_the_first_row_alone(team: FakeQueue) -> None:
     team.seconds = 0.1
     fetched: list[int] = []  # before each POST
@@ -499,6 +515,9 @@ def test_a_row_that_does_not_end_in_time_stays_out_and_does_not_hold_the_series(
     with ThreadPoolExecutor(2) as engine:
         series = foxes(3).run(on=None if on == "here" else engine)
     assert series.status_counts["sent"] == team.posts == 3
+    after_the_first = team.log.index("POST submit", team.log.index("POST submit") + 1)
+    later = [request.path for request in team.requests[after_the_first:]]
+    assert not [path for path in later if "/req-1/" in path]  # given up until the next run
 
     team.finish()
     series.resume()
