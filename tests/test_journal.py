@@ -155,15 +155,29 @@ def test_only_the_transitions_of_the_table_are_made(
         assert verbs.get(job_id).state is (pure or state)
 
 
-def test_every_state_leads_to_an_end_and_no_end_leads_on() -> None:
-    def following(state: journal.State) -> set[journal.State]:
-        record = journal.Record("x", 1, state, "fal", "", "", "{}", "", request_id="r")
-        found = set()
-        for event in (*EVENTS.values(), journal.Claimed(), journal.Returned()):
-            with contextlib.suppress(journal.IllegalStep):
-                found.add(journal.apply(record, event).state)
-        return found
+def following(state: journal.State) -> set[journal.State]:
+    record = journal.Record("x", 1, state, "fal", "", "", "{}", "", request_id="r")
+    found = set()
+    for event in (*EVENTS.values(), journal.Claimed(), journal.Returned()):
+        with contextlib.suppress(journal.IllegalStep):
+            found.add(journal.apply(record, event).state)
+    return found
 
+
+@pytest.mark.parametrize(
+    ("state", "ends"),
+    [
+        ("unknown", {"submitted", "completed", "failed"}),  # never cancelled: it may be billed
+        ("submitted", {"completed", "failed", "cancelled", "expired"}),
+        ("completed", {"completed", "downloaded", "failed", "expired"}),
+        ("downloaded", {"done", "failed"}),
+    ],
+)
+def test_what_may_be_paid_for_becomes_nothing_else(state: str, ends: set[str]) -> None:
+    assert following(journal.State(state)) == ends
+
+
+def test_every_state_leads_to_an_end_and_no_end_leads_on() -> None:
     assert {state for state in journal.State if not following(state)} == OVER
     reaching = set(OVER)
     for _ in journal.State:
