@@ -109,6 +109,11 @@ REFUSED: list[tuple[Reply, type[errors.ImagenError], str]] = [
     (Reply(200, {"code": 1001, "msg": "busy today"}), errors.ImagenError, "busy today"),
     (Reply(200, {"code": 401, "message": "bad token"}), errors.CredentialsError, "bad token"),
     (Reply(200, {"status": "FAILED", "error": "no"}), errors.GenerationFailed, "no"),
+    (
+        Reply(200, {"request_id": "abc", "status": "FAILED", "error": "no"}),
+        errors.GenerationFailed,
+        "no",
+    ),
     (Reply(200, {"images": []}), errors.ContentRejected, "filtered"),
     (
         Reply(422, {"detail": [{"type": "content_policy_violation", "msg": "flagged"}]}),

@@ -372,18 +372,25 @@ def test_a_row_of_unknown_price_under_a_cap_is_not_sent(queue: FakeQueue) -> Non
 # ------------------------------------------------------------------------------- when to stop
 
 
-def test_the_first_row_goes_alone_so_that_a_wrong_key_costs_one_error(queue: FakeQueue) -> None:
-    queue.always("submit", Reply(401, {"detail": "no"}))
+@pytest.mark.parametrize(
+    ("status", "kind", "done"),
+    [(401, errors.CredentialsError, 4), (404, errors.ModelRetired, 3)],  # refused for its model
+    ids=["key", "model"],
+)
+def test_the_first_row_goes_alone_so_that_a_wrong_key_or_model_costs_one_error(
+    queue: FakeQueue, status: int, kind: type[errors.ImagenError], done: int
+) -> None:
+    queue.always("submit", Reply(status, {"detail": "no"}))
     series = animals()
 
-    with pytest.raises(errors.CredentialsError):
+    with pytest.raises(kind):
         series.run(quiet=True)
     after = queue.posts
     queue.heal()
     series.run(quiet=True)
 
     assert after == 1
-    assert series.status_counts["done"] == 4
+    assert series.status_counts["done"] == done
 
 
 def test_the_second_row_is_sent_when_the_first_one_has_ended(queue: FakeQueue) -> None:

@@ -469,6 +469,18 @@ def test_no_cap_is_passed_by_workers_that_do_not_have_it_set(
     assert studio.history.spend_by("series") == {series.name: Decimal("0.20")}
 
 
+def test_the_cap_of_a_workers_own_environment_holds_too(team: FakeQueue) -> None:
+    series = foxes()
+
+    with (
+        pool(1, IMAGEN_API_KEY="made-up", IMAGEN_MAX_SPEND="0.10") as engine,
+        pytest.raises(errors.BudgetExceeded, match=r"\$0\.10"),
+    ):
+        series.run(on=engine)
+
+    assert (team.posts, series.status_counts["done"]) == (2, 2)
+
+
 def test_cancelling_stops_the_workers_and_what_is_out_is_fetched(
     team: FakeQueue, engine: Any, address: str
 ) -> None:
