@@ -361,6 +361,7 @@ CANCEL_ANSWERS = [
     (Reply(200, {"success": False}), CancelAnswer.REQUESTED, 1),
     (Reply(400, {"status": "ALREADY_COMPLETED"}), CancelAnswer.TOO_LATE, 1),
     (UNKNOWN, CancelAnswer.UNKNOWN, 1),
+    (Reply(403, {"status": "OK"}), CancelAnswer.UNKNOWN, 1),
     (page(405), CancelAnswer.UNKNOWN, 1),
     (Reply(401, {"detail": "no"}), CancelAnswer.UNKNOWN, 1),
     (Reply(503, {}), CancelAnswer.UNKNOWN, 3),

@@ -535,6 +535,7 @@ NOT_YET = [
     Reply(410, {"detail": "gone"}),
     Reply(405),
     Reply(200, {"code": 404, "message": "task not exist"}),
+    Reply(200, {"code": 404, "message": "nothing here"}),
     Reply(200, {"success": False, "message": "Task not found"}),
     Reply(400, {"detail": "request not found"}),
     Reply(422, {"detail": "task_not_exist"}),

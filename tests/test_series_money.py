@@ -393,6 +393,14 @@ def test_the_first_row_goes_alone_so_that_a_wrong_key_or_model_costs_one_error(
     assert series.status_counts["done"] == done
 
 
+def test_a_first_row_that_is_refused_for_its_content_stops_no_other(queue: FakeQueue) -> None:
+    queue.script("submit", Reply(422, {"detail": [{"type": "content_policy_violation"}]}))
+
+    series = animals().run(quiet=True)
+
+    assert (series.status_counts["refused"], series.status_counts["done"]) == (1, 3)
+
+
 def test_the_second_row_is_sent_when_the_first_one_has_ended(queue: FakeQueue) -> None:
     out: list[int] = []
     queue.before["submit"] = lambda _: out.append(queue.count("media"))
