@@ -173,6 +173,26 @@ def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does
     assert series.status_counts["done"] >= 2
 
 
+def test_of_rows_that_an_ended_process_had_sent_no_more_are_fetched_than_may_be_out(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.before["submit"] = lambda _: setattr(queue, "polls", math.inf if queue.jobs else 1)
+    animals().start(quiet=True, max_in_flight=3)
+    queue.wait_for("submit", 4)
+    end_loop()
+    asked = len(queue.requests)
+
+    series = Studio().series("animals").start(quiet=True, max_in_flight=1)
+    queue.wait_for("status", queue.count("status") + 4)
+    seen = {request.path for request in queue.requests[asked:] if request.route == "status"}
+    queue.polls = 1
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert len(seen) == 1
+    assert (queue.posts, series.status_counts["done"]) == (4, 4)
+
+
 @pytest.mark.slow
 def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQueue) -> None:
     queue.polls = math.inf
