@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import math
 import multiprocessing
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -453,6 +454,28 @@ def test_a_worker_of_another_version_sends_nothing(
             foxes().run(on=engine)
 
     assert team.posts == 0
+
+
+class Unequipped(ThreadPoolExecutor):
+    """An engine whose workers do not have the package."""
+
+    tasks = 0
+
+    def submit(self, _: Any, /, *_args: Any, **_kwargs: Any) -> Any:
+        self.tasks += 1
+        if self.tasks > 20:
+            raise BrokenExecutor("it is fed for ever")
+        return super().submit(importlib.import_module, "not_installed_here")
+
+
+def test_workers_that_cannot_work_are_given_up_soon(team: FakeQueue) -> None:
+    with (
+        Unequipped(2) as engine,
+        pytest.raises(errors.ImagenError, match=r"workers cannot work \(ModuleNotFoundError"),
+    ):
+        foxes(3).run(on=engine)
+
+    assert (team.posts, engine.tasks) == (0, 3)
 
 
 @pytest.mark.parametrize("cap", ["series", "settings"])
