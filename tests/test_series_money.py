@@ -193,6 +193,22 @@ def test_of_rows_that_an_ended_process_had_sent_no_more_are_fetched_than_may_be_
     assert (queue.posts, series.status_counts["done"]) == (4, 4)
 
 
+def test_a_row_under_way_whose_lease_ran_out_is_not_fetched_twice_here(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._series.drive._TAKE_OVER_SECONDS", 0)
+    monkeypatch.setattr("imagen_widget._series.drive._LOOK_SECONDS", 0.05)
+    queue.polls = math.inf
+    series = animals("fox").start(quiet=True)
+    queue.wait_for("status")
+    books.write("UPDATE jobs SET lease_until = 0")  # as after a machine has slept
+    queue.wait_for("status", queue.count("status") + 20)
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert (queue.posts, queue.count("result"), series.status_counts["done"]) == (1, 1, 1)
+
+
 @pytest.mark.slow
 def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQueue) -> None:
     queue.polls = math.inf
