@@ -1332,7 +1332,7 @@ def test_a_picture_is_shown_though_the_settings_cannot_be_read_any_more(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
-        raise InvalidRequest("IMAGEN_PRICE: it is no amount.")
+        raise InvalidRequest("IMAGEN_PRICE: it is not an amount.")
 
     monkeypatch.setattr(bench.studio, "price", fail)
 
