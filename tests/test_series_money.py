@@ -145,7 +145,7 @@ def test_a_row_is_rated_by_what_names_it(demo: None) -> None:
 
 def test_numbers_of_numpy_and_names_that_are_numbers_are_understood(demo: None) -> None:
     series = sweep("a {1}", axes={1: [5, 6, 7]}, sample=np.int64(2), name=5)  # type: ignore[dict-item,arg-type]
-    series.run(quiet=True, max_in_flight=np.int64(2))  # type: ignore[arg-type]
+    series.run(quiet=True, max_in_flight=np.int64(2), errors=np.int64(2))  # type: ignore[arg-type]
 
     assert (len(series), Series.open("5").find(np.int64(1)).key) == (2, '{"1": 7}')
     assert series.pick(best=np.int64(1)).best == []  # type: ignore[arg-type]
@@ -361,6 +361,26 @@ def test_rows_that_an_ended_process_had_sent_are_held_by_who_fetches_them(
 
 async def _end_of(series: Series) -> None:
     await series
+
+
+@pytest.mark.parametrize("key", ["made-up", ""])
+def test_rows_that_were_sent_to_another_provider_are_fetched_there_or_stay_out(
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    queue.polls = math.inf
+    animals("fox").start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    books.bury()
+    queue.finish()
+    monkeypatch.setenv("IMAGEN_API_KEY", key)
+    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "0")
+    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
+
+    animals("fox").run(quiet=True)
+
+    assert books.states() == ["done" if key else "submitted", "done"]
+    assert queue.posts == 1
 
 
 @pytest.mark.slow

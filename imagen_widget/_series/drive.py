@@ -298,15 +298,22 @@ class Drive:
         self._look_at = time.monotonic() + _TAKE_OVER_SECONDS
         await session.record(verbs.recover)
         for record in await session.record(verbs.pending, series=self.name):
-            wanted = len(found) < count and record.id not in self._out | self.left
-            if wanted and await session.lease(record.id):
+            if len(found) == count or record.id in self._out | self.left:
+                continue
+            try:
+                there = session.sibling(record)
+            except errors.ImagenError as error:  # no key for where it was sent: it stays out
+                self.left.add(record.id)
+                self.tally.errors.setdefault(error.message, []).append(record.key)
+                continue
+            if await there.lease(record.id):
                 found.append(record)
         return found
 
     async def _row(self, record: Record) -> None:
-        session = self.session
-        run = Run(session, record.request, report=lambda _: None)
         resumable = record.state in {State.SUBMITTED, State.COMPLETED}
+        session = self.session.sibling(record) if resumable else self.session
+        run = Run(session, record.request, report=lambda _: None)
         try:
             generation = await (run.resume(record) if resumable else run.send(record.id))
         except errors.ImagenError as error:

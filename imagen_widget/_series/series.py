@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
@@ -682,10 +683,10 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def _check_errors(errors: Any) -> str | float:
-    if errors in ("row", "raise"):
-        return str(errors)
-    number = isinstance(errors, int | float) and not isinstance(errors, bool) and errors >= 0
-    if not number or (errors >= 1 and errors % 1 != 0):  # nor infinity, whose rest is not a number
+    if isinstance(errors, str) and errors in {"row", "raise"}:
+        return errors
+    is_number = not isinstance(errors, bool) and isinstance(errors, Real)
+    if not (is_number and errors >= 0) or (errors >= 1 and errors % 1 != 0):  # or infinite
         remedy = 'Use "row", "raise", a number of rows, or a share below 1.'
         raise invalid("errors", f"{shown(errors)} is not allowed", remedy)
     return float(errors) if errors < 1 else int(errors)
