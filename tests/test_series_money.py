@@ -149,6 +149,12 @@ def test_numbers_of_numpy_and_names_that_are_numbers_are_understood(demo: None) 
 
     assert (len(series), Series.open("5").find(np.int64(1)).key) == (2, '{"1": 7}')
     assert series.pick(best=np.int64(1)).best == []  # type: ignore[arg-type]
+    heads = re.findall(r'<th scope="row">(\d)', series.grid(row=1)._repr_mimebundle_()["text/html"])  # type: ignore[arg-type]
+    assert heads == ["6", "7"]
+
+
+def test_a_picker_of_a_series_that_has_no_picture_yet_knows_its_axes(demo: None) -> None:
+    assert animals().pick(by="animal").best == []
 
 
 def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:

@@ -1,13 +1,15 @@
 """What a finished series is looked at, chosen from and taken away with: all through `sweep`."""
 
 import base64
+import contextlib
 import io
 import json
 import re
+import resource
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -100,6 +102,17 @@ def many(fauna: Series, count: int) -> list[Row]:
         )
         for number in range(count)
     ]
+
+
+@contextlib.contextmanager
+def a_disk_of(size: int) -> Iterator[None]:
+    """Let no file become longer than so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def grid(rows: list[Row], **axes: Any) -> views.Grid:
@@ -269,6 +282,28 @@ def test_a_sheet_that_cannot_be_written_is_said_in_one_line(fauna: Series, tmp_p
         fauna.sheet(tmp_path / "file" / "x.png")
     with pytest.raises(InvalidRequest, match=r"End the name in \.png or \.pdf"):
         fauna.sheet(tmp_path / "x.gif")
+
+
+@pytest.mark.parametrize("name", ["x.pdf", "x.png"])
+def test_a_sheet_that_does_not_fit_on_the_disk_leaves_the_earlier_one(
+    fauna: Series, tmp_path: Path, name: str
+) -> None:
+    (before,) = fauna.sheet(tmp_path / "sheets" / name)
+    data = before.read_bytes()
+
+    with a_disk_of(100), pytest.raises(InvalidRequest, match="cannot be written"):
+        fauna.sheet(before)
+
+    assert list(before.parent.iterdir()) == [before]
+    assert before.read_bytes() == data
+
+
+@pytest.mark.parametrize("path", [5, ["x"], b"x", "~nobody-of-this-name/x", "x\0y"])
+def test_what_is_not_a_path_is_one_line(fauna: Series, path: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^path: .* is not a path"):
+        fauna.sheet(path)
+    with pytest.raises(InvalidRequest, match=r"^folder: .* is not a path"):
+        fauna.export(path)
 
 
 # ------------------------------------------------------------------------------------------- board
@@ -651,11 +686,25 @@ def test_a_file_of_the_user_is_not_overwritten(fauna: Series, tmp_path: Path) ->
     assert (tmp_path / "metadata.jsonl").read_text() != "mine"
 
 
+def test_an_export_that_does_not_fit_on_the_disk_can_be_done_again(
+    fauna: Series, tmp_path: Path
+) -> None:
+    folder = fauna.export(tmp_path / "taken")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    with a_disk_of(100), pytest.raises(InvalidRequest, match="cannot be written"):
+        fauna.export(folder)
+
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    fauna.export(folder)
+
+
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(fauna: Series, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file")
 
     with pytest.raises(InvalidRequest, match="cannot be written"):
         fauna.export(tmp_path / "file" / "out")
-    with pytest.raises(InvalidRequest, match="format: 'gif' is not known"):
-        fauna.export(tmp_path, "gif")  # type: ignore[arg-type]
+    for format in ("gif", ["zip"]):
+        with pytest.raises(InvalidRequest, match=r"format: .* is not known"):
+            fauna.export(tmp_path, format)  # type: ignore[arg-type]
     assert (tmp_path / "file").read_text() == "a file"

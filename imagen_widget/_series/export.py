@@ -41,7 +41,7 @@ def write(
     rows: Iterable[Row], folder: Path, format: str, name: str, *, where: Where = None
 ) -> Path:
     """Write the rows that have pictures, and return the path; the arguments of `Series.export`."""
-    if format not in _WRITERS:
+    if str(format) not in _WRITERS:
         raise invalid("format", f"{str(format)[:40]!r} is not known", f"Use {', '.join(_WRITERS)}.")
     if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InvalidRequest(
@@ -166,7 +166,8 @@ class _Target:
         for name in () if failed else stale:
             (self._folder / name).unlink(missing_ok=True)
         self._known[self._key] = [*self._written, *(stale if failed else ())]
-        self._list.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
+        self._before.add(LIST_NAME)
+        self.put(LIST_NAME, json.dumps(self._known, indent=1).encode())
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from imagen_widget import _picture
@@ -104,7 +105,8 @@ class Layout:
         self.rows = every = list(rows)
         names = dict.fromkeys(name for each in every for name in each.axes)
         values = {n: list(dict.fromkeys(_value(each, n) for each in every)) for n in names}
-        given = [str(name) for name in (row, col, facet) if name is not None]
+        row, col, facet = (None if name is None else str(name) for name in (row, col, facet))
+        given = [name for name in (row, col, facet) if name is not None]
         for number, name in enumerate(given):
             if name not in values or name in given[:number]:
                 why = "named twice" if name in values else "not an axis of the series"
@@ -228,6 +230,19 @@ def whole(field: str, value: Any, most: int | None = None) -> int:
             return number
     upto = f" to {most}" if most else ""
     raise invalid(field, f"{shown(value)} is not allowed", f"Use a whole number from 1{upto}.")
+
+
+def file_path(field: str, value: Any) -> Path:
+    """Return the path that a user gave.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # a NUL, ~ of an unknown user
+        path = Path(value).expanduser()
+        if "\0" not in str(path):
+            return path
+    raise invalid(field, f"{shown(value)} is not a path", "Give a str or a Path.")
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:

@@ -49,10 +49,9 @@ class Pick:
     def __init__(self, series: "Series", best: Any, by: str | None, tiles: Tiles) -> None:
         self._series, self._by, self._tiles = series, by, tiles
         self._best = whole("best", best)
-        done = (row for row in series.rows if row.generation)
-        self._layout = Layout(done, row=by, fill=False)
+        self._layout = Layout(series.rows, row=by, fill=False)
         groups = self._layout.tables.get("", {}).values()
-        self._rows = [row for group in groups for row in group[""]]
+        self._rows = [row for group in groups for row in group[""] if row.generation]
         self._open: set[int] = set()
         self._undo: list[tuple[int, int]] = []
         self._comparing = False

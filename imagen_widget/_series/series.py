@@ -30,7 +30,7 @@ from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, whole
+from imagen_widget._series.parts import TILE, Layout, Row, Tiles, file_path, whole
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
@@ -590,7 +590,7 @@ class Series:
         Raises:
             InvalidRequest: It cannot be written there, or the suffix is another one.
         """
-        target = Path(path or f"{export.safe_name(self.name) or 'series'}.pdf").expanduser()
+        target = file_path("path", path or f"{export.safe_name(self.name) or 'series'}.pdf")
         return write_sheet(self.rows, target, self.name, self._tiles)
 
     def pick(self, best: int = 1, by: str | None = None) -> Pick:
@@ -640,7 +640,7 @@ class Series:
             InvalidRequest: An argument is not valid, nothing is left to write, the folder cannot be
                 written, or a file of that name is not one of an earlier export.
         """
-        target = Path(folder).expanduser()
+        target = file_path("folder", folder)
         return export.write(self.rows, target, format, self.name, where=where)
 
 

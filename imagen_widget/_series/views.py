@@ -8,6 +8,7 @@ time, and what cannot be shown has its place with the reason on it.
 """
 
 import base64
+import contextlib
 import functools
 import itertools
 import secrets
@@ -384,16 +385,23 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     if kind == ".png" and sheet.pages > 1:
         numbers = range(1, sheet.pages + 1)
         paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
+    part = path.with_name(f"{path.name}.part")  # an earlier sheet stays until this one is whole
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for number in range(sheet.pages):
             page = sheet.page(number)
             if kind == ".png":
-                page.save(paths[number], "PNG", dpi=(DPI, DPI), compress_level=3)
+                page.save(part, "PNG", dpi=(DPI, DPI), compress_level=3)
+                part.replace(paths[number])
             else:
-                page.save(path, "PDF", resolution=DPI, append=number > 0, title=title)
+                page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
+        if kind == ".pdf":
+            part.replace(path)
     except OSError as error:
         raise parts.cannot_write(error, path) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
     return paths
 
 
