@@ -182,6 +182,19 @@ def test_a_line_of_a_table_file_with_a_comma_too_many_is_refused(
         batch(path, "a {prompt}")
 
 
+def test_a_table_whose_columns_have_one_name_is_refused(demo: None, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("x,,x,\nfox,1,hen,2\n")
+
+    for table in (path, pd.DataFrame([["fox", "hen"]], columns=["x", "x"])):
+        with pytest.raises(errors.InvalidRequest, match=r"^table: .*'x'"):
+            batch(table, "a {x}")
+    path.write_text("x,,\nfox,1,2\n")
+    assert [request.prompt for request in batch(path, "a {x}")] == ["a fox"]
+    with pytest.raises(errors.InvalidRequest, match=r"^table: .* is not a path"):
+        batch("~nobody-of-this-name/table.csv", "a {x}")
+
+
 def test_each_row_is_paid_once_however_often_the_series_runs(queue: FakeQueue) -> None:
     first = animals().run(quiet=True)
     animals().run(quiet=True)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagen_widget import Row, Series, Studio
+from imagen_widget import Row, Series, Studio, batch
 from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
 
@@ -579,6 +579,18 @@ def test_parquet_holds_the_bytes_as_datasets_wants_them(fauna: Series, tmp_path:
         assert picture.format == "PNG"
     assert first["prompt"] == "a red fox in oil"
     assert first["seed"] == 1
+
+
+def test_a_whole_number_too_large_for_a_column_is_exported_as_text(
+    demo: None, tmp_path: Path
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = [{"animal": "fox", "number": 2**70}, {"animal": "hen", "number": 1}]
+    series = batch(table, "a {animal}", name="large").run(quiet=True)
+
+    path = series.export(tmp_path / "taken", "parquet")
+
+    assert pq.read_table(path).column("number").to_pylist() == [str(2**70), "1"]
 
 
 def test_parquet_without_its_library_is_refused_and_makes_no_folder(

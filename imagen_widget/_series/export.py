@@ -113,7 +113,8 @@ def _kinds(items: list[_Item]) -> list[tuple[str, type]]:
     found: dict[str, set[type]] = {}
     for item in items:
         for column, value in item.facts.items():
-            found.setdefault(column, set()).add(type(value))
+            is_huge = isinstance(value, int) and value.bit_length() > 63
+            found.setdefault(column, set()).add(str if is_huge else type(value))
     kinds = []
     for column, types in found.items():
         types -= {type(None)}

@@ -21,10 +21,10 @@ from imagen_widget._inputs import PictureSource
 from imagen_widget._models import plain
 from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
-from imagen_widget._series.parts import Row, whole
+from imagen_widget._series.parts import Row, file_path, whole
 from imagen_widget._series.series import Series, check_name
 from imagen_widget._settings import refuse_reserved
-from imagen_widget.errors import InvalidRequest, invalid, shown
+from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
 
 MAX_COMBINATIONS = 1_000_000
 MAX_ROWS = 100_000
@@ -240,7 +240,7 @@ def _mapping(row: object) -> dict[str, Any]:
 def _table_rows(table: Any) -> list[dict[str, Any]]:
     """Return the rows of a pandas, polars or pyarrow table, a list of dicts, or a CSV file."""
     if isinstance(table, str | Path):
-        return _csv_rows(Path(table).expanduser())
+        return _csv_rows(file_path("table", table))
     if isinstance(table, Iterable) and not hasattr(table, "columns"):
         return [_mapping(row) for row in table]
     try:
@@ -255,19 +255,25 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
     except TypeError:
         remedy = "Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path."
         raise invalid("table", f"{type(table).__name__} is not a table", remedy) from None
+    except ValueError as error:  # columns of one name
+        raise invalid("table", one_line(str(error)), "Rename them.") from None
     return [_mapping(row) for row in frame.iter_rows(named=True)]
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            found = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            found = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise InvalidRequest(
             f"The table cannot be read ({said}): {path}",
             remedy="Give the path of a CSV file in UTF-8.",
         ) from None
+    twice = [name for name, count in Counter(reader.fieldnames).items() if name and count > 1]
+    if twice:
+        raise invalid("table", f"two columns have the name {shown(twice[0])}", "Rename one.")
     for number, row in enumerate(found, 1):
         if None in row:
             raise InvalidRequest(
