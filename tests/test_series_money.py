@@ -671,6 +671,23 @@ def test_a_row_that_another_process_takes_before_it_is_sent_stops_no_other(
     assert (series.status_counts["done"], series.status_counts["sent"]) == (3, 1)
 
 
+def test_a_journal_that_breaks_during_a_run_is_told_by_its_error_alone(
+    demo: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = animals("fox")
+
+    def broken(*_: object) -> None:
+        raise errors.JournalError("The journal cannot be used.")
+
+    monkeypatch.setattr(series._journal, "states", broken)
+
+    with pytest.raises(errors.JournalError, match="cannot be used"):
+        series.run(quiet=True)
+
+    assert [record for record in caplog.records if record.name == "concurrent.futures"] == []
+    assert series.status == "1 waiting · free"
+
+
 def test_a_cancelled_series_sends_no_more_and_fetches_what_is_out(queue: FakeQueue) -> None:
     queue.polls = math.inf
     series = animals().start(quiet=True)

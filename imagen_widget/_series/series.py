@@ -34,7 +34,7 @@ from imagen_widget._series.parts import TILE, Layout, Row, Tiles, file_path, who
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
-from imagen_widget.errors import InvalidRequest, invalid, one_line, plural, shown
+from imagen_widget.errors import InvalidRequest, JournalError, invalid, one_line, plural, shown
 
 UPDATE_SECONDS = 0.25
 
@@ -444,8 +444,9 @@ class Series:
         tally = self._tally_from_journal() if run is None else run.tally
         if run is not None and run.future.done():
             tally.ended = tally.ended or now  # a run that broke down has no end of its own
-            tally.counts = Counter(self.status_counts)  # others may have gone on with it
-            tally.spent = self._journal.spent_on(self.name)
+            with contextlib.suppress(JournalError):  # the run's own error tells it
+                tally.counts = Counter(self.status_counts)  # others may have gone on with it
+                tally.spent = self._journal.spent_on(self.name)
         account, budget = session.settings.account, session.settings.budget
         return Board(
             self.name,
