@@ -252,6 +252,16 @@ def test_a_series_whose_plan_was_changed_tells_of_its_rows_before_it_is_run(
     assert before.status == Series.open("animals").status == "2 done · $0.08 of $0.08"
 
 
+def test_a_series_whose_plan_was_replaced_tells_of_its_own_rows(queue: FakeQueue) -> None:
+    before = animals("fox", "hen").run(quiet=True)
+
+    animals("hen", "owl", "elk").run(quiet=True)
+
+    assert [row.state for row in before.rows] == ["waiting", "done"]
+    assert before.status == "1 done, 1 waiting · $0.04 of $0.08"
+    assert len(before.generations) == before.status_counts["done"] == 1
+
+
 def test_a_row_that_was_deleted_is_paid_for_and_not_shown(queue: FakeQueue) -> None:
     series = animals("fox", "hen").run(quiet=True)
     History().delete(series.generations[0])
@@ -672,20 +682,24 @@ def test_a_row_that_another_process_takes_before_it_is_sent_stops_no_other(
 
 
 def test_a_journal_that_breaks_during_a_run_is_told_by_its_error_alone(
-    demo: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    queue: FakeQueue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = animals("fox")
 
     def broken(*_: object) -> None:
         raise errors.JournalError("The journal cannot be used.")
 
-    monkeypatch.setattr(series._journal, "states", broken)
+    def break_it(_: Received) -> None:
+        for verb in ("query", "spent_on"):
+            monkeypatch.setattr(series._journal, verb, broken)
+
+    queue.before["submit"] = break_it
 
     with pytest.raises(errors.JournalError, match="cannot be used"):
         series.run(quiet=True)
 
     assert [record for record in caplog.records if record.name == "concurrent.futures"] == []
-    assert series.status == "1 waiting · free"
+    assert series.status == "1 done · $0.04 of $0.04"
 
 
 def test_a_cancelled_series_sends_no_more_and_fetches_what_is_out(queue: FakeQueue) -> None:

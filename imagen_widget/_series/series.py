@@ -377,9 +377,9 @@ class Series:
         run = self._running
         if run is not None:
             counts = run.tally.counts
-        elif self._planned is None or self._drive is not None:
+        elif self._planned is None:
             counts = Counter(self._journal.states(self.name))
-        else:  # perhaps not written down yet
+        else:  # perhaps not written down yet, or another plan has replaced it
             counts = Counter(record.status for record in self._records())
             counts["waiting"] += len(self._planned) - counts.total()
         return {state: counts[state] for state in STATES}
@@ -446,7 +446,7 @@ class Series:
             tally.ended = tally.ended or now  # a run that broke down has no end of its own
             with contextlib.suppress(JournalError):  # the run's own error tells it
                 tally.counts = Counter(self.status_counts)  # others may have gone on with it
-                tally.spent = self._journal.spent_on(self.name)
+                tally.spent = Tally.of(self._records()).spent
         account, budget = session.settings.account, session.settings.budget
         return Board(
             self.name,
