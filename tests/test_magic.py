@@ -471,7 +471,10 @@ REFUSALS = [
     refuses("%imagen --{{'ar'}} 1:1 a fox", "is not an option"),
     refuses("%imagen_spend --by colour", "by: 'colour' is not allowed. Use one of model"),
     refuses("%imagen_series nowhere", "There is no series 'nowhere'"),
-    refuses("%imagen_resume --forget nowhere", "nowhere"),
+    refuses("%imagen_series nowhere", "None was made yet"),
+    refuses("%imagen_resume --forget nowhere", "%imagen_resume lists those that are open."),
+    refuses("%imagen_resume --all", "%imagen_resume? lists the options. Nothing was sent."),
+    refuses("%imagen_batch nowhere.csv -p x", "Give a CSV file, or a dataframe's name. Nothing"),
 ]
 
 GROUPS = {
@@ -1137,6 +1140,23 @@ def test_the_axes_of_a_sweep_may_come_from_the_notebook(stage: Stage, picture: P
     given = [given.data for given in stage.queue.inputs]
     first = stage.run("fox[0].data").value
     assert given == [first, picture.read_bytes(), first, first]
+
+
+def test_a_picker_in_a_notebook_leaves_its_choice_as_text_too(stage: Stage) -> None:
+    stage.run("%%imagen_sweep -q -o grown\nanimal = fox || owl\n---\na {animal}")
+    stage.run("pick = grown.pick()\npick.press('5')")
+
+    ran = stage.run("pick")
+
+    assert any(shown.endswith("\n5 stars: fox") for shown in ran.shown)
+
+
+def test_an_axis_that_nothing_takes_is_named_with_what_the_model_takes(stage: Stage) -> None:
+    ran = stage.run("%%imagen_sweep\nanimal = fox || owl\n---\na {animl}")
+
+    assert str(ran.error).startswith(
+        "animal: the axis is not in the template, and imagen4 takes no such field. Put {animal} "
+    )
 
 
 def test_a_sweep_over_models_takes_the_fields_of_all_of_them(stage: Stage) -> None:
