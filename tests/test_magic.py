@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import imagen_widget
-from imagen_widget import Field, Generation, ImageRequest, Job, Model
+from imagen_widget import Field, Generation, ImageRequest, Job, Model, Studio
 from imagen_widget._request import as_code
 from imagen_widget.errors import (
     BudgetExceeded,
@@ -1438,6 +1438,10 @@ def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
     assert re.search(r"^kontext .* one$", table, re.MULTILINE)
     html = ran.value._repr_mimebundle_()["text/html"]
     assert re.search(r"<td style=\"(?:(?!nowrap)[^\"])*\">retired; use nano-banana", html)
+    unsearched = Studio("openai", api_key="made-up").models("gpt", live=True)
+    assert len(unsearched) > 0
+    assert repr(unsearched).endswith("no answer: only what is known here is listed.")
+    assert "only what is known here" in unsearched._repr_mimebundle_()["text/html"]
     none = stage.run("%imagen_models no such").shown[0]
     assert none.startswith("No model matches 'no such'. %imagen_models lists all;")
     found = stage.run("%imagen_models banana pro").value
