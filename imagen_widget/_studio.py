@@ -368,11 +368,14 @@ class Studio:
         if "/" in text and " " not in text:
             return Models((self.model(text),), settings=self.settings)
         found = {model.id: model for model in self.session.models.search(text, account=account)}
-        for model in _loop.run(self._search, text) if live else ():
+        searched = _loop.run(self._search, text) if live else []
+        for model in searched or ():
             found.setdefault(model.id, model)
-        return Models(found.values(), settings=self.settings, query=text)
+        note = "The public search gave no answer: only what is known here is listed."
+        note = note if searched is None else ""
+        return Models(found.values(), settings=self.settings, query=text, note=note)
 
-    async def _search(self, query: str) -> Sequence[Model]:
+    async def _search(self, query: str) -> Sequence[Model] | None:
         return await self.session.provider.search(query)
 
     def model(self, name: str | None = None) -> Model:

@@ -689,7 +689,7 @@ async def test_fals_public_list_is_searched_without_a_key() -> None:
     ]
     site = Site(models=httpx.Response(200, json={"models": records}))
 
-    found = await site.client.provider.search("bria & co")
+    found = await site.client.provider.search("bria & co") or []
 
     assert [model.id for model in found] == ["bria/a", "fal-ai/nano-banana-2"]
     assert (found[0].title, found[0].status) == ("Bria A", "deprecated")
@@ -697,6 +697,7 @@ async def test_fals_public_list_is_searched_without_a_key() -> None:
     assert site.seen[0].url.params["q"] == "bria & co"
     assert "authorization" not in site.seen[0].headers
     assert await Site(models=httpx.Response(200, json=[])).client.provider.search("x") == []
+    assert await Site(models=httpx.Response(503)).client.provider.search("x") is None
 
 
 # ----------------------------------------------------------------------- from where pictures come

@@ -483,6 +483,7 @@ def test_a_job_is_numbered_has_the_journals_id_and_shows_itself_as_text(queue: F
     assert first.id in {row.id for row in books.rows() if row.request_id}
     assert first.status.startswith("1 image")
     assert "$0.04" in first.status
+    assert repr(first) == f"<Job {first.number}: {first.status.replace(' · ', ', ')}>"
     assert repr(first).isascii()
     shown = first._repr_mimebundle_()
     assert set(shown) == {"text/plain", "text/html"}

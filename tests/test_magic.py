@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import imagen_widget
-from imagen_widget import Field, Generation, ImageRequest, Job, Model
+from imagen_widget import Field, Generation, ImageRequest, Job, Model, Studio
 from imagen_widget._request import as_code
 from imagen_widget.errors import (
     BudgetExceeded,
@@ -357,7 +357,7 @@ DISPLAY = [
     Case("%imagen_models ;", [], [], "Models"),
     Case("%imagen_models imagen4", [], ["safety_tolerance"], Model),
     Case("%imagen_models imagen4 ;", [], [], Model),
-    Case("%imagen_history", [], ["Nothing in the history"], "Table"),
+    Case("%imagen_history", [], ["Nothing in the history yet; %imagen PROMPT"], "Table"),
     Case("%imagen_history ;", [], [], "Table"),
     Case("%imagen_spend", [], ["This month"], "Table"),
     Case("%imagen_resume", [], ["Nothing is waiting"], "Table"),
@@ -471,7 +471,10 @@ REFUSALS = [
     refuses("%imagen --{{'ar'}} 1:1 a fox", "is not an option"),
     refuses("%imagen_spend --by colour", "by: 'colour' is not allowed. Use one of model"),
     refuses("%imagen_series nowhere", "There is no series 'nowhere'"),
-    refuses("%imagen_resume --forget nowhere", "nowhere"),
+    refuses("%imagen_series nowhere", "None was made yet"),
+    refuses("%imagen_resume --forget nowhere", "%imagen_resume lists those that are open."),
+    refuses("%imagen_resume --all", "%imagen_resume? lists the options. Nothing was sent."),
+    refuses("%imagen_batch nowhere.csv -p x", "Give a CSV file, or a dataframe's name. Nothing"),
 ]
 
 GROUPS = {
@@ -1139,6 +1142,27 @@ def test_the_axes_of_a_sweep_may_come_from_the_notebook(stage: Stage, picture: P
     assert given == [first, picture.read_bytes(), first, first]
 
 
+def test_a_picker_in_a_notebook_leaves_its_choice_as_text_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: stage.shell)
+    stage.run("%%imagen_sweep -q -o grown\nanimal = fox || owl\n---\na {animal}")
+    stage.run("pick = grown.pick()\npick.press('5')")
+
+    ran = stage.run("pick")
+
+    assert len(ran.outputs) == 2  # the live one, and what is kept of it
+    assert ran.shown[-1].endswith("\n5 stars: fox")
+
+
+def test_an_axis_that_nothing_takes_is_named_with_what_the_model_takes(stage: Stage) -> None:
+    ran = stage.run("%%imagen_sweep\nanimal = fox || owl\n---\na {animl}")
+
+    assert str(ran.error).startswith(
+        "animal: the axis is not in the template, and imagen4 takes no such field. Put {animal} "
+    )
+
+
 def test_a_sweep_over_models_takes_the_fields_of_all_of_them(stage: Stage) -> None:
     ran = stage.run(
         "%%imagen_sweep -n 2\nmodel = flux-dev || qwen-image\nguidance_scale = 2 || 3\n---\na fox"
@@ -1414,6 +1438,10 @@ def test_the_models_list_what_a_picture_costs_now_and_is_followed_by(
     assert re.search(r"^kontext .* one$", table, re.MULTILINE)
     html = ran.value._repr_mimebundle_()["text/html"]
     assert re.search(r"<td style=\"(?:(?!nowrap)[^\"])*\">retired; use nano-banana", html)
+    unsearched = Studio("openai", api_key="made-up").models("gpt", live=True)
+    assert len(unsearched) > 0
+    assert repr(unsearched).endswith("no answer: only what is known here is listed.")
+    assert "only what is known here" in unsearched._repr_mimebundle_()["text/html"]
     none = stage.run("%imagen_models no such").shown[0]
     assert none.startswith("No model matches 'no such'. %imagen_models lists all;")
     found = stage.run("%imagen_models banana pro").value

@@ -153,6 +153,7 @@ def test_the_controls_are_attributes_and_a_mapping_by_field_name(bench: Bench) -
     assert widget.model.value == NANO
     assert widget.fields["aspect_ratio"] is widget.aspect_ratio
     assert {"prompt", "num_images", "resolution", "seed"} <= set(widget.fields)
+    assert repr(widget.fields) == f"<fields: {', '.join(widget.fields)}>"
     assert widget.status.value == "Ready"
     assert widget.cancel_button.disabled
     assert not widget.generate_button.disabled

@@ -683,7 +683,7 @@ class Journal(ABC):
         if not rows:
             raise IllegalStep(
                 f"The journal has no job {job_id[:40]}.",
-                remedy="List the jobs with %imagen_history.",
+                remedy="%imagen_resume lists those that are open.",
             )
         return rows[0]
 

@@ -221,7 +221,9 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
                 remedy='Write it like %imagen_batch products -p "a photo of {name}".',
                 field="prompt" if ask.prompt else "table",
             )
-        table = object_of(ask.prompt, ask.evaluate, "table")
+        table = object_of(
+            ask.prompt, ask.evaluate, "table", wanted="a CSV file, or a dataframe's name"
+        )
         fields = {name: value for name, value in ask.given.items() if name != "extra"}
         fields |= ask.given["extra"]
         names = {"key": ask.values.get("key"), "name": ask.values.get("name")}

@@ -277,7 +277,13 @@ def compiled(source: str) -> CodeType | None:
         return None
 
 
-def object_of(value: object, evaluate: Evaluate, option: str) -> object:
+def object_of(
+    value: object,
+    evaluate: Evaluate,
+    option: str,
+    *,
+    wanted: str = "a file, an https address, or an expression like fox[0]",
+) -> object:
     """Return what a value means: a file, an https address, or an expression of the notebook."""
     if not isinstance(value, str) or "://" in value or _COLUMN.fullmatch(value):
         return value
@@ -292,7 +298,7 @@ def object_of(value: object, evaluate: Evaluate, option: str) -> object:
             said = f"and as an expression it fails: {str(error) or type(error).__name__}"
     raise InvalidRequest(
         f"{option}: there is no file {value[:60]!r}, {said}.",
-        remedy="Give a file, an https address, or an expression like fox[0]. Nothing was sent.",
+        remedy=f"Give {wanted}. Nothing was sent.",
         field=option.lstrip("-"),
     )
 
@@ -521,10 +527,10 @@ class _Scan:
             if self._grammar.model:
                 model = self._grammar.model.partition(",")[0]
                 more = f"; %imagen_models {model} lists the model's fields"
+        if magic == "%imagen":  # the others have no prompt on their line
+            more += "; a prompt with such a word goes in quotes or after --"
         raise InvalidRequest(
-            f"{magic}: {said}",
-            remedy=f"{magic}? lists the options{more}; a prompt with such a word goes in quotes or "
-            "after --. Nothing was sent.",
+            f"{magic}: {said}", remedy=f"{magic}? lists the options{more}. Nothing was sent."
         )
 
 

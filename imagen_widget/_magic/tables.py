@@ -35,6 +35,7 @@ MAX_IN_FULL = 4  # generations that %imagen_resume shows larger than in its tabl
 
 _MAX_PROMPT = 160
 _THUMBNAIL_PIXELS = 192
+_FILTER = "Filter: %imagen_history WORDS -n COUNT."
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ROOT = (
     "font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);overflow-x:auto;"
@@ -124,15 +125,17 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         for number, g in enumerate(generations)
     ]
     count = len(history)
-    shown = f"{len(rows)} of {count} in the history" if rows else "Nothing in the history"
-    if count and not rows:
-        shown = f"Nothing matches; {count} in the history"
+    foot = "Nothing in the history yet; %imagen PROMPT makes the first picture."
+    if rows:
+        each = 'Each is a Generation: _[0].save("folder").'
+        foot = f"{len(rows)} of {count} in the history. {_FILTER} {each}"
+    elif count:
+        foot = f"Nothing matches; {count} in the history. {_FILTER}"
     return Table(
         generations,
         ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
         rows,
-        f"{shown}. Filter: %imagen_history WORDS -n COUNT. "
-        'Each is a Generation: _[0].save("folder").',
+        foot,
     )
 
 

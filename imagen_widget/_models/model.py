@@ -414,9 +414,14 @@ class Models(Sequence[Model]):
     _HEADS = ("model", "id", "a picture", "list price", "pictures in", "status")
 
     def __init__(
-        self, models: Iterable[Model], *, settings: Settings | None = None, query: str = ""
+        self,
+        models: Iterable[Model],
+        *,
+        settings: Settings | None = None,
+        query: str = "",
+        note: str = "",
     ) -> None:
-        self._models, self._query = tuple(models), query
+        self._models, self._query, self._note = tuple(models), query, note
         # Their texts and not the settings, which hold the key: models are pickled and copied.
         self._rows = [_row(model, settings) for model in self._models]
 
@@ -435,17 +440,21 @@ class Models(Sequence[Model]):
         return len(self._models)
 
     def __repr__(self) -> str:
-        if self._models:
-            return text_table(self._HEADS, self._rows)
+        table = text_table(self._HEADS, self._rows) if self._models else self._no_match
+        return f"{table}\n{self._note}".rstrip()
+
+    @property
+    def _no_match(self) -> str:
         return (
             f"No model matches {shown(self._query)}. %imagen_models lists all; any other endpoint "
             "id (owner/name) works too."
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = html_table(self._HEADS, self._rows) if self._models else escape(repr(self))
+        html = html_table(self._HEADS, self._rows) if self._models else escape(self._no_match)
+        note = tag("div", escape(self._note)) if self._note else ""
         look = {"class_": "mathjax_ignore tex2jax_ignore"}
-        return {"text/plain": repr(self), "text/html": tag("div", html, **look)}
+        return {"text/plain": repr(self), "text/html": tag("div", html, note, **look)}
 
 
 def _row(model: Model, settings: Settings | None) -> tuple[str, ...]:

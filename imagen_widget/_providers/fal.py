@@ -566,9 +566,11 @@ class Fal(Provider):
         answer = await self._read(address.replace("{endpoint}", quote(model_id, safe="/")))
         return None if answer is None or answer.mapping is None else answer.body
 
-    async def search(self, query: str) -> list[Model]:
+    async def search(self, query: str) -> list[Model] | None:
         answer = await self._read(f"{_SEARCH}?{urlencode({'q': query, 'limit': 50})}")
-        found = (answer.mapping or {}).get("models") if answer is not None else None
+        if answer is None:
+            return None
+        found = (answer.mapping or {}).get("models")
         listed = map(_listed, found if isinstance(found, list) else [])
         return [model for model in listed if model is not None]
 

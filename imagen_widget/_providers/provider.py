@@ -216,9 +216,12 @@ class Provider(ABC):
         """
         return None
 
-    async def search(self, query: str) -> list[Model]:
-        """Return the models that the provider's public search finds; it sends no key."""
-        return []
+    async def search(self, query: str) -> list[Model] | None:
+        """Return the models that the provider's public search finds, None without an answer.
+
+        It sends no key.
+        """
+        return None
 
     @cached_property
     def http(self) -> "Http":

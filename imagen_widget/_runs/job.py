@@ -196,7 +196,8 @@ class Job:
         self._future.add_done_callback(lambda _: callback(self))
 
     def __repr__(self) -> str:
-        return f"<Job {self.number}: {self.status}>".encode("ascii", "replace").decode()
+        status = self.status.replace(" · ", ", ")
+        return f"<Job {self.number}: {status}>".encode("ascii", "replace").decode()
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         line = f"Job {self.number}: {self.status}"

@@ -6,7 +6,6 @@ A live view passes keys on and shows `Pick.html`; the ranked result stands in th
 import io
 import itertools
 import threading
-import types
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,13 @@ _KEYS = {
     "<kbd>Z</kbd>": "undo",
     "<kbd>Esc</kbd>": "leave the keys to the notebook",
 }
+
+
+class _Shown:
+    """Data that displays itself; IPython writes a text of its own for a SimpleNamespace."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._repr_mimebundle_ = lambda **_: data
 
 
 class Pick:
@@ -228,8 +234,7 @@ class Pick:
         bundle = self._repr_mimebundle_()
         look = tag("style", parts.style("result"))
         html = tag("div", look, bundle["text/html"], class_="ims-result")
-        shown = {**bundle, "text/html": html}
-        self._kept.status(types.SimpleNamespace(_repr_mimebundle_=lambda **_: shown))
+        self._kept.status(_Shown({**bundle, "text/html": html}))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         kept = self.kept

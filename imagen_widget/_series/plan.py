@@ -373,7 +373,7 @@ def _refused(
         except InvalidRequest as reserved:
             return reserved
         return InvalidRequest(
-            f"{name}: the axis is neither in the template nor a field. {error.message}",
+            f"{name}: the axis is not in the template, and {error.message.partition(': ')[2]}",
             remedy=f"Put {{{name}}} into the template, or leave the axis out. {error.remedy}",
             field=name,
         )

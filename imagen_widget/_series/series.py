@@ -128,10 +128,9 @@ class Series:
         name = check_name(name)
         spec = session.journal.series(name)
         if spec is None:
-            known = ", ".join(session.journal.all_series()[:8]) or "none yet"
-            raise InvalidRequest(
-                f"There is no series {name!r}.", remedy=f"There is: {known}.", field="name"
-            )
+            known = ", ".join(session.journal.all_series()[:8])
+            remedy = f"Use one of {known}." if known else "None was made yet: sweep makes one."
+            raise InvalidRequest(f"There is no series {name!r}.", remedy=remedy, field="name")
         return cls(session, name, spec)
 
     # ---------------------------------------------------------------------------------- the plan

@@ -318,6 +318,9 @@ class Controls(Mapping[str, w.DOMWidget]):
         kit.bind(self.main, children=self._main_places)
         kit.bind(self.advanced, children=lambda state: self._places(state.form.advanced))
 
+    def __repr__(self) -> str:
+        return f"<fields: {', '.join(self)}>"
+
     def __getitem__(self, name: str) -> w.DOMWidget:
         return self._named[name]
 
