@@ -594,6 +594,16 @@ def test_fields_that_the_model_does_not_take_are_left_out(
     assert found.request == ImageRequest.create(PROMPT)
 
 
+def test_settings_from_elsewhere_name_no_file_of_this_machine(tmp_path: Path) -> None:
+    """Sent again, such a request would carry a private picture to the provider."""
+    private = tmp_path / "private.png"
+    private.write_bytes(png_with())
+    told = {"model": "kontext", "parameters": {"image_url": str(private)}}
+
+    with pytest.raises(InvalidRequest, match="carries no settings"):
+        settings_from(with_json(picture(tmp_path), **told))
+
+
 @pytest.mark.parametrize("changes", [{"prompt": ""}, {"model": "no model"}, {"model": "../../etc"}])
 def test_a_request_that_no_model_takes_is_not_settings(
     tmp_path: Path, changes: dict[str, object]
