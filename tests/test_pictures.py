@@ -581,6 +581,27 @@ def test_other_exif_fields_stay(kind: str, endian: str) -> None:
     assert same(settings_in(marked), FOX)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_broken_inner_table_takes_neither_the_turn_nor_the_thumbnail(order: str) -> None:
+    """A copy without its orientation lies on its side in every viewer."""
+    start = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    turned = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
+    lost = struct.pack(order + "HHII", 0x8769, 4, 1, 900_000)
+    small = struct.pack(order + "HHHIII", 1, 0x0201, 4, 1, 56, 0)
+    exif = start + struct.pack(order + "H", 2) + turned + lost + struct.pack(order + "I", 38)
+    data = made("jpeg", exif=b"Exif\0\0" + exif + small)
+
+    marked = embed(data, "jpeg")
+
+    block = opened(marked).info["exif"][6:]
+    (at,) = struct.unpack_from(order + "I", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, at)
+    assert opened(marked).getexif()[0x0112] == 6
+    assert struct.unpack_from(order + "I", block, at + 2 + 12 * count) == (38,)
+    assert (inspect(marked).width, inspect(marked).turned) == (inspect(data).width, True)
+    assert same(settings_in(marked), FOX)
+
+
 def test_the_jfif_header_stays_first_in_a_jpeg() -> None:
     marked = embed(made("jpeg"), "jpeg")
 
