@@ -126,11 +126,16 @@ class History:
             rating = _STARS.check(rating)
         for name, word in (("text", text), ("provider", provider or "")):
             _check(name, word, str, "a text")
-        models = self._session.models
+        try:
+            if model is not None:
+                model = self._session.models.resolve(model, provider or "")
+        except InvalidRequest:
+            if model not in self.models():  # a provider's own name, no id that all have
+                raise
         wanted = replace(
             _PICTURES,
             text=text,
-            model=None if model is None else models.resolve(model, provider or ""),
+            model=model,
             provider=provider,
             since=None if since is None else _moment(since),
             rating=rating,
@@ -165,6 +170,7 @@ class History:
         Raises:
             InvalidRequest: No generation has it, or the pictures are gone.
         """
+        _check("id", generation_id, str, "a text")
         try:
             found = self._session.recall(self._journal.get(generation_id))
         except ImagenError:
