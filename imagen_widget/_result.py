@@ -351,6 +351,8 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
 def _saving(path: str | Path) -> Iterator[Path]:
     """Give the path of copies; what the file system refuses becomes one line with a remedy."""
     try:
+        if "://" in str(path):
+            raise ValueError("that is an address")
         yield Path(path).expanduser()
     except ImagenError:
         raise

@@ -412,6 +412,8 @@ REFUSALS = [
     refuses("%imagen a fox -o two-words", "--out: that is not a name for a variable"),
     refuses("%imagen a fox -o class", "--out: that is not a name for a variable"),
     refuses("%imagen a fox -d /dev/null/x", "--save-dir: the folder cannot be made"),
+    refuses("%imagen a fox -d s3://bucket/foxes", "--save-dir: the folder cannot be made (that is"),
+    refuses("%imagen a fox -{{1}}", "-{{…}} is not an option"),
     refuses("%imagen -n 2", "prompt: it is empty"),
     refuses("%imagen ''", "prompt: it is empty"),
     refuses("%imagen --", "prompt: it is empty"),
@@ -471,6 +473,9 @@ REFUSALS = [
     refuses("%imagen --{{'ar'}} 1:1 a fox", "is not an option"),
     refuses("%imagen_spend --by colour", "by: 'colour' is not allowed. Use one of model"),
     refuses("%imagen_series nowhere", "There is no series 'nowhere'"),
+    refuses("%imagen_series --cancel", "--resume or --cancel needs the name of one"),
+    refuses("%imagen_series --resume -q", "--resume or --cancel needs the name of one"),
+    refuses("%imagen_series one --cancel --resume", "--resume or --cancel needs"),
     refuses("%imagen_resume --forget nowhere", "nowhere"),
 ]
 

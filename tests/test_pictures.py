@@ -8,6 +8,7 @@ import re
 import struct
 import tracemalloc
 import unicodedata
+import warnings
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -599,6 +600,22 @@ def test_a_broken_inner_table_takes_neither_the_turn_nor_the_thumbnail(order: st
     assert opened(marked).getexif()[0x0112] == 6
     assert struct.unpack_from(order + "I", block, at + 2 + 12 * count) == (38,)
     assert (inspect(marked).width, inspect(marked).turned) == (inspect(data).width, True)
+    assert same(settings_in(marked), FOX)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_a_table_that_is_cut_short_still_says_how_the_picture_is_turned(kind: str) -> None:
+    """So do viewers read it, and previews and inputs are made by it."""
+    turned = struct.pack(">HHIHH", 0x0112, 3, 1, 8, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 3) + turned + b"\x01\x10\x00"
+    data = made(kind, exif=exif)
+
+    with warnings.catch_warnings(action="ignore"):  # Pillow's own
+        marked = embed(data, kind)
+        assert opened(marked).getexif()[0x0112] == 8
+
+    for each in (data, marked):
+        assert (inspect(each).turned, inspect(each).width) == (True, inspect(data).width)
     assert same(settings_in(marked), FOX)
 
 

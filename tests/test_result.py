@@ -626,6 +626,19 @@ def test_a_path_that_is_none_is_one_line_for_saving_and_reading(tmp_path: Path, 
             call(odd)
 
 
+def test_an_address_is_not_a_folder_to_make_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = generation(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    for call in (made.save, made[0].save):
+        for address in ("s3://bucket/foxes", "s3://bucket/fox.png"):
+            with pytest.raises(InvalidRequest, match=r"cannot be saved as s3:.*that is an address"):
+                call(address)
+    assert not Path("s3:").exists()
+
+
 def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
     image = picture(tmp_path)
     before, other = image.data, tmp_path / f"link{image.path.suffix}"
