@@ -248,6 +248,7 @@ class History:
 
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
+        _check("generation", generation, Generation, "a Generation")
         return self._journal.get(generation.id).rating
 
     def delete(self, generation: Generation) -> None:
@@ -260,6 +261,7 @@ class History:
 
     def undelete(self, generation_id: str) -> None:
         """Bring a deleted generation and its files back."""
+        _check("id", generation_id, str, "a text")
         for kept in _told(self._journal.get, generation_id).images:
             self._store.restore(kept.digest)
         self._journal.undelete(generation_id)
@@ -278,6 +280,7 @@ class History:
 
     def forget(self, job_id: str, *, billed: bool = True) -> None:
         """Settle an unknown job by your word; `billed=False` gives its price back to the cap."""
+        _check("id", job_id, str, "a text")
         _told(self._journal.forget, job_id, billed=billed)
 
     def resume(self) -> list[Generation]:

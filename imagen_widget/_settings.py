@@ -934,6 +934,8 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
         if stat.S_ISREG(facts.st_mode):  # a folder may be called .env
             stamp = facts.st_size, facts.st_mtime_ns, facts.st_ino
     before, found = _files.get(path, (None, None))
+    if stamp is None and before is None and path.is_symlink():
+        raise _unreadable(path, 1, "it is a link to what is not there")
     if stamp is None or (before and stamp[0] == 0):  # an empty one is being written
         if names := sorted(_VARIABLES & (found or {}).keys()):
             stay = "stay" if len(names) > 1 else "stays"

@@ -188,8 +188,9 @@ def test_a_model_known_by_name_to_one_provider_is_found_with_the_settings_of_ano
 
 @pytest.mark.parametrize("name", [None, 5, b"x"])
 def test_an_id_that_is_not_a_text_is_one_line(history: History, name: Any) -> None:
-    with pytest.raises(errors.InvalidRequest, match=r"^id: it is "):
-        history.get(name)
+    for call in (history.get, history.undelete, history.forget):
+        with pytest.raises(errors.InvalidRequest, match=r"^id: it is "):
+            call(name)
 
 
 def test_an_equal_request_is_found_and_free(history: History) -> None:

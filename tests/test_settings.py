@@ -376,6 +376,23 @@ def test_a_name_in_quotes_or_with_other_signs_is_not_passed_over(
         in_files()
 
 
+@pytest.mark.parametrize("name", [".env", "pyproject.toml"])
+def test_a_link_whose_file_is_not_there_is_not_passed_over(
+    in_a_new_kernel: Path, name: str
+) -> None:
+    """A folder that is not mounted: the cap would be lost with it."""
+    target = in_a_new_kernel / "elsewhere"
+    (in_a_new_kernel / name).symlink_to(target)
+
+    with pytest.raises(InvalidRequest, match="line 1, cannot be read: it is a link"):
+        in_files()
+
+    target.write_text("")
+    assert in_files().budget == ()
+    target.unlink()
+    assert in_files().budget == ()
+
+
 def test_a_cap_whose_variable_is_empty_is_not_no_cap(in_a_new_kernel: Path) -> None:
     (in_a_new_kernel / ".env").write_text("A=1\nIMAGEN_MAX_SPEND=${MY_CAP}\n")
 
