@@ -534,4 +534,6 @@ def nearest_size(ratio: object, field: Field) -> str | None:
 
 
 def _count(value: object) -> int:
-    return max(1, math.ceil(as_number(value) or 1))  # it may have passed without a check
+    if type(value) is int:
+        return max(1, value)
+    return max(1, math.ceil(as_number(value) or 1))  # it has passed without a check
