@@ -126,11 +126,16 @@ class History:
             rating = _STARS.check(rating)
         for name, word in (("text", text), ("provider", provider or "")):
             _check(name, word, str, "a text")
-        models = self._session.models
+        try:
+            if model is not None:
+                model = self._session.models.resolve(model, provider or "")
+        except InvalidRequest:
+            if model not in self.models():  # a provider's own name, no id that all have
+                raise
         wanted = replace(
             _PICTURES,
             text=text,
-            model=None if model is None else models.resolve(model, provider or ""),
+            model=model,
             provider=provider,
             since=None if since is None else _moment(since),
             rating=rating,
@@ -165,6 +170,7 @@ class History:
         Raises:
             InvalidRequest: No generation has it, or the pictures are gone.
         """
+        _check("id", generation_id, str, "a text")
         try:
             found = self._session.recall(self._journal.get(generation_id))
         except ImagenError:
@@ -242,6 +248,7 @@ class History:
 
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
+        _check("generation", generation, Generation, "a Generation")
         return self._journal.get(generation.id).rating
 
     def delete(self, generation: Generation) -> None:
@@ -254,6 +261,7 @@ class History:
 
     def undelete(self, generation_id: str) -> None:
         """Bring a deleted generation and its files back."""
+        _check("id", generation_id, str, "a text")
         for kept in _told(self._journal.get, generation_id).images:
             self._store.restore(kept.digest)
         self._journal.undelete(generation_id)
@@ -272,6 +280,7 @@ class History:
 
     def forget(self, job_id: str, *, billed: bool = True) -> None:
         """Settle an unknown job by your word; `billed=False` gives its price back to the cap."""
+        _check("id", job_id, str, "a text")
         _told(self._journal.forget, job_id, billed=billed)
 
     def resume(self) -> list[Generation]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from imagen_widget import _html, _picture
 from imagen_widget._inputs import Input, PictureSource, from_file
-from imagen_widget._models import dollars, short_name
+from imagen_widget._models import Catalogue, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
@@ -351,6 +351,8 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
 def _saving(path: str | Path) -> Iterator[Path]:
     """Give the path of copies; what the file system refuses becomes one line with a remedy."""
     try:
+        if "://" in str(path):
+            raise ValueError("that is an address")
         yield Path(path).expanduser()
     except ImagenError:
         raise
@@ -427,9 +429,15 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     if wrong or not all(isinstance(picture, dict) for picture in told["inputs"]):
         return None
     asked = {n: v for n, v in told["parameters"].items() if n not in {"prompt", "model"}}
+    catalogue = Catalogue(None)
     for fields in (asked, {}):
         with contextlib.suppress(InvalidRequest, ValueError, OverflowError):  # of the date
-            request = ImageRequest.create(told["prompt"], model=told["model"], extra=fields)
+            model_id = catalogue.resolve(told["model"])
+            known = catalogue.known(model_id) or catalogue.unknown(model_id)
+            for field in known.fields:
+                if field.name in fields and field.kind in {"picture", "pictures"}:
+                    field.check(fields[field.name])  # a digest or an address: no file from here
+            request = ImageRequest.create(told["prompt"], extra=fields, known=known)
             return Provenance(
                 request=replace(request, inputs=tuple(_described(request.inputs, told["inputs"]))),
                 request_id=told["request_id"],

@@ -737,12 +737,14 @@ def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str]
     for names in account.key_variables:
         parts = names.split(":")
         if kept.keys() >= {*parts}:
-            first = kept[parts[0]]
-            label = first.label.replace(parts[0], " with ".join(parts), 1)
-            key = usable_key(":".join(str(kept[part].value) for part in parts), label)
-            return key, first.source
-    if variable not in _remembered and (found := _recall(variable)):
-        _remembered[variable] = usable_key(found[0], variable), found[1]
+            key = [usable_key(kept[part].value, kept[part].label).reveal() for part in parts]
+            return Secret(":".join(key)), kept[parts[0]].source
+    for names in account.key_variables if variable not in _remembered else ():
+        found = list(filter(None, map(_recall, names.split(":"))))
+        if found and len(found) == len(names.split(":")):
+            key = [usable_key(text, names).reveal() for text, _ in found]
+            _remembered[variable] = Secret(":".join(key)), found[0][1]
+            break
     return _remembered.get(variable)
 
 
@@ -932,6 +934,8 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
         if stat.S_ISREG(facts.st_mode):  # a folder may be called .env
             stamp = facts.st_size, facts.st_mtime_ns, facts.st_ino
     before, found = _files.get(path, (None, None))
+    if stamp is None and before is None and path.is_symlink():
+        raise _unreadable(path, 1, "it is a link to what is not there")
     if stamp is None or (before and stamp[0] == 0):  # an empty one is being written
         if names := sorted(_VARIABLES & (found or {}).keys()):
             stay = "stay" if len(names) > 1 else "stays"
@@ -964,19 +968,23 @@ def _text_of(path: Path) -> str:
 def _parse_dotenv(path: Path, text: str) -> Values:
     import dotenv.parser
 
-    lines: dict[str, int] = {}  # of the last one of a name, which counts
+    lines: dict[str, tuple[int, str | None]] = {}  # with what was typed; the last one counts
     for binding in dotenv.parser.parse_stream(io.StringIO(text)):
         string, name = binding.original.string, binding.key or ""
         line = binding.original.line + string[: len(string) - len(string.lstrip())].count("\n")
         ours = name in _VARIABLES
         if binding.error or (ours and binding.value is None):
             raise _unreadable(path, line, "that is not NAME=value")
-        if name.upper().startswith(_PREFIX) and not ours:
-            raise _refused(f"{name} in {path}, line {line}, is not a setting", _near(name))
-        lines[name] = line
+        plain = re.sub(r"\W", "_", name.upper()).strip("_")  # in quotes, or with other signs
+        if not ours and (plain.startswith(_PREFIX) or plain in _VARIABLES):
+            raise _refused(f"{name} in {path}, line {line}, is not a setting", _near(plain))
+        lines[name] = line, binding.value
     found: Values = {}
     for name, value in dotenv.dotenv_values(stream=io.StringIO(text)).items():
-        _note(found, name, value, str(path), lines[name])
+        line, typed = lines[name]
+        if name in _VARIABLES and typed and not value:
+            raise _unreadable(path, line, f"the variable that {name} takes its value from is empty")
+        _note(found, name, value, str(path), line)
     return found
 
 

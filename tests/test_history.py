@@ -177,6 +177,22 @@ def test_a_search_is_narrowed_by_model_provider_time_stars_and_number(history: H
     ]
 
 
+def test_a_model_known_by_name_to_one_provider_is_found_with_the_settings_of_another(
+    history: History,
+) -> None:
+    generate("a fox")
+    books.write("UPDATE jobs SET model = 'my-own-model'")
+
+    assert prompts(history.search(model="my-own-model")) == ["a fox"]
+
+
+@pytest.mark.parametrize("name", [None, 5, b"x"])
+def test_an_id_that_is_not_a_text_is_one_line(history: History, name: Any) -> None:
+    for call in (history.get, history.undelete, history.forget):
+        with pytest.raises(errors.InvalidRequest, match=r"^id: it is "):
+            call(name)
+
+
 def test_an_equal_request_is_found_and_free(history: History) -> None:
     made = generate("a red fox")
 

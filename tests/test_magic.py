@@ -412,6 +412,8 @@ REFUSALS = [
     refuses("%imagen a fox -o two-words", "--out: that is not a name for a variable"),
     refuses("%imagen a fox -o class", "--out: that is not a name for a variable"),
     refuses("%imagen a fox -d /dev/null/x", "--save-dir: the folder cannot be made"),
+    refuses("%imagen a fox -d s3://bucket/foxes", "--save-dir: the folder cannot be made (that is"),
+    refuses("%imagen a fox -{{1}}", "-{{…}} is not an option"),
     refuses("%imagen -n 2", "prompt: it is empty"),
     refuses("%imagen ''", "prompt: it is empty"),
     refuses("%imagen --", "prompt: it is empty"),
@@ -475,6 +477,10 @@ REFUSALS = [
     refuses("%imagen_resume --forget nowhere", "%imagen_resume lists those that are open."),
     refuses("%imagen_resume --all", "%imagen_resume? lists the options. Nothing was sent."),
     refuses("%imagen_batch nowhere.csv -p x", "Give a CSV file, or a dataframe's name. Nothing"),
+    refuses("%imagen_series --cancel", "--resume or --cancel needs the name of one"),
+    refuses("%imagen_series --resume -q", "--resume or --cancel needs the name of one"),
+    refuses("%imagen_series one --cancel --resume", "--resume or --cancel needs"),
+    refuses("%imagen_resume --forget nowhere", "nowhere"),
 ]
 
 GROUPS = {

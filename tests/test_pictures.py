@@ -8,6 +8,7 @@ import re
 import struct
 import tracemalloc
 import unicodedata
+import warnings
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -578,6 +579,43 @@ def test_other_exif_fields_stay(kind: str, endian: str) -> None:
     assert (found[0x0112], found[0x0131]) == (6, "a camera")
     inner = found.get_ifd(0x8769)
     assert (inner[0xA002], inner[0x9003], found.get_ifd(0xA005)) == (40, "2026", {1: "R98"})
+    assert same(settings_in(marked), FOX)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_broken_inner_table_takes_neither_the_turn_nor_the_thumbnail(order: str) -> None:
+    """A copy without its orientation lies on its side in every viewer."""
+    start = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    turned = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
+    lost = struct.pack(order + "HHII", 0x8769, 4, 1, 900_000)
+    small = struct.pack(order + "HHHIII", 1, 0x0201, 4, 1, 56, 0)
+    exif = start + struct.pack(order + "H", 2) + turned + lost + struct.pack(order + "I", 38)
+    data = made("jpeg", exif=b"Exif\0\0" + exif + small)
+
+    marked = embed(data, "jpeg")
+
+    block = opened(marked).info["exif"][6:]
+    (at,) = struct.unpack_from(order + "I", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, at)
+    assert opened(marked).getexif()[0x0112] == 6
+    assert struct.unpack_from(order + "I", block, at + 2 + 12 * count) == (38,)
+    assert (inspect(marked).width, inspect(marked).turned) == (inspect(data).width, True)
+    assert same(settings_in(marked), FOX)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_a_table_that_is_cut_short_still_says_how_the_picture_is_turned(kind: str) -> None:
+    """So do viewers read it, and previews and inputs are made by it."""
+    turned = struct.pack(">HHIHH", 0x0112, 3, 1, 8, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 3) + turned + b"\x01\x10\x00"
+    data = made(kind, exif=exif)
+
+    with warnings.catch_warnings(action="ignore"):  # Pillow's own
+        marked = embed(data, kind)
+        assert opened(marked).getexif()[0x0112] == 8
+
+    for each in (data, marked):
+        assert (inspect(each).turned, inspect(each).width) == (True, inspect(data).width)
     assert same(settings_in(marked), FOX)
 
 

@@ -122,6 +122,23 @@ def test_a_model_outside_the_catalogue_takes_what_it_takes() -> None:
     assert request.count == 2
 
 
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ({"n": 50, "num_images": 2}, 50),
+        ({"num_images": 1, "num_samples": 9}, 9),
+        ({"n": "1e1"}, 10),
+    ],
+)
+def test_of_several_counts_the_most_is_what_a_cap_counts(
+    fields: dict[str, Any], count: int
+) -> None:
+    request = ImageRequest.create("a fox", model=FREE, extra=fields)
+
+    assert request.arguments() == {"prompt": "a fox", **fields}
+    assert request.count == count
+
+
 # ---------------------------------------------------------------------------- what is refused
 
 

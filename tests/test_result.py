@@ -594,6 +594,16 @@ def test_fields_that_the_model_does_not_take_are_left_out(
     assert found.request == ImageRequest.create(PROMPT)
 
 
+def test_settings_from_elsewhere_name_no_file_of_this_machine(tmp_path: Path) -> None:
+    """Sent again, such a request would carry a private picture to the provider."""
+    private = tmp_path / "private.png"
+    private.write_bytes(png_with())
+    told = {"model": "kontext", "parameters": {"image_url": str(private)}}
+
+    with pytest.raises(InvalidRequest, match="carries no settings"):
+        settings_from(with_json(picture(tmp_path), **told))
+
+
 @pytest.mark.parametrize("changes", [{"prompt": ""}, {"model": "no model"}, {"model": "../../etc"}])
 def test_a_request_that_no_model_takes_is_not_settings(
     tmp_path: Path, changes: dict[str, object]
@@ -614,6 +624,19 @@ def test_a_path_that_is_none_is_one_line_for_saving_and_reading(tmp_path: Path, 
     for call in (made.save, made[0].save, settings_from):
         with pytest.raises(InvalidRequest, match="The picture cannot be"):
             call(odd)
+
+
+def test_an_address_is_not_a_folder_to_make_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = generation(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    for call in (made.save, made[0].save):
+        for address in ("s3://bucket/foxes", "s3://bucket/fox.png"):
+            with pytest.raises(InvalidRequest, match=r"cannot be saved as s3:.*that is an address"):
+                call(address)
+    assert not Path("s3:").exists()
 
 
 def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:

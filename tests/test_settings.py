@@ -342,6 +342,64 @@ def test_the_keyring_is_asked_after_the_environment(ring: Ring) -> None:
     assert load().sources["api_key"] == "system keyring"
 
 
+def test_both_halves_of_a_key_are_found_in_the_keyring(ring: Ring) -> None:
+    ring.set_password("imagen_widget", "FAL_KEY_ID", "half")
+    assert load().account.name == "demo"
+
+    ring.set_password("imagen_widget", "FAL_KEY_SECRET", "other")
+    assert found_key({}, "fal") == "half:other"
+    assert load().account.name == "fal"
+
+
+@pytest.mark.parametrize("half", ["FAL_KEY_ID", "FAL_KEY_SECRET"])
+def test_a_half_of_a_key_that_is_a_placeholder_is_told(half: str) -> None:
+    with pytest.raises(CredentialsError, match=f"^{half} holds a placeholder"):
+        load({"FAL_KEY_ID": "a", "FAL_KEY_SECRET": "b", half: "<your_key>"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"IMAGEN_MAX_SPEND"=2',
+        "IMAGEN-MAX-SPEND=2",
+        "imagen.max.spend=2",
+        '"FAL_KEY"=k',
+        "fal-key=k",
+    ],
+)
+def test_a_name_in_quotes_or_with_other_signs_is_not_passed_over(
+    in_a_new_kernel: Path, line: str
+) -> None:
+    (in_a_new_kernel / ".env").write_text(f"{line}\n")
+
+    with pytest.raises(InvalidRequest, match=r"line 1, is not a setting\. Did you mean (I|F)"):
+        in_files()
+
+
+@pytest.mark.parametrize("name", [".env", "pyproject.toml"])
+def test_a_link_whose_file_is_not_there_is_not_passed_over(
+    in_a_new_kernel: Path, name: str
+) -> None:
+    """A folder that is not mounted: the cap would be lost with it."""
+    target = in_a_new_kernel / "elsewhere"
+    (in_a_new_kernel / name).symlink_to(target)
+
+    with pytest.raises(InvalidRequest, match="line 1, cannot be read: it is a link"):
+        in_files()
+
+    target.write_text("")
+    assert in_files().budget == ()
+    target.unlink()
+    assert in_files().budget == ()
+
+
+def test_a_cap_whose_variable_is_empty_is_not_no_cap(in_a_new_kernel: Path) -> None:
+    (in_a_new_kernel / ".env").write_text("A=1\nIMAGEN_MAX_SPEND=${MY_CAP}\n")
+
+    with pytest.raises(InvalidRequest, match="line 2, cannot be read: the variable"):
+        in_files()
+
+
 def test_a_broken_keyring_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise RuntimeError
@@ -1212,7 +1270,7 @@ def test_a_key_in_a_file_that_is_not_one_is_told_with_file_and_line(in_a_new_ker
     path = in_a_new_kernel / ".env"
     for text, name in (
         ("A=1\nIMAGEN_API_KEY=your-key-here\n", "IMAGEN_API_KEY"),
-        ("A=1\nFAL_KEY_ID=your-key-here\nFAL_KEY_SECRET=x\n", "FAL_KEY_ID with FAL_KEY_SECRET"),
+        ("A=1\nFAL_KEY_ID=your-key-here\nFAL_KEY_SECRET=x\n", "FAL_KEY_ID"),
     ):
         path.write_text(text)
         with pytest.raises(CredentialsError) as caught:

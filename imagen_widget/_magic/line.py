@@ -497,7 +497,8 @@ class _Scan:
 
     def _refuse(self, reading: _Reading) -> NoReturn:
         """Raise the one line about a faulty option; it never shows what was given to it."""
-        magic, name, bare = self._grammar.magic, reading.name[:40], _bare(reading.name)
+        magic, bare = self._grammar.magic, _bare(reading.name)
+        name = _MARK.sub("{{…}}", reading.name[:40])
         fault = reading.fault or "stands inside the prompt; options go before or after it"
         if reading.option is None and _KEY.fullmatch(bare):
             raise InvalidRequest(

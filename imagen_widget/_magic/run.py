@@ -212,9 +212,11 @@ class Ask:
     def make_folder(self) -> None:
         """Make the folder that copies of the pictures are saved in, if there is one."""
         try:
+            if "://" in self.values.get("save_dir", ""):
+                raise ValueError("that is an address")
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             given = "save_dir" in self.values
             label = "--save-dir" if given else self.settings.found["save_dir"].label
             raise InvalidRequest(

@@ -290,9 +290,10 @@ class Model:
             seed.name if seed else "seed",
         )
         text, _, chosen = map(sent.get, names)
-        asked_for = next(filter(None, map(sent.get, (names[1], *COUNT_NAMES))), None)
-        number = _count(asked_for or (count and count.default))
-        if asked_for and number > MAX_COUNT:  # a cap would count fewer than are billed
+        asked_for = list(filter(None, map(sent.get, (names[1], *COUNT_NAMES))))
+        # If there are several, nobody knows which of them counts: a cap counts the most.
+        number = max(map(_count, asked_for or [count and count.default]))
+        if asked_for and number > MAX_COUNT:
             raise refused(names[1], number, f"Use at most {MAX_COUNT}.")
         return Checked(
             arguments=sent,
@@ -541,8 +542,7 @@ def nearest_size(ratio: object, field: Field) -> str | None:
     return min(sizes, key=distance, default=None)
 
 
-def _count(value: Any) -> int:
-    try:
-        return max(1, int(value or 1))
-    except (TypeError, ValueError, OverflowError):  # it passed without a check
-        return 1
+def _count(value: object) -> int:
+    if type(value) is int:
+        return max(1, value)
+    return max(1, math.ceil(as_number(value) or 1))  # it has passed without a check

@@ -262,25 +262,29 @@ def blocks(data: bytes) -> dict[str, bytes]:
     return found
 
 
-def exif_table(exif: bytes, pointer: bytes) -> tuple[str, dict[int, bytes]]:
+def exif_table(exif: bytes, pointer: bytes) -> tuple[str, dict[int, bytes], bytes]:
     """Return the byte order of an EXIF block as `struct` writes it, and one of its tables.
 
-    A table has the 12 bytes of each entry by its tag; the four bytes of `pointer` say where it is.
+    A table has the 12 bytes of each entry by its tag, as far as it goes if it is cut short; the
+    four bytes of `pointer` say where it is, and the four behind it, the last of what is returned,
+    where the next one is: a thumbnail's.
     """
     if exif[:4] not in _EXIF_ORDERS:
         raise MalformedError("damaged")
     order = _EXIF_ORDERS[exif[:4]]
     (at,) = struct.unpack(order + "I", pointer)
     (count,) = struct.unpack_from(order + "H", exif, at)
-    places = range(at + 2, at + 2 + 12 * count, 12)
-    tags = (struct.unpack_from(order + "H10x", exif, place)[0] for place in places)
-    return order, {tag: exif[place : place + 12] for tag, place in zip(tags, places, strict=True)}
+    end = at + 2 + 12 * count
+    places = range(at + 2, min(end, len(exif) - 11), 12)
+    tags = (struct.unpack_from(order + "H", exif, place)[0] for place in places)
+    table = {tag: exif[place : place + 12] for tag, place in zip(tags, places, strict=True)}
+    return order, table, exif[end : end + 4]
 
 
 def _orientation(exif: bytes) -> int:
     """Return how the picture has to be turned, as its EXIF block says; 1 if not at all."""
     try:
-        order, table = exif_table(exif, exif[4:8])
+        order, table, _ = exif_table(exif, exif[4:8])
         return int(struct.unpack_from(order + "H", table[_ORIENTATION], 8)[0])
     except (KeyError, struct.error, MalformedError):
         return 1

@@ -13,6 +13,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -313,12 +314,13 @@ def _exif_with(old: bytes, text: str) -> bytes:
     """
     # Readers take UTF-16 with the higher byte first, whatever the byte order around it.
     comment = _UTF16_COMMENT + text.encode("utf-16-be", "replace")
+    inner: dict[int, bytes] = {}
     try:
-        order, main = header.exif_table(old, old[4:8])
-        pointer = main.get(_EXIF_IFD, b"")[8:]
-        inner = header.exif_table(old, pointer)[1] if pointer else {}
+        order, main, thumbnail = header.exif_table(old, old[4:8])
     except (header.MalformedError, struct.error):
-        old, order, main, inner = _EXIF_EMPTY, ">", {}, {}
+        old, order, main, thumbnail = _EXIF_EMPTY, ">", {}, b""
+    with suppress(KeyError, header.MalformedError, struct.error):  # it is missing, or broken
+        inner = header.exif_table(old, main[_EXIF_IFD][8:])[1]
     old += bytes(len(old) % 2)
     entry = struct.Struct(order + "HHII")
     inner[_USER_COMMENT] = entry.pack(_USER_COMMENT, _EXIF_UNDEFINED, len(comment), len(old))
@@ -327,8 +329,8 @@ def _exif_with(old: bytes, text: str) -> bytes:
     tables = [
         struct.pack(order + "H", len(table))
         + b"".join(table[tag] for tag in sorted(table))
-        + bytes(4)
-        for table in (inner, main)
+        + following
+        for table, following in ((inner, bytes(4)), (main, thumbnail.ljust(4, b"\0")))
     ]
     first = struct.pack(order + "I", len(old) + len(tables[0]))
     return old[:4] + first + old[8:] + b"".join(tables)
