@@ -1560,6 +1560,26 @@ def test_the_ticked_are_deleted_to_the_trash_and_come_back(past: Bench) -> None:
     assert "fox number 13" in shown(past)[0]
 
 
+def test_what_is_deleted_after_an_undo_came_between_has_an_undo_too(
+    past: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = History.delete
+    for made in past.made[-2:]:  # type: ignore[attr-defined]
+        past.does("tick", id=made.id)
+
+    def undone_meanwhile(*args: Any) -> None:
+        button(past, "Undo").click()
+        delete(*args)
+
+    monkeypatch.setattr(History, "delete", undone_meanwhile)
+    button(past, "Delete").click()
+
+    assert len(past.studio.history) == 13
+    assert "<b>1 deleted</b>" in bar(past)
+    button(past, "Undo").click()
+    assert len(past.studio.history) == 14
+
+
 def test_the_ticked_are_saved_as_one_zip(
     wire: list[tuple[str, dict[str, Any], list[bytes]]], past: Bench
 ) -> None:

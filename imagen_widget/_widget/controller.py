@@ -540,9 +540,13 @@ class Controller:
     @background
     def delete(self) -> None:
         """Move the ticked generations to the trash; the bill stays."""
-        before, _ = self._pump.change(lambda s: replace(s, past=s.past.deleting()))
+        before, _ = self._pump.change(
+            lambda s: replace(s, past=replace(s.past, selected=frozenset()))
+        )
         for entry in before.past.chosen:
             self.studio.history.delete(entry.generation)
+            gone = entry.generation.id
+            self._pump.change(lambda s, gone=gone: replace(s, past=s.past.without(gone)))  # type: ignore[misc]
         self.look()
 
     @background
