@@ -211,8 +211,11 @@ class LineSurface(Surface):
             stream.flush()
 
     def _encodable(self, text: str) -> str:
-        """Return text with a substitute for each sign that the stream cannot hold."""
-        encoding = getattr(sys, self.stream).encoding or "ascii"
+        """Return text with a substitute for each sign that the stream cannot hold.
+
+        A stream in memory holds every sign, and has no encoding.
+        """
+        encoding = getattr(getattr(sys, self.stream), "encoding", None) or "utf-8"
         return text.encode(encoding, "replace").decode(encoding)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -337,6 +338,18 @@ def test_a_terminal_that_knows_few_signs_gets_substitutes(
     view.end(StatusLine("Done · 2 s"))
 
     assert texts(terminal) == ["Done ? 2 s"]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Mock(spec=["write", "flush", "isatty"])])
+def test_a_stream_without_an_encoding_gets_the_text_as_it_is(
+    terminal: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch, stream: Any
+) -> None:
+    monkeypatch.setattr("sys.stdout", stream)
+    view = view_of(SmallJob(), terminal, clock)
+
+    view.end(StatusLine("Füchse · 2 s"))
+
+    assert texts(terminal) == ["Füchse · 2 s"]
 
 
 def test_if_the_output_is_not_a_terminal_only_the_end_is_printed(
