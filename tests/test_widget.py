@@ -1294,6 +1294,18 @@ def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
     assert len(bench.jobs) == 5
 
 
+def test_vary_asks_for_four_pictures_of_a_model_whose_fields_are_unknown(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model="o/a", num_images=2, settings={"schemas": "off"})
+    bench.make(count=2)
+    bench.time.pass_by(10)
+
+    bench.does("vary", id="g1")
+
+    assert [job.request.count for job in bench.jobs[1:]] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "count", [{"type": "integer", "maximum": 3}, {"type": "string", "enum": ["1", "2"]}]
 )

@@ -288,7 +288,8 @@ class Controller:
             what = f"The form has no control for {', '.join(lost)}, so nothing was sent."
             raise errors.InvalidRequest(what, remedy="Use generate() to send it.")
         if (count := form.model.role("count")) is None:
-            return form, VARIATIONS
+            one = form.with_value("num_images", 1) if "num_images" in form.given else form
+            return one, VARIATIONS
         forms = {each: form.with_value(count.name, each) for each in (VARIATIONS, 2, 1)}
         each = next((each for each, varied in forms.items() if not varied.problems), 1)
         return forms[each], VARIATIONS // each
