@@ -795,6 +795,22 @@ def test_a_program_gets_the_error_that_generate_raises(
     assert bench.trouble == ""
 
 
+def test_a_form_that_is_closed_before_its_job_is_sent_says_so_to_a_program(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = bench.studio.request
+
+    def closed_meanwhile(*args: Any, **given: Any) -> ImageRequest:
+        bench.widget.close()
+        return request(*args, **given)
+
+    monkeypatch.setattr(bench.studio, "request", closed_meanwhile)
+
+    with pytest.raises(InvalidRequest, match="closed: nothing was sent"):
+        asyncio.run(bench.widget.generate(prompt="a fox"))
+    assert bench.jobs == []
+
+
 def test_a_closed_form_says_so_to_a_program_and_sends_nothing(bench: Bench) -> None:
     bench.widget.close()
 
@@ -1459,6 +1475,17 @@ def past(tmp_path: Path, filled_home: tuple[Path, list[Generation]]) -> Iterator
 
 def shown(bench: Bench) -> list[str]:
     return [part.value for part in bench.of_kind("imagen-entry")]
+
+
+def test_the_history_shows_what_was_made_elsewhere_once_it_is_opened_again(past: Bench) -> None:
+    tabs = past.widget.children[2].children[2]
+    tabs.value = "create"
+    Studio("demo", home=past.folder / "home", demo_seconds=0).generate("an owl", quiet=True)
+
+    tabs.value = "history"
+
+    assert "an owl" in shown(past)[0]
+    assert "15 generations" in past.text("imagen-summary")
 
 
 def test_the_history_shows_twelve_and_more_on_asking(past: Bench) -> None:

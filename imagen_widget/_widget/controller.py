@@ -403,7 +403,7 @@ class Controller:
         request = await to_thread.run_sync(self._request, form)
         future = self._start(request, deliberate=True)
         if future is None:
-            trouble = self.state.trouble or Trouble("Too many jobs are running.")
+            trouble = self.state.trouble or Trouble("The form was closed: nothing was sent.")
             raise errors.InvalidRequest(trouble.happened, remedy=trouble.remedy)
         return await _loop.wait_async(future)
 
@@ -508,9 +508,17 @@ class Controller:
     # --------------------------------------------------------------------------- the History page
 
     def open_tab(self, tab: Tab, *, picking: bool = False) -> None:
-        """Open a page of the widget; History is read from disk when first opened."""
+        """Open a page of the widget; History is read from disk if it is not what is shown."""
         self._set(tab=tab, picking=picking)
         if tab is Tab.HISTORY and not self.state.past.loaded:
+            self.look()
+        elif tab is Tab.HISTORY:
+            self._look_again()
+
+    @background
+    def _look_again(self) -> None:
+        """Read the History page once more if there are others than when it was read."""
+        if len(self.studio.history) != self.state.past.total:
             self.look()
 
     def look(self, **changes: Any) -> None:
