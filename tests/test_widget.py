@@ -342,6 +342,21 @@ def test_what_is_given_before_the_fields_of_a_model_are_known_goes_into_them(
     assert sent == {"prompt": "a red fox", "steps": 20, "n": 2}
 
 
+def test_addresses_given_before_the_fields_of_a_model_are_known_are_pictures_in(
+    open_bench: Callable[..., Bench],
+) -> None:
+    address = "https://example.com/a.png"
+    bench = open_bench(model="o/a", settings={"schemas": "off"})
+    bench.widget.fields["other_fields"].value = json.dumps({"image_urls": [address]})
+
+    bench.widget.model.value = EDIT
+
+    assert f"1: {address}" in bench.text("imagen-strip-markup")
+    assert bench.press().request.arguments()["image_urls"] == [address]
+    bench.does("remove", index=0)
+    assert address not in bench.text("imagen-strip-markup")
+
+
 def test_switching_the_model_keeps_what_the_new_one_takes_and_says_what_it_does_not(
     bench: Bench,
 ) -> None:
