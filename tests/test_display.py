@@ -294,6 +294,30 @@ def test_what_an_output_widget_captured_meanwhile_stays(
     assert set(done["data"]) == {"text/plain", "text/html"}
 
 
+def test_a_job_that_ends_during_another_block_of_its_output_takes_nothing_from_that(
+    notebook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ipywidgets
+
+    monkeypatch.setattr("imagen_widget._display.RESEND_SECONDS", 0.05)
+    notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "first"}})
+    out, changed = ipywidgets.Output(msg_id="first"), threading.Event()
+    surface = surface_of(notebook)
+    surface.status("Drawing")
+    (shown,) = notebook.display_pub.outputs
+    out.msg_id = ""
+    out.outputs = ({"output_type": "display_data", **shown},)  # the front end tells it
+
+    out.msg_id = "second"
+    out.observe(lambda _: changed.set(), "outputs")
+    surface.final(StatusLine("Done"))
+    assert not changed.wait(0.3)  # or what the second block printed would be lost
+    out.msg_id = ""
+
+    assert changed.wait(10)
+    assert [each["data"]["text/plain"] for each in out.outputs] == ["Done"]
+
+
 def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:
     for value in (StatusLine("$5 and $6"), imagen_widget.models()[0]):
         html = value._repr_mimebundle_()["text/html"]
