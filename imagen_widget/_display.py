@@ -164,9 +164,18 @@ class OutputSurface(Surface):
         return bool(self._block) and self._output.msg_id == self._block
 
     def _told(self, _change: object = None) -> None:
-        """Give the line up if all is over; a moment later, since more may be told at once."""
-        if self._instead is not None and self._line is not None and not self._captures:
-            _loop.call_later(RESEND_SECONDS, lambda: self._place(*self._instead or ()))
+        """Give the line up if all is over; a moment later, since more may be told at once.
+
+        Later still while a block is captured, this one or another: what it shows is not told yet.
+        """
+        if self._instead is not None and self._line is not None:
+            _loop.call_later(RESEND_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._output.msg_id:
+            self._told()
+        else:
+            self._place(*self._instead or ())
 
     def _place(self, *instead: dict[str, Any]) -> None:
         with _placing:
@@ -211,8 +220,11 @@ class LineSurface(Surface):
             stream.flush()
 
     def _encodable(self, text: str) -> str:
-        """Return text with a substitute for each sign that the stream cannot hold."""
-        encoding = getattr(sys, self.stream).encoding or "ascii"
+        """Return text with a substitute for each sign that the stream cannot hold.
+
+        A stream in memory holds every sign, and has no encoding.
+        """
+        encoding = getattr(getattr(sys, self.stream), "encoding", None) or "utf-8"
         return text.encode(encoding, "replace").decode(encoding)
 
 

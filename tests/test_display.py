@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -293,6 +294,30 @@ def test_what_an_output_widget_captured_meanwhile_stays(
     assert set(done["data"]) == {"text/plain", "text/html"}
 
 
+def test_a_job_that_ends_during_another_block_of_its_output_takes_nothing_from_that(
+    notebook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ipywidgets
+
+    monkeypatch.setattr("imagen_widget._display.RESEND_SECONDS", 0.05)
+    notebook.kernel = SimpleNamespace(get_parent=lambda _: {"header": {"msg_id": "first"}})
+    out, changed = ipywidgets.Output(msg_id="first"), threading.Event()
+    surface = surface_of(notebook)
+    surface.status("Drawing")
+    (shown,) = notebook.display_pub.outputs
+    out.msg_id = ""
+    out.outputs = ({"output_type": "display_data", **shown},)  # the front end tells it
+
+    out.msg_id = "second"
+    out.observe(lambda _: changed.set(), "outputs")
+    surface.final(StatusLine("Done"))
+    assert not changed.wait(0.3)  # or what the second block printed would be lost
+    out.msg_id = ""
+
+    assert changed.wait(10)
+    assert [each["data"]["text/plain"] for each in out.outputs] == ["Done"]
+
+
 def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:
     for value in (StatusLine("$5 and $6"), imagen_widget.models()[0]):
         html = value._repr_mimebundle_()["text/html"]
@@ -337,6 +362,18 @@ def test_a_terminal_that_knows_few_signs_gets_substitutes(
     view.end(StatusLine("Done · 2 s"))
 
     assert texts(terminal) == ["Done ? 2 s"]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Mock(spec=["write", "flush", "isatty"])])
+def test_a_stream_without_an_encoding_gets_the_text_as_it_is(
+    terminal: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch, stream: Any
+) -> None:
+    monkeypatch.setattr("sys.stdout", stream)
+    view = view_of(SmallJob(), terminal, clock)
+
+    view.end(StatusLine("Füchse · 2 s"))
+
+    assert texts(terminal) == ["Füchse · 2 s"]
 
 
 def test_if_the_output_is_not_a_terminal_only_the_end_is_printed(

@@ -343,6 +343,21 @@ def test_what_is_given_before_the_fields_of_a_model_are_known_goes_into_them(
     assert sent == {"prompt": "a red fox", "steps": 20, "n": 2}
 
 
+def test_addresses_given_before_the_fields_of_a_model_are_known_are_pictures_in(
+    open_bench: Callable[..., Bench],
+) -> None:
+    address = "https://example.com/a.png"
+    bench = open_bench(model="o/a", settings={"schemas": "off"})
+    bench.widget.fields["other_fields"].value = json.dumps({"image_urls": [address]})
+
+    bench.widget.model.value = EDIT
+
+    assert f"1: {address}" in bench.text("imagen-strip-markup")
+    assert bench.press().request.arguments()["image_urls"] == [address]
+    bench.does("remove", index=0)
+    assert address not in bench.text("imagen-strip-markup")
+
+
 def test_switching_the_model_keeps_what_the_new_one_takes_and_says_what_it_does_not(
     bench: Bench,
 ) -> None:
@@ -794,6 +809,22 @@ def test_a_program_gets_the_error_that_generate_raises(
     assert str(refusal.value) == str(usual.value)
     assert refusal.value.field == next(iter(given))
     assert bench.trouble == ""
+
+
+def test_a_form_that_is_closed_before_its_job_is_sent_says_so_to_a_program(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = bench.studio.request
+
+    def closed_meanwhile(*args: Any, **given: Any) -> ImageRequest:
+        bench.widget.close()
+        return request(*args, **given)
+
+    monkeypatch.setattr(bench.studio, "request", closed_meanwhile)
+
+    with pytest.raises(InvalidRequest, match="closed: nothing was sent"):
+        asyncio.run(bench.widget.generate(prompt="a fox"))
+    assert bench.jobs == []
 
 
 def test_a_closed_form_says_so_to_a_program_and_sends_nothing(bench: Bench) -> None:
@@ -1295,6 +1326,18 @@ def test_vary_sends_four_jobs_where_a_job_makes_one_picture(
     assert len(bench.jobs) == 5
 
 
+def test_vary_asks_for_four_pictures_of_a_model_whose_fields_are_unknown(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model="o/a", num_images=2, settings={"schemas": "off"})
+    bench.make(count=2)
+    bench.time.pass_by(10)
+
+    bench.does("vary", id="g1")
+
+    assert [job.request.count for job in bench.jobs[1:]] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "count", [{"type": "integer", "maximum": 3}, {"type": "string", "enum": ["1", "2"]}]
 )
@@ -1450,6 +1493,17 @@ def shown(bench: Bench) -> list[str]:
     return [part.value for part in bench.of_kind("imagen-entry")]
 
 
+def test_the_history_shows_what_was_made_elsewhere_once_it_is_opened_again(past: Bench) -> None:
+    tabs = past.widget.children[2].children[2]
+    tabs.value = "create"
+    Studio("demo", home=past.folder / "home", demo_seconds=0).generate("an owl", quiet=True)
+
+    tabs.value = "history"
+
+    assert "an owl" in shown(past)[0]
+    assert "15 generations" in past.text("imagen-summary")
+
+
 def test_the_history_shows_twelve_and_more_on_asking(past: Bench) -> None:
     assert len(shown(past)) == 12
     assert "fox number 13" in shown(past)[0]
@@ -1559,6 +1613,26 @@ def test_the_ticked_are_deleted_to_the_trash_and_come_back(past: Bench) -> None:
 
     assert len(past.studio.history) == 14
     assert "fox number 13" in shown(past)[0]
+
+
+def test_what_is_deleted_after_an_undo_came_between_has_an_undo_too(
+    past: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = History.delete
+    for made in past.made[-2:]:  # type: ignore[attr-defined]
+        past.does("tick", id=made.id)
+
+    def undone_meanwhile(*args: Any) -> None:
+        button(past, "Undo").click()
+        delete(*args)
+
+    monkeypatch.setattr(History, "delete", undone_meanwhile)
+    button(past, "Delete").click()
+
+    assert len(past.studio.history) == 13
+    assert "<b>1 deleted</b>" in bar(past)
+    button(past, "Undo").click()
+    assert len(past.studio.history) == 14
 
 
 def test_the_ticked_are_saved_as_one_zip(

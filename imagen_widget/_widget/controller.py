@@ -288,7 +288,8 @@ class Controller:
             what = f"The form has no control for {', '.join(lost)}, so nothing was sent."
             raise errors.InvalidRequest(what, remedy="Use generate() to send it.")
         if (count := form.model.role("count")) is None:
-            return form, VARIATIONS
+            one = form.with_value("num_images", 1) if "num_images" in form.given else form
+            return one, VARIATIONS
         forms = {each: form.with_value(count.name, each) for each in (VARIATIONS, 2, 1)}
         each = next((each for each, varied in forms.items() if not varied.problems), 1)
         return forms[each], VARIATIONS // each
@@ -402,7 +403,7 @@ class Controller:
         request = await to_thread.run_sync(self._request, form)
         future = self._start(request, deliberate=True)
         if future is None:
-            trouble = self.state.trouble or Trouble("Too many jobs are running.")
+            trouble = self.state.trouble or Trouble("The form was closed: nothing was sent.")
             raise errors.InvalidRequest(trouble.happened, remedy=trouble.remedy)
         return await _loop.wait_async(future)
 
@@ -507,9 +508,17 @@ class Controller:
     # --------------------------------------------------------------------------- the History page
 
     def open_tab(self, tab: Tab, *, picking: bool = False) -> None:
-        """Open a page of the widget; History is read from disk when first opened."""
+        """Open a page of the widget; History is read from disk if it is not what is shown."""
         self._set(tab=tab, picking=picking)
         if tab is Tab.HISTORY and not self.state.past.loaded:
+            self.look()
+        elif tab is Tab.HISTORY:
+            self._look_again()
+
+    @background
+    def _look_again(self) -> None:
+        """Read the History page once more if there are others than when it was read."""
+        if len(self.studio.history) != self.state.past.total:
             self.look()
 
     def look(self, **changes: Any) -> None:
@@ -540,9 +549,13 @@ class Controller:
     @background
     def delete(self) -> None:
         """Move the ticked generations to the trash; the bill stays."""
-        before, _ = self._pump.change(lambda s: replace(s, past=s.past.deleting()))
+        before, _ = self._pump.change(
+            lambda s: replace(s, past=replace(s.past, selected=frozenset()))
+        )
         for entry in before.past.chosen:
             self.studio.history.delete(entry.generation)
+            gone = entry.generation.id
+            self._pump.change(lambda s, gone=gone: replace(s, past=s.past.without(gone)))  # type: ignore[misc]
         self.look()
 
     @background

@@ -189,6 +189,9 @@ class Form:
             role = old.role if (old := self.field(name)) is not None else ""
             same_role = (f for f in form.fields if role and f.role == role)
             into = form.offered.field(name) or next(same_role, None)
+            if into is not None and into.role == "picture" and (given := _addresses(value)):
+                form = form.with_pictures([*form.pictures, *given])
+                continue
             carried = None if into is None else form.with_value(into.name, value)
             if carried is not None and not carried.problems:
                 form = carried
@@ -275,6 +278,13 @@ def request_shape(request: ImageRequest) -> tuple[float, float]:
             return shape
     first = next(iter(request.inputs), None)
     return (first.width, first.height) if first is not None and first.width else (1, 1)
+
+
+def _addresses(value: object) -> list[Input]:
+    """Return pictures that are given by their https addresses; none if anything else is given."""
+    words = [str(word) for word in (value if isinstance(value, list) else [value])]
+    are_all = all(word.startswith("https://") for word in words)
+    return [Input(url=word, origin=word) for word in words] if are_all else []
 
 
 def _parsed(known: Field, value: object) -> object:

@@ -149,10 +149,9 @@ class Past:
     def ticked(self, entry_id: str) -> "Past":
         return replace(self, selected=self.selected ^ {entry_id}, deleted=())
 
-    def deleting(self) -> "Past":
-        """Return the page while the chosen ones are deleted; a second click changes nothing."""
-        ids = tuple(entry.generation.id for entry in self.chosen)
-        return replace(self, selected=frozenset(), deleted=ids) if ids else self
+    def without(self, entry_id: str) -> "Past":
+        """Return the page once one is deleted; an undo may come between it and the next one."""
+        return replace(self, deleted=(*self.deleted, entry_id))
 
     @property
     def chosen(self) -> list[Entry]:
