@@ -241,6 +241,19 @@ def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -
             f"The key has the form of fal's keys, which are sent to fal only and never to {host}.",
             remedy=f"Set IMAGEN_PROVIDER=fal and FAL_KEY, or use a key for {host}.",
         )
+    owner = _account_at(base_url)
+    if account is GATEWAY and owner is not GATEWAY:
+        raise CredentialsError(
+            f"The key is {account.title}'s, and {host} is {owner.title}'s host; nothing was sent.",
+            remedy=f"Set IMAGEN_PROVIDER={owner.name}, or leave out IMAGEN_BASE_URL.",
+        )
+
+
+def _account_at(base_url: str) -> Account:
+    """Return the account whose own host this is; an address of any other is a gateway's."""
+    host = urllib.parse.urlsplit(base_url).hostname
+    own = (a for a in ACCOUNTS.values() if urllib.parse.urlsplit(a.base_url).hostname == host)
+    return next(own, GATEWAY)
 
 
 # --------------------------------------------------------------------- what a value may be
@@ -640,7 +653,7 @@ def load_settings(**given: Any) -> Settings:
         values[name] = setting.kind.read(found[name], name) if name in found else setting.default
     named = values.pop("provider")
     if named is None and given.get("base_url") is not None:
-        named = GATEWAY  # an address alone is a gateway's: no other key goes there
+        named = _account_at(values["base_url"])  # no other key goes there
     account, key, source = _choose_account(named, key, kept)
     if source:
         found["api_key"] = Found("", source, "api_key")

@@ -530,6 +530,18 @@ def test_row_11_a_result_that_says_inside_200_that_the_gateway_is_busy_is_asked_
     assert generate("a fox").request_id == "req-1"
 
 
+@pytest.mark.parametrize("answer", [Reply(499, b""), page(499), Reply(400, b""), Reply(422, b"")])
+def test_row_11_a_result_route_that_refuses_without_a_word_does_not_end_a_paid_job(
+    queue: FakeQueue, answer: Reply
+) -> None:
+    queue.always("result", answer)
+
+    assert type(failure(lambda: generate("a fox", timeout=3))) is errors.QueueError
+    assert books.states() == ["submitted"]
+    queue.heal()
+    assert len(History().resume()) == 1
+
+
 NOT_YET = [
     page(404),
     Reply(410, {"detail": "gone"}),

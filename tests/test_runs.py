@@ -1192,6 +1192,15 @@ def test_a_studio_that_is_closed_while_a_job_is_under_way_ends_the_job(queue: Fa
     assert len(studio.generate("a red hen")) == 1
 
 
+def test_a_studio_that_only_looked_closes_its_journal_too() -> None:
+    studio = Studio("demo")
+    assert len(studio.history) == 0
+
+    studio.close()
+
+    assert not books.home().joinpath("journal.sqlite3-wal").exists()
+
+
 def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 

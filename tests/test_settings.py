@@ -525,6 +525,30 @@ def test_an_address_that_is_given_alone_gets_the_gateways_key_and_no_other(name:
 
 
 @pytest.mark.parametrize(
+    ("base", "name", "key"),
+    [
+        ("https://queue.fal.run", "fal", "fal-key"),
+        ("https://api.openai.com/v1", "openai", "openai-key"),
+        ("https://www.kkiai.com", "kkiai", "gateway-key"),
+    ],
+)
+def test_an_accounts_own_address_gets_its_key_and_never_the_gateways(
+    base: str, name: str, key: str
+) -> None:
+    settings = load(KEYS, base_url=base)
+    assert (settings.account.name, settings.key) == (name, _settings.Secret(key))
+    assert load({}, base_url="https://queue.fal.run", api_key=OF_FAL).account.name == "fal"
+
+    for named in ({"base_url": base, "provider": "kkiai"}, {}):
+        variables = KEYS if named else {**KEYS, "IMAGEN_BASE_URL": base}
+        if name == "kkiai":
+            assert load(variables, **named).base_url == base
+        else:
+            with pytest.raises(CredentialsError, match=rf"host; .* IMAGEN_PROVIDER={name}"):
+                load(variables, **named)
+
+
+@pytest.mark.parametrize(
     ("url", "base"),
     [
         ("https://relay.example", "https://relay.example"),

@@ -9,6 +9,7 @@ What is read costs what it returns, not what there is: counts come from sums tha
 from an index and a cursor, words from a full-text index where the database has one.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -946,9 +947,8 @@ class Recorder:
 
     async def close(self) -> None:
         """Close the journal after what was recorded before."""
-        if self._pid == os.getpid():
-            async with self._turn:
-                await to_thread.run_sync(self.journal.close)
+        async with self._turn if self._pid == os.getpid() else contextlib.nullcontext():
+            await to_thread.run_sync(self.journal.close)
 
     async def _write(self) -> None:
         entries, self._waiting = self._waiting[:_MAX_TOGETHER], self._waiting[_MAX_TOGETHER:]

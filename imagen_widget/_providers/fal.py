@@ -94,6 +94,7 @@ _NO_JOB = re.compile(
     re.IGNORECASE,
 )
 _NOT_NOW = frozenset({408, 425, 429})
+_ENDINGS = frozenset({400, 413, 422, 499})
 
 MAX_POLL_SECONDS = 2.0
 
@@ -314,6 +315,8 @@ def _pending_or_failing(
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
     if answer.status in _NOT_NOW or (answer.status >= 500 and not (stored and is_own)):
         return Unclear(reason)
+    if answer.status in _ENDINGS and (answer.is_page or not answer.body.strip()) and not is_own:
+        return Unclear(reason, lasting=True)  # a proxy's: the job's own end would say why
     error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Unclear(reason, error=error)
 

@@ -609,10 +609,12 @@ class Session:
         """Close the provider's connections and the journal, unless jobs are under way."""
         for sibling in self._siblings.values():
             await sibling.aclose()
-        if self._pid == os.getpid() and not self._active:
+        if self._active:
+            return
+        if self._pid == os.getpid():
             self._pid = 0
             await self._provider.aclose()
-            await self._recorder.close()
+        await self._recorder.close()
 
     # ----------------------------------------------------------------------------- on any thread
 
