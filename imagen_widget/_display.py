@@ -216,16 +216,8 @@ class LineSurface(Surface):
         stream: TextIO = getattr(sys, self.stream)
         if stream.isatty():
             width = shutil.get_terminal_size().columns - 1
-            stream.write(_ERASE_LINE + self._encodable(text[:width]))
+            stream.write(_ERASE_LINE + _html.encodable(text[:width], stream))
             stream.flush()
-
-    def _encodable(self, text: str) -> str:
-        """Return text with a substitute for each sign that the stream cannot hold.
-
-        A stream in memory holds every sign, and has no encoding.
-        """
-        encoding = getattr(getattr(sys, self.stream), "encoding", None) or "utf-8"
-        return text.encode(encoding, "replace").decode(encoding)
 
 
 class TerminalSurface(LineSurface):
@@ -247,7 +239,7 @@ class TerminalSurface(LineSurface):
                 self._shell.display_pub.publish({"image/png": png}, {})
         if self.shows_values or isinstance(value, StatusLine):
             data, metadata = _format(self._shell, value)
-            text = self._encodable(data["text/plain"])
+            text = _html.encodable(data["text/plain"], getattr(sys, self.stream))
             self._shell.display_pub.publish({"text/plain": text}, metadata)
 
 

@@ -28,7 +28,7 @@ from imagen_widget.errors import (
     ImagenError,
     InvalidRequest,
     QueueError,
-    a_type,
+    check_type,
     invalid,
     short_id,
     shown,
@@ -460,8 +460,7 @@ def _moment(since: object) -> datetime:
 
 
 def _check(name: str, value: object, kind: type, wanted: str) -> None:
-    if not isinstance(value, kind):
-        raise invalid(name, f"it is {a_type(value)}, not {wanted}", f"Give {wanted}.")
+    check_type(name, value, kind, wanted, f"Give {wanted}.")
 
 
 def _counted(number: int) -> str:

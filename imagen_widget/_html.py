@@ -85,6 +85,15 @@ def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
     )
 
 
+def encodable(text: str, stream: object) -> str:
+    """Return text with a substitute for each sign that a stream cannot hold.
+
+    A stream in memory holds every sign, and has no encoding.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned columns of text.
 

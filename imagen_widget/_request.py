@@ -90,7 +90,7 @@ class ImageRequest:
         if known is None:
             catalogue = _models.Catalogue(None)
             model_id = catalogue.resolve(GATEWAY.default_model if model is None else model)
-            known = catalogue.known(model_id) or catalogue.unknown(model_id)
+            known = catalogue.model(model_id)
         more = read_extra(extra)
         for name, value in more.items():
             if value is not None and {"prompt": prompt, **fields}.get(name) is not None:
@@ -266,7 +266,7 @@ def _written(
     The options are None if the magic cannot say all of it.
     """
     catalogue = _models.Catalogue(None)
-    known = known or catalogue.known(request.model) or catalogue.unknown(request.model)
+    known = known or catalogue.model(request.model)
     given = request.arguments()
     if request.prompt is not None:
         given.pop(request.names[0], None)

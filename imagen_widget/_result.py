@@ -347,13 +347,18 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
     return dollars(Decimal(str(cost)))
 
 
+def local(path: str | Path) -> Path:
+    """Return a path of this machine; raises ValueError for an address, which would be a folder."""
+    if "://" in str(path):
+        raise ValueError("that is an address")
+    return Path(path).expanduser()
+
+
 @contextlib.contextmanager
 def _saving(path: str | Path) -> Iterator[Path]:
     """Give the path of copies; what the file system refuses becomes one line with a remedy."""
     try:
-        if "://" in str(path):
-            raise ValueError("that is an address")
-        yield Path(path).expanduser()
+        yield local(path)
     except ImagenError:
         raise
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # a NUL, ~ of an unknown user
@@ -432,8 +437,7 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     catalogue = Catalogue(None)
     for fields in (asked, {}):
         with contextlib.suppress(InvalidRequest, ValueError, OverflowError):  # of the date
-            model_id = catalogue.resolve(told["model"])
-            known = catalogue.known(model_id) or catalogue.unknown(model_id)
+            known = catalogue.model(catalogue.resolve(told["model"]))
             for field in known.fields:
                 if field.name in fields and field.kind in {"picture", "pictures"}:
                     field.check(fields[field.name])  # a digest or an address: no file from here

@@ -25,7 +25,7 @@ from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
 from imagen_widget._runs import Event, Job, Session, ending
 from imagen_widget._series import Series, make_batch, make_sweep
-from imagen_widget.errors import InvalidRequest, a_type, invalid, shown
+from imagen_widget.errors import InvalidRequest, check_type, invalid, shown
 
 log = logging.getLogger("imagen_widget")
 
@@ -362,8 +362,7 @@ class Studio:
             query: Words, or a whole endpoint id, whose schema is then read as a use of it would.
             live: Whether to ask fal's public search too; no key is sent.
         """
-        if not isinstance(query, str):
-            raise invalid("query", f"it is {a_type(query)}, not a text", "Give words, or an id.")
+        check_type("query", query, str, "a text", "Give words, or an id.")
         text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
             return Models((self.model(text),), settings=self.settings)
@@ -386,7 +385,7 @@ class Studio:
 
     def known(self, name: str | None = None) -> Model:
         """Return what is known of a model without asking the network."""
-        return self.session.known(self._resolve(name))
+        return self.session.models.model(self._resolve(name))
 
     def refresh(self, name: str) -> Model:
         """Read a model's schema again and return what it says."""

@@ -70,6 +70,12 @@ def a_type(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
+def check_type(field: str, value: object, kind: type, wanted: str, remedy: str) -> None:
+    """Refuse a value of another type than that of `wanted`, which is said with its article."""
+    if not isinstance(value, kind):
+        raise invalid(field, f"it is {a_type(value)}, not {wanted}", remedy)
+
+
 def plural(count: int, word: str) -> str:
     """Return a count with its word: `1 row`, `1,200 rows`, `3 cities`; `2 n` as it is."""
     if count != 1 and len(word) > 2 and not word.endswith("s"):

@@ -281,9 +281,7 @@ def test_row_50_a_timeout_that_is_not_a_time_is_refused_at_every_entrance(
     queue: FakeQueue, timeout: Any
 ) -> None:
     for ask in (
-        lambda: generate("a fox", timeout=timeout),
-        lambda: start("a fox", timeout=timeout),
-        lambda: asyncio.run(agenerate("a fox", timeout=timeout)),
+        *asks_every_way(timeout=timeout),
         lambda: Studio(timeout=timeout),
         lambda: imagen_widget.ImagenWidget(timeout=timeout),
     ):
@@ -294,11 +292,7 @@ def test_row_50_a_timeout_that_is_not_a_time_is_refused_at_every_entrance(
 def test_row_50_what_cannot_be_called_with_events_is_refused(
     queue: FakeQueue, listener: Any
 ) -> None:
-    for ask in (
-        lambda: generate("a fox", on_event=listener),
-        lambda: start("a fox", on_event=listener),
-        lambda: asyncio.run(agenerate("a fox", on_event=listener)),
-    ):
+    for ask in asks_every_way(on_event=listener):
         assert refused(ask, queue).field == "on_event"
 
 

@@ -18,7 +18,7 @@ from imagen_widget._magic.line import Evaluate, Grammar, Parsed, Text, model_nam
 from imagen_widget._magic.shell import is_last_expression
 from imagen_widget._models import Model
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation
+from imagen_widget._result import Generation, local
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
 from imagen_widget._settings import Settings, notices
@@ -207,13 +207,11 @@ class Ask:
     @cached_property
     def _folder(self) -> Path | None:
         named = self.values.get("save_dir")
-        return Path(named).expanduser().absolute() if named else self.settings.save_dir
+        return local(named).absolute() if named else self.settings.save_dir
 
     def make_folder(self) -> None:
         """Make the folder that copies of the pictures are saved in, if there is one."""
         try:
-            if "://" in self.values.get("save_dir", ""):
-                raise ValueError("that is an address")
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
         except (OSError, RuntimeError, ValueError) as error:

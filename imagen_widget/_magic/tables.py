@@ -17,7 +17,7 @@ import anyio
 
 from imagen_widget import _loop
 from imagen_widget._history import History, Resumed
-from imagen_widget._html import escape, html_table, tag, text_table
+from imagen_widget._html import encodable, escape, html_table, tag, text_table
 from imagen_widget._journal import Filter, Record
 from imagen_widget._models import short_name
 from imagen_widget._request import ImageRequest
@@ -81,8 +81,7 @@ class Table(list[T]):
     def __repr__(self) -> str:
         lines = [text_table(self.columns, self.rows)] if self.rows else []
         text = "\n".join([*lines, self.caption])
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        return text.encode(encoding, "replace").decode(encoding)  # a stream may know few signs
+        return encodable(text, sys.stdout)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""

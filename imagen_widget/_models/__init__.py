@@ -98,6 +98,10 @@ class Catalogue:
             return shipped or kept
         return kept
 
+    def model(self, model_id: str) -> Model:
+        """Return what is known of a model without asking the network, if only its id."""
+        return self.known(model_id) or self.unknown(model_id)
+
     def mark_asked(self, model_id: str) -> None:
         """Have `known` return a model that takes any field if there is nothing better."""
         if self.known(model_id) is None:

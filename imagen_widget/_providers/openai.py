@@ -67,11 +67,11 @@ class OpenAI(Provider):
         """Return a picture as it goes out: these routes take bytes only, and masks as alpha."""
         if picture.url:
             try:
-                data = await self.fetch(picture.url, seconds=end - self.clock())
+                left, what = end - self.clock(), "the picture at its address"
+                data = await self.fetch(picture.url, seconds=left, what=what)
             except QueueError as error:
-                why = error.message.removeprefix("The finished picture could not be fetched: ")
                 raise InvalidRequest(
-                    f"{name}: the picture at its address could not be fetched: {why}",
+                    f"{name}: {error.message}",
                     remedy="Nothing was sent; give the picture's file or bytes, or allow its host"
                     " with IMAGEN_MEDIA_HOSTS.",
                     field=name,

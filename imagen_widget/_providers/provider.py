@@ -344,8 +344,10 @@ class Provider(ABC):
 
     # -------------------------------------------------------------------------------- the pictures
 
-    async def fetch(self, url: str, *, seconds: float) -> bytes:
+    async def fetch(self, url: str, *, seconds: float, what: str = "The finished picture") -> bytes:
         """Fetch a picture's bytes as they are served, without any key.
+
+        `what` names the picture in the error.
 
         Raises:
             QueueError: The address is not allowed, does not answer in time, or gives no picture.
@@ -381,7 +383,7 @@ class Provider(ABC):
                 return body  # what comes so twice is served so
             reason, before = f"it is {odd}", body
         raise errors.QueueError(
-            f"The finished picture could not be fetched: {reason}",
+            f"{what} could not be fetched: {reason}",
             remedy="Fetch it again with %imagen_resume; nothing is paid again.",
         )
 
@@ -527,12 +529,8 @@ class ImagenClient:
             SubmitUncertain: The request may have been accepted and billed.
             ImagenError: It was refused, or never arrived; nothing is billed.
         """
-        if not isinstance(request, ImageRequest):
-            raise errors.invalid(
-                "request",
-                f"it is {errors.a_type(request)}, not an ImageRequest",
-                "Make it with ImageRequest.create(...).",
-            )
+        remedy = "Make it with ImageRequest.create(...)."
+        errors.check_type("request", request, ImageRequest, "an ImageRequest", remedy)
         provider, seconds = self.provider, self._seconds(timeout)
         end, base_url = provider.clock() + seconds, self.settings.base_url
         late = partial(answers.unreachable, base_url, "other requests took all the time")
@@ -597,12 +595,7 @@ class ImagenClient:
         Raises:
             QueueError: The address is not allowed, does not answer, or gives no picture.
         """
-        if not isinstance(url, str):
-            raise errors.invalid(
-                "url",
-                f"it is {errors.a_type(url)}, not an address",
-                "Give one of Finished.urls.",
-            )
+        errors.check_type("url", url, str, "an address", "Give one of Finished.urls.")
         return await self.provider.fetch(url, seconds=self._seconds(timeout))
 
     async def cancel(self, ticket: Ticket) -> bool:

@@ -404,7 +404,7 @@ class Run:
         session, request = self._session, self._request
         if session.settings.account.free:
             return Decimal(0), None
-        known = session.known(request.model)
+        known = session.models.model(request.model)
         yours = session.settings.price.for_model(known.id, known.alias) is not None
         billed_unit = known.price.unit_price if known.price and not yours else None
         if billed_unit and finished.units is not None:
@@ -602,7 +602,7 @@ class Session:
         self.models.mark_asked(model_id)
         document = await self.provider.describe(model_id)
         if document is None:
-            return self.known(model_id)
+            return self.models.model(model_id)
         return await to_thread.run_sync(self.models.learn, model_id, document)
 
     async def aclose(self) -> None:
@@ -618,10 +618,6 @@ class Session:
 
     # ----------------------------------------------------------------------------- on any thread
 
-    def known(self, model_id: str) -> Model:
-        """Return what is known of a model without asking the network."""
-        return self.models.known(model_id) or self.models.unknown(model_id)
-
     def price(self, request: ImageRequest) -> Decimal | None:
         """Return what a request is expected to cost in US dollars; None if unknown.
 
@@ -634,7 +630,7 @@ class Session:
         if yours is not None:
             return yours * request.count
         pixels = request.inputs[0].width * request.inputs[0].height if request.inputs else None
-        known = self.known(request.model)
+        known = self.models.model(request.model)
         return known.price_of(request.arguments(), request.count, pixels=pixels)
 
     def with_bytes(self, request: ImageRequest) -> ImageRequest:

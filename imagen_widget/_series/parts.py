@@ -236,7 +236,7 @@ def file_path(field: str, value: Any) -> Path:
     """Return the path that a user gave.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not a path.
     """
     with contextlib.suppress(TypeError, ValueError, RuntimeError):  # a NUL, ~ of an unknown user
         path = Path(value).expanduser()
