@@ -324,9 +324,11 @@ class _Exchange:
                 pieces.append(piece)
                 size += len(piece)
                 if size > self.max_bytes:
-                    while size > _MAX_PART_BYTES and len(pieces) > 1:
-                        size -= len(pieces.pop())  # at once: a traceback may hold them for a while
                     raise Lost(_too_large(self.max_bytes))
+        except BaseException:
+            while size > _MAX_PART_BYTES and len(pieces) > 1:
+                size -= len(pieces.pop())  # at once: a traceback may hold them for a while
+            raise
         finally:
             self.body = b"".join(pieces)  # copied once
             await response.aclose()

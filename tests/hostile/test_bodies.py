@@ -101,6 +101,14 @@ async def _huge_data_uri(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
+async def _stalling(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    for _ in range(60):
+        writer.write(b"A" * MB)
+        await writer.drain()
+    await asyncio.Event().wait()
+
+
 TOO_LARGE = "larger than 64 MB|no whole"  # a slow machine meets the deadline first
 BODIES: dict[str, tuple[str, Body, str]] = {
     "gzip bomb as a picture": ("picture", _gzip_bomb, TOO_LARGE),
@@ -111,6 +119,7 @@ BODIES: dict[str, tuple[str, Body, str]] = {
     "endless status": ("status", _endless, "still running"),
     "endless result": ("result", _endless, TOO_LARGE),
     "endless ticket": ("submit", _endless, TOO_LARGE),
+    "a result that stalls after 60 MB": ("result", _stalling, "no whole"),
     "endless headers": ("status", _endless_head, "still running"),
     "endless event": ("stream", _endless_events, "still running"),
     "event in chunks of one byte": ("stream", _tiny_chunks, "still running"),
