@@ -1818,6 +1818,25 @@ def test_without_a_kernel_a_note_stands_in_for_the_form(bench: Bench) -> None:
     assert bundle["text/plain"] == "<ImagenWidget: Ready>"
 
 
+def test_who_sees_the_pictures_in_the_notebook_finds_them_as_the_value(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import IPython.display
+
+    values: list[object] = []
+    monkeypatch.setattr(IPython.display, "display", lambda *_, **__: None)
+    monkeypatch.setattr(
+        IPython.display, "update_display", lambda *_, **__: values.append(bench.widget.value)
+    )
+    bench.widget._ipython_display_()
+    values.clear()
+
+    made = bench.make()
+
+    assert values
+    assert values[0] is made
+
+
 def test_an_observer_that_fails_costs_no_picture_in_the_notebook(
     displayed: list[Any], bench: Bench
 ) -> None:

@@ -254,9 +254,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             now = state.job(job.number)
             if now is not None and not now.active:
                 self._tell("ended", text=now.status, seconds=now.elapsed)
-        self._kept.render(state, before)
-        if state.latest is not self.value:
-            self.value = state.latest  # the last, since an observer may fail
+        try:
+            if state.latest is not self.value:
+                self.value = state.latest
+        finally:  # an observer may fail
+            self._kept.render(state, before)
 
     def _style(self, state: State) -> str:
         return f"<style>{_STYLE}{ratio_icons(state.form)}{self._kept.hiding_css}</style>"
