@@ -161,11 +161,15 @@ class Secret:
         return self.__reveal()
 
     def blank_out(self, data: bytes) -> bytes:
-        """Return the bytes with the key, plain or escaped as JSON or in an address, as `***`."""
+        """Return the bytes with the key, plain or escaped as JSON or in an address, as `***`.
+
+        JSON may be in UTF-16, too.
+        """
         text = self.reveal()
         quoted = json.dumps(text)[1:-1]
         for form in {text, quoted, quoted.replace("/", "\\/"), urllib.parse.quote(text, safe="")}:
-            data = data.replace(form.encode(), b"***")
+            for coding in ("utf-8", "utf-16-le", "utf-16-be"):
+                data = data.replace(form.encode(coding), "***".encode(coding))
         return data
 
     def __repr__(self) -> str:

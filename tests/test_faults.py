@@ -110,6 +110,7 @@ HUGE = 10**5000  # Python does not write it
 SECRET = "sk-CANARY-0123456789"
 PNG = picture("/files/x/0.png")
 BASE64 = base64.b64encode(PNG).decode()
+STAGE = base64.b64encode(picture("/files/stage.png")).decode()
 EVENTS = {"content-type": "text/event-stream"}
 
 
@@ -371,6 +372,7 @@ def test_row_07_what_stands_in_for_a_key_is_said_before_sending(
 
 # ------------------------------------------------------------------------- what gateways answer
 
+AT = "https://queue.fal.run/fal-ai/imagen4/requests"
 TAKEN: list[tuple[object, str]] = [
     ({"code": 1, "description": "提交成功", "result": "1320098173412546"}, "1320098173412546"),
     ({"success": True, "result": "ab12"}, "ab12"),
@@ -381,6 +383,22 @@ TAKEN: list[tuple[object, str]] = [
     ({"request_id": " ab12\n"}, "ab12"),
     ({"request_id": "x" * 200}, "x" * 200),
     ("Warning: a[0] is {odd}\n" + json.dumps({"request_id": "ab12"}), "ab12"),
+    ({"request_id": "trace", "code": 0, "data": {"request_id": "ab12"}}, "ab12"),
+    ({"request_id": "trace", "output": {"task_id": "ab12", "task_status": "PENDING"}}, "ab12"),
+    ({"code": 10000, "message": "Success", "request_id": "t", "data": {"task_id": "ab12"}}, "ab12"),
+    ({"task_id": "ab12", "data": {"uuid": "other", "response_url": f"{AT}/ab12"}}, "ab12"),
+    ({"request_id": "ab12", "response_url": f"{AT}/trace", "data": {}}, "ab12"),
+    ({"status": "IN_QUEUE", "status_url": f"{AT}/ab12/status"}, "ab12"),
+    ({"RequestId": "trace", "Data": {"TaskId": "ab12"}}, "ab12"),
+    ({"requestID": "ab12"}, "ab12"),
+    ({"code": 0, "data": json.dumps({"request_id": "ab12"})}, "ab12"),
+    ({"request_id": "ab12", "code": 500, "message": "no answer from upstream"}, "ab12"),
+    ({"request_id": "ab12", "code": 1, "message": "created"}, "ab12"),
+    ({"request_id": "ab12", "polling_url": "https://x.test/poll"}, "ab12"),
+    ({"id": "ab12", "status": "success", "poll_url": "https://x.test/poll"}, "ab12"),
+    ('{"request_id": "ab12", "request_id": null}', "ab12"),
+    (json.dumps({"request_id": "ab12"}).encode("utf-16"), "ab12"),
+    ('data: {"request_id": "ab12"}\n\ndata: [DONE]\n\n', "ab12"),
 ]
 
 
@@ -452,6 +470,15 @@ SHAPES: list[object] = [
     {"image": {"url": "", "file": {"content": BASE64}}},
     {"data": [{"b64_json": "", "url": None, "link": U}]},
     "<br />\n<b>Warning</b>: no key in <b>/a.php</b><br />\n" + json.dumps({"images": [U]}),
+    {"id": "chatcmpl-1", "choices": [{"message": {"content": f"![image]({U})\n[download]({U})"}}]},
+    {"id": "1", "status": "SUCCESS", "imageUrl": U, "failReason": ""},
+    {"request_id": "trace", "output": {"choices": [{"message": {"content": [{"image": U}]}}]}},
+    {"code": 10000, "data": {"binary_data_base64": [BASE64]}, "request_id": "t", "status": 10000},
+    f'{{"images": ["{U}"], "images": []}}',
+    f'{{"status": "IN_PROGRESS"}}\n{{"images": ["{U}"]}}\n',
+    f'data: {{"type": "x.partial_image", "b64_json": "{STAGE}"}}\n\nevent: x.completed\n'
+    f'data: {{"type": "x.completed", "b64_json": "{BASE64}"}}\n\ndata: [DONE]\n\n',
+    json.dumps({"images": [U]}) + '\n{"took": 0.3}',
     PNG,
 ]
 
@@ -534,6 +561,30 @@ def test_row_11_a_result_route_that_refuses_without_a_word_does_not_end_a_paid_j
     assert books.states() == ["submitted"]
     queue.heal()
     assert len(History().resume()) == 1
+
+
+STILL = [
+    Reply(400, {"message": "task is processing"}),
+    Reply(422, {"detail": "Request is in queue"}),
+    Reply(400, {"error": {"message": "The request is pending"}}),
+    Reply(409, {"detail": "not yet"}),
+    Reply(417, {"detail": "Request is still in progress"}),
+    Reply(200, {"error": "Request is still in progress"}),
+    Reply(200, {"success": False, "message": "任务处理中"}),
+    Reply(200, {"code": 1, "msg": "the task is not finished"}),
+]
+
+
+@pytest.mark.parametrize("answer", STILL, ids=repr)
+@pytest.mark.parametrize("status", [None, Reply(404, {"detail": "Not Found"})])
+def test_row_13_a_result_that_says_in_its_own_words_that_it_is_not_there_yet_is_waited_for(
+    queue: FakeQueue, answer: Reply, status: Reply | None
+) -> None:
+    queue.always("status", status)
+    queue.script("result", *[answer] * 3)
+
+    assert generate("a fox", timeout=20).request_id == "req-1"
+    assert books.states() == ["done"]
 
 
 NOT_YET = [
@@ -670,6 +721,9 @@ def test_row_13_whatever_the_status_says_the_result_is_asked_sooner_or_later(
 
 
 REFUSALS: list[tuple[object, type[errors.ImagenError], str]] = [
+    ({"code": 50411, "message": "risk", "request_id": "t1"}, errors.InvalidRequest, "risk"),
+    ({"code": "Inspection", "message": "risk", "request_id": "t1"}, errors.InvalidRequest, "risk"),
+    ({"success": False, "code": 0, "data": {"error": "no"}}, errors.InvalidRequest, "an object"),
     ({"success": "false", "message": "not today"}, errors.InvalidRequest, "not today"),
     ({"success": 0, "msg": "not today"}, errors.InvalidRequest, "not today"),
     ({"error": True, "message": "not today"}, errors.InvalidRequest, "not today"),
@@ -695,6 +749,16 @@ def test_row_15_a_refusal_that_comes_with_200_is_one_in_its_own_words_and_free(
     assert type(error) is kind
     assert words in str(error)
     assert (books.states(), books.rows()[0].cost) == (["failed"], 0)
+
+
+def test_row_15_no_error_repeats_the_key_in_whatever_coding_a_server_has_it(
+    queue: FakeQueue,
+) -> None:
+    said = json.dumps({"error": {"message": "made-up is not valid", "code": "invalid"}})
+    for number, coding in enumerate(("utf-8", "utf-16", "utf-16-le", "utf-16-be")):
+        queue.script("submit", Reply(401, said.encode(coding)))
+
+        assert "key: *** is not valid" in str(failure(lambda n=number: generate(f"fox {n}")))
 
 
 CHECKED = {"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]}

@@ -104,6 +104,7 @@ _NO_MONEY = (
     *("额度", "余额", "欠费"),
     *("insufficient balance", "insufficient quota", "insufficient credit"),
 )
+_EMPTY = (None, "", [], {})
 _NO_ERROR = frozenset(
     {"", "success", "succeeded", "ok", "none", "null", "0", "200", "false", "{}", "[]"}
 )
@@ -156,7 +157,7 @@ class Answer:
             return inner  # some write it twice
         if value is not None or self._begins_as_page:
             return value
-        text = self.body.decode("utf-8", "replace")
+        text = self.body.decode(json.detect_encoding(self.body), "replace")
         value = _json_behind_text(text, to_the_end=self.is_page)
         return text if value is None and not self.is_page else value
 
@@ -353,17 +354,26 @@ class CancelAnswer(enum.Enum):
 def read_json(text: bytes | str) -> Any:
     """Return the JSON value; None if the text is not JSON that can be held."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError):  # also bad UTF-8, and integers of too many digits
         return None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of values with one name the last that is not empty counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found.update((name, value) for name, value in pairs if value not in _EMPTY)
+    return found
 
 
 def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
     """Return the first JSON object or list behind a few lines of text, such as PHP's warnings.
 
-    `to_the_end` if nothing may follow it.
+    Of several, as event streams have them, it is the last with whole pictures. `to_the_end` if
+    nothing may follow it.
     """
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
     end = min(len(text), _MAX_WARNING_BYTES)
     for pattern in (_LINE_START, _JSON_START):  # warnings hold brackets inside their lines
         starts = pattern.finditer(text, 0, end)
@@ -373,8 +383,16 @@ def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
             except (ValueError, RecursionError):
                 continue
             if not (to_the_end and text[stop:].strip()):
-                return value
+                lines = text[stop:].splitlines()
+                later = (read_json(line.removeprefix("data:")) for line in reversed(lines))
+                return next(filter(_is_whole, later), value)
     return None
+
+
+def _is_whole(event: Any) -> bool:
+    """Return True if an event of a stream brings pictures, and no earlier stages of them."""
+    is_stage = isinstance(event, dict) and "partial" in str(event.get("type"))
+    return not is_stage and find_pictures(event, "") is not None
 
 
 def write_json(value: object) -> bytes:
@@ -391,9 +409,11 @@ def holders(
     """Return an object and what is wrapped in it in the usual ways, the outermost first."""
     if not isinstance(value, dict):
         return []
-    found = [value]
+    found, named = [value], plainly_named(value)
     for name in wrappers if depth else ():
-        inner = value.get(name)
+        inner = named.get(name)
+        if isinstance(inner, str) and inner[:1] == "{" and len(inner) < _MAX_TEXT:
+            inner = read_json(inner)
         if isinstance(inner, list) and name != "detail":  # which lists what is wrong
             inner = next((item for item in inner if isinstance(item, dict)), None)
         found += holders(inner, depth - 1, wrappers=wrappers)
@@ -433,7 +453,7 @@ def search_pictures(answer: Answer, base_url: str) -> Finished | None:
     kind = _picture.sniff(answer.body)
     if kind != _picture.UNREADABLE and not answer.is_page:
         return Finished((Served(data_uri(answer.body, kind)),))
-    pictures = tuple(_search(answer.value, base_url))[:MAX_PICTURES]
+    pictures = tuple(dict.fromkeys(_search(answer.value, base_url)))[:MAX_PICTURES]
     return _finished(pictures, base_url, holders(answer.value)[:1]) if pictures else None
 
 
@@ -587,7 +607,7 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
         yield from (found,) if isinstance(found, Served) else ()
     elif re.match(r"https?://(\w|\[[\da-f:.]+\])", head, re.IGNORECASE):
         url = text.strip()
-        if not re.search(r"\s", url) and (_PICTURE_PATH.match(url) or _PICTURE_NAME.search(name)):
+        if not re.search(r"\s", url) and (is_picture(url) or _PICTURE_NAME.search(name)):
             yield Served(url)
     elif head[:1] in {"{", "["} and depth:
         yield from _search(read_json(text), base_url, name, depth=depth - 1)
@@ -598,6 +618,11 @@ def _search_text(text: str, base_url: str, name: str, *, depth: int) -> Iterator
                 yield Served(url)
             elif url[:11].lower() == "data:image/" and isinstance(found := _inside(url), Served):
                 yield found
+
+
+def is_picture(address: str) -> bool:
+    """Return True if an address looks like a picture's, whatever it is called."""
+    return address.startswith("data:") or _PICTURE_PATH.match(address) is not None
 
 
 def inference_seconds(value: Any) -> float | None:
@@ -686,14 +711,14 @@ def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Troub
     """Return what a JSON object says of a failure; None if it says nothing."""
     code = word(body.get("code"))
     kind = word(body.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
-    named = _plainly_named(body)
+    named = plainly_named(body)
     found = (_read_value(named.get(name), kind, depth) for name in _TEXTS)
     return next((trouble for trouble in found if trouble is not None), None)
 
 
 def reports_failure(body: dict[str, Any]) -> bool:
     """Return True if an object says that the request failed, whatever its HTTP status."""
-    named = _plainly_named(body)
+    named = plainly_named(body)
     if truth(named.get("success")) is False or truth(named.get("ok")) is False:
         return True
     said = {str(named.get(name)).strip().lower() for name in ("error", "errors")}
@@ -707,7 +732,7 @@ def reports_failure(body: dict[str, Any]) -> bool:
     return code not in _FINE_CODES and not named.get("data")
 
 
-def _plainly_named(body: dict[str, Any]) -> dict[str, Any]:
+def plainly_named(body: dict[str, Any]) -> dict[str, Any]:
     return {name.lower().replace("_", ""): value for name, value in body.items()}
 
 

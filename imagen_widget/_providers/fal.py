@@ -59,11 +59,9 @@ _FAILED = _CANCELLED | frozenset(
 
 # What a request is called may also repeat its input, so that no picture is looked for there.
 _holders = partial(answers.holders, wrappers=(*answers.WRAPPERS, "job", "task", "body"))
-_IDS = (
-    *("request_id", "requestId", "task_id", "taskId", "job_id", "jobId", "prediction_id"),
-    *("generation_id", "generationId", "uuid"),
-)
-_STATES = ("status", "task_status", "taskStatus", "job_status", "state", "phase", "Status")
+# Names without capitals and underscores.
+_IDS = ("requestid", "taskid", "jobid", "predictionid", "generationid", "uuid")
+_STATES = ("status", "taskstatus", "jobstatus", "state", "phase")
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _REQUEST_PATH = re.compile(
     rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
@@ -78,7 +76,9 @@ _MAX_LOG_LINES = 200
 _MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server's
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _STILL = re.compile(
-    r"still in progress|in[ _]progress|not (?:yet )?(?:completed|ready|finished)|in[ _]queue",
+    r"in[ _](the )?(progress|queue)|not (yet )?(complete|ready|finish|done)"
+    r"|\b(is|still|being|currently) (pending|processing|processed|running|queued|generat)"
+    r"|处理中|排队|生成中|进行中|未完成",
     re.IGNORECASE,
 )
 _ENVELOPE = frozenset({"code", "success", "msg", "message"})
@@ -93,7 +93,7 @@ _NO_JOB = re.compile(
     r"|(task|request|job)_(not_exist|not_found)\w*|(任务|请求).{0,20}(不存在|未找到)",
     re.IGNORECASE,
 )
-_NOT_NOW = frozenset({408, 425, 429})
+_NOT_NOW = frozenset({408, 409, 423, 425, 429})
 _ENDINGS = frozenset({400, 413, 422, 499})
 
 MAX_POLL_SECONDS = 2.0
@@ -146,8 +146,12 @@ def status_call(ticket: Ticket, *, logs: bool = True, stream: bool = False) -> a
 # ------------------------------------------------------------------------------------- the ticket
 
 
-def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Finished:
+def read_submit(
+    answer: Answer, draft: Ticket, account: Account, *, repeats: bool = True
+) -> Ticket | Finished:
     """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
+
+    `repeats` if pictures in it may be those that were sent.
 
     Raises:
         SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
@@ -159,19 +163,39 @@ def read_submit(answer: Answer, draft: Ticket, account: Account) -> Ticket | Fin
     request_id = _request_id(body, answer)
     if found is not None and found.pictures:
         return answers.billed(found, answer, request_id)
-    if request_id and answers.truth(body.get("success")) is not False and word not in _FAILED:
-        return _ticket(draft, request_id, ChainMap(*_holders(body)))
     elsewhere = answers.search_pictures(answer, draft.base_url)
+    ended = word in _FINISHED or not (repeats or word)
+    if elsewhere is not None and ended and all(map(answers.is_picture, elsewhere.urls)):
+        return answers.billed(elsewhere, answer, request_id)
+    refused = _refuses(answer, body, word, may_exist=bool(request_id))
+    if request_id and not refused:
+        return _ticket(draft, request_id, ChainMap(*_holders(body)))
     if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
-    says = answers.read_trouble(answer)
-    taken = _TAKEN.search(says.text) and not _NOT_TAKEN.search(says.text)
-    if (answers.reports_failure(body) or word in _FAILED) and not taken:
+    if refused:
         status = 500 if word in _FAILED else 400
         raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
     if elsewhere is not None:
         return answers.billed(elsewhere, answer)
-    raise answers.uncertain(account, f"no ticket in it: {says.said or 'an empty answer'}")
+    says = answers.read_trouble(answer).said or "an empty answer"
+    raise answers.uncertain(account, f"no ticket in it: {says}")
+
+
+def _refuses(answer: Answer, body: dict[str, Any], word: str, *, may_exist: bool) -> bool:
+    """Return True if an answer to a submit says that it was not taken.
+
+    `may_exist` if it names an id, which may be a job's: then a bare code does not say so.
+    """
+    trouble = answers.trouble_in(body)
+    says = "" if trouble is None else trouble.text
+    if _TAKEN.search(says) and not _NOT_TAKEN.search(says):
+        return False
+    if word in _FAILED or answers.truth(body.get("success")) is False:
+        return True
+    is_taken = word in _PENDING or str(body.get("code")) in _QUEUED_CODES or not says
+    if may_exist and (is_taken or (answers.own_status(answer) or 0) >= 500):
+        return False
+    return answers.reports_failure(body)
 
 
 def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
@@ -218,16 +242,16 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 def _request_id(body: dict[str, Any], answer: Answer) -> str:
     """Return the job's id, or "" if the answer names none."""
-    holders = _holders(body)
     found: list[Any] = []
-    for holder in holders:
-        found += map(holder.get, _IDS)
-    for holder in holders:
-        inside = _ID_IN_ADDRESS.search(str(holder.get("response_url")))
-        found.append(inside and inside[1])
-    for holder in reversed(holders):
-        found.append(holder.get("id"))
-    found.append(answer.headers.get("x-fal-request-id"))
+    addressed, plain = [], []
+    for holder in reversed(_holders(body)):  # envelopes have an id of their own
+        named = answers.plainly_named(holder)
+        found += map(named.get, _IDS)
+        plain.append(named.get("id"))
+        for name in ("responseurl", "statusurl", "cancelurl"):
+            addressed += _ID_IN_ADDRESS.findall(str(named.get(name)))
+    found.sort(key=lambda value: str(value) not in addressed)
+    found += [*addressed, *plain, answer.headers.get("x-fal-request-id")]
     if "code" in body or "success" in body:
         found.append(body.get("data"))
     taken = str(body.get("code")) in _QUEUED_CODES or body.get("success") is True
@@ -284,7 +308,7 @@ def status_word(body: dict[str, Any]) -> str:
     Of several, as an envelope has them, what is pending counts first, then what has failed.
     """
     words = []
-    for holder in _holders(body):
+    for holder in map(answers.plainly_named, _holders(body)):
         for name in _STATES:
             if name in holder:
                 if isinstance(holder[name], str):
@@ -305,7 +329,7 @@ def _pending_or_failing(
     `stored` if the route gives back errors that the job ended with: only results do.
     """
     trouble = answers.read_trouble(answer)
-    if answer.status in {400, 425} and _STILL.search(trouble.text):
+    if answer.status < 500 and not trouble.field and _STILL.search(trouble.text):
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
         return _MISSING
@@ -391,6 +415,8 @@ def read_result(
         raise answers.cancelled(ticket)
     if word in _FAILED or answers.reports_failure(body):
         own, says = answers.own_status(answer), answers.read_trouble(answer)
+        if word not in _FAILED and _STILL.search(says.text):
+            return Running()
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says.text)):
             return _MISSING
         if own is not None and (own >= 500 or own in _NOT_NOW) and word not in _FAILED:
@@ -467,7 +493,7 @@ class Fal(Provider):
         named = partial(read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
-        return read_submit(answer, draft, account)
+        return read_submit(answer, draft, account, repeats=bool(request.inputs))
 
     # ------------------------------------------------------------------------- watch and result
 
