@@ -723,7 +723,7 @@ def test_row_13_whatever_the_status_says_the_result_is_asked_sooner_or_later(
 REFUSALS: list[tuple[object, type[errors.ImagenError], str]] = [
     ({"code": 50411, "message": "risk", "request_id": "t1"}, errors.InvalidRequest, "risk"),
     ({"code": "Inspection", "message": "risk", "request_id": "t1"}, errors.InvalidRequest, "risk"),
-    ({"success": False, "code": 0, "data": {"error": "no"}}, errors.InvalidRequest, "an object"),
+    ({"success": False, "code": 0, "data": {"error": "too odd"}}, errors.InvalidRequest, "too odd"),
     ({"success": "false", "message": "not today"}, errors.InvalidRequest, "not today"),
     ({"success": 0, "msg": "not today"}, errors.InvalidRequest, "not today"),
     ({"error": True, "message": "not today"}, errors.InvalidRequest, "not today"),
@@ -758,7 +758,9 @@ def test_row_15_no_error_repeats_the_key_in_whatever_coding_a_server_has_it(
     for number, coding in enumerate(("utf-8", "utf-16", "utf-16-le", "utf-16-be")):
         queue.script("submit", Reply(401, said.encode(coding)))
 
-        assert "key: *** is not valid" in str(failure(lambda n=number: generate(f"fox {n}")))
+        error = failure(functools.partial(generate, f"fox {number}"))
+
+        assert "key: *** is not valid" in str(error)
 
 
 CHECKED = {"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]}

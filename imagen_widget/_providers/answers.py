@@ -104,14 +104,14 @@ _NO_MONEY = (
     *("额度", "余额", "欠费"),
     *("insufficient balance", "insufficient quota", "insufficient credit"),
 )
-_EMPTY = (None, "", [], {})
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 _NO_ERROR = frozenset(
     {"", "success", "succeeded", "ok", "none", "null", "0", "200", "false", "{}", "[]"}
 )
 # Names without capitals and underscores.
 _TEXTS = (
     *("detail", "error", "message", "errormessage", "errormsg", "errmsg"),
-    *("description", "msg", "errors", "reason", "failreason"),
+    *("description", "msg", "errors", "reason", "failreason", "failmsg"),
 )
 _CODES = ("code", "statuscode", "errorcode", "errcode", "errno")
 _FINE_CODES = frozenset({0, 200, 201, 202, "0", "200", "success", "SUCCESS", "ok", "OK", "", None})
@@ -708,12 +708,14 @@ def read_trouble(answer: Answer) -> Trouble:
 
 
 def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Trouble | None:
-    """Return what a JSON object says of a failure; None if it says nothing."""
-    code = word(body.get("code"))
-    kind = word(body.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
-    named = plainly_named(body)
-    found = (_read_value(named.get(name), kind, depth) for name in _TEXTS)
-    return next((trouble for trouble in found if trouble is not None), None)
+    """Return what a JSON object says of a failure, itself or inside; None if it says nothing."""
+    found = []
+    for holder in holders(body):
+        code, named = word(holder.get("code")), plainly_named(holder)
+        kind = word(holder.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
+        found += [_read_value(named.get(name), kind, depth) for name in _TEXTS]
+    told = [*filter(None, found), None]
+    return next((found for found in told if found and found.text.lower() not in _NO_ERROR), told[0])
 
 
 def reports_failure(body: dict[str, Any]) -> bool:

@@ -54,7 +54,8 @@ _FINISHED = frozenset(
 )
 _CANCELLED = frozenset({"CANCELLED", "CANCELED"})
 _FAILED = _CANCELLED | frozenset(
-    {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "ABORTED", "失败"}
+    {"FAILED", "FAILURE", "FAIL", "ERROR", "TIMEOUT", "REJECTED", "REFUSED", "ABORTED", "失败"}
+    | {"EXPIRED", "KILLED", "TERMINATED", "REQUEST_MODERATED", "CONTENT_MODERATED"}
 )
 
 # What a request is called may also repeat its input, so that no picture is looked for there.
