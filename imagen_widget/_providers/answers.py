@@ -104,7 +104,6 @@ _NO_MONEY = (
     *("额度", "余额", "欠费"),
     *("insufficient balance", "insufficient quota", "insufficient credit"),
 )
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
 _NO_ERROR = frozenset(
     {"", "success", "succeeded", "ok", "none", "null", "0", "200", "false", "{}", "[]"}
 )
@@ -354,17 +353,9 @@ class CancelAnswer(enum.Enum):
 def read_json(text: bytes | str) -> Any:
     """Return the JSON value; None if the text is not JSON that can be held."""
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(text)
     except (ValueError, RecursionError):  # also bad UTF-8, and integers of too many digits
         return None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; of values with one name the last that is not empty counts."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        found.update((name, value) for name, value in pairs if value not in _EMPTY)
-    return found
 
 
 def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
@@ -373,7 +364,7 @@ def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
     Of several, as event streams have them, it is the last with whole pictures. `to_the_end` if
     nothing may follow it.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_object)
+    decoder = json.JSONDecoder()
     end = min(len(text), _MAX_WARNING_BYTES)
     for pattern in (_LINE_START, _JSON_START):  # warnings hold brackets inside their lines
         starts = pattern.finditer(text, 0, end)
@@ -735,7 +726,11 @@ def reports_failure(body: dict[str, Any]) -> bool:
 
 
 def plainly_named(body: dict[str, Any]) -> dict[str, Any]:
-    return {name.lower().replace("_", ""): value for name, value in body.items()}
+    """Return an object with its names in small letters and without underscores."""
+    named = {}
+    for name, value in body.items():
+        named[name.lower().replace("_", "")] = value
+    return named
 
 
 def field_names(body: dict[str, Any]) -> str:

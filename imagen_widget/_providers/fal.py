@@ -21,7 +21,7 @@ asked for until the deadline, and stays resumable.
 import json
 import re
 from collections import ChainMap
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -164,13 +164,16 @@ def read_submit(
     request_id = _request_id(body, answer)
     if found is not None and found.pictures:
         return answers.billed(found, answer, request_id)
+    denied = word in _FAILED or answers.truth(body.get("success")) is False
+    if request_id and word in _PENDING and not denied:
+        return _ticket(draft, request_id, body)
     elsewhere = answers.search_pictures(answer, draft.base_url)
     ended = word in _FINISHED or not (repeats or word)
     if elsewhere is not None and ended and all(map(answers.is_picture, elsewhere.urls)):
         return answers.billed(elsewhere, answer, request_id)
-    refused = _refuses(answer, body, word, may_exist=bool(request_id))
+    refused = _refuses(answer, body, denied=denied, may_exist=bool(request_id))
     if request_id and not refused:
-        return _ticket(draft, request_id, ChainMap(*_holders(body)))
+        return _ticket(draft, request_id, body)
     if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
     if refused:
@@ -182,7 +185,7 @@ def read_submit(
     raise answers.uncertain(account, f"no ticket in it: {says}")
 
 
-def _refuses(answer: Answer, body: dict[str, Any], word: str, *, may_exist: bool) -> bool:
+def _refuses(answer: Answer, body: dict[str, Any], *, denied: bool, may_exist: bool) -> bool:
     """Return True if an answer to a submit says that it was not taken.
 
     `may_exist` if it names an id, which may be a job's: then a bare code does not say so.
@@ -191,12 +194,10 @@ def _refuses(answer: Answer, body: dict[str, Any], word: str, *, may_exist: bool
     says = "" if trouble is None else trouble.text
     if _TAKEN.search(says) and not _NOT_TAKEN.search(says):
         return False
-    if word in _FAILED or answers.truth(body.get("success")) is False:
-        return True
-    is_taken = word in _PENDING or str(body.get("code")) in _QUEUED_CODES or not says
+    is_taken = str(body.get("code")) in _QUEUED_CODES or not says
     if may_exist and (is_taken or (answers.own_status(answer) or 0) >= 500):
-        return False
-    return answers.reports_failure(body)
+        return denied
+    return denied or answers.reports_failure(body)
 
 
 def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
@@ -208,9 +209,9 @@ def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
     return None if found is None else _ticket(draft, found, {})
 
 
-def _ticket(draft: Ticket, request_id: str, addresses: Mapping[str, Any]) -> Ticket:
+def _ticket(draft: Ticket, request_id: str, body: dict[str, Any]) -> Ticket:
     """Return the ticket for a request id; addresses that are missing or odd are built."""
-    parts = draft.endpoint.split("/")
+    parts, addresses = draft.endpoint.split("/"), ChainMap(*_holders(body))
     app = "/".join(parts[: 3 if parts[0] in {"workflows", "comfy"} else 2])
     extra = []
     for name, suffix in (("status", "/status"), ("response", ""), ("cancel", "/cancel")):
@@ -251,7 +252,8 @@ def _request_id(body: dict[str, Any], answer: Answer) -> str:
         plain.append(named.get("id"))
         for name in ("responseurl", "statusurl", "cancelurl"):
             addressed += _ID_IN_ADDRESS.findall(str(named.get(name)))
-    found.sort(key=lambda value: str(value) not in addressed)
+    if addressed and addressed[0] in map(str, found):
+        found.insert(0, addressed[0])
     found += [*addressed, *plain, answer.headers.get("x-fal-request-id")]
     if "code" in body or "success" in body:
         found.append(body.get("data"))

@@ -7,6 +7,7 @@ the end.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -85,12 +86,12 @@ class Run:
         self._ran_since: float | None = None
         self._ticket: providers.Ticket | None = None
         self._scope: anyio.CancelScope | None = None
-        self._cancel_wanted = False
+        self._cancel_wanted, self._cancel_at = False, math.inf
         self._resumed = self._past_cancel = self._expired = False
 
     def cancel(self) -> None:
         """Give the job up; on the loop thread. What comes of it is in `note`."""
-        self._cancel_wanted = True
+        self._cancel_wanted, self._cancel_at = True, -math.inf  # also of the steps to come
         if self._scope is not None and not self._past_cancel:
             self._scope.cancel()
 
@@ -181,9 +182,7 @@ class Run:
         session, verbs = self._session, self._session.journal
         answer = None
         try:
-            with anyio.CancelScope() as self._scope:
-                if self._cancel_wanted:  # before this
-                    self.cancel()
+            with anyio.CancelScope(deadline=self._cancel_at) as self._scope:
                 request = self._request
                 if request.inputs:
                     request = await to_thread.run_sync(session.with_bytes, request)
@@ -284,9 +283,7 @@ class Run:
                     session.journal.service_times, ticket.endpoint, ticket.provider
                 )
         done = None
-        with anyio.CancelScope() as self._scope:
-            if self._cancel_wanted:
-                self.cancel()
+        with anyio.CancelScope(deadline=self._cancel_at) as self._scope:
             events = session.provider.watch(
                 ticket, seconds=self._left(), service_times=times, expired=self._expired
             )
@@ -427,7 +424,8 @@ class Run:
             raise await self._unconfirmed("Cancelling was not confirmed", ticket)
         is_late = answer is providers.CancelAnswer.TOO_LATE
         self._deadline = time.monotonic() + (self._timeout if is_late else _SETTLE_SECONDS)
-        self._past_cancel = True  # the provider was asked: another cancellation changes nothing
+        # The provider was asked: another cancellation changes nothing.
+        self._past_cancel, self._cancel_at = True, math.inf
         try:
             done = await self._watched(ticket) or providers.Done()
             self._deadline += _FETCH_SECONDS
