@@ -544,6 +544,23 @@ def test_cancelling_what_has_failed_says_why(queue: FakeQueue) -> None:
     assert "may exist and be billed" in job.cancel()
 
 
+def test_a_cancel_says_of_a_request_without_an_id_that_it_cannot_be_fetched_later(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._runs.job.CANCEL_WAIT_SECONDS", 0.1)
+    queue.silence_seconds = 1.0
+    queue.script("generations", Break.SILENCE)
+    job = start("a red fox", model="gpt-image-1.5")
+    queue.wait_for("generations")
+
+    said = job.cancel()
+
+    assert "cannot be cancelled" in said
+    assert "resume" not in said
+    with pytest.raises(errors.SubmitUncertain):
+        job.result(WAIT_SECONDS)
+
+
 # -------------------------------------------------------------------------------------- interrupts
 
 INTERRUPTED = """

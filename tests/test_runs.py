@@ -982,6 +982,48 @@ def test_a_paid_job_that_is_still_out_is_fetched_in_place_of_a_second_one(
     assert (queue.posts, books.states()) == (1, ["done"])
 
 
+@pytest.mark.parametrize("reuse", [True, False])
+def test_equal_requests_that_come_at_once_are_paid_once_if_history_may_answer(
+    queue: FakeQueue, reuse: bool
+) -> None:
+    queue.polls = math.inf
+    jobs = [start("a red fox", reuse=first) for first in (reuse, True, True, True)]
+    queue.wait_for("status")
+    queue.finish()
+
+    assert [job.result(WAIT_SECONDS).reused for job in jobs] == [False, True, True, True]
+    assert (queue.posts, books.states()) == (1, ["done"])
+
+
+def test_a_job_that_waits_for_an_equal_one_can_be_cancelled_and_ends_by_its_own_deadline(
+    queue: FakeQueue,
+) -> None:
+    queue.polls = math.inf
+    first = start("a red fox")
+    queue.wait_for("status")
+    late = start("a red fox", reuse=True, timeout=0.1)
+    given_up = start("a red fox", reuse=True)
+
+    assert given_up.cancel() == "Cancelled before anything was sent; not billed."
+    with pytest.raises(errors.QueueError, match=r"not sent within 0.1 s; nothing is billed"):
+        late.result(WAIT_SECONDS)
+    queue.finish()
+    assert not first.result(WAIT_SECONDS).reused
+    assert (queue.posts, books.states()) == (1, ["done"])
+
+
+def test_a_job_whose_equal_was_cancelled_is_sent_itself(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    first = start("a red fox", reuse=True)
+    second = start("a red fox", reuse=True)
+    queue.wait_for("status")
+
+    assert first.cancel() == "Cancelled, not billed (request id req-1)."
+    queue.wait_for("submit", 2)
+    queue.finish()
+    assert second.result(WAIT_SECONDS).request_id == "req-2"
+
+
 @pytest.mark.parametrize("what", ["forgotten", "cancelled"])
 def test_a_job_that_is_gone_at_the_provider_makes_way_for_another(
     queue: FakeQueue, leave_behind: LeaveBehind, what: str

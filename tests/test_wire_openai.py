@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from imagen_widget import Done, ImagenClient, ImageRequest, Model, errors
+from imagen_widget import Capabilities, Done, ImagenClient, ImageRequest, Model, errors
 from tests.clock import Clock
 from tests.documents import install_example
 from tests.fakequeue import GATEWAY, Break, FakeQueue, Reply, page, picture
@@ -420,6 +421,25 @@ async def test_a_package_may_bring_a_provider(monkeypatch: pytest.MonkeyPatch) -
     assert sent.url == "https://api.acme.example/v2/paint"
     assert sent.headers["authorization"] == "Bearer sk-of-acme"
     assert sent.arguments == {"model": "acme/paint-2", "text": "a fox", "count": 1, "pictures": []}
+
+
+@pytest.mark.usefixtures("acme")
+async def test_a_provider_that_takes_addresses_only_sends_no_picture_inside_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACME_KEY", "sk-of-acme")
+    queue = FakeQueue()
+    queue.always("submit", Reply(200, {"images": ["https://media.test/files/a.png"]}))
+    make = functools.partial(ImageRequest.create, "a fox", model="acme/paint-2")
+    async with ImagenClient("acme", transport=queue.transport()) as client:
+        no_data = Capabilities(takes_data_addresses=False)
+        monkeypatch.setattr(type(client.provider), "can", no_data)
+        with pytest.raises(errors.InvalidRequest, match="https address only"):
+            await client.submit(make(image=png()))
+        sent = queue.posts
+        await client.submit(make(image="https://x.test/a.png"))
+
+    assert (sent, queue.posts) == (0, 1)
 
 
 def test_a_provider_that_no_package_brings_is_named() -> None:

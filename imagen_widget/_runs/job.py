@@ -18,7 +18,7 @@ import anyio
 
 from imagen_widget import _html, _loop
 from imagen_widget._models import short_name
-from imagen_widget._providers import Queued, Running
+from imagen_widget._providers import Capabilities, Queued, Running
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs.run import TOO_LATE, Event, Run, Session, Submitted, Submitting
@@ -134,7 +134,7 @@ class Job:
         self.number = next(_numbers)
         self.request = request
         self.price = session.price(request)
-        self._on_event = on_event
+        self._on_event, self._can = on_event, Capabilities()
         self._listeners: list[Callable[[Progress], None]] = []  # touched on the loop thread only
         self._ended: float | None = None
         self._progress = Progress(
@@ -256,6 +256,11 @@ class Job:
         what = "Cancel requested; the job may still finish and be billed."
         if self._progress.phase is Phase.FETCHING:
             what = "Too late to cancel: the job is finished, and paid for."
+        elif not self._can.resumes:  # what is out has no id
+            return (
+                "The request is out, cannot be cancelled and may be billed. Its pictures come into "
+                "the history if this process goes on."
+            )
         return f"{self._with_id(what)} Fetch it with %imagen_resume."
 
     def _with_id(self, text: str) -> str:
@@ -271,8 +276,8 @@ class Job:
         seconds: float | None = None
         note = "This process let go of it; if it was sent, fetch it with %imagen_resume."
         try:
-            cancellable = session.provider.for_model(self.request.model).can.cancels
-            self._progress = replace(self._progress, cancellable=cancellable)
+            self._can = session.provider.for_model(self.request.model).can
+            self._progress = replace(self._progress, cancellable=self._can.cancels)
             generation = await self._run.run(reuse=reuse)
             # One figure everywhere: the generation's.
             phase, seconds = Phase.DONE, None if generation.reused else generation.seconds

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from imagen_widget._store import open_store
 
 T = TypeVar("T")
 
+NOT_SENT = "Cancelled before anything was sent; not billed."
 NOT_BILLED = "Cancelled, not billed."
 TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 
@@ -99,20 +101,28 @@ class Run:
 
     async def run(self, *, reuse: bool = False) -> Generation:
         """Return the pictures: from history if that is allowed and has them, else paid for."""
-        if reuse and (known := await self._from_history()) is not None:
-            return known
         session, settings = self._session, self._session.settings
-        await to_thread.run_sync(session.store.ready)
-        draft = journal.Draft(
-            request=self._request,
-            provider=settings.account.name,
-            base_url=settings.base_url,
-            price=session.price(self._request),
-        )
-        ids = await session.record(
-            session.journal.intend, draft, budget=settings.budget, user=settings.user
-        )
-        return await self.send(ids[0])
+        same, over = (os.getpid(), self._request.fingerprint), anyio.Event()
+        while reuse and (others := session.under_way[same]):  # history will have their pictures
+            await self._wait_for(next(iter(others)))
+        session.under_way[same].add(over)
+        try:
+            if reuse and (known := await self._from_history()) is not None:
+                return known
+            await to_thread.run_sync(session.store.ready)
+            draft = journal.Draft(
+                request=self._request,
+                provider=settings.account.name,
+                base_url=settings.base_url,
+                price=session.price(self._request),
+            )
+            ids = await session.record(
+                session.journal.intend, draft, budget=settings.budget, user=settings.user
+            )
+            return await self.send(ids[0])
+        finally:
+            session.under_way[same].discard(over)
+            over.set()
 
     async def send(self, job_id: str) -> Generation:
         """Send a job that this process has in the journal as an intent."""
@@ -137,6 +147,15 @@ class Run:
             return await self._finish(providers.Ticket.from_json(record.ticket, created=created))
 
     # --------------------------------------------------------------- history answers
+
+    async def _wait_for(self, other: anyio.Event) -> None:
+        """Wait until another job is over, but not beyond the deadline or a cancellation."""
+        with anyio.CancelScope(deadline=self._cancel_at) as self._scope:
+            with anyio.move_on_after(self._left()):
+                await other.wait()
+            self._left()
+            return
+        raise self._cancelled(NOT_SENT)
 
     async def _from_history(self) -> Generation | None:
         """Return kept pictures of an equal request, or those of a paid job that is still out.
@@ -208,7 +227,7 @@ class Run:
             raise
         if answer is None:
             await self._note(journal.Cancelled())
-            raise self._cancelled("Cancelled before anything was sent; not billed.")
+            raise self._cancelled(NOT_SENT)
         if isinstance(answer, providers.Ticket):
             await self._keep_ticket(answer)
         return answer
@@ -536,6 +555,8 @@ class Session:
         self.describes_itself = settings.account.free and settings.schemas == "auto"
         own = "demo" if self.describes_itself else ""
         self.models = Catalogue(settings.home / "models" / own)
+        # The ends of jobs in this process, by its number and what they ask for.
+        self.under_way: defaultdict[tuple[int, str], set[anyio.Event]] = defaultdict(set)
         self._siblings: dict[str, Session] = {}
         self._active: set[str] = set()
         self._pid = 0  # of the process that has made the provider
