@@ -541,6 +541,29 @@ async def test_a_status_that_stays_behind_does_not_hide_the_result(word: str) ->
     assert 30 <= desk.clock.now - 1000 < 60
 
 
+async def test_a_short_deadline_leaves_time_to_look_behind_a_status_that_stays() -> None:
+    desk = Desk()
+    desk.queue.finish()
+    desk.queue.always("status", Reply(200, {"status": "IN_PROGRESS"}))
+
+    assert len((await desk.result(timeout=20)).urls) == 1
+
+
+async def test_the_job_is_asked_for_shortly_before_the_deadline_however_long_a_wait_would_be() -> (
+    None
+):
+    desk = Desk()
+    asked: list[float] = []
+    for route in ("status", "result"):
+        desk.queue.before[route] = lambda _: asked.append(1060 - desk.clock.now)
+        desk.queue.always(route, Reply(503, {"detail": "?"}))
+
+    with pytest.raises(errors.QueueTimeout):
+        await desk.watch(timeout=60)
+
+    assert asked[-1] < 1
+
+
 @pytest.mark.parametrize("answer", [STILL, UNKNOWN, page(), Reply(422, {"detail": "no"})], ids=repr)
 async def test_while_the_status_says_that_a_job_runs_nothing_but_its_result_ends_it(
     answer: Reply,

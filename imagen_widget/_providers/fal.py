@@ -560,8 +560,7 @@ class Fal(Provider):
                 reason, lasting = found.reason, lasting + found.lasting
             if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
                 break  # the status has said enough, or the same comes each time
-            left = max(job.end - self.clock(), 0.0)
-            await self.sleep(min(self.budget.delay(attempt), left))
+            await job.rest(self.budget.delay(attempt))
             attempt += 1
         if said in _CANCELLED:
             raise answers.cancelled(ticket)
@@ -726,6 +725,8 @@ class _Job:
         self._lines = self._hiccups = self._misses = self._pending_polls = 0
         self._with_logs, self._by_result, self._result_next = True, False, False
         self._ask_anyway_at = 0.0
+        half = max(seconds / 2, _ASK_ANYWAY_EACH_SECONDS)
+        self._ask_anyway_from = self._began + min(_ASK_ANYWAY_SECONDS - self._age, half)
         self._path = ticket.get("response_path")
         self._auto_path = ""
         if queue.knows_auto:
@@ -794,7 +795,7 @@ class _Job:
         if isinstance(found, answers.Queued | Running):
             self._pending_polls += 1
             is_due = self._pending_polls % _ASK_ANYWAY_POLLS == 0
-            if is_due and self._queue.clock() - self._began + self._age >= _ASK_ANYWAY_SECONDS:
+            if is_due and self._queue.clock() >= self._ask_anyway_from:
                 with suppress(ImagenError):  # nothing but the pictures counts against the status
                     asked = await self.ask_result(counts=False)
                     return asked if isinstance(asked, Done) else found
@@ -881,7 +882,12 @@ class _Job:
             seconds = poll_seconds(
                 running, self._expected, shortest=shortest, chance=chance, jobs=queue.watching
             )
-        await queue.sleep(min(seconds, max(self.end - queue.clock(), 0.0)))
+        await self.rest(seconds)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not beyond the deadline; shortly before it there is time to ask once more."""
+        left = max(self.end - self._queue.clock(), 0.0)
+        await self._queue.sleep(min(seconds, 0.9 * left if left > 1.0 else left))
 
     # ------------------------------------------------------------------------------ small parts
 
