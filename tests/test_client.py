@@ -237,7 +237,34 @@ async def test_a_failing_answer_that_names_the_job_gives_its_ticket(status: int)
     assert (caught.value.request_id, desk.queue.posts) == ("req-1", 1)
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ('{"request_id": "trace", "data": {"request_id": "abc", "queue_pos', "abc"),
+        ('{"taskId": "abc", "resp', "abc"),
+        ('{"status_url": "https:\\/\\/x.test\\/a\\/b\\/requests\\/abc\\/sta', "abc"),
+        ('{"request_id": "abc", "response_url": "https://x.test/a/b/requests/ab', "abc"),
+        ('{"request_id": "a/b", "x', None),
+        ('{"request_id": "ab', None),
+    ],
+)
+async def test_an_answer_that_breaks_off_behind_the_jobs_id_gives_its_ticket(
+    part: str, name: str | None
+) -> None:
+    queue = FakeQueue()
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{part}"
+    queue.script("submit", Reply(200, raw=head.encode(), accepts=True))
+
+    with queue.serve() as url:
+        async with ImagenClient("kkiai", base_url=url, api_key="sk-made-up") as client:
+            with pytest.raises(errors.SubmitUncertain) as caught:
+                await client.submit(FOX)
+
+    assert (caught.value.request_id, queue.posts) == (name, 1)
+
+
 TICKETS = [
+    ("", {"location": "/fal-ai/imagen4/requests/abc"}, "abc"),
     ({"code": 0, "msg": "success", "data": {"request_id": "abc"}}, {}, "abc"),
     ({"code": 200, "data": {"task_id": 12345}}, {}, "12345"),
     ({"code": 0, "msg": "ok", "data": "abc"}, {}, "abc"),
@@ -258,7 +285,7 @@ async def test_a_job_is_known_by_its_id_however_the_answer_is_wrapped(
     desk = Desk()
     desk.queue.ids = iter([name])
     desk.queue.script("submit", Reply(200, body, headers, accepts=True))
-    if headers:  # which the queue would write over with an id of its own
+    if "x-fal-request-id" in headers:  # which the queue would write over with an id of its own
         desk.queue.script("submit", None)
 
     finished = await desk.result()

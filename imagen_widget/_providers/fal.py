@@ -68,7 +68,9 @@ _REQUEST_PATH = re.compile(
     rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
 )
 _ID_IN_ADDRESS = re.compile(r"/requests/([^/?#]*)")
-_IN_TEXT = re.compile(rb'"(?:request_id|task_id)"\s*:\s*"([^"\\]{1,300})"')
+_IN_TEXT = re.compile(  # the part of an answer that came
+    r'"(?:request|task)_?id"\s*:\s*"([^"\\]{1,300})"|/requests\\?/([^"\\/?]{1,300})["\\/?]', re.I
+)
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
 _QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
 _QUERY = re.compile(r"[\w=&.%~+-]{0,200}", re.ASCII)
@@ -202,9 +204,8 @@ def _refuses(answer: Answer, body: dict[str, Any], *, denied: bool, may_exist: b
 
 def read_broken_submit(answer: Answer, draft: Ticket) -> Ticket | None:
     """Return the ticket that an answer names although it failed or broke off; None without one."""
-    inside = _IN_TEXT.search(answer.body) if answer.ok else None
-    named = "" if inside is None else inside[1].decode("ascii", "replace")
-    names = (answer.headers.get("x-fal-request-id", ""), named)
+    named = _IN_TEXT.findall(answer.body.decode("ascii", "replace")) if answer.ok else []
+    names = (answer.headers.get("x-fal-request-id", ""), *map("".join, reversed(named)))
     found = next((name for name in names if REQUEST_ID.fullmatch(name)), None)
     return None if found is None else _ticket(draft, found, {})
 
@@ -254,6 +255,7 @@ def _request_id(body: dict[str, Any], answer: Answer) -> str:
             addressed += _ID_IN_ADDRESS.findall(str(named.get(name)))
     if addressed and addressed[0] in map(str, found):
         found.insert(0, addressed[0])
+    addressed += _ID_IN_ADDRESS.findall(answer.headers.get("location", ""))
     found += [*addressed, *plain, answer.headers.get("x-fal-request-id")]
     if "code" in body or "success" in body:
         found.append(body.get("data"))
