@@ -54,7 +54,6 @@ _LISTS = ("images", "image")
 WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
 _ADDRESSES = ("url", "image_url", "uri", "image", "src")
 _ENCODED = ("b64_json", "base64", "b64", "image_base64")
-_TICKET_NAMES = frozenset({"request_id", "task_id", "status_url", "response_url", "status"})
 _DEPTH = 3
 _SEARCH_DEPTH = 10
 _MAX_TEXT = 20_000
@@ -383,7 +382,7 @@ def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
 def _is_whole(event: Any) -> bool:
     """Return True if an event of a stream brings pictures, and no earlier stages of them."""
     is_stage = isinstance(event, dict) and "partial" in str(event.get("type"))
-    return not is_stage and find_pictures(event, "") is not None
+    return not is_stage and next(_search(event, ""), None) is not None
 
 
 def write_json(value: object) -> bytes:
@@ -428,10 +427,6 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
             is_place = is_place or (name == "data" and not inner)  # OpenAI's list
             if is_place and (empty is None or found.unclear):
                 empty = found
-    for number, holder in enumerate(around, 1):
-        is_ticket = not _TICKET_NAMES.isdisjoint(holder)
-        if not is_ticket and isinstance(_read(holder, base_url), Served):
-            return _finished([holder], base_url, around[:number])
     return empty
 
 

@@ -344,12 +344,6 @@ deep poly 0.1,0.19 0.3,0.34 0.5,0.19
 #8c6a45 alpha=.2 blur=.012 in=paper poly 0.62,0 0.68,0.5 0.62,1 1.2,1 1.2,0
 #8c6a45 alpha=.45 blur=.006 in=paper poly -1,0.905 1,0.9 1,0.885 -1,0.893
 #ffffff alpha=.5 blur=.006 in=paper poly -1,0.93 1,0.926 1,0.908 -1,0.912
-== folds
-#c2342f poly -0.117,0.335 0.077,0.335 0.064,0.318 -0.104,0.318
-ink alpha=.3 blur=.004 line=.0055 curve -0.98,0.86 -0.7,0.72 -0.74,0.6
-ink alpha=.3 blur=.004 line=.0055 curve 0.98,0.84 0.72,0.7 0.76,0.52
-ink alpha=.3 blur=.004 line=.0055 curve -0.97,0.3 -0.8,0.2 -0.86,0.05
-ink alpha=.3 blur=.004 line=.0055 curve 0.9,0.26 0.78,0.14 0.84,0.02
 == tin
 #c4a47c alpha=.5 blur=.04 oval 0.4,-0.043 1.35,0.072
 #2f7d7a>#7cc2b5>#4a9c94>#1f5654 blur=.022 curve 1,1 1,0 0.6,-0.043 0,-0.058 -0.6,-0.043 -1,0 -1,1
@@ -418,12 +412,9 @@ def _outline(path: str, at: Frame) -> Outline:
 
 
 def flour(canvas: Canvas, x: float, y: float, high: float) -> None:
-    at = Frame(x, y, high * 0.31, high)
-    _draw(canvas, "flour", at)
+    _draw(canvas, "flour", Frame(x, y, high * 0.31, high))
     for lean in (-24, -12, 12, 24, 0):
         _ear_of_wheat(canvas, x - high * 0.006, y - high * 0.27, high * 0.19, lean)
-    _draw(canvas, "folds", at, ink=rgb("8c6a45"))
-    _draw(canvas, "folds", at._replace(x=x - high * 0.007), ink=(255, 255, 255))
 
 
 def _ear_of_wheat(canvas: Canvas, x: float, y: float, high: float, lean: float) -> None:
@@ -929,12 +920,6 @@ def _lit(factor: float) -> Effect:
     return effect
 
 
-def _bigger(canvas: Canvas, box: Box) -> None:
-    wide, high = box[2] - box[0], box[3] - box[1]
-    near = (box[0] + wide * 0.13, box[1] + high * 0.13, box[2] - wide * 0.13, box[3] - high * 0.13)
-    canvas.image.paste(canvas.image.resize((wide, high), Image.Resampling.LANCZOS, near), box)
-
-
 def _balloon(canvas: Canvas, box: Box) -> None:
     left, top, right, bottom = box
     share, x = (1.0, 0.5) if (right, bottom) != canvas.image.size else (0.5, 0.27)
@@ -965,12 +950,6 @@ def _snow(canvas: Canvas, box: Box) -> None:
     snowfall(canvas)
 
 
-def _watercolour(canvas: Canvas, _: Box) -> None:
-    size = canvas.image.size
-    soft = canvas.image.reduce(2).filter(ImageFilter.MedianFilter(9)).resize(size)
-    canvas.image = Image.blend(soft, Image.new("RGB", size, "#fbf7ee"), 0.28)
-
-
 def _framed(canvas: Canvas, _: Box) -> None:
     edge, line = round(canvas.u * 0.07), canvas.u // 200 + 1
     inside = canvas.image.resize((canvas.w - 2 * edge - 2 * line, canvas.h - 2 * edge - 2 * line))
@@ -978,7 +957,6 @@ def _framed(canvas: Canvas, _: Box) -> None:
 
 
 EFFECTS: Mapping[str, Effect] = {  # applied in this order
-    "bigger larger closer zoom 大": _bigger,
     "balloon 气球": _balloon,
     "monochrome greyscale grayscale 黑白": _toned(1.0, *colours("0a0a0a 828282 fafafa")),
     "sepia vintage old 复古": _toned(0.9, *colours("2b1a0c a98258 fff1d0")),
@@ -988,7 +966,6 @@ EFFECTS: Mapping[str, Effect] = {  # applied in this order
     "night midnight moonlight dark 夜": _night,
     "snow snowy 雪": _snow,
     "fog mist foggy misty rain 雾 雨": _toned(0.7, *colours("8d979d c3cbd0 f1f3f4")),
-    "watercolour watercolor 水彩": _watercolour,
     "bright brighter lighter 亮": _lit(1.25),
     "darker 暗": _lit(0.6),
     "frame framed border 框": _framed,
