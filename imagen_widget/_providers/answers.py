@@ -72,7 +72,8 @@ _LINKED = re.compile(  # in a text, as chat models answer
 )
 _PICTURE_PATH = re.compile(r"[^?#]+\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)(?:[?#]|$)", re.I)
 _PICTURE_NAME = re.compile(
-    "image|img|picture|photo|url|uri|src|link|href|sample|output|result|file|path|content|source"
+    "image|img|picture|photo|url|uri|src|link|href|sample|output|result|response|data|file|path"
+    "|content|source"
 )
 # What is asked for or watched, and other pictures of the same: never what was made.
 _OTHERS = re.compile(
@@ -418,10 +419,9 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
             inner = holder.get(name)
             is_list = isinstance(inner, list) and name != "detail"
             is_place = name in _LISTS and (is_list or (isinstance(inner, dict | str) and inner))
-            if not is_place and not is_list and not (isinstance(inner, str) and _is_address(inner)):
+            if not (is_place or is_list):
                 continue
-            entries = inner if isinstance(inner, list) else [inner]
-            found = _finished(entries, base_url, around[:number])
+            found = _finished(inner if is_list else [inner], base_url, around[:number])
             if found.pictures:
                 return found
             is_place = is_place or (name == "data" and not inner)  # OpenAI's list
@@ -439,7 +439,7 @@ def search_pictures(answer: Answer, base_url: str) -> Finished | None:
     kind = _picture.sniff(answer.body)
     if kind != _picture.UNREADABLE and not answer.is_page:
         return Finished((Served(data_uri(answer.body, kind)),))
-    pictures = tuple(dict.fromkeys(_search(answer.value, base_url)))[:MAX_PICTURES]
+    pictures = tuple(dict.fromkeys(_search(answer.value, base_url, "data")))[:MAX_PICTURES]
     return _finished(pictures, base_url, holders(answer.value)[:1]) if pictures else None
 
 
@@ -553,13 +553,6 @@ def truth(value: object) -> bool | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return _TRUTHS.get(str(value).strip().lower())
-
-
-def _is_address(text: str) -> bool:
-    """Return True if a bare text is a picture's address, or the picture as base64."""
-    head = text[:200].strip()
-    whole = head.lower().startswith(("https://", "http://", "data:")) and not re.search(r"\s", head)
-    return whole or _BASE64_HEAD.match(head) is not None
 
 
 def _search(
