@@ -416,7 +416,7 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
     empty, around = None, holders(value)
     for number, holder in enumerate(around or [{"data": value}], 1):
         for name in (*_LISTS, *WRAPPERS):
-            inner = holder.get(name)
+            inner: Any = holder.get(name)
             is_list = isinstance(inner, list) and name != "detail"
             is_place = name in _LISTS and (is_list or (isinstance(inner, dict | str) and inner))
             if not (is_place or is_list):
@@ -796,17 +796,12 @@ def _said(text: str, limit: int) -> str:
     line, request = one_line(text, limit=4 * limit), hidden.get()
     fields = () if request is None else (("prompt", request.prompt), *request.arguments().items())
     for prompt in {value for name, value in fields if "prompt" in name and isinstance(value, str)}:
-        for form in _forms(prompt[:_MAX_TEXT]):
-            line = _without(line, form)
+        part = prompt[:_MAX_TEXT]
+        escaped = (json.dumps(part, ensure_ascii=strict)[1:-1] for strict in (False, True))
+        for form in {part, *escaped, html.escape(part)}:
+            plain = one_line(form, limit=len(form)).lower()
+            line = _without(line, plain) if len(plain) >= _MIN_PROMPT else line
     return one_line(line, limit=limit)
-
-
-def _forms(prompt: str) -> set[str]:
-    """Return how servers repeat a prompt, as one line in small letters: plain or escaped."""
-    escaped = (json.dumps(prompt, ensure_ascii=strict)[1:-1] for strict in (False, True))
-    forms = (prompt, *escaped, html.escape(prompt))
-    lines = (one_line(form, limit=len(form)).lower() for form in forms)
-    return {line for line in lines if len(line) >= _MIN_PROMPT}
 
 
 def _without(text: str, prompt: str) -> str:
@@ -888,7 +883,15 @@ def _meaning(
     if status in {401, 402, 403} or (money and status in {400, 429}) or (spent and status >= 500):
         return _credentials(says, account, ticket, money=money and status != 401)
     if status in {400, 413, 422} and not is_page:
-        return _invalid(trouble, model, status, ticket)
+        where, why = f"{trouble.field}: ", trouble.said or f"HTTP {status}"
+        if trouble.expected and trouble.expected not in why:
+            why = f"{why} (allowed: {trouble.expected})"
+        return errors.InvalidRequest(
+            f"{where if trouble.field else ''}{model} refused the request: {why}",
+            remedy="Change the request; %imagen_models shows what each model takes.",
+            field=trouble.field or None,
+            ticket=ticket,
+        )
     if status >= 500 and not is_page:
         return service_failed(trouble, ticket, status=answer.status)
     if status == 429:
@@ -916,19 +919,6 @@ def _credentials(
         remedy = f"Top up at {title}."
     again = "" if ticket is None else " Then fetch the job with %imagen_resume."
     return errors.CredentialsError(what, remedy=remedy + again, ticket=ticket)
-
-
-def _invalid(trouble: Trouble, model: str, status: int, ticket: Ticket | None) -> ImagenError:
-    says = trouble.said or f"HTTP {status}"
-    if trouble.expected and trouble.expected not in says:
-        says = f"{says} (allowed: {trouble.expected})"
-    where = f"{trouble.field}: " if trouble.field else ""
-    return errors.InvalidRequest(
-        f"{where}{model} refused the request: {says}",
-        remedy="Change the request; %imagen_models shows what each model takes.",
-        field=trouble.field or None,
-        ticket=ticket,
-    )
 
 
 def cancelled(ticket: Ticket | None) -> errors.CancelledAtProvider:

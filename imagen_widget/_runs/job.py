@@ -257,10 +257,7 @@ class Job:
         if self._progress.phase is Phase.FETCHING:
             what = "Too late to cancel: the job is finished, and paid for."
         elif not self._can.resumes:  # what is out has no id
-            return (
-                "The request is out, cannot be cancelled and may be billed. Its pictures come into "
-                "the history if this process goes on."
-            )
+            return "The request is out, and may be billed: it cannot be cancelled or fetched later."
         return f"{self._with_id(what)} Fetch it with %imagen_resume."
 
     def _with_id(self, text: str) -> str:

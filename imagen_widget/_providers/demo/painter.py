@@ -299,8 +299,6 @@ shadow alpha=.6 blur=.03 oval 0.1,0 0.5,0.06
 #fff6ea alpha=.75 both oval 0.082,0.752 0.018,0.009
 #33211f loop -0.036,0.562 0,0.572 0.036,0.562 0.02,0.536 0,0.524 -0.02,0.536
 #ffffff alpha=.6 oval -0.008,0.559 0.01,0.004
-== bird
-ink alpha=.85 both curve 0,0 0.5,0.42 1,0.28 curve 1,0.28 0.45,0.26 0,-0.12
 == boat
 hull alpha=.25 blur=.04 poly -0.3,-0.05 0.32,-0.05 0.2,-0.5 0.02,-0.85 -0.2,-0.4
 sail>warm curve 0.03,1.02 0.25,0.6 0.4,0.14 poly 0.03,0.12
@@ -351,18 +349,6 @@ deep poly 0.1,0.19 0.3,0.34 0.5,0.19
 #fdfdfb>#8d949b>#e9edf0>#5b636d>#cfd5da blur=.022 poly -1.02,1.13 1.02,1.13 1.05,1.11 1.05,0.98
   1.02,0.96 -1.02,0.96 -1.05,0.98 -1.05,1.11
 #8d949b blur=.022 oval 0,1.17 0.2,0.05
-== sugar
-#c2342f height=.14 text=SUGAR poly 0,0.5 1.5,0
-== tea
-#c2342f height=.14 text=TEA poly 0,0.5 1.5,0
-== bowl
-#b98150 blur=.022 line=.05 poly -0.2,0.3 0.75,1.05
-#b98150 blur=.022 oval 0.82,1.1 0.2,0.12
-#c4a47c alpha=.55 blur=.044 oval 0.2,-0.01 0.9,0.06
-#f2a184>#e4775a>#9c4a40 as=side blur=.022 curve -1,0.5 -0.82,0.2 -0.4,0 0.4,0 0.82,0.2 1,0.5
-#b4574a blur=.022 oval 0,0.5 1,0.075
-#fbf1dc blur=.022 oval 0,0.487 0.9,0.05
-#fbf1dc alpha=.85 blur=.01 in=side poly -1,0.36 1,0.36 1,0.33 -1,0.33
 == basket
 #ffffff alpha=.3 blur=.1 poly -0.62,0.1 -0.55,0.6 -0.3,0.75 -0.25,0.3 -0.45,-0.05
 rope line=.018 both poly 0.19,-1.28 0.15,-1.64
@@ -527,13 +513,6 @@ def _firs(
     canvas.shape(colour, *trees)
 
 
-def _birds(canvas: Canvas, colour: Colour, x: float, y: float) -> None:
-    u, rng = canvas.u, canvas.rng
-    for wing in (u * rng.uniform(0.009, 0.018) for _ in range(5)):
-        at = Frame(x + u * rng.uniform(-0.09, 0.09), y + u * rng.uniform(-0.04, 0.04), wing, wing)
-        _draw(canvas, "bird", at, ink=colour)
-
-
 def snowfall(canvas: Canvas) -> None:
     rng = canvas.rng
     for _ in range(round(200 * max(canvas.w, canvas.h) / canvas.u)):
@@ -559,7 +538,6 @@ def hills(canvas: Canvas, light: Light) -> None:
         canvas.shape(down(colour, mix(colour, light.sky[-1], 0.43 - 0.38 * near)), ridge)
         if near < 0.75:
             canvas.veil(light.sky[-1], base - tall * 0.75, base + tall * 0.4, alpha=0.22)
-    _birds(canvas, mix(light.near, light.far, 0.3), w * (0.25 if x > w / 2 else 0.75), h * 0.24)
 
 
 def balloons(canvas: Canvas, light: Light) -> None:
@@ -642,7 +620,6 @@ def _water(canvas: Canvas, light: Light) -> int:
         long = u * (0.012 + 0.055 * near) * rng.uniform(0.4, 1.2)
         glint = ellipse(px, py, long, u * (0.0012 + 0.0035 * near))
         canvas.shape(light.sun, glint, alpha=0.75 - 0.45 * near)
-    _birds(canvas, mix(light.near, light.far, 0.4), w - x, horizon * 0.42)
     for near in (0.2, 0.4, 0.6, 0.8, 1.0):  # calm waves over the near water
         base = horizon + (h - horizon) * (0.3 + 0.75 * near**1.3)
         wave = _ridge(canvas, base, u * 0.035 * near, waves=2.2 - 0.9 * near, rough=0.35)
@@ -673,20 +650,6 @@ def forest(canvas: Canvas, light: Light) -> None:
             px += height * rng.uniform(0.16, 0.42)
         canvas.shape(down(mix(colour, pale, 0.3 * (1 - near)), colour), ridge)
         canvas.veil(pale, h * (0.42 + near * 0.3), h * (0.8 + near / 4), alpha=0.64 * (1 - near))
-        if row == 2:
-            for _ in range(9):
-                angle, half = rng.uniform(0.84, 2.3), rng.uniform(0.014, 0.042)
-                turns = [(math.cos(turn), math.sin(turn)) for turn in (angle - half, angle + half)]
-                ends = [(x + h * 1.1 * cos, y + h * 1.1 * sin) for cos, sin in turns]
-                canvas.shape(light.sun, [(x, y), *ends], alpha=0.2, blur=u * 0.01)
-            _birds(canvas, colour, w * 0.7, h * 0.2)
-    blades = []
-    for _ in range(round(120 * w / u)):  # grass along the lower edge
-        at = Frame(rng.random() * w, h, u * 0.0044, u * rng.uniform(0.02, 0.075))
-        lean = rng.uniform(-6, 6)
-        bend = lean * 0.3
-        blades.append(at.points((-0.5, 0), (bend, 0.6), (lean, 1), (bend + 1, 0.6), (0.5, 0)))
-    canvas.shape(mix(light.near, (0, 0, 0), 0.25), *blades)
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> Outline:
@@ -708,12 +671,9 @@ def kitchen(canvas: Canvas, light: Light) -> None:
             gleam = rounded(left, top, right, bottom, side * 0.04)
             canvas.shape(_WHITE, gleam, alpha=0.4, blur=u * 0.005)
     canvas.veil(_SHADE, counter - u * 0.2, counter + u * 0.1, alpha=0.28)
-    at = Frame(w * 0.5 - u * 0.43, counter + u * 0.012, u * 0.135, u * 0.27)
-    _draw(canvas, "bowl", at)
-    for name, dx, dy, high in (("sugar", 0.36, 0.01, 0.3), ("tea", 0.62, -0.01, 0.25)):
+    for dx, dy, high in ((0.36, 0.01, 0.3), (0.62, -0.01, 0.25)):
         at = Frame(w * 0.5 + u * dx, counter + u * dy, u * high * 0.36, u * high)
         _draw(canvas, "tin", at)
-        _draw(canvas, name, at)
     _counter(canvas, counter)
     flour(canvas, w * 0.5, counter + u * 0.07, u * 0.62)
     for left in (-0.5, -0.1):  # the late sun through a window
