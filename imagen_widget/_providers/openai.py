@@ -16,7 +16,7 @@ from anyio import to_thread
 from imagen_widget import _picture
 from imagen_widget._inputs import Input, mask_as_alpha
 from imagen_widget._models import Catalogue
-from imagen_widget._providers.answers import Answer, Finished, write_json
+from imagen_widget._providers.answers import Answer, Finished, Ticket, write_json
 from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
@@ -99,6 +99,11 @@ class Gateway(Fal):
 
     def for_model(self, model_id: str) -> Provider:
         return self if "/" in model_id else self._images
+
+    async def submit(self, request: ImageRequest, *, seconds: float) -> Ticket | Finished:
+        if "/" in request.model:
+            return await super().submit(request, seconds=seconds)
+        return await self._images.submit(request, seconds=seconds)
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -542,8 +542,7 @@ class ImagenClient:
         try:
             async with turn(provider.submits, seconds, late=late):
                 with answers.hiding(request):
-                    serving = provider.for_model(request.model)
-                    answer = await serving.submit(request, seconds=end - provider.clock())
+                    answer = await provider.submit(request, seconds=end - provider.clock())
         except errors.SubmitUncertain as error:
             if error.request_id is not None:
                 self._requests[error.request_id] = request

@@ -209,8 +209,7 @@ class Run:
                 async with providers.turn(submits, self._left(), late=self._late):
                     await session.record(verbs.apply, self.id, journal.Submitting())
                     self._report(Submitting())
-                    serving = session.provider.for_model(request.model)
-                    answer = await serving.submit(request, seconds=self._left())
+                    answer = await session.provider.submit(request, seconds=self._left())
         except errors.SubmitUncertain as error:
             await self._note(journal.Uncertain(str(error)))
             if error.ticket is not None:  # the failure named the job
