@@ -40,6 +40,7 @@ _MAX_PARTS = 500_000
 _MAX_PARTS_OF_LARGE = 20_000
 _MAX_WARNING_BYTES = 4096
 _MAX_JSON_STARTS = 8
+_MAX_LINES = 100  # of an event stream, looked at from its end
 _LINE_START = re.compile(r"^\s*[{\[]", re.MULTILINE)
 _JSON_START = re.compile(r"[{\[]")
 _PRINTED = b"\xef\xbb\xbf \t\r\n\v\f"  # a byte order mark, and spaces
@@ -374,7 +375,7 @@ def _json_behind_text(text: str, *, to_the_end: bool) -> Any:
             except (ValueError, RecursionError):
                 continue
             if not (to_the_end and text[stop:].strip()):
-                lines = text[stop:].splitlines()
+                lines = text[stop:].splitlines()[-_MAX_LINES:]
                 later = (read_json(line.removeprefix("data:")) for line in reversed(lines))
                 return next(filter(_is_whole, later), value)
     return None

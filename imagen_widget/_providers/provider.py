@@ -404,10 +404,8 @@ class Provider(ABC):
     async def encode(self, picture: Input) -> str:
         """Return the `data:` address of an input picture, if the provider takes such."""
         if not self.can.takes_data_addresses:
-            raise errors.InvalidRequest(
-                f"{self.settings.account.title} takes pictures by their https address only.",
-                remedy="Nothing was sent; give an address in place of the picture.",
-            )
+            what = f"{self.settings.account.title} takes pictures by their https address only"
+            raise errors.invalid("image", what, "Nothing was sent; give an address in its place.")
         data = await to_thread.run_sync(picture.data)
         return await to_thread.run_sync(data_uri, data, picture.media_type)
 

@@ -121,7 +121,9 @@ class Run:
             )
             return await self.send(ids[0])
         finally:
-            session.under_way[same].discard(over)
+            session.under_way[same].remove(over)
+            if not session.under_way[same]:
+                del session.under_way[same]
             over.set()
 
     async def send(self, job_id: str) -> Generation:

@@ -308,8 +308,7 @@ hull poly -0.42,0.09 0.48,0.09 curve 0.46,0.06 0.36,-0.06 0.2,-0.08
   curve -0.28,-0.08 -0.36,-0.03 -0.42,0.09
 stripe poly -0.4,0.055 0.46,0.055 0.45,0.03 -0.39,0.03
 == lighthouse
-#fff3c8 alpha=.2 blur=.02 poly 0,0.9 9,2.34 9,1.08
-#fff3c8 alpha=.2 blur=.02 poly 0,0.9 -9,2.34 -9,1.08
+#fff3c8 alpha=.2 blur=.02 both poly 0,0.9 9,2.34 9,1.08
 dim>#fbf6ec>shade as=tower poly -0.12,0 -0.075,0.82 0.075,0.82 0.12,0
 lit>#c8443a>deep in=tower poly -0.12,0.12 -0.12,0.26 0.12,0.26 0.12,0.12
 lit>#c8443a>deep in=tower poly -0.12,0.4 -0.12,0.54 0.12,0.54 0.12,0.4
