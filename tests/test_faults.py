@@ -411,6 +411,22 @@ def test_row_09_a_ticket_is_found_wherever_it_stands(
     assert generate("a fox").request_id == name
 
 
+@pytest.mark.parametrize("given", ["image", "image_url"])
+def test_row_09_a_picture_that_was_sent_is_not_the_answer_to_it(
+    queue: FakeQueue, given: str
+) -> None:
+    address = "https://x.test/given.png"
+    body = {"request_id": "ab12", "echo": {"picture": address}}
+    queue.ids = iter(["ab12"])
+    queue.script("submit", Reply(200, body, accepts=True))
+    model = {"image": "fal-ai/nano-banana/edit", "image_url": "acme/unknown"}[given]
+    asked: dict[str, Any] = {given: address}
+
+    made = generate("a fox", model=model, **asked)
+
+    assert (made.request_id, made[0].data) == ("ab12", picture("/files/ab12/0.png"))
+
+
 NO_TICKET: list[object] = [
     {"code": 1, "description": "提交成功", "result": None},
     {"code": 0, "msg": "success", "data": []},

@@ -154,7 +154,7 @@ def read_submit(
 ) -> Ticket | Finished:
     """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
 
-    `repeats` if pictures in it may be those that were sent.
+    `repeats` if some in it may be those that were sent.
 
     Raises:
         SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
@@ -498,7 +498,7 @@ class Fal(Provider):
         named = partial(read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
-        return read_submit(answer, draft, account, repeats=bool(request.inputs))
+        return read_submit(answer, draft, account, repeats=b"://" in body or bool(request.inputs))
 
     # ------------------------------------------------------------------------- watch and result
 
