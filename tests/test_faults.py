@@ -765,6 +765,30 @@ def test_row_15_a_refusal_that_comes_with_200_is_one_in_its_own_words_and_free(
     assert (books.states(), books.rows()[0].cost) == (["failed"], 0)
 
 
+FAILED_INSIDE: list[object] = [
+    {"code": 200, "msg": "success", "data": {"state": "fail", "failMsg": "no paint left"}},
+    {"code": "success", "data": {"status": "FAILURE", "fail_reason": "no paint left"}},
+    {"request_id": "t", "output": {"task_status": "FAILED", "message": "no paint left"}},
+    {"code": 0, "data": {"status": "FAILED", "error": {"message": "no paint left"}}},
+    {"status": "EXPIRED", "message": "no paint left"},
+    {"Data": {"Status": "terminated", "Message": "no paint left"}},
+]
+
+
+@pytest.mark.parametrize("body", FAILED_INSIDE, ids=repr)
+def test_row_15_a_job_that_failed_says_why_however_deep_that_stands(
+    queue: FakeQueue, body: object
+) -> None:
+    for route in ("status", "result"):
+        queue.always(route, Reply(200, body))
+
+    error = failure(lambda: generate("a fox", timeout=5))
+
+    assert type(error) is errors.GenerationFailed
+    assert "no paint left" in str(error)
+    assert (books.states(), books.rows()[0].cost) == (["failed"], 0)
+
+
 def test_row_15_no_error_repeats_the_key_in_whatever_coding_a_server_has_it(
     queue: FakeQueue,
 ) -> None:
