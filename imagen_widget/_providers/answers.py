@@ -695,7 +695,7 @@ def trouble_in(body: dict[str, Any], *, kind: str = "", depth: int = 2) -> Troub
         kind = word(holder.get("error_type")) or kind or ("" if code in _FINE_CODES else code)
         found += [_read_value(named.get(name), kind, depth) for name in _TEXTS]
     told = [*filter(None, found), None]
-    return next((found for found in told if found and found.text.lower() not in _NO_ERROR), told[0])
+    return next((said for said in told if said and said.text.lower() not in _NO_ERROR), told[0])
 
 
 def reports_failure(body: dict[str, Any]) -> bool:
