@@ -427,6 +427,16 @@ def test_row_09_a_picture_that_was_sent_is_not_the_answer_to_it(
     assert (made.request_id, made[0].data) == ("ab12", picture("/files/ab12/0.png"))
 
 
+def test_row_09_a_ticket_whose_json_is_cut_can_be_fetched(queue: FakeQueue) -> None:
+    queue.ids = iter(["ab12"])
+    queue.script("submit", Reply(200, '{"request_id": "ab12", "status": "IN_QU', accepts=True))
+
+    error = failure(lambda: generate("a fox"))
+
+    assert (type(error), error.request_id) == (errors.SubmitUncertain, "ab12")
+    assert [made.request_id for made in History().resume()] == ["ab12"]
+
+
 NO_TICKET: list[object] = [
     {"code": 1, "description": "提交成功", "result": None},
     {"code": 0, "msg": "success", "data": []},

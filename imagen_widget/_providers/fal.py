@@ -60,9 +60,8 @@ _FAILED = _CANCELLED | frozenset(
 
 # What a request is called may also repeat its input, so that no picture is looked for there.
 _holders = partial(answers.holders, wrappers=(*answers.WRAPPERS, "job", "task", "body"))
-# Names without capitals and underscores.
 _IDS = ("requestid", "taskid", "jobid", "predictionid", "generationid", "uuid")
-_STATES = ("status", "taskstatus", "jobstatus", "state", "phase")
+_STATES = ("status", "taskstatus", "jobstatus", "state", "phase")  # as `plainly_named` has them
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _REQUEST_PATH = re.compile(
     rf"(?:/{_SEGMENT}){{2,8}}/requests/({REQUEST_ID.pattern})((?:/[a-z]+)?)", re.ASCII
@@ -184,7 +183,8 @@ def read_submit(
     if elsewhere is not None:
         return answers.billed(elsewhere, answer)
     says = answers.read_trouble(answer).said or "an empty answer"
-    raise answers.uncertain(account, f"no ticket in it: {says}")
+    ticket = None if answer.is_page else read_broken_submit(answer, draft)
+    raise answers.uncertain(account, f"no ticket in it: {says}", ticket)
 
 
 def _refuses(answer: Answer, body: dict[str, Any], *, denied: bool, may_exist: bool) -> bool:
