@@ -62,6 +62,7 @@ class ImageRequest:
     @classmethod
     def create(
         cls,
+        /,
         prompt: str | None = None,
         *,
         model: str | None = None,

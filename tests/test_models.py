@@ -493,7 +493,7 @@ REFUSED: list[tuple[Field, object, str]] = [
     (Field("j", "json"), object(), "JSON can hold"),
     (Field("j", "json"), float("nan"), "JSON can hold"),
     (Field("j", "json"), {(1, 2): 3}, "JSON can hold"),
-    (Field("j", "json"), '{"a": }', "line 1 column 7"),
+    (Field("j", "json"), '{"a": }', "line 1, column 7"),
 ]
 
 

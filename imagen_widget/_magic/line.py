@@ -83,6 +83,10 @@ class Option:
             return tuple(map(str, range(low, high + 1))) if high - low < _MAX_LISTED else ()
         return tuple(map(str, field.allowed))
 
+    def negates(self, name: str) -> bool:
+        """Return True for the name that turns a switch off, though fields begin with `no_` too."""
+        return self.field.kind == "switch" and _bare(name) == f"no-{_bare(self.field.name)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
@@ -110,8 +114,8 @@ class Grammar:
             known = options.get(option.field.name)
             if known is not None and known.is_models:
                 options[option.field.name] = replace(known, field=option.field)
-            elif known is None and not {*option.names} & {*self.names}:
-                options[option.field.name] = option
+            elif known is None and (free := [n for n in option.names if n not in self.names]):
+                options[option.field.name] = replace(option, names=tuple(free))
         return Grammar(
             self.magic,
             tuple(options.values()),
@@ -429,12 +433,12 @@ class _Scan:
             option = reading.option
             assert option is not None
             into, what = fields if option.is_models else values, option.field
-            value: Any = not (option.metavar and reading.name.startswith("--no-"))
+            value: Any = not option.negates(reading.name)
             if reading.value is not None and what.kind in {"picture", "pictures"}:
                 value = [*into.get(what.name, ()), self._source.value(reading.value)]
             elif reading.value is not None:
                 value = self._source.fill(reading.value)
-                if self._grammar.find(reading.name) is None:
+                if what.kind == "json":
                     value = json.loads(value) if _SCALAR.fullmatch(value) else value
                 elif not option.is_models:  # a number may be a word too, as in --errors raise
                     value = what.check(value, strict=what.kind != "number")
@@ -471,7 +475,7 @@ class _Scan:
             return _Reading(name, option, end, fault="takes no value" if assigned else "")
         if option.field.kind == "switch" and not assigned:
             word = _SWITCH.match(self._text, self._skip_blanks(end))
-            if word is None or name.startswith("--no-"):
+            if word is None or option.negates(name):
                 return _Reading(name, option, end)
         value, end = self._value_at(end, assigned=assigned)
         fault = f"needs a value, like {name[:40]} {option.metavar}" if value is None else ""

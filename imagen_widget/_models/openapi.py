@@ -14,6 +14,7 @@ from typing import Any
 
 from imagen_widget._models.field import Field, Kind, PictureLimits, Role, as_number, size_pixels
 from imagen_widget._models.model import COUNT_NAMES, Model
+from imagen_widget.errors import InvalidRequest
 
 MAX_DOCUMENT_BYTES = 1 << 20
 
@@ -174,13 +175,12 @@ def _understood(
     numbers = kind in {"whole", "number"}
     texts = {"text": merged, "words": items}.get(kind, {})
     most = as_number(merged.get("maxItems"))
-    return Field(
+    made = Field(
         name,
         kind,
         title=_title(name, merged),
         help=_text(merged.get("description"), _MAX_TEXT),
         required=required,
-        default=_default(merged.get("default")),
         allowed=allowed,
         **(_bounds(merged, whole=kind == "whole") if numbers else {}),
         **_lengths(texts),
@@ -193,6 +193,7 @@ def _understood(
         and any("width" in _object(part.get("properties")) for part in (merged, *branches)),
         limits=_limits({**items, **merged}) if kind in _PICTURES else None,
     )
+    return replace(made, default=_default(made, merged.get("default")))
 
 
 def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Kind, Words]:
@@ -320,13 +321,13 @@ def _is_size(field: Field) -> bool:
     return field.kind == "choice" and bool(sizes) and all(size_pixels(a) for a in sizes)
 
 
-def _default(value: object) -> Any:
-    """Return a default as it stands, or None if it is too large to show."""
+def _default(field: Field, value: object) -> Any:
+    """Return a default as the field has it; None if the field excludes it, or it is too large."""
     try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+        found = None if value is None else field.check(value)
+        return found if len(json.dumps(found)) <= _MAX_DEFAULT else None
+    except InvalidRequest:
         return None
-    return value if len(text) <= _MAX_DEFAULT else None
 
 
 def _any_of(schema: Schema) -> list[Any]:

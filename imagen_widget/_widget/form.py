@@ -172,7 +172,11 @@ class Form:
         if value is not None and value != "":
             try:
                 parsed = _parsed(known, value)
-                given[name] = parsed if known.kind in _PICTURES else known.check(parsed)
+                parsed = parsed if known.kind in _PICTURES else known.check(parsed)
+                if name == OTHER_FIELDS and not isinstance(parsed, Mapping):
+                    what, how = "These are no fields.", 'Write an object, like {"steps": 20}.'
+                    raise InvalidRequest(f"{name}: {what}", remedy=how, field=name)
+                given[name] = parsed
             except InvalidRequest as error:
                 problems[name] = Problem(known, str(value), error)
         return replace(self, given=given, problems=problems)
@@ -291,22 +295,10 @@ def _parsed(known: Field, value: object) -> object:
     if isinstance(value, str):
         match known.kind:
             case "json":
-                value = _from_json(known.name, value)
+                with suppress(ValueError, RecursionError):  # then it is a word, or is refused
+                    return json.loads(value)
             case "words" | "pictures":
-                value = [word for line in value.splitlines() if (word := line.strip())]
+                return [word for line in value.splitlines() if (word := line.strip())]
             case "whole" | "number":
-                value = value.strip()
-    if known.name == OTHER_FIELDS and not isinstance(value, Mapping):
-        what, how = f"{known.name}: These are no fields.", 'Write an object, like {"steps": 20}.'
-        raise InvalidRequest(what, remedy=how, field=known.name)
+                return value.strip()
     return value
-
-
-def _from_json(name: str, text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        why = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
-    except RecursionError:
-        why = "it is nested too deep"
-    raise InvalidRequest(f"{name}: This does not parse: {why}.", field=name)
