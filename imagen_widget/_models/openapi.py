@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from imagen_widget._models.field import Field, Kind, PictureLimits, Role, as_number, size_pixels
-from imagen_widget._models.model import COUNT_NAMES, Model
+from imagen_widget._models.model import COUNT_NAMES, MAX_FOR_EACH, Model
 from imagen_widget.errors import InvalidRequest
 
 MAX_DOCUMENT_BYTES = 1 << 20
@@ -303,7 +303,7 @@ def _with_roles(fields: list[Field]) -> list[Field]:
 
     texts = [f.name for f in fields if f.kind == "text" and f.required and "prompt" in f.name]
     give("prompt", {"text"}, *_PROMPT_NAMES[:2], *texts, _PROMPT_NAMES[2])
-    give("count", {"whole", "choice"}, *COUNT_NAMES, "max_images")
+    give("count", {"whole", "choice"}, *COUNT_NAMES, MAX_FOR_EACH)
     give("seed", {"whole", "number", "json"}, "seed")
     give("size", {"size", "choice"}, *[f.name for f in fields if _is_size(f)])
     pictures = [f for f in fields if f.kind in _PICTURES]
