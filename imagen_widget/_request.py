@@ -28,6 +28,15 @@ _OPTIONS = {
     "output_format": "--format",
     "seed": "-s",
 }
+_TAKEN = {
+    *_models.ARGUMENTS,
+    "ar",
+    "out",
+    "save_dir",
+    "fresh",
+    "dry_run",
+    "no_wait",
+}  # by the magic
 _USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
@@ -282,7 +291,7 @@ def _written(
         role = field.role if field else _USUAL_ROLES.get(name, "")
         argument, code = name, repr(value)
         if pictures is None:
-            is_option = field is not None or name in _models.COMMON_NAMES
+            is_option = name not in _TAKEN and (field or name in _models.COMMON_NAMES)
             options.append(_option(name, value) if is_option else None)
         else:
             option = {"picture": "-i", "mask": "--mask"}.get(role, "")

@@ -46,7 +46,6 @@ _LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
 _INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
-_SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _RESERVED = {name.replace("_", "-") for name in RESERVED}
@@ -439,7 +438,8 @@ class _Scan:
             elif reading.value is not None:
                 value = self._source.fill(reading.value)
                 if what.kind == "json":
-                    value = json.loads(value) if _SCALAR.fullmatch(value) else value
+                    with suppress(ValueError, RecursionError):  # then it is a word, or is refused
+                        value = json.loads(value)
                 elif not option.is_models:  # a number may be a word too, as in --errors raise
                     value = what.check(value, strict=what.kind != "number")
             into[what.name] = value
