@@ -273,8 +273,12 @@ def test_lists_and_objects_can_be_typed_for_a_model_that_nobody_knows(
     interfaces: Interfaces,
 ) -> None:
     sent = typed(interfaces, """--loras='[{"path": "x"}]' --look='so [so' --steps=3""", model=NEW)
+    cell = f"%%imagen_sweep --dry-run -m {NEW}\nsteps = 3 || 4\nself = true || so so\n---\na fox"
+    rows = interfaces.shell.run_cell(cell).result
 
     assert sent == {"loras": [{"path": "x"}], "look": "so [so", "steps": 3}
+    given = [{"steps": steps, "self": each} for steps in (3, 4) for each in (True, "so so")]
+    assert [row.arguments() for row in rows] == [{"prompt": "a fox", **each} for each in given]
 
 
 def test_a_word_or_json_may_stand_in_the_form_where_a_field_takes_either(

@@ -13,7 +13,6 @@ goes in quotes, or after a bare `--`, behind which everything is the prompt to t
 """
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -437,10 +436,7 @@ class _Scan:
                 value = [*into.get(what.name, ()), self._source.value(reading.value)]
             elif reading.value is not None:
                 value = self._source.fill(reading.value)
-                if what.kind == "json":
-                    with suppress(ValueError, RecursionError):  # then it is a word, or is refused
-                        value = json.loads(value)
-                elif not option.is_models:  # a number may be a word too, as in --errors raise
+                if not option.is_models:  # a number may be a word too, as in --errors raise
                     value = what.check(value, strict=what.kind != "number")
             into[what.name] = value
         return Parsed(prompt, values, fields, silent)
