@@ -295,7 +295,7 @@ def _written(
             options.append(_option(name, value) if is_option else None)
         else:
             option = {"picture": "-i", "mask": "--mask"}.get(role, "")
-            words = [word for each in pictures for word in (option, _quoted(each.strip("'")))]
+            words = [word for each in pictures for word in (option, quoted(each.strip("'")))]
             options.append(words if option else None)
             one = len(pictures) == 1 and (option or not isinstance(value, list))
             argument = {"picture": "image" if one else "images", "mask": "mask"}.get(role, name)
@@ -324,10 +324,10 @@ def _option(name: str, value: object) -> list[str]:
     if isinstance(value, dict) and (sides := _models.size_pixels(value)):
         return [option, f"{sides[0]}x{sides[1]}"]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return [option, _quoted(text)]
+    return [option, quoted(text)]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a value as the magic reads it back to the letter."""
     if _PLAIN_VALUE.fullmatch(text):
         return text

@@ -216,6 +216,7 @@ ODD: Json = {
     "weights": {"type": "object"},
     "speed": {"type": "string", "enum": ["fast", "Fast", "None"]},
     "wait": {"type": "boolean"},
+    "tiled": {"type": "boolean", "enum": [True, False]},
     "self": {"type": "string"},
     "cls": {"type": "string"},
 }
@@ -242,6 +243,7 @@ def typed(interfaces: Interfaces, options: str, *, model: str = NEW) -> Json:
         ("--no_no_background", {"no_background": False}),
         ("--wait", {"wait": True}),
         ("--wait false", {"wait": False}),
+        ("--no-tiled", {"tiled": False}),
         ("--level 5", {"level": 5}),
         ("--level -5", {"level": -5}),
         ("--level auto", {"level": "auto"}),

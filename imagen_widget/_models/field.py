@@ -257,7 +257,8 @@ class Field:
         if isinstance(value, str):
             parsed = _parsed(value)
             value = [value] if parsed is None else parsed
-        if not isinstance(value, Collection) or isinstance(value, Mapping | bytes):
+        is_list = isinstance(value, Collection) and not isinstance(value, Mapping | bytes)
+        if not is_list or getattr(value, "ndim", 1) != 1:  # numpy's and pandas' have dimensions
             raise self._refused(value)
         items = list(value)
         if self.max_items is not None and len(items) > self.max_items:

@@ -220,6 +220,8 @@ def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Ki
 def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
     if "enum" in schema or "const" in schema:
         values = [v for v in (_list(schema.get("enum")) or [schema.get("const")]) if v is not None]
+        if values and all(isinstance(v, bool) for v in values):
+            return "switch", ()
         if not _are_words(values):
             return ("text" if all(isinstance(v, str) for v in values) else "json"), ()
         return "choice", tuple(values)
