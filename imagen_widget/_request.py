@@ -28,16 +28,8 @@ _OPTIONS = {
     "output_format": "--format",
     "seed": "-s",
 }
-_TAKEN = {
-    *_models.ARGUMENTS,
-    "ar",
-    "out",
-    "save_dir",
-    "fresh",
-    "dry_run",
-    "no_wait",
-}  # by the magic
-_USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
+_TAKEN = {*_models.ARGUMENTS, *"ar out save_dir fresh dry_run no_wait".split()}  # by the magic
+USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
 
@@ -180,16 +172,13 @@ class ImageRequest:
         else:
             arguments, names = {n: v for n, v in saved.items() if n != "model"}, _V1_NAMES
         prompt, count, seed = map(arguments.get, names)
-        inputs = []
-        for picture in saved.get("inputs", ()):
-            inputs.append(Input(**picture))
         return cls(
             model=saved["model"],
             body=_canonical(arguments),
             prompt=prompt if isinstance(prompt, str) else None,
             count=count if isinstance(count, int) and count > 0 else 1,
             seed=seed if isinstance(seed, int) else None,
-            inputs=tuple(inputs),
+            inputs=tuple(Input(**picture) for picture in saved.get("inputs", ())),
             names=names,
         )
 
@@ -275,8 +264,7 @@ def _written(
 
     The options are None if the magic cannot say all of it.
     """
-    catalogue = _models.Catalogue(None)
-    known = known or catalogue.model(request.model)
+    known = known or _models.Catalogue(None).model(request.model)
     given = request.arguments()
     if request.prompt is not None:
         given.pop(request.names[0], None)
@@ -288,7 +276,7 @@ def _written(
     extra: list[str] = []
     for name, value in given.items():
         pictures, field = _pictures(request, value, job_id), known.field(name)
-        role = field.role if field else _USUAL_ROLES.get(name, "")
+        role = field.role if field else USUAL_ROLES.get(name, "")
         argument, code = name, repr(value)
         if pictures is None:
             is_option = name not in _TAKEN and (field or name in _models.COMMON_NAMES)

@@ -435,7 +435,11 @@ class _Scan:
             if reading.value is not None and what.kind in {"picture", "pictures"}:
                 value = [*into.get(what.name, ()), self._source.value(reading.value)]
             elif reading.value is not None:
-                value = self._source.fill(reading.value)
+                value = self._source.value(reading.value)
+                if isinstance(value, list):
+                    value = tuple(value)  # a list is one of pictures
+                elif not isinstance(value, tuple | dict):
+                    value = self._source.fill(reading.value)
                 if not option.is_models:  # a number may be a word too, as in --errors raise
                     value = what.check(value, strict=what.kind != "number")
             into[what.name] = value

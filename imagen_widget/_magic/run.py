@@ -112,19 +112,18 @@ class Ask:
         What is typed where any JSON value may stand is read as JSON, if it is some. An error names
         the setting that is its cause, or the option that gives a picture.
         """
-        given = {**self.given, **asked}
-        extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
+        extra = {**self.given["extra"], **asked}
+        given = {**self.given, **{n: extra.pop(n) for n in ARGUMENTS if n in asked}}
         model, settings, causes = self.model(given["model"]), self.settings, dict[str, str]()
-        for fields in (given, extra):
-            for name in [n for n, value in fields.items() if isinstance(value, str)]:
-                field = model.meant(name)
-                if name not in ARGUMENTS and (field is None or field.kind == "json"):
-                    with contextlib.suppress(ValueError, RecursionError):
-                        fields[name] = json.loads(fields[name])
+        for name, value in extra.items():
+            field = model.meant(name)
+            if isinstance(value, str) and (field is None or field.kind == "json"):
+                with contextlib.suppress(ValueError, RecursionError):
+                    extra[name] = json.loads(value)
         for name, value in settings.presets.items():
             field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
             names = {name} if field is None else {name, field.name}
-            if (field or model.source == "none") and not names & {*extra, *asked}:
+            if (field or model.source == "none") and not names & extra.keys():
                 extra[name] = value
                 causes |= dict.fromkeys(names, name)
         try:

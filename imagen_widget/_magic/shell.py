@@ -159,8 +159,8 @@ def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
     option = grammar.find(name if assigned else words[-1] if words else "")
     if option is not None and option.metavar:
         begun = value if assigned else word
-        values = map(quoted, option.values)
-        texts = _models(studio, begun) if option.field.name == "model" else list(values)
+        is_model = option.field.name == "model"
+        texts = _models(studio, begun) if is_model else [*map(quoted, option.values)]
         return begun, texts, option.field.kind in {"picture", "pictures"}
     if grammar.magic == "%imagen_series" and not any(words):
         return word, studio.all_series(), False

@@ -222,16 +222,15 @@ class Field:
         return text
 
     def _choice(self, value: object) -> str | int | float:
-        found = self._named(value)
-        if found is None:
+        if (found := self._named(value)) is None:
             raise self._refused(value)
         return found
 
     def _named(self, value: object) -> str | int | float | None:
         """Return the allowed value that a word means: to the letter, or else in other letters."""
         text = _words(value)
-        lowered, number = text.lower(), str(as_number(value))
-        words = {lowered, number, _SAME_WORD.get(lowered)}
+        lowered = text.lower()
+        words = {lowered, str(as_number(value)), _SAME_WORD.get(lowered)}
         fitting = [each for each in self.allowed if str(each).lower() in words]
         return min(fitting, key=lambda a: (str(a) != text, str(a).lower() != lowered), default=None)
 
@@ -257,8 +256,8 @@ class Field:
         if isinstance(value, str):
             parsed = _parsed(value)
             value = [value] if parsed is None else parsed
-        is_list = isinstance(value, Collection) and not isinstance(value, Mapping | bytes)
-        if not is_list or getattr(value, "ndim", 1) != 1:  # numpy's and pandas' have dimensions
+        is_flat = getattr(value, "ndim", 1) == 1  # numpy's and pandas' have dimensions
+        if not is_flat or not isinstance(value, Collection) or isinstance(value, Mapping | bytes):
             raise self._refused(value)
         items = list(value)
         if self.max_items is not None and len(items) > self.max_items:

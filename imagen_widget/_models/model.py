@@ -231,8 +231,8 @@ class Model:
 
     def most(self, arguments: Mapping[str, Any], count: int) -> int:
         """Return how many pictures may come of a request: some make up to `max_images` for each."""
-        count_field, each = self.role("count"), self.field(MAX_FOR_EACH)
-        if count_field is not None and count_field is each:
+        each = self.field(MAX_FOR_EACH)
+        if each is not None and each.role == "count":
             return count
         return count * _count(arguments.get(MAX_FOR_EACH, each and each.default))
 

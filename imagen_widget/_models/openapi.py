@@ -34,7 +34,6 @@ _MAIN_PICTURES = (
     *("image_url", "image_urls", "image", "images", "image_data_url", "base_image_url"),
     *("input_image_url", "input_image_urls", "input_image", "input_images"),
 )
-_PROMPT_NAMES = ("prompt", "text_prompt", "text")
 _PICTURES = {"picture", "pictures"}
 
 _ORDER = "x-fal-order-properties"
@@ -304,7 +303,7 @@ def _with_roles(fields: list[Field]) -> list[Field]:
             roles[name] = role
 
     texts = [f.name for f in fields if f.kind == "text" and f.required and "prompt" in f.name]
-    give("prompt", {"text"}, *_PROMPT_NAMES[:2], *texts, _PROMPT_NAMES[2])
+    give("prompt", {"text"}, "prompt", "text_prompt", *texts, "text")
     give("count", {"whole", "choice"}, *COUNT_NAMES, MAX_FOR_EACH)
     give("seed", {"whole", "number", "json"}, "seed")
     give("size", {"size", "choice"}, *[f.name for f in fields if _is_size(f)])
