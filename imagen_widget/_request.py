@@ -22,13 +22,8 @@ from imagen_widget.errors import InvalidRequest, a_type, invalid
 MAX_BODY_BYTES = 1_000_000
 
 _V1_NAMES = ("prompt", "num_images", "seed")  # those of version 0.1, and of unknown models
-_OPTIONS = {
-    "aspect_ratio": "--ar",
-    "num_images": "-n",
-    "output_format": "--format",
-    "seed": "-s",
-}
-_TAKEN = {*_models.ARGUMENTS, *"ar out save_dir fresh dry_run no_wait".split()}  # by the magic
+_OPTIONS = {"aspect_ratio": "--ar", "num_images": "-n", "output_format": "--format", "seed": "-s"}
+_TAKEN = {*_models.ARGUMENTS, "ar", "out", "save_dir", "fresh", "dry_run", "no_wait"}  # options
 USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 

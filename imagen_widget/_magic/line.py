@@ -114,12 +114,9 @@ class Grammar:
                 options[option.field.name] = replace(known, field=option.field)
             elif known is None and (free := [n for n in option.names if n not in self.names]):
                 options[option.field.name] = replace(option, names=tuple(free))
-        return Grammar(
-            self.magic,
-            tuple(options.values()),
-            ", ".join(model.name for model in models),
-            any(model.source == "none" for model in models),
-        )
+        names = ", ".join(model.name for model in models)
+        is_open = any(model.source == "none" for model in models)
+        return Grammar(self.magic, tuple(options.values()), names, is_open)
 
     def help(self) -> str:
         lines = []

@@ -258,7 +258,8 @@ class Controller:
     def same_again(self, generation: Generation) -> None:
         is_same = self.reuse(generation.request, seed=generation.seed)
         form = self.state.form
-        if is_same and self._press(form) and (not form.offered.role("seed") or generation.seed is None):
+        is_seeded = generation.seed is not None and form.offered.role("seed") is not None
+        if is_same and self._press(form) and not is_seeded:
             self._set(note=NO_SEED)
 
     def vary(self, generation: Generation) -> None:
