@@ -275,6 +275,28 @@ def test_what_is_typed_for_an_odd_field_is_what_python_sends(
     assert fetching.refusals == []
 
 
+@pytest.mark.parametrize("given", [{"num_images": 2}, {"imagee": "fox.png"}])
+def test_a_model_that_takes_no_pictures_is_not_said_to(fetching: FakeQueue, given: Json) -> None:
+    fetching.schemas[NEW] = openapi(NEW, ODD)
+
+    with pytest.raises(InvalidRequest, match="takes no such field") as caught:
+        generate("a fox", model=NEW, **given)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_the_form_draws_a_field_whose_name_has_blanks(fetching: FakeQueue) -> None:
+    fetching.schemas[NEW] = openapi(NEW, {**ODD, "a b": {"type": "string"}})
+    panel = ImagenWidget(prompt="a fox", timer=quiet_timer())
+    panel.model.value = NEW
+
+    classes = panel.fields["a b"]._dom_classes
+    panel.fields["a b"].value = "x"
+    asyncio.run(panel.generate())
+    panel.close()
+    assert not [name for name in classes if len(name.split()) != 1]
+    assert [job.arguments for job in fetching.jobs.values()] == [{"prompt": "a fox", "a b": "x"}]
+
+
 def test_lists_and_objects_can_be_typed_for_a_model_that_nobody_knows(
     interfaces: Interfaces,
 ) -> None:

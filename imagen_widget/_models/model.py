@@ -349,6 +349,8 @@ class Model:
         if name == "prompt":
             return invalid(name, f"{self.name} takes no prompt", f"Leave it out. {takes}")
         others = {*names, *ARGUMENTS, *filter(self.meant, COMMON_NAMES)} - {name}
+        if self.role("picture") is None:
+            others -= {"image", "images", "mask"}
         near = difflib.get_close_matches(name.lower()[:60], sorted(others), n=1)
         meant = _SHORT.get(name, "")
         near = [meant] if self.meant(meant) else near
