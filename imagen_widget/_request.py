@@ -22,13 +22,9 @@ from imagen_widget.errors import InvalidRequest, a_type, invalid
 MAX_BODY_BYTES = 1_000_000
 
 _V1_NAMES = ("prompt", "num_images", "seed")  # those of version 0.1, and of unknown models
-_OPTIONS = {
-    "aspect_ratio": "--ar",
-    "num_images": "-n",
-    "output_format": "--format",
-    "seed": "-s",
-}
-_USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
+_OPTIONS = {"aspect_ratio": "--ar", "num_images": "-n", "output_format": "--format", "seed": "-s"}
+_TAKEN = {*_models.ARGUMENTS, "ar", "out", "save_dir", "fresh", "dry_run", "no_wait"}  # options
+USUAL_ROLES = {field.name: field.role for field in USUAL_FIELDS}
 _PLAIN_VALUE = re.compile(r"[\w.:/+,%@][\w.:/+,%@-]*")
 
 
@@ -62,6 +58,7 @@ class ImageRequest:
     @classmethod
     def create(
         cls,
+        /,
         prompt: str | None = None,
         *,
         model: str | None = None,
@@ -170,16 +167,13 @@ class ImageRequest:
         else:
             arguments, names = {n: v for n, v in saved.items() if n != "model"}, _V1_NAMES
         prompt, count, seed = map(arguments.get, names)
-        inputs = []
-        for picture in saved.get("inputs", ()):
-            inputs.append(Input(**picture))
         return cls(
             model=saved["model"],
             body=_canonical(arguments),
             prompt=prompt if isinstance(prompt, str) else None,
             count=count if isinstance(count, int) and count > 0 else 1,
             seed=seed if isinstance(seed, int) else None,
-            inputs=tuple(inputs),
+            inputs=tuple(Input(**picture) for picture in saved.get("inputs", ())),
             names=names,
         )
 
@@ -265,8 +259,7 @@ def _written(
 
     The options are None if the magic cannot say all of it.
     """
-    catalogue = _models.Catalogue(None)
-    known = known or catalogue.model(request.model)
+    known = known or _models.Catalogue(None).model(request.model)
     given = request.arguments()
     if request.prompt is not None:
         given.pop(request.names[0], None)
@@ -278,14 +271,14 @@ def _written(
     extra: list[str] = []
     for name, value in given.items():
         pictures, field = _pictures(request, value, job_id), known.field(name)
-        role = field.role if field else _USUAL_ROLES.get(name, "")
+        role = field.role if field else USUAL_ROLES.get(name, "")
         argument, code = name, repr(value)
         if pictures is None:
-            is_option = field is not None or name in _models.COMMON_NAMES
+            is_option = name not in _TAKEN and (field or name in _models.COMMON_NAMES)
             options.append(_option(name, value) if is_option else None)
         else:
             option = {"picture": "-i", "mask": "--mask"}.get(role, "")
-            words = [word for each in pictures for word in (option, _quoted(each.strip("'")))]
+            words = [word for each in pictures for word in (option, quoted(each.strip("'")))]
             options.append(words if option else None)
             one = len(pictures) == 1 and (option or not isinstance(value, list))
             argument = {"picture": "image" if one else "images", "mask": "mask"}.get(role, name)
@@ -314,10 +307,10 @@ def _option(name: str, value: object) -> list[str]:
     if isinstance(value, dict) and (sides := _models.size_pixels(value)):
         return [option, f"{sides[0]}x{sides[1]}"]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return [option, _quoted(text)]
+    return [option, quoted(text)]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a value as the magic reads it back to the letter."""
     if _PLAIN_VALUE.fullmatch(text):
         return text

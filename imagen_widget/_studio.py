@@ -235,7 +235,7 @@ class Studio:
         return Job(self.session, request, reuse=reuse, on_event=on_event, timeout=seconds)
 
     def request(
-        self, prompt: str | ImageRequest | None = None, *, model: str | None = None, **asked: Any
+        self, /, prompt: str | ImageRequest | None = None, *, model: str | None = None, **asked: Any
     ) -> ImageRequest:
         """Return a checked request; its input pictures are in the store. Nothing is sent.
 
@@ -420,7 +420,7 @@ class Studio:
         return f"<Studio: {settings.account.name} {model}, home {settings.home}>"
 
 
-def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
+def _complete(request: ImageRequest, /, **asked: object) -> ImageRequest:
     """Return a request that was made before, if nothing else is asked."""
     for name, value in sorted(asked.items()):
         if value is not None and not (name == "strict" and value is True):

@@ -207,6 +207,164 @@ def test_a_common_name_finds_its_field_beside_required_ones_with_limits(
     panel.close()
 
 
+ODD: Json = {
+    "prompt": {"type": "string"},
+    "turbo": {"type": "boolean"},
+    "no_background": {"type": "boolean"},
+    "level": {"anyOf": [{"type": "integer"}, {"type": "string", "enum": ["auto", "5"]}]},
+    "codes": {"type": "array", "items": {"type": "string"}},
+    "weights": {"type": "object"},
+    "speed": {"type": "string", "enum": ["fast", "Fast", "None"]},
+    "wait": {"type": "boolean"},
+    "tiled": {"type": "boolean", "enum": [True, False]},
+    "self": {"type": "string"},
+    "cls": {"type": "string"},
+}
+
+
+def typed(interfaces: Interfaces, options: str, *, model: str = NEW) -> Json:
+    """Return what `%imagen` would send of a model's fields, beside the prompt."""
+    ran = interfaces.shell.run_cell(f"%imagen --dry-run -m {model} {options} a fox")
+    ran.raise_error()
+    body: Json = ran.result[0].arguments()
+    assert body.pop("prompt") == "a fox"
+    return body
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ("--turbo", {"turbo": True}),
+        ("--no-turbo", {"turbo": False}),
+        ("--no_turbo", {"turbo": False}),
+        ("--no-background", {"no_background": True}),
+        ("--no_background", {"no_background": True}),
+        ("--no-background false", {"no_background": False}),
+        ("--no_no_background", {"no_background": False}),
+        ("--wait", {"wait": True}),
+        ("--wait false", {"wait": False}),
+        ("--no-tiled", {"tiled": False}),
+        ("--level 5", {"level": 5}),
+        ("--level -5", {"level": -5}),
+        ("--level auto", {"level": "auto"}),
+        ("--codes []", {"codes": []}),
+        ('--codes \'["a", "b"]\'', {"codes": ["a", "b"]}),
+        ("--codes a", {"codes": ["a"]}),
+        ("--weights '{\"a\": 1}'", {"weights": {"a": 1}}),
+        ("--weights {{{'a': [1, 'it']}}}", {"weights": {"a": [1, "it"]}}),
+        ("--codes {{['a', 'b']}}", {"codes": ["a", "b"]}),
+        ("--codes={{[]}}", {"codes": []}),
+        ("--level {{2 + 3}}", {"level": 5}),
+        ("--speed Fast", {"speed": "Fast"}),
+        ("--speed fast", {"speed": "fast"}),
+        ("--speed none", {"speed": "None"}),
+        ("--self=x --cls=y", {"self": "x", "cls": "y"}),
+    ],
+)
+def test_what_is_typed_for_an_odd_field_is_what_python_sends(
+    interfaces: Interfaces, fetching: FakeQueue, options: str, given: Json
+) -> None:
+    fetching.schemas[NEW] = openapi(NEW, ODD)
+
+    sent = typed(interfaces, options)
+
+    assert sent == given
+    assert [type(value) for value in sent.values()] == [type(value) for value in given.values()]
+    generate("a fox", model=NEW, quiet=True, **given)
+    assert [job.arguments for job in fetching.jobs.values()] == [{"prompt": "a fox", **given}]
+    assert fetching.refusals == []
+
+
+@pytest.mark.parametrize("given", [{"num_images": 2}, {"imagee": "fox.png"}])
+def test_a_model_that_takes_no_pictures_is_not_said_to(fetching: FakeQueue, given: Json) -> None:
+    fetching.schemas[NEW] = openapi(NEW, ODD)
+
+    with pytest.raises(InvalidRequest, match="takes no such field") as caught:
+        generate("a fox", model=NEW, **given)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_the_form_draws_a_field_whose_name_has_blanks(fetching: FakeQueue) -> None:
+    fetching.schemas[NEW] = openapi(NEW, {**ODD, "a b": {"type": "string"}})
+    panel = ImagenWidget(prompt="a fox", timer=quiet_timer())
+    panel.model.value = NEW
+
+    classes = panel.fields["a b"]._dom_classes
+    panel.fields["a b"].value = "x"
+    asyncio.run(panel.generate())
+    panel.close()
+    assert not [name for name in classes if len(name.split()) != 1]
+    assert [job.arguments for job in fetching.jobs.values()] == [{"prompt": "a fox", "a b": "x"}]
+
+
+def test_lists_and_objects_can_be_typed_for_a_model_that_nobody_knows(
+    interfaces: Interfaces,
+) -> None:
+    sent = typed(interfaces, """--loras='[{"path": "x"}]' --look='so [so' --steps=3""", model=NEW)
+    cell = f"%%imagen_sweep --dry-run -m {NEW}\nsteps = 3 || 4\nself = true || so so\n---\na fox"
+    rows = interfaces.shell.run_cell(cell).result
+
+    assert sent == {"loras": [{"path": "x"}], "look": "so [so", "steps": 3}
+    given = [{"steps": steps, "self": each} for steps in (3, 4) for each in (True, "so so")]
+    assert [row.arguments() for row in rows] == [{"prompt": "a fox", **each} for each in given]
+
+
+def test_a_word_or_json_may_stand_in_the_form_where_a_field_takes_either(
+    fetching: FakeQueue,
+) -> None:
+    fetching.schemas[NEW] = openapi(NEW, ODD)
+    panel = ImagenWidget(prompt="a fox", timer=quiet_timer())
+    panel.model.value = NEW
+
+    for text, value in (("auto", "auto"), ("5", 5), ('"5"', "5")):
+        panel.fields["level"].value = text
+        asyncio.run(panel.generate())
+        assert list(fetching.jobs.values())[-1].arguments == {"prompt": "a fox", "level": value}
+    panel.fields["level"].value = "[1,"
+    assert panel.generate_button.disabled
+    panel.close()
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', "[1e999]"])
+def test_json_that_no_server_reads_is_refused(
+    interfaces: Interfaces, fetching: FakeQueue, text: str
+) -> None:
+    fetching.schemas[NEW] = openapi(NEW, ODD)
+
+    with pytest.raises(InvalidRequest, match=r"^weights: .* Use a value that JSON can hold"):
+        generate("a fox", model=NEW, weights=text)
+    assert fetching.posts == 0
+
+
+WRONG_DEFAULTS: Json = {
+    "prompt": {"type": "string"},
+    "steps": {"type": "integer", "minimum": 1, "maximum": 50, "default": "many"},
+    "scale": {"type": "number", "minimum": 0, "maximum": 1, "default": [1]},
+    "count": {"type": "integer", "minimum": 1, "maximum": 4, "default": 2.5},
+    "size": {"type": "integer", "minimum": 512, "maximum": 2048, "default": 64},
+    "brush": {"type": "string", "enum": ["wet", "dry"], "default": "DRY"},
+    "turbo": {"type": "boolean", "default": "yes"},
+}
+
+
+def test_a_default_that_its_own_schema_excludes_is_no_default_and_the_form_is_drawn(
+    fetching: FakeQueue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fetching.schemas[NEW] = openapi(NEW, WRONG_DEFAULTS)
+    panel = ImagenWidget(prompt="a fox", timer=quiet_timer())
+    panel.model.value = NEW
+    (model,) = models(NEW)
+
+    defaults = {field.name: field.default for field in model.fields if field.default is not None}
+    assert defaults == {"brush": "dry", "turbo": True}
+    assert set(panel.fields) == set(WRONG_DEFAULTS)
+    panel.fields["steps"].value = 20
+    asyncio.run(panel.generate())
+    panel.close()
+    assert [job.arguments for job in fetching.jobs.values()] == [{"prompt": "a fox", "steps": 20}]
+    assert "Traceback" not in capfd.readouterr().err
+
+
 # ------------------------------------------------------------------------ schema servers that fail
 
 

@@ -2082,6 +2082,23 @@ def test_tab_offers_options_and_their_values_without_asking_the_network(stage: S
     assert stage.queue.count("schema") == 0
 
 
+def test_tab_offers_values_as_they_have_to_be_typed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_SCHEMAS", os.environ["IMAGEN_BASE_URL"] + "/schemas/{endpoint}")
+    looks = ["Low Poly", "-noir", 'so "so"', "plain"]
+    fields = {"prompt": {"type": "string"}, "look": {"type": "string", "enum": looks}}
+    stage.queue.schemas["acme/looks"] = openapi("acme/looks", fields)
+    stage.run("%imagen_models acme/looks")
+
+    typed = "%imagen a fox -m acme/looks --look "
+    offered = stage.tab(typed)
+    assert stage.tab(f"{typed}Lo") == ['"Low Poly"']
+    bodies = [stage.run(f"{typed}{each} --dry-run").value[0].arguments() for each in offered]
+
+    assert [body["look"] for body in bodies] == looks
+
+
 def test_tab_offers_nothing_else(stage: Stage) -> None:
     assert {typed: found for typed in NOTHING if (found := stage.tab(typed))} == {}
 

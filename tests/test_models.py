@@ -489,11 +489,13 @@ REFUSED: list[tuple[Field, object, str]] = [
     (Field("p", "pictures", max_items=1), [ADDRESS] * 2, "at most 1"),
     (Field("w", "words", allowed=("a",)), ["b"], "list of a"),
     (Field("w", "words"), 5, "list of texts"),
+    (Field("w", "words"), np.array("a"), "list of texts"),
+    (Field("w", "words"), np.array([["a"], ["b"]]), "list of texts"),
     (Field("t", "text"), 5, "not a text"),
     (Field("j", "json"), object(), "JSON can hold"),
     (Field("j", "json"), float("nan"), "JSON can hold"),
     (Field("j", "json"), {(1, 2): 3}, "JSON can hold"),
-    (Field("j", "json"), '{"a": }', "line 1 column 7"),
+    (Field("j", "json"), '{"a": }', "line 1, column 7"),
 ]
 
 

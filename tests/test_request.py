@@ -493,6 +493,15 @@ def test_a_snippet_for_a_model_that_is_not_bundled_follows_what_is_known_of_it()
     assert "-i \"History().get('J9').inputs[0]\"" in as_magic(free, job_id="J9")
 
 
+@pytest.mark.parametrize("name", ["model", "timeout", "quiet", "out", "ar"])
+def test_a_field_that_is_called_like_an_option_is_not_written_as_one(name: str) -> None:
+    model = described({"prompt": {"type": "string"}, name: {"type": "string"}}, ["prompt"])
+    request = ImageRequest.create("a fox", known=model, extra={name: "5"})
+
+    assert as_magic(request, known=model) == as_code(request, known=model)[1]
+    assert "'5'" in as_python(request, known=model)
+
+
 def test_several_pictures_and_a_mask_are_named_as_they_are_given() -> None:
     request = ImageRequest.create(
         "snow", model="gpt-image-1.5-edit", images=[ADDRESS, f"{ADDRESS}?2"], mask=f"{ADDRESS}?3"

@@ -285,6 +285,21 @@ def test_a_price_of_your_own_is_what_is_reserved_and_what_the_cap_counts(
     assert (reserved, queue.posts) == ([0.5], 1)
 
 
+@pytest.mark.parametrize("model", ["seedream-4", "somebody/some-model"])
+def test_the_cap_counts_the_most_pictures_that_a_request_may_bring(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND", "0.60")
+    monkeypatch.setenv("IMAGEN_PRICE", "0.05")
+
+    with pytest.raises(errors.BudgetExceeded, match=r"costs \$0\.90"):
+        generate("a red fox", model=model, num_images=3, max_images=6)
+    assert queue.posts == 0
+
+    made = generate("a red fox", model=model, max_images=6)
+    assert (len(made), made.cost, made.cost_source) == (1, 0.05, "yours")
+
+
 @pytest.mark.parametrize("what", ["journal.sqlite3", "images"])
 def test_nothing_is_sent_if_the_journal_or_the_pictures_cannot_be_written(
     queue: FakeQueue, what: str

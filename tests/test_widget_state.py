@@ -298,8 +298,8 @@ def test_json_that_does_not_parse_says_where_and_blocks_the_button() -> None:
 
     form = Form(SIZES, "a fox").with_value("loras", text)
 
-    why = "This does not parse: line 1, column 52: expecting ',' delimiter."
-    assert form.problems["loras"].why == why
+    why = "this does not parse: line 1, column 52: expecting ',' delimiter."
+    assert form.problems["loras"].why == f"{why} Mend the JSON."
     assert form.blocked == "Mend LoRAs first"
     assert not State(form).can_generate
     assert form.with_value("loras", '[{"path": "x"}]').given == {"loras": [{"path": "x"}]}

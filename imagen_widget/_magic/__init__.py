@@ -35,14 +35,7 @@ from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, make_batch, make_sweep
-from imagen_widget._settings import (
-    ACCOUNTS,
-    SETTINGS,
-    Found,
-    Setting,
-    Settings,
-    load_settings,
-)
+from imagen_widget._settings import ACCOUNTS, SETTINGS, Found, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 

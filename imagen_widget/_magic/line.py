@@ -13,7 +13,6 @@ goes in quotes, or after a bare `--`, behind which everything is the prompt to t
 """
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -46,7 +45,6 @@ _LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
 _INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
-_SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 _SURELY_KEY = re.compile(r"(.*-)?api-?key|fal-key")
 _KEY = re.compile(rf"{_SURELY_KEY.pattern}|key|token|secret|authorization")
 _RESERVED = {name.replace("_", "-") for name in RESERVED}
@@ -83,6 +81,10 @@ class Option:
             return tuple(map(str, range(low, high + 1))) if high - low < _MAX_LISTED else ()
         return tuple(map(str, field.allowed))
 
+    def negates(self, name: str) -> bool:
+        """Return True for the name that turns a switch off, though fields begin with `no_` too."""
+        return self.field.kind == "switch" and _bare(name) == f"no-{_bare(self.field.name)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
@@ -110,14 +112,11 @@ class Grammar:
             known = options.get(option.field.name)
             if known is not None and known.is_models:
                 options[option.field.name] = replace(known, field=option.field)
-            elif known is None and not {*option.names} & {*self.names}:
-                options[option.field.name] = option
-        return Grammar(
-            self.magic,
-            tuple(options.values()),
-            ", ".join(model.name for model in models),
-            any(model.source == "none" for model in models),
-        )
+            elif known is None and (free := [n for n in option.names if n not in self.names]):
+                options[option.field.name] = replace(option, names=tuple(free))
+        names = ", ".join(model.name for model in models)
+        is_open = any(model.source == "none" for model in models)
+        return Grammar(self.magic, tuple(options.values()), names, is_open)
 
     def help(self) -> str:
         lines = []
@@ -429,14 +428,16 @@ class _Scan:
             option = reading.option
             assert option is not None
             into, what = fields if option.is_models else values, option.field
-            value: Any = not (option.metavar and reading.name.startswith("--no-"))
+            value: Any = not option.negates(reading.name)
             if reading.value is not None and what.kind in {"picture", "pictures"}:
                 value = [*into.get(what.name, ()), self._source.value(reading.value)]
             elif reading.value is not None:
-                value = self._source.fill(reading.value)
-                if self._grammar.find(reading.name) is None:
-                    value = json.loads(value) if _SCALAR.fullmatch(value) else value
-                elif not option.is_models:  # a number may be a word too, as in --errors raise
+                value = self._source.value(reading.value)
+                if isinstance(value, list):
+                    value = tuple(value)  # a list is one of pictures
+                elif not isinstance(value, tuple | dict):
+                    value = self._source.fill(reading.value)
+                if not option.is_models:  # a number may be a word too, as in --errors raise
                     value = what.check(value, strict=what.kind != "number")
             into[what.name] = value
         return Parsed(prompt, values, fields, silent)
@@ -471,7 +472,7 @@ class _Scan:
             return _Reading(name, option, end, fault="takes no value" if assigned else "")
         if option.field.kind == "switch" and not assigned:
             word = _SWITCH.match(self._text, self._skip_blanks(end))
-            if word is None or name.startswith("--no-"):
+            if word is None or option.negates(name):
                 return _Reading(name, option, end)
         value, end = self._value_at(end, assigned=assigned)
         fault = f"needs a value, like {name[:40]} {option.metavar}" if value is None else ""

@@ -5,6 +5,7 @@ A large series asks first. What an interrupt came to is said in one line before 
 
 import asyncio
 import contextlib
+import json
 import keyword
 import logging
 import re
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from imagen_widget import _display
 from imagen_widget._magic.line import Evaluate, Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
-from imagen_widget._models import Model
+from imagen_widget._models import ARGUMENTS, Model
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, local
 from imagen_widget._runs import Job, ending
@@ -105,18 +106,24 @@ class Ask:
         """Return what is known of a model, by default of the one that is asked."""
         return self.studio.model(self.values.get("model") if name is None else name)
 
-    def request(self, prompt: str | None, **asked: Any) -> ImageRequest:
+    def request(self, /, prompt: str | None, **asked: Any) -> ImageRequest:
         """Return a checked request; a row's own values go before those of the line, defaults last.
 
-        An error names the setting that is its cause, or the option that gives a picture.
+        What is typed where any JSON value may stand is read as JSON, if it is some. An error names
+        the setting that is its cause, or the option that gives a picture.
         """
-        given = {**self.given, **asked}
-        extra = {name: v for name, v in self.given["extra"].items() if name not in asked}
+        extra = {**self.given["extra"], **asked}
+        given = {**self.given, **{n: extra.pop(n) for n in ARGUMENTS if n in asked}}
         model, settings, causes = self.model(given["model"]), self.settings, dict[str, str]()
+        for name, value in extra.items():
+            field = model.meant(name)
+            if isinstance(value, str) and (field is None or field.kind == "json"):
+                with contextlib.suppress(ValueError, RecursionError):
+                    extra[name] = json.loads(value)
         for name, value in settings.presets.items():
             field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
             names = {name} if field is None else {name, field.name}
-            if (field or model.source == "none") and not names & {*extra, *asked}:
+            if (field or model.source == "none") and not names & extra.keys():
                 extra[name] = value
                 causes |= dict.fromkeys(names, name)
         try:

@@ -18,6 +18,7 @@ from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd
 
 from imagen_widget._magic.line import GRAMMARS, Grammar, Option, Text, model_named
 from imagen_widget._models import Model
+from imagen_widget._request import quoted
 from imagen_widget._studio import Studio
 from imagen_widget.errors import ImagenError
 
@@ -158,7 +159,8 @@ def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
     option = grammar.find(name if assigned else words[-1] if words else "")
     if option is not None and option.metavar:
         begun = value if assigned else word
-        texts = _models(studio, begun) if option.field.name == "model" else option.values
+        is_model = option.field.name == "model"
+        texts = _models(studio, begun) if is_model else [*map(quoted, option.values)]
         return begun, texts, option.field.kind in {"picture", "pictures"}
     if grammar.magic == "%imagen_series" and not any(words):
         return word, studio.all_series(), False
@@ -231,4 +233,4 @@ def make_matcher(shell: Any, find_studio: Callable[[], Studio]) -> Callable[[Any
 
 
 def _plain(text: str) -> str:
-    return text.lower().replace("_", "-")
+    return text.lower().replace("_", "-").lstrip("\"'")

@@ -188,7 +188,7 @@ class Field:
                     raise self._refused(value)
                 return number
             case "switch":
-                found = bool(value) if is_bool(value) else YES_OR_NO.get(_words(value))
+                found = bool(value) if is_bool(value) else YES_OR_NO.get(_words(value).lower())
                 if found is None:
                     raise self._refused(value)
                 return found
@@ -199,14 +199,18 @@ class Field:
             case "pictures" | "words":
                 return self._items(value)
             case _:
-                if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
-                    return as_json(self.name, value)
-                try:
-                    return json.loads(value)
-                except (ValueError, RecursionError) as error:
-                    what = f"it starts like JSON and is not: {error}"
-                    remedy = "Mend the JSON, or give a Python value."
-                    raise invalid(self.name, what, remedy) from None
+                if isinstance(value, str) and value.strip()[:1] in ("{", "["):
+                    value = self._loaded(value)
+                return as_json(self.name, value)
+
+    def _loaded(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            why = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
+        except (ValueError, RecursionError):
+            why = "it is nested too deep, or has a number of too many digits"
+        raise invalid(self.name, f"this does not parse: {why}", "Mend the JSON.")
 
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
@@ -218,19 +222,21 @@ class Field:
         return text
 
     def _choice(self, value: object) -> str | int | float:
+        if (found := self._named(value)) is None:
+            raise self._refused(value)
+        return found
+
+    def _named(self, value: object) -> str | int | float | None:
+        """Return the allowed value that a word means: to the letter, or else in other letters."""
         text = _words(value)
-        number = as_number(value)
-        for word in (text, str(number), _SAME_WORD.get(text)):
-            for allowed in self.allowed:
-                if str(allowed).lower() == word:
-                    return allowed
-        raise self._refused(value)
+        lowered = text.lower()
+        words = {lowered, str(as_number(value)), _SAME_WORD.get(lowered)}
+        fitting = [each for each in self.allowed if str(each).lower() in words]
+        return min(fitting, key=lambda a: (str(a) != text, str(a).lower() != lowered), default=None)
 
     def _size(self, value: object) -> Any:
-        word = value.strip().lower() if isinstance(value, str) else None
-        for preset in self.allowed:
-            if str(preset).lower() == word:
-                return preset
+        if (preset := self._named(value)) is not None:
+            return preset
         width, height = size_pixels(value) or (0, 0)
         text = f"{width}x{height}"
         if width and height and (self.text_size or text in self.allowed):
@@ -248,8 +254,10 @@ class Field:
 
     def _items(self, value: object) -> list[Any]:
         if isinstance(value, str):
-            value = _parsed(value) or [value]
-        if not isinstance(value, Collection) or isinstance(value, Mapping | bytes):
+            parsed = _parsed(value)
+            value = [value] if parsed is None else parsed
+        is_flat = getattr(value, "ndim", 1) == 1  # numpy's and pandas' have dimensions
+        if not is_flat or not isinstance(value, Collection) or isinstance(value, Mapping | bytes):
             raise self._refused(value)
         items = list(value)
         if self.max_items is not None and len(items) > self.max_items:
@@ -262,9 +270,9 @@ class Field:
         return [self._text(item) for item in items]
 
     def _refused(self, value: object) -> InvalidRequest:
-        words = [str(word) for word in self.allowed]
-        near = difflib.get_close_matches(_words(value)[:60], words, n=1) if words else []
-        hint = f"Did you mean {near[0]}? " if near and len(words) > _MAX_SHOWN else ""
+        words = {str(word).lower(): word for word in self.allowed}
+        near = difflib.get_close_matches(_words(value).lower()[:60], words, n=1)
+        hint = f"Did you mean {words[near[0]]}? " if near and len(words) > _MAX_SHOWN else ""
         return refused(self.name, value, f"{hint}Use {self.takes()}.")
 
 
@@ -306,7 +314,7 @@ def plain(text: str) -> str:
 def _words(value: object) -> str:
     """Return a value as a word to compare; "" if it has none."""
     try:
-        return (plain(value) if isinstance(value, str) else str(value)).strip().lower()
+        return (plain(value) if isinstance(value, str) else str(value)).strip()
     except Exception:  # noqa: BLE001 - an integer of too many digits, or a str of somebody else's
         return ""
 

@@ -46,6 +46,7 @@ ARGUMENTS = (  # what `generate` itself takes; a model's field of that name goes
 MAX_COUNT = 1000  # pictures of one request
 MEGAPIXEL = 1024 * 1024
 COUNT_NAMES = ("num_images", "num_samples", "n", "num_results", "number_of_images", "num_outputs")
+MAX_FOR_EACH = "max_images"  # beside a count; alone it is the count
 FORMAT_NAMES = ("format", "image_format")
 
 _VISIBLE = re.compile(r"[^\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
@@ -85,7 +86,6 @@ class Price:
         extras: What a field's value adds to each picture: (field, pattern, dollars).
         by: The fields whose values find the price in `table`.
         table: Prices by those values, the first row that fits: (patterns, dollars).
-        times: Fields whose number multiplies the pictures.
         unit_price: The price of one unit in the provider's bill; None if its units differ.
     """
 
@@ -96,7 +96,6 @@ class Price:
     extras: tuple[tuple[str, str, Decimal], ...] = ()
     by: tuple[str, ...] = ()
     table: tuple[tuple[tuple[str, ...], Decimal], ...] = ()
-    times: tuple[str, ...] = ()
     unit_price: Decimal | None = None
 
     def of(self, given: Mapping[str, Any], pixels: int | None) -> Decimal | None:
@@ -123,8 +122,6 @@ class Price:
         for name, pattern, more in self.extras:
             if fnmatchcase(words.get(name, ""), pattern):
                 one += more
-        for name in self.times:
-            one *= max(1, int(as_number(given.get(name)) or 1))
         return one
 
     @property
@@ -230,7 +227,14 @@ class Model:
         sized = self.role("size")
         size = size_pixels(given.get(sized.name)) if sized else None
         one = self.price.of(given, size[0] * size[1] if size else pixels)
-        return None if one is None else one * count
+        return None if one is None else one * self.most(arguments, count)
+
+    def most(self, arguments: Mapping[str, Any], count: int) -> int:
+        """Return how many pictures may come of a request: some make up to `max_images` for each."""
+        each = self.field(MAX_FOR_EACH)
+        if each is not None and each.role == "count":
+            return count
+        return count * _count(arguments.get(MAX_FOR_EACH, each and each.default))
 
     def main_fields(self) -> tuple[Field, ...]:
         """Return the fields that a form shows at once: required, important, shape and count."""
@@ -345,6 +349,8 @@ class Model:
         if name == "prompt":
             return invalid(name, f"{self.name} takes no prompt", f"Leave it out. {takes}")
         others = {*names, *ARGUMENTS, *filter(self.meant, COMMON_NAMES)} - {name}
+        if self.role("picture") is None:
+            others -= {"image", "images", "mask"}
         near = difflib.get_close_matches(name.lower()[:60], sorted(others), n=1)
         meant = _SHORT.get(name, "")
         near = [meant] if self.meant(meant) else near

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from imagen_widget._models.field import Field, Kind, PictureLimits, Role, as_number, size_pixels
-from imagen_widget._models.model import COUNT_NAMES, Model
+from imagen_widget._models.model import COUNT_NAMES, MAX_FOR_EACH, Model
+from imagen_widget.errors import InvalidRequest
 
 MAX_DOCUMENT_BYTES = 1 << 20
 
@@ -33,7 +34,6 @@ _MAIN_PICTURES = (
     *("image_url", "image_urls", "image", "images", "image_data_url", "base_image_url"),
     *("input_image_url", "input_image_urls", "input_image", "input_images"),
 )
-_PROMPT_NAMES = ("prompt", "text_prompt", "text")
 _PICTURES = {"picture", "pictures"}
 
 _ORDER = "x-fal-order-properties"
@@ -174,13 +174,12 @@ def _understood(
     numbers = kind in {"whole", "number"}
     texts = {"text": merged, "words": items}.get(kind, {})
     most = as_number(merged.get("maxItems"))
-    return Field(
+    made = Field(
         name,
         kind,
         title=_title(name, merged),
         help=_text(merged.get("description"), _MAX_TEXT),
         required=required,
-        default=_default(merged.get("default")),
         allowed=allowed,
         **(_bounds(merged, whole=kind == "whole") if numbers else {}),
         **_lengths(texts),
@@ -193,6 +192,7 @@ def _understood(
         and any("width" in _object(part.get("properties")) for part in (merged, *branches)),
         limits=_limits({**items, **merged}) if kind in _PICTURES else None,
     )
+    return replace(made, default=_default(made, merged.get("default")))
 
 
 def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Kind, Words]:
@@ -219,6 +219,8 @@ def _kind(name: str, merged: Schema, branches: list[dict[str, Any]]) -> tuple[Ki
 def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
     if "enum" in schema or "const" in schema:
         values = [v for v in (_list(schema.get("enum")) or [schema.get("const")]) if v is not None]
+        if values and all(isinstance(v, bool) for v in values):
+            return "switch", ()
         if not _are_words(values):
             return ("text" if all(isinstance(v, str) for v in values) else "json"), ()
         return "choice", tuple(values)
@@ -301,8 +303,8 @@ def _with_roles(fields: list[Field]) -> list[Field]:
             roles[name] = role
 
     texts = [f.name for f in fields if f.kind == "text" and f.required and "prompt" in f.name]
-    give("prompt", {"text"}, *_PROMPT_NAMES[:2], *texts, _PROMPT_NAMES[2])
-    give("count", {"whole", "choice"}, *COUNT_NAMES, "max_images")
+    give("prompt", {"text"}, "prompt", "text_prompt", *texts, "text")
+    give("count", {"whole", "choice"}, *COUNT_NAMES, MAX_FOR_EACH)
     give("seed", {"whole", "number", "json"}, "seed")
     give("size", {"size", "choice"}, *[f.name for f in fields if _is_size(f)])
     pictures = [f for f in fields if f.kind in _PICTURES]
@@ -320,13 +322,13 @@ def _is_size(field: Field) -> bool:
     return field.kind == "choice" and bool(sizes) and all(size_pixels(a) for a in sizes)
 
 
-def _default(value: object) -> Any:
-    """Return a default as it stands, or None if it is too large to show."""
+def _default(field: Field, value: object) -> Any:
+    """Return a default as the field has it; None if the field excludes it, or it is too large."""
     try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+        found = None if value is None else field.check(value)
+        return found if len(json.dumps(found)) <= _MAX_DEFAULT else None
+    except InvalidRequest:
         return None
-    return value if len(text) <= _MAX_DEFAULT else None
 
 
 def _any_of(schema: Schema) -> list[Any]:

@@ -430,9 +430,9 @@ class Run:
         expected = session.price(request)
         if expected is None:
             return None, None
-        made = request.count if finished.unclear else min(len(finished.pictures), request.count)
-        share = Decimal(made) / request.count
-        return expected * share, "yours" if yours else "list"
+        most = known.most(request.arguments(), request.count)
+        made = most if finished.unclear else min(len(finished.pictures), most)
+        return expected * made / most, "yours" if yours else "list"
 
     # --------------------------------------------------------------- how else a job ends
 
@@ -642,16 +642,16 @@ class Session:
     def price(self, request: ImageRequest) -> Decimal | None:
         """Return what a request is expected to cost in US dollars; None if unknown.
 
-        A price of your own (IMAGEN_PRICE) counts for each picture as it is.
+        A price of your own (IMAGEN_PRICE) counts for each picture that may come, as it is.
         """
         settings = self.settings
         if settings.account.free:
             return Decimal(0)
+        known = self.models.model(request.model)
         yours = settings.price.for_model(request.model, short_name(request.model))
         if yours is not None:
-            return yours * request.count
+            return yours * known.most(request.arguments(), request.count)
         pixels = request.inputs[0].width * request.inputs[0].height if request.inputs else None
-        known = self.models.model(request.model)
         return known.price_of(request.arguments(), request.count, pixels=pixels)
 
     def with_bytes(self, request: ImageRequest) -> ImageRequest:

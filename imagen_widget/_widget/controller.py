@@ -258,7 +258,8 @@ class Controller:
     def same_again(self, generation: Generation) -> None:
         is_same = self.reuse(generation.request, seed=generation.seed)
         form = self.state.form
-        if is_same and self._press(form) and (form.seed_field is None or generation.seed is None):
+        is_seeded = generation.seed is not None and form.offered.role("seed") is not None
+        if is_same and self._press(form) and not is_seeded:
             self._set(note=NO_SEED)
 
     def vary(self, generation: Generation) -> None:
@@ -296,7 +297,7 @@ class Controller:
 
     def _form_of(self, request: ImageRequest, seed: int | None) -> tuple[Form, list[str]]:
         form, lost = Form.of(request, self.studio.known(request.model))
-        known = form.seed_field
+        known = form.offered.role("seed")
         return form if known is None else form.with_value(known.name, seed), lost
 
     def _at_hand(self, request: ImageRequest) -> ImageRequest:

@@ -405,7 +405,7 @@ class Controls(Mapping[str, w.DOMWidget]):
 
     def _make(self, field: Field) -> w.DOMWidget:
         control = make_control(field, self._kit.layout)
-        looks = ("f", f"f-{field.name.replace('_', '-')}", f"n-{field.name}", f"k-{field.kind}")
+        looks = f"f f-{field.name.replace('_', '-')} n-{field.name} k-{field.kind}".split()
         own = (*control._dom_classes, *css(*looks))
 
         def classes(state: State) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from imagen_widget._inputs import USUAL_FIELDS, Input
+from imagen_widget._inputs import Input
 from imagen_widget._models import Field, Model, size_pixels
-from imagen_widget._request import ImageRequest
+from imagen_widget._request import USUAL_ROLES, ImageRequest
 from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest
 
@@ -36,7 +36,6 @@ UNKNOWN = Model(
         *(replace(common, important=True) for common in _COMMON),
     ),
 )
-_USUAL_ROLES = {usual.name: usual.role for usual in USUAL_FIELDS}
 _ASIDE = "kept aside and not sent."
 _SAME_SHAPE = 0.03  # by this share the ratios of two shapes may differ
 _RATIO = re.compile(r"(\d{1,5}(?:\.\d)?)[:/_](\d{1,5}(?:\.\d)?)", re.ASCII)
@@ -90,10 +89,6 @@ class Form:
 
     def field(self, name: str) -> Field | None:
         return next((f for f in self.fields if f.name == name), None)
-
-    @property
-    def seed_field(self) -> Field | None:
-        return next((f for f in self.fields if f.role == "seed"), None)
 
     @property
     def takes_prompt(self) -> bool:
@@ -163,8 +158,7 @@ class Form:
         """
         known = _PROMPT if name == "prompt" else self.offered.field(name)
         if known is not None and known.role == "prompt":
-            text = value if value is None or isinstance(value, str) else _PROMPT.check(value)
-            return replace(self, prompt=text or "")
+            return replace(self, prompt=_PROMPT.check("" if value is None else value))
         if known is None:
             return self._translated(name, value)
         given = {n: v for n, v in self.given.items() if n != name}
@@ -172,7 +166,11 @@ class Form:
         if value is not None and value != "":
             try:
                 parsed = _parsed(known, value)
-                given[name] = parsed if known.kind in _PICTURES else known.check(parsed)
+                parsed = parsed if known.kind in _PICTURES else known.check(parsed)
+                if name == OTHER_FIELDS and not isinstance(parsed, Mapping):
+                    what, how = "These are no fields.", 'Write an object, like {"steps": 20}.'
+                    raise InvalidRequest(f"{name}: {what}", remedy=how, field=name)
+                given[name] = parsed
             except InvalidRequest as error:
                 problems[name] = Problem(known, str(value), error)
         return replace(self, given=given, problems=problems)
@@ -221,7 +219,7 @@ class Form:
             keys = value if isinstance(value, list) else [value]
             its = [inputs[key] for key in keys if isinstance(key, str) and key in inputs]
             known = form.offered.field(name)
-            role = _USUAL_ROLES.get(name, "") if known is None else known.role
+            role = USUAL_ROLES.get(name, "") if known is None else known.role
             if role == "prompt":
                 continue
             if its and role == "mask":
@@ -291,22 +289,10 @@ def _parsed(known: Field, value: object) -> object:
     if isinstance(value, str):
         match known.kind:
             case "json":
-                value = _from_json(known.name, value)
+                with suppress(ValueError, RecursionError):  # then it is a word, or is refused
+                    return json.loads(value)
             case "words" | "pictures":
-                value = [word for line in value.splitlines() if (word := line.strip())]
+                return [word for line in value.splitlines() if (word := line.strip())]
             case "whole" | "number":
-                value = value.strip()
-    if known.name == OTHER_FIELDS and not isinstance(value, Mapping):
-        what, how = f"{known.name}: These are no fields.", 'Write an object, like {"steps": 20}.'
-        raise InvalidRequest(what, remedy=how, field=known.name)
+                return value.strip()
     return value
-
-
-def _from_json(name: str, text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        why = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
-    except RecursionError:
-        why = "it is nested too deep"
-    raise InvalidRequest(f"{name}: This does not parse: {why}.", field=name)

@@ -214,7 +214,6 @@ def gpt_2_table(fields: str) -> Data:
 
 GPT_1_PRICE = (".011 .016 .016", ".042 .063 .063", ".167 .25 .25")
 GPT_15_PRICE = (".009 .013 .013", ".034 .050 .051", ".133 .199 .200")
-SEEDREAM: Data = {"times": ["max_images"]}
 BANANA_2_PRICE = each(
     "0.08",
     factors=[
@@ -430,24 +429,24 @@ def seedream() -> list[Data]:
     ten = images("The pictures to edit; of more than ten, the last ten are used.", 10)
     return [
         model(
-            f"{base}/v4/text-to-image", "seedream-4", "Seedream 4", each("0.03", **SEEDREAM), 10,
+            f"{base}/v4/text-to-image", "seedream-4", "Seedream 4", each("0.03"), 10,
             "text to image",
             PROMPT, size(square, auto_4), *numbers, MODE, CHECKER, SYNC,
             edits_with=f"{base}/v4/edit",
         ),
         model(
-            f"{base}/v4/edit", "seedream-4-edit", "Seedream 4 Edit", each("0.03", **SEEDREAM), 12,
+            f"{base}/v4/edit", "seedream-4-edit", "Seedream 4 Edit", each("0.03"), 12,
             edit,
             EDIT_PROMPT, ten, size(square, auto_4), *numbers, MODE, CHECKER, SYNC,
         ),
         model(
-            f"{base}/v4.5/text-to-image", "seedream-4.5", "Seedream 4.5", each("0.04",
-            **SEEDREAM), 12, "text to image",
+            f"{base}/v4.5/text-to-image", "seedream-4.5", "Seedream 4.5", each("0.04"),
+            12, "text to image",
             PROMPT, size(square, auto_45), *numbers, CHECKER, SYNC, edits_with=f"{base}/v4.5/edit",
         ),
         model(
-            f"{base}/v4.5/edit", "seedream-4.5-edit", "Seedream 4.5 Edit", each("0.04",
-            **SEEDREAM), 14, edit,
+            f"{base}/v4.5/edit", "seedream-4.5-edit", "Seedream 4.5 Edit", each("0.04"),
+            14, edit,
             EDIT_PROMPT, ten, size(square, auto_45), *numbers, CHECKER, SYNC,
         ),
     ]  # fmt: skip
