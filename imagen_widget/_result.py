@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from imagen_widget import _html, _picture
-from imagen_widget._inputs import Input, PictureSource, from_file
+from imagen_widget._inputs import Input, PictureSource, from_file, local
 from imagen_widget._models import Catalogue, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
@@ -345,13 +345,6 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
     if free:
         return "free"
     return dollars(Decimal(str(cost)))
-
-
-def local(path: str | Path) -> Path:
-    """Return a path of this machine; raises ValueError for an address, which would be a folder."""
-    if "://" in str(path):
-        raise ValueError("that is an address")
-    return Path(path).expanduser()
 
 
 @contextlib.contextmanager

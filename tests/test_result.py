@@ -633,7 +633,7 @@ def test_an_address_is_not_a_folder_to_make_here(
     monkeypatch.chdir(tmp_path)
 
     for call in (made.save, made[0].save):
-        for address in ("s3://bucket/foxes", "s3://bucket/fox.png"):
+        for address in ("s3://bucket/foxes", "s3://bucket/fox.png", Path("s3://bucket")):
             with pytest.raises(InvalidRequest, match=r"cannot be saved as s3:.*that is an address"):
                 call(address)
     assert not Path("s3:").exists()

@@ -298,7 +298,9 @@ def test_a_sheet_that_does_not_fit_on_the_disk_leaves_the_earlier_one(
     assert before.read_bytes() == data
 
 
-@pytest.mark.parametrize("path", [5, ["x"], b"x", "~nobody-of-this-name/x", "x\0y"])
+@pytest.mark.parametrize(
+    "path", [5, ["x"], b"x", "~nobody-of-this-name/x", "x\0y", "s3://b/f", Path("s3://b")]
+)
 def test_what_is_not_a_path_is_one_line(fauna: Series, path: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^path: .* is not a path"):
         fauna.sheet(path)

@@ -18,6 +18,7 @@ from typing import Any
 
 from imagen_widget import _picture
 from imagen_widget._html import escape, tag
+from imagen_widget._inputs import local
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
@@ -239,10 +240,10 @@ def file_path(field: str, value: Any) -> Path:
         InvalidRequest: It is not a path.
     """
     with contextlib.suppress(TypeError, ValueError, RuntimeError):  # a NUL, ~ of an unknown user
-        path = Path(value).expanduser()
+        path = local(value)
         if "\0" not in str(path):
             return path
-    raise invalid(field, f"{shown(value)} is not a path", "Give a str or a Path.")
+    raise invalid(field, f"{shown(value)} is not a path of this machine", "Give a str or a Path.")
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:
