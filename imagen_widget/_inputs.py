@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 add
 _MAX_FILE_BYTES = 300_000_000
 _FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")  # of a Path too, which has one slash left
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")  # as a Path has it, which keeps one slash
 _WHAT = f"Give {A_PICTURE}."
 _GIVE_THE_FILE = "Download the picture and give the file."
 _MAX_CACHED = 30  # pictures that are ready to go out, each within INPUT_BYTES
@@ -130,9 +130,10 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
 
 def local(path: str | PathLike[str]) -> Path:
     """Return a path of this machine; raises ValueError for an address, which would be a folder."""
-    if _ADDRESS.match(fspath(path)):
+    found = Path(path)
+    if _ADDRESS.match(str(found)):
         raise ValueError("that is an address")
-    return Path(path).expanduser()
+    return found.expanduser()
 
 
 def from_file(given: str | PathLike[str], label: str, **known: Any) -> Input:

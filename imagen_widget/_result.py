@@ -6,6 +6,7 @@ Both display themselves: small copies that survive in the saved notebook, never 
 
 import contextlib
 import hashlib
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -121,10 +122,12 @@ class GeneratedImage(PictureSource):
             while in_folder and target.exists() and target.read_bytes() != data:  # another's file
                 number += 1
                 target = first.with_stem(f"{first.stem}-{number}")
-            if target.exists() and target.samefile(self.path):
-                what = "that is the kept original, which nothing may change"
+            real = target.resolve()  # what a link leads to
+            if real.name.startswith("sha256-") and real.exists():
+                what = "that is a kept original, which nothing may change"
                 raise invalid("path", what, "Give another name for the copy.")
-            target.write_bytes(data)
+            with whole_file(real) as part:
+                part.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
             return target
@@ -158,7 +161,8 @@ class GeneratedImage(PictureSource):
         for beside in _beside(path):
             if not beside.exists() or '"imagen_widget"' in _text(beside):
                 digest = hashlib.sha256(data).hexdigest()
-                beside.write_text(_picture.to_json(self.provenance, sha256=digest), "utf-8")
+                with whole_file(beside) as part:
+                    part.write_text(_picture.to_json(self.provenance, sha256=digest), "utf-8")
                 return
 
     def _encoded_for(self, suffix: str, *, typed: str) -> bytes:
@@ -345,6 +349,17 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
     if free:
         return "free"
     return dollars(Decimal(str(cost)))
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give the path to write a file to, which has its own name only when it is whole."""
+    part = path.with_name(f"{path.name}.part-{secrets.token_hex(4)}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from PIL import Image
 from imagen_widget import GeneratedImage, Generation, ImageRequest, Input, Provenance, Studio
 from imagen_widget._result import age, cost_text, settings_from
 from imagen_widget.errors import InvalidRequest, QueueError
+from tests.conftest import a_disk_of
 from tests.pictures import PICTURES, SVG, encoded, noise, opened, png_with
 
 MADE = datetime(2026, 5, 11, 9, 14, tzinfo=UTC)
@@ -487,6 +488,21 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
             save(tmp_path / "file" / "foxes")
 
 
+@pytest.mark.parametrize("name", ["fox.png", "fox.webp", "foxes"])
+def test_a_full_disk_leaves_the_earlier_copy_and_nothing_else(tmp_path: Path, name: str) -> None:
+    image, where = picture(tmp_path, encoded(noise(100, 100))), tmp_path / "full" / name
+    before = image.save(where)
+    data = before.read_bytes()
+    other = picture(tmp_path, encoded(noise(101, 101)), index=1)
+
+    with a_disk_of(100), pytest.raises(InvalidRequest, match=r"cannot be saved as .*is kept"):
+        other.save(where)
+
+    assert [p for p in where.parent.rglob("*") if p.is_file()] == [before]
+    assert before.read_bytes() == data
+    assert other.save(where).stem in {"fox", other.file_name.removesuffix(".png")}
+
+
 # --------------------------------------------------------------------------- settings beside them
 
 SIGNED = png_with((b"caBX", b"\0\0\0\x10jumbc2pa"))
@@ -640,15 +656,18 @@ def test_an_address_is_not_a_folder_to_make_here(
 
 
 def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
-    image = picture(tmp_path)
-    before, other = image.data, tmp_path / f"link{image.path.suffix}"
-    other.symlink_to(image.path)
+    image, other = picture(tmp_path), picture(tmp_path, index=1, colour="navy")
+    before, link, hard = other.data, tmp_path / "link.png", tmp_path / "hard.png"
+    link.symlink_to(other.path)
+    hard.hardlink_to(other.path)
 
-    for path in (image.path, other):
-        with pytest.raises(InvalidRequest, match="kept original"):
-            image.save(path)
+    for saved in (image, other):
+        for path in (other.path, link):
+            with pytest.raises(InvalidRequest, match="kept original"):
+                saved.save(path)
+        assert saved.save(hard) == hard
 
-    assert image.data == before
+    assert other.data == before
 
 
 def test_a_slash_at_the_end_means_a_folder(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
 """What a finished series is looked at, chosen from and taken away with: all through `sweep`."""
 
 import base64
-import contextlib
 import io
 import json
 import re
-import resource
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -22,6 +20,7 @@ from PIL import Image
 from imagen_widget import Row, Series, Studio, batch
 from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
+from tests.conftest import a_disk_of
 
 pytestmark = pytest.mark.slow  # they paint a series first
 
@@ -102,17 +101,6 @@ def many(fauna: Series, count: int) -> list[Row]:
         )
         for number in range(count)
     ]
-
-
-@contextlib.contextmanager
-def a_disk_of(size: int) -> Iterator[None]:
-    """Let no file become longer than so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def grid(rows: list[Row], **axes: Any) -> views.Grid:

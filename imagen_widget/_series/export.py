@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
-from imagen_widget._result import GeneratedImage
+from imagen_widget._result import GeneratedImage, whole_file
 from imagen_widget._series.parts import Row, cannot_write, card, head, stars
 from imagen_widget.errors import InvalidRequest, invalid, one_line, plural
 
@@ -184,14 +184,9 @@ class _Target:
                 remedy="Choose another folder, or move the file away.",
                 field="folder",
             )
-        part = path.with_name(f"{path.name}.part")
-        part.parent.mkdir(exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        with whole_file(path) as part, part.open("wb") as file:
+            yield file
         self._written.append(name)
 
     def put(self, name: str, data: bytes) -> None:
