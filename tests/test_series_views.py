@@ -676,6 +676,21 @@ def test_a_second_export_replaces_what_the_first_one_wrote_and_nothing_else(
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("names", [["../notes.txt", "../../notes.txt", 5, None], 5, {"a": 1}])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_list_of_files_from_elsewhere_makes_an_export_delete_nothing(
+    fauna: Series, tmp_path: Path, names: Any, whole: bool
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "out").mkdir()
+    known = names if whole else {f"imagefolder {fauna.name}": names}
+    (tmp_path / "out" / ".imagen-export.json").write_text(json.dumps(known))
+
+    fauna.export(tmp_path / "out")
+
+    assert (tmp_path / "notes.txt").exists()
+
+
 def test_a_file_of_the_user_is_not_overwritten(fauna: Series, tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text("mine")
 
