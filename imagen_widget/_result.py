@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from imagen_widget import _html, _picture
 from imagen_widget._inputs import Input, PictureSource, from_file, local
-from imagen_widget._models import Catalogue, dollars, short_name
+from imagen_widget._models import Catalogue, Model, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
@@ -441,11 +441,11 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     wrong = [name for name, kinds in _KINDS.items() if type(told.get(name, ...)) not in kinds]
     if wrong or not all(isinstance(picture, dict) for picture in told["inputs"]):
         return None
-    asked = {n: v for n, v in told["parameters"].items() if n not in {"prompt", "model"}}
-    catalogue = Catalogue(None)
-    for fields in (asked, {}):
+    catalogue, asked = Catalogue(None), dict[str, Any](told["parameters"])
+    for parameters in (asked, {}):
         with contextlib.suppress(InvalidRequest, ValueError, OverflowError):  # of the date
             known = catalogue.model(catalogue.resolve(told["model"]))
+            fields = dict(_fields(known, parameters, told["inputs"]))
             for field in known.fields:
                 if field.name in fields and field.kind in {"picture", "pictures"}:
                     field.check(fields[field.name])  # a digest or an address: no file from here
@@ -460,6 +460,24 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
                 id=told["id"],
             )
     return None
+
+
+def _fields(
+    known: Model, told: dict[str, Any], inputs: list[dict[str, Any]]
+) -> Iterator[tuple[str, Any]]:
+    """Give what is told besides the prompt; what an unknown model was given as picture is one."""
+    pictures: dict[Any, Input] = {}
+    for picture in inputs:
+        digest, url = str(picture.get("digest") or ""), str(picture.get("url") or "")
+        pictures[digest or url] = Input(digest, "" if digest else url)
+    for name, value in told.items():
+        values = value if isinstance(value, list) else [value]
+        if name == "prompt" or not (known.source == "none" or known.field(name)):
+            continue
+        if known.source == "none" and all(isinstance(v, str) and v in pictures for v in values):
+            yield name, [pictures[v] for v in values] if values is value else pictures[value]
+        else:
+            yield name, value
 
 
 def _described(inputs: Sequence[Input], told: list[dict[str, Any]]) -> Iterator[Input]:

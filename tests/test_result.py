@@ -21,10 +21,19 @@ from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter, S
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-from imagen_widget import GeneratedImage, Generation, ImageRequest, Input, Provenance, Studio
+from imagen_widget import (
+    GeneratedImage,
+    Generation,
+    ImageRequest,
+    Input,
+    Provenance,
+    Studio,
+    generate,
+)
 from imagen_widget._result import age, cost_text, settings_from
 from imagen_widget.errors import InvalidRequest, QueueError
 from tests.conftest import a_disk_of
+from tests.fakequeue import FakeQueue
 from tests.pictures import PICTURES, SVG, encoded, noise, opened, png_with
 
 MADE = datetime(2026, 5, 11, 9, 14, tzinfo=UTC)
@@ -592,6 +601,29 @@ def test_inputs_come_back_as_digests_with_what_is_known_of_them(tmp_path: Path) 
     assert found.inputs[0].to_dict() == known.to_dict()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image": PICTURES["jpeg"]},
+        {"images": [PICTURES["jpeg"], "https://example.com/owl.png", PICTURES["png"]]},
+        {"image": PICTURES["png"], "mask": Image.new("L", (33, 17), "white")},
+        {"pose_map": PICTURES["png"], "extra": {"model": "large", "hash": "sha256:" + "0" * 64}},
+    ],
+)
+def test_what_a_model_of_which_nothing_is_known_was_given_comes_back_and_goes_out_again(
+    queue: FakeQueue, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    made = generate("a fox", model="somebody/some-model", **given)
+
+    found = read_back(made.save(tmp_path / "saved")[0]).request
+    again = generate(found)
+
+    first, second = (r.arguments for r in queue.requests if r.route == "submit")
+    assert (found, found.inputs) == (made.request, made.inputs)
+    assert second == first
+    assert again.inputs == made.inputs
+
+
 def with_json(image: GeneratedImage, **changes: object) -> bytes:
     saved = opened(image.marked())
     fields = {**json.loads(saved.info["imagen_widget"]), **changes}
@@ -600,7 +632,10 @@ def with_json(image: GeneratedImage, **changes: object) -> bytes:
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"aspect_ratio": "7:1"}, {"unheard_of": 1}, {"num_images": 10**9}, {"api_key": "x"}],
+    [
+        *({"aspect_ratio": "7:1"}, {"unheard_of": 1}, {"num_images": 10**9}, {"api_key": "x"}),
+        {"unheard_of": {"a": 1}, "model": "acme/dear"},
+    ],
 )
 def test_fields_that_the_model_does_not_take_are_left_out(
     tmp_path: Path, parameters: object
