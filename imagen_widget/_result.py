@@ -442,16 +442,18 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     if wrong or not all(isinstance(picture, dict) for picture in told["inputs"]):
         return None
     catalogue, asked = Catalogue(None), dict[str, Any](told["parameters"])
+    pictures = {picture.key: picture for picture in map(_input, told["inputs"])}
     for parameters in (asked, {}):
         with contextlib.suppress(InvalidRequest, ValueError, OverflowError):  # of the date
             known = catalogue.model(catalogue.resolve(told["model"]))
-            fields = dict(_fields(known, parameters, told["inputs"]))
+            fields = dict(_fields(known, parameters, pictures))
             for field in known.fields:
                 if field.name in fields and field.kind in {"picture", "pictures"}:
                     field.check(fields[field.name])  # a digest or an address: no file from here
             request = ImageRequest.create(told["prompt"], extra=fields, known=known)
+            inputs = (pictures.get(each.key, each) for each in request.inputs)
             return Provenance(
-                request=replace(request, inputs=tuple(_described(request.inputs, told["inputs"]))),
+                request=replace(request, inputs=tuple(inputs)),
                 request_id=told["request_id"],
                 provider=told["provider"],
                 created=datetime.fromisoformat(told["created"]).astimezone(),
@@ -462,14 +464,16 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     return None
 
 
+def _input(told: dict[str, Any]) -> Input:
+    """Return an input as a file tells of it, without what has not the right type."""
+    plain = Input().to_dict().items()
+    return Input(**{name: told[name] for name, v in plain if type(told.get(name)) is type(v)})
+
+
 def _fields(
-    known: Model, told: dict[str, Any], inputs: list[dict[str, Any]]
+    known: Model, told: dict[str, Any], pictures: dict[str, Input]
 ) -> Iterator[tuple[str, Any]]:
     """Give what is told besides the prompt; what an unknown model was given as picture is one."""
-    pictures: dict[Any, Input] = {}
-    for picture in inputs:
-        digest, url = str(picture.get("digest") or ""), str(picture.get("url") or "")
-        pictures[digest or url] = Input(digest, "" if digest else url)
     for name, value in told.items():
         values = value if isinstance(value, list) else [value]
         if name == "prompt" or not (known.source == "none" or known.field(name)):
@@ -478,15 +482,6 @@ def _fields(
             yield name, [pictures[v] for v in values] if values is value else pictures[value]
         else:
             yield name, value
-
-
-def _described(inputs: Sequence[Input], told: list[dict[str, Any]]) -> Iterator[Input]:
-    """Give inputs, of which only the digest is known, what else is told of them."""
-    pictures = {str(picture.get("digest")): picture for picture in told}
-    for picture in inputs:
-        said, own = pictures.get(picture.digest, {}), picture.to_dict()
-        more = {n: said[n] for n in own if not own[n] and type(said.get(n)) is type(own[n])}
-        yield replace(picture, **more)
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
