@@ -158,11 +158,12 @@ class GeneratedImage(PictureSource):
 
     def _write_beside(self, path: Path, data: bytes) -> None:
         """Write the settings beside a copy that cannot hold them; another's file stays."""
+        own = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
         for beside in _beside(path):
-            if not beside.exists() or '"imagen_widget"' in _text(beside):
-                digest = hashlib.sha256(data).hexdigest()
+            known = _picture.from_json(_text(beside)) or {"file": ""}
+            if not beside.exists() or known.get("file", path.name) == path.name:
                 with whole_file(beside) as part:
-                    part.write_text(_picture.to_json(self.provenance, sha256=digest), "utf-8")
+                    part.write_text(_picture.to_json(self.provenance, **own), "utf-8")
                 return
 
     def _encoded_for(self, suffix: str, *, typed: str) -> bytes:

@@ -558,6 +558,18 @@ def test_settings_beside_a_file_count_only_for_that_file(tmp_path: Path) -> None
         read_back(saved)
 
 
+def test_copies_of_one_name_and_two_formats_keep_their_settings(tmp_path: Path) -> None:
+    one = picture(tmp_path, PICTURES["gif"], media_type="image/gif", prompt="a fox")
+    two = picture(tmp_path, SIGNED, index=1, prompt="an owl")
+    gif, png = one.save(tmp_path / "x.gif"), two.save(tmp_path / "x.png")
+
+    for _ in range(2):
+        assert read_back(gif) == one.provenance
+        assert read_back(png) == two.provenance
+        assert (one.save(gif), two.save(png)) == (gif, png)
+    assert len(list(tmp_path.glob("x.*"))) == 4
+
+
 def test_a_json_file_of_somebody_else_stays(tmp_path: Path) -> None:
     (tmp_path / "fox.json").write_text('{"mine": 1}')
 
