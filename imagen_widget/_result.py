@@ -7,6 +7,7 @@ Both display themselves: small copies that survive in the saved notebook, never 
 import contextlib
 import hashlib
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # of what a saved picture tells
     "index": (int,),
     "seed": (int, type(None)),
 }
+_naming = threading.Lock()  # of copies: two threads may come to the same name
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -119,15 +121,16 @@ class GeneratedImage(PictureSource):
             data, inside = self._marked(data, provenance)
             target.parent.mkdir(parents=True, exist_ok=True)
             number = 1
-            while in_folder and target.exists() and target.read_bytes() != data:  # another's file
-                number += 1
-                target = first.with_stem(f"{first.stem}-{number}")
-            real = target.resolve()  # what a link leads to
-            if real.name.startswith("sha256-") and real.exists():
-                what = "that is a kept original, which nothing may change"
-                raise invalid("path", what, "Give another name for the copy.")
-            with whole_file(real) as part:
-                part.write_bytes(data)
+            with _naming:  # the file that has the name may be another's
+                while in_folder and target.exists() and target.read_bytes() != data:
+                    number += 1
+                    target = first.with_stem(f"{first.stem}-{number}")
+                real = target.resolve()  # what a link leads to
+                if real.name.startswith("sha256-") and real.exists():
+                    what = "that is a kept original, which nothing may change"
+                    raise invalid("path", what, "Give another name for the copy.")
+                with whole_file(real) as part:
+                    part.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
             return target

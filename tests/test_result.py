@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -449,6 +450,18 @@ def test_saving_twice_makes_no_second_file_and_overwrites_nothing_else(tmp_path:
 
     assert other != first
     assert first.read_bytes() == b"somebody's own"
+
+
+def test_copies_of_one_name_that_threads_save_at_once_are_all_there(tmp_path: Path) -> None:
+    data = (encoded(Image.new("RGB", (8, 8), (shade, 0, 0))) for shade in range(16))
+    made = [picture(tmp_path, each, index=number) for number, each in enumerate(data)]
+    same = [replace(each, provenance=made[0].provenance) for each in made]
+
+    for folder in map(str, range(20)):
+        with ThreadPoolExecutor(8) as threads:
+            saved = list(threads.map(GeneratedImage.save, same, [tmp_path / folder] * 16))
+        assert sorted((tmp_path / folder).iterdir()) == sorted(set(saved))
+        assert len(set(saved)) == 16
 
 
 def test_all_pictures_are_saved_under_names_of_their_own(tmp_path: Path) -> None:
