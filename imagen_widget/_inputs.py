@@ -25,7 +25,7 @@ from imagen_widget import _picture
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
 from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
-from imagen_widget.errors import InvalidRequest, QueueError, invalid
+from imagen_widget.errors import InvalidRequest, QueueError, in_ascii, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -71,8 +71,11 @@ class Input:
     source_index: int = field(default=0, compare=False)  # its place there, from 0
     original: Size = field(default=(0, 0), compare=False)  # in pixels, before it was made ready
     note: str = field(default="", compare=False)  # to what it was made smaller, in words
-    path: Path | None = field(default=None, compare=False, repr=False)  # once it is kept
-    in_memory: bytes | None = field(default=None, compare=False, repr=False)  # until it is kept
+    path: Path | None = field(default=None, compare=False)  # once it is kept
+    in_memory: bytes | None = field(default=None, compare=False)  # until it is kept
+
+    def __repr__(self) -> str:
+        return in_ascii(f"<Input {self.origin}: {self.key}>")
 
     @property
     def key(self) -> str:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from imagen_widget import _html, _picture
+from imagen_widget import _html, _picture, errors
 from imagen_widget._inputs import Input, PictureSource, from_file, local
 from imagen_widget._models import Catalogue, Model, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
@@ -324,8 +324,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return " · ".join(part for part in parts if part)
 
     def __repr__(self) -> str:
-        line = self.summary.replace(" · ", ", ")  # printed on streams that know ASCII only
-        return f"<Generation: {line.encode('ascii', 'backslashreplace').decode()}>"
+        return errors.in_ascii(f"<Generation: {self.summary.replace(' · ', ', ')}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         cells = [(_figure(image), _html.escape(image._size())) for image in self.images]

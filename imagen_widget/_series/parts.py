@@ -24,7 +24,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
-from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line, shown
+from imagen_widget.errors import ImagenError, InvalidRequest, in_ascii, invalid, one_line, shown
 
 MAX_KEPT_BYTES = 16_000_000
 TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB
@@ -64,6 +64,9 @@ class Row:
     rating: int = 0
     generation: Generation | None = None
     billed: bool = False
+
+    def __repr__(self) -> str:
+        return in_ascii(f"<Row {self.label}: {self.state}>")
 
     @property
     def images(self) -> tuple[GeneratedImage, ...]:

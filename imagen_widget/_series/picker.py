@@ -11,7 +11,7 @@ from imagen_widget._html import attributes, escape, tag
 from imagen_widget._series import parts
 from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, whole
 from imagen_widget._series.views import Grid, facts, stage
-from imagen_widget.errors import ImagenError, one_line, plural
+from imagen_widget.errors import ImagenError, in_ascii, one_line, plural
 
 if TYPE_CHECKING:  # it imports this module
     from imagen_widget._series.series import Series
@@ -83,7 +83,7 @@ class Pick:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {word}" for word, count in self._counts().items())
-        return f"<Pick {self._series.name}: {counts}>"
+        return in_ascii(f"<Pick {self._series.name}: {counts}>")
 
     def _counts(self) -> dict[str, int]:
         rated, rejected = len(self.kept), len(self.rejected)
@@ -175,9 +175,8 @@ class Pick:
 
     def window(self) -> list[int]:
         """Return the candidates of the strip, with the current one in its middle."""
-        last = max(0, len(self._rows) - FILM)
-        first = min(max(0, self.position - FILM // 2), last)
-        return list(range(first, min(first + FILM, len(self._rows))))
+        first = max(0, min(self.position - FILM // 2, len(self._rows) - FILM))
+        return list(range(len(self._rows)))[first : first + FILM]
 
     # ------------------------------------------------------------------------------ displayed
 

@@ -24,7 +24,7 @@ from imagen_widget._picture import Preview
 from imagen_widget._result import GeneratedImage, Generation, cost_text, whole_file
 from imagen_widget._series import parts
 from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
-from imagen_widget.errors import invalid, one_line, plural
+from imagen_widget.errors import in_ascii, invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -78,7 +78,7 @@ class Grid:
     def __repr__(self) -> str:
         rows = self._layout.rows
         done = sum(row.state == "done" for row in rows)
-        return f"<Grid {self._title}: {done:,} of {plural(len(rows), 'row')} done>"
+        return in_ascii(f"<Grid {self._title}: {done:,} of {plural(len(rows), 'row')} done>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         # Drawn first without pictures: their size follows from the rest.
@@ -256,7 +256,7 @@ class Compared:
         self._a, self._b, self._tiles = a, b, tiles
 
     def __repr__(self) -> str:
-        return f"<Compared: {self._a.label} | {self._b.label}>"
+        return in_ascii(f"<Compared: {self._a.label} | {self._b.label}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
