@@ -249,7 +249,7 @@ class History:
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
         _check("generation", generation, Generation, "a Generation")
-        return self._journal.get(generation.id).rating
+        return _told(self._journal.get, generation.id).rating
 
     def delete(self, generation: Generation) -> None:
         """Move a generation's files to `trash/` in the home and hide it; the bill stays."""

@@ -9,6 +9,7 @@ one line, before anything is written down.
 import contextlib
 import errno
 import io
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -24,7 +25,7 @@ from imagen_widget import _picture
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
 from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
-from imagen_widget.errors import InvalidRequest, QueueError, invalid
+from imagen_widget.errors import InvalidRequest, QueueError, in_ascii, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -35,6 +36,7 @@ INPUT_BYTES = (MAX_BODY_BYTES - 256 * 1024) * 3 // 4  # all pictures: base64 add
 _MAX_FILE_BYTES = 300_000_000
 _FRESH_SECONDS = 2.0  # a file that is still being written may change under the same time stamp
 _TIFF_MODES = {"1", "L", "RGB", "RGBA", "CMYK", "I", "I;16", "F"}
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")  # as a Path has it, which keeps one slash
 _WHAT = f"Give {A_PICTURE}."
 _GIVE_THE_FILE = "Download the picture and give the file."
 _MAX_CACHED = 30  # pictures that are ready to go out, each within INPUT_BYTES
@@ -69,8 +71,11 @@ class Input:
     source_index: int = field(default=0, compare=False)  # its place there, from 0
     original: Size = field(default=(0, 0), compare=False)  # in pixels, before it was made ready
     note: str = field(default="", compare=False)  # to what it was made smaller, in words
-    path: Path | None = field(default=None, compare=False, repr=False)  # once it is kept
-    in_memory: bytes | None = field(default=None, compare=False, repr=False)  # until it is kept
+    path: Path | None = field(default=None, compare=False)  # once it is kept
+    in_memory: bytes | None = field(default=None, compare=False)  # until it is kept
+
+    def __repr__(self) -> str:
+        return in_ascii(f"<Input {self.origin}: {self.key}>")
 
     @property
     def key(self) -> str:
@@ -118,7 +123,7 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
     if isinstance(value, str):
         return (_from_text(value, label, base_url),)
     if isinstance(value, PathLike):
-        return (from_file(Path(value), label),)
+        return (from_file(value, label),)
     if hasattr(value, "getbands"):
         return (_from_pillow(cast("PILImage", value), label),)
     several = label == "image" and isinstance(value, list | tuple)
@@ -126,22 +131,34 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
     raise invalid(label, f"{type(value).__name__} is not a picture", _WHAT + more)
 
 
-def from_file(path: Path, label: str, **known: Any) -> Input:
+def local(path: str | PathLike[str]) -> Path:
+    """Return a path of this machine; raises ValueError for an address, which would be a folder."""
+    found = Path(path)
+    if _ADDRESS.match(str(found)):
+        raise ValueError("that is an address")
+    return found.expanduser()
+
+
+def from_file(given: str | PathLike[str], label: str, **known: Any) -> Input:
     """Return the picture in a file; it is read again only if the file has changed."""
-    shown = repr(str(path)[:60])
+    shown = repr(str(given)[-100:])  # its end, where the name is
     try:
-        path = path.expanduser().absolute()
+        path = local(given).absolute()
         stat = path.stat()
         if stat.st_size > _MAX_FILE_BYTES:
             raise OSError(errno.EFBIG, f"it has {stat.st_size // 10**6} MB")
+        if not path.is_file():  # a device or a pipe may have no end
+            raise OSError(errno.EISDIR, "Is a directory" if path.is_dir() else "it is a device")
         is_fresh = time.time() - stat.st_mtime < _FRESH_SECONDS
         read = _file_digest.__wrapped__ if is_fresh else _file_digest
         digest = read(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    except (FileNotFoundError, ValueError, RuntimeError):  # the last for the ~ of an unknown user
+    except (FileNotFoundError, ValueError, TypeError, RuntimeError):  # the ~ of an unknown user
         raise invalid(label, f"there is no file {shown}", _WHAT) from None
     except OSError as error:
         what = f"the file {shown} cannot be read ({error.strerror})"
         raise invalid(label, what, _WHAT) from None
+    if not stat.st_size:
+        raise invalid(label, f"the file {shown} is empty", _WHAT)
     return replace(Input(digest, size=stat.st_size, origin=path.name, path=path), **known)
 
 
@@ -158,11 +175,16 @@ def _from_bytes(data: bytes, label: str, origin: str) -> Input:
 
 def _from_pillow(picture: "PILImage", label: str) -> Input:
     name = Path(str(getattr(picture, "filename", "") or "PIL image")).name
-    shown = _picture.upright(picture)
-    if shown.mode not in _TIFF_MODES or (shown.has_transparency_data and shown.mode != "RGBA"):
-        shown = shown.convert("RGBA" if shown.has_transparency_data else "RGB")
     sink = io.BytesIO()
-    shown.save(sink, "TIFF")  # as fast as a copy, and any depth
+    try:
+        with _picture.readable():  # it may be closed, cut short, or without a pixel
+            shown = _picture.upright(picture)
+            clear = shown.has_transparency_data
+            if shown.mode not in _TIFF_MODES or (clear and shown.mode != "RGBA"):
+                shown = shown.convert("RGBA" if clear else "RGB")
+            shown.save(sink, "TIFF")  # as fast as a copy, and any depth
+    except QueueError as error:
+        raise invalid(label, error.message, _WHAT) from None
     return _from_bytes(sink.getvalue(), label, name)
 
 
@@ -182,7 +204,7 @@ def _from_text(text: str, label: str, base_url: str) -> Input:
         return _from_bytes(data, label, "data address")
     if text.startswith("sha256:") and len(text) == 71:
         return Input(text)
-    return from_file(Path(text), label)
+    return from_file(text, label)
 
 
 def _check_address(url: str, label: str, base_url: str) -> None:

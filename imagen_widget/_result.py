@@ -6,6 +6,8 @@ Both display themselves: small copies that survive in the saved notebook, never 
 
 import contextlib
 import hashlib
+import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from imagen_widget import _html, _picture
-from imagen_widget._inputs import Input, PictureSource, from_file
-from imagen_widget._models import Catalogue, dollars, short_name
+from imagen_widget import _html, _picture, errors
+from imagen_widget._inputs import Input, PictureSource, from_file, local
+from imagen_widget._models import Catalogue, Model, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
 from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
@@ -34,6 +36,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # of what a saved picture tells
     "index": (int,),
     "seed": (int, type(None)),
 }
+_naming = threading.Lock()  # of copies: two threads may come to the same name
 _CONVERTED = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -118,13 +121,16 @@ class GeneratedImage(PictureSource):
             data, inside = self._marked(data, provenance)
             target.parent.mkdir(parents=True, exist_ok=True)
             number = 1
-            while in_folder and target.exists() and target.read_bytes() != data:  # another's file
-                number += 1
-                target = first.with_stem(f"{first.stem}-{number}")
-            if target.exists() and target.samefile(self.path):
-                what = "that is the kept original, which nothing may change"
-                raise invalid("path", what, "Give another name for the copy.")
-            target.write_bytes(data)
+            with _naming:  # the file that has the name may be another's
+                while in_folder and target.exists() and target.read_bytes() != data:
+                    number += 1
+                    target = first.with_stem(f"{first.stem}-{number}")
+                real = target.resolve()  # what a link leads to
+                if real.name.startswith("sha256-") and real.exists():
+                    what = "that is a kept original, which nothing may change"
+                    raise invalid("path", what, "Give another name for the copy.")
+                with whole_file(real) as part:
+                    part.write_bytes(data)
             if not inside:
                 self._write_beside(target, data)
             return target
@@ -155,10 +161,12 @@ class GeneratedImage(PictureSource):
 
     def _write_beside(self, path: Path, data: bytes) -> None:
         """Write the settings beside a copy that cannot hold them; another's file stays."""
+        own = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
         for beside in _beside(path):
-            if not beside.exists() or '"imagen_widget"' in _text(beside):
-                digest = hashlib.sha256(data).hexdigest()
-                beside.write_text(_picture.to_json(self.provenance, sha256=digest), "utf-8")
+            known = _picture.from_json(_text(beside)) or {"file": ""}
+            if not beside.exists() or known.get("file", path.name) == path.name:
+                with whole_file(beside) as part:
+                    part.write_text(_picture.to_json(self.provenance, **own), "utf-8")
                 return
 
     def _encoded_for(self, suffix: str, *, typed: str) -> bytes:
@@ -316,8 +324,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return " · ".join(part for part in parts if part)
 
     def __repr__(self) -> str:
-        line = self.summary.replace(" · ", ", ")  # printed on streams that know ASCII only
-        return f"<Generation: {line.encode('ascii', 'backslashreplace').decode()}>"
+        return errors.in_ascii(f"<Generation: {self.summary.replace(' · ', ', ')}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         cells = [(_figure(image), _html.escape(image._size())) for image in self.images]
@@ -347,11 +354,15 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
     return dollars(Decimal(str(cost)))
 
 
-def local(path: str | Path) -> Path:
-    """Return a path of this machine; raises ValueError for an address, which would be a folder."""
-    if "://" in str(path):
-        raise ValueError("that is an address")
-    return Path(path).expanduser()
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give the path to write a file to, which has its own name only when it is whole."""
+    part = path.with_name(f"{path.name}.part-{secrets.token_hex(4)}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -433,17 +444,19 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     wrong = [name for name, kinds in _KINDS.items() if type(told.get(name, ...)) not in kinds]
     if wrong or not all(isinstance(picture, dict) for picture in told["inputs"]):
         return None
-    asked = {n: v for n, v in told["parameters"].items() if n not in {"prompt", "model"}}
-    catalogue = Catalogue(None)
-    for fields in (asked, {}):
+    catalogue, asked = Catalogue(None), dict[str, Any](told["parameters"])
+    pictures = {picture.key: picture for picture in map(_input, told["inputs"])}
+    for parameters in (asked, {}):
         with contextlib.suppress(InvalidRequest, ValueError, OverflowError):  # of the date
             known = catalogue.model(catalogue.resolve(told["model"]))
+            fields = dict(_fields(known, parameters, pictures))
             for field in known.fields:
                 if field.name in fields and field.kind in {"picture", "pictures"}:
                     field.check(fields[field.name])  # a digest or an address: no file from here
             request = ImageRequest.create(told["prompt"], extra=fields, known=known)
+            inputs = (pictures.get(each.key, each) for each in request.inputs)
             return Provenance(
-                request=replace(request, inputs=tuple(_described(request.inputs, told["inputs"]))),
+                request=replace(request, inputs=tuple(inputs)),
                 request_id=told["request_id"],
                 provider=told["provider"],
                 created=datetime.fromisoformat(told["created"]).astimezone(),
@@ -454,13 +467,24 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
     return None
 
 
-def _described(inputs: Sequence[Input], told: list[dict[str, Any]]) -> Iterator[Input]:
-    """Give inputs, of which only the digest is known, what else is told of them."""
-    pictures = {str(picture.get("digest")): picture for picture in told}
-    for picture in inputs:
-        said, own = pictures.get(picture.digest, {}), picture.to_dict()
-        more = {n: said[n] for n in own if not own[n] and type(said.get(n)) is type(own[n])}
-        yield replace(picture, **more)
+def _input(told: dict[str, Any]) -> Input:
+    """Return an input as a file tells of it, without what has not the right type."""
+    plain = Input().to_dict().items()
+    return Input(**{name: told[name] for name, v in plain if type(told.get(name)) is type(v)})
+
+
+def _fields(
+    known: Model, told: dict[str, Any], pictures: dict[str, Input]
+) -> Iterator[tuple[str, Any]]:
+    """Give what is told besides the prompt; what an unknown model was given as picture is one."""
+    for name, value in told.items():
+        values = value if isinstance(value, list) else [value]
+        if name == "prompt" or not (known.source == "none" or known.field(name)):
+            continue
+        if known.source == "none" and all(isinstance(v, str) and v in pictures for v in values):
+            yield name, [pictures[v] for v in values] if values is value else pictures[value]
+        else:
+            yield name, value
 
 
 def _beside(path: Path) -> tuple[Path, Path]:

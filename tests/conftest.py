@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
@@ -159,6 +160,19 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQueue]:
         monkeypatch.setenv("IMAGEN_SCHEMAS", "off")
         yield queue
         _close()
+
+
+@contextlib.contextmanager
+def a_disk_of(size: int) -> Iterator[None]:
+    """Let no file become longer than so many bytes."""
+    import resource  # Windows has none
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

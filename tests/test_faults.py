@@ -1291,6 +1291,24 @@ def test_row_36_a_request_prints_on_streams_that_know_few_characters() -> None:
     assert repr(ImageRequest.create("狐 🦊")).isascii()
 
 
+def test_row_36_what_a_series_holds_prints_on_streams_that_know_few_characters(
+    queue: FakeQueue, tmp_path: Path
+) -> None:
+    (tmp_path / "狐.png").write_bytes(PNG)
+    axes: dict[str, Any] = {
+        "动物": ["猫", "狗"],
+        "image": [tmp_path / "狐.png"],
+        "model": ["kontext"],
+    }
+    series = sweep("{动物}", axes=axes)
+    series.run(quiet=True)
+    rows = series.rows
+
+    shown = (series, series.compare(0, 1), series.grid(), series.pick())
+
+    assert [x for x in (*shown, *rows, *rows[0].request.inputs) if not repr(x).isascii()] == []
+
+
 # ------------------------------------------------------------------------------- scale and looks
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -260,6 +261,14 @@ def test_stars_are_kept_and_anything_else_is_refused(history: History) -> None:
         with pytest.raises(errors.InvalidRequest, match="0 to 5"):
             history.rate(made, wrong)  # type: ignore[arg-type]
     assert history.rating(made) == 5
+
+
+def test_a_generation_of_another_home_is_not_chosen_from(history: History, tmp_path: Path) -> None:
+    made, other = generate("a red fox"), History(tmp_path / "other")
+
+    for call in (other.rating, other.delete, lambda of: other.rate(of, 3)):
+        with pytest.raises(errors.InvalidRequest, match="has no job"):
+            call(made)
 
 
 def test_what_is_deleted_goes_to_the_trash_and_its_bill_stays(

@@ -59,6 +59,19 @@ def generated(folder: Path, count: int = 2) -> Generation:
     return Generation(tuple(images), request, "rid", "fal", 1.0, 0.1, datetime.now(UTC), id="job-7")
 
 
+class NamedInBytes:
+    """A path as the functions of `os` take it, and `Path` does not."""
+
+    def __fspath__(self) -> bytes:
+        return b"fox.png"
+
+
+def closed() -> Image.Image:
+    picture = Image.open(io.BytesIO(PICTURES["png"]))
+    picture.close()
+    return picture
+
+
 # --------------------------------------------------------------------------- what may be given
 
 
@@ -167,6 +180,13 @@ def test_cleartext_is_for_this_machine_only(host: str) -> None:
         ([b"a", b"b"], r"list is not a picture.*by images=\["),
         ("", "the picture is empty"),
         ("\0", "there is no file"),
+        ("file:///tmp/fox.png", "there is no file 'file:///tmp"),
+        (NamedInBytes(), "there is no file"),
+        (Path("/dev/null"), "is a device"),
+        (Image.new("RGB", (0, 5)), "The picture cannot be read"),
+        (closed(), "The picture cannot be read"),
+        (Image.open(io.BytesIO(PICTURES["png"][:60])), "The picture cannot be read"),
+        (Image.new("La", (5, 5)), "The picture cannot be read"),
     ],
 )
 def test_what_is_not_a_picture_is_refused_in_one_line(
@@ -187,6 +207,12 @@ def test_what_is_not_a_picture_is_refused_in_one_line(
 def test_a_folder_and_a_file_that_may_not_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="Is a directory"):
         placed(EDIT, tmp_path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(InvalidRequest, match=r"empty\.png' is empty"):
+        placed(EDIT, tmp_path / "empty.png")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidRequest, match="is a device"):
+        placed(EDIT, tmp_path / "pipe")
     with (tmp_path / "film.png").open("wb") as large:
         large.truncate(400_000_000)
     with pytest.raises(InvalidRequest, match="has 400 MB"):

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,9 +22,19 @@ from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter, S
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-from imagen_widget import GeneratedImage, Generation, ImageRequest, Input, Provenance, Studio
+from imagen_widget import (
+    GeneratedImage,
+    Generation,
+    ImageRequest,
+    Input,
+    Provenance,
+    Studio,
+    generate,
+)
 from imagen_widget._result import age, cost_text, settings_from
 from imagen_widget.errors import InvalidRequest, QueueError
+from tests.conftest import a_disk_of
+from tests.fakequeue import FakeQueue
 from tests.pictures import PICTURES, SVG, encoded, noise, opened, png_with
 
 MADE = datetime(2026, 5, 11, 9, 14, tzinfo=UTC)
@@ -441,6 +452,18 @@ def test_saving_twice_makes_no_second_file_and_overwrites_nothing_else(tmp_path:
     assert first.read_bytes() == b"somebody's own"
 
 
+def test_copies_of_one_name_that_threads_save_at_once_are_all_there(tmp_path: Path) -> None:
+    data = (encoded(Image.new("RGB", (8, 8), (shade, 0, 0))) for shade in range(16))
+    made = [picture(tmp_path, each, index=number) for number, each in enumerate(data)]
+    same = [replace(each, provenance=made[0].provenance) for each in made]
+
+    for folder in map(str, range(20)):
+        with ThreadPoolExecutor(8) as threads:
+            saved = list(threads.map(GeneratedImage.save, same, [tmp_path / folder] * 16))
+        assert sorted((tmp_path / folder).iterdir()) == sorted(set(saved))
+        assert len(set(saved)) == 16
+
+
 def test_all_pictures_are_saved_under_names_of_their_own(tmp_path: Path) -> None:
     saved = generation(tmp_path).save(tmp_path / "exports")
 
@@ -485,6 +508,21 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
     for save in (made.save, made[0].save):
         with pytest.raises(InvalidRequest, match=r"cannot be saved as .*is kept"):
             save(tmp_path / "file" / "foxes")
+
+
+@pytest.mark.parametrize("name", ["fox.png", "fox.webp", "foxes"])
+def test_a_full_disk_leaves_the_earlier_copy_and_nothing_else(tmp_path: Path, name: str) -> None:
+    image, where = picture(tmp_path, encoded(noise(100, 100))), tmp_path / "full" / name
+    before = image.save(where)
+    data = before.read_bytes()
+    other = picture(tmp_path, encoded(noise(101, 101)), index=1)
+
+    with a_disk_of(100), pytest.raises(InvalidRequest, match=r"cannot be saved as .*is kept"):
+        other.save(where)
+
+    assert [p for p in where.parent.rglob("*") if p.is_file()] == [before]
+    assert before.read_bytes() == data
+    assert other.save(where).stem in {"fox", other.file_name.removesuffix(".png")}
 
 
 # --------------------------------------------------------------------------- settings beside them
@@ -533,6 +571,18 @@ def test_settings_beside_a_file_count_only_for_that_file(tmp_path: Path) -> None
         read_back(saved)
 
 
+def test_copies_of_one_name_and_two_formats_keep_their_settings(tmp_path: Path) -> None:
+    one = picture(tmp_path, PICTURES["gif"], media_type="image/gif", prompt="a fox")
+    two = picture(tmp_path, SIGNED, index=1, prompt="an owl")
+    gif, png = one.save(tmp_path / "x.gif"), two.save(tmp_path / "x.png")
+
+    for _ in range(2):
+        assert read_back(gif) == one.provenance
+        assert read_back(png) == two.provenance
+        assert (one.save(gif), two.save(png)) == (gif, png)
+    assert len(list(tmp_path.glob("x.*"))) == 4
+
+
 def test_a_json_file_of_somebody_else_stays(tmp_path: Path) -> None:
     (tmp_path / "fox.json").write_text('{"mine": 1}')
 
@@ -576,6 +626,29 @@ def test_inputs_come_back_as_digests_with_what_is_known_of_them(tmp_path: Path) 
     assert found.inputs[0].to_dict() == known.to_dict()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image": PICTURES["jpeg"]},
+        {"images": [PICTURES["jpeg"], "https://example.com/owl.png", PICTURES["png"]]},
+        {"image": PICTURES["png"], "mask": Image.new("L", (33, 17), "white")},
+        {"pose_map": PICTURES["png"], "extra": {"model": "large", "hash": "sha256:" + "0" * 64}},
+    ],
+)
+def test_what_a_model_of_which_nothing_is_known_was_given_comes_back_and_goes_out_again(
+    queue: FakeQueue, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    made = generate("a fox", model="somebody/some-model", **given)
+
+    found = read_back(made.save(tmp_path / "saved")[0]).request
+    again = generate(found)
+
+    first, second = (r.arguments for r in queue.requests if r.route == "submit")
+    assert (found, found.inputs) == (made.request, made.inputs)
+    assert second == first
+    assert again.inputs == made.inputs
+
+
 def with_json(image: GeneratedImage, **changes: object) -> bytes:
     saved = opened(image.marked())
     fields = {**json.loads(saved.info["imagen_widget"]), **changes}
@@ -584,7 +657,10 @@ def with_json(image: GeneratedImage, **changes: object) -> bytes:
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"aspect_ratio": "7:1"}, {"unheard_of": 1}, {"num_images": 10**9}, {"api_key": "x"}],
+    [
+        *({"aspect_ratio": "7:1"}, {"unheard_of": 1}, {"num_images": 10**9}, {"api_key": "x"}),
+        {"unheard_of": {"a": 1}, "model": "acme/dear"},
+    ],
 )
 def test_fields_that_the_model_does_not_take_are_left_out(
     tmp_path: Path, parameters: object
@@ -633,22 +709,25 @@ def test_an_address_is_not_a_folder_to_make_here(
     monkeypatch.chdir(tmp_path)
 
     for call in (made.save, made[0].save):
-        for address in ("s3://bucket/foxes", "s3://bucket/fox.png"):
+        for address in ("s3://bucket/foxes", "s3://bucket/fox.png", Path("s3://bucket")):
             with pytest.raises(InvalidRequest, match=r"cannot be saved as s3:.*that is an address"):
                 call(address)
     assert not Path("s3:").exists()
 
 
 def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
-    image = picture(tmp_path)
-    before, other = image.data, tmp_path / f"link{image.path.suffix}"
-    other.symlink_to(image.path)
+    image, other = picture(tmp_path), picture(tmp_path, index=1, colour="navy")
+    before, link, hard = other.data, tmp_path / "link.png", tmp_path / "hard.png"
+    link.symlink_to(other.path)
+    hard.hardlink_to(other.path)
 
-    for path in (image.path, other):
-        with pytest.raises(InvalidRequest, match="kept original"):
-            image.save(path)
+    for saved in (image, other):
+        for path in (other.path, link):
+            with pytest.raises(InvalidRequest, match="kept original"):
+                saved.save(path)
+        assert saved.save(hard) == hard
 
-    assert image.data == before
+    assert other.data == before
 
 
 def test_a_slash_at_the_end_means_a_folder(tmp_path: Path) -> None:

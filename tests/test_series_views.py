@@ -1,15 +1,13 @@
 """What a finished series is looked at, chosen from and taken away with: all through `sweep`."""
 
 import base64
-import contextlib
 import io
 import json
 import re
-import resource
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -22,6 +20,7 @@ from PIL import Image
 from imagen_widget import Row, Series, Studio, batch
 from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
+from tests.conftest import a_disk_of
 
 pytestmark = pytest.mark.slow  # they paint a series first
 
@@ -102,17 +101,6 @@ def many(fauna: Series, count: int) -> list[Row]:
         )
         for number in range(count)
     ]
-
-
-@contextlib.contextmanager
-def a_disk_of(size: int) -> Iterator[None]:
-    """Let no file become longer than so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def grid(rows: list[Row], **axes: Any) -> views.Grid:
@@ -298,7 +286,9 @@ def test_a_sheet_that_does_not_fit_on_the_disk_leaves_the_earlier_one(
     assert before.read_bytes() == data
 
 
-@pytest.mark.parametrize("path", [5, ["x"], b"x", "~nobody-of-this-name/x", "x\0y"])
+@pytest.mark.parametrize(
+    "path", [5, ["x"], b"x", "~nobody-of-this-name/x", "x\0y", "s3://b/f", Path("s3://b")]
+)
 def test_what_is_not_a_path_is_one_line(fauna: Series, path: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^path: .* is not a path"):
         fauna.sheet(path)
@@ -488,21 +478,23 @@ def test_what_the_markup_shows_can_be_had_by_name(chosen: Callable[[], Series]) 
     assert "a owl in 油画" in pick.html()
 
 
-def test_the_same_picture_twice_is_folded(fauna: Series, chosen: Callable[[], Series]) -> None:
-    series = chosen()
+def test_arrows_reach_each_candidate_also_one_that_looks_like_another(
+    fauna: Series, chosen: Callable[[], Series]
+) -> None:
     rows = many(fauna, 26)
     twice = type("Twice", (), {"rows": rows, "name": "twice", "rate": lambda *_: None})()
-    pick = picker.Pick(twice, 1, None, series._tiles)
+    pick = picker.Pick(twice, 1, None, chosen()._tiles)
 
-    pick.fold()
+    seen, films = [], []
+    for _ in rows:
+        seen.append(pick.position)
+        films.append(pick.window())
+        pick.press("right")
 
-    done = sum(row.state == "done" for row in series.rows)
-    assert all(pick.folded[n] <= n - done for n in range(done, 26))
-    assert max(pick.window()) < done
-    pick.press(f"go {done - 1}")
-    assert f"go {2 * done - 1}" not in pick.html()
-    pick.press("alike")
-    assert max(pick.window()) == 2 * done - 1
+    assert seen == list(range(26))
+    assert all(len(film) == 11 and at in film for at, film in zip(seen, films, strict=True))
+    assert films[13] == list(range(8, 19))
+    assert pick.note == "That was the last one."
 
 
 def test_without_a_notebook_a_picker_is_text_and_its_result_static(
@@ -684,6 +676,21 @@ def test_a_second_export_replaces_what_the_first_one_wrote_and_nothing_else(
     after = {path.name for path in tmp_path.glob("*.png")}
     assert after < before
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("names", [["../notes.txt", "../../notes.txt", 5, None], 5, {"a": 1}])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_list_of_files_from_elsewhere_makes_an_export_delete_nothing(
+    fauna: Series, tmp_path: Path, names: Any, whole: bool
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "out").mkdir()
+    known = names if whole else {f"imagefolder {fauna.name}": names}
+    (tmp_path / "out" / ".imagen-export.json").write_text(json.dumps(known))
+
+    fauna.export(tmp_path / "out")
+
+    assert (tmp_path / "notes.txt").exists()
 
 
 def test_a_file_of_the_user_is_not_overwritten(fauna: Series, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import logging
 import os
-import resource
 import stat
 import sys
 import time
@@ -28,6 +27,7 @@ from imagen_widget._store import (
     trouble,
 )
 from imagen_widget.errors import JournalError
+from tests.conftest import a_disk_of
 from tests.pictures import PICTURES, SVG, encoded, noise, opened
 
 
@@ -288,14 +288,9 @@ def test_what_is_deleted_goes_to_the_trash_of_the_home_and_comes_back(
 def test_a_disk_that_takes_no_more_bytes_leaves_no_file_and_says_that_nothing_is_lost(
     store: Store, home: Path
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     data = picture()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) // 2, hard))
-    try:
-        with pytest.raises(JournalError) as told:
-            store.keep(data)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with a_disk_of(len(data) // 2), pytest.raises(JournalError) as told:
+        store.keep(data)
 
     assert files(home) == []
     assert str(told.value).startswith("The picture cannot be kept: the disk is full")

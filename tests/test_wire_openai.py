@@ -17,6 +17,7 @@ from imagen_widget import Capabilities, Done, ImagenClient, ImageRequest, Model,
 from tests.clock import Clock
 from tests.documents import install_example
 from tests.fakequeue import GATEWAY, Break, FakeQueue, Reply, page, picture
+from tests.pictures import HEIGHT, PICTURES, SVG, WIDTH, encoded, noise, opened
 
 if TYPE_CHECKING:
     from imagen_widget import Finished
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
 MODEL = "gpt-image-1.5"
 FOX = ImageRequest.create("a red fox", model=MODEL)
 EDIT = "fal-ai/nano-banana/edit"
+SIDEWAYS = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 
 
 class Desk:
@@ -245,6 +247,44 @@ async def test_an_https_address_is_fetched_for_a_part_without_the_key() -> None:
     assert desk.queue.log == ["GET media", "POST edits"]
     assert "authorization" not in desk.queue.requests[0].headers
     assert desk.queue.inputs[0].data == picture("/files/in.png")
+
+
+@pytest.mark.parametrize(
+    ("served", "size"),
+    [
+        (encoded(Image.new("RGB", (60, 20), "red"), "JPEG", exif=SIDEWAYS), (20, 60)),
+        (PICTURES["gif, animated"], (WIDTH, HEIGHT)),
+        (encoded(noise(2200, 2100)), None),
+    ],
+    ids=["on its side", "of another format", "too large"],
+)
+async def test_what_an_address_gives_goes_out_as_a_file_would(
+    served: bytes, size: tuple[int, int] | None
+) -> None:
+    desk = Desk()
+    desk.queue.picture = served
+
+    await desk.make(ImageRequest.create("x", model=MODEL, image="https://media.test/files/in.png"))
+
+    (sent,) = desk.queue.inputs
+    assert sent.media_type in {"image/png", "image/jpeg"}
+    assert size in {None, opened(sent.data).size}
+    assert len(sent.data) < 3 * 1024**2
+
+
+@pytest.mark.parametrize("name", ["image", "mask"])
+@pytest.mark.parametrize("served", [SVG, PICTURES["png"][:-20], bytes(range(200)) * 9])
+async def test_what_an_address_gives_is_refused_if_it_is_not_a_picture(
+    name: str, served: bytes
+) -> None:
+    desk = Desk()
+    desk.queue.picture = served
+    given: dict[str, Any] = {"image": png(), name: "https://media.test/files/in.png"}
+
+    with pytest.raises(errors.InvalidRequest, match=f"{name}: this is not a picture"):
+        await desk.make(ImageRequest.create("x", model=MODEL, **given))
+
+    assert desk.queue.posts == 0
 
 
 async def test_an_address_that_gives_no_picture_is_refused_with_nothing_sent() -> None:

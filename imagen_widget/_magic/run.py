@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imagen_widget import _display
+from imagen_widget._inputs import local
 from imagen_widget._magic.line import Evaluate, Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
 from imagen_widget._models import ARGUMENTS, Model
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation, local
+from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
 from imagen_widget._settings import Settings, notices

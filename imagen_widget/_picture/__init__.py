@@ -80,7 +80,7 @@ def preview(
     Raises:
         QueueError: The picture cannot be decoded.
     """
-    with _readable():
+    with readable():
         small = for_screen(resized(open_picture(data, side=side), side))
         encoded, small = fit(small, max_bytes, "image/webp")
     return Preview(encoded, "image/webp", *small.size)
@@ -121,7 +121,7 @@ def encode(data: bytes, media_type: str) -> bytes:
         QueueError: The picture cannot be decoded.
         InvalidRequest: The format does not hold so large a picture.
     """
-    with _readable():
+    with readable():
         picture = open_picture(data)
         most = _MAX_SIDE_PIXELS.get(media_type, max(picture.size))
         if max(picture.size) > most:
@@ -150,7 +150,7 @@ def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     if pixels > MAX_PIXELS:
         raise _too_large(facts.width, facts.height)
     name = facts.media_type.removeprefix("image/").upper()
-    with _readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
+    with readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
         try:
             return upright(_opened(data, name, side))
         except ValueError:  # Pillow refuses more than a megabyte of text or profile
@@ -277,7 +277,7 @@ def _eight_bits(picture: "PILImage") -> "PILImage":
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """Tell in one line what decoders and encoders raise, in many ways on hostile bytes."""
     try:
         yield

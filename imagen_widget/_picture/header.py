@@ -239,8 +239,9 @@ def blocks(data: bytes) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     match sniff(data):
-        case "image/png":
-            for kind, start, end in png_chunks(data):
+        case "image/png" | "image/webp" as media_type:
+            chunks = png_chunks if media_type == "image/png" else riff_chunks
+            for kind, start, end in chunks(data):
                 keyword = data[start : start + 80].partition(b"\x00")[0]
                 if kind == b"iTXt" and keyword in _TEXTS:
                     found.setdefault(keyword.decode(), data[start + len(keyword) + 1 : end])
@@ -255,10 +256,6 @@ def blocks(data: bytes) -> dict[str, bytes]:
                     found.setdefault("xmp", body.removeprefix(XMP_START))
                 elif marker == _APP11 and body.startswith(b"JP") and b"jumb" in body[:32]:
                     found.setdefault("c2pa", body)
-        case "image/webp":
-            for kind, start, end in riff_chunks(data):
-                if kind in _BLOCKS:
-                    found.setdefault(_BLOCKS[kind], data[start:end].removeprefix(EXIF_START))
     return found
 
 

@@ -9,13 +9,14 @@ has these routes beside fal's queue.
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
 
 from imagen_widget import _picture
-from imagen_widget._inputs import Input, mask_as_alpha
-from imagen_widget._models import Catalogue
+from imagen_widget._inputs import INPUT_BYTES, Input, mask_as_alpha, read_input
+from imagen_widget._models import Catalogue, PictureLimits
 from imagen_widget._providers.answers import Answer, Finished, Ticket, write_json
 from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
@@ -41,7 +42,7 @@ class OpenAI(Provider):
         end, model = self.clock() + seconds, request.model
         arguments = request.arguments()
         taken = _take_pictures(arguments, request)
-        parts = [await self._part(name, picture, model, end) for name, picture in taken]
+        parts = [await self._part(name, picture, request, end) for name, picture in taken]
         body = _fields(model, arguments)
         if not parts:
             path = self._path("generations")
@@ -63,12 +64,18 @@ class OpenAI(Provider):
     def _path(self, route: str) -> str:
         return f"{'' if self.settings.base_url.endswith('/v1') else '/v1'}/images/{route}"
 
-    async def _part(self, name: str, picture: Input, model: str, end: float) -> Part:
+    async def _part(self, name: str, picture: Input, request: ImageRequest, end: float) -> Part:
         """Return a picture as it goes out: these routes take bytes only, and masks as alpha."""
+        known = Catalogue(None).known(request.model)
+        field = None if known is None else known.field(name)
+        is_mask = field.role == "mask" if field is not None else "mask" in name
         if picture.url:
+            share = PictureLimits(max_bytes=INPUT_BYTES // len(request.inputs))
             try:
                 left, what = end - self.clock(), "the picture at its address"
                 data = await self.fetch(picture.url, seconds=left, what=what)
+                ready = partial(read_input, data, limits=share, mask=is_mask)
+                picture = await to_thread.run_sync(ready)
             except QueueError as error:
                 raise InvalidRequest(
                     f"{name}: {error.message}",
@@ -76,13 +83,10 @@ class OpenAI(Provider):
                     " with IMAGEN_MEDIA_HOSTS.",
                     field=name,
                 ) from None
-        else:
-            data = await to_thread.run_sync(picture.data)
-        known = Catalogue(None).known(model)
-        field = None if known is None else known.field(name)
-        if field.role == "mask" if field is not None else "mask" in name:
-            return "mask", await to_thread.run_sync(mask_as_alpha, data)
-        return "image", data
+        data = await to_thread.run_sync(picture.data)
+        return (
+            ("mask", await to_thread.run_sync(mask_as_alpha, data)) if is_mask else ("image", data)
+        )
 
 
 class Gateway(Fal):

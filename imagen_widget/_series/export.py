@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
-from imagen_widget._result import GeneratedImage
+from imagen_widget._result import GeneratedImage, whole_file
 from imagen_widget._series.parts import Row, cannot_write, card, head, stars
 from imagen_widget.errors import InvalidRequest, invalid, one_line, plural
 
@@ -31,6 +31,7 @@ SHARD_BYTES = 1_000_000_000
 GROUP_ROWS = 10  # of parquet, which are in memory together
 LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
 
+_OURS = re.compile(r"(pictures/)?\w[\w.-]*")  # a list from elsewhere may name other files
 _CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|>|<)\s*([0-5])\s*")
 _COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq}
 _COMPARE |= {">": operator.gt, "<": operator.lt, "!=": operator.ne}
@@ -153,10 +154,13 @@ class _Target:
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key, self._list = folder, key, folder / LIST_NAME
-        self._known: dict[str, list[str]] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._known = dict(json.loads(self._list.read_text(encoding="utf-8")))
-        self._before, self._written = set(self._known.get(key, ())), list[str]()
+        known: Any = None
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            known = json.loads(self._list.read_text(encoding="utf-8"))
+        self._known = known if isinstance(known, dict) else {}
+        names = self._known.get(key)
+        texts = map(str, names if isinstance(names, list) else ())
+        self._before, self._written = set(filter(_OURS.fullmatch, texts)), list[str]()
 
     def __enter__(self) -> "_Target":
         return self
@@ -184,14 +188,9 @@ class _Target:
                 remedy="Choose another folder, or move the file away.",
                 field="folder",
             )
-        part = path.with_name(f"{path.name}.part")
-        part.parent.mkdir(exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        with whole_file(path) as part, part.open("wb") as file:
+            yield file
         self._written.append(name)
 
     def put(self, name: str, data: bytes) -> None:

@@ -18,12 +18,13 @@ from typing import Any
 
 from imagen_widget import _picture
 from imagen_widget._html import escape, tag
+from imagen_widget._inputs import local
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
-from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line, shown
+from imagen_widget.errors import ImagenError, InvalidRequest, in_ascii, invalid, one_line, shown
 
 MAX_KEPT_BYTES = 16_000_000
 TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB
@@ -63,6 +64,9 @@ class Row:
     rating: int = 0
     generation: Generation | None = None
     billed: bool = False
+
+    def __repr__(self) -> str:
+        return in_ascii(f"<Row {self.label}: {self.state}>")
 
     @property
     def images(self) -> tuple[GeneratedImage, ...]:
@@ -239,10 +243,10 @@ def file_path(field: str, value: Any) -> Path:
         InvalidRequest: It is not a path.
     """
     with contextlib.suppress(TypeError, ValueError, RuntimeError):  # a NUL, ~ of an unknown user
-        path = Path(value).expanduser()
+        path = local(value)
         if "\0" not in str(path):
             return path
-    raise invalid(field, f"{shown(value)} is not a path", "Give a str or a Path.")
+    raise invalid(field, f"{shown(value)} is not a path of this machine", "Give a str or a Path.")
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:

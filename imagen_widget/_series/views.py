@@ -8,7 +8,6 @@ time, and what cannot be shown has its place with the reason on it.
 """
 
 import base64
-import contextlib
 import functools
 import itertools
 import secrets
@@ -22,10 +21,10 @@ from imagen_widget import _picture
 from imagen_widget._html import attributes, data_uri, escape, image, tag
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
-from imagen_widget._result import GeneratedImage, Generation, cost_text
+from imagen_widget._result import GeneratedImage, Generation, cost_text, whole_file
 from imagen_widget._series import parts
 from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
-from imagen_widget.errors import invalid, one_line, plural
+from imagen_widget.errors import in_ascii, invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -79,7 +78,7 @@ class Grid:
     def __repr__(self) -> str:
         rows = self._layout.rows
         done = sum(row.state == "done" for row in rows)
-        return f"<Grid {self._title}: {done:,} of {plural(len(rows), 'row')} done>"
+        return in_ascii(f"<Grid {self._title}: {done:,} of {plural(len(rows), 'row')} done>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         # Drawn first without pictures: their size follows from the rest.
@@ -257,7 +256,7 @@ class Compared:
         self._a, self._b, self._tiles = a, b, tiles
 
     def __repr__(self) -> str:
-        return f"<Compared: {self._a.label} | {self._b.label}>"
+        return in_ascii(f"<Compared: {self._a.label} | {self._b.label}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
@@ -385,23 +384,19 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
     if kind == ".png" and sheet.pages > 1:
         numbers = range(1, sheet.pages + 1)
         paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
-    part = path.with_name(f"{path.name}.part")  # an earlier sheet stays until this one is whole
+    pages = map(sheet.page, range(sheet.pages))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for number in range(sheet.pages):
-            page = sheet.page(number)
-            if kind == ".png":
-                page.save(part, "PNG", dpi=(DPI, DPI), compress_level=3)
-                part.replace(paths[number])
-            else:
-                page.save(part, "PDF", resolution=DPI, append=number > 0, title=title)
-        if kind == ".pdf":
-            part.replace(path)
+        if kind == ".png":
+            for target, page in zip(paths, pages, strict=True):
+                with whole_file(target) as part:
+                    page.save(part, "PNG", dpi=(DPI, DPI), compress_level=3)
+        else:
+            with whole_file(path) as part:
+                for page in pages:
+                    page.save(part, "PDF", resolution=DPI, append=part.exists(), title=title)
     except OSError as error:
         raise parts.cannot_write(error, path) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
     return paths
 
 
