@@ -146,9 +146,11 @@ class Record:
         return bool(self.request_id or self.ticket or self.images or self.cost != FREE)
 
     @property
-    def may_be_sent_again(self) -> bool:
-        """Whether the provider never took it, for another reason than what it asks for."""
-        return not (self.was_accepted or self.trouble in _OWN_FAULT)
+    def is_unsent(self) -> bool:
+        """Whether it waits, or failed before it was taken for another reason than what it asks."""
+        is_over = self.state in {State.FAILED, State.CANCELLED}
+        untaken = is_over and not (self.was_accepted or self.trouble in _OWN_FAULT)
+        return self.state is State.WAITING or untaken
 
 
 def status(state: State, trouble: str, *, accepted: bool) -> str:

@@ -12,7 +12,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,12 +95,12 @@ def make_batch(
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
     columns = set().union(*found)
-    texts = [prompt, *(value for value in fields.values() if isinstance(value, str))]
+    texts = [prompt, *_texts_in(list(fields.values()))]
     used = set().union(*(_names_in(text, columns) for text in texts))
     has = ", ".join(sorted(columns)[:12]) or "none"
     # The key unnamed: who mistakes it for that of the account?
     missing = ["key"] if key is not None and str(key) not in columns else []
-    missing += [name for name in _PLACE.findall(prompt) if name not in columns]
+    missing += [n for text in texts for n in _PLACE.findall(text) if n not in columns]
     if missing:
         raise invalid(missing[0], "the table has no such column", f"The columns are: {has}.")
     if not used:
@@ -179,7 +179,7 @@ def _select(
 ) -> list[dict[str, Any]]:
     """Return the rows that `where` keeps, or `sample` of them; the same ones each time."""
     keep = _condition(where)
-    kept = [row for row in rows if keep(row)]
+    kept = [row for row in rows if keep({**row})]
     if sample is not None:
         kept = [kept[index] for index in _sampled(len(kept), sample)]
     if len(kept) > MAX_ROWS:
@@ -203,6 +203,8 @@ def _values(name: str, values: object) -> list[Any]:
     try:
         given: Any = None if isinstance(values, str | bytes) else values
         found = list(itertools.islice(given, MAX_COMBINATIONS + 1))
+        if isinstance(values, Set):  # whose order is another one in each process
+            found.sort(key=repr)
     except TypeError:  # also numpy's arrays without a dimension
         what = "an axis is a list of values"
         raise invalid(name, what, f"Write {name}=[{shown(values)}].") from None
@@ -263,15 +265,16 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found = list(reader)
+            reader = csv.DictReader(file, strict=True)
+            names, found = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = getattr(error, "strerror", None) or type(error).__name__
+        said = str(error) if isinstance(error, csv.Error) else type(error).__name__
+        said = getattr(error, "strerror", None) or said
         raise InvalidRequest(
             f"The table cannot be read ({said}): {path}",
             remedy="Give the path of a CSV file in UTF-8.",
         ) from None
-    twice = [name for name, count in Counter(reader.fieldnames).items() if name and count > 1]
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise invalid("table", f"two columns have the name {shown(twice[0])}", "Rename one.")
     for number, row in enumerate(found, 1):
@@ -356,7 +359,16 @@ def _planned(
     return planned
 
 
+def _texts_in(value: object) -> list[str]:
+    """Return the texts of a field that may hold columns in braces: itself, or those of its list."""
+    if isinstance(value, list | tuple):
+        return [text for each in value for text in _texts_in(each)]
+    return [value] if isinstance(value, str) else []
+
+
 def _filled(value: object, texts: Mapping[str, object]) -> object:
+    if isinstance(value, list | tuple):
+        return [_filled(each, texts) for each in value]
     if not isinstance(value, str):
         return value
     alone = value[1:-1]
