@@ -197,8 +197,8 @@ def test_a_condition_changes_no_row_and_axes_are_a_mapping_of_any_truth(demo: No
     kept = sweep("a {x} {y}", x=["fox"], y=[1, 2], where=lambda row: row.pop("x") and row["y"] > 1)
 
     assert [row.axes for row in kept.rows] == [{"x": "fox", "y": 2}]
-    series: Any = pd.Series({"x": ["fox", "hen"]})
-    for axes in (series, []):
+    wrong: list[Any] = [pd.Series({"x": ["fox", "hen"]}), []]
+    for axes in wrong:
         with pytest.raises(errors.InvalidRequest, match=r"^axes: \w+ is not a mapping"):
             sweep("a {x}", axes=axes)
 
