@@ -1238,7 +1238,6 @@ def test_each_part_of_an_axis_stands_for_its_own_values(
     assert [request.prompt for request in stage.shell.user_ns["s"]] == prompts
 
 
-
 def test_paragraphs_leave_a_grids_markup_in_one_block(stage: Stage) -> None:
     """In Markdown, where nbconvert puts it, a blank line would end it."""
     stage.run("texts = ['a fox\\n\\nin snow', 'an owl\\n\\nin snow']")
