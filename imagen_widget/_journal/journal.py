@@ -544,11 +544,9 @@ class Journal(ABC):
         """Return the `Record.status`, by key, of those rows (key, fingerprint) that it was sent."""
         asked = [(key, fingerprint, provider) for key, fingerprint in rows]
         found, _ = _match(asked, _rows_of(tx, series))
-        return {
-            key: steps.status(State(row["state"]), row["trouble"], accepted=bool(row["request_id"]))
-            for (key, _), row in zip(rows, found, strict=True)
-            if row and row["state"] != State.WAITING
-        }
+        keys = {row["id"]: key for (key, _), row in zip(rows, found, strict=True) if row}
+        records = self._records(tx, tx.all_in("SELECT * FROM jobs WHERE id IN", [*keys]))
+        return {keys[r.id]: r.status for r in records if not r.is_unsent}
 
     @prepares
     def retry(self, tx: Transaction, series: str) -> int:
@@ -562,7 +560,7 @@ class Journal(ABC):
         )
         count = 0
         for row, record in zip(rows, self._records(tx, rows), strict=True):
-            if record.may_be_sent_again:
+            if record.is_unsent:
                 self._store(tx, row, record, steps.apply(record, steps.Returned()))
                 count += 1
         return count

@@ -136,18 +136,15 @@ class Record:
         return status(self.state, self.trouble, accepted=self.request_id is not None)
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in ENDS
-
-    @property
     def was_accepted(self) -> bool:
         """Whether the provider may have taken it, now or earlier."""
         return bool(self.request_id or self.ticket or self.images or self.cost != FREE)
 
     @property
-    def may_be_sent_again(self) -> bool:
-        """Whether the provider never took it, for another reason than what it asks for."""
+    def is_unsent(self) -> bool:
+        """Whether it waits, or failed before it was taken for another reason than what it asks."""
+        if self.state not in {State.FAILED, State.CANCELLED}:
+            return self.state is State.WAITING
         return not (self.was_accepted or self.trouble in _OWN_FAULT)
 
 

@@ -283,29 +283,28 @@ class Ask:
 def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
 
-    A line that gives one `{{expression}}` has the items of its value.
+    An `{{expression}}` between the `||` stands for the items of its value.
     """
     lines = text.masked.removesuffix("\n").split("\n")
     rule = next((place for place, line in enumerate(lines) if line.strip() == "---"), None)
+    remedy = "Write one axis a line, like style = oil || ink, two-tone; then --- and the prompt."
     if rule is None:
-        raise InvalidRequest(
-            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
-            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
-        )
+        what = "%%imagen_sweep: the line --- between the axes and the prompt is missing."
+        raise InvalidRequest(what, remedy=remedy)
     axes: dict[str, list[Any]] = {}
     for line in filter(str.strip, lines[:rule]):
         name, _, typed = line.partition("=")
-        name, value = text.fill(name).strip(), text.value(typed.strip())
+        name = text.fill(name).strip()
         if not (name.isidentifier() and typed.strip()):
-            raise InvalidRequest(
-                f"{text.fill(line).strip()[:60]!r} is not an axis.",
-                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
-                "the prompt.",
-            )
+            what = f"{text.fill(line).strip()[:60]!r} is not an axis."
+            raise InvalidRequest(what, remedy=remedy)
         if name in axes:
             raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
-        several = isinstance(value, Iterable) and not isinstance(value, str)
-        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
+        axes[name] = []
+        for part in typed.split("||"):
+            value: Any = text.value(part.strip())
+            one = [value] if isinstance(value, bytes) or not isinstance(value, Iterable) else value
+            axes[name] += listed(value) if isinstance(value, str) else one
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
     return axes, text.fill("\n".join(lines[rule + 1 :]))

@@ -5,6 +5,7 @@ Only braces around a declared name are replaced. Everything else stays as typed:
 """
 
 import csv
+import functools
 import hashlib
 import itertools
 import json
@@ -23,7 +24,6 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
 from imagen_widget._series.parts import Row, file_path, whole
 from imagen_widget._series.series import Series, check_name
-from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
 
 MAX_COMBINATIONS = 1_000_000
@@ -95,12 +95,13 @@ def make_batch(
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
     columns = set().union(*found)
-    texts = [prompt, *(value for value in fields.values() if isinstance(value, str))]
+    texts = [prompt]
+    _with_texts(fields, texts.append)
     used = set().union(*(_names_in(text, columns) for text in texts))
     has = ", ".join(sorted(columns)[:12]) or "none"
     # The key unnamed: who mistakes it for that of the account?
     missing = ["key"] if key is not None and str(key) not in columns else []
-    missing += [name for name in _PLACE.findall(prompt) if name not in columns]
+    missing += [n for text in texts for n in _PLACE.findall(text) if n not in columns]
     if missing:
         raise invalid(missing[0], "the table has no such column", f"The columns are: {has}.")
     if not used:
@@ -179,11 +180,9 @@ def _select(
 ) -> list[dict[str, Any]]:
     """Return the rows that `where` keeps, or `sample` of them; the same ones each time."""
     keep = _condition(where)
-    kept = [row for row in rows if keep(row)]
+    kept = [row for row in rows if keep({**row})]
     if sample is not None:
         kept = [kept[index] for index in _sampled(len(kept), sample)]
-    if len(kept) > MAX_ROWS:
-        raise _too_many(len(kept), MAX_ROWS)
     return kept
 
 
@@ -203,6 +202,8 @@ def _values(name: str, values: object) -> list[Any]:
     try:
         given: Any = None if isinstance(values, str | bytes) else values
         found = list(itertools.islice(given, MAX_COMBINATIONS + 1))
+        if isinstance(values, set | frozenset):  # whose order is another one in each process
+            found.sort(key=repr)
     except TypeError:  # also numpy's arrays without a dimension
         what = "an axis is a list of values"
         raise invalid(name, what, f"Write {name}=[{shown(values)}].") from None
@@ -263,15 +264,15 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found = list(reader)
+            reader = csv.DictReader(file, strict=True)
+            names, found = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = getattr(error, "strerror", None) or type(error).__name__
+        said = getattr(error, "strerror", None) or error
         raise InvalidRequest(
             f"The table cannot be read ({said}): {path}",
             remedy="Give the path of a CSV file in UTF-8.",
         ) from None
-    twice = [name for name, count in Counter(reader.fieldnames).items() if name and count > 1]
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise invalid("table", f"two columns have the name {shown(twice[0])}", "Rename one.")
     for number, row in enumerate(found, 1):
@@ -332,7 +333,7 @@ def _planned(
     if len(rows) > MAX_ROWS:
         raise InvalidRequest(
             f"There are {len(rows):,} rows; a series has at most {MAX_ROWS:,}.",
-            remedy="Split the table. Nothing was sent.",
+            remedy="Split them into several series. Nothing was sent.",
         )
     planned, seen = [], Counter[str]()
     for number, row in enumerate(rows, 1):
@@ -340,7 +341,7 @@ def _planned(
         others = {name: value for name, value in row.items() if name not in used}
         asked = others
         if fields is not None:
-            asked, others = {n: _filled(value, texts) for n, value in fields.items()}, {}
+            asked, others = _with_texts(fields, functools.partial(_filled, texts)), {}
         try:
             if "prompt" in asked:
                 raise invalid("prompt", "the template is the prompt", "Put {prompt} into it.")
@@ -356,24 +357,29 @@ def _planned(
     return planned
 
 
-def _filled(value: object, texts: Mapping[str, object]) -> object:
-    if not isinstance(value, str):
-        return value
-    alone = value[1:-1]
-    return texts[alone] if f"{{{alone}}}" == value and alone in texts else _fill(value, texts)
+def _filled(values: Mapping[str, object], text: str) -> object:
+    """Return the text with its columns filled in; the value itself where it is one and no more."""
+    alone = text[1:-1]
+    return values[alone] if f"{{{alone}}}" == text and alone in values else _fill(text, values)
+
+
+def _with_texts(value: Any, of: Callable[[str], object]) -> Any:
+    """Return a value with what `of` makes of each text in it, in its lists and mappings too."""
+    if isinstance(value, Mapping):
+        return {name: _with_texts(each, of) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_with_texts(each, of) for each in value])
+    return of(value) if isinstance(value, str) else value
 
 
 def _refused(
     number: int, error: InvalidRequest, others: Mapping[str, object], maker: Maker
 ) -> InvalidRequest:
     name = error.field or ""
-    if name in others and maker.model(others.get("model")).meant(name) is None:  # type: ignore[arg-type]
-        try:
-            refuse_reserved([name], taken=())
-        except InvalidRequest as reserved:
-            return reserved
+    _, found, why = error.message.partition(f"{name}: ")  # not of a setting
+    if found and name in others and maker.model(others.get("model")).meant(name) is None:  # type: ignore[arg-type]
         return InvalidRequest(
-            f"{name}: the axis is not in the template, and {error.message.partition(': ')[2]}",
+            f"{name}: the axis is not in the template, and {why}",
             remedy=f"Put {{{name}}} into the template, or leave the axis out. {error.remedy}",
             field=name,
         )
@@ -387,7 +393,8 @@ def _label(value: object) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, PictureSource):
-        return value.sources()[0].origin
+        first = value.sources()[0]
+        return f"{first.origin} · {first.digest[7:11]}"  # others may be of the same words
     if getattr(value, "ndim", None) == 0:  # numpy's numbers
         return _label(value.item())  # type: ignore[attr-defined]
     if type(value).__module__.startswith("PIL."):

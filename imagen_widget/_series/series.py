@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -25,7 +25,7 @@ from anyio import to_thread
 from imagen_widget import _display, _loop
 from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation, cost_text
+from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
@@ -40,7 +40,6 @@ UPDATE_SECONDS = 0.25
 
 _NAME = re.compile(r"[^\W_][\w .:-]{0,99}")
 _RICH = _display.NotebookSurface | _display.OutputSurface
-_UNSENT = {State.WAITING, State.FAILED, State.CANCELLED}
 _PLACE = operator.attrgetter("home", "journal", "store", "base_url", "account.name")
 
 
@@ -51,10 +50,11 @@ class Plan:
     Attributes:
         name: The series.
         rows: How many rows there are.
-        answered: How many are not sent, because they were before.
-        price: US dollars for the rest; None if a price is unknown.
+        answered: How many are over, and not sent again.
+        price: US dollars for those to send; None if a price is unknown.
         note: What looks like a mistake in the template; "" if nothing does.
         lost: How many of those answered have no pictures, by state: `failed`, `refused`, `unknown`.
+        under_way: How many are sent, and not over.
     """
 
     name: str
@@ -64,20 +64,23 @@ class Plan:
     free: bool = False
     note: str = ""
     lost: Mapping[str, int] = field(default_factory=dict, hash=False)
+    under_way: int = 0
 
     @property
     def to_send(self) -> int:
         """How many rows would be sent."""
-        return self.rows - self.answered
+        return self.rows - self.answered - self.under_way
 
     def __str__(self) -> str:
         said, done = [plural(self.rows, "row")], self.answered - sum(self.lost.values())
         if done:
-            said.append(f"{done} answered from history")
+            said.append(f"{done:,} answered from history")
         if any(self.lost.values()):
             lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
             said.append(f"{lost}, not sent again")
-        said += [f"{self.to_send} to send", cost_text(self.price, free=self.free)]
+        if self.under_way:
+            said.append(f"{self.under_way:,} under way")
+        said += [f"{self.to_send:,} to send", cost_text(self.price, free=self.free)]
         return f"{self.name}: {', '.join(said)}{self.note and f' · {self.note}'}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -159,26 +162,26 @@ class Series:
         """
         self._renew()
         self._journal.recover()  # what a dead process had claimed and not sent waits again
-        again, account = self._unsent(), self._session.settings.account
+        account = self._session.settings.account
         if self._planned is None:
-            asks = [record.request for record in again]
-            kept = Counter(self.status_counts) - Counter(record.status for record in again)
+            records = self._records()
+            kept = Counter(record.status for record in records if not record.is_unsent)
+            asks = [record.request for record in records if record.is_unsent]
         else:
             asked = [(row.key, row.request.fingerprint) for row in self._planned]
             states = self._journal.kept_keys(self.name, asked, provider=account.name)
-            for record in again:
-                states.pop(record.key, None)
             kept = Counter(states.values())
             asks = [row.request for row in self._planned if row.key not in states]
         prices = list(map(self._session.price, asks))
         return Plan(
             self.name,
-            len(self),
-            len(self) - len(prices),
+            kept.total() + len(asks),
+            kept.total() - kept["sent"],
             None if None in prices else sum(filter(None, prices), Decimal(0)),
             account.free,
             self._note,
             {state: kept[state] for state in WITHOUT_PICTURE},
+            kept["sent"],
         )
 
     # ---------------------------------------------------------------------------------- running
@@ -321,19 +324,14 @@ class Series:
         self._drive = run
         return run
 
-    def _unsent(self) -> list[Record]:
-        """Return the rows that wait to be sent, for the first time or again."""
-        unsent = Filter(series=self.name, states=_UNSENT, sort="plan")
-        records = self._journal.query(unsent)
-        return [r for r in records if r.state is State.WAITING or r.may_be_sent_again]
-
     def _has_moved(self) -> bool:
         """Return True if rows that wait were planned at other prices, or at another address.
 
         Raises:
             InvalidRequest: They were planned for another provider, whose prices are not ours.
         """
-        session, unsent = self._session, self._unsent()
+        session = self._session
+        unsent = self._journal.query(Filter(series=self.name, states={State.WAITING}, sort="plan"))
         here, base_url = session.settings.account.name, session.settings.base_url
         other = next((r.provider for r in unsent if r.provider != here), None)
         if other is not None:
@@ -402,7 +400,8 @@ class Series:
         return _loop.wait_async(run.future).__await__()
 
     def __repr__(self) -> str:
-        return f"<Series {self.name}: {self.status}>".encode("ascii", "replace").decode()
+        said = f"<Series {self.name}: {self.status.replace(' ·', ',')}>"
+        return said.encode("ascii", "replace").decode()
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return self._board()._repr_mimebundle_()
@@ -471,8 +470,7 @@ class Series:
             tally.planned = None if price is None else tally.spent + price
         tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
-            nobodys = len(self._journal.pending(series=self.name))
-            tally.elsewhere = nobodys < tally.counts["sent"]
+            tally.elsewhere = len(self._journal.pending(series=self.name)) < tally.counts["sent"]
         tally.besides = drive.spent_in_period(self._session) - tally.spent
         return tally
 
@@ -520,14 +518,16 @@ class Series:
 
     def _row(self, record: Record) -> Row:
         state = record.status
+        generation = self._session.recall(record) if state == "done" else None
+        is_gone = state == "done" and generation is None
         return Row(
             key=record.key,
             axes=record.axes,
             request=record.request,
             state=state,
-            error=record.error if state not in {"done", "waiting"} else None,
+            error="A file of it is gone from the store." if is_gone else record.error,
             rating=record.rating,
-            generation=self._session.recall(record) if state == "done" else None,
+            generation=generation,
             billed=record.cost != 0 and state != "waiting",
         )
 
@@ -551,7 +551,7 @@ class Series:
         """Return two pictures with a slider between them; zoom and pan are linked.
 
         Args:
-            a: A key, a row, a position, or a generation.
+            a: A key, a row, a position, a generation, or one of its pictures.
             b: Another.
         """
         return Compared(self.find(a), self.find(b), self._tiles)
@@ -576,8 +576,10 @@ class Series:
         if not found.generation:
             raise InvalidRequest(
                 f"The row {found.label!r} has no picture: it is {found.state}.",
-                remedy="Choose one that is done.",
+                remedy=found.error or "Choose one that is done.",
             )
+        if isinstance(what, GeneratedImage):  # one of several
+            return replace(found, generation=replace(found.generation, images=(what,)))
         return found
 
     def sheet(self, path: str | Path | None = None) -> list[Path]:
