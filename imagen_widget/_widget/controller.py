@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -151,6 +152,8 @@ class Controller:
         self._pump = Pump(State(form, find_studio().settings.account), self._timer)
         self._running: dict[int, tuple[Job, Future[Generation]]] = {}
         self._given_up: set[str] = set()  # jobs that could not be fetched, and were said
+        self._files = deque[tuple[bytes, str]]()  # that came and are not read
+        self._reading = threading.Lock()
 
     @property
     def state(self) -> State:
@@ -325,9 +328,20 @@ class Controller:
 
     # ------------------------------------------------------------------------------- pictures in
 
-    @background
     def add_picture(self, data: bytes, *, name: str) -> None:
-        """Take a file as an input; a model that takes none gives way to the one that edits."""
+        """Take a file as an input; a model that takes none gives way to the one that edits.
+
+        Several are read one after the other: they are numbered as they come.
+        """
+        self._files.append((data, name))
+        self._read_file()
+
+    @background
+    def _read_file(self) -> None:
+        with self._reading:
+            self._add_picture(*self._files.popleft())
+
+    def _add_picture(self, data: bytes, name: str) -> None:
         form = self.state.form
         editor = None if form.max_pictures else self._editor(form.model)
         read = read_picture(data, _with_editor(form, editor)[0], self.studio)

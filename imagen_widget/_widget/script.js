@@ -2,6 +2,7 @@
 
 const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
+const used = {}; // by form, the view that was clicked last: the kernel's answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
 
 // h("b.struck"): an element with the class imagen-struck; attributes that are functions listen.
@@ -66,7 +67,7 @@ function nameControls(root) {
 	});
 }
 
-const fieldOf = (node) => node.className.match(/imagen-n-(\S+)/)?.[1];
+const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
 
 // ---- files and the clipboard
 
@@ -513,6 +514,7 @@ function attach(root, model) {
 	const { signal } = ending;
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
 	const view = largeView(root, model);
+	const token = model.get("token");
 	let asked = false;
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
@@ -524,6 +526,7 @@ function attach(root, model) {
 
 	const here = { large: view.large, copy: copyCode, upload: (node) => pick(model, node.dataset.arg) };
 	on("click", (e) => {
+		used[token] = root;
 		const acts = e.target.closest("[data-do]");
 		if (acts) {
 			e.stopPropagation(); // or ToggleButtons takes it for one of its own
@@ -579,11 +582,16 @@ function attach(root, model) {
 	});
 
 	// after each change of the page
-	const keyOf = ({ dataset }) => Object.values(dataset).join();
-	let focused, wanted;
+	const keyOf = (node) => {
+		const { do: name, id, index } = node.dataset;
+		return [name, id, name === "move" || index, fieldOf(node.closest(".imagen-f")), node.ariaLabel ?? node.textContent].join();
+	};
+	let focused, key, wanted;
+	addEventListener("pointerdown", () => (focused = null), { capture: true, signal });
 	on("focusin", ({ target }) => {
 		target.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
-		focused = target.dataset.do ? keyOf(target) : "";
+		focused = target;
+		key = keyOf(target);
 		wanted = "";
 	});
 	const more = new IntersectionObserver((seen) => {
@@ -598,8 +606,9 @@ function attach(root, model) {
 		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted");
 		more.disconnect();
 		$$(root, ".imagen-older").forEach((older) => more.observe(older));
-		if (focused && document.activeElement === document.body) {
-			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
+		if (focused && document.activeElement === document.body) { // its button was greyed, or is another one now
+			const same = focused.isConnected ? focused : $$(root, "button").find((node) => keyOf(node) === key);
+			same?.focus({ preventScroll: true });
 		}
 		const node = wanted && $$(root, wanted).find(isShown);
 		if (node) {
@@ -608,7 +617,7 @@ function attach(root, model) {
 		}
 	}
 	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
-	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });
+	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "disabled"] });
 
 	const kinds = {
 		original: view.arrived,
@@ -620,7 +629,7 @@ function attach(root, model) {
 		},
 		ended: ({ seconds }) => (asked ||= seconds >= LONG_JOB_SECONDS),
 	};
-	const onMessage = (message, buffers) => kinds[message.kind]?.(message, ...buffers);
+	const onMessage = (message, buffers) => (used[token] ?? root) === root && kinds[message.kind]?.(message, ...buffers);
 	model.on("msg:custom", onMessage);
 	look();
 	return () => {
