@@ -328,6 +328,13 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         }
 
 
+def asked(image: GeneratedImage) -> dict[str, object]:
+    """Return all that was asked for a picture, and its seed if it is known."""
+    told = image.provenance
+    seed = {} if told.seed is None else {"seed": told.seed}
+    return {"model": short_name(told.request.model), **told.request.arguments(), **seed}
+
+
 def differences(*asked: Mapping[str, object]) -> dict[str, dict[str, str]]:
     """Return what is different between two requests and what is the same: the values by name."""
     found: dict[str, dict[str, str]] = {"Different": {}, "The same": {}}

@@ -207,7 +207,7 @@ def test_a_field_without_a_control_can_be_given_by_a_program(
 
 
 def test_a_setting_beside_a_studio_that_has_its_own_is_refused(home: Path) -> None:
-    with pytest.raises(InvalidRequest, match="max_spend: the studio has its settings already"):
+    with pytest.raises(InvalidRequest, match="max_spend: the studio has its own settings"):
         Studio("demo").widget(max_spend="0.10")
 
 

@@ -22,7 +22,7 @@ from imagen_widget import _picture
 from imagen_widget._html import attributes, data_uri, escape, image, tag
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
-from imagen_widget._result import GeneratedImage, Generation, cost_text, differences
+from imagen_widget._result import GeneratedImage, Generation, asked, cost_text, differences
 from imagen_widget._series import parts
 from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
 from imagen_widget.errors import invalid, one_line, plural
@@ -297,7 +297,8 @@ class Compared:
 
     def _differences(self) -> str:
         lines = []
-        for head, found in differences(_asked(self._a), _asked(self._b)).items():
+        both = ({**row.axes, **asked(row.images[0])} for row in (self._a, self._b))
+        for head, found in differences(*both).items():
             texts = (f"{n} {text}" if len(text) <= _MAX_VALUE else n for n, text in found.items())
             tags = (tag("span", escape(one_line(text)), class_="ims-tag") for text in texts)
             lines.append(tag("div", tag("b", head), *tags, class_="ims-differ"))
@@ -355,15 +356,6 @@ def _tools() -> str:
         aria_label="View",
         style="display:none",  # for viewers that drop the style sheet
     )
-
-
-def _asked(row: Row) -> dict[str, object]:
-    """Return everything that can make a difference."""
-    made = row.generation
-    asked: dict[str, object] = {"model": short_name(row.request.model), **row.request.arguments()}
-    if made is not None and made.seed is not None:
-        asked["seed"] = made.seed
-    return {**row.axes, **asked}
 
 
 # ----------------------------------------------------------------------------------- on paper

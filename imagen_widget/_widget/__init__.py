@@ -93,9 +93,8 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     ) -> None:
         names = {s.name for s in SETTINGS} - PRESETS - {"model"} | {"api_key"}
         chosen = {name: defaults.pop(name) for name in list(defaults) if name in names}
-        if studio is not None and chosen:
-            what = "the studio has its settings already"
-            raise invalid(min(chosen), what, "Give it to Studio(…) instead.")
+        if chosen and studio is not None:
+            raise invalid(min(chosen), "the studio has its own settings", "Give it to Studio(…).")
         if chosen:
             studio = Studio(**chosen)
         find: Callable[[], Studio] = default_studio if studio is None else lambda: studio

@@ -339,22 +339,20 @@ class Controller:
     @background
     def _read_file(self) -> None:
         with self._reading:
-            self._add_picture(*self._files.popleft())
+            data, name = self._files.popleft()
+            form = self.state.form
+            editor = None if form.max_pictures else self._editor(form.model)
+            read = read_picture(data, _with_editor(form, editor)[0], self.studio)
+            added = replace(read, origin=name or read.origin)
 
-    def _add_picture(self, data: bytes, name: str) -> None:
-        form = self.state.form
-        editor = None if form.max_pictures else self._editor(form.model)
-        read = read_picture(data, _with_editor(form, editor)[0], self.studio)
-        added = replace(read, origin=name or read.origin)
+            def change(state: State) -> State:
+                before = state.form
+                form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
+                there = form.pictures if form.max_pictures != 1 else ()
+                form, note = form.with_pictures([*there, added]), note or state.note
+                return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
 
-        def change(state: State) -> State:
-            before = state.form
-            form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
-            there = form.pictures if form.max_pictures != 1 else ()
-            form, note = form.with_pictures([*there, added]), note or state.note
-            return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
-
-        self._pump.change(change)
+            self._pump.change(change)
 
     def set_pictures(self, value: object) -> None:
         pictures = read_pictures(value, self.state.form, self.studio)

@@ -12,7 +12,7 @@ from imagen_widget._html import escape, tag
 from imagen_widget._models import dollars, short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest, as_code
-from imagen_widget._result import GeneratedImage, Generation, age, cost_text, differences
+from imagen_widget._result import GeneratedImage, Generation, age, asked, cost_text, differences
 from imagen_widget._settings import ACCOUNTS
 from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.controls import Kit, css, on_change, when
@@ -144,11 +144,8 @@ def again_words(seed: int | None) -> str:
 
 
 def compared(*both: GeneratedImage) -> str:
-    asked: list[dict[str, object]] = []
-    for told in (image.provenance for image in both):
-        seed = {} if told.seed is None else {"seed": told.seed}
-        asked.append({"model": told.request.model, **told.request.arguments(), **seed})
-    words = (f"{head}: {', '.join(found)}" for head, found in differences(*asked).items())
+    found = differences(*map(asked, both)).items()
+    words = (f"{head}: {', '.join(names)}" for head, names in found)
     return " · ".join(("A and B", *words)).replace("_", " ")
 
 
@@ -164,7 +161,6 @@ def _opening(image: GeneratedImage, small: Preview | None, key: dict[str, Any]) 
         class_="imagen-open",
         aria_label=f"Open large: {excerpt(image.alt)}",
         data_facts=facts if seed is None else f"seed {seed} · {facts}",
-        data_seed=seed,
         data_width=image.width,
         data_height=image.height,
         **key,

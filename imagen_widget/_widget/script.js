@@ -94,20 +94,11 @@ function pick(model, purpose) {
 	input.click();
 }
 
-async function copied(trigger, work) {
-	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
-}
-
-function copyCode(trigger) {
+async function copyCode(trigger) {
 	const code = trigger.parentElement.nextElementSibling;
 	getSelection().selectAllChildren(code); // for Ctrl+C
-	copied(trigger, async () => navigator.clipboard.writeText(code.textContent));
-}
-
-async function copyPicture(image) {
-	const canvas = h("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-	canvas.getContext("2d").drawImage(image, 0, 0);
-	await navigator.clipboard.write([new ClipboardItem({ "image/png": await png(canvas) })]);
+	const copied = (async () => navigator.clipboard.writeText(code.textContent))();
+	trigger.textContent = await copied.then(() => "Copied", () => "Not allowed here");
 }
 
 // ---- the chooser of models
@@ -240,7 +231,7 @@ function chooser(root, model, signal) {
 // ---- one picture large, or two to compare
 
 function largeView(root, model) {
-	let shown = []; // { id, index, image, width, height, seed }
+	let shown = []; // { id, index, image, width, height }
 	let zoom = null; // { scale, x, y }; null: fitted
 	const stage = h("div.stage", {
 		wheel: (e) => {
@@ -259,14 +250,11 @@ function largeView(root, model) {
 	const percent = h("output");
 	const split = h("input.split", { type: "range", value: 50, "aria-label": "From A to B", input: () => draw() });
 	const send = (name, { id, index } = shown[0]) => act(model, name, { id, index });
-	const copy = (text, work, what) => button(text, (e) => copied(e.currentTarget, work), {}, what);
 	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
 	const back = button("", keys.ArrowLeft, named("Previous"), "button.turn");
 	const next = button("", keys.ArrowRight, named("Next"), "button.turn.next");
 	const bar = h("div.view-bar", {}, words,
 		button("Save", () => send("save"), {}, "button.single"),
-		copy("Copy", () => copyPicture(shown[0].image), "button.single"),
-		copy("Copy seed", async () => navigator.clipboard.writeText(shown[0].seed), "button.single.seed-copy"),
 		button("Smaller", keys["-"]), percent, button("Larger", keys["+"]),
 		button("Fit", fit), button("Close", () => dialog.close()),
 	);
@@ -324,7 +312,6 @@ function largeView(root, model) {
 		}
 		words.textContent = text;
 		dialog.classList.toggle("imagen-two", two);
-		dialog.classList.toggle("imagen-no-seed", !shown[0].seed);
 		set(dialog, "aria-label", two ? "Compare two pictures" : text);
 		if (!dialog.open) dialog.showModal();
 		dialog.focus();
