@@ -949,7 +949,7 @@ def test_an_error_of_what_was_begun_before_leaves_the_page_of_the_history_open(
     later: list[Callable[[], None]] = []
     monkeypatch.setattr(bench.time, "background", later.append)
 
-    bench.upload(b"no picture")
+    bench.does("edit", id="nobody", index=0)
     bench.widget.children[2].children[2].value = "history"
     later[0]()
 
@@ -984,20 +984,19 @@ def test_a_picture_is_uploaded_in_parts_shown_and_sent_by_role(
     assert bench.press().request.inputs == (given,)
 
 
-def test_files_are_numbered_as_they_come_though_one_takes_longer(
+def test_files_are_numbered_as_they_come_and_sent_by_a_click_that_follows(
     open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later: list[Callable[[], None]] = []
-    bench = open_bench(model=EDIT)
-    monkeypatch.setattr(bench.time, "background", later.append)
-    for name in ("first.png", "second.png"):
-        bench.upload(png(), name=name)
+    bench = open_bench(model="fal-ai/gpt-image-1.5/edit")
+    monkeypatch.setattr(bench.time, "background", later.append)  # busy threads
+    bench.upload(png(colour="red"), name="first.png")
+    bench.upload(png(colour="blue"), name="second.png")
+    bench.upload(png(64, 48, "white"), "mask")
 
-    for action in reversed(later):  # the thread of the second one is faster
-        action()
+    given = bench.press().request.inputs
 
-    given = bench.widget.fields["image_urls"].value
-    assert [each.origin for each in given] == ["first.png", "second.png"]
+    assert [each.origin for each in given] == ["first.png", "second.png", "a painted mask"]
 
 
 def test_pictures_are_numbered_moved_and_removed(open_bench: Callable[..., Bench]) -> None:

@@ -311,12 +311,13 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if len(pieces) < parts:
             return
         whole = b"".join(self._files.pop(key))
-        if purpose == "picture":
-            self._controller.add_picture(whole, name=name)
-        elif purpose == "mask":
-            self._controller.set_mask(whole)
-        elif purpose == "settings":
-            self._controller.run(lambda: self.load_settings(whole))
+        means: dict[str, Callable[[bytes], object]] = {
+            "picture": partial(self._controller.add_picture, name=name),
+            "mask": self._controller.set_mask,
+            "settings": self.load_settings,
+        }
+        if purpose in means:
+            self._controller.at_once(partial(means[purpose], whole))
 
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))

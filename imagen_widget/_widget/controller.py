@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -152,8 +151,6 @@ class Controller:
         self._pump = Pump(State(form, find_studio().settings.account), self._timer)
         self._running: dict[int, tuple[Job, Future[Generation]]] = {}
         self._given_up: set[str] = set()  # jobs that could not be fetched, and were said
-        self._files = deque[tuple[bytes, str]]()  # that came and are not read
-        self._reading = threading.Lock()
 
     @property
     def state(self) -> State:
@@ -205,6 +202,10 @@ class Controller:
     def run(self, action: Callable[[], object]) -> None:
         action()
 
+    def at_once(self, action: Callable[[], object]) -> None:
+        """Do something before the next click is heard, which may need it."""
+        self._guarded(action, self.state.tab)
+
     def on(self, generation_id: str, action: Callable[[Generation], object]) -> None:
         self.run(lambda: action(self.find(generation_id)))
 
@@ -213,7 +214,7 @@ class Controller:
         known = self.state.generation(generation_id)
         return self.studio.history.get(generation_id) if known is None else known
 
-    def _guarded(self, action: Callable[[], None], tab: Tab = Tab.CREATE) -> None:
+    def _guarded(self, action: Callable[[], object], tab: Tab = Tab.CREATE) -> None:
         """Do something that was begun on this page; the box of errors is on the first one."""
         try:
             action()
@@ -329,30 +330,20 @@ class Controller:
     # ------------------------------------------------------------------------------- pictures in
 
     def add_picture(self, data: bytes, *, name: str) -> None:
-        """Take a file as an input; a model that takes none gives way to the one that edits.
+        """Take a file as an input; a model that takes none gives way to the one that edits."""
+        form = self.state.form
+        editor = None if form.max_pictures else self._editor(form.model)
+        read = read_picture(data, _with_editor(form, editor)[0], self.studio)
+        added = replace(read, origin=name or read.origin)
 
-        Several are read one after the other: they are numbered as they come.
-        """
-        self._files.append((data, name))
-        self._read_file()
+        def change(state: State) -> State:
+            before = state.form
+            form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
+            there = form.pictures if form.max_pictures != 1 else ()
+            form, note = form.with_pictures([*there, added]), note or state.note
+            return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
 
-    @background
-    def _read_file(self) -> None:
-        with self._reading:
-            data, name = self._files.popleft()
-            form = self.state.form
-            editor = None if form.max_pictures else self._editor(form.model)
-            read = read_picture(data, _with_editor(form, editor)[0], self.studio)
-            added = replace(read, origin=name or read.origin)
-
-            def change(state: State) -> State:
-                before = state.form
-                form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
-                there = form.pictures if form.max_pictures != 1 else ()
-                form, note = form.with_pictures([*there, added]), note or state.note
-                return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
-
-            self._pump.change(change)
+        self._pump.change(change)
 
     def set_pictures(self, value: object) -> None:
         pictures = read_pictures(value, self.state.form, self.studio)
@@ -376,7 +367,6 @@ class Controller:
     def ring_picture(self, index: int) -> None:
         self._set(active=index)
 
-    @background
     def set_mask(self, data: bytes | None) -> None:
         """Take a painted mask, white where the first picture may change; None takes it away."""
         form, studio = self.state.form, self.studio

@@ -20,7 +20,6 @@ function h(what, attributes = {}, ...children) {
 
 const button = (text, click, more = {}, what = "button") => h(what, { type: "button", click, ...more }, text);
 const named = (name) => ({ "aria-label": name, title: name });
-const png = (canvas) => new Promise((done) => canvas.toBlob(done));
 const address = (data, type) => URL.createObjectURL(new Blob([data], { type }));
 
 const $ = (node, selector) => node.querySelector(selector);
@@ -425,7 +424,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		const to = out.getContext("2d");
 		to.fillRect(0, 0, width, height);
 		to.drawImage(mask, 0, 0, width, height);
-		upload(model, "mask", [await png(out)]);
+		await upload(model, "mask", [await new Promise((made) => out.toBlob(made))]);
 		place.replaceChildren();
 	}
 

@@ -88,8 +88,6 @@ def trouble(state: State) -> str:
 
 
 def pending(state: State) -> str:
-    if not state.pending:
-        return ""
     jobs = plural(state.pending, "job" if state.account.free else "paid job")
     cost = "" if state.account.free else ", at no further cost"
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
