@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -333,6 +333,22 @@ class Generation(Sequence[GeneratedImage], PictureSource):
             "text/html": _html.figures(cells, caption=_html.escape(self.summary)),
             **_picture.contact_sheet(map(_small, self.images)),
         }
+
+
+def asked(image: GeneratedImage) -> dict[str, object]:
+    """Return all that was asked for a picture, and its seed if it is known."""
+    told = image.provenance
+    seed = {} if told.seed is None else {"seed": told.seed}
+    return {"model": short_name(told.request.model), **told.request.arguments(), **seed}
+
+
+def differences(*asked: Mapping[str, object]) -> dict[str, dict[str, str]]:
+    """Return what is different between two requests and what is the same: the values by name."""
+    found: dict[str, dict[str, str]] = {"Different": {}, "The same": {}}
+    for name in {**asked[0], **asked[1]}:
+        values = dict.fromkeys(str(each.get(name, "not given")) for each in asked)
+        found["Different" if len(values) > 1 else "The same"][name] = " | ".join(values)
+    return {head: values for head, values in found.items() if values}
 
 
 def age(moment: datetime, *, now: datetime | None = None) -> str:

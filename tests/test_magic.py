@@ -1771,6 +1771,7 @@ def test_config_lists_a_trait_for_each_setting_with_help_value_and_source(
     stage.run("%config ImagenMagics.num_images = 2")
 
     text = stage.run("%config ImagenMagics").printed
+    assert text.startswith("ImagenMagics(Magics) options")
 
     page = (Path(__file__).parents[1] / ".github/docs/settings.md").read_text(encoding="utf-8")
     settings_of_page = {n.lower() for n in re.findall(r"\| `IMAGEN_(\w+)` \|", page)}

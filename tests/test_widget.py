@@ -206,6 +206,19 @@ def test_a_field_without_a_control_can_be_given_by_a_program(
     assert bench.press().request.arguments() == {"prompt": "a red fox", **sent}
 
 
+def test_a_setting_beside_a_studio_that_has_its_own_is_refused(home: Path) -> None:
+    with pytest.raises(InvalidRequest, match="max_spend: the studio has its own settings"):
+        Studio("demo").widget(max_spend="0.10")
+
+
+@pytest.mark.parametrize("name", ["prompt", "seed", "model"])
+def test_a_control_is_not_replaced_by_a_value(bench: Bench, name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"Set {name}.value"):
+        setattr(bench.widget, name, "a fox")
+
+    assert bench.press().request.prompt == "a red fox"
+
+
 def test_a_setting_is_not_a_field_even_of_a_model_of_which_nothing_is_known(bench: Bench) -> None:
     with pytest.raises(InvalidRequest, match="setting"):
         asyncio.run(bench.widget.generate(model="someone/something", token="sk-secret"))
@@ -936,7 +949,7 @@ def test_an_error_of_what_was_begun_before_leaves_the_page_of_the_history_open(
     later: list[Callable[[], None]] = []
     monkeypatch.setattr(bench.time, "background", later.append)
 
-    bench.upload(b"no picture")
+    bench.does("edit", id="nobody", index=0)
     bench.widget.children[2].children[2].value = "history"
     later[0]()
 
@@ -969,6 +982,21 @@ def test_a_picture_is_uploaded_in_parts_shown_and_sent_by_role(
     assert (given.origin, given.width, given.height) == ("fox.png", 80, 60)
     assert "fox.png" in bench.text("imagen-strip-markup")
     assert bench.press().request.inputs == (given,)
+
+
+def test_files_are_numbered_as_they_come_and_sent_by_a_click_that_follows(
+    open_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[Callable[[], None]] = []
+    bench = open_bench(model="fal-ai/gpt-image-1.5/edit")
+    monkeypatch.setattr(bench.time, "background", later.append)  # busy threads
+    bench.upload(png(colour="red"), name="first.png")
+    bench.upload(png(colour="blue"), name="second.png")
+    bench.upload(png(64, 48, "white"), "mask")
+
+    given = bench.press().request.inputs
+
+    assert [each.origin for each in given] == ["first.png", "second.png", "a painted mask"]
 
 
 def test_pictures_are_numbered_moved_and_removed(open_bench: Callable[..., Bench]) -> None:
@@ -1077,6 +1105,26 @@ def test_a_painted_mask_goes_out_with_the_picture(open_bench: Callable[..., Benc
     assert [given.origin for given in request.inputs] == ["bytes", "a painted mask"]
     bench.does("unmask")
     assert ">mask<" not in bench.text("imagen-strip-markup")
+
+
+def test_a_mask_stays_with_its_picture_when_another_becomes_the_first(
+    open_bench: Callable[..., Bench],
+) -> None:
+    pictures = [png(colour="red"), png(colour="blue")]
+    bench = open_bench(model="fal-ai/gpt-image-1.5/edit", images=pictures)
+    bench.upload(png(64, 48, "white"), "mask")
+
+    bench.does("move", index=0, arg="1")
+
+    kept = "Only picture 1 can have a mask; the other is kept aside and not sent."
+    assert bench.text("imagen-note") == kept
+    assert bench.text("imagen-strip-markup").count("imagen-masked") == 1
+    assert len(bench.make().request.inputs) == 2
+    bench.does("move", index=1, arg="0")
+    assert bench.text("imagen-note") == ""
+    assert len(bench.make().request.inputs) == 3
+    bench.does("remove", index=0)
+    assert "imagen-masked" not in bench.text("imagen-strip-markup")
 
 
 def test_a_card_calls_a_mask_a_mask(open_bench: Callable[..., Bench]) -> None:

@@ -387,6 +387,8 @@ def test_pictures_go_in_by_role_and_a_mask_goes_with_its_picture() -> None:
     assert form.arguments()["mask"] == mask
     assert form.with_pictures([fox]).arguments()["image"] == fox
     assert form.with_pictures([owl, fox]).mask is None
+    assert form.with_pictures([owl, fox]).with_pictures([fox]).mask == mask
+    assert replace(Form(EDITS), mask=mask).with_pictures([owl, fox]).mask == mask
     moved = form.with_model(SHAPES)[0]
     assert "images" not in moved.arguments()
     assert moved.kept_aside == "Shapes takes no pictures; yours are kept aside and not sent."

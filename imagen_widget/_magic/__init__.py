@@ -73,8 +73,6 @@ class SettingTrait(TraitType[Any, Any]):
 
 # The address of the journal may hold a password, and %config shows traits.
 _TRAITS = {s.name: SettingTrait(s) for s in SETTINGS if s.name != "journal"}
-_meta: Any = type(magic.Magics)
-_WithTraits: Any = _meta("_WithTraits", (magic.Magics,), dict(_TRAITS))
 
 
 # ------------------------------------------------------------------------------------ the magics
@@ -98,9 +96,10 @@ def _magic(method: Callable[[Any, Ask], object]) -> Callable[..., object]:
 
 
 @magic.magics_class
-class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known when it runs
+class ImagenMagics(magic.Magics):
     """The magics of one shell, and what they add to it."""
 
+    vars().update(_TRAITS)
     shell: Any
 
     def __init__(self, shell: Any, **settings: Any) -> None:
@@ -121,9 +120,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         return default_studio(self.settings())
 
     @classmethod
-    def class_get_trait_help(
-        cls, trait: SettingTrait, inst: Any = None, helptext: str | None = None
-    ) -> str:
+    def class_get_trait_help(cls, trait: Any, inst: Any = None, helptext: str | None = None) -> str:
         """Return the help of a trait, with what is in force and the place where it was found."""
         text: str = super().class_get_trait_help(trait, inst, helptext)
         if isinstance(inst, cls):

@@ -21,7 +21,14 @@ from imagen_widget import _picture
 from imagen_widget._html import attributes, data_uri, escape, image, tag
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
-from imagen_widget._result import GeneratedImage, Generation, cost_text, whole_file
+from imagen_widget._result import (
+    GeneratedImage,
+    Generation,
+    asked,
+    cost_text,
+    differences,
+    whole_file,
+)
 from imagen_widget._series import parts
 from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
 from imagen_widget.errors import in_ascii, invalid, one_line, plural
@@ -295,17 +302,13 @@ class Compared:
         return tag("div", tag("i", letter), words, tag("span", parts.stars(row.rating)))
 
     def _differences(self) -> str:
-        one, other = _asked(self._a), _asked(self._b)
-        lines = {True: ["<b>Different</b>"], False: ["<b>The same</b>"]}
-        for name in one | other:
-            values = one.get(name, "not given"), other.get(name, "not given")
-            differs = values[0] != values[1]
-            shown = " | ".join(values) if differs else values[0]
-            text = f"{name} {shown}" if len(shown) <= _MAX_VALUE else name
-            lines[differs].append(tag("span", escape(text), class_="ims-tag"))
-        return "".join(
-            tag("div", *line, class_="ims-differ") for line in lines.values() if len(line) > 1
-        )
+        lines = []
+        both = ({**row.axes, **asked(row.images[0])} for row in (self._a, self._b))
+        for head, found in differences(*both).items():
+            texts = (f"{n} {text}" if len(text) <= _MAX_VALUE else n for n, text in found.items())
+            tags = (tag("span", escape(one_line(text)), class_="ims-tag") for text in texts)
+            lines.append(tag("div", tag("b", head), *tags, class_="ims-differ"))
+        return "".join(lines)
 
 
 def facts(row: Row) -> dict[str, str]:
@@ -359,16 +362,6 @@ def _tools() -> str:
         aria_label="View",
         style="display:none",  # for viewers that drop the style sheet
     )
-
-
-def _asked(row: Row) -> dict[str, str]:
-    """Return everything that can make a difference, as text."""
-    made = row.generation
-    asked: dict[str, object] = {"model": short_name(row.request.model), **row.request.arguments()}
-    if made is not None and made.seed is not None:
-        asked["seed"] = made.seed
-    asked |= {name: value for name, value in row.axes.items() if name not in asked}
-    return {name: one_line(str(value), limit=500) for name, value in asked.items()}
 
 
 # ----------------------------------------------------------------------------------- on paper

@@ -37,10 +37,10 @@ from imagen_widget._widget.controls import (
     when,
 )
 from imagen_widget._widget.form import Form
-from imagen_widget._widget.gallery import HEADER, differences, gallery, history
+from imagen_widget._widget.gallery import HEADER, compared, gallery, history
 from imagen_widget._widget.kept import NO_KERNEL, KeptOutput
 from imagen_widget._widget.state import State, Tab
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, invalid
 
 __all__ = ["ImagenWidget"]
 
@@ -93,19 +93,21 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     ) -> None:
         names = {s.name for s in SETTINGS} - PRESETS - {"model"} | {"api_key"}
         chosen = {name: defaults.pop(name) for name in list(defaults) if name in names}
-        if studio is None and chosen:
+        if chosen and studio is not None:
+            raise invalid(min(chosen), "the studio has its own settings", "Give it to Studio(…).")
+        if chosen:
             studio = Studio(**chosen)
         find: Callable[[], Studio] = default_studio if studio is None else lambda: studio
         first = find()
         opening = filled(Form(first.known(defaults.pop("model", None))), first, defaults)
         super().__init__()
-        self._open = True
         self._controller = Controller(find, opening, timer=timer)
         self._token = f"imagen-{uuid4().hex[:10]}"
         self._kept = KeptOutput(self._token)
         self._drawn = self._controller.state
         self._files: dict[str, list[bytes]] = {}
         self._build()
+        self._open = True
         self._controller.open(self._render, self._resend)
 
     def __getattr__(self, name: str) -> Any:
@@ -113,6 +115,11 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if name not in COMMON_NAMES or not self._open:
             raise AttributeError(name)
         return self.fields.named(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if self._open and name in (*COMMON_NAMES, "prompt", "model"):
+            raise invalid(name, "this is a control, which has a value", f"Set {name}.value.")
+        super().__setattr__(name, value)
 
     async def generate(self, **changes: Any) -> Generation:
         """Put values into the form, where they stay, start a job, and return its pictures.
@@ -265,14 +272,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _resend(self) -> None:
         """Send the outcome once more, for a front end that dropped it among too many messages."""
-        self.status.send_state("value")
-        self._bar.send_state("value")
-        self.generate_button.send_state("disabled")
-        self.cancel_button.send_state("disabled")
-        self._jobs.send_state("children")
-        _, newest, *_ = self._jobs.children
-        for part in tree(newest):
-            part.send_state({"children", "value"}.intersection(part.keys))
+        newest, told = self._jobs.children[1], {"children", "disabled", "value"}
+        buttons = self.generate_button, self.cancel_button
+        for part in (self.status, self._bar, *buttons, self._jobs, *tree(newest)):
+            part.send_state(told.intersection(part.keys))
         self._kept.resend()
 
     # ----------------------------------------------------------------------------------- clicks
@@ -308,12 +311,13 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if len(pieces) < parts:
             return
         whole = b"".join(self._files.pop(key))
-        if purpose == "picture":
-            self._controller.add_picture(whole, name=name)
-        elif purpose == "mask":
-            self._controller.set_mask(whole)
-        elif purpose == "settings":
-            self._controller.run(lambda: self.load_settings(whole))
+        means: dict[str, Callable[[bytes], object]] = {
+            "picture": partial(self._controller.add_picture, name=name),
+            "mask": self._controller.set_mask,
+            "settings": self.load_settings,
+        }
+        if purpose in means:
+            self._controller.at_once(partial(means[purpose], whole))
 
     def _tell(self, kind: str, *buffers: bytes, **facts: object) -> None:
         self._layer.send({"kind": kind, **facts}, buffers=list(buffers))
@@ -349,7 +353,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             images.append(image)
             pictures.append({"id": name, "index": index, **facts})
         small = [image.preview.data for image in images]
-        self._tell("compare", *small, pictures=pictures, text=differences(*images))
+        self._tell("compare", *small, pictures=pictures, text=compared(*images))
 
     def _edit(self, image: GeneratedImage) -> None:
         self._controller.edit(image)

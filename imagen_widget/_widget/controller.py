@@ -202,6 +202,10 @@ class Controller:
     def run(self, action: Callable[[], object]) -> None:
         action()
 
+    def at_once(self, action: Callable[[], object]) -> None:
+        """Do something before the next click is heard, which may need it."""
+        self._guarded(action, self.state.tab)
+
     def on(self, generation_id: str, action: Callable[[Generation], object]) -> None:
         self.run(lambda: action(self.find(generation_id)))
 
@@ -210,7 +214,7 @@ class Controller:
         known = self.state.generation(generation_id)
         return self.studio.history.get(generation_id) if known is None else known
 
-    def _guarded(self, action: Callable[[], None], tab: Tab = Tab.CREATE) -> None:
+    def _guarded(self, action: Callable[[], object], tab: Tab = Tab.CREATE) -> None:
         """Do something that was begun on this page; the box of errors is on the first one."""
         try:
             action()
@@ -326,7 +330,6 @@ class Controller:
 
     # ------------------------------------------------------------------------------- pictures in
 
-    @background
     def add_picture(self, data: bytes, *, name: str) -> None:
         """Take a file as an input; a model that takes none gives way to the one that edits."""
         form = self.state.form
@@ -365,7 +368,6 @@ class Controller:
     def ring_picture(self, index: int) -> None:
         self._set(active=index)
 
-    @background
     def set_mask(self, data: bytes | None) -> None:
         """Take a painted mask, white where the first picture may change; None takes it away."""
         form, studio = self.state.form, self.studio

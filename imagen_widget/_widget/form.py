@@ -63,6 +63,7 @@ class Form:
     problems: Mapping[str, Problem] = field(default_factory=dict)
     pictures: tuple[Input, ...] = ()
     mask: Input | None = None  # white where the first picture may change
+    masks: Mapping[str, Input] = field(default_factory=dict)  # of the others, by the picture's key
 
     @property
     def offered(self) -> Model:
@@ -109,9 +110,9 @@ class Form:
         if self.pictures and not self.max_pictures:
             one = len(self.pictures) == 1
             return f"{self.model.title} takes no pictures; yours {'is' if one else 'are'} {_ASIDE}"
-        if self.mask is not None and not self.takes_mask:
+        if (self.mask is not None or self.masks) and not self.takes_mask:
             return f"{self.model.title} takes no mask; yours is {_ASIDE}"
-        return ""
+        return f"Only picture 1 can have a mask; the other is {_ASIDE}" if self.masks else ""
 
     @property
     def count(self) -> int:
@@ -204,9 +205,13 @@ class Form:
         return form, note
 
     def with_pictures(self, pictures: Iterable[Input]) -> "Form":
+        """Return the form with these pictures; a mask stays with the one that it was made for."""
         kept = tuple(pictures)
-        same = bool(kept and self.pictures and kept[0] == self.pictures[0])
-        return replace(self, pictures=kept, mask=self.mask if same else None)
+        first = next(iter(self.pictures or kept), None)
+        before = {**self.masks, first.key: self.mask} if first and self.mask else self.masks
+        masks = {p.key: before[p.key] for p in kept if p.key in before}
+        mask = masks.pop(kept[0].key, None) if kept else None
+        return replace(self, pictures=kept, mask=mask, masks=masks)
 
     @classmethod
     def of(cls, request: ImageRequest, model: Model) -> tuple["Form", list[str]]:

@@ -12,7 +12,7 @@ from imagen_widget._html import escape, tag
 from imagen_widget._models import dollars, short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest, as_code
-from imagen_widget._result import GeneratedImage, Generation, age, cost_text
+from imagen_widget._result import GeneratedImage, Generation, age, asked, cost_text, differences
 from imagen_widget._settings import ACCOUNTS
 from imagen_widget._widget.controller import Controller
 from imagen_widget._widget.controls import Kit, css, on_change, when
@@ -143,15 +143,9 @@ def again_words(seed: int | None) -> str:
     return f"The same settings with seed {seed}"
 
 
-def differences(a: GeneratedImage, b: GeneratedImage) -> str:
-    first, second = (
-        {"model": told.request.model, **told.request.arguments(), "seed": told.seed}
-        for told in (a.provenance, b.provenance)
-    )
-    names = [name for name in {**first, **second} if first.get(name) or second.get(name)]
-    same = [name for name in names if first.get(name) == second.get(name)]
-    parts = {"Different": [name for name in names if name not in same], "The same": same}
-    words = (f"{head}: {', '.join(found)}" for head, found in parts.items() if found)
+def compared(*both: GeneratedImage) -> str:
+    found = differences(*map(asked, both)).items()
+    words = (f"{head}: {', '.join(names)}" for head, names in found)
     return " · ".join(("A and B", *words)).replace("_", " ")
 
 
@@ -159,15 +153,14 @@ def _opening(image: GeneratedImage, small: Preview | None, key: dict[str, Any]) 
     if small is None:
         return tag("div", "There is no preview of this picture.", class_="imagen-gone")
     seed = image.provenance.seed
-    facts = f"{excerpt(image.alt)} · {image.width} x {image.height}"
+    facts = f"{image.width} x {image.height} · {excerpt(image.alt)}"
     return act(
         "",
         "large",
         picture(small, image.alt),
         class_="imagen-open",
         aria_label=f"Open large: {excerpt(image.alt)}",
-        data_facts=facts if seed is None else f"{facts} · seed {seed}",
-        data_seed=seed,
+        data_facts=facts if seed is None else f"seed {seed} · {facts}",
         data_width=image.width,
         data_height=image.height,
         **key,
@@ -199,7 +192,7 @@ def _origin(generation: Generation) -> str:
         else tag("span", "a mask" if given is mask else escape(given.origin or "a picture"))
         for given in generation.inputs
     ]
-    return tag("div", "from: ", ", ".join(parts), class_="imagen-from") if parts else ""
+    return tag("div", "from: ", " + ".join(parts), class_="imagen-from") if parts else ""
 
 
 PICK = tag("span", "To pick a picture, press Edit below it: it becomes the input.", role="status")

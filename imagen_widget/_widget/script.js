@@ -2,6 +2,7 @@
 
 const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
+const used = {}; // by form, the view that was clicked last: the kernel's answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
 
 // h("b.struck"): an element with the class imagen-struck; attributes that are functions listen.
@@ -19,7 +20,6 @@ function h(what, attributes = {}, ...children) {
 
 const button = (text, click, more = {}, what = "button") => h(what, { type: "button", click, ...more }, text);
 const named = (name) => ({ "aria-label": name, title: name });
-const png = (canvas) => new Promise((done) => canvas.toBlob(done));
 const address = (data, type) => URL.createObjectURL(new Blob([data], { type }));
 
 const $ = (node, selector) => node.querySelector(selector);
@@ -66,7 +66,7 @@ function nameControls(root) {
 	});
 }
 
-const fieldOf = (node) => node.className.match(/imagen-n-(\S+)/)?.[1];
+const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
 
 // ---- files and the clipboard
 
@@ -93,20 +93,11 @@ function pick(model, purpose) {
 	input.click();
 }
 
-async function copied(trigger, work) {
-	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
-}
-
-function copyCode(trigger) {
+async function copyCode(trigger) {
 	const code = trigger.parentElement.nextElementSibling;
 	getSelection().selectAllChildren(code); // for Ctrl+C
-	copied(trigger, async () => navigator.clipboard.writeText(code.textContent));
-}
-
-async function copyPicture(image) {
-	const canvas = h("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-	canvas.getContext("2d").drawImage(image, 0, 0);
-	await navigator.clipboard.write([new ClipboardItem({ "image/png": await png(canvas) })]);
+	const copied = (async () => navigator.clipboard.writeText(code.textContent))();
+	trigger.textContent = await copied.then(() => "Copied", () => "Not allowed here");
 }
 
 // ---- the chooser of models
@@ -239,7 +230,7 @@ function chooser(root, model, signal) {
 // ---- one picture large, or two to compare
 
 function largeView(root, model) {
-	let shown = []; // { id, index, image, width, height, seed }
+	let shown = []; // { id, index, image, width, height }
 	let zoom = null; // { scale, x, y }; null: fitted
 	const stage = h("div.stage", {
 		wheel: (e) => {
@@ -258,14 +249,11 @@ function largeView(root, model) {
 	const percent = h("output");
 	const split = h("input.split", { type: "range", value: 50, "aria-label": "From A to B", input: () => draw() });
 	const send = (name, { id, index } = shown[0]) => act(model, name, { id, index });
-	const copy = (text, work, what) => button(text, (e) => copied(e.currentTarget, work), {}, what);
 	const keys = { "+": () => scale(1.25), "-": () => scale(0.8), f: fit, ArrowLeft: () => turn(-1), ArrowRight: () => turn(1) };
 	const back = button("", keys.ArrowLeft, named("Previous"), "button.turn");
 	const next = button("", keys.ArrowRight, named("Next"), "button.turn.next");
 	const bar = h("div.view-bar", {}, words,
 		button("Save", () => send("save"), {}, "button.single"),
-		copy("Copy", () => copyPicture(shown[0].image), "button.single"),
-		copy("Copy seed", async () => navigator.clipboard.writeText(shown[0].seed), "button.single.seed-copy"),
 		button("Smaller", keys["-"]), percent, button("Larger", keys["+"]),
 		button("Fit", fit), button("Close", () => dialog.close()),
 	);
@@ -323,7 +311,6 @@ function largeView(root, model) {
 		}
 		words.textContent = text;
 		dialog.classList.toggle("imagen-two", two);
-		dialog.classList.toggle("imagen-no-seed", !shown[0].seed);
 		set(dialog, "aria-label", two ? "Compare two pictures" : text);
 		if (!dialog.open) dialog.showModal();
 		dialog.focus();
@@ -437,7 +424,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		const to = out.getContext("2d");
 		to.fillRect(0, 0, width, height);
 		to.drawImage(mask, 0, 0, width, height);
-		upload(model, "mask", [await png(out)]);
+		await upload(model, "mask", [await new Promise((made) => out.toBlob(made))]);
 		place.replaceChildren();
 	}
 
@@ -513,6 +500,7 @@ function attach(root, model) {
 	const { signal } = ending;
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
 	const view = largeView(root, model);
+	const token = model.get("token");
 	let asked = false;
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
@@ -524,6 +512,7 @@ function attach(root, model) {
 
 	const here = { large: view.large, copy: copyCode, upload: (node) => pick(model, node.dataset.arg) };
 	on("click", (e) => {
+		used[token] = root;
 		const acts = e.target.closest("[data-do]");
 		if (acts) {
 			e.stopPropagation(); // or ToggleButtons takes it for one of its own
@@ -579,11 +568,16 @@ function attach(root, model) {
 	});
 
 	// after each change of the page
-	const keyOf = ({ dataset }) => Object.values(dataset).join();
-	let focused, wanted;
+	const keyOf = (node) => {
+		const { do: name, id, index } = node.dataset;
+		return [name, id, name === "move" || index, fieldOf(node.closest(".imagen-f")), node.ariaLabel ?? node.textContent].join();
+	};
+	let focused, key, wanted;
+	addEventListener("pointerdown", () => (focused = null), { capture: true, signal });
 	on("focusin", ({ target }) => {
 		target.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
-		focused = target.dataset.do ? keyOf(target) : "";
+		focused = target;
+		key = keyOf(target);
 		wanted = "";
 	});
 	const more = new IntersectionObserver((seen) => {
@@ -598,8 +592,9 @@ function attach(root, model) {
 		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted");
 		more.disconnect();
 		$$(root, ".imagen-older").forEach((older) => more.observe(older));
-		if (focused && document.activeElement === document.body) {
-			$$(root, "[data-do]").find((node) => keyOf(node) === focused)?.focus({ preventScroll: true });
+		if (focused && document.activeElement === document.body) { // its button was greyed, or is another one now
+			const same = focused.isConnected ? focused : $$(root, "button").find((node) => keyOf(node) === key);
+			same?.focus({ preventScroll: true });
 		}
 		const node = wanted && $$(root, wanted).find(isShown);
 		if (node) {
@@ -608,7 +603,7 @@ function attach(root, model) {
 		}
 	}
 	const watcher = new MutationObserver(() => (due ||= requestAnimationFrame(look)));
-	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class"] });
+	watcher.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "disabled"] });
 
 	const kinds = {
 		original: view.arrived,
@@ -620,7 +615,7 @@ function attach(root, model) {
 		},
 		ended: ({ seconds }) => (asked ||= seconds >= LONG_JOB_SECONDS),
 	};
-	const onMessage = (message, buffers) => kinds[message.kind]?.(message, ...buffers);
+	const onMessage = (message, buffers) => (used[token] ?? root) === root && kinds[message.kind]?.(message, ...buffers);
 	model.on("msg:custom", onMessage);
 	look();
 	return () => {

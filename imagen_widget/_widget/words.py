@@ -88,8 +88,6 @@ def trouble(state: State) -> str:
 
 
 def pending(state: State) -> str:
-    if not state.pending:
-        return ""
     jobs = plural(state.pending, "job" if state.account.free else "paid job")
     cost = "" if state.account.free else ", at no further cost"
     return tag("span", f"{jobs} of an earlier kernel can still be fetched{cost}.")
@@ -128,13 +126,13 @@ def strip(state: State) -> str:
     counted += "" if field is None or field.required else ", optional"
     counted = f"({counted})" + (" · drag to change the order" if there > 1 else "")
     head = tag("div", f"<b>{title}</b> ", tag("span", counted))
-    masked = tag("span", "mask", class_="imagen-masked") if form.mask else ""
+    masked = tag("span", "mask", class_="imagen-masked")
     thumbs = [
         tag(
             "button",
             _thumbnail(each),
             tag("span", str(index + 1), class_="imagen-number"),
-            "" if index else masked,
+            masked if (form.mask and not index) or each.key in form.masks else "",
             type_="button",
             class_="imagen-in imagen-ringed" if index == ringed else "imagen-in",
             aria_pressed=str(index == ringed).lower(),

@@ -89,6 +89,16 @@ def test_axe_finds_nothing_in_any_state(
     assert {state: objections for state, objections in found.items() if objections} == {}
 
 
+def test_what_is_chosen_shows_in_the_colours_of_the_system(page: Page, lab: JupyterServer) -> None:
+    widget = open_widget(page, lab)
+    page.emulate_media(forced_colors="active")
+
+    def looks(name: str) -> object:
+        return widget.button(name).evaluate("(node) => getComputedStyle(node).borderTopColor")
+
+    assert looks("Create") != looks("History")
+
+
 def test_hostile_texts_are_shown_and_none_of_them_acts(page: Page, server: JupyterServer) -> None:
     foreign: list[str] = []
     page.on("request", lambda r: foreign.append(r.url) if ":9/" in r.url else None)

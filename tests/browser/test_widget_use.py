@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.jupyter_server import JupyterServer
+from tests.browser.notebook_page import open_notebook, run_all
 from tests.browser.widget_page import MEAN_COLOUR, WidgetPage, kept_pictures
 
 pytestmark = pytest.mark.browser
@@ -478,6 +479,48 @@ def test_history_and_the_large_view_work_by_keys_alone(lab_form: Form) -> None:
     keyboard.press("Enter")
 
     expect(widget.entries).to_have_count(1)
+
+
+def test_what_was_pressed_keeps_the_focus_though_it_is_drawn_again(lab_form: Form) -> None:
+    widget = lab_form("model='nano-banana-2', num_images=2, prompt='a fox in focus'")
+    sizes = widget.root.locator(".imagen-f-resolution")
+
+    def press(button: Locator, changed: str) -> None:
+        button.focus()
+        widget.page.keyboard.press("Enter")
+        expect(button).to_have_attribute("aria-pressed", changed)
+        expect(button).to_be_focused()
+
+    press(sizes.get_by_role("button", name="2K"), "true")
+    widget.generate.focus()
+    widget.page.keyboard.press("Enter")
+    expect(widget.cards).to_have_count(2)
+    expect(widget.generate).to_be_focused()
+    compare = widget.cards.last.get_by_role("button", name="Compare")
+    press(compare, "true")
+    press(compare, "false")
+    widget.button("History").click()
+    press(widget.entries.first.get_by_role("button", name="3 stars"), "true")
+
+
+def test_of_two_views_of_a_form_the_one_that_was_clicked_answers(
+    page: Page, lab: JupyterServer
+) -> None:
+    source = "from imagen_widget import ImagenWidget\nform = ImagenWidget(num_images=2)\nform"
+    lab.write_notebook("two-views.ipynb", [source, "form"])
+    open_notebook(page, lab, "two-views.ipynb")
+    run_all(page)
+    views = page.locator(".imagen.imagen-live")
+    expect(views).to_have_count(2)
+    widget = WidgetPage(page, views.last)
+    widget.make_and_wait("a fox seen twice", pictures=2)
+
+    for card in (widget.cards.first, widget.cards.last):
+        card.get_by_role("button", name="Compare").click()
+
+    expect(widget.dialog).to_contain_text("The same: model, prompt")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog.imagen-view[open]")).to_have_count(0)
 
 
 def tab_to(page: Page, name: str, *, back: bool = False) -> None:
