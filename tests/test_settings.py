@@ -7,9 +7,11 @@ import logging
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import tomllib
 import types
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ import imagen_widget
 from imagen_widget import _settings
 from imagen_widget.errors import CredentialsError, ImagenError, InvalidRequest
 from tests.documents import ROOT, fences
+from tests.jobs import in_a_child
 from tests.tools.tables import settings_page
 
 PACKAGE = Path(imagen_widget.__file__).parent
@@ -546,6 +549,40 @@ def test_an_accounts_own_address_gets_its_key_and_never_the_gateways(
         else:
             with pytest.raises(CredentialsError, match=rf"host; .* IMAGEN_PROVIDER={name}"):
                 load(variables, **named)
+
+
+@pytest.mark.parametrize("variable", KEYS)
+@pytest.mark.parametrize(
+    ("base", "owner"),
+    [
+        ("https://fal.run", "fal"),
+        ("https://queue.fal.run.", "fal"),
+        ("https://QUEUE.fal.run:443/x", "fal"),
+        ("https://rest.alpha.fal.ai", "fal"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://api.openai.com.", "openai"),
+        ("https://www.kkiai.com", "kkiai"),
+        ("https://kkiai.com:8443/fal", "kkiai"),
+        ("https://fal.run.kkiai.com", "kkiai"),
+    ],
+)
+def test_no_key_goes_to_a_host_of_another_account_however_it_is_named(
+    variable: str, base: str, owner: str
+) -> None:
+    environ = {variable: KEYS[variable]}
+    provider = load(environ).account.name
+    alone = load(environ, base_url=base)
+    assert (alone.account.name, alone.key is not None) == (owner, provider == owner)
+
+    set_there = {**environ, "IMAGEN_PROVIDER": provider, "IMAGEN_BASE_URL": base}
+    for variables, named in ((set_there, {}), (environ, {"provider": provider, "base_url": base})):
+        if provider == owner:
+            assert load(variables, **named).key == alone.key
+        elif named or provider != "fal":  # that has one address: IMAGEN_BASE_URL is not for it
+            with pytest.raises(CredentialsError, match=f"host; .* IMAGEN_PROVIDER={owner}"):
+                load(variables, **named)
+        else:
+            assert load(variables).base_url == "https://queue.fal.run"
 
 
 @pytest.mark.parametrize(
@@ -1080,6 +1117,35 @@ def test_an_address_whose_key_is_missing_is_said_once() -> None:
     assert load(address).account.name == load(address).account.name == "demo"
     (line,) = _settings.notices()
     assert line.startswith("IMAGEN_BASE_URL (environment) is not used: there is no IMAGEN_API_KEY")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that is what is tested here
+def test_a_process_that_is_forked_while_a_thread_reads_settings_reads_them_too(
+    in_a_new_kernel: Path,
+) -> None:
+    (in_a_new_kernel / ".env").write_text("IMAGEN_MAX_SPEND=2\n")
+    begun, go_on, read = threading.Event(), threading.Event(), Path.read_bytes
+    parent = os.getpid()
+
+    def slowly(path: Path) -> bytes:
+        begun.set()
+        assert os.getpid() != parent or go_on.wait(60)
+        return read(path)
+
+    def work() -> None:
+        signal.alarm(60)  # what hangs is killed
+        assert _settings.load_settings().budget
+
+    with mock.patch.object(Path, "read_bytes", slowly):
+        reader = threading.Thread(target=_settings.load_settings)
+        reader.start()
+        try:
+            assert begun.wait(60)
+            assert in_a_child(work) == (0, "")
+        finally:
+            go_on.set()
+            reader.join(60)
 
 
 def test_a_vanished_file_of_other_programs_is_not_worth_a_word(in_a_new_kernel: Path) -> None:
