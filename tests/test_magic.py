@@ -170,6 +170,10 @@ UNTOUCHED = [
 
 LINES = [
     *(sends(f"%imagen {prompt}", prompt) for prompt in UNTOUCHED),
+    # These end a line for `str.splitlines`, and so for IPython; texts are pasted with them.
+    *(sends(f"%imagen a{sign}fox", f"a{sign}fox") for sign in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"),
+    assigns("x = %imagen what\u2028is this?", "what\u2028is this?"),
+    assigns("if True:\n    %imagen a\u2028fox\n    x = 1", "a\u2028fox"),
     sends("%imagen    a red   fox   ", "a red   fox"),
     sends('%imagen "a red fox"', "a red fox"),
     sends("%imagen 'a red fox'", "a red fox"),
@@ -370,6 +374,7 @@ REFUSALS = [
     refuses("%imagen --modle imagen4 a fox", "Did you mean --model?"),
     refuses("%imagen a fox -model imagen4", "-model is not an option. Did you mean --model?"),
     refuses("%imagen a fox --num 2", "--num is not an option. Did you mean --num-images?"),
+    refuses("%imagen a fox --n 2", "--n is not an option. Did you mean -n?"),
     refuses("%imagen a fox --out_put x", "--out_put is not an option. Did you mean --out?"),
     refuses("%imagen a fox --steps=30", "--steps is not an option. %imagen? lists"),
     refuses("%imagen a fox --width 640", "--width is not an option. %imagen? lists"),
@@ -1285,7 +1290,8 @@ IMPOSSIBLE = [
     ),
     ("%%imagen_sweep --errors few\nseed = 1..2\n---\na", "errors: 'few' is not allowed"),
     ("%%imagen_sweep --max-spend much\nseed = 1..2\n---\na", "max_spend: 'much' is not"),
-    ("%%imagen_sweep\nseed = 1..1000000\n---\na", "combinations"),
+    ("%%imagen_sweep\nseed = 1..1000000\n---\na", "The axes make 1,000,000 combinations"),
+    ("%%imagen_sweep\nseed = 1000000..1\n---\na", "The axes make 1,000,000 combinations"),
     ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
     ("%imagen_batch", "it needs a table and a prompt"),
     ("%imagen_batch nowhere -p {a}", "there is no file 'nowhere', and as an expression"),

@@ -29,6 +29,7 @@ from imagen_widget._magic.shell import (
     ShownOnce,
     is_last_expression,
     make_matcher,
+    whole_lines,
 )
 from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model, Models
@@ -342,7 +343,9 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
     def install(self) -> None:
         self.shell.register_magics(self)
         self.shell.Completer.custom_matchers.append(self._matcher)
-        self.shell.input_transformer_manager.token_transformers.append(KeepsQuestionMark)
+        manager = self.shell.input_transformer_manager
+        manager.line_transforms.insert(0, whole_lines)
+        manager.token_transformers.append(KeepsQuestionMark)
         self.once.install()
 
     def uninstall(self) -> None:
@@ -354,6 +357,7 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         manager.registry.pop(type(self).__name__, None)
         _drop(self.shell.configurables, self)
         _drop(self.shell.Completer.custom_matchers, self._matcher)
+        _drop(self.shell.input_transformer_manager.line_transforms, whole_lines)
         _drop(self.shell.input_transformer_manager.token_transformers, KeepsQuestionMark)
         self.once.uninstall()
 

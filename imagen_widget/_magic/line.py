@@ -522,7 +522,7 @@ class _Scan:
         if is_field:
             said = f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
         elif reading.option is None:
-            names = self._grammar.names if len(bare) > 1 else ()
+            names = [n for n in self._grammar.names if len(bare) > 1 or n == f"-{bare}"]
             near = [n for n in names if f"-{bare}" in f"-{_bare(n)}"] or self._near(f"--{bare}")
             said = f"{name} is not an option." + (f" Did you mean {near[0]}?" if near else "")
             if self._grammar.model:

@@ -148,11 +148,11 @@ def _name_for(*parts: object) -> str:
 def listed(values: str) -> list[str]:
     """Return the values of an axis as `%%imagen_sweep` takes them: `a || b`, or numbers: `1..4`."""
     start, dots, end = (part.strip() for part in values.partition(".."))
-    if not (dots and start.isdigit() and end.isdigit()):
+    if not (dots and start.isdecimal() and end.isdecimal()):
         return [value.strip() for value in values.split("||")]
     low, high = int(start), int(end)
-    if high - low >= MAX_ROWS:
-        raise _too_many(high - low + 1, MAX_ROWS)
+    if abs(high - low) >= MAX_ROWS:
+        raise _too_many(abs(high - low) + 1, MAX_ROWS)
     step = 1 if low <= high else -1
     return [str(number) for number in range(low, high + step, step)]
 
@@ -264,14 +264,14 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            found = list(reader)
+            names, found = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise InvalidRequest(
             f"The table cannot be read ({said}): {path}",
             remedy="Give the path of a CSV file in UTF-8.",
         ) from None
-    twice = [name for name, count in Counter(reader.fieldnames).items() if name and count > 1]
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise invalid("table", f"two columns have the name {shown(twice[0])}", "Rename one.")
     for number, row in enumerate(found, 1):
