@@ -254,7 +254,7 @@ def _owner_of(base_url: str) -> Account | None:
 
     def domain(url: str) -> str:
         host = urllib.parse.urlsplit(url).hostname or ""
-        return ".".join(host.rstrip(".").split(".")[-2:]).replace("fal.ai", "fal.run")
+        return ".".join(host.split(".")[-2:]).replace("fal.ai", "fal.run")
 
     return next((a for a in ACCOUNTS.values() if domain(a.base_url) == domain(base_url)), None)
 
@@ -428,7 +428,9 @@ def _address(value: object) -> str | None:
     """Return a base address without its trailing slash: https, or http to this machine."""
     url = str(value).strip()
     parts = urllib.parse.urlsplit(url)
-    usable = parts.hostname and parts.port != 0 and ".." not in parts.path.split("/")
+    if not _HOST.fullmatch(host := parts.hostname or ""):
+        ipaddress.ip_address(host)
+    usable = parts.port != 0 and ".." not in parts.path.split("/")
     if not usable or not _is_secure(parts) or any(c in url for c in "@?#\\ "):
         return None
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}" if url.isprintable() else None
@@ -643,6 +645,7 @@ def load_settings(**given: Any) -> Settings:
         key = usable_key(given.pop("api_key"), "api_key")
     given.pop("api_key", None)
     if unknown := given.keys() - _NAMES:
+        given.clear()  # one of them may be a key by a wrong name
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     kept = _look_up()
     found: dict[str, Found] = {}
