@@ -1863,6 +1863,21 @@ def test_pyproject_sets_what_a_line_does_not_say(stage: Stage, tmp_path: Path) -
     assert len(list((tmp_path / "kept").iterdir())) >= 2
 
 
+def test_folders_of_traits_stay_where_they_are_when_the_working_folder_changes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for trait in ("home", "store", "save_dir"):
+        stage.run(f"%config ImagenMagics.{trait} = 'my/{trait}'")
+    assert stage.run("%imagen a fox").sent
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+
+    assert stage.run("%imagen a fox").sent == []
+    assert len(stage.run("%imagen_history").value) == 1
+    assert {path.name for path in (tmp_path / "my").iterdir()} == {"home", "store", "save_dir"}
+    assert list(tmp_path.glob("sub/*")) == []
+
+
 def test_the_environment_may_forbid_answers_from_history(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

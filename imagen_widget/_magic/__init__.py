@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, cast
 
 from IPython.core import magic
@@ -70,13 +71,13 @@ class SettingTrait(TraitType[Any, Any]):
     def validate(self, _owner: HasTraits, value: Any) -> Any:
         label = f"ImagenMagics.{self.setting.name}"
         try:
-            self.setting.kind.read(Found(value, "argument", label), self.setting.name)
+            read = self.setting.kind.read(Found(value, "argument", label), self.setting.name)
             if self.setting.name == "model":
                 Catalogue(None).resolve(value)
         except InvalidRequest as error:
             said = str(error).removeprefix(f"{label}: ").removeprefix("model: ")
             raise TraitError(f"{label}: {said}") from None
-        return value
+        return read if isinstance(read, Path) else value  # a folder stays where it is at `%cd`
 
 
 # The address of the journal may hold a password, and %config shows traits.
