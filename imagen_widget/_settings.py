@@ -890,9 +890,9 @@ def forget_settings() -> None:
 
 def notices() -> list[str]:
     """Return what there is to say about files and settings; each line once."""
-    new = {cause: line for cause, line in list(_notices.items()) if line}
-    _notices.update(dict.fromkeys(new, ""))
-    return list(new.values())
+    noted = dict(_notices)
+    _notices.update(dict.fromkeys(noted, ""))
+    return list(filter(None, noted.values()))
 
 
 @cache

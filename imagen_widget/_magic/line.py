@@ -42,7 +42,8 @@ _MARK = re.compile(f"[{_MARKS}]")
 _OPTION = re.compile(rf"(--?[A-Za-z{_MARKS}][\w{_MARKS}-]*)(?:(=)|(?=\s|\Z))")
 _DASHES = re.compile(r"--(?=\s|\Z)")
 _LONG = "‐-―−⸺⸻﹘﹣－➖"  # what editors and input methods make of hyphens
-_LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[\s=]|\Z)")
+_LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[\s=:]|\Z)")
+_JOINED = re.compile(r"(--[A-Za-z][A-Za-z_-]*|-[A-Za-z])(?:[^\sA-Za-z=]|\w+[.\[]\w)")
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
 _INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
@@ -411,7 +412,16 @@ class _Scan:
             if at_end or _SURELY_KEY.fullmatch(_bare(name)):
                 self._refuse(reading)
         words = [m[0] for m in _WORD.finditer(self._text[:stop], start)]
-        for found in filter(None, map(_LONG_DASH.match, (*words[:1], *words[-2:]))):
+        ends = (*words[:1], *words[-2:])
+        for found in filter(None, map(_JOINED.match, ends)):
+            option = self._grammar.find(found[1])
+            if option is not None and option.metavar:
+                raise InvalidRequest(
+                    f"{self._grammar.magic}: {found[1]} is not apart from its value.",
+                    remedy=f"Write {found[1]} {option.metavar}, with a blank. A prompt with such a "
+                    "word goes in quotes. Nothing was sent.",
+                )
+        for found in filter(None, map(_LONG_DASH.match, ends)):
             names = (f"--{found[2]}", f"-{found[2].rstrip('0123456789')}")
             known = next(filter(self._grammar.find, names), None)
             if known is not None:  # an editor has joined its hyphens

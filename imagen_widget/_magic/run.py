@@ -138,7 +138,14 @@ class Ask:
         """Return what the words of a picture option mean; other values as they are."""
         if not isinstance(value, list):
             return value
-        return [object_of(each, self.evaluate, name) for each in value]
+        found = [object_of(each, self.evaluate, name) for each in value]
+        if any(each is None for each in found):
+            raise InvalidRequest(
+                f"{name}: it is None, and not a picture.",
+                remedy="Give a file, an https address, or an expression like fox[0].",
+                field=name.lstrip("-"),
+            )
+        return found
 
     # --------------------------------------------------------------------- where its value goes
 
