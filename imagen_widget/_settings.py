@@ -949,6 +949,8 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
         facts = path.stat()
         if stat.S_ISREG(facts.st_mode):  # a folder may be called .env
             stamp = facts.st_size, facts.st_mtime_ns, facts.st_ino
+        elif stat.S_ISFIFO(facts.st_mode):
+            raise _unreadable(path, 1, "it is a pipe and not a file")
     before, found = _files.get(path, (None, None))
     if stamp is None and before is None and path.is_symlink():
         raise _unreadable(path, 1, "it is a link to what is not there")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -396,6 +397,8 @@ REFUSALS = [
     sends("%imagen -- a fox --ar:16:9", "a fox --ar:16:9"),
     refuses("%imagen a fox —ar:16:9", "—ar begins with a long dash (—). Write --ar"),
     refuses("%%imagen --ar:16:9\na fox", "--ar is not apart from its value"),
+    refuses("%imagen a {{10**5000}} fox", "{{…}}: ValueError: Exceeds the limit"),
+    refuses("%imagen a fox --out {{10**5000}}", "{{…}}: ValueError: Exceeds the limit"),
     refuses("%imagen a fox -i {{None}}", "--image: it is None, and not a picture"),
     refuses("%imagen a fox --mask 'max([], default=None)'", "--mask: it is None"),
     refuses("%imagen a fox --out_put x", "--out_put is not an option. Did you mean --out?"),
@@ -1027,6 +1030,17 @@ def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: St
     assert [row.state for row in again.value.rows] == ["done"] * 9
     assert stage.queue.duplicates == 8  # one prompt, nine seeds: no row twice
     assert stage.queue.posts == 9
+
+
+def test_a_fork_of_a_kernel_shows_nothing_since_it_cannot_send_it(notebook: Stage) -> None:
+    shell, outputs = notebook.shell, notebook.shell.display_pub.outputs
+
+    for pid, shown in ((os.getpid(), 1), (os.getppid(), 0)):
+        session = SimpleNamespace(pid=pid)
+        shell.kernel = SimpleNamespace(session=session, get_parent=lambda _: {})
+        outputs.clear()
+        imagen_widget.generate("a fox")
+        assert len({each["transient"]["display_id"] for each in outputs}) == shown
 
 
 def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(

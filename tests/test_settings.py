@@ -400,6 +400,15 @@ def test_a_link_whose_file_is_not_there_is_not_passed_over(
     assert in_files().budget == ()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_is_not_passed_over(in_a_new_kernel: Path) -> None:
+    """Password managers put one there, to be read once."""
+    os.mkfifo(in_a_new_kernel / ".env")
+
+    with pytest.raises(InvalidRequest, match=r"\.env, line 1, cannot be read: it is a pipe"):
+        in_files()
+
+
 def test_a_cap_whose_variable_is_empty_is_not_no_cap(in_a_new_kernel: Path) -> None:
     (in_a_new_kernel / ".env").write_text("A=1\nIMAGEN_MAX_SPEND=${MY_CAP}\n")
 

@@ -243,19 +243,26 @@ class Text:
 
     def fill(self, part: str) -> str:
         """Return a part of the masked text with each template replaced by its value as text."""
-        return _MARK.sub(lambda m: str(self.value(m[0])) if m[0] in self._codes else m[0], part)
+        return _MARK.sub(
+            lambda m: _of_user(str, self.value(m[0])) if m[0] in self._codes else m[0], part
+        )
 
     def value(self, part: str) -> object:
         """Return the value of a part that is one template and nothing else; else its text."""
         if part not in self._codes:
             return self.fill(part)
         if part not in self._values:
-            try:
-                self._values[part] = self.evaluate(self._codes[part])
-            except Exception as error:
-                said = f"{{{{…}}}}: {type(error).__name__}: {error}."
-                raise InvalidRequest(said, remedy=_REMEDY, field="prompt") from error
+            self._values[part] = _of_user(self.evaluate, self._codes[part])
         return self._values[part]
+
+
+def _of_user(function: Callable[[Any], Any], argument: object) -> Any:
+    """Call what runs code of the user's; what that raises becomes one line."""
+    try:
+        return function(argument)
+    except Exception as error:
+        said = f"{{{{…}}}}: {type(error).__name__}: {error}."
+        raise InvalidRequest(said, remedy=_REMEDY, field="prompt") from error
 
 
 def _template(text: str) -> tuple[CodeType, str]:
