@@ -305,16 +305,9 @@ class Studio:
         _settings.refuse_reserved(more_axes)
         for both in more_axes.keys() & (axes or {}).keys():
             raise invalid(both, "it is given twice", "Give it once: by its name, or in axes=.")
-        return make_sweep(
-            self.session,
-            self,
-            template,
-            rows,
-            axes={**(axes or {}), **more_axes},
-            where=where,
-            sample=sample,
-            name=name,
-        )
+        axes = {**(axes or {}), **more_axes}
+        chosen = {"where": where, "sample": sample, "name": name}
+        return make_sweep(self.session, self, template, rows, axes=axes, **chosen)
 
     def batch(
         self,

@@ -380,23 +380,23 @@ REFUSALS = [
     refuses("%imagen a fox --num 2", "--num is not an option. Did you mean --num-images?"),
     refuses("%imagen a fox --n 2", "--n is not an option. Did you mean -n?"),
     *(
-        refuses(f"%imagen {line}", f"{name}, with a blank. A prompt with such a word goes in quo")
-        for line, name in [
-            ("a fox --ar:16:9", "Write --ar RATIO"),
-            ("--ar:16:9 a fox", "Write --ar RATIO"),
-            ("a fox --ar16:9 --fresh", "Write --ar RATIO"),
-            ("a fox --ar: 16:9", "Write --ar RATIO"),
-            ("a fox --guidance-scale:7 -m flux-dev", "Write --guidance-scale NUMBER"),
-            ("a fox -n:2", "Write -n COUNT"),
-            ("a fox -i./fox.png", "Write -i PICTURE"),
-            ("a fox -ifox.png", "Write -i PICTURE"),
-            ("a fox -ifox[0]", "Write -i PICTURE"),
+        refuses(f"%imagen {line}", f"needs a blank before its value, like {option}. %imagen? lists")
+        for line, option in [
+            ("a fox --ar:16:9", "--ar RATIO"),
+            ("--ar:16:9 a fox", "--ar RATIO"),
+            ("a fox --ar16:9 --fresh", "--ar RATIO"),
+            ("a fox --ar: 16:9", "--ar RATIO"),
+            ("a fox --guidance-scale:7 -m flux-dev", "--guidance-scale NUMBER"),
+            ("a fox -n:2", "-n COUNT"),
+            ("a fox -i./fox.png", "-i PICTURE"),
+            ("a fox -ifox.png", "-i PICTURE"),
+            ("a fox -ifox[0]", "-i PICTURE"),
         ]
     ),
     sends("%imagen 'a fox --ar:16:9'", "a fox --ar:16:9"),
     sends("%imagen -- a fox --ar:16:9", "a fox --ar:16:9"),
     refuses("%imagen a fox —ar:16:9", "—ar begins with a long dash (—). Write --ar"),
-    refuses("%%imagen --ar:16:9\na fox", "--ar is not apart from its value"),
+    refuses("%%imagen --ar:16:9\na fox", "--ar needs a blank before its value"),
     refuses("%imagen a {{10**5000}} fox", "{{…}}: ValueError: Exceeds the limit"),
     refuses("%imagen a fox --out {{10**5000}}", "{{…}}: ValueError: Exceeds the limit"),
     refuses("%imagen a fox -i {{None}}", "--image: it is None, and not a picture"),

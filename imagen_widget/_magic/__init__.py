@@ -37,14 +37,7 @@ from imagen_widget._models import Catalogue, Model, Models
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job
 from imagen_widget._series import Plan, Series, make_batch, make_sweep
-from imagen_widget._settings import (
-    ACCOUNTS,
-    SETTINGS,
-    Found,
-    Setting,
-    Settings,
-    load_settings,
-)
+from imagen_widget._settings import ACCOUNTS, SETTINGS, Found, Setting, Settings, load_settings
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget.errors import ImagenError, InvalidRequest
 
@@ -139,11 +132,10 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
             with suppress(ImagenError):
                 settings, name = inst.settings(), trait.setting.name
                 found, source = settings.found.get(name), settings.sources[name]
-                value = found.value if found else trait.unset
-                if found is None:
-                    chosen = {"provider": settings.account.name, "model": settings.default_model}
-                    value = {**chosen, "home": settings.home}.get(name, value)
-                elif name == "store" and {"@", "?"} & {*str(value)}:
+                account, model = settings.account.name, settings.default_model
+                chosen = {"provider": account, "model": model, "home": settings.home}
+                value = found.value if found else chosen.get(name, trait.unset)
+                if found and name == "store" and {"@", "?"} & {*str(value)}:
                     value = "not shown, since it may hold a password"
                 text = text.rpartition("\n")[0]  # without the trait's own, which may be None
                 text += f"\n    Current: {value}\n    Found in: {source}"

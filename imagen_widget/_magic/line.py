@@ -419,16 +419,7 @@ class _Scan:
             if at_end or _SURELY_KEY.fullmatch(_bare(name)):
                 self._refuse(reading)
         words = [m[0] for m in _WORD.finditer(self._text[:stop], start)]
-        ends = (*words[:1], *words[-2:])
-        for found in filter(None, map(_JOINED.match, ends)):
-            option = self._grammar.find(found[1])
-            if option is not None and option.metavar:
-                raise InvalidRequest(
-                    f"{self._grammar.magic}: {found[1]} is not apart from its value.",
-                    remedy=f"Write {found[1]} {option.metavar}, with a blank. A prompt with such a "
-                    "word goes in quotes. Nothing was sent.",
-                )
-        for found in filter(None, map(_LONG_DASH.match, ends)):
+        for found in filter(None, map(_LONG_DASH.match, (*words[:1], *words[-2:]))):
             names = (f"--{found[2]}", f"-{found[2].rstrip('0123456789')}")
             known = next(filter(self._grammar.find, names), None)
             if known is not None:  # an editor has joined its hyphens
@@ -473,7 +464,12 @@ class _Scan:
         """Read the option at a position; None if the word does not look like one."""
         match = _OPTION.match(self._text, position)
         if match is None:
-            return None
+            joined = _JOINED.match(self._text, position)
+            option = self._grammar.find(joined[1]) if joined else None
+            if joined is None or option is None or not option.metavar:
+                return None
+            fault = f"needs a blank before its value, like {joined[1]} {option.metavar}"
+            return _Reading(joined[1], option, joined.end(), fault=fault)
         name, assigned, end = match[1], bool(match[2]), match.end()
         option = self._grammar.find(name)
         if option is None and not assigned and name[2:].isdecimal():

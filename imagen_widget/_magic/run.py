@@ -201,13 +201,10 @@ class Ask:
 
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
-        if self.surface.outlives_call:
-            view = _display.JobView(job, self.surface)
-            view.begin()
-            self.hand_over(job, lambda _: None)
-        else:  # the terminal's next prompt stands on that line
-            view = _display.JobView(job, _display.Surface())
-            self.hand_over(job)
+        lives = self.surface.outlives_call  # a terminal's next prompt stands on that line
+        view = _display.JobView(job, self.surface if lives else _display.Surface())
+        view.begin()
+        self.hand_over(job, (lambda _: None) if lives else None)
         view.follow(self._save)
         return job
 
