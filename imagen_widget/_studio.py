@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from imagen_widget import _loop, _settings
 from imagen_widget._display import JobView, StatusLine, Surface, surface_of_call
 from imagen_widget._history import History
+from imagen_widget._html import encodable
 from imagen_widget._models import Model, Models, short_name
 from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
@@ -410,7 +411,7 @@ class Studio:
     def __repr__(self) -> str:
         settings = self.settings
         model = short_name(self._resolve(None))
-        return f"<Studio: {settings.account.name} {model}, home {settings.home}>"
+        return encodable(f"<Studio: {settings.account.name} {model}, home {settings.home}>")
 
 
 def _complete(request: ImageRequest, **asked: object) -> ImageRequest:

@@ -22,7 +22,7 @@ from typing import Any, Literal, SupportsIndex
 import anyio
 from anyio import to_thread
 
-from imagen_widget import _display, _loop
+from imagen_widget import _display, _html, _loop
 from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
@@ -78,7 +78,8 @@ class Plan:
             lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
             said.append(f"{lost}, not sent again")
         said += [f"{self.to_send} to send", cost_text(self.price, free=self.free)]
-        return f"{self.name}: {', '.join(said)}{self.note and f' · {self.note}'}"
+        note = self.note and f" · {self.note}"
+        return _html.encodable(f"{self.name}: {', '.join(said)}{note}")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return _display.StatusLine(str(self))._repr_mimebundle_()
