@@ -23,7 +23,7 @@ from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
 from imagen_widget._settings import Settings, notices
 from imagen_widget._studio import default_studio
-from imagen_widget.errors import ImagenError, InvalidRequest
+from imagen_widget.errors import ImagenError, InvalidRequest, invalid
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ MAX_UNASKED_ROWS = 20
 _WITHOUT_WORDS = {"%imagen_spend", "%imagen_resume"}
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
+_AXES = "Write one axis a line, like style = oil || ink; then --- and the prompt."
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
@@ -140,11 +141,8 @@ class Ask:
             return value
         found = [object_of(each, self.evaluate, name) for each in value]
         if any(each is None for each in found):
-            raise InvalidRequest(
-                f"{name}: it is None, and not a picture.",
-                remedy="Give a file, an https address, or an expression like fox[0].",
-                field=name.lstrip("-"),
-            )
+            remedy = "Give a file, an https address, or an expression like fox[0]."
+            raise invalid(name.lstrip("-"), "it is None, and not a picture", remedy)
         return found
 
     # --------------------------------------------------------------------- where its value goes
@@ -286,18 +284,14 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     if rule is None:
         raise InvalidRequest(
             "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
-            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
+            remedy=_AXES,
         )
     axes: dict[str, list[Any]] = {}
     for line in filter(str.strip, lines[:rule]):
         name, _, typed = line.partition("=")
         name, value = text.fill(name).strip(), text.value(typed.strip())
         if not (name.isidentifier() and typed.strip()):
-            raise InvalidRequest(
-                f"{text.fill(line).strip()[:60]!r} is not an axis.",
-                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
-                "the prompt.",
-            )
+            raise InvalidRequest(f"{text.fill(line).strip()[:60]!r} is not an axis.", remedy=_AXES)
         if name in axes:
             raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
         several = isinstance(value, Iterable) and not isinstance(value, str)

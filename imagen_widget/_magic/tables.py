@@ -129,12 +129,8 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         foot = f"{len(rows)} of {count} in the history. {_FILTER} {each}"
     elif count:
         foot = f"Nothing matches; {count} in the history. {_FILTER}"
-    return Table(
-        generations,
-        ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
-        rows,
-        foot,
-    )
+    columns = ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars")
+    return Table(generations, columns, rows, foot)
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:
