@@ -221,10 +221,6 @@ def usable_key(key: object, label: str) -> Secret:
     return Secret(text)
 
 
-def _is_of_fal(key: Secret) -> bool:
-    return _OF_FAL.fullmatch(key.reveal()) is not None
-
-
 def is_loopback(host: str | None) -> bool:
     """Return True if a host name or address surely means this machine."""
     return host in {"localhost", "127.0.0.1", "::1"}
@@ -237,7 +233,7 @@ def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -
     """
     host, owner = urllib.parse.urlsplit(base_url).hostname or "", _owner_of(base_url)
     local = named and account is FAL and is_loopback(host)
-    if _is_of_fal(key) and not local and owner is not FAL:
+    if _OF_FAL.fullmatch(key.reveal()) and not local and owner is not FAL:
         raise CredentialsError(
             f"The key has the form of fal's keys, which are sent to fal only and never to {host}.",
             remedy=f"Set IMAGEN_PROVIDER=fal and FAL_KEY, or use a key for {host}.",
@@ -715,7 +711,7 @@ def _choose_account(
     if named is not None:
         candidates = [named]
     elif key is not None:
-        candidates = [FAL if _is_of_fal(key) else GATEWAY]
+        candidates = [FAL if _OF_FAL.fullmatch(key.reveal()) else GATEWAY]
     for account in candidates:
         if account.key_variables:
             found = _find_key(account, kept) if key is None else (key, "argument")
@@ -779,20 +775,16 @@ def login() -> None:
     """
     account: Account = _named_account(_look_up()) or GATEWAY
     if not account.key_variables:
-        raise CredentialsError(
-            f"The provider {account.name} needs no key.",
-            remedy="Set IMAGEN_PROVIDER to kkiai, fal or openai first.",
-        )
+        what = f"The provider {account.name} needs no key."
+        raise CredentialsError(what, remedy="Set IMAGEN_PROVIDER to kkiai, fal or openai first.")
     variable = account.key_variables[0]
     try:
         key = usable_key(getpass.getpass(f"Key for {account.title} ({variable}): "), variable)
     except CredentialsError:
         raise
     except Exception as error:  # front ends have errors of their own for it
-        raise CredentialsError(
-            "Nobody can be asked for a key here.",
-            remedy=f"Set {variable} in the environment instead.",
-        ) from error
+        remedy = f"Set {variable} in the environment instead."
+        raise CredentialsError("Nobody can be asked for a key here.", remedy=remedy) from error
     _check_place(key, account, account.base_url, named=True)
     _typed[variable] = key
     keyring = _keyring()

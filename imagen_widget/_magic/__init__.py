@@ -232,10 +232,8 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
         """
         asked = {"resume", "cancel"} & ask.values.keys()
         if len(asked) > (1 if ask.prompt else 0):
-            raise InvalidRequest(
-                "%imagen_series: --resume or --cancel needs the name of one series.",
-                remedy="Write it like %imagen_series autumn --resume.",
-            )
+            what = "%imagen_series: --resume or --cancel needs the name of one series."
+            raise InvalidRequest(what, remedy="Write it like %imagen_series autumn --resume.")
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
             return ask.shown(tables.series_table(found))
