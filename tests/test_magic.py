@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from traitlets.config import Config
 
 import imagen_widget
 from imagen_widget import Field, Generation, ImageRequest, Job, Model, Studio
@@ -2195,6 +2196,22 @@ def test_what_the_configuration_cannot_be_is_left_out_and_said(
     assert magics.aspect_ratio == "16:9"
     assert "there is no model 'no such model'" in caplog.text
     assert [c for c in shell.configurables if type(c).__name__ == "ImagenMagics"] == [magics]
+
+
+def test_a_cap_that_the_configuration_cannot_be_is_not_no_cap(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = {"max_spend": "2/week", "max_spent": 2, "shell": 5}
+    stage.shell.config["ImagenMagics"] = Config(wrong)
+    imagen_widget.load_ipython_extension(stage.shell)
+
+    refused = stage.run("%imagen a fox")
+    stage.run("%config ImagenMagics.max_spend = '2/day'")
+
+    assert "ImagenMagics.max_spend: '2/week' is not an amount" in str(refused.error)
+    assert "ImagenMagics.max_spent is not a setting." in caplog.text
+    assert refused.sent == []
+    assert len(stage.run("%imagen a fox").sent) == 1
 
 
 def test_shells_in_one_process_do_not_meet(stage: Stage) -> None:

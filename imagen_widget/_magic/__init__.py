@@ -107,12 +107,15 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell, **settings)
+        self.refused: dict[str, str] = {}  # what IPython's configuration cannot be, by trait
         self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model, Models)
         self._matcher = make_matcher(shell, self.studio)
 
     def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
         given = {name: value for name in _TRAITS if (value := getattr(self, name)) is not None}
+        for name in self.refused.keys() - given.keys():  # a cap that means nothing is not no cap
+            raise InvalidRequest(self.refused[name], field=name)
         found = load_settings(**given)
         own = {
             n: replace(f, label=f"ImagenMagics.{n}") for n, f in found.found.items() if n in given
@@ -356,16 +359,19 @@ class ImagenMagics(_WithTraits):  # type: ignore[misc]  # its traits are known w
 def load(shell: Any) -> None:
     """Register the magics with a shell; again is as good as once.
 
-    What IPython's configuration has for them is left out if it is refused: `%config` leaves a
-    value there even then.
+    What IPython's configuration has for them may be refused: it is said here, and again by each
+    line of theirs until `%config` sets another value.
     """
     unload(shell)
     magics = ImagenMagics(shell, config=Config())
     for name, value in shell.config.get(ImagenMagics.__name__, {}).items():
         try:
+            if name not in _TRAITS:
+                raise TraitError(f"ImagenMagics.{name} is not a setting.")
             setattr(magics, name, value)
         except TraitError as error:
             log.warning("Left out of IPython's configuration: %s", error)
+            magics.refused |= {name: str(error)} if name in _TRAITS else {}
     magics.install()
 
 
