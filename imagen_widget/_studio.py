@@ -425,25 +425,25 @@ def _complete(request: ImageRequest, **asked: object) -> ImageRequest:
 
 # ------------------------------------------------------------------------------ the default studio
 
-_default: Studio | None = None
+_defaults: list[Studio] = []
 _making = threading.Lock()
 
 
 def default_studio(settings: _settings.Settings | None = None) -> Studio:
     """Return the studio of these settings, by default of those in force now.
 
-    It stays the same one until they change.
+    Equal settings have one studio: the magics may have others in force than the functions, by
+    their traits, and calls of both take turns.
     """
-    global _default
     settings = _settings.load_settings() if settings is None else settings
     with _making:  # threads that begin at once share one
-        before = _default
-        if before is not None and before.settings == settings:
-            before.settings = settings  # the same values may stand in another place by now
-            return before
+        for made in _defaults:
+            if made.settings == settings:
+                made.settings = settings  # the same values may stand in another place by now
+                return made
         made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
         made.settings, made.session = settings, Session(settings)
-        _default = made
+        _defaults.append(made)
     return made
 
 

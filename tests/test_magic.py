@@ -1901,6 +1901,21 @@ def test_pyproject_sets_what_a_line_does_not_say(stage: Stage, tmp_path: Path) -
     assert len(list((tmp_path / "kept").iterdir())) >= 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nobody counts open files here")
+def test_magics_with_traits_and_functions_in_turn_open_no_more_and_more_files(
+    stage: Stage,
+) -> None:
+    stage.run("%config ImagenMagics.timeout = 77")
+    counts = []
+
+    for number in range(8):
+        stage.run(f"%imagen fox {number} -q")
+        imagen_widget.generate(f"hen {number}", quiet=True)
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    assert counts[-1] <= counts[1] + 4
+
+
 def test_folders_of_traits_stay_where_they_are_when_the_working_folder_changes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
