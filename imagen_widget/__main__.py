@@ -66,10 +66,8 @@ def _serve(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
         import uvicorn
     except ModuleNotFoundError:
-        raise ImagenError(
-            "Serving the demo queue needs uvicorn.",
-            remedy="Install it: pip install uvicorn",
-        ) from None
+        what = "Serving the demo queue needs uvicorn."
+        raise ImagenError(what, remedy="Install it: pip install uvicorn") from None
     from imagen_widget._providers.demo.app import create_app
 
     try:  # with port 0 the address is known before the first request

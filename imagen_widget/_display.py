@@ -7,6 +7,7 @@ flood it, the last one included, so the final state is sent once more.
 
 import contextlib
 import logging
+import os
 import shutil
 import sys
 import threading
@@ -352,9 +353,14 @@ def using_shell(shell: Any) -> Iterator[None]:
 
 
 def running_shell() -> Any:
-    """Return the IPython shell of this call; None in a script. IPython is not imported."""
+    """Return the IPython shell of this call; None in a script. IPython is not imported.
+
+    None in a fork of a kernel too: it cannot send anything, and prints what it is given instead.
+    """
     module = sys.modules.get("IPython")
-    return _shell_in_use.get() or (module.get_ipython() if module is not None else None)
+    shell = _shell_in_use.get() or (module.get_ipython() if module is not None else None)
+    session = getattr(getattr(shell, "kernel", None), "session", None)
+    return shell if session is None or session.pid == os.getpid() else None
 
 
 def is_rich(shell: Any) -> bool:

@@ -209,7 +209,7 @@ class History:
         return problems
 
     def __repr__(self) -> str:
-        return f"<History: {_counted(len(self))} in {self._session.settings.home}>"
+        return _html.encodable(f"<History: {_counted(len(self))} in {self._session.settings.home}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         newest = list(self.search(limit=_SHOWN))

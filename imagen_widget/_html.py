@@ -6,6 +6,7 @@ Prompts, logs, errors, model and file names are never Markdown, Label or HTMLMat
 
 import base64
 import html
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -85,12 +86,12 @@ def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
     )
 
 
-def encodable(text: str, stream: object) -> str:
-    """Return text with a substitute for each sign that a stream cannot hold.
+def encodable(text: str, stream: object = None) -> str:
+    """Return text with a substitute for each sign that a stream, by default stdout, cannot hold.
 
     A stream in memory holds every sign, and has no encoding.
     """
-    encoding = getattr(stream, "encoding", None) or "utf-8"
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 
 

@@ -292,7 +292,7 @@ def _nest(loop: asyncio.AbstractEventLoop, future: Future[T], timeout: float | N
     """
     caller = asyncio.current_task()
     waiter = loop.create_task(asyncio.wait_for(wait_async(future), timeout))
-    waiter.add_done_callback(_mark_retrieved)
+    waiter.add_done_callback(lambda w: w.cancelled() or w.exception())  # or asyncio complains
     interrupts: list[float] = []
     is_over = False
 
@@ -355,12 +355,6 @@ def interruptible() -> Iterator[None]:
     finally:
         if replaced:
             signal.signal(signal.SIGINT, handler)
-
-
-def _mark_retrieved(waiter: asyncio.Task[Any]) -> None:
-    """Keep asyncio from complaining that nobody looked at an interrupted wait's outcome."""
-    if not waiter.cancelled():
-        waiter.exception()
 
 
 def _can_nest(loop: asyncio.AbstractEventLoop) -> bool:

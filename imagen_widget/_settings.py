@@ -21,7 +21,6 @@ import os
 import re
 import stat
 import sys
-import threading
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -57,7 +56,6 @@ _PLACEHOLDER = re.compile(
 )
 _ASSIGNED = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*_(KEY|ID|SECRET)\s*=.*", re.DOTALL)
 _OF_FAL = re.compile(r"[0-9a-f-]{32,36}:[0-9a-f]{8,}", re.IGNORECASE)
-_FAL_HOSTS = re.compile(r"(.*\.)?fal\.(run|ai)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -227,37 +225,38 @@ def usable_key(key: object, label: str) -> Secret:
     return Secret(text)
 
 
-def _is_of_fal(key: Secret) -> bool:
-    return _OF_FAL.fullmatch(key.reveal()) is not None
-
-
 def is_loopback(host: str | None) -> bool:
     """Return True if a host name or address surely means this machine."""
     return host in {"localhost", "127.0.0.1", "::1"}
 
 
 def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
-    """Refuse to send a key of fal's form elsewhere; to this machine only if fal is `named`."""
-    host = urllib.parse.urlsplit(base_url).hostname or ""
+    """Refuse to send a key to another's host, and one of fal's form to any but fal's.
+
+    This machine counts as fal's if fal is `named`.
+    """
+    host, owner = urllib.parse.urlsplit(base_url).hostname or "", _owner_of(base_url)
     local = named and account is FAL and is_loopback(host)
-    if _is_of_fal(key) and not local and not _FAL_HOSTS.fullmatch(host):
+    if _OF_FAL.fullmatch(key.reveal()) and not local and owner is not FAL:
         raise CredentialsError(
             f"The key has the form of fal's keys, which are sent to fal only and never to {host}.",
             remedy=f"Set IMAGEN_PROVIDER=fal and FAL_KEY, or use a key for {host}.",
         )
-    owner = _account_at(base_url)
-    if account is GATEWAY and owner is not GATEWAY:
+    if owner not in {None, account, _owner_of(account.base_url)}:
         raise CredentialsError(
             f"The key is {account.title}'s, and {host} is {owner.title}'s host; nothing was sent.",
             remedy=f"Set IMAGEN_PROVIDER={owner.name}, or leave out IMAGEN_BASE_URL.",
         )
 
 
-def _account_at(base_url: str) -> Account:
-    """Return the account whose own host this is; an address of any other is a gateway's."""
-    host = urllib.parse.urlsplit(base_url).hostname
-    own = (a for a in ACCOUNTS.values() if urllib.parse.urlsplit(a.base_url).hostname == host)
-    return next(own, GATEWAY)
+def _owner_of(base_url: str) -> Account | None:
+    """Return the account whose own host this is, by its domain; None of any other host."""
+
+    def domain(url: str) -> str:
+        host = urllib.parse.urlsplit(url).hostname or ""
+        return ".".join(host.split(".")[-2:]).replace("fal.ai", "fal.run")
+
+    return next((a for a in ACCOUNTS.values() if domain(a.base_url) == domain(base_url)), None)
 
 
 # --------------------------------------------------------------------- what a value may be
@@ -429,7 +428,9 @@ def _address(value: object) -> str | None:
     """Return a base address without its trailing slash: https, or http to this machine."""
     url = str(value).strip()
     parts = urllib.parse.urlsplit(url)
-    usable = parts.hostname and parts.port != 0 and ".." not in parts.path.split("/")
+    if not _HOST.fullmatch(host := parts.hostname or ""):
+        ipaddress.ip_address(host)
+    usable = parts.port != 0 and ".." not in parts.path.split("/")
     if not usable or not _is_secure(parts) or any(c in url for c in "@?#\\ "):
         return None
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}" if url.isprintable() else None
@@ -644,6 +645,7 @@ def load_settings(**given: Any) -> Settings:
         key = usable_key(given.pop("api_key"), "api_key")
     given.pop("api_key", None)
     if unknown := given.keys() - _NAMES:
+        given.clear()  # one of them may be a key by a wrong name
         raise TypeError(f"{min(unknown)!r} is not the name of a setting")
     kept = _look_up()
     found: dict[str, Found] = {}
@@ -657,7 +659,7 @@ def load_settings(**given: Any) -> Settings:
         values[name] = setting.kind.read(found[name], name) if name in found else setting.default
     named = values.pop("provider")
     if named is None and given.get("base_url") is not None:
-        named = _account_at(values["base_url"])  # no other key goes there
+        named = _owner_of(values["base_url"]) or GATEWAY  # no other key goes there
     account, key, source = _choose_account(named, key, kept)
     if source:
         found["api_key"] = Found("", source, "api_key")
@@ -713,7 +715,7 @@ def _choose_account(
     if named is not None:
         candidates = [named]
     elif key is not None:
-        candidates = [FAL if _is_of_fal(key) else GATEWAY]
+        candidates = [FAL if _OF_FAL.fullmatch(key.reveal()) else GATEWAY]
     for account in candidates:
         if account.key_variables:
             found = _find_key(account, kept) if key is None else (key, "argument")
@@ -777,20 +779,16 @@ def login() -> None:
     """
     account: Account = _named_account(_look_up()) or GATEWAY
     if not account.key_variables:
-        raise CredentialsError(
-            f"The provider {account.name} needs no key.",
-            remedy="Set IMAGEN_PROVIDER to kkiai, fal or openai first.",
-        )
+        what = f"The provider {account.name} needs no key."
+        raise CredentialsError(what, remedy="Set IMAGEN_PROVIDER to kkiai, fal or openai first.")
     variable = account.key_variables[0]
     try:
         key = usable_key(getpass.getpass(f"Key for {account.title} ({variable}): "), variable)
     except CredentialsError:
         raise
     except Exception as error:  # front ends have errors of their own for it
-        raise CredentialsError(
-            "Nobody can be asked for a key here.",
-            remedy=f"Set {variable} in the environment instead.",
-        ) from error
+        remedy = f"Set {variable} in the environment instead."
+        raise CredentialsError("Nobody can be asked for a key here.", remedy=remedy) from error
     _check_place(key, account, account.base_url, named=True)
     _typed[variable] = key
     keyring = _keyring()
@@ -870,7 +868,7 @@ _NOTEBOOKS = ("__vsc_ipynb_file__", "PAPERMILL_INPUT_PATH")  # names that front 
 Values = dict[str, Found]  # by environment variable
 Stamp = tuple[int, int, int]
 
-_lock = threading.RLock()
+# Threads share these without a lock: one that is held while the process forks would stay held.
 _files: dict[Path, tuple[Stamp, Values | None]] = {}  # None: without settings of ours
 _notices: dict[str, str] = {}  # by their cause; "" once it was said
 # The package notes the folder of its import as a text; this module may be imported much later.
@@ -880,19 +878,17 @@ _start: str | None = sys.modules["imagen_widget"]._imported_in
 def forget_settings() -> None:
     """Find folder, files and keys again at the next call, as a new kernel would."""
     global _start
-    with _lock:
-        _start = None
-        _settings_folder.cache_clear()
-        for memory in (_files, _notices, _typed, _remembered):
-            memory.clear()
+    _start = None
+    _settings_folder.cache_clear()
+    for memory in (_files, _notices, _typed, _remembered):
+        memory.clear()
 
 
 def notices() -> list[str]:
     """Return what there is to say about files and settings; each line once."""
-    with _lock:
-        new = list(filter(None, _notices.values()))
-        _notices.update(dict.fromkeys(_notices, ""))
-        return new
+    noted = dict(_notices)
+    _notices.update(dict.fromkeys(noted, ""))
+    return list(filter(None, noted.values()))
 
 
 @cache
@@ -926,12 +922,11 @@ def _look_up() -> Values:
         _note(found, name, value, "environment")
     folder = _settings_folder()
     if folder is not None:
-        with _lock:
-            found = {**(_current(folder / ".env", _parse_dotenv) or {}), **found}
-            for place in (folder, *folder.parents):
-                table = _current(place / "pyproject.toml", _parse_pyproject)
-                if table is not None:
-                    return {**table, **found}
+        found = {**(_current(folder / ".env", _parse_dotenv) or {}), **found}
+        for place in (folder, *folder.parents):
+            table = _current(place / "pyproject.toml", _parse_pyproject)
+            if table is not None:
+                return {**table, **found}
     return found
 
 
@@ -950,6 +945,8 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
         facts = path.stat()
         if stat.S_ISREG(facts.st_mode):  # a folder may be called .env
             stamp = facts.st_size, facts.st_mtime_ns, facts.st_ino
+        elif stat.S_ISFIFO(facts.st_mode):
+            raise _unreadable(path, 1, "it is a pipe and not a file")
     before, found = _files.get(path, (None, None))
     if stamp is None and before is None and path.is_symlink():
         raise _unreadable(path, 1, "it is a link to what is not there")

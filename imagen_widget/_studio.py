@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from imagen_widget import _loop, _settings
 from imagen_widget._display import JobView, StatusLine, Surface, surface_of_call
 from imagen_widget._history import History
+from imagen_widget._html import encodable
 from imagen_widget._models import Model, Models, short_name
 from imagen_widget._request import ImageRequest, read_extra
 from imagen_widget._result import Generation
@@ -304,16 +305,9 @@ class Studio:
         _settings.refuse_reserved(more_axes)
         for both in more_axes.keys() & given.keys():
             raise invalid(both, "it is given twice", "Give it once: by its name, or in axes=.")
-        return make_sweep(
-            self.session,
-            self,
-            template,
-            rows,
-            axes={**given, **more_axes},
-            where=where,
-            sample=sample,
-            name=name,
-        )
+        axes = {**given, **more_axes}
+        chosen = {"where": where, "sample": sample, "name": name}
+        return make_sweep(self.session, self, template, rows, axes=axes, **chosen)
 
     def batch(
         self,
@@ -416,7 +410,7 @@ class Studio:
     def __repr__(self) -> str:
         settings = self.settings
         model = short_name(self._resolve(None))
-        return f"<Studio: {settings.account.name} {model}, home {settings.home}>"
+        return encodable(f"<Studio: {settings.account.name} {model}, home {settings.home}>")
 
 
 def _complete(request: ImageRequest, /, **asked: object) -> ImageRequest:
@@ -430,25 +424,25 @@ def _complete(request: ImageRequest, /, **asked: object) -> ImageRequest:
 
 # ------------------------------------------------------------------------------ the default studio
 
-_default: Studio | None = None
+_defaults: list[Studio] = []
 _making = threading.Lock()
 
 
 def default_studio(settings: _settings.Settings | None = None) -> Studio:
     """Return the studio of these settings, by default of those in force now.
 
-    It stays the same one until they change.
+    Equal settings have one studio: the magics may have others in force than the functions, by
+    their traits, and calls of both take turns.
     """
-    global _default
     settings = _settings.load_settings() if settings is None else settings
     with _making:  # threads that begin at once share one
-        before = _default
-        if before is not None and before.settings == settings:
-            before.settings = settings  # the same values may stand in another place by now
-            return before
+        for made in _defaults:
+            if made.settings == settings:
+                made.settings = settings  # the same values may stand in another place by now
+                return made
         made = Studio.__new__(Studio)  # not Studio(): its settings are loaded already
         made.settings, made.session = settings, Session(settings)
-        _default = made
+        _defaults.append(made)
     return made
 
 

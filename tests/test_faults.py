@@ -1309,6 +1309,18 @@ def test_row_36_what_a_series_holds_prints_on_streams_that_know_few_characters(
     assert [x for x in (*shown, *rows, *rows[0].request.inputs) if not repr(x).isascii()] == []
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
+def test_row_36_what_lists_and_plans_prints_on_streams_that_know_few_characters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoding: str
+) -> None:
+    studio = Studio("demo", home=tmp_path / "狐")
+    plan = studio.sweep("{animal} {狐}", animal=["fox"], name="hérbst").plan
+
+    with io.TextIOWrapper(io.BytesIO(), encoding=encoding) as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        print(studio, studio.history, studio.models(), plan)
+
+
 # ------------------------------------------------------------------------------- scale and looks
 
 

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from traitlets.config import Config
 
 import imagen_widget
 from imagen_widget import Field, Generation, ImageRequest, Job, Model, Studio
@@ -150,6 +152,9 @@ UNTOUCHED = [
     "a fox —in the snow",
     "a -",
     "a pre -ish thing",
+    "a fox, blue-ish or green -ish!",
+    "signed --Bob.",
+    "a -> b and -5:3",
     "a fox --ar 16:9 in the snow",
     "a fox —ar 16:9 in the snow",
     "🦊 Füchse, 雪の狐, ثعلب",
@@ -170,6 +175,10 @@ UNTOUCHED = [
 
 LINES = [
     *(sends(f"%imagen {prompt}", prompt) for prompt in UNTOUCHED),
+    # These end a line for `str.splitlines`, and so for IPython; texts are pasted with them.
+    *(sends(f"%imagen a{sign}fox", f"a{sign}fox") for sign in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"),
+    assigns("x = %imagen what\u2028is this?", "what\u2028is this?"),
+    assigns("if True:\n    %imagen a\u2028fox\n    x = 1", "a\u2028fox"),
     sends("%imagen    a red   fox   ", "a red   fox"),
     sends('%imagen "a red fox"', "a red fox"),
     sends("%imagen 'a red fox'", "a red fox"),
@@ -370,6 +379,29 @@ REFUSALS = [
     refuses("%imagen --modle imagen4 a fox", "Did you mean --model?"),
     refuses("%imagen a fox -model imagen4", "-model is not an option. Did you mean --model?"),
     refuses("%imagen a fox --num 2", "--num is not an option. Did you mean --num-images?"),
+    refuses("%imagen a fox --n 2", "--n is not an option. Did you mean -n?"),
+    *(
+        refuses(f"%imagen {line}", f"needs a blank before its value, like {option}. %imagen? lists")
+        for line, option in [
+            ("a fox --ar:16:9", "--ar RATIO"),
+            ("--ar:16:9 a fox", "--ar RATIO"),
+            ("a fox --ar16:9 --fresh", "--ar RATIO"),
+            ("a fox --ar: 16:9", "--ar RATIO"),
+            ("a fox --guidance-scale:7 -m flux-dev", "--guidance-scale NUMBER"),
+            ("a fox -n:2", "-n COUNT"),
+            ("a fox -i./fox.png", "-i PICTURE"),
+            ("a fox -ifox.png", "-i PICTURE"),
+            ("a fox -ifox[0]", "-i PICTURE"),
+        ]
+    ),
+    sends("%imagen 'a fox --ar:16:9'", "a fox --ar:16:9"),
+    sends("%imagen -- a fox --ar:16:9", "a fox --ar:16:9"),
+    refuses("%imagen a fox —ar:16:9", "—ar begins with a long dash (—). Write --ar"),
+    refuses("%%imagen --ar:16:9\na fox", "--ar needs a blank before its value"),
+    refuses("%imagen a {{10**5000}} fox", "{{…}}: ValueError: Exceeds the limit"),
+    refuses("%imagen a fox --out {{10**5000}}", "{{…}}: ValueError: Exceeds the limit"),
+    refuses("%imagen a fox -i {{None}}", "image: it is None, and not a picture. Give a file"),
+    refuses("%imagen a fox --mask 'max([], default=None)'", "mask: it is None"),
     refuses("%imagen a fox --out_put x", "--out_put is not an option. Did you mean --out?"),
     refuses("%imagen a fox --steps=30", "--steps is not an option. %imagen? lists"),
     refuses("%imagen a fox --width 640", "--width is not an option. %imagen? lists"),
@@ -1001,6 +1033,17 @@ def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: St
     assert stage.queue.posts == 9
 
 
+def test_a_fork_of_a_kernel_shows_nothing_since_it_cannot_send_it(notebook: Stage) -> None:
+    shell, outputs = notebook.shell, notebook.shell.display_pub.outputs
+
+    for pid, shown in ((os.getpid(), 1), (os.getppid(), 0)):
+        session = SimpleNamespace(pid=pid)
+        shell.kernel = SimpleNamespace(session=session, get_parent=lambda _: {})
+        outputs.clear()
+        imagen_widget.generate("a fox")
+        assert len({each["transient"]["display_id"] for each in outputs}) == shown
+
+
 def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(
     notebook: Stage,
 ) -> None:
@@ -1303,7 +1346,8 @@ IMPOSSIBLE = [
     ),
     ("%%imagen_sweep --errors few\nseed = 1..2\n---\na", "errors: 'few' is not allowed"),
     ("%%imagen_sweep --max-spend much\nseed = 1..2\n---\na", "max_spend: 'much' is not"),
-    ("%%imagen_sweep\nseed = 1..1000000\n---\na", "combinations"),
+    ("%%imagen_sweep\nseed = 1..1000000\n---\na", "The axes make 1,000,000 combinations"),
+    ("%%imagen_sweep\nseed = 1000000..1\n---\na", "The axes make 1,000,000 combinations"),
     ("%%imagen_sweep --name a/b\nseed = 1..2\n---\na", "'a/b' is not a name for a series"),
     ("%imagen_batch", "it needs a table and a prompt"),
     ("%imagen_batch nowhere -p {a}", "there is no file 'nowhere', and as an expression"),
@@ -1876,6 +1920,36 @@ def test_pyproject_sets_what_a_line_does_not_say(stage: Stage, tmp_path: Path) -
     assert len(list((tmp_path / "kept").iterdir())) >= 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nobody counts open files here")
+def test_magics_with_traits_and_functions_in_turn_open_no_more_and_more_files(
+    stage: Stage,
+) -> None:
+    stage.run("%config ImagenMagics.timeout = 77")
+    counts = []
+
+    for number in range(8):
+        stage.run(f"%imagen fox {number} -q")
+        imagen_widget.generate(f"hen {number}", quiet=True)
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    assert counts[-1] <= counts[1] + 4
+
+
+def test_folders_of_traits_stay_where_they_are_when_the_working_folder_changes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for trait in ("home", "store", "save_dir"):
+        stage.run(f"%config ImagenMagics.{trait} = 'my/{trait}'")
+    assert stage.run("%imagen a fox").sent
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+
+    assert stage.run("%imagen a fox").sent == []
+    assert len(stage.run("%imagen_history").value) == 1
+    assert {path.name for path in (tmp_path / "my").iterdir()} == {"home", "store", "save_dir"}
+    assert list(tmp_path.glob("sub/*")) == []
+
+
 def test_the_environment_may_forbid_answers_from_history(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -2173,6 +2247,22 @@ def test_what_the_configuration_cannot_be_is_left_out_and_said(
     assert magics.aspect_ratio == "16:9"
     assert "there is no model 'no such model'" in caplog.text
     assert [c for c in shell.configurables if type(c).__name__ == "ImagenMagics"] == [magics]
+
+
+def test_a_cap_that_the_configuration_cannot_be_is_not_no_cap(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = {"max_spend": "2/week", "max_spent": 2, "shell": 5}
+    stage.shell.config["ImagenMagics"] = Config(wrong)
+    imagen_widget.load_ipython_extension(stage.shell)
+
+    refused = stage.run("%imagen a fox")
+    stage.run("%config ImagenMagics.max_spend = '2/day'")
+
+    assert "ImagenMagics.max_spend: '2/week' is not an amount" in str(refused.error)
+    assert "ImagenMagics.max_spent is not a setting." in caplog.text
+    assert refused.sent == []
+    assert len(stage.run("%imagen a fox").sent) == 1
 
 
 def test_shells_in_one_process_do_not_meet(stage: Stage) -> None:

@@ -240,6 +240,14 @@ def test_a_line_of_a_table_file_with_a_comma_too_many_is_refused(
         batch(path, "a {prompt}")
 
 
+@pytest.mark.parametrize("text", ["", "\ufeff", "\n\n", "x\n", "x"])
+def test_a_table_file_without_a_row_is_told_as_that(demo: None, tmp_path: Path, text: str) -> None:
+    (tmp_path / "table.csv").write_text(text, encoding="utf-8")
+
+    with pytest.raises(errors.InvalidRequest, match="The table has no rows"):
+        batch(tmp_path / "table.csv", "a {x}")
+
+
 def test_a_table_whose_columns_have_one_name_is_refused(demo: None, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,,x,\nfox,1,hen,2\n")

@@ -7,9 +7,11 @@ import logging
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import tomllib
 import types
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ import imagen_widget
 from imagen_widget import _settings
 from imagen_widget.errors import CredentialsError, ImagenError, InvalidRequest
 from tests.documents import ROOT, fences
+from tests.jobs import in_a_child
 from tests.tools.tables import settings_page
 
 PACKAGE = Path(imagen_widget.__file__).parent
@@ -273,11 +276,15 @@ def test_logs_are_masked_while_a_key_is_in_use() -> None:
     assert lines.messages == ["got Bearer *** \ud800", "got nothing", f"got {own}"]
 
 
-@pytest.mark.parametrize("settings", [{"max_spend": "much"}, {"base_url": "nonsense"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_spend": "much"}, {"base_url": "nonsense"}, {"apikey": "made-up-key"}],
+)
 def test_a_key_that_was_passed_is_hidden_at_once(settings: dict[str, Any]) -> None:
     """A traceback that shows variables must find no bare key in a frame of ours."""
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises((InvalidRequest, TypeError)) as caught:
         _settings.load_settings(api_key="made-up-key", **settings)
+    del settings
 
     ours = [e for e in caught.traceback if Path(e.path).is_relative_to(PACKAGE)]
     assert ours
@@ -391,6 +398,15 @@ def test_a_link_whose_file_is_not_there_is_not_passed_over(
     assert in_files().budget == ()
     target.unlink()
     assert in_files().budget == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_is_not_passed_over(in_a_new_kernel: Path) -> None:
+    """Password managers put one there, to be read once."""
+    os.mkfifo(in_a_new_kernel / ".env")
+
+    with pytest.raises(InvalidRequest, match=r"\.env, line 1, cannot be read: it is a pipe"):
+        in_files()
 
 
 def test_a_cap_whose_variable_is_empty_is_not_no_cap(in_a_new_kernel: Path) -> None:
@@ -548,6 +564,38 @@ def test_an_accounts_own_address_gets_its_key_and_never_the_gateways(
                 load(variables, **named)
 
 
+@pytest.mark.parametrize("variable", KEYS)
+@pytest.mark.parametrize(
+    ("base", "owner"),
+    [
+        ("https://fal.run", "fal"),
+        ("https://QUEUE.fal.run:443/x", "fal"),
+        ("https://rest.alpha.fal.ai", "fal"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://www.kkiai.com", "kkiai"),
+        ("https://kkiai.com:8443/fal", "kkiai"),
+        ("https://fal.run.kkiai.com", "kkiai"),
+    ],
+)
+def test_no_key_goes_to_a_host_of_another_account_however_it_is_named(
+    variable: str, base: str, owner: str
+) -> None:
+    environ = {variable: KEYS[variable]}
+    provider = load(environ).account.name
+    alone = load(environ, base_url=base)
+    assert (alone.account.name, alone.key is not None) == (owner, provider == owner)
+
+    set_there = {**environ, "IMAGEN_PROVIDER": provider, "IMAGEN_BASE_URL": base}
+    for variables, named in ((set_there, {}), (environ, {"provider": provider, "base_url": base})):
+        if provider == owner:
+            assert load(variables, **named).key == alone.key
+        elif named or provider != "fal":  # that has one address: IMAGEN_BASE_URL is not for it
+            with pytest.raises(CredentialsError, match=f"host; .* IMAGEN_PROVIDER={owner}"):
+                load(variables, **named)
+        else:
+            assert load(variables).base_url == "https://queue.fal.run"
+
+
 @pytest.mark.parametrize(
     ("url", "base"),
     [
@@ -556,6 +604,9 @@ def test_an_accounts_own_address_gets_its_key_and_never_the_gateways(
         ("http://localhost:8800", "http://localhost:8800"),
         ("http://127.0.0.1:8800/", "http://127.0.0.1:8800"),
         ("http://[::1]:8800", "http://[::1]:8800"),
+        ("https://[fe80::1%25eth0]:8443", "https://[fe80::1%25eth0]:8443"),
+        ("https://10.0.0.7", "https://10.0.0.7"),
+        ("https://XN--MNCHEN-3YA.example/\u00f6", "https://XN--MNCHEN-3YA.example/\u00f6"),
     ],
 )
 def test_a_base_is_https_or_this_machine(url: str, base: str) -> None:
@@ -572,6 +623,12 @@ def test_a_base_is_https_or_this_machine(url: str, base: str) -> None:
         *("https://relay.example:0", "https://user:word@relay.example", "https://a.example/?x=1"),
         *("https://relay.example/#x", "https://relay.example/a/../b", "https://relay example"),
         *("https://relay.example/\r\nX-Evil: 1", "https://relay.example\x00"),
+        *(
+            "https://\uff57\uff57\uff57.kkiai.com",
+            "https://kki\u0430i.com",
+            "https://\u2167.example",
+        ),
+        *("https://a..b", "https://a;b", "https://a%2f.example", "https://."),
     ],
 )
 def test_no_key_goes_in_cleartext_or_to_an_odd_address(url: str) -> None:
@@ -1080,6 +1137,35 @@ def test_an_address_whose_key_is_missing_is_said_once() -> None:
     assert load(address).account.name == load(address).account.name == "demo"
     (line,) = _settings.notices()
     assert line.startswith("IMAGEN_BASE_URL (environment) is not used: there is no IMAGEN_API_KEY")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that is what is tested here
+def test_a_process_that_is_forked_while_a_thread_reads_settings_reads_them_too(
+    in_a_new_kernel: Path,
+) -> None:
+    (in_a_new_kernel / ".env").write_text("IMAGEN_MAX_SPEND=2\n")
+    begun, go_on, read = threading.Event(), threading.Event(), Path.read_bytes
+    parent = os.getpid()
+
+    def slowly(path: Path) -> bytes:
+        begun.set()
+        assert os.getpid() != parent or go_on.wait(60)
+        return read(path)
+
+    def work() -> None:
+        signal.alarm(60)  # what hangs is killed
+        assert _settings.load_settings().budget
+
+    with mock.patch.object(Path, "read_bytes", slowly):
+        reader = threading.Thread(target=_settings.load_settings)
+        reader.start()
+        try:
+            assert begun.wait(60)
+            assert in_a_child(work) == (0, "")
+        finally:
+            go_on.set()
+            reader.join(60)
 
 
 def test_a_vanished_file_of_other_programs_is_not_worth_a_word(in_a_new_kernel: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, cast
 
 from IPython.core import magic
@@ -29,6 +30,7 @@ from imagen_widget._magic.shell import (
     ShownOnce,
     is_last_expression,
     make_matcher,
+    whole_lines,
 )
 from imagen_widget._magic.tables import Table
 from imagen_widget._models import Catalogue, Model, Models
@@ -62,13 +64,13 @@ class SettingTrait(TraitType[Any, Any]):
     def validate(self, _owner: HasTraits, value: Any) -> Any:
         label = f"ImagenMagics.{self.setting.name}"
         try:
-            self.setting.kind.read(Found(value, "argument", label), self.setting.name)
+            read = self.setting.kind.read(Found(value, "argument", label), self.setting.name)
             if self.setting.name == "model":
                 Catalogue(None).resolve(value)
         except InvalidRequest as error:
             said = str(error).removeprefix(f"{label}: ").removeprefix("model: ")
             raise TraitError(f"{label}: {said}") from None
-        return value
+        return read if isinstance(read, Path) else value  # a folder stays where it is at `%cd`
 
 
 # The address of the journal may hold a password, and %config shows traits.
@@ -104,12 +106,15 @@ class ImagenMagics(magic.Magics):
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell, **settings)
+        self.refused: dict[str, str] = {}  # what IPython's configuration cannot be, by trait
         self.once = ShownOnce(shell, Generation, Job, Series, Plan, Table, Model, Models)
         self._matcher = make_matcher(shell, self.studio)
 
     def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
         given = {name: value for name in _TRAITS if (value := getattr(self, name)) is not None}
+        for name in self.refused.keys() - given.keys():  # a cap that means nothing is not no cap
+            raise InvalidRequest(self.refused[name], field=name)
         found = load_settings(**given)
         own = {
             n: replace(f, label=f"ImagenMagics.{n}") for n, f in found.found.items() if n in given
@@ -127,11 +132,10 @@ class ImagenMagics(magic.Magics):
             with suppress(ImagenError):
                 settings, name = inst.settings(), trait.setting.name
                 found, source = settings.found.get(name), settings.sources[name]
-                value = found.value if found else trait.unset
-                if found is None:
-                    chosen = {"provider": settings.account.name, "model": settings.default_model}
-                    value = {**chosen, "home": settings.home}.get(name, value)
-                elif name == "store" and {"@", "?"} & {*str(value)}:
+                account, model = settings.account.name, settings.default_model
+                chosen = {"provider": account, "model": model, "home": settings.home}
+                value = found.value if found else chosen.get(name, trait.unset)
+                if found and name == "store" and {"@", "?"} & {*str(value)}:
                     value = "not shown, since it may hold a password"
                 text = text.rpartition("\n")[0]  # without the trait's own, which may be None
                 text += f"\n    Current: {value}\n    Found in: {source}"
@@ -228,10 +232,8 @@ class ImagenMagics(magic.Magics):
         """
         asked = {"resume", "cancel"} & ask.values.keys()
         if len(asked) > (1 if ask.prompt else 0):
-            raise InvalidRequest(
-                "%imagen_series: --resume or --cancel needs the name of one series.",
-                remedy="Write it like %imagen_series autumn --resume.",
-            )
+            what = "%imagen_series: --resume or --cancel needs the name of one series."
+            raise InvalidRequest(what, remedy="Write it like %imagen_series autumn --resume.")
         if not ask.prompt:
             found = map(ask.studio.series, ask.studio.all_series())
             return ask.shown(tables.series_table(found))
@@ -332,7 +334,9 @@ class ImagenMagics(magic.Magics):
     def install(self) -> None:
         self.shell.register_magics(self)
         self.shell.Completer.custom_matchers.append(self._matcher)
-        self.shell.input_transformer_manager.token_transformers.append(KeepsQuestionMark)
+        manager = self.shell.input_transformer_manager
+        manager.line_transforms.insert(0, whole_lines)
+        manager.token_transformers.append(KeepsQuestionMark)
         self.once.install()
 
     def uninstall(self) -> None:
@@ -344,6 +348,7 @@ class ImagenMagics(magic.Magics):
         manager.registry.pop(type(self).__name__, None)
         _drop(self.shell.configurables, self)
         _drop(self.shell.Completer.custom_matchers, self._matcher)
+        _drop(self.shell.input_transformer_manager.line_transforms, whole_lines)
         _drop(self.shell.input_transformer_manager.token_transformers, KeepsQuestionMark)
         self.once.uninstall()
 
@@ -351,16 +356,19 @@ class ImagenMagics(magic.Magics):
 def load(shell: Any) -> None:
     """Register the magics with a shell; again is as good as once.
 
-    What IPython's configuration has for them is left out if it is refused: `%config` leaves a
-    value there even then.
+    What IPython's configuration has for them may be refused: it is said here, and again by each
+    line of theirs until `%config` sets another value.
     """
     unload(shell)
     magics = ImagenMagics(shell, config=Config())
     for name, value in shell.config.get(ImagenMagics.__name__, {}).items():
         try:
+            if name not in _TRAITS:
+                raise TraitError(f"ImagenMagics.{name} is not a setting.")
             setattr(magics, name, value)
         except TraitError as error:
             log.warning("Left out of IPython's configuration: %s", error)
+            magics.refused |= {name: str(error)} if name in _TRAITS else {}
     magics.install()
 
 

@@ -41,7 +41,8 @@ _MARK = re.compile(f"[{_MARKS}]")
 _OPTION = re.compile(rf"(--?[A-Za-z{_MARKS}][\w{_MARKS}-]*)(?:(=)|(?=\s|\Z))")
 _DASHES = re.compile(r"--(?=\s|\Z)")
 _LONG = "‐-―−⸺⸻﹘﹣－➖"  # what editors and input methods make of hyphens
-_LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[\s=]|\Z)")
+_LONG_DASH = re.compile(rf"([-{_LONG}]*[{_LONG}][-{_LONG}]*)([A-Za-z][\w-]*)(?=[\s=:]|\Z)")
+_JOINED = re.compile(r"(--[A-Za-z][A-Za-z_-]*|-[A-Za-z])(?:[^\sA-Za-z=]|\w+[.\[]\w)")
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?=\s|\Z)""", re.DOTALL)
 _INNER_QUOTE = re.compile(r"""(?<=[\s(\[{])(?P<opens>["'])(?=\S)|(?<=\S)["'](?!\w)""")
 _SWITCH = re.compile(r"(?:true|false)(?=\s|\Z)", re.IGNORECASE)
@@ -241,19 +242,26 @@ class Text:
 
     def fill(self, part: str) -> str:
         """Return a part of the masked text with each template replaced by its value as text."""
-        return _MARK.sub(lambda m: str(self.value(m[0])) if m[0] in self._codes else m[0], part)
+        return _MARK.sub(
+            lambda m: _of_user(str, self.value(m[0])) if m[0] in self._codes else m[0], part
+        )
 
     def value(self, part: str) -> object:
         """Return the value of a part that is one template and nothing else; else its text."""
         if part not in self._codes:
             return self.fill(part)
         if part not in self._values:
-            try:
-                self._values[part] = self.evaluate(self._codes[part])
-            except Exception as error:
-                said = f"{{{{…}}}}: {type(error).__name__}: {error}."
-                raise InvalidRequest(said, remedy=_REMEDY, field="prompt") from error
+            self._values[part] = _of_user(self.evaluate, self._codes[part])
         return self._values[part]
+
+
+def _of_user(function: Callable[[Any], Any], argument: object) -> Any:
+    """Call what runs code of the user's; what that raises becomes one line."""
+    try:
+        return function(argument)
+    except Exception as error:
+        said = f"{{{{…}}}}: {type(error).__name__}: {error}."
+        raise InvalidRequest(said, remedy=_REMEDY, field="prompt") from error
 
 
 def _template(text: str) -> tuple[CodeType, str]:
@@ -457,7 +465,12 @@ class _Scan:
         """Read the option at a position; None if the word does not look like one."""
         match = _OPTION.match(self._text, position)
         if match is None:
-            return None
+            joined = _JOINED.match(self._text, position)
+            option = self._grammar.find(joined[1]) if joined else None
+            if joined is None or option is None or not option.metavar:
+                return None
+            fault = f"needs a blank before its value, like {joined[1]} {option.metavar}"
+            return _Reading(joined[1], option, joined.end(), fault=fault)
         name, assigned, end = match[1], bool(match[2]), match.end()
         option = self._grammar.find(name)
         if option is None and not assigned and name[2:].isdecimal():
@@ -523,7 +536,7 @@ class _Scan:
         if is_field:
             said = f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
         elif reading.option is None:
-            names = self._grammar.names if len(bare) > 1 else ()
+            names = [n for n in self._grammar.names if len(bare) > 1 or n == f"-{bare}"]
             near = [n for n in names if f"-{bare}" in f"-{_bare(n)}"] or self._near(f"--{bare}")
             said = f"{name} is not an option." + (f" Did you mean {near[0]}?" if near else "")
             if self._grammar.model:

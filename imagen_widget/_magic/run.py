@@ -25,7 +25,7 @@ from imagen_widget._runs import Job, ending
 from imagen_widget._series import Series, listed
 from imagen_widget._settings import Settings, notices
 from imagen_widget._studio import default_studio
-from imagen_widget.errors import ImagenError, InvalidRequest
+from imagen_widget.errors import ImagenError, InvalidRequest, invalid
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ MAX_UNASKED_ROWS = 20
 _WITHOUT_WORDS = {"%imagen_spend", "%imagen_resume"}
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
+_AXES = "Write one axis a line, like style = oil || ink; then --- and the prompt."
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
@@ -146,7 +147,11 @@ class Ask:
         """Return what the words of a picture option mean; other values as they are."""
         if not isinstance(value, list):
             return value
-        return [object_of(each, self.evaluate, name) for each in value]
+        found = [object_of(each, self.evaluate, name) for each in value]
+        if any(each is None for each in found):
+            remedy = "Give a file, an https address, or an expression like fox[0]."
+            raise invalid(name.lstrip("-"), "it is None, and not a picture", remedy)
+        return found
 
     # --------------------------------------------------------------------- where its value goes
 
@@ -202,13 +207,10 @@ class Ask:
 
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
-        if self.surface.outlives_call:
-            view = _display.JobView(job, self.surface)
-            view.begin()
-            self.hand_over(job, lambda _: None)
-        else:  # the terminal's next prompt stands on that line
-            view = _display.JobView(job, _display.Surface())
-            self.hand_over(job)
+        lives = self.surface.outlives_call  # a terminal's next prompt stands on that line
+        view = _display.JobView(job, self.surface if lives else _display.Surface())
+        view.begin()
+        self.hand_over(job, (lambda _: None) if lives else None)
         view.follow(self._save)
         return job
 
@@ -287,17 +289,15 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     """
     lines = text.masked.removesuffix("\n").split("\n")
     rule = next((place for place, line in enumerate(lines) if line.strip() == "---"), None)
-    remedy = "Write one axis a line, like style = oil || ink, two-tone; then --- and the prompt."
     if rule is None:
         what = "%%imagen_sweep: the line --- between the axes and the prompt is missing."
-        raise InvalidRequest(what, remedy=remedy)
+        raise InvalidRequest(what, remedy=_AXES)
     axes: dict[str, list[Any]] = {}
     for line in filter(str.strip, lines[:rule]):
         name, _, typed = line.partition("=")
         name = text.fill(name).strip()
         if not (name.isidentifier() and typed.strip()):
-            what = f"{text.fill(line).strip()[:60]!r} is not an axis."
-            raise InvalidRequest(what, remedy=remedy)
+            raise InvalidRequest(f"{text.fill(line).strip()[:60]!r} is not an axis.", remedy=_AXES)
         if name in axes:
             raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
         axes[name] = []

@@ -6,6 +6,7 @@ typed. Nothing is asked over the network.
 """
 
 import dis
+import io
 import re
 import sys
 import tokenize
@@ -24,6 +25,12 @@ from imagen_widget.errors import ImagenError
 
 _RUNS_MAGIC = {"run_line_magic", "run_cell_magic"}
 _TAKES_TEXT = {"imagen", "imagen_history"}
+
+
+def whole_lines(lines: list[str]) -> list[str]:
+    """Join what IPython cut inside a line: at U+2028, a form feed, and other signs in a prompt."""
+    text = "".join(lines)
+    return list(io.StringIO(text, newline="")) if "%imagen" in text else lines
 
 
 class KeepsQuestionMark(HelpEnd):

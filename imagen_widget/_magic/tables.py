@@ -5,7 +5,6 @@ Each is static HTML for light and dark notebooks, and aligned text in a terminal
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -81,7 +80,7 @@ class Table(list[T]):
     def __repr__(self) -> str:
         lines = [text_table(self.columns, self.rows)] if self.rows else []
         text = "\n".join([*lines, self.caption])
-        return encodable(text, sys.stdout)
+        return encodable(text)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""
@@ -130,12 +129,8 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         foot = f"{len(rows)} of {count} in the history. {_FILTER} {each}"
     elif count:
         foot = f"Nothing matches; {count} in the history. {_FILTER}"
-    return Table(
-        generations,
-        ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars"),
-        rows,
-        foot,
-    )
+    columns = ("#$", "", "Prompt", "Model", "Seed$", "Cost$", "When", "Stars")
+    return Table(generations, columns, rows, foot)
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:

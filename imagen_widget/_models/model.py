@@ -18,7 +18,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
 
-from imagen_widget._html import escape, html_table, tag, text_table
+from imagen_widget._html import encodable, escape, html_table, tag, text_table
 from imagen_widget._models.field import (
     A_PICTURE,
     Field,
@@ -448,7 +448,7 @@ class Models(Sequence[Model]):
 
     def __repr__(self) -> str:
         table = text_table(self._HEADS, self._rows) if self._models else self._no_match
-        return f"{table}\n{self._note}".rstrip()
+        return encodable(f"{table}\n{self._note}".rstrip())
 
     @property
     def _no_match(self) -> str:

@@ -149,11 +149,11 @@ def _name_for(*parts: object) -> str:
 def listed(values: str) -> list[str]:
     """Return the values of an axis as `%%imagen_sweep` takes them: `a || b`, or numbers: `1..4`."""
     start, dots, end = (part.strip() for part in values.partition(".."))
-    if not (dots and start.isdigit() and end.isdigit()):
+    if not (dots and start.isdecimal() and end.isdecimal()):
         return [value.strip() for value in values.split("||")]
     low, high = int(start), int(end)
-    if high - low >= MAX_ROWS:
-        raise _too_many(high - low + 1, MAX_ROWS)
+    if abs(high - low) >= MAX_ROWS:
+        raise _too_many(abs(high - low) + 1, MAX_ROWS)
     step = 1 if low <= high else -1
     return [str(number) for number in range(low, high + step, step)]
 

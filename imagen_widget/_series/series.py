@@ -22,7 +22,7 @@ from typing import Any, Literal, SupportsIndex
 import anyio
 from anyio import to_thread
 
-from imagen_widget import _display, _loop
+from imagen_widget import _display, _html, _loop
 from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation, cost_text
@@ -81,7 +81,8 @@ class Plan:
         if self.under_way:
             said.append(f"{self.under_way:,} under way")
         said += [f"{self.to_send:,} to send", cost_text(self.price, free=self.free)]
-        return f"{self.name}: {', '.join(said)}{self.note and f' · {self.note}'}"
+        note = self.note and f" · {self.note}"
+        return _html.encodable(f"{self.name}: {', '.join(said)}{note}")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return _display.StatusLine(str(self))._repr_mimebundle_()
