@@ -499,23 +499,21 @@ def test_what_the_markup_shows_can_be_had_by_name(chosen: Callable[[], Series]) 
     assert "a owl in 油画" in pick.html()
 
 
-def test_arrows_reach_each_candidate_also_one_that_looks_like_another(
-    fauna: Series, chosen: Callable[[], Series]
-) -> None:
+def test_the_same_picture_twice_is_folded(fauna: Series, chosen: Callable[[], Series]) -> None:
+    series = chosen()
     rows = many(fauna, 26)
     twice = type("Twice", (), {"rows": rows, "name": "twice", "rate": lambda *_: None})()
-    pick = picker.Pick(twice, 1, None, chosen()._tiles)
+    pick = picker.Pick(twice, 1, None, series._tiles)
 
-    seen, films = [], []
-    for _ in rows:
-        seen.append(pick.position)
-        films.append(pick.window())
-        pick.press("right")
+    pick.fold()
 
-    assert seen == list(range(26))
-    assert all(len(film) == 11 and at in film for at, film in zip(seen, films, strict=True))
-    assert films[13] == list(range(8, 19))
-    assert pick.note == "That was the last one."
+    done = sum(row.state == "done" for row in series.rows)
+    assert all(pick.folded[n] <= n - done for n in range(done, 26))
+    assert max(pick.window()) < done
+    pick.press(f"go {done - 1}")
+    assert f"go {2 * done - 1}" not in pick.html()
+    pick.press("alike")
+    assert max(pick.window()) == 2 * done - 1
 
 
 def test_without_a_notebook_a_picker_is_text_and_its_result_static(

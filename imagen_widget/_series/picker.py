@@ -3,6 +3,10 @@
 A live view passes keys on and shows `Pick.html`; the ranked result stands in the saved notebook.
 """
 
+import io
+import itertools
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:  # it imports this module
 
 LARGE = (1024, 110_000)  # pixels and bytes of the picture that is looked at
 FILM = 11  # pictures in the strip below it
+MAX_DISTANCE_BITS = 3  # of 64: more are two pictures, not one made twice
 
 _KEYS = {
     "<kbd>←</kbd> <kbd>→</kbd>": "back, next",
@@ -42,6 +47,7 @@ class Pick:
 
     Attributes:
         position: Which of the candidates is looked at, from 0.
+        folded: Candidates that look like an earlier one of their group, by that one's number.
         note: What the last key did, if that is worth a word.
         is_over: Whether the user has finished.
     """
@@ -52,10 +58,12 @@ class Pick:
         self._layout = Layout(series.rows, row=by, fill=False)
         groups = self._layout.tables.get("", {}).values()
         self._rows = [row for group in groups for row in group[""] if row.generation]
+        self._open: set[int] = set()
         self._undo: list[tuple[int, int]] = []
         self._comparing = False
         self._kept: Any = None  # where the result is shown
         self.position = next((n for n, row in enumerate(self._rows) if not row.rating), 0)
+        self.folded: dict[int, int] = {}
         self.note, self.is_over = "", False
 
     def _group_of(self, row: Row) -> str:
@@ -92,7 +100,7 @@ class Pick:
     # ---------------------------------------------------------------------------------- the keys
 
     def press(self, key: str) -> None:
-        """Do what a key means: `1` to `5`, `0`, `x`, `c`, `z`, `left`, `right`.
+        """Do what a key means: `1` to `5`, `0`, `x`, `c`, `z`, `left`, `right`, `alike`.
 
         `go 12` looks at a candidate by its number from 0, `leave` and `end` bring what is saved
         with the notebook up to date. Others do nothing.
@@ -119,6 +127,8 @@ class Pick:
                 self._move(1 if name == "right" else -1)
             case "c":
                 self._compare()
+            case "alike":
+                self._open ^= {self.position}
 
     def _rate(self, stars: int) -> None:
         row = self._rows[self.position]
@@ -140,10 +150,18 @@ class Pick:
 
     def _move(self, step: int) -> None:
         self._comparing = False
-        if 0 <= self.position + step < len(self._rows):
-            self.position += step
-        else:
+        found = next(self._shown(step), None)
+        if found is None:
             self.note = "That was the last one." if step > 0 else "This is the first one."
+        else:
+            self.position = found
+
+    def _shown(self, step: int) -> Iterator[int]:
+        """Iterate over the candidates after or before the current one that are not folded."""
+        for index in range(self.position + step, len(self._rows) if step > 0 else -1, step):
+            front = self.folded.get(index)
+            if front is None or front in self._open or self._rows[index].rating:
+                yield index
 
     def _rival(self) -> int | None:
         """Return the best other one of the group so far; None if no other has stars."""
@@ -155,6 +173,21 @@ class Pick:
         return [n for n, row in enumerate(self._rows) if self._group_of(row) == name]
 
     # ---------------------------------------------------------------------------- its pictures
+
+    def fold(self) -> None:
+        """Find the candidates that look like an earlier one of their group."""
+        seen: dict[str, list[tuple[int, int]]] = {}
+        for index, row in enumerate(self._rows):
+            found = self._tiles.make(row.images[0], *TILE)
+            if found is None or self.is_over:
+                continue
+            bits, group = difference_hash(found.data), seen.setdefault(self._group_of(row), [])
+            same = (n for n, other in group if (bits ^ other).bit_count() <= MAX_DISTANCE_BITS)
+            front = next(same, None)
+            if front is None:
+                group.append((index, bits))
+            else:
+                self.folded[index] = front
 
     def picture(self, name: str) -> bytes:
         """Return the picture that the markup names: `s12-0` is small, `l12-0` large."""
@@ -175,8 +208,10 @@ class Pick:
 
     def window(self) -> list[int]:
         """Return the candidates of the strip, with the current one in its middle."""
-        first = max(0, min(self.position - FILM // 2, len(self._rows) - FILM))
-        return list(range(len(self._rows)))[first : first + FILM]
+        after = list(itertools.islice(self._shown(1), FILM - 1))
+        left = max(FILM // 2, FILM - 1 - len(after))
+        before = list(itertools.islice(self._shown(-1), left))
+        return [*reversed(before), self.position, *after][:FILM]
 
     # ------------------------------------------------------------------------------ displayed
 
@@ -186,6 +221,8 @@ class Pick:
             raise NotImplementedError  # IPython then shows the text
         from imagen_widget._series.live import PickerView  # slow to import, and not needed above
 
+        if self._kept is None:
+            threading.Thread(target=self.fold, daemon=True).start()
         surface_of(shell).status(PickerView(self))
         self._kept = surface_of(shell)
         self._show_result()
@@ -266,6 +303,10 @@ class Pick:
         )
         others = _button("x", "✕ Reject", aria_pressed=str(stars == REJECTED).lower())
         others += _button("c", "Compare", aria_pressed=str(self._comparing).lower())
+        alike = list(self.folded.values()).count(self.position)  # a thread finds more of them
+        if alike:
+            way = "hide" if self.position in self._open else "show"
+            others += _button("alike", f"{plural(alike, 'picture')} like this one: {way}")
         apart = {self._by, "model", "seed"}
         known = {n: one_line(str(v), limit=90) for n, v in row.axes.items() if n not in apart}
         known = {escape(name): escape(text) for name, text in (known | facts(row)).items()}
@@ -292,6 +333,16 @@ class Pick:
                 aria_current="true" if index == self.position else None,
             )
         return film
+
+
+def difference_hash(data: bytes) -> int:
+    """Return 64 bits: whether each of 8 x 8 places is darker than the one at its right."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
+        small = picture.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
+    bits = (small[9 * y + x] < small[9 * y + x + 1] for y in range(8) for x in range(8))
+    return sum(bit << place for place, bit in enumerate(bits))
 
 
 def _button(press: str, markup: str, **values: object) -> str:
