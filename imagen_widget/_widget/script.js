@@ -20,6 +20,7 @@ function h(what, attributes = {}, ...children) {
 
 const button = (text, click, more = {}, what = "button") => h(what, { type: "button", click, ...more }, text);
 const named = (name) => ({ "aria-label": name, title: name });
+const png = (canvas) => new Promise((made) => canvas.toBlob(made));
 const address = (data, type) => URL.createObjectURL(new Blob([data], { type }));
 
 const $ = (node, selector) => node.querySelector(selector);
@@ -88,16 +89,25 @@ async function upload(model, purpose, files) {
 }
 
 function pick(model, purpose) {
-	const input = h("input", { type: "file", accept: "image/*", change: () => upload(model, purpose, input.files) });
-	input.multiple = purpose === "picture";
+	const multiple = purpose === "picture" || null;
+	const input = h("input", { type: "file", accept: "image/*", multiple, change: () => upload(model, purpose, input.files) });
 	input.click();
 }
 
-async function copyCode(trigger) {
+async function copied(trigger, work) {
+	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
+}
+
+function copyCode(trigger) {
 	const code = trigger.parentElement.nextElementSibling;
 	getSelection().selectAllChildren(code); // for Ctrl+C
-	const copied = (async () => navigator.clipboard.writeText(code.textContent))();
-	trigger.textContent = await copied.then(() => "Copied", () => "Not allowed here");
+	copied(trigger, async () => navigator.clipboard.writeText(code.textContent));
+}
+
+async function copyPicture(image) {
+	const canvas = h("canvas", { width: image.naturalWidth, height: image.naturalHeight });
+	canvas.getContext("2d").drawImage(image, 0, 0);
+	await navigator.clipboard.write([new ClipboardItem({ "image/png": await png(canvas) })]);
 }
 
 // ---- the chooser of models
@@ -198,12 +208,10 @@ function chooser(root, model, signal) {
 
 	function place() {
 		const { left, width, bottom } = face.getBoundingClientRect();
-		const wide = Math.min(Math.max(width, 460), innerWidth - 16);
-		const high = Math.min(560, innerHeight - 16);
-		Object.assign(box.style, {
-			left: `${Math.max(8, Math.min(left, innerWidth - wide - 8))}px`, width: `${wide}px`, maxHeight: `${high}px`,
-			top: `${Math.max(8, Math.min(bottom + 6, innerHeight - high - 8))}px`,
-		});
+		const within = (wanted, end) => `${Math.max(8, Math.min(wanted, end - 8))}px`;
+		box.style.width = `${width}px`;
+		box.style.left = within(left, innerWidth - box.offsetWidth);
+		box.style.top = within(bottom + 6, innerHeight - box.offsetHeight);
 	}
 
 	const seeChosen = () => see($(list, ".imagen-at"));
@@ -215,9 +223,9 @@ function chooser(root, model, signal) {
 			fill();
 		}, { "aria-pressed": wanted.has(tag) })));
 		search.value = "";
-		place();
 		box.showPopover();
 		fill();
+		place();
 		search.focus();
 		seeChosen();
 	}
@@ -254,6 +262,7 @@ function largeView(root, model) {
 	const next = button("", keys.ArrowRight, named("Next"), "button.turn.next");
 	const bar = h("div.view-bar", {}, words,
 		button("Save", () => send("save"), {}, "button.single"),
+		button("Copy", (e) => copied(e.currentTarget, () => copyPicture(shown[0].image)), {}, "button.single"),
 		button("Smaller", keys["-"]), percent, button("Larger", keys["+"]),
 		button("Fit", fit), button("Close", () => dialog.close()),
 	);
@@ -268,7 +277,7 @@ function largeView(root, model) {
 	root.append(dialog);
 
 	function draw() {
-		const first = shown[0] ?? { width: 1, height: 1 };
+		const [first] = shown;
 		const fitted = Math.min(stage.clientWidth / first.width, stage.clientHeight / first.height, 1) || 1;
 		const whole = { scale: fitted, x: 0, y: 0 };
 		const { scale: factor, x, y } = zoom ?? whole;
@@ -424,7 +433,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		const to = out.getContext("2d");
 		to.fillRect(0, 0, width, height);
 		to.drawImage(mask, 0, 0, width, height);
-		await upload(model, "mask", [await new Promise((made) => out.toBlob(made))]);
+		await upload(model, "mask", [await png(out)]);
 		place.replaceChildren();
 	}
 
@@ -439,11 +448,11 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		put(operation);
 	};
 	const undo = () => past.length && put("copy", past.pop());
-	const brush = button("Brush", () => tool(false));
-	const rubber = button("Eraser", () => tool(true));
 	const size = h("input", { type: "range", min: 4, max: 200, value: 58 });
-	const painted = h("span", { role: "status" });
 	const keys = { b: () => tool(false), e: () => tool(true), "[": () => size.stepDown(8), "]": () => size.stepUp(8) };
+	const brush = button("Brush", keys.b);
+	const rubber = button("Eraser", keys.e);
+	const painted = h("span", { role: "status" });
 	place.replaceChildren(h("div.mask-editor", {
 		role: "group", "aria-label": title, tabindex: -1,
 		keydown: (e) => {
@@ -529,7 +538,7 @@ function attach(root, model) {
 		if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey) || !e.target.closest(".imagen-create")) return;
 		e.preventDefault();
 		e.stopPropagation();
-		$(root, "button.imagen-generate:not(:disabled)")?.click();
+		$(root, "button.imagen-generate").click();
 	});
 
 	let typing; // at a pause the text goes to the kernel
@@ -539,11 +548,10 @@ function attach(root, model) {
 	});
 
 	// pictures dropped, pasted, and dragged to another place
-	const strip = () => $$(root, ".imagen-strip").find(isShown);
-	const dragOver = (is) => strip()?.classList.toggle("imagen-over", is);
-	let dragged = null;
-	const takes = ({ dataTransfer }) => dragged !== null || dataTransfer.types.includes("Files");
-	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index ?? null));
+	const dragOver = (is) => $(root, ".imagen-strip")?.classList.toggle("imagen-over", is);
+	let dragged;
+	const takes = ({ dataTransfer }) => dragged || dataTransfer.types.includes("Files");
+	on("dragstart", (e) => (dragged = e.target.closest?.(".imagen-in")?.dataset.index));
 	on("dragend", () => (dragged = null));
 	on("dragover", (e) => {
 		if (!takes(e)) return;
@@ -557,8 +565,8 @@ function attach(root, model) {
 		if (!takes(e)) return;
 		e.preventDefault();
 		e.stopPropagation();
-		if (dragged === null) upload(model, "picture", e.dataTransfer.files);
-		else if (onto !== undefined) act(model, "move", { index: +dragged, arg: onto });
+		if (!dragged) upload(model, "picture", e.dataTransfer.files);
+		else if (onto) act(model, "move", { index: +dragged, arg: onto });
 	});
 	on("paste", (e) => {
 		const { files, types } = e.clipboardData;
@@ -581,7 +589,7 @@ function attach(root, model) {
 		wanted = "";
 	});
 	const more = new IntersectionObserver((seen) => {
-		if (seen.some((one) => one.isIntersecting)) $(root, ".imagen-older:not(:disabled)")?.click();
+		if (seen.some((one) => one.isIntersecting)) $(root, ".imagen-older").click();
 	});
 	let due = 0;
 	function look() {
