@@ -2,7 +2,7 @@
 
 const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
-const used = {}; // by form, the view that was clicked last: the kernel's answers are for it
+const used = {}; // by form, the view that was clicked last: answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
 
 // h("b.struck"): an element with the class imagen-struck; attributes that are functions listen.
@@ -196,7 +196,7 @@ function chooser(root, model, signal) {
 		}
 		const hint = exact[0] ? "↑ ↓ move · Enter choose" : found[0] ? "Did you mean one of these?" : "None like that; any owner/model works";
 		foot.textContent = `${hint} · ${found.length} of ${model.get("chooser").total}`;
-		move(Math.max(0, options().findIndex((one) => one.ariaSelected === "true")));
+		move(options().findIndex((one) => one.ariaSelected === "true"));
 	}
 
 	function move(to) {
@@ -600,7 +600,7 @@ function attach(root, model) {
 		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted");
 		more.disconnect();
 		$$(root, ".imagen-older").forEach((older) => more.observe(older));
-		if (focused && document.activeElement === document.body) { // its button was greyed, or is another one now
+		if (focused && document.activeElement === document.body) { // its button was greyed or replaced
 			const same = focused.isConnected ? focused : $$(root, "button").find((node) => keyOf(node) === key);
 			same?.focus({ preventScroll: true });
 		}
