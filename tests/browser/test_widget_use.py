@@ -206,6 +206,10 @@ def test_a_picture_opens_large_as_the_original_with_arrows_zoom_and_escape(form:
     assert before is not None
     assert after is not None
     assert after["width"] > before["width"]
+    widget.dialog.get_by_role("button", name="Copy").click()
+    expect(widget.dialog.get_by_role("button", name="Copied")).to_be_visible()
+    copied = "navigator.clipboard.read().then(([item]) => item.types.join())"
+    assert widget.page.evaluate(copied) == "image/png"
     widget.page.keyboard.press("Escape")
 
     expect(widget.dialog).to_be_hidden()
