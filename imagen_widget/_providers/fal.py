@@ -79,7 +79,7 @@ _MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _STILL = re.compile(
     r"in[ _](the )?(progress|queue)|not (yet )?(complete|ready|finish|done)"
-    r"|\b(is|still|being|currently) (pending|processing|processed|running|queued|generat)"
+    r"|\b(is|still|being|currently) (pending|process(ing|ed)|running|queued|generating)"
     r"|处理中|排队|生成中|进行中|未完成",
     re.IGNORECASE,
 )
