@@ -540,7 +540,7 @@ class Fal(Provider):
         title = self.settings.account.title
         state = f"not known at {title} yet" if job.missing else f"still running at {title}"
         raise errors.QueueTimeout(
-            f"The job is {state} after {seconds:.3g} s "
+            f"The job is {state} after {round(seconds, 1):g} s "
             f"(request id {errors.short_id(ticket.request_id)}).",
             remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
             ticket=ticket,
