@@ -6,6 +6,7 @@ import base64
 import email.utils
 import gzip
 import json
+import math
 import time
 from typing import Any
 
@@ -566,6 +567,16 @@ async def test_a_status_that_stays_behind_does_not_hide_the_result(word: str) ->
     assert len(finished.urls) == 1
     assert desk.queue.count("result") == 1
     assert 30 <= desk.clock.now - 1000 < 60
+
+
+@pytest.mark.parametrize(("timeout", "said"), [(0.25, "0.2 s"), (2.5, "2.5 s"), (3600, "3600 s")])
+async def test_a_deadline_that_has_passed_is_named_in_plain_seconds(
+    timeout: float, said: str
+) -> None:
+    desk = Desk(polls=math.inf)
+
+    with pytest.raises(errors.QueueTimeout, match=f"after {said}"):
+        await desk.watch(timeout=timeout)
 
 
 async def test_a_short_deadline_leaves_time_to_look_behind_a_status_that_stays() -> None:

@@ -79,7 +79,7 @@ _MAX_COUNT = 10**6  # a queue or an inference of more is a mistake of the server
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _STILL = re.compile(
     r"in[ _](the )?(progress|queue)|not (yet )?(complete|ready|finish|done)"
-    r"|\b(is|still|being|currently) (pending|processing|processed|running|queued|generat)"
+    r"|\b(is|still|being|currently) (pending|process(ing|ed)|running|queued|generating)"
     r"|处理中|排队|生成中|进行中|未完成",
     re.IGNORECASE,
 )
@@ -540,7 +540,7 @@ class Fal(Provider):
         title = self.settings.account.title
         state = f"not known at {title} yet" if job.missing else f"still running at {title}"
         raise errors.QueueTimeout(
-            f"The job is {state} after {seconds:.3g} s "
+            f"The job is {state} after {round(seconds, 1):g} s "
             f"(request id {errors.short_id(ticket.request_id)}).",
             remedy="It goes on there and may be billed; fetch it later with %imagen_resume.",
             ticket=ticket,

@@ -364,7 +364,7 @@ def _named(error: Exception, seconds: float, *, sent: bool = True) -> NotSent | 
         return type(error)(*error.args)
     if isinstance(error, TimeoutError):
         what = "whole answer" if sent else "connection"
-        return (Lost if sent else NotSent)(f"no {what} within {seconds:.3g} s")
+        return (Lost if sent else NotSent)(f"no {what} within {round(seconds, 1):g} s")
     name, text = type(error).__name__, str(error).strip()
     reason = _WORDS.get(name, name)
     if text and name in {"ConnectError", "ProxyError"}:

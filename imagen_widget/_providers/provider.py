@@ -362,7 +362,7 @@ class Provider(ABC):
                 )
             return inside
         end, before = self.clock() + seconds, b""
-        reason = f"no whole picture within {seconds:.3g} s"
+        reason = f"no whole picture within {round(seconds, 1):g} s"
         for wait in _FETCH_WAITS_SECONDS:
             if self.clock() + wait >= end:
                 break
