@@ -236,6 +236,8 @@ def typed(interfaces: Interfaces, options: str, *, model: str = NEW) -> Json:
     [
         ("--turbo", {"turbo": True}),
         ("--no-turbo", {"turbo": False}),
+        ("--turbo {{1 > 2}}", {"turbo": False}),
+        ("--turbo {{2 > 1}} --no-background={{False}}", {"turbo": True, "no_background": False}),
         ("--no_turbo", {"turbo": False}),
         ("--no-background", {"no_background": True}),
         ("--no_background", {"no_background": True}),

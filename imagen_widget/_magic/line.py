@@ -484,8 +484,9 @@ class _Scan:
         if not option.metavar:
             return _Reading(name, option, end, fault="takes no value" if assigned else "")
         if option.field.kind == "switch" and not assigned:
-            word = _SWITCH.match(self._text, self._skip_blanks(end))
-            if word is None or option.negates(name):
+            at = self._skip_blanks(end)
+            is_said = isinstance(self._source.value(self._text[at : at + 1]), bool)  # a template
+            if option.negates(name) or not (is_said or _SWITCH.match(self._text, at)):
                 return _Reading(name, option, end)
         value, end = self._value_at(end, assigned=assigned)
         fault = f"needs a value, like {name[:40]} {option.metavar}" if value is None else ""
