@@ -313,6 +313,16 @@ def test_a_picture_that_will_do_keeps_its_bytes() -> None:
         assert read_input(PICTURES[name]).data() == PICTURES[name], name
 
 
+@pytest.mark.parametrize("turn", [0, 1, 9])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_that_says_no_way_to_turn_it_keeps_its_bytes(name: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = small(name, exif=exif)
+
+    assert read_input(data).data() == data
+
+
 def test_a_picture_that_lies_on_its_side_goes_out_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
