@@ -282,6 +282,7 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
             "mask: there is no picture that it belongs to",
         ),
         (COMBINE, {"images": [[HTTPS]]}, r"images: list is not a picture.*generated picture\.$"),
+        (COMBINE, {"images": io.BytesIO(PICTURES["png"])}, "images: BytesIO is not a picture"),
         (COMBINE, {"images": [HTTPS] * 4}, "images: combine takes at most 3 pictures, and 4 were"),
         (
             EDIT,
