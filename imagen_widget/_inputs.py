@@ -477,7 +477,7 @@ def _by_role(
 
 
 def _many(images: object) -> list[object]:
-    one = (str, bytes, bytearray, memoryview, Mapping, PictureSource)
+    one = (str, bytes, bytearray, memoryview, Mapping, PictureSource, io.IOBase)
     if isinstance(images, one) or not isinstance(images, Iterable):
         return [images]
     return list(images)

@@ -484,9 +484,10 @@ def _checked(told: dict[str, Any]) -> Provenance[ImageRequest] | None:
 
 
 def _input(told: dict[str, Any]) -> Input:
-    """Return an input as a file tells of it, without what has not the right type."""
+    """Return an input as a file tells of it: what has the right type, bytes or an address."""
     plain = Input().to_dict().items()
-    return Input(**{name: told[name] for name, v in plain if type(told.get(name)) is type(v)})
+    kept = {name: told[name] for name, v in plain if type(told.get(name)) is type(v)}
+    return Input(**{**kept, "url": ""} if kept.get("digest") else kept)
 
 
 def _fields(

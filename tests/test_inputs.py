@@ -282,6 +282,7 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
             "mask: there is no picture that it belongs to",
         ),
         (COMBINE, {"images": [[HTTPS]]}, r"images: list is not a picture.*generated picture\.$"),
+        (COMBINE, {"images": io.BytesIO(PICTURES["png"])}, "images: BytesIO is not a picture"),
         (COMBINE, {"images": [HTTPS] * 4}, "images: combine takes at most 3 pictures, and 4 were"),
         (
             EDIT,
@@ -311,6 +312,16 @@ def test_a_picture_that_will_do_keeps_its_bytes() -> None:
         "webp, alpha",
     ):
         assert read_input(PICTURES[name]).data() == PICTURES[name], name
+
+
+@pytest.mark.parametrize("turn", [0, 1, 9])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_that_says_no_way_to_turn_it_keeps_its_bytes(name: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = small(name, exif=exif)
+
+    assert read_input(data).data() == data
 
 
 def test_a_picture_that_lies_on_its_side_goes_out_upright() -> None:

@@ -680,6 +680,18 @@ def test_settings_from_elsewhere_name_no_file_of_this_machine(tmp_path: Path) ->
         settings_from(with_json(picture(tmp_path), **told))
 
 
+def test_settings_from_elsewhere_put_no_address_in_a_pictures_place(
+    queue: FakeQueue, tmp_path: Path
+) -> None:
+    made = generate("a fox", model="kontext", image=PICTURES["jpeg"])
+    told = {**made.inputs[0].to_dict(), "url": "http://example.com/other.png"}
+
+    generate(settings_from(with_json(made[0], inputs=[told])).request)
+
+    first, second = (r.arguments for r in queue.requests if r.route == "submit")
+    assert first == second
+
+
 @pytest.mark.parametrize("changes", [{"prompt": ""}, {"model": "no model"}, {"model": "../../etc"}])
 def test_a_request_that_no_model_takes_is_not_settings(
     tmp_path: Path, changes: dict[str, object]

@@ -115,7 +115,7 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
         facts.problem = str(error)
     except (struct.error, IndexError):
         facts.problem = "cut short"
-    facts.turned = turn != 1
+    facts.turned = 1 < turn <= max(_SIDEWAYS)  # others mean nothing, as 0 of some cameras
     if turn in _SIDEWAYS:
         facts.width, facts.height = facts.height, facts.width
     return facts

@@ -375,8 +375,7 @@ def write_sheet(rows: Iterable[Row], path: Path, title: str, tiles: Tiles) -> li
         raise invalid("path", what, "End the name in .png or .pdf.")
     sheet, paths = Sheet(rows, title, tiles), [path]
     if kind == ".png" and sheet.pages > 1:
-        numbers = range(1, sheet.pages + 1)
-        paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers]
+        paths = [path.with_stem(f"{path.stem}-{n}") for n in range(1, sheet.pages + 1)]
     pages = map(sheet.page, range(sheet.pages))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
