@@ -113,12 +113,11 @@ class ImagenMagics(magic.Magics):
     def settings(self) -> Settings:
         """Return the settings in force; a missing key is an error only when something is sent."""
         given = {name: value for name in _TRAITS if (value := getattr(self, name)) is not None}
-        for name in self.refused.keys() - given.keys():  # a cap that means nothing is not no cap
+        wrong = _TRAITS.keys() & self.refused.keys() - given.keys()
+        for name in sorted(wrong):  # a cap that means nothing is not no cap
             raise InvalidRequest(self.refused[name], field=name)
         found = load_settings(**given)
-        own = {
-            n: replace(f, label=f"ImagenMagics.{n}") for n, f in found.found.items() if n in given
-        }
+        own = {n: replace(found.found[n], label=f"ImagenMagics.{n}") for n in given}
         return replace(found, found={**found.found, **own})
 
     def studio(self) -> Studio:
@@ -275,8 +274,7 @@ class ImagenMagics(magic.Magics):
             return ask.shown(model)
         found = studio.models(query, live=bool(ask.values.get("live")))
         with suppress(InvalidRequest):  # then it is not a name
-            named = studio.known(query) if query else None
-            if named is not None and (named in found or not found):
+            if query and ((named := studio.known(query)) in found or not found):
                 return ask.shown(named.at(studio.settings.account.name))
         name = studio.settings.account.name
         if name not in ACCOUNTS and not ask.is_quiet:
@@ -316,15 +314,12 @@ class ImagenMagics(magic.Magics):
 
     def _open_form(self) -> object:
         if not is_rich(self.shell):
-            raise InvalidRequest(
-                "%imagen: the form needs a notebook.",
-                remedy="In a terminal write a prompt: %imagen a red fox --ar 16:9",
-            )
+            remedy = "In a terminal write a prompt: %imagen a red fox --ar 16:9"
+            raise InvalidRequest("%imagen: the form needs a notebook.", remedy=remedy)
         from imagen_widget._widget import ImagenWidget
 
-        traits = self.trait_values(config=True)
-        own = any(value is not None for value in traits.values())  # else it follows the settings
-        widget = self.studio().widget() if own else ImagenWidget()
+        own = any(value is not None for value in self.trait_values(config=True).values())
+        widget = self.studio().widget() if own else ImagenWidget()  # which follows the settings
         if not is_last_expression():  # else the displayhook shows it
             self.shell.display_formatter.ipython_display_formatter(widget)
         return widget
@@ -368,7 +363,7 @@ def load(shell: Any) -> None:
             setattr(magics, name, value)
         except TraitError as error:
             log.warning("Left out of IPython's configuration: %s", error)
-            magics.refused |= {name: str(error)} if name in _TRAITS else {}
+            magics.refused[name] = str(error)
     magics.install()
 
 
