@@ -87,6 +87,7 @@ _SCHEMAS: Mapping[str, Json] = {  # the first field is required
         "image_url": {"type": "string", "ui": {"field": "image"}},
         "scale": {"type": "number", "minimum": 1, "maximum": 8, "default": 2},
         "model": _choice("RealESRGAN_x4plus RealESRGAN_x2plus RealESRGAN_x4plus_anime_6B"),
+        "face": {"type": "boolean", "default": False},
         "output_format": _choice("png jpeg"),
     },
     "demo/paper-cut": {

@@ -299,6 +299,8 @@ shadow alpha=.6 blur=.03 oval 0.1,0 0.5,0.06
 #fff6ea alpha=.75 both oval 0.082,0.752 0.018,0.009
 #33211f loop -0.036,0.562 0,0.572 0.036,0.562 0.02,0.536 0,0.524 -0.02,0.536
 #ffffff alpha=.6 oval -0.008,0.559 0.01,0.004
+== bird
+ink alpha=.85 both curve 0,0 0.5,0.42 1,0.28 curve 1,0.28 0.45,0.26 0,-0.12
 == boat
 hull alpha=.25 blur=.04 poly -0.3,-0.05 0.32,-0.05 0.2,-0.5 0.02,-0.85 -0.2,-0.4
 sail>warm curve 0.03,1.02 0.25,0.6 0.4,0.14 poly 0.03,0.12
@@ -308,7 +310,8 @@ hull poly -0.42,0.09 0.48,0.09 curve 0.46,0.06 0.36,-0.06 0.2,-0.08
   curve -0.28,-0.08 -0.36,-0.03 -0.42,0.09
 stripe poly -0.4,0.055 0.46,0.055 0.45,0.03 -0.39,0.03
 == lighthouse
-#fff3c8 alpha=.2 blur=.02 both poly 0,0.9 9,2.34 9,1.08
+#fff3c8 alpha=.2 blur=.02 poly 0,0.9 9,2.34 9,1.08
+#fff3c8 alpha=.2 blur=.02 poly 0,0.9 -9,2.34 -9,1.08
 dim>#fbf6ec>shade as=tower poly -0.12,0 -0.075,0.82 0.075,0.82 0.12,0
 lit>#c8443a>deep in=tower poly -0.12,0.12 -0.12,0.26 0.12,0.26 0.12,0.12
 lit>#c8443a>deep in=tower poly -0.12,0.4 -0.12,0.54 0.12,0.54 0.12,0.4
@@ -319,6 +322,8 @@ deep curve -0.08,0.95 0,1.06 0.08,0.95
 dark poly -0.025,0 -0.025,0.09 0.025,0.09 0.025,0
 #fbf6ec/shade poly 0.14,0.2 0.46,0.2 0.46,-0.03 0.14,-0.03
 deep poly 0.1,0.19 0.3,0.34 0.5,0.19
+#ffd98a poly 0.2,0.06 0.2,0.13 0.26,0.13 0.26,0.06
+#ffd98a poly 0.34,0.06 0.34,0.13 0.4,0.13 0.4,0.06
 == flour
 #5d4a38 alpha=.5 blur=.02 oval 0.35,0.005 1.5,0.045
 #6b543d alpha=.4 blur=.025 poly 0.2,0 2.4,-0.02 2,0.05 0.9,0.12
@@ -339,6 +344,12 @@ deep poly 0.1,0.19 0.3,0.34 0.5,0.19
 #8c6a45 alpha=.2 blur=.012 in=paper poly 0.62,0 0.68,0.5 0.62,1 1.2,1 1.2,0
 #8c6a45 alpha=.45 blur=.006 in=paper poly -1,0.905 1,0.9 1,0.885 -1,0.893
 #ffffff alpha=.5 blur=.006 in=paper poly -1,0.93 1,0.926 1,0.908 -1,0.912
+== folds
+#c2342f poly -0.117,0.335 0.077,0.335 0.064,0.318 -0.104,0.318
+ink alpha=.3 blur=.004 line=.0055 curve -0.98,0.86 -0.7,0.72 -0.74,0.6
+ink alpha=.3 blur=.004 line=.0055 curve 0.98,0.84 0.72,0.7 0.76,0.52
+ink alpha=.3 blur=.004 line=.0055 curve -0.97,0.3 -0.8,0.2 -0.86,0.05
+ink alpha=.3 blur=.004 line=.0055 curve 0.9,0.26 0.78,0.14 0.84,0.02
 == tin
 #c4a47c alpha=.5 blur=.04 oval 0.4,-0.043 1.35,0.072
 #2f7d7a>#7cc2b5>#4a9c94>#1f5654 blur=.022 curve 1,1 1,0 0.6,-0.043 0,-0.058 -0.6,-0.043 -1,0 -1,1
@@ -346,7 +357,20 @@ deep poly 0.1,0.19 0.3,0.34 0.5,0.19
 #fdfdfb>#8d949b>#e9edf0>#5b636d>#cfd5da blur=.022 poly -1.02,1.13 1.02,1.13 1.05,1.11 1.05,0.98
   1.02,0.96 -1.02,0.96 -1.05,0.98 -1.05,1.11
 #8d949b blur=.022 oval 0,1.17 0.2,0.05
+== sugar
+#c2342f height=.14 text=SUGAR poly 0,0.5 1.5,0
+== tea
+#c2342f height=.14 text=TEA poly 0,0.5 1.5,0
+== bowl
+#b98150 blur=.022 line=.05 poly -0.2,0.3 0.75,1.05
+#b98150 blur=.022 oval 0.82,1.1 0.2,0.12
+#c4a47c alpha=.55 blur=.044 oval 0.2,-0.01 0.9,0.06
+#f2a184>#e4775a>#9c4a40 as=side blur=.022 curve -1,0.5 -0.82,0.2 -0.4,0 0.4,0 0.82,0.2 1,0.5
+#b4574a blur=.022 oval 0,0.5 1,0.075
+#fbf1dc blur=.022 oval 0,0.487 0.9,0.05
+#fbf1dc alpha=.85 blur=.01 in=side poly -1,0.36 1,0.36 1,0.33 -1,0.33
 == basket
+#ffffff alpha=.3 blur=.1 poly -0.62,0.1 -0.55,0.6 -0.3,0.75 -0.25,0.3 -0.45,-0.05
 rope line=.018 both poly 0.19,-1.28 0.15,-1.64
 #8f6f52>#6b4327>#4a2c22 poly -0.15,-1.64 0.15,-1.64 0.126,-1.88 -0.126,-1.88
 rope poly -0.162,-1.62 0.162,-1.62 0.162,-1.685 -0.162,-1.685
@@ -394,9 +418,12 @@ def _outline(path: str, at: Frame) -> Outline:
 
 
 def flour(canvas: Canvas, x: float, y: float, high: float) -> None:
-    _draw(canvas, "flour", Frame(x, y, high * 0.31, high))
+    at = Frame(x, y, high * 0.31, high)
+    _draw(canvas, "flour", at)
     for lean in (-24, -12, 12, 24, 0):
         _ear_of_wheat(canvas, x - high * 0.006, y - high * 0.27, high * 0.19, lean)
+    _draw(canvas, "folds", at, ink=rgb("8c6a45"))
+    _draw(canvas, "folds", at._replace(x=x - high * 0.007), ink=(255, 255, 255))
 
 
 def _ear_of_wheat(canvas: Canvas, x: float, y: float, high: float, lean: float) -> None:
@@ -509,6 +536,13 @@ def _firs(
     canvas.shape(colour, *trees)
 
 
+def _birds(canvas: Canvas, colour: Colour, x: float, y: float) -> None:
+    u, rng = canvas.u, canvas.rng
+    for wing in (u * rng.uniform(0.009, 0.018) for _ in range(5)):
+        at = Frame(x + u * rng.uniform(-0.09, 0.09), y + u * rng.uniform(-0.04, 0.04), wing, wing)
+        _draw(canvas, "bird", at, ink=colour)
+
+
 def snowfall(canvas: Canvas) -> None:
     rng = canvas.rng
     for _ in range(round(200 * max(canvas.w, canvas.h) / canvas.u)):
@@ -534,6 +568,7 @@ def hills(canvas: Canvas, light: Light) -> None:
         canvas.shape(down(colour, mix(colour, light.sky[-1], 0.43 - 0.38 * near)), ridge)
         if near < 0.75:
             canvas.veil(light.sky[-1], base - tall * 0.75, base + tall * 0.4, alpha=0.22)
+    _birds(canvas, mix(light.near, light.far, 0.3), w * (0.25 if x > w / 2 else 0.75), h * 0.24)
 
 
 def balloons(canvas: Canvas, light: Light) -> None:
@@ -616,6 +651,7 @@ def _water(canvas: Canvas, light: Light) -> int:
         long = u * (0.012 + 0.055 * near) * rng.uniform(0.4, 1.2)
         glint = ellipse(px, py, long, u * (0.0012 + 0.0035 * near))
         canvas.shape(light.sun, glint, alpha=0.75 - 0.45 * near)
+    _birds(canvas, mix(light.near, light.far, 0.4), w - x, horizon * 0.42)
     for near in (0.2, 0.4, 0.6, 0.8, 1.0):  # calm waves over the near water
         base = horizon + (h - horizon) * (0.3 + 0.75 * near**1.3)
         wave = _ridge(canvas, base, u * 0.035 * near, waves=2.2 - 0.9 * near, rough=0.35)
@@ -646,6 +682,20 @@ def forest(canvas: Canvas, light: Light) -> None:
             px += height * rng.uniform(0.16, 0.42)
         canvas.shape(down(mix(colour, pale, 0.3 * (1 - near)), colour), ridge)
         canvas.veil(pale, h * (0.42 + near * 0.3), h * (0.8 + near / 4), alpha=0.64 * (1 - near))
+        if row == 2:
+            for _ in range(9):
+                angle, half = rng.uniform(0.84, 2.3), rng.uniform(0.014, 0.042)
+                turns = [(math.cos(turn), math.sin(turn)) for turn in (angle - half, angle + half)]
+                ends = [(x + h * 1.1 * cos, y + h * 1.1 * sin) for cos, sin in turns]
+                canvas.shape(light.sun, [(x, y), *ends], alpha=0.2, blur=u * 0.01)
+            _birds(canvas, colour, w * 0.7, h * 0.2)
+    blades = []
+    for _ in range(round(120 * w / u)):  # grass along the lower edge
+        at = Frame(rng.random() * w, h, u * 0.0044, u * rng.uniform(0.02, 0.075))
+        lean = rng.uniform(-6, 6)
+        bend = lean * 0.3
+        blades.append(at.points((-0.5, 0), (bend, 0.6), (lean, 1), (bend + 1, 0.6), (0.5, 0)))
+    canvas.shape(mix(light.near, (0, 0, 0), 0.25), *blades)
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> Outline:
@@ -667,9 +717,12 @@ def kitchen(canvas: Canvas, light: Light) -> None:
             gleam = rounded(left, top, right, bottom, side * 0.04)
             canvas.shape(_WHITE, gleam, alpha=0.4, blur=u * 0.005)
     canvas.veil(_SHADE, counter - u * 0.2, counter + u * 0.1, alpha=0.28)
-    for dx, dy, high in ((0.36, 0.01, 0.3), (0.62, -0.01, 0.25)):
+    at = Frame(w * 0.5 - u * 0.43, counter + u * 0.012, u * 0.135, u * 0.27)
+    _draw(canvas, "bowl", at)
+    for name, dx, dy, high in (("sugar", 0.36, 0.01, 0.3), ("tea", 0.62, -0.01, 0.25)):
         at = Frame(w * 0.5 + u * dx, counter + u * dy, u * high * 0.36, u * high)
         _draw(canvas, "tin", at)
+        _draw(canvas, name, at)
     _counter(canvas, counter)
     flour(canvas, w * 0.5, counter + u * 0.07, u * 0.62)
     for left in (-0.5, -0.1):  # the late sun through a window
@@ -876,6 +929,12 @@ def _lit(factor: float) -> Effect:
     return effect
 
 
+def _bigger(canvas: Canvas, box: Box) -> None:
+    wide, high = box[2] - box[0], box[3] - box[1]
+    near = (box[0] + wide * 0.13, box[1] + high * 0.13, box[2] - wide * 0.13, box[3] - high * 0.13)
+    canvas.image.paste(canvas.image.resize((wide, high), Image.Resampling.LANCZOS, near), box)
+
+
 def _balloon(canvas: Canvas, box: Box) -> None:
     left, top, right, bottom = box
     share, x = (1.0, 0.5) if (right, bottom) != canvas.image.size else (0.5, 0.27)
@@ -906,6 +965,12 @@ def _snow(canvas: Canvas, box: Box) -> None:
     snowfall(canvas)
 
 
+def _watercolour(canvas: Canvas, _: Box) -> None:
+    size = canvas.image.size
+    soft = canvas.image.reduce(2).filter(ImageFilter.MedianFilter(9)).resize(size)
+    canvas.image = Image.blend(soft, Image.new("RGB", size, "#fbf7ee"), 0.28)
+
+
 def _framed(canvas: Canvas, _: Box) -> None:
     edge, line = round(canvas.u * 0.07), canvas.u // 200 + 1
     inside = canvas.image.resize((canvas.w - 2 * edge - 2 * line, canvas.h - 2 * edge - 2 * line))
@@ -913,6 +978,7 @@ def _framed(canvas: Canvas, _: Box) -> None:
 
 
 EFFECTS: Mapping[str, Effect] = {  # applied in this order
+    "bigger larger closer zoom 大": _bigger,
     "balloon 气球": _balloon,
     "monochrome greyscale grayscale 黑白": _toned(1.0, *colours("0a0a0a 828282 fafafa")),
     "sepia vintage old 复古": _toned(0.9, *colours("2b1a0c a98258 fff1d0")),
@@ -922,6 +988,7 @@ EFFECTS: Mapping[str, Effect] = {  # applied in this order
     "night midnight moonlight dark 夜": _night,
     "snow snowy 雪": _snow,
     "fog mist foggy misty rain 雾 雨": _toned(0.7, *colours("8d979d c3cbd0 f1f3f4")),
+    "watercolour watercolor 水彩": _watercolour,
     "bright brighter lighter 亮": _lit(1.25),
     "darker 暗": _lit(0.6),
     "frame framed border 框": _framed,
