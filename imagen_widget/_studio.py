@@ -297,19 +297,19 @@ class Studio:
         Raises:
             InvalidRequest: An axis is not used, or a combination is not a valid request.
         """
-        axes = {} if axes is None else axes
-        if not isinstance(axes, Mapping):
+        given: Any = {} if axes is None else axes
+        if not isinstance(given, Mapping):
             what = f"{type(axes).__name__} is not a mapping of names to values"
             raise invalid("axes", what, "Write axes={'animal': ['fox', 'hen']}.")
         _settings.refuse_reserved(more_axes)
-        for both in more_axes.keys() & axes.keys():
+        for both in more_axes.keys() & given.keys():
             raise invalid(both, "it is given twice", "Give it once: by its name, or in axes=.")
         return make_sweep(
             self.session,
             self,
             template,
             rows,
-            axes={**axes, **more_axes},
+            axes={**given, **more_axes},
             where=where,
             sample=sample,
             name=name,

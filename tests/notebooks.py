@@ -45,6 +45,8 @@ def execute(notebook: NotebookNode, folder: Path, *, demo_seconds: str) -> Noteb
         client = NotebookClient(
             notebook,
             timeout=CELL_SECONDS,
+            startup_timeout=CELL_SECONDS,
+            iopub_timeout=CELL_SECONDS,  # outputs that come later would be dropped
             kernel_name="python3",
             store_widget_state=False,
             resources={"metadata": {"path": str(work)}},

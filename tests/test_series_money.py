@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -166,10 +169,56 @@ def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
 
 def test_braces_that_name_no_column_are_refused_unless_they_are_doubled(demo: None) -> None:
     table = [{"x": "fox"}]
-    with pytest.raises(errors.InvalidRequest, match="y: the table has no such column"):
-        batch(table, "a {x} {y}")
+    for prompt, fields in (("a {x} {y}", {}), ("a {x}", {"negative_prompt": "no {y}"})):
+        with pytest.raises(errors.InvalidRequest, match="y: the table has no such column"):
+            batch(table, prompt, **fields)
 
     assert [request.prompt for request in batch(table, "a {x} {{y}}")] == ["a fox {{y}}"]
+
+
+def test_a_field_that_takes_a_list_may_name_columns_in_it(demo: None) -> None:
+    table = [{"x": "fox", "a": "https://example.com/1.png", "b": "https://example.com/2.png"}]
+
+    [request] = batch(table, "a {x}", model="nano-banana-edit", images=["{a}", ("{b}")])
+
+    assert request.arguments()["image_urls"] == [table[0]["a"], table[0]["b"]]
+
+
+def test_the_values_of_a_set_are_sampled_alike_in_every_process(demo: None) -> None:
+    code = "from imagen_widget import sweep; print([r.axes['x'] for r in sweep('{x}', x=set("
+    code += "'abcdefgh'), sample=3).rows])"
+    seeds = ({"PYTHONHASHSEED": str(seed)} for seed in range(3))
+
+    run = functools.partial(subprocess.check_output, [sys.executable, "-c", code])
+    assert len({run(env={**os.environ, **seed}) for seed in seeds}) == 1
+
+
+def test_a_condition_changes_no_row_and_axes_are_a_mapping_of_any_truth(demo: None) -> None:
+    kept = sweep("a {x} {y}", x=["fox"], y=[1, 2], where=lambda row: row.pop("x") and row["y"] > 1)
+
+    assert [row.axes for row in kept.rows] == [{"x": "fox", "y": 2}]
+    wrong: list[Any] = [pd.Series({"x": ["fox", "hen"]}), []]
+    for axes in wrong:
+        with pytest.raises(errors.InvalidRequest, match=r"^axes: \w+ is not a mapping"):
+            sweep("a {x}", axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "The table has no rows"),
+        ('x,y\n"fox, red,1\nhen,2\n', r"cannot be read \(unexpected end of data\)"),
+        ('x,y\n"fox"es,1\n', r"cannot be read \(.*expected after"),
+        (f"x\n{'a' * 200_000}\n", r"cannot be read \(field larger"),
+    ],
+)
+def test_a_table_file_that_is_empty_or_cut_is_told_and_not_paid(
+    demo: None, tmp_path: Path, text: str, says: str
+) -> None:
+    (tmp_path / "table.csv").write_text(text)
+
+    with pytest.raises(errors.InvalidRequest, match=says):
+        batch(tmp_path / "table.csv", "a {x}")
 
 
 def test_a_line_of_a_table_file_with_a_comma_too_many_is_refused(
@@ -666,6 +715,28 @@ def test_so_many_rows_may_fail_and_what_is_paid_is_fetched(
     assert len(series.errors) == posts - 1
 
 
+def test_a_share_is_looked_at_when_the_tenth_row_ends_however_it_ends(queue: FakeQueue) -> None:
+    refused = {f"fox {number}": Reply(422, {"detail": "no"}) for number in (1, 3, 11)}
+    queue.always("submit", lambda sent: refused.get(sent.arguments["prompt"]))
+    series = sweep("fox {number}", number=range(20), name="share")
+
+    with pytest.raises(errors.SeriesStopped, match=r"^2 rows failed"):
+        series.run(quiet=True, errors=0.1, max_in_flight=1)
+
+    assert series.status_counts == dict.fromkeys(("sent", "failed", "unknown"), 0) | {
+        "waiting": 10,
+        "done": 8,
+        "refused": 2,
+    }
+
+
+def test_one_row_that_failed_is_told_as_one(queue: FakeQueue) -> None:
+    queue.script("submit", None, Reply(422, {"detail": "no"}))
+
+    with pytest.raises(errors.SeriesStopped, match=r"^1 row failed"):
+        animals().run(quiet=True, errors=0, max_in_flight=1)
+
+
 def test_a_row_that_another_process_takes_before_it_is_sent_stops_no_other(
     queue: FakeQueue,
 ) -> None:
@@ -880,6 +951,40 @@ def test_rows_that_failed_before_they_were_taken_are_planned_to_be_sent(queue: F
     assert {plan.to_send for plan in plans} == {queue.posts - posts}
     assert {plan.price for plan in plans} == {Decimal("0.04") * (queue.posts - posts)}
     assert series.plan.to_send == 0
+
+
+def test_a_plan_tells_rows_under_way_from_those_that_history_answers(queue: FakeQueue) -> None:
+    queue.polls = math.inf
+    series = animals().start(quiet=True, max_in_flight=2)
+    queue.wait_for("submit")
+    queue.finish()
+    queue.polls = math.inf
+    queue.wait_for("submit", 3)
+
+    plans = [series.plan, animals().plan, Series.open("animals").plan]
+
+    series.cancel()
+    queue.finish()
+    asyncio.run(_end_of(series))
+    assert len(set(map(str, plans))) == 1
+    said = "4 rows, 1 answered from history, 2 under way, 1 to send, $0.04"
+    assert str(plans[0]) == f"animals: {said}"
+    assert (plans[0].answered, plans[0].under_way, plans[0].to_send) == (1, 2, 1)
+    assert str(series.plan) == "animals: 4 rows, 3 answered from history, 1 to send, $0.04"
+
+
+def test_a_row_that_was_never_taken_is_planned_under_its_new_key(queue: FakeQueue) -> None:
+    table = [{"k": 1, "x": "fox"}, {"k": 2, "x": "hen"}]
+    queue.script("submit", Reply(401, {"detail": "key"}))
+    with pytest.raises(errors.CredentialsError):
+        batch(table, "a {x}", key="k", name="keys").run(quiet=True)
+    table[0]["k"] = 3
+
+    renamed = batch(table, "a {x}", key="k", name="keys")
+    planned, posts = renamed.plan.to_send, queue.posts
+    renamed.run(quiet=True)
+
+    assert planned == queue.posts - posts == 2
 
 
 def test_a_row_that_failed_at_the_provider_is_sent_again_only_as_a_job_of_its_own(

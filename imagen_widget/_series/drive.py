@@ -319,11 +319,11 @@ class Drive:
         except errors.ImagenError as error:
             await self._row_failed(record, error)
         else:
-            self._ended += 1
             self.tally.done_here += 1
             self.tally.spent += Decimal(str(generation.cost or 0)) - (record.price or 0)
             self.tally.recent.append(generation)
             self._move("sent", "done", 1)
+            self._count(self._failures, self._ended + 1)
         finally:
             self._proven = self._proven or not resumable
             self._out.discard(record.id)
@@ -354,12 +354,9 @@ class Drive:
             allowed = allowed * ended if ended >= MIN_ENDED_FOR_SHARE else failures
         if failures > allowed:
             said = next(iter(self.tally.errors), "see series.errors")
-            self._end_with(
-                errors.SeriesStopped(
-                    f"{failures} rows failed, more than allowed; one of them: {said}",
-                    remedy="See series.errors; resume() goes on with the rest.",
-                )
-            )
+            what = f"{errors.plural(failures, 'row')} failed, more than allowed"
+            remedy = "See series.errors; resume() goes on with the rest."
+            self._end_with(errors.SeriesStopped(f"{what}; one of them: {said}", remedy=remedy))
 
     def _stops_all(self, error: errors.ImagenError) -> bool:
         """Return True if the error shows that the other rows would fail too."""

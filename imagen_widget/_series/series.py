@@ -518,14 +518,18 @@ class Series:
 
     def _row(self, record: Record) -> Row:
         state = record.status
+        generation = self._session.recall(record) if state == "done" else None
+        error = None if state in {"done", "waiting"} else record.error
+        if state == "done" and generation is None:
+            error = "A file of it is gone from the store."
         return Row(
             key=record.key,
             axes=record.axes,
             request=record.request,
             state=state,
-            error=record.error if state not in {"done", "waiting"} else None,
+            error=error,
             rating=record.rating,
-            generation=self._session.recall(record) if state == "done" else None,
+            generation=generation,
             billed=record.cost != 0 and state != "waiting",
         )
 
@@ -574,7 +578,7 @@ class Series:
         if not found.generation:
             raise InvalidRequest(
                 f"The row {found.label!r} has no picture: it is {found.state}.",
-                remedy="Choose one that is done.",
+                remedy=found.error or "Choose one that is done.",
             )
         return found
 
