@@ -1220,6 +1220,24 @@ def test_consent_is_an_amount_or_a_yes(stage: Stage) -> None:
     assert len(yes.sent) == 21
 
 
+@pytest.mark.parametrize(
+    ("values", "prompts"),
+    [
+        ("{{animals}} || hen", ["fox", "owl", "hen"]),
+        ("1..3 || {{7}} || {{animals}}", ["1", "2", "3", "7", "fox", "owl"]),
+        ("the {{animals[0]}} || hen", ["the fox", "hen"]),
+    ],
+)
+def test_each_part_of_an_axis_stands_for_its_own_values(
+    stage: Stage, values: str, prompts: list[str]
+) -> None:
+    stage.shell.user_ns["animals"] = ["fox", "owl"]
+
+    stage.run(f"%%imagen_sweep --dry-run -o s\nanimal = {values}\n---\n{{animal}}")
+
+    assert [request.prompt for request in stage.shell.user_ns["s"]] == prompts
+
+
 def test_paragraphs_leave_a_grids_markup_in_one_block(stage: Stage) -> None:
     """In Markdown, where nbconvert puts it, a blank line would end it."""
     stage.run("texts = ['a fox\\n\\nin snow', 'an owl\\n\\nin snow']")

@@ -275,7 +275,7 @@ class Ask:
 def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     """Return the axes of a sweep's cell, one `name = a || b` a line, and the prompt below `---`.
 
-    A line that gives one `{{expression}}` has the items of its value.
+    An `{{expression}}` between the `||` stands for the items of its value.
     """
     lines = text.masked.removesuffix("\n").split("\n")
     rule = next((place for place, line in enumerate(lines) if line.strip() == "---"), None)
@@ -287,7 +287,7 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     axes: dict[str, list[Any]] = {}
     for line in filter(str.strip, lines[:rule]):
         name, _, typed = line.partition("=")
-        name, value = text.fill(name).strip(), text.value(typed.strip())
+        name = text.fill(name).strip()
         if not (name.isidentifier() and typed.strip()):
             raise InvalidRequest(
                 f"{text.fill(line).strip()[:60]!r} is not an axis.",
@@ -296,8 +296,15 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
             )
         if name in axes:
             raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
-        several = isinstance(value, Iterable) and not isinstance(value, str)
-        axes[name] = list(value) if several else listed(str(value))  # type: ignore[call-overload]
+        values = [text.value(part.strip()) for part in typed.split("||")]
+        axes[name] = [item for value in values for item in _items(value)]
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
     return axes, text.fill("\n".join(lines[rule + 1 :]))
+
+
+def _items(value: object) -> Iterable[Any]:
+    """Return the values of an axis that one part of its line stands for."""
+    if isinstance(value, str):
+        return listed(value)
+    return value if isinstance(value, Iterable) and not isinstance(value, bytes) else [value]
