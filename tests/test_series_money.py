@@ -987,6 +987,40 @@ def test_a_row_that_was_never_taken_is_planned_under_its_new_key(queue: FakeQueu
     assert planned == queue.posts - posts == 2
 
 
+def test_a_row_whose_picture_was_gone_is_sent_when_it_is_given_again(
+    queue: FakeQueue, tmp_path: Path
+) -> None:
+    def edits() -> Series:
+        picture = Image.new("RGB", (64, 64), "red")
+        return sweep("{x}", x=["snow", "rain"], image=[picture], model=["kontext"], name="edits")
+
+    with pytest.raises(errors.BudgetExceeded):
+        edits().run(quiet=True, max_spend="0.04")
+    given = edits().rows[0].request.inputs[0].digest.replace(":", "-")
+    [kept] = Path(os.environ["IMAGEN_HOME"]).rglob(f"{given}.*")
+    kept.unlink()
+
+    lost = Series.open("edits").resume(quiet=True)
+    [row] = lost.errors
+    edits().run(quiet=True)
+
+    assert (row.state, row.billed) == ("refused", False)
+    assert "is not kept here any more" in (row.error or "")
+    assert (lost.status_counts["done"], queue.posts) == (2, 2)
+
+
+def test_pictures_of_the_same_words_are_values_of_their_own(queue: FakeQueue) -> None:
+    foxes = animals("fox", "fox").run(quiet=True).generations
+    snow = sweep("snow", image=foxes, model=["kontext"], name="snow").run(quiet=True)
+
+    keys = {row.key for row in snow.rows}
+
+    assert len({row.axes["image"] for row in snow.rows}) == len(keys) == 2
+    turned = sweep("snow", image=foxes[::-1], model=["kontext"], name="snow")
+    assert {row.key for row in turned.rows} == keys
+    assert turned.plan.to_send == 0
+
+
 def test_a_row_that_failed_at_the_provider_is_sent_again_only_as_a_job_of_its_own(
     queue: FakeQueue,
 ) -> None:

@@ -249,6 +249,18 @@ def test_a_row_that_is_not_there_or_not_done_is_said_in_one_line(fauna: Series) 
         fauna.compare(refused.key, 0)
 
 
+def test_a_row_whose_file_is_gone_says_so(tmp_path: Path) -> None:
+    studio = Studio("demo", home=tmp_path, demo_seconds=0.01)
+    series = studio.sweep("a {animal}", animal=["fox", "owl"]).run(quiet=True)
+    series.generations[0].paths[0].unlink()
+    row, said = series.rows[0], "A file of it is gone from the store."
+
+    assert (row.state, row.generation, row.error) == ("done", None, said)
+    assert said.rstrip(".") in html(series.grid())
+    with pytest.raises(InvalidRequest, match=rf"it is done\. {said}$"):
+        series.compare(0, 1)
+
+
 # ------------------------------------------------------------------------------------------- sheet
 
 

@@ -179,7 +179,7 @@ class Run:
     async def _submit(self) -> providers.Ticket | providers.Finished:
         """Send the request once; what came of it is in the journal when this returns or raises."""
         session, verbs = self._session, self._session.journal
-        answer = None
+        answer, asked = None, False
         try:
             with anyio.CancelScope() as self._scope:
                 if self._cancel_wanted:  # before this
@@ -190,6 +190,7 @@ class Run:
                 submits = session.provider.submits
                 async with providers.turn(submits, self._left(), late=self._late):
                     await session.record(verbs.apply, self.id, journal.Submitting())
+                    asked = True
                     self._report(Submitting())
                     answer = await session.provider.submit(request, seconds=self._left())
         except errors.SubmitUncertain as error:
@@ -199,7 +200,7 @@ class Run:
                 await self._release()
             raise
         except errors.ImagenError as error:
-            await self._fail(error)
+            await self._fail(error, answered=asked)
             raise
         except anyio.get_cancelled_exc_class():  # the loop is ending; a POST that was out is over
             await self._note(journal.Cancelled())
@@ -487,8 +488,8 @@ class Run:
     async def _note(self, event: journal.Event) -> None:
         await self._session.note(self._session.journal.apply, self.id, event)
 
-    async def _fail(self, error: errors.ImagenError) -> None:
-        kind = type(error).__name__
+    async def _fail(self, error: errors.ImagenError, *, answered: bool = True) -> None:
+        kind = type(error).__name__ if answered else ""  # what nobody refused may be sent again
         await self._note(journal.Failed(str(error), billed=error.billed, trouble=kind))
 
     async def _release(self) -> None:

@@ -399,7 +399,8 @@ def _label(value: object) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, PictureSource):
-        return value.sources()[0].origin
+        first = value.sources()[0]
+        return f"{first.origin} · {first.digest[7:11]}"  # others may be of the same words
     if getattr(value, "ndim", None) == 0:  # numpy's numbers
         return _label(value.item())  # type: ignore[attr-defined]
     if type(value).__module__.startswith("PIL."):
