@@ -544,14 +544,9 @@ class Journal(ABC):
         """Return the `Record.status`, by key, of those rows (key, fingerprint) that it was sent."""
         asked = [(key, fingerprint, provider) for key, fingerprint in rows]
         found, _ = _match(asked, _rows_of(tx, series))
-        over = [row["id"] for row in found if row and row["state"] in steps.ENDS - {State.DONE}]
-        records = self._records(tx, tx.all_in("SELECT * FROM jobs WHERE id IN", over))
-        unsent = {record.id for record in records if record.is_unsent}
-        return {
-            key: steps.status(State(row["state"]), row["trouble"], accepted=bool(row["request_id"]))
-            for (key, _), row in zip(rows, found, strict=True)
-            if row and row["state"] != State.WAITING and row["id"] not in unsent
-        }
+        keys = {row["id"]: key for (key, _), row in zip(rows, found, strict=True) if row}
+        records = self._records(tx, tx.all_in("SELECT * FROM jobs WHERE id IN", [*keys]))
+        return {keys[r.id]: r.status for r in records if not r.is_unsent}
 
     @prepares
     def retry(self, tx: Transaction, series: str) -> int:

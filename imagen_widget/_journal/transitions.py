@@ -136,11 +136,6 @@ class Record:
         return status(self.state, self.trouble, accepted=self.request_id is not None)
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in ENDS
-
-    @property
     def was_accepted(self) -> bool:
         """Whether the provider may have taken it, now or earlier."""
         return bool(self.request_id or self.ticket or self.images or self.cost != FREE)
@@ -148,9 +143,9 @@ class Record:
     @property
     def is_unsent(self) -> bool:
         """Whether it waits, or failed before it was taken for another reason than what it asks."""
-        is_over = self.state in {State.FAILED, State.CANCELLED}
-        untaken = is_over and not (self.was_accepted or self.trouble in _OWN_FAULT)
-        return self.state is State.WAITING or untaken
+        if self.state not in {State.FAILED, State.CANCELLED}:
+            return self.state is State.WAITING
+        return not (self.was_accepted or self.trouble in _OWN_FAULT)
 
 
 def status(state: State, trouble: str, *, accepted: bool) -> str:

@@ -296,15 +296,11 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
             )
         if name in axes:
             raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
-        values = [text.value(part.strip()) for part in typed.split("||")]
-        axes[name] = [item for value in values for item in _items(value)]
+        axes[name] = []
+        for part in typed.split("||"):
+            value: Any = text.value(part.strip())
+            one = [value] if isinstance(value, bytes) or not isinstance(value, Iterable) else value
+            axes[name] += listed(value) if isinstance(value, str) else one
     for name in axes.keys() & {"image", "mask"}:
         axes[name] = [object_of(item, text.evaluate, name) for item in axes[name]]
     return axes, text.fill("\n".join(lines[rule + 1 :]))
-
-
-def _items(value: object) -> Iterable[Any]:
-    """Return the values of an axis that one part of its line stands for."""
-    if isinstance(value, str):
-        return listed(value)
-    return value if isinstance(value, Iterable) and not isinstance(value, bytes) else [value]

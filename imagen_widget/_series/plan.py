@@ -12,7 +12,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,6 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
 from imagen_widget._series.parts import Row, file_path, whole
 from imagen_widget._series.series import Series, check_name
-from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
 
 MAX_COMBINATIONS = 1_000_000
@@ -95,7 +94,8 @@ def make_batch(
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
     columns = set().union(*found)
-    texts = [prompt, *_texts_in(list(fields.values()))]
+    lists = (value if isinstance(value, list | tuple) else [value] for value in fields.values())
+    texts = [text for text in (prompt, *itertools.chain(*lists)) if isinstance(text, str)]
     used = set().union(*(_names_in(text, columns) for text in texts))
     has = ", ".join(sorted(columns)[:12]) or "none"
     # The key unnamed: who mistakes it for that of the account?
@@ -203,7 +203,7 @@ def _values(name: str, values: object) -> list[Any]:
     try:
         given: Any = None if isinstance(values, str | bytes) else values
         found = list(itertools.islice(given, MAX_COMBINATIONS + 1))
-        if isinstance(values, Set):  # whose order is another one in each process
+        if isinstance(values, set | frozenset):  # whose order is another one in each process
             found.sort(key=repr)
     except TypeError:  # also numpy's arrays without a dimension
         what = "an axis is a list of values"
@@ -268,8 +268,7 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
             reader = csv.DictReader(file, strict=True)
             names, found = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = str(error) if isinstance(error, csv.Error) else type(error).__name__
-        said = getattr(error, "strerror", None) or said
+        said = getattr(error, "strerror", None) or error
         raise InvalidRequest(
             f"The table cannot be read ({said}): {path}",
             remedy="Give the path of a CSV file in UTF-8.",
@@ -359,13 +358,6 @@ def _planned(
     return planned
 
 
-def _texts_in(value: object) -> list[str]:
-    """Return the texts of a field that may hold columns in braces: itself, or those of its list."""
-    if isinstance(value, list | tuple):
-        return [text for each in value for text in _texts_in(each)]
-    return [value] if isinstance(value, str) else []
-
-
 def _filled(value: object, texts: Mapping[str, object]) -> object:
     if isinstance(value, list | tuple):
         return [_filled(each, texts) for each in value]
@@ -379,13 +371,10 @@ def _refused(
     number: int, error: InvalidRequest, others: Mapping[str, object], maker: Maker
 ) -> InvalidRequest:
     name = error.field or ""
-    if name in others and maker.model(others.get("model")).meant(name) is None:  # type: ignore[arg-type]
-        try:
-            refuse_reserved([name], taken=())
-        except InvalidRequest as reserved:
-            return reserved
+    _, found, why = error.message.partition(f"{name}: ")  # not of a setting
+    if found and name in others and maker.model(others.get("model")).meant(name) is None:  # type: ignore[arg-type]
         return InvalidRequest(
-            f"{name}: the axis is not in the template, and {error.message.partition(': ')[2]}",
+            f"{name}: the axis is not in the template, and {why}",
             remedy=f"Put {{{name}}} into the template, or leave the axis out. {error.remedy}",
             field=name,
         )

@@ -74,13 +74,13 @@ class Plan:
     def __str__(self) -> str:
         said, done = [plural(self.rows, "row")], self.answered - sum(self.lost.values())
         if done:
-            said.append(f"{done} answered from history")
+            said.append(f"{done:,} answered from history")
         if any(self.lost.values()):
             lost = " and ".join(f"{count:,} {state}" for state, count in self.lost.items() if count)
             said.append(f"{lost}, not sent again")
         if self.under_way:
             said.append(f"{self.under_way:,} under way")
-        said += [f"{self.to_send} to send", cost_text(self.price, free=self.free)]
+        said += [f"{self.to_send:,} to send", cost_text(self.price, free=self.free)]
         return f"{self.name}: {', '.join(said)}{self.note and f' · {self.note}'}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -519,15 +519,13 @@ class Series:
     def _row(self, record: Record) -> Row:
         state = record.status
         generation = self._session.recall(record) if state == "done" else None
-        error = None if state in {"done", "waiting"} else record.error
-        if state == "done" and generation is None:
-            error = "A file of it is gone from the store."
+        is_gone = state == "done" and generation is None
         return Row(
             key=record.key,
             axes=record.axes,
             request=record.request,
             state=state,
-            error=error,
+            error="A file of it is gone from the store." if is_gone else record.error,
             rating=record.rating,
             generation=generation,
             billed=record.cost != 0 and state != "waiting",
