@@ -176,12 +176,21 @@ def test_braces_that_name_no_column_are_refused_unless_they_are_doubled(demo: No
     assert [request.prompt for request in batch(table, "a {x} {{y}}")] == ["a fox {{y}}"]
 
 
-def test_a_field_that_takes_a_list_may_name_columns_in_it(demo: None) -> None:
+def test_columns_may_stand_anywhere_in_a_field(demo: None) -> None:
     table = [{"x": "fox", "a": "https://example.com/1.png", "b": "https://example.com/2.png"}]
+    loras = [{"path": "{a}", "scale": 1}, {"path": "{a}?{x}"}]
 
-    [request] = batch(table, "a {x}", model="nano-banana-edit", images=["{a}", ("{b}")])
+    [edit] = batch(table, "a {x}", model="nano-banana-edit", images=["{a}", "{b}"])
+    [other] = batch(table, "a {x}", model="lab/new", loras=loras, extra={"model": "{x}"})
 
-    assert request.arguments()["image_urls"] == [table[0]["a"], table[0]["b"]]
+    assert edit.arguments()["image_urls"] == [table[0]["a"], table[0]["b"]]
+    assert other.arguments()["loras"] == [
+        {"path": table[0]["a"], "scale": 1},
+        {"path": f"{table[0]['a']}?fox"},
+    ]
+    assert other.arguments()["model"] == "fox"
+    with pytest.raises(errors.InvalidRequest, match="c: the table has no such column"):
+        batch(table, "a {x}", model="lab/new", loras=[{"path": "{c}"}])
 
 
 def test_the_values_of_a_set_are_sampled_alike_in_every_process(demo: None) -> None:

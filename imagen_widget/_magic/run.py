@@ -279,21 +279,17 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
     """
     lines = text.masked.removesuffix("\n").split("\n")
     rule = next((place for place, line in enumerate(lines) if line.strip() == "---"), None)
+    remedy = "Write one axis a line, like style = oil || ink, two-tone; then --- and the prompt."
     if rule is None:
-        raise InvalidRequest(
-            "%%imagen_sweep: the line --- between the axes and the prompt is missing.",
-            remedy="Write one axis a line, like style = oil || ink; then --- and the prompt.",
-        )
+        what = "%%imagen_sweep: the line --- between the axes and the prompt is missing."
+        raise InvalidRequest(what, remedy=remedy)
     axes: dict[str, list[Any]] = {}
     for line in filter(str.strip, lines[:rule]):
         name, _, typed = line.partition("=")
         name = text.fill(name).strip()
         if not (name.isidentifier() and typed.strip()):
-            raise InvalidRequest(
-                f"{text.fill(line).strip()[:60]!r} is not an axis.",
-                remedy="Write one axis a line, like style = oil || ink, two-tone; then --- and "
-                "the prompt.",
-            )
+            what = f"{text.fill(line).strip()[:60]!r} is not an axis."
+            raise InvalidRequest(what, remedy=remedy)
         if name in axes:
             raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
         axes[name] = []

@@ -5,6 +5,7 @@ Only braces around a declared name are replaced. Everything else stays as typed:
 """
 
 import csv
+import functools
 import hashlib
 import itertools
 import json
@@ -94,8 +95,8 @@ def make_batch(
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
     columns = set().union(*found)
-    lists = (value if isinstance(value, list | tuple) else [value] for value in fields.values())
-    texts = [text for text in (prompt, *itertools.chain(*lists)) if isinstance(text, str)]
+    texts = [prompt]
+    _with_texts(fields, texts.append)
     used = set().union(*(_names_in(text, columns) for text in texts))
     has = ", ".join(sorted(columns)[:12]) or "none"
     # The key unnamed: who mistakes it for that of the account?
@@ -342,7 +343,7 @@ def _planned(
         others = {name: value for name, value in row.items() if name not in used}
         asked = others
         if fields is not None:
-            asked, others = {n: _filled(value, texts) for n, value in fields.items()}, {}
+            asked, others = _with_texts(fields, functools.partial(_filled, texts)), {}
         try:
             if "prompt" in asked:
                 raise invalid("prompt", "the template is the prompt", "Put {prompt} into it.")
@@ -358,13 +359,19 @@ def _planned(
     return planned
 
 
-def _filled(value: object, texts: Mapping[str, object]) -> object:
+def _filled(values: Mapping[str, object], text: str) -> object:
+    """Return the text with its columns filled in; the value itself where it is one and no more."""
+    alone = text[1:-1]
+    return values[alone] if f"{{{alone}}}" == text and alone in values else _fill(text, values)
+
+
+def _with_texts(value: Any, of: Callable[[str], object]) -> Any:
+    """Return a value with what `of` makes of each text in it, in its lists and mappings too."""
+    if isinstance(value, Mapping):
+        return {name: _with_texts(each, of) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_filled(each, texts) for each in value]
-    if not isinstance(value, str):
-        return value
-    alone = value[1:-1]
-    return texts[alone] if f"{{{alone}}}" == value and alone in texts else _fill(value, texts)
+        return type(value)([_with_texts(each, of) for each in value])
+    return of(value) if isinstance(value, str) else value
 
 
 def _refused(
