@@ -980,6 +980,7 @@ def test_a_plan_tells_rows_under_way_from_those_that_history_answers(queue: Fake
     assert str(plans[0]) == f"animals: {said}"
     assert (plans[0].answered, plans[0].under_way, plans[0].to_send) == (1, 2, 1)
     assert str(series.plan) == "animals: 4 rows, 3 answered from history, 1 to send, $0.04"
+    assert repr(series) == "<Series animals: 3 done, 1 waiting, $0.12 of $0.16>"
 
 
 def test_a_row_that_was_never_taken_is_planned_under_its_new_key(queue: FakeQueue) -> None:

@@ -183,8 +183,6 @@ def _select(
     kept = [row for row in rows if keep({**row})]
     if sample is not None:
         kept = [kept[index] for index in _sampled(len(kept), sample)]
-    if len(kept) > MAX_ROWS:
-        raise _too_many(len(kept), MAX_ROWS)
     return kept
 
 
@@ -335,7 +333,7 @@ def _planned(
     if len(rows) > MAX_ROWS:
         raise InvalidRequest(
             f"There are {len(rows):,} rows; a series has at most {MAX_ROWS:,}.",
-            remedy="Split the table. Nothing was sent.",
+            remedy="Split them into several series. Nothing was sent.",
         )
     planned, seen = [], Counter[str]()
     for number, row in enumerate(rows, 1):

@@ -400,7 +400,8 @@ class Series:
         return _loop.wait_async(run.future).__await__()
 
     def __repr__(self) -> str:
-        return f"<Series {self.name}: {self.status}>".encode("ascii", "replace").decode()
+        said = f"<Series {self.name}: {self.status.replace(' ·', ',')}>"
+        return said.encode("ascii", "replace").decode()
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return self._board()._repr_mimebundle_()
