@@ -249,6 +249,15 @@ def test_a_row_that_is_not_there_or_not_done_is_said_in_one_line(fauna: Series) 
         fauna.compare(refused.key, 0)
 
 
+def test_the_pictures_of_one_row_are_compared_with_each_other(tmp_path: Path) -> None:
+    studio = Studio("demo", home=tmp_path, demo_seconds=0.01)
+    [made] = studio.sweep("a fox", seed=[1], num_images=[2]).run(quiet=True).generations
+
+    pair = Reader(html(studio.series(studio.all_series()[0]).compare(made[0], made[1]))).all("img")
+
+    assert len({picture["src"] for picture in pair}) == 2
+
+
 def test_a_row_whose_file_is_gone_says_so(tmp_path: Path) -> None:
     studio = Studio("demo", home=tmp_path, demo_seconds=0.01)
     series = studio.sweep("a {animal}", animal=["fox", "owl"]).run(quiet=True)

@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -25,7 +25,7 @@ from anyio import to_thread
 from imagen_widget import _display, _loop
 from imagen_widget._journal import Draft, Filter, Record, State
 from imagen_widget._request import ImageRequest
-from imagen_widget._result import Generation, cost_text
+from imagen_widget._result import GeneratedImage, Generation, cost_text
 from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
@@ -470,8 +470,7 @@ class Series:
             tally.planned = None if price is None else tally.spent + price
         tally.recent = drive.newest(self._session, self.name)
         if tally.counts["sent"]:
-            nobodys = len(self._journal.pending(series=self.name))
-            tally.elsewhere = nobodys < tally.counts["sent"]
+            tally.elsewhere = len(self._journal.pending(series=self.name)) < tally.counts["sent"]
         tally.besides = drive.spent_in_period(self._session) - tally.spent
         return tally
 
@@ -552,7 +551,7 @@ class Series:
         """Return two pictures with a slider between them; zoom and pan are linked.
 
         Args:
-            a: A key, a row, a position, or a generation.
+            a: A key, a row, a position, a generation, or one of its pictures.
             b: Another.
         """
         return Compared(self.find(a), self.find(b), self._tiles)
@@ -579,6 +578,8 @@ class Series:
                 f"The row {found.label!r} has no picture: it is {found.state}.",
                 remedy=found.error or "Choose one that is done.",
             )
+        if isinstance(what, GeneratedImage):  # one of several
+            return replace(found, generation=replace(found.generation, images=(what,)))
         return found
 
     def sheet(self, path: str | Path | None = None) -> list[Path]:
