@@ -739,11 +739,15 @@ def test_a_share_is_looked_at_when_the_tenth_row_ends_however_it_ends(queue: Fak
     }
 
 
-def test_one_row_that_failed_is_told_as_one(queue: FakeQueue) -> None:
-    queue.script("submit", None, Reply(422, {"detail": "no"}))
+def test_what_stopped_a_run_is_told_and_not_what_failed_in_an_earlier_one(
+    queue: FakeQueue,
+) -> None:
+    said = ["first", "second", "first"]
+    queue.script("submit", None, *(Reply(422, {"detail": detail}) for detail in said))
 
-    with pytest.raises(errors.SeriesStopped, match=r"^1 row failed"):
-        animals().run(quiet=True, errors=0, max_in_flight=1)
+    for detail in said:
+        with pytest.raises(errors.SeriesStopped, match=rf"^1 row failed.*: {detail}"):
+            animals().run(quiet=True, errors=0, max_in_flight=1)
 
 
 def test_a_row_that_another_process_takes_before_it_is_sent_stops_no_other(

@@ -337,7 +337,7 @@ class Drive:
         if now.status == "sent":
             self.left.add(record.id)  # fetched by the next run
         said = f"{type(error).__name__}: {error.message}"
-        self.tally.errors.setdefault(said, []).append(record.key)
+        self.tally.errors[said] = [*self.tally.errors.pop(said, ()), record.key]
         self.tally.spent += now.amount - record.amount
         self._move("sent", now.status, 1)
         if self._stops_all(error):
@@ -353,7 +353,7 @@ class Drive:
         if 0 < allowed < 1:  # a share
             allowed = allowed * ended if ended >= MIN_ENDED_FOR_SHARE else failures
         if failures > allowed:
-            said = next(iter(self.tally.errors), "see series.errors")
+            said = next(reversed(self.tally.errors), "see series.errors")  # of this run
             what = f"{errors.plural(failures, 'row')} failed, more than allowed"
             remedy = "See series.errors; resume() goes on with the rest."
             self._end_with(errors.SeriesStopped(f"{what}; one of them: {said}", remedy=remedy))
