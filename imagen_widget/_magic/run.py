@@ -207,10 +207,10 @@ class Ask:
 
     def leave(self, job: Job) -> Job:
         """Let the job go on by itself and return it; its output follows it where it can."""
-        lives = self.surface.outlives_call  # a terminal's next prompt stands on that line
-        view = _display.JobView(job, self.surface if lives else _display.Surface())
+        stays = self.surface.outlives_call  # a terminal's next prompt stands on that line
+        view = _display.JobView(job, self.surface if stays else _display.Surface())
         view.begin()
-        self.hand_over(job, (lambda _: None) if lives else None)
+        self.hand_over(job, (lambda _: None) if stays else None)
         view.follow(self._save)
         return job
 
