@@ -6,6 +6,7 @@ Both display themselves: small copies that survive in the saved notebook, never 
 
 import contextlib
 import hashlib
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 _MAX_ALT_CHARACTERS = 300
+_KEPT = re.compile(r".*/(..)/sha256-\1[0-9a-f]{62}\.\w+", re.DOTALL)  # as the store calls its files
 _PICTURE_SUFFIXES = {*SUFFIXES.values(), ".jpeg", ".tiff"}
 _KINDS: dict[str, tuple[type, ...]] = {  # of what a saved picture tells
     **dict.fromkeys(("model", "request_id", "provider", "created", "id"), (str,)),
@@ -126,7 +128,7 @@ class GeneratedImage(PictureSource):
                     number += 1
                     target = first.with_stem(f"{first.stem}-{number}")
                 real = target.resolve()  # what a link leads to
-                if real.name.startswith("sha256-") and real.exists():
+                if _KEPT.fullmatch(real.as_posix()) and real.exists():
                     what = "that is a kept original, which nothing may change"
                     raise invalid("path", what, "Give another name for the copy.")
                 with whole_file(real) as part:
