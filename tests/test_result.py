@@ -729,6 +729,10 @@ def test_an_address_is_not_a_folder_to_make_here(
 
 def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
     image, other = picture(tmp_path), picture(tmp_path, index=1, colour="navy")
+    digits = "ab" * 32
+    kept = tmp_path / digits[:2] / f"sha256-{digits}.png"
+    kept.parent.mkdir()
+    other = replace(other, path=other.path.rename(kept))
     before, link, hard = other.data, tmp_path / "link.png", tmp_path / "hard.png"
     link.symlink_to(other.path)
     hard.hardlink_to(other.path)
