@@ -22,7 +22,7 @@ from imagen_widget._inputs import Input, PictureSource, from_file, local
 from imagen_widget._models import Catalogue, Model, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -293,7 +293,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     def summary(self) -> str:
         """One line: how many pictures, how long, what they cost, the seed."""
         request, count = self.request, len(self.images)
-        parts = [f"{count} image{'' if count == 1 else 's'}"]
+        parts = [plural(count, "image")]
         missing = max(request.count - count - self.filtered, 0)  # what could not be read
         asked = count + self.filtered + missing
         if self.filtered:
@@ -303,7 +303,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         if request.inputs:
             first, masks = request.inputs[0].origin or "a picture", int(request.has_mask)
             more = len(request.inputs) - 1 - masks
-            others = f" and {more} more input{'s' * (more > 1)}" if more > 0 else ""
+            others = f" and {plural(more, 'more input')}" if more > 0 else ""
             parts.append(f"from {first}{others}" + " with a mask" * masks)
         if self.reused:
             parts.append(f"from history, {age(self.created)}, free")
@@ -359,7 +359,7 @@ def age(moment: datetime, *, now: datetime | None = None) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count >= 1:
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+            return f"{plural(count, unit)} ago"
     return "just now"
 
 

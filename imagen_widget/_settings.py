@@ -745,26 +745,20 @@ def _default_home() -> Path:
 # --------------------------------------------------------------------------------- finding a key
 
 _typed: dict[str, Secret] = {}  # what `login` was told, by variable
-_remembered: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
+_remembered: dict[str, Found] = {}  # what keyring and Colab said
 
 
 def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str] | None:
-    """Return the key of an account and where it was found; None if it has none."""
-    variable = account.key_variables[0]
-    if variable in _typed:
-        return _typed[variable], "login()"
-    for names in account.key_variables:
-        parts = names.split(":")
-        if kept.keys() >= {*parts}:
-            key = [usable_key(kept[part].value, kept[part].label).reveal() for part in parts]
-            return Secret(":".join(key)), kept[parts[0]].source
-    for names in account.key_variables if variable not in _remembered else ():
-        found = list(filter(None, map(_recall, names.split(":"))))
-        if found and len(found) == len(names.split(":")):
-            key = [usable_key(text, names).reveal() for text, _ in found]
-            _remembered[variable] = Secret(":".join(key)), found[0][1]
-            break
-    return _remembered.get(variable)
+    if account.key_variables[0] in _typed:
+        return _typed[account.key_variables[0]], "login()"
+    for look in (kept.get, _recall):
+        for names in account.key_variables:
+            parts = list(map(look, names.split(":")))
+            found = [part for part in parts if part is not None]
+            if len(found) == len(parts):
+                key = [usable_key(part.value, part.label).reveal() for part in found]
+                return Secret(":".join(key)), found[0].source
+    return None
 
 
 def login() -> None:
@@ -805,17 +799,20 @@ def _keyring() -> Any:
     return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
 
 
-def _recall(name: str) -> tuple[str, str] | None:
-    """Return what keyring or Colab keeps under a name, and which of them; broken ones keep none."""
+def _recall(name: str) -> Found | None:
+    """Return what keyring or Colab keeps under a name; broken ones keep nothing."""
+    text, source = "", "system keyring"
+    if name in _remembered:
+        return _remembered[name]
     with suppress(Exception):  # a locked or broken keyring is the same as no keyring
-        keyring = _keyring()
-        if keyring and (text := keyring.get_password(_KEYRING_SERVICE, name)):
-            return text, "system keyring"
-    with suppress(Exception):  # there is no such secret, or access is not granted
-        if "google.colab" in sys.modules:
+        text = _keyring().get_password(_KEYRING_SERVICE, name)
+    if not text and "google.colab" in sys.modules:
+        with suppress(Exception):  # there is no such secret, or access is not granted
             text = importlib.import_module("google.colab.userdata").get(name)
-            return (text, "Colab secret") if text else None
-    return None
+            source = "Colab secret"
+    if text:
+        _remembered[name] = Found(usable_key(text, name), source, name)
+    return _remembered.get(name)
 
 
 # ---------------------------------------------------------------- what is never a field of a model

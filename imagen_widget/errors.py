@@ -49,6 +49,11 @@ def one_line(text: str, *, limit: int = _MAX_LINE) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def word(value: object, *, limit: int = 60) -> str:
+    """Return a text of somebody else's as one line, and "" for anything else."""
+    return one_line(value, limit=limit) if isinstance(value, str) else ""
+
+
 def shown(value: object) -> str:
     """Return the beginning of a value as Python writes it, whatever the value is."""
     try:

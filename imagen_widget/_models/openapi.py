@@ -9,12 +9,13 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from imagen_widget._models.field import Field, Kind, PictureLimits, Role, as_number, size_pixels
 from imagen_widget._models.model import COUNT_NAMES, MAX_FOR_EACH, Model
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, word
 
 MAX_DOCUMENT_BYTES = 1 << 20
 
@@ -48,24 +49,18 @@ def read_schema(document: object, model_id: str) -> Model:
     The document is an OpenAPI document as bytes, text or JSON values, or a record of fal's model
     search that holds one. It never raises.
     """
-    try:
-        return _read(document, model_id)
-    except Exception:  # noqa: BLE001 - hostile input: a schema is never a reason to fail
-        return Model(model_id, title=model_id)
-
-
-def _read(document: object, model_id: str) -> Model:
-    if isinstance(document, bytes | str):
-        if len(document) > MAX_DOCUMENT_BYTES:
-            return Model(model_id, title=model_id)
-        document = json.loads(document)
-    record = _object(document)
-    for each in map(_object, _list(record.get("models"))):  # a page of fal's search
-        if each.get("endpoint_id") == model_id:
-            record = each
-    spec = _object(record.get("openapi")) or record
-    fields = tuple(_with_roles(list(_Document(spec).fields(model_id))))
-    return Model(model_id, title=model_id, fields=fields, source="fetched" if fields else "none")
+    fields: list[Field] = []
+    with suppress(Exception):  # hostile input: a schema is never a reason to fail
+        if isinstance(document, bytes | str):
+            document = json.loads(document) if len(document) <= MAX_DOCUMENT_BYTES else None
+        record = _object(document)
+        for each in map(_object, _list(record.get("models"))):  # a page of fal's search
+            if each.get("endpoint_id") == model_id:
+                record = each
+        spec = _object(record.get("openapi")) or record
+        fields = _with_roles(list(_Document(spec).fields(model_id)))
+    source: Literal["fetched", "none"] = "fetched" if fields else "none"
+    return Model(model_id, title=model_id, fields=tuple(fields), source=source)
 
 
 class _Document:
@@ -178,7 +173,7 @@ def _understood(
         name,
         kind,
         title=_title(name, merged),
-        help=_text(merged.get("description"), _MAX_TEXT),
+        help=word(merged.get("description"), limit=_MAX_TEXT),
         required=required,
         allowed=allowed,
         **(_bounds(merged, whole=kind == "whole") if numbers else {}),
@@ -346,15 +341,7 @@ def _ui(schema: Schema) -> dict[str, Any]:
 
 
 def _title(name: str, schema: Schema) -> str:
-    title = _text(schema.get("title"), 80)
-    return title or name.replace("_", " ").strip().capitalize()
-
-
-def _text(value: object, limit: int) -> str:
-    """Return a text in one line: descriptions come with line ends and indentation."""
-    text = value[: 4 * limit] if isinstance(value, str) else ""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return word(schema.get("title"), limit=80) or name.replace("_", " ").strip().capitalize()
 
 
 def _number(value: object) -> float | None:

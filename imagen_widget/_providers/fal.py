@@ -296,7 +296,7 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
         if body.get("error") or body.get("error_type") or word in _FAILED:
             failed = answers.trouble_in(body)
             says = failed.said or failed.kind if failed else body.get("error_type")
-            trouble = answers.word(says, limit=300) or word or "an error"
+            trouble = errors.word(says, limit=300) or word or "an error"
         return Done(answers.inference_seconds(said.get("metrics")), trouble)
     if word in _WAITING:
         position = said.get("queue_position")
@@ -356,7 +356,7 @@ def _running(lines: Any) -> Running:
     logs, names = [], ("message", "level", "timestamp")
     for line in lines[-_MAX_LOG_LINES:]:
         if isinstance(line, dict):
-            texts = [answers.word(line.get(name), limit=300) for name in names]
+            texts = [errors.word(line.get(name), limit=300) for name in names]
             logs.append(answers.LogLine(*texts))
     return Running(tuple(logs), len(lines))
 

@@ -29,8 +29,8 @@ from anyio import to_thread
 
 from imagen_widget import _picture
 from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Lost, NotSent
-from imagen_widget._settings import Secret, mask_logs
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget._settings import Secret, is_loopback, mask_logs
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
@@ -50,7 +50,6 @@ _LARGE_BODY_BYTES = 256 * 1024  # what is larger is unpacked and parsed beside t
 _UNPACKED_AT_ONCE_BYTES = 4096  # at the worst, a thousand times as much comes of it
 _GZIP = b"\x1f\x8b"
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRAPPING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 _NOT_PUBLIC = "leads to a machine that is not public"
 
@@ -238,11 +237,8 @@ class Http:
         same = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
         below = url.raw_path.startswith(base.raw_path.rstrip(b"/") + b"/")
         if not same or not below or url.userinfo:
-            raise InvalidRequest(
-                "ticket: the job is not of this client's address; nothing was sent.",
-                remedy="Make the client with the provider and base_url of the ticket.",
-                field="ticket",
-            )
+            what = "the job is not of this client's address; nothing was sent"
+            raise invalid("ticket", what, "Make the client with its provider and base_url.")
         if self._key is not None:
             request.headers["authorization"] = f"{self._scheme} {self._key.reveal()}".lstrip()
         return request
@@ -449,7 +445,7 @@ class PeerRule:
             scheme, host, port = place = _place(url)
         except ValueError:
             raise _refused("is malformed") from None
-        here = own[1] in _LOOPBACK and host in _LOOPBACK  # this machine may name itself
+        here = is_loopback(own[1]) and is_loopback(host)  # this machine may name itself
         if place == own or (here and scheme in {"http", "https"}):
             return True
         if not host or scheme not in {"https", "http"}:

@@ -22,7 +22,7 @@ from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Settings
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
 
@@ -77,12 +77,8 @@ class OpenAI(Provider):
                 ready = partial(read_input, data, limits=share, mask=is_mask)
                 picture = await to_thread.run_sync(ready)
             except QueueError as error:
-                raise InvalidRequest(
-                    f"{name}: {error.message}",
-                    remedy="Nothing was sent; give the picture's file or bytes, or allow its host"
-                    " with IMAGEN_MEDIA_HOSTS.",
-                    field=name,
-                ) from None
+                ways = "give the picture's file or bytes, or allow its host with IMAGEN_MEDIA_HOSTS"
+                raise invalid(name, error.message, f"Nothing was sent; {ways}.") from None
         data = await to_thread.run_sync(picture.data)
         return (
             ("mask", await to_thread.run_sync(mask_as_alpha, data)) if is_mask else ("image", data)

@@ -22,7 +22,7 @@ from imagen_widget._providers import Capabilities, Queued, Running
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs.run import TOO_LATE, Event, Run, Session, Submitted, Submitting
-from imagen_widget.errors import ImagenError, JobCancelled, short_id
+from imagen_widget.errors import ImagenError, JobCancelled, in_ascii, short_id
 
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
@@ -197,7 +197,7 @@ class Job:
 
     def __repr__(self) -> str:
         status = self.status.replace(" · ", ", ")
-        return f"<Job {self.number}: {status}>".encode("ascii", "replace").decode()
+        return in_ascii(f"<Job {self.number}: {status}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         line = f"Job {self.number}: {self.status}"
@@ -287,8 +287,7 @@ class Job:
         finally:
             self._ended = time.monotonic() if seconds is None else self._run.started + seconds
             self._progress = replace(self._progress, phase=phase, note=note)
-            for listener in self._listeners:
-                self._tell(listener)
+            self._tell(*self._listeners)
 
     def _report(self, event: Event) -> None:
         now = self._progress
@@ -311,8 +310,7 @@ class Job:
             except Exception:
                 # A mistake in a callback must not lose a picture that is paid for.
                 log.exception("on_event failed")
-        for listener in self._listeners:
-            self._tell(listener)
+        self._tell(*self._listeners)
 
     async def _keep_told(self, listener: Callable[[Progress], None]) -> None:
         self._listeners.append(listener)
@@ -321,8 +319,9 @@ class Job:
             await anyio.sleep(TICK_SECONDS)
             self._tell(listener)
 
-    def _tell(self, listener: Callable[[Progress], None]) -> None:
-        try:
-            listener(self.progress)
-        except Exception:
-            log.exception("a listener failed")
+    def _tell(self, *listeners: Callable[[Progress], None]) -> None:
+        for listener in listeners:
+            try:
+                listener(self.progress)
+            except Exception:
+                log.exception("a listener failed")
