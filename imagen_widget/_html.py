@@ -86,10 +86,15 @@ def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
     )
 
 
+def in_ascii(text: str) -> str:
+    """Return a repr as one to print on any stream: there are some that know no other characters."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def encodable(text: str, stream: object = None) -> str:
     """Return text with a substitute for each sign that a stream, by default stdout, cannot hold.
 
-    A stream in memory holds every sign, and has no encoding.
+    It is for what people read there, as tables. A stream in memory holds every sign.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from imagen_widget import _picture
+from imagen_widget._html import in_ascii
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
 from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
-from imagen_widget.errors import InvalidRequest, QueueError, in_ascii, invalid
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage

@@ -475,19 +475,8 @@ class Setting:
         return f"{_PREFIX}{self.name.upper()}"
 
 
-def _row(
-    kind: _Kind,
-    example: str,
-    help: str,
-    unset: str = "",
-    default: Any = None,
-    *,
-    name: str = "",
-    compare: bool = True,
-    repr: bool = True,
-) -> Any:
-    row = Setting(name, kind, example, help, unset, default)
-    return field(metadata={"row": row}, compare=compare, repr=repr)
+def _row(*row: Any, name: str = "", compare: bool = True, repr: bool = True, **more: Any) -> Any:
+    return field(metadata={"row": Setting(name, *row, **more)}, compare=compare, repr=repr)
 
 
 def _preset(kind: _Kind, example: str, what: str) -> Any:

@@ -62,11 +62,6 @@ def shown(value: object) -> str:
         return f"a value of type {type(value).__name__}"
 
 
-def in_ascii(text: str) -> str:
-    """Return a text as one to print: there are streams that know no other characters."""
-    return text.encode("ascii", "backslashreplace").decode()
-
-
 def short_id(request_id: str) -> str:
     """Return a request id as people read it: the middle of a long one, as the demo's, left out."""
     if len(request_id) <= _MAX_ID:

@@ -162,7 +162,6 @@ def to_micros(amount: Decimal) -> int:
 
 
 def to_dollars(micros: int) -> Decimal:
-    """Return US dollars."""
     return Decimal(micros) / _MICROS
 
 

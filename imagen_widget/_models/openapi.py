@@ -29,7 +29,8 @@ _MAX_WORDS = 400
 _MAX_TEXT = 1_000
 _MAX_DEFAULT = 4_000
 _MAX_LENGTH = 10**9
-_SCALARS: dict[str, Kind] = {"integer": "whole", "number": "number", "boolean": "switch"}
+_SCALARS: dict[object, Kind] = {"string": "text", "integer": "whole", "number": "number"}
+_SCALARS["boolean"] = "switch"
 _PICTURE_NAME = re.compile(r"(^|.*_)(image|images|mask|photo)(_(data_)?(url|uri|base64)s?)?")
 _MAIN_PICTURES = (
     *("image_url", "image_urls", "image", "images", "image_data_url", "base_image_url"),
@@ -220,16 +221,14 @@ def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
             return ("text" if all(isinstance(v, str) for v in values) else "json"), ()
         return "choice", tuple(values)
     match schema.get("type"):
-        case "string":
-            return "text", ()
-        case "integer" | "number" | "boolean" as word:
-            return _SCALARS[word], ()
+        case "string" | "integer" | "number" | "boolean" as scalar:
+            return _SCALARS[scalar], ()
         case "array":
             items = _object(schema.get("items"))
-            words = items.get("enum")
-            if items.get("type") != "string" and not _are_words(_list(words)):
-                return "json", ()
-            return "words", tuple(_list(words)) if _are_words(_list(words)) else ()
+            words = _list(items.get("enum"))
+            if _are_words(words):
+                return "words", tuple(words)
+            return ("words" if items.get("type") == "string" else "json"), ()
         case _:
             sides = _object(schema.get("properties"))
             return ("size" if "size" in name and {"width", "height"} <= set(sides) else "json"), ()

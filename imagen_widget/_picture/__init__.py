@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_to_bytes
 
 from imagen_widget._picture import header
-from imagen_widget._picture.header import SVG, UNREADABLE, digest_of, inspect, is_page, sniff
+from imagen_widget._picture.header import SVG, UNREADABLE, PictureFacts, digest_of, inspect, sniff
 from imagen_widget._picture.texts import (
     Provenance,
     embed,
@@ -30,8 +30,8 @@ from imagen_widget.errors import ImagenError, QueueError, invalid
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
-__all__ = ["SVG", "UNREADABLE", "Provenance"]  # of the imported
-__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect", "is_page"]
+__all__ = ["SVG", "UNREADABLE", "PictureFacts", "Provenance"]  # of the imported
+__all__ += ["digest_of", "embed", "file_stem", "from_json", "header", "inspect"]
 __all__ += ["read_settings", "sniff", "to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on

@@ -176,7 +176,7 @@ class Answer:
 
     @property
     def _begins_as_page(self) -> bool:
-        return _picture.is_page(self.body)
+        return _picture.header.is_page(self.body)
 
 
 class NotSent(Exception):

@@ -38,7 +38,7 @@ from imagen_widget._providers import answers
 from imagen_widget._providers.answers import Answer, Done, Finished, Running, Ticket, Unclear
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
-from imagen_widget._settings import Account, Secret
+from imagen_widget._settings import FAL, Account, Secret
 from imagen_widget.errors import ImagenError, one_line
 
 REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
@@ -477,7 +477,6 @@ class Fal(Provider):
     max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
     shortest_poll_seconds = 0.1
     knows_auto = False  # whether the result of any request is found under the app `auto`
-    has_storage = True  # whether the key is one of fal's, and so opens its storage
     watching = 0  # jobs
 
     def usual_seconds(self, model_id: str) -> float:
@@ -616,8 +615,7 @@ class Fal(Provider):
 
     async def encode(self, picture: Input) -> str:
         settings = self.settings
-        direct = self.has_storage and settings.base_url == settings.account.base_url
-        if settings.upload and direct:
+        if settings.upload and settings.account == FAL and settings.base_url == FAL.base_url:
             with suppress(answers.NotSent, answers.Lost, ImagenError):
                 return await self._upload(picture)
         return await super().encode(picture)

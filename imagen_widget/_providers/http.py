@@ -451,10 +451,8 @@ class PeerRule:
         if not host or scheme not in {"https", "http"}:
             raise _refused("is not an https address")
         if self.hosts and not isinstance(self.hosts, str):
-            for name in self.hosts:
-                plain = name.lower().lstrip("*").strip(".")
-                if plain and (host == plain or host.endswith(f".{plain}")):
-                    return True
+            if any(host == name or host.endswith(f".{name}") for name in self.hosts):
+                return True
             raise self._not_allowed(host, "is not of a host that IMAGEN_MEDIA_HOSTS names")
         public = await self._is_public(host, port)
         if public and scheme == "http":

@@ -41,8 +41,11 @@ class OpenAI(Provider):
     async def submit(self, request: ImageRequest, *, seconds: float) -> Finished:
         end, model = self.clock() + seconds, request.model
         arguments = request.arguments()
-        taken = _take_pictures(arguments, request)
-        parts = [await self._part(name, picture, request, end) for name, picture in taken]
+        parts = []
+        for name, value in list(arguments.items()):
+            if pictures := request.named(value):
+                del arguments[name]
+                parts += [await self._part(name, each, request, end) for each in pictures]
         body = _fields(model, arguments)
         if not parts:
             path = self._path("generations")
@@ -91,7 +94,6 @@ class Gateway(Fal):
     can = Capabilities()
     shortest_poll_seconds = 1.0  # metered gateways count calls
     knows_auto = True
-    has_storage = False
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__(settings, **options)
@@ -108,17 +110,6 @@ class Gateway(Fal):
     async def aclose(self) -> None:
         await super().aclose()
         await self._images.aclose()
-
-
-def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:
-    inputs = {picture.key: picture for picture in request.inputs}
-    found = []
-    for name, value in list(arguments.items()):
-        items = value if isinstance(value, list) else [value]
-        if items and all(isinstance(item, str) and item in inputs for item in items):
-            found += [(name, inputs[item]) for item in items]
-            del arguments[name]
-    return found
 
 
 def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

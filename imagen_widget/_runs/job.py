@@ -22,7 +22,7 @@ from imagen_widget._providers import Capabilities, Queued, Running
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation, cost_text
 from imagen_widget._runs.run import TOO_LATE, Event, Run, Session, Submitted, Submitting
-from imagen_widget.errors import ImagenError, JobCancelled, in_ascii, short_id
+from imagen_widget.errors import ImagenError, JobCancelled, short_id
 
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
@@ -197,7 +197,7 @@ class Job:
 
     def __repr__(self) -> str:
         status = self.status.replace(" · ", ", ")
-        return in_ascii(f"<Job {self.number}: {status}>")
+        return _html.in_ascii(f"<Job {self.number}: {status}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         line = f"Job {self.number}: {self.status}"
