@@ -63,13 +63,9 @@ def image(data: bytes, media_type: str, *, alt: str, **values: object) -> str:
 
 
 def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
-    """Return a wrapping row of figures that needs no style sheet.
+    """Return a row of pairs of markup, a picture and its text, with a caption under it.
 
     Inline styles only: a saved notebook, nbconvert and viewers without a kernel keep those.
-
-    Args:
-        cells: Pairs of picture markup and escaped caption markup.
-        caption: Escaped markup under the whole row.
     """
     boxes = "".join(
         '<figure style="margin:0;flex:1 1 240px;max-width:640px;min-width:0">'

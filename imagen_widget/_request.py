@@ -236,13 +236,8 @@ def as_code(
     """Return `%imagen …` and `generate(…)` that send this request, with the imports they need.
 
     The magic is a cell if a line could be misread: there a bare `--` says that everything below is
-    the prompt, to the letter. What the magic cannot say comes as the Python call.
-
-    Args:
-        request: The request.
-        known: What is known of its model; by default what is bundled.
-        seed: The seed that the server chose, to send it again.
-        job_id: The journal's id of a job that was sent with it, by which its pictures are named.
+    the prompt, to the letter. What the magic cannot say comes as the Python call. A `seed` is the
+    one that the server chose; the job of `job_id` was sent with the request's pictures.
     """
     arguments, options = _written(request, known, seed, job_id)
     is_kept = any(not picture.url for picture in request.inputs)

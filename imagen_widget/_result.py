@@ -430,7 +430,7 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
         path = None if isinstance(picture, bytes) else Path(picture).expanduser()
         data = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        what = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+        what = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
         raise invalid("picture", what, "Give the path of a picture that was saved.") from None
     if path is not None and path.suffix == ".json":
         found = _picture.from_json(_text(path))

@@ -622,12 +622,8 @@ _VARIABLES = _KEYS | _BY_VARIABLE.keys()
 def load_settings(**given: Any) -> Settings:
     """Return the settings in force now; what is not given, or None, is looked up.
 
-    Args:
-        given: Settings by the names in `SETTINGS`, and `api_key`.
-
-    Raises:
-        CredentialsError: A key is not usable, or not one for this host; a missing one passes.
-        InvalidRequest: A setting has a value that is not valid, or a file cannot be read.
+    They go by the names in `SETTINGS`, and `api_key`. A key that is not usable, or not one for this
+    host, is an error; a missing one passes.
     """
     key = None  # hidden at once: tracebacks that show variables must not have it
     if given.get("api_key") is not None:
@@ -660,10 +656,10 @@ def load_settings(**given: Any) -> Settings:
         owner = GATEWAY if owner in {None, FAL, DEMO} else owner
         if account is not owner:
             del found["base_url"], values["base_url"]
-        if account is not owner and "provider" not in found:
-            what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
-            remedy = "Set IMAGEN_API_KEY to the key of that address."
-            _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
+            if "provider" not in found:
+                what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
+                remedy = "Set IMAGEN_API_KEY to the key of that address."
+                _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
     try:
         user = os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
     except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers

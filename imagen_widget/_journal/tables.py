@@ -80,7 +80,6 @@ def marks(values: Sequence[object]) -> str:
 
 
 def insert(table: str, columns: Sequence[str]) -> str:
-    """Return the INSERT for one row."""
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks(columns)}"
 
 

@@ -310,10 +310,9 @@ def _with_roles(fields: list[Field]) -> list[Field]:
 
 
 def _is_size(field: Field) -> bool:
-    if field.kind == "size":
-        return True
     sizes = [a for a in field.allowed if str(a) != "auto"]
-    return field.kind == "choice" and bool(sizes) and all(size_pixels(a) for a in sizes)
+    are_sizes = bool(sizes) and all(map(size_pixels, sizes))
+    return field.kind == "size" or (field.kind == "choice" and are_sizes)
 
 
 def _default(field: Field, value: object) -> Any:

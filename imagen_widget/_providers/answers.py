@@ -465,7 +465,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
         return Finished((), unclear=unclear)
     flags: Any = []
     seed, texts, seconds = None, {}, {}
-    for holder in (*entries[:1], *around):
+    for place, holder in enumerate((*entries[:1], *around)):
         for name, value in holder.items() if isinstance(holder, dict) else ():
             if name == "seed" and type(value) is int and abs(value) < 2**63:
                 seed = value
@@ -473,9 +473,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
                 texts[name] = value[:_MAX_TEXT]
             elif name in {"metrics", "timings"} and (took := inference_seconds(value)) is not None:
                 seconds[name] = took
-    for holder in around:
-        for name, value in holder.items():
-            if _FLAG.fullmatch(name):
+            elif place and _FLAG.fullmatch(name):  # an entry's own flags are its own
                 flags = value
     pictures: list[Served] = []
     for number, group in enumerate(groups):
@@ -673,7 +671,6 @@ class Trouble:
 
 
 def read_trouble(answer: Answer) -> Trouble:
-    """Return what the answer says, whatever its shape."""
     kind, body = word(answer.headers.get("x-fal-error-type")), answer.mapping
     if body is not None:
         found = trouble_in(body, kind=kind)

@@ -153,11 +153,8 @@ def read_submit(
 ) -> Ticket | Finished:
     """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
 
-    `repeats` if some in it may be those that were sent.
-
-    Raises:
-        SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
-        ImagenError: The answer reports an error.
+    `repeats` if some in it may be those that were sent. It raises what the answer reports, and
+    SubmitUncertain if there is no readable ticket in it.
     """
     listed = answer.value if isinstance(answer.value, list) else []
     body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
@@ -244,7 +241,6 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> str:
-    """Return the job's id, or "" if the answer names none."""
     found: list[Any] = []
     addressed, plain = [], []
     for holder in reversed(_holders(body)):  # envelopes have an id of their own
@@ -364,10 +360,7 @@ def _running(lines: Any) -> Running:
 def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
     """Return the data of each server-sent event that a chunk ends; only `data:` lines matter.
 
-    `line` and `event` hold what has not ended yet.
-
-    Raises:
-        ValueError: An event grew past 4 MiB.
+    `line` and `event` hold what has not ended yet; past 4 MiB it raises ValueError.
     """
     line += chunk
     events = []
@@ -392,11 +385,7 @@ def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
 def read_result(
     answer: Answer, ticket: Ticket, account: Account
 ) -> Finished | answers.Queued | Running | Unclear:
-    """Return what the job brought, or that it is still pending.
-
-    Raises:
-        ImagenError: The job is over without a picture; with the ticket.
-    """
+    """Return what the job brought, or that it is pending; raises if it is over without one."""
     gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
     if answer.status in {404, 405} or gone:
         return _MISSING

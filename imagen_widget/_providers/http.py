@@ -91,9 +91,6 @@ class Http:
 
     `media_hosts` is `public`, `private` for any host, or the names of the only hosts that pictures
     may come from. A `transport`, or an ASGI application, stands in for the network.
-
-    Raises:
-        InvalidRequest: The environment names a proxy or a certificate file that cannot be used.
     """
 
     def __init__(
@@ -168,12 +165,8 @@ class Http:
         """Make a call with the key and return the whole answer.
 
         `seconds` is the deadline for everything together, also against a server that drips;
-        `silence_seconds` is how long it may say nothing.
-
-        Raises:
-            NotSent: No connection was made.
-            Lost: The connection broke, the deadline passed, or the body is too large.
-            InvalidRequest: The call is not for the configured address; nothing was sent.
+        `silence_seconds` is how long it may say nothing. It raises NotSent, Lost, or InvalidRequest
+        if the call is not for the configured address.
         """
         is_submit = call.method == "POST"  # others may be sent as often as needed
         exchange = _Exchange(max_bytes, self._key, sent=not (is_submit and self._is_network))
@@ -375,10 +368,8 @@ def unpack(body: bytes, coding: str, *, max_bytes: int) -> bytes:
     """Unpack what a server compressed although it was asked not to.
 
     A coding that is not known, and one that the bytes do not have, leave the body as it is: servers
-    name storage formats and character sets there.
-
-    Raises:
-        Lost: The compression is broken, cut short, or unpacks to more than `max_bytes`.
+    name storage formats and character sets there. It raises Lost for what is broken, cut short, or
+    larger than `max_bytes`.
     """
     for name in (*reversed(coding.lower().split(",")), "gzip"):  # which some forget to name
         is_deflate = name.strip() == "deflate"
