@@ -385,8 +385,7 @@ def explain(error: sqlite3.Error | OSError, path: Path, *, after: str) -> Journa
 
 
 def _code(error: sqlite3.Error) -> int:
-    extended: int = getattr(error, "sqlite_errorcode", 0)
-    return extended & 0xFF
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # without what extends it
 
 
 _LOCKED = (

@@ -53,15 +53,6 @@ _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 _WRAPPING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 _NOT_PUBLIC = "leads to a machine that is not public"
 
-_TROUBLES = (
-    NotSent,
-    Lost,
-    httpx.HTTPError,
-    httpx.StreamError,
-    httpx.InvalidURL,
-    TimeoutError,
-    UnicodeError,  # hosts that are not a host name
-)
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -70,8 +61,9 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
     httpx.InvalidURL,
-    UnicodeError,
+    UnicodeError,  # hosts that are not a host name
 )
+_TROUBLES = (NotSent, Lost, httpx.HTTPError, httpx.StreamError, TimeoutError, *_NEVER_SENT)
 _PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _WORDS = {  # httpx's own texts are often empty
