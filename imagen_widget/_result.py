@@ -293,7 +293,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
     def summary(self) -> str:
         """One line: how many pictures, how long, what they cost, the seed."""
         request, count = self.request, len(self.images)
-        parts = [plural(count, "image")]
+        parts = [f"{count} image{'' if count == 1 else 's'}"]
         missing = max(request.count - count - self.filtered, 0)  # what could not be read
         asked = count + self.filtered + missing
         if self.filtered:

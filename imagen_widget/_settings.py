@@ -36,6 +36,7 @@ from imagen_widget.errors import CredentialsError, InvalidRequest, shown
 
 MAX_SECONDS = 366 * 86_400.0  # longer waits overflow the timers of some systems
 MAX_DOLLARS = 10**9
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # what surely means this machine
 _PREFIX = "IMAGEN_"
 
 Period = Literal["day", "month"]
@@ -227,7 +228,7 @@ def usable_key(key: object, label: str) -> Secret:
 
 def is_loopback(host: str | None) -> bool:
     """Return True if a host name or address surely means this machine."""
-    return host in {"localhost", "127.0.0.1", "::1"}
+    return host in LOOPBACK
 
 
 def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:

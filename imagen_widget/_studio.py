@@ -391,10 +391,10 @@ class Studio:
         return _loop.run(functools.partial(self.session.describe, refresh=True), model_id)
 
     def _resolve(self, name: str | None) -> str:
-        settings = self.settings
-        wanted = settings.default_model if name is None else name
+        settings, account = self.settings, self.settings.account
+        wanted = settings.model or account.default_model if name is None else name
         try:
-            return self.session.models.resolve(wanted, settings.account.name)
+            return self.session.models.resolve(wanted, account.name)
         except InvalidRequest as error:
             if name is None and settings.model:
                 raise settings.blamed("model", error) from None

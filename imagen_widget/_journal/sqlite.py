@@ -268,14 +268,15 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
         (version,) = connection.execute(_VERSION).fetchone()
         if version == 1:
             _migrate(connection, made, now=now)
-        elif version < SCHEMA:
-            _execute(connection, *made)
+            made = []
         if version < SCHEMA:
-            added = [*tables.INDEXES, *_TALLY]
+            added = [*tables.INDEXES, *_TALLY, f"PRAGMA user_version = {SCHEMA}"]
             with contextlib.suppress(sqlite3.OperationalError):  # words are looked for row by row
-                _execute(connection, _PROBE, "DROP TABLE temp.probe")
+                connection.execute(_PROBE)
+                connection.execute("DROP TABLE temp.probe")
                 added += _PROMPTS
-            _execute(connection, *added, f"PRAGMA user_version = {SCHEMA}")
+            for statement in (*made, *added):
+                connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):

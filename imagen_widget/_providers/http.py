@@ -29,7 +29,7 @@ from anyio import to_thread
 
 from imagen_widget import _picture
 from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Lost, NotSent
-from imagen_widget._settings import Secret, is_loopback, mask_logs
+from imagen_widget._settings import LOOPBACK, Secret, mask_logs
 from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 _CONNECT_SECONDS = 10.0
@@ -428,7 +428,7 @@ class PeerRule:
             scheme, host, port = place = _place(url)
         except ValueError:
             raise _refused("is malformed") from None
-        here = is_loopback(own[1]) and is_loopback(host)  # this machine may name itself
+        here = own[1] in LOOPBACK and host in LOOPBACK  # this machine may name itself
         if place == own or (here and scheme in {"http", "https"}):
             return True
         if not host or scheme not in {"https", "http"}:

@@ -287,7 +287,8 @@ class Job:
         finally:
             self._ended = time.monotonic() if seconds is None else self._run.started + seconds
             self._progress = replace(self._progress, phase=phase, note=note)
-            self._tell(*self._listeners)
+            for listener in self._listeners:
+                self._tell(listener)
 
     def _report(self, event: Event) -> None:
         now = self._progress
@@ -310,7 +311,8 @@ class Job:
             except Exception:
                 # A mistake in a callback must not lose a picture that is paid for.
                 log.exception("on_event failed")
-        self._tell(*self._listeners)
+        for listener in self._listeners:
+            self._tell(listener)
 
     async def _keep_told(self, listener: Callable[[Progress], None]) -> None:
         self._listeners.append(listener)
@@ -319,9 +321,8 @@ class Job:
             await anyio.sleep(TICK_SECONDS)
             self._tell(listener)
 
-    def _tell(self, *listeners: Callable[[Progress], None]) -> None:
-        for listener in listeners:
-            try:
-                listener(self.progress)
-            except Exception:
-                log.exception("a listener failed")
+    def _tell(self, listener: Callable[[Progress], None]) -> None:
+        try:
+            listener(self.progress)
+        except Exception:
+            log.exception("a listener failed")
