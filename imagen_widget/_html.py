@@ -63,13 +63,9 @@ def image(data: bytes, media_type: str, *, alt: str, **values: object) -> str:
 
 
 def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
-    """Return a wrapping row of figures that needs no style sheet.
+    """Return a row of pairs of markup, a picture and its text, with a caption under it.
 
     Inline styles only: a saved notebook, nbconvert and viewers without a kernel keep those.
-
-    Args:
-        cells: Pairs of picture markup and escaped caption markup.
-        caption: Escaped markup under the whole row.
     """
     boxes = "".join(
         '<figure style="margin:0;flex:1 1 240px;max-width:640px;min-width:0">'
@@ -86,10 +82,15 @@ def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
     )
 
 
+def in_ascii(text: str) -> str:
+    """Return a repr as one to print on any stream: there are some that know no other characters."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def encodable(text: str, stream: object = None) -> str:
     """Return text with a substitute for each sign that a stream, by default stdout, cannot hold.
 
-    A stream in memory holds every sign, and has no encoding.
+    It is for what people read there, as tables. A stream in memory holds every sign.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

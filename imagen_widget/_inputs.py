@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from imagen_widget import _picture
+from imagen_widget._html import in_ascii
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
 from imagen_widget._picture import SVG, digest_of
 from imagen_widget._settings import is_loopback
-from imagen_widget.errors import InvalidRequest, QueueError, in_ascii, invalid
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -275,7 +276,7 @@ def mask_as_alpha(data: bytes) -> bytes:
     grey = _grey(_picture.open_picture(data))
     layer = Image.new("RGBA", grey.size, "black")
     layer.putalpha(ImageChops.invert(grey))
-    return _picture.saved(layer, "image/png", 0)
+    return _picture.saved(layer, "image/png")
 
 
 class _Work:
@@ -311,9 +312,9 @@ class _Work:
             raise invalid(self._label, what, "Paint white what is to change, the rest black.")
         if size is not None and grey.size != size:
             grey = grey.resize(size)
-        data = _picture.saved(grey, "image/png", 0)
+        data = _picture.saved(grey, "image/png")
         if len(data) > self._budget:
-            data = _picture.saved(grey.point(lambda v: 255 * (v >= 128)), "image/png", 0)
+            data = _picture.saved(grey.point(lambda v: 255 * (v >= 128)), "image/png")
         return _input(data, "image/png", grey.size, original)
 
     def _check_size(self, size: Size) -> None:
@@ -357,7 +358,7 @@ class _Work:
         clear = picture.mode == "RGBA"
         exact = clear or self._facts.media_type in _LOSSLESS
         if exact and picture.width * picture.height < self._budget:
-            data = _picture.saved(picture, "image/png", 0)
+            data = _picture.saved(picture, "image/png")
             if len(data) <= self._budget:
                 return data, "image/png", picture
         media_type = "image/webp" if clear else "image/jpeg"

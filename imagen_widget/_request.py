@@ -120,6 +120,13 @@ class ImageRequest:
         last = self.inputs[-1].key if self.inputs else None
         return any("mask" in name and value == last for name, value in self.arguments().items())
 
+    def named(self, value: object) -> list[Input]:
+        """Return the input pictures that a field's value names; none if it holds anything else."""
+        inputs = {picture.key: picture for picture in self.inputs}
+        names = value if isinstance(value, list) else [value]
+        found = [inputs[name] for name in names if isinstance(name, str) and name in inputs]
+        return found if len(found) == len(names) else []
+
     def arguments(self) -> dict[str, Any]:
         """Return what is sent, as JSON values: the prompt first."""
         body, prompt = json.loads(self.body), self.names[0]
@@ -229,13 +236,8 @@ def as_code(
     """Return `%imagen …` and `generate(…)` that send this request, with the imports they need.
 
     The magic is a cell if a line could be misread: there a bare `--` says that everything below is
-    the prompt, to the letter. What the magic cannot say comes as the Python call.
-
-    Args:
-        request: The request.
-        known: What is known of its model; by default what is bundled.
-        seed: The seed that the server chose, to send it again.
-        job_id: The journal's id of a job that was sent with it, by which its pictures are named.
+    the prompt, to the letter. What the magic cannot say comes as the Python call. A `seed` is the
+    one that the server chose; the job of `job_id` was sent with the request's pictures.
     """
     arguments, options = _written(request, known, seed, job_id)
     is_kept = any(not picture.url for picture in request.inputs)
@@ -273,7 +275,7 @@ def _written(
         pictures, field = _pictures(request, value, job_id), known.field(name)
         role = field.role if field else USUAL_ROLES.get(name, "")
         argument, code = name, repr(value)
-        if pictures is None:
+        if not pictures:
             is_option = name not in _TAKEN and (field or name in _models.COMMON_NAMES)
             options.append(_option(name, value) if is_option else None)
         else:
@@ -300,7 +302,6 @@ def _written(
 
 
 def _option(name: str, value: object) -> list[str]:
-    """Return an argument as an option of the magic."""
     option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
@@ -321,16 +322,13 @@ def quoted(text: str) -> str:
     return f"{{{{{text!r}}}}}"
 
 
-def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str] | None:
-    """Return the expressions for the pictures that a value names; None if it names none."""
-    written: dict[Any, str] = {}
-    for place, picture in enumerate(request.inputs):
-        kept = f"History().get({job_id!r}).inputs[{place}]"
-        written[picture.key] = repr(picture.url) if picture.url else kept
-    names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(name, str) and name in written for name in names):
-        return None
-    return [written[name] for name in names]
+def _pictures(request: ImageRequest, value: object, job_id: str) -> list[str]:
+    """Return the expressions for the pictures that a value names."""
+    kept = f"History().get({job_id!r}).inputs"
+    return [
+        repr(picture.url) if picture.url else f"{kept}[{request.inputs.index(picture)}]"
+        for picture in request.named(value)
+    ]
 
 
 def _fits_a_line(prompt: str) -> bool:

@@ -17,12 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from imagen_widget import _html, _picture, errors
+from imagen_widget import _html, _picture
 from imagen_widget._inputs import Input, PictureSource, from_file, local
 from imagen_widget._models import Catalogue, Model, dollars, short_name
 from imagen_widget._picture import SUFFIXES, SVG, Preview, Provenance
 from imagen_widget._request import ImageRequest
-from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line
+from imagen_widget.errors import ImagenError, InvalidRequest, QueueError, invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
@@ -303,7 +303,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         if request.inputs:
             first, masks = request.inputs[0].origin or "a picture", int(request.has_mask)
             more = len(request.inputs) - 1 - masks
-            others = f" and {more} more input{'s' * (more > 1)}" if more > 0 else ""
+            others = f" and {plural(more, 'more input')}" if more > 0 else ""
             parts.append(f"from {first}{others}" + " with a mask" * masks)
         if self.reused:
             parts.append(f"from history, {age(self.created)}, free")
@@ -326,7 +326,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return " · ".join(part for part in parts if part)
 
     def __repr__(self) -> str:
-        return errors.in_ascii(f"<Generation: {self.summary.replace(' · ', ', ')}>")
+        return _html.in_ascii(f"<Generation: {self.summary.replace(' · ', ', ')}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         cells = [(_figure(image), _html.escape(image._size())) for image in self.images]
@@ -359,7 +359,7 @@ def age(moment: datetime, *, now: datetime | None = None) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count >= 1:
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+            return f"{plural(count, unit)} ago"
     return "just now"
 
 
@@ -391,12 +391,9 @@ def _saving(path: str | Path) -> Iterator[Path]:
     except ImagenError:
         raise
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # a NUL, ~ of an unknown user
-        why = getattr(error, "strerror", None) or str(error)
-        raise InvalidRequest(
-            f"The picture cannot be saved as {path} ({why}).",
-            remedy="Give the whole path of another folder; the picture itself is kept.",
-            field="path",
-        ) from None
+        what = f"cannot be saved as {path} ({getattr(error, 'strerror', None) or error})"
+        remedy = "Give the whole path of another folder; the picture itself is kept."
+        raise invalid("path", f"the picture {what}", remedy) from None
 
 
 def _small(image: GeneratedImage) -> Preview | None:
@@ -433,11 +430,8 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
         path = None if isinstance(picture, bytes) else Path(picture).expanduser()
         data = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise InvalidRequest(
-            f"The picture cannot be read: {getattr(error, 'strerror', None) or error}",
-            remedy="Give the path of a picture that was saved.",
-            field="picture",
-        ) from None
+        what = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise invalid("picture", what, "Give the path of a picture that was saved.") from None
     if path is not None and path.suffix == ".json":
         found = _picture.from_json(_text(path))
     else:
@@ -447,12 +441,9 @@ def settings_from(picture: str | Path | bytes) -> Provenance[ImageRequest]:
         found = next(filter(None, kept), None) or _picture.read_settings(data)
     checked = None if found is None else _checked(found)
     if checked is None:
-        raise InvalidRequest(
-            "The picture carries no settings.",
-            remedy="Copies saved by imagen_widget do; originals in IMAGEN_HOME, edited pictures "
-            "and those sent by a messenger do not.",
-            field="picture",
-        )
+        others = "originals in IMAGEN_HOME, edited pictures and those sent by a messenger"
+        remedy = f"Copies saved by imagen_widget do; {others} do not."
+        raise invalid("picture", "it carries no settings", remedy)
     return checked
 
 

@@ -36,6 +36,7 @@ from imagen_widget.errors import CredentialsError, InvalidRequest, shown
 
 MAX_SECONDS = 366 * 86_400.0  # longer waits overflow the timers of some systems
 MAX_DOLLARS = 10**9
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # what surely means this machine
 _PREFIX = "IMAGEN_"
 
 Period = Literal["day", "month"]
@@ -227,7 +228,7 @@ def usable_key(key: object, label: str) -> Secret:
 
 def is_loopback(host: str | None) -> bool:
     """Return True if a host name or address surely means this machine."""
-    return host in {"localhost", "127.0.0.1", "::1"}
+    return host in LOOPBACK
 
 
 def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
@@ -475,19 +476,8 @@ class Setting:
         return f"{_PREFIX}{self.name.upper()}"
 
 
-def _row(
-    kind: _Kind,
-    example: str,
-    help: str,
-    unset: str = "",
-    default: Any = None,
-    *,
-    name: str = "",
-    compare: bool = True,
-    repr: bool = True,
-) -> Any:
-    row = Setting(name, kind, example, help, unset, default)
-    return field(metadata={"row": row}, compare=compare, repr=repr)
+def _row(*row: Any, name: str = "", compare: bool = True, repr: bool = True, **more: Any) -> Any:
+    return field(metadata={"row": Setting(name, *row, **more)}, compare=compare, repr=repr)
 
 
 def _preset(kind: _Kind, example: str, what: str) -> Any:
@@ -633,12 +623,8 @@ _VARIABLES = _KEYS | _BY_VARIABLE.keys()
 def load_settings(**given: Any) -> Settings:
     """Return the settings in force now; what is not given, or None, is looked up.
 
-    Args:
-        given: Settings by the names in `SETTINGS`, and `api_key`.
-
-    Raises:
-        CredentialsError: A key is not usable, or not one for this host; a missing one passes.
-        InvalidRequest: A setting has a value that is not valid, or a file cannot be read.
+    They go by the names in `SETTINGS`, and `api_key`. A key that is not usable, or not one for this
+    host, is an error; a missing one passes.
     """
     key = None  # hidden at once: tracebacks that show variables must not have it
     if given.get("api_key") is not None:
@@ -671,10 +657,10 @@ def load_settings(**given: Any) -> Settings:
         owner = GATEWAY if owner in {None, FAL, DEMO} else owner
         if account is not owner:
             del found["base_url"], values["base_url"]
-        if account is not owner and "provider" not in found:
-            what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
-            remedy = "Set IMAGEN_API_KEY to the key of that address."
-            _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
+            if "provider" not in found:
+                what = f"IMAGEN_BASE_URL ({base.source}) is not used: there is no IMAGEN_API_KEY"
+                remedy = "Set IMAGEN_API_KEY to the key of that address."
+                _notices.setdefault(base.label, f"{what}, so {account.title} answers. {remedy}")
     try:
         user = os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
     except (ImportError, KeyError, OSError):  # a uid without a name, as in many containers
@@ -745,26 +731,20 @@ def _default_home() -> Path:
 # --------------------------------------------------------------------------------- finding a key
 
 _typed: dict[str, Secret] = {}  # what `login` was told, by variable
-_remembered: dict[str, tuple[Secret, str]] = {}  # what keyring and Colab said, with which of them
+_remembered: dict[str, Found] = {}  # what keyring and Colab said
 
 
 def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str] | None:
-    """Return the key of an account and where it was found; None if it has none."""
-    variable = account.key_variables[0]
-    if variable in _typed:
-        return _typed[variable], "login()"
-    for names in account.key_variables:
-        parts = names.split(":")
-        if kept.keys() >= {*parts}:
-            key = [usable_key(kept[part].value, kept[part].label).reveal() for part in parts]
-            return Secret(":".join(key)), kept[parts[0]].source
-    for names in account.key_variables if variable not in _remembered else ():
-        found = list(filter(None, map(_recall, names.split(":"))))
-        if found and len(found) == len(names.split(":")):
-            key = [usable_key(text, names).reveal() for text, _ in found]
-            _remembered[variable] = Secret(":".join(key)), found[0][1]
-            break
-    return _remembered.get(variable)
+    if account.key_variables[0] in _typed:
+        return _typed[account.key_variables[0]], "login()"
+    for look in (kept.get, _recall):
+        for names in account.key_variables:
+            parts = list(map(look, names.split(":")))
+            found = [part for part in parts if part is not None]
+            if len(found) == len(parts):
+                key = [usable_key(part.value, part.label).reveal() for part in found]
+                return Secret(":".join(key)), found[0].source
+    return None
 
 
 def login() -> None:
@@ -805,17 +785,20 @@ def _keyring() -> Any:
     return keyring if (getattr(keyring.get_keyring(), "priority", 0) or 0) > 0 else None
 
 
-def _recall(name: str) -> tuple[str, str] | None:
-    """Return what keyring or Colab keeps under a name, and which of them; broken ones keep none."""
+def _recall(name: str) -> Found | None:
+    """Return what keyring or Colab keeps under a name; broken ones keep nothing."""
+    text, source = "", "system keyring"
+    if name in _remembered:
+        return _remembered[name]
     with suppress(Exception):  # a locked or broken keyring is the same as no keyring
-        keyring = _keyring()
-        if keyring and (text := keyring.get_password(_KEYRING_SERVICE, name)):
-            return text, "system keyring"
-    with suppress(Exception):  # there is no such secret, or access is not granted
-        if "google.colab" in sys.modules:
+        text = _keyring().get_password(_KEYRING_SERVICE, name)
+    if not text and "google.colab" in sys.modules:
+        with suppress(Exception):  # there is no such secret, or access is not granted
             text = importlib.import_module("google.colab.userdata").get(name)
-            return (text, "Colab secret") if text else None
-    return None
+            source = "Colab secret"
+    if text:
+        _remembered[name] = Found(usable_key(text, name), source, name)
+    return _remembered.get(name)
 
 
 # ---------------------------------------------------------------- what is never a field of a model

@@ -248,7 +248,12 @@ class Studio:
         extra = dict(read_extra(asked.get("extra")))
         _settings.refuse_reserved([*asked, *extra])
         if isinstance(prompt, ImageRequest):
-            return _complete(prompt, model=model, **asked)
+            for name, value in sorted({"model": model, **asked}.items()):
+                if value is not None and not (name == "strict" and value is True):
+                    remedy = "Make another with ImageRequest.create, or pass a prompt."
+                    what = "the request is complete, so it takes no more fields"
+                    raise invalid(name, what, remedy)
+            return prompt
         if "known" in asked:  # a field that is called as an argument of `create`
             asked["extra"] = extra | {"known": asked.pop("known")}
         known, note = self.model(model), ""
@@ -411,15 +416,6 @@ class Studio:
         settings = self.settings
         model = short_name(self._resolve(None))
         return encodable(f"<Studio: {settings.account.name} {model}, home {settings.home}>")
-
-
-def _complete(request: ImageRequest, /, **asked: object) -> ImageRequest:
-    """Return a request that was made before, if nothing else is asked."""
-    for name, value in sorted(asked.items()):
-        if value is not None and not (name == "strict" and value is True):
-            remedy = "Make another with ImageRequest.create, or pass a prompt."
-            raise invalid(name, "the request is complete, so it takes no more fields", remedy)
-    return request
 
 
 # ------------------------------------------------------------------------------ the default studio

@@ -49,17 +49,17 @@ def one_line(text: str, *, limit: int = _MAX_LINE) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def word(value: object, *, limit: int = 60) -> str:
+    """Return a text of somebody else's as one line, and "" for anything else."""
+    return one_line(value, limit=limit) if isinstance(value, str) else ""
+
+
 def shown(value: object) -> str:
     """Return the beginning of a value as Python writes it, whatever the value is."""
     try:
         return repr(value[:40]) if isinstance(value, str) else repr(value)[:40]
     except Exception:  # noqa: BLE001 - an integer of too many digits, or a repr of somebody else's
         return f"a value of type {type(value).__name__}"
-
-
-def in_ascii(text: str) -> str:
-    """Return a text as one to print: there are streams that know no other characters."""
-    return text.encode("ascii", "backslashreplace").decode()
 
 
 def short_id(request_id: str) -> str:

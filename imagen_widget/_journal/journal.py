@@ -714,7 +714,6 @@ class Journal(ABC):
         ]
 
     def _rows(self, tx: Transaction, drafts: Sequence[Draft], *, user: str) -> list[dict[str, Any]]:
-        """Return what the table will hold of jobs that are to be written down."""
         rows = []
         day, until = tables.day_of(tx.now), tx.now + self.lease_seconds
         blank = {**tables.BLANK, "created_at": tx.now, "day": day, "who": user, "owner": self.owner}

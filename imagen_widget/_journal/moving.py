@@ -3,6 +3,7 @@
 A copy adds what is missing and changes nothing that is there: it can be stopped and repeated.
 """
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,17 +100,12 @@ def _add_series(journal: Journal, tx: Transaction, series: list[tuple[object, ..
 
 def _batches(journal: Journal) -> Iterator[dict[str, Job]]:
     seq = -1
-    while batch := _page(journal, seq):
+    while batch := reads(_jobs)(journal, "seq > ?", seq):
         yield batch
         seq = max(row["seq"] for row, _ in batch.values())
 
 
-@reads
-def _page(_: Journal, tx: Transaction, seq: int) -> dict[str, Job]:
-    return _jobs(tx, "seq > ?", seq)
-
-
-def _jobs(tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
+def _jobs(_: Journal, tx: Transaction, condition: str, *values: object) -> dict[str, Job]:
     """Return some jobs by their ids, oldest first; nobody works on a copy."""
     columns = f"SELECT jobs.*, {AMOUNT} AS amount FROM jobs"
     found = f"{columns} WHERE {condition} ORDER BY seq LIMIT {tables.MAX_VALUES}"
@@ -126,7 +122,8 @@ def _add_jobs(
     journal: Journal, tx: Transaction, batch: dict[str, Job]
 ) -> tuple[int, tuple[str, ...], int]:
     """Add the missing jobs; return how many, which ones differ, and what all come to there."""
-    known = _jobs(tx, f"id IN {tables.marks(list(batch))}", *batch)
+    these = functools.partial(_jobs, journal, tx, f"id IN {tables.marks(list(batch))}", *batch)
+    known = these()
     missing = [job for job_id, job in batch.items() if job_id not in known]
     moves: Counter[Account] = Counter()
     for row, images in missing:
@@ -135,8 +132,7 @@ def _add_jobs(
         if row["amount"]:
             moves[tables.account_of(row)] += row["amount"]
     tables.book(tx, moves)
-    arrived = _jobs(tx, f"id IN {tables.marks(list(batch))}", *batch)
-    differing = []
+    arrived, differing = these(), []
     for job_id, (row, images) in batch.items():
         there, images_there = arrived[job_id]
         if ({**there, "seq": 0}, images_there) != ({**row, "seq": 0}, images):

@@ -165,7 +165,6 @@ class PostgresJournal(Journal):
             pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
     def _is_passing(self, error: Exception) -> bool:
-        """Return True if the same may succeed in a moment: the connection broke, or others won."""
         broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         state = getattr(error, "sqlstate", None) or "08"
         return isinstance(error, _PASSING) or (broken and state.startswith("08"))

@@ -268,18 +268,15 @@ def _make_schema(connection: sqlite3.Connection, *, now: float) -> None:
         (version,) = connection.execute(_VERSION).fetchone()
         if version == 1:
             _migrate(connection, made, now=now)
-        elif version < SCHEMA:
-            for statement in made:
-                connection.execute(statement)
+            made = []
         if version < SCHEMA:
-            added = [*tables.INDEXES, *_TALLY]
+            added = [*tables.INDEXES, *_TALLY, f"PRAGMA user_version = {SCHEMA}"]
             with contextlib.suppress(sqlite3.OperationalError):  # words are looked for row by row
                 connection.execute(_PROBE)
                 connection.execute("DROP TABLE temp.probe")
                 added += _PROMPTS
-            for statement in added:
+            for statement in (*made, *added):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA}")
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
@@ -296,18 +293,17 @@ def _migrate(connection: sqlite3.Connection, made: Iterable[str], *, now: float)
     Nothing is lost: what is damaged stays as it is, and is told when it is read.
     """
     _check_idle(connection, now)
-    for statement in (
-        "DROP INDEX jobs_by_day",
-        "DROP INDEX jobs_by_meaning",
-        "DROP INDEX jobs_by_state",
+    _execute(
+        connection,
+        *("DROP INDEX jobs_by_day", "DROP INDEX jobs_by_meaning", "DROP INDEX jobs_by_state"),
         "ALTER TABLE jobs RENAME TO old_jobs",
         "ALTER TABLE images RENAME TO old_images",
         *made,
-    ):
-        connection.execute(statement)
+    )
     columns = ("seq", *tables.JOB_COLUMNS)
     connection.executemany(tables.insert("jobs", columns), _rows(connection))
-    for statement in (
+    _execute(
+        connection,
         "INSERT INTO images SELECT job, position, digest, media_type, width, height, size,"
         " CASE WHEN url LIKE 'data:%' THEN NULL ELSE url END, 0 FROM old_images",
         "UPDATE jobs SET pictures = (SELECT COUNT(*) FROM images WHERE job = jobs.id)"
@@ -315,9 +311,12 @@ def _migrate(connection: sqlite3.Connection, made: Iterable[str], *, now: float)
         f"INSERT INTO spending SELECT day, provider, model, who, series, SUM({AMOUNT}) AS n"
         " FROM jobs GROUP BY 1, 2, 3, 4, 5 HAVING n <> 0",
         f"INSERT INTO budgets SELECT period, scope, SUM(micros) FROM ({BUDGETS}) GROUP BY 1, 2",
-        "DROP TABLE old_images",
-        "DROP TABLE old_jobs",
-    ):
+        *("DROP TABLE old_images", "DROP TABLE old_jobs"),
+    )
+
+
+def _execute(connection: sqlite3.Connection, *statements: str) -> None:
+    for statement in statements:
         connection.execute(statement)
 
 
@@ -387,8 +386,7 @@ def explain(error: sqlite3.Error | OSError, path: Path, *, after: str) -> Journa
 
 
 def _code(error: sqlite3.Error) -> int:
-    extended: int = getattr(error, "sqlite_errorcode", 0)
-    return extended & 0xFF
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # without what extends it
 
 
 _LOCKED = (

@@ -80,7 +80,6 @@ def marks(values: Sequence[object]) -> str:
 
 
 def insert(table: str, columns: Sequence[str]) -> str:
-    """Return the INSERT for one row."""
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks(columns)}"
 
 
@@ -162,7 +161,6 @@ def to_micros(amount: Decimal) -> int:
 
 
 def to_dollars(micros: int) -> Decimal:
-    """Return US dollars."""
     return Decimal(micros) / _MICROS
 
 

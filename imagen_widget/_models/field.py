@@ -334,7 +334,6 @@ def as_json(name: str, value: object) -> Any:
 
 
 def _of_another_library(value: object) -> Any:
-    """Return what JSON can hold for a value that it does not know."""
     if is_bool(value):
         return bool(value)
     if isinstance(value, Mapping):

@@ -9,12 +9,13 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from imagen_widget._models.field import Field, Kind, PictureLimits, Role, as_number, size_pixels
 from imagen_widget._models.model import COUNT_NAMES, MAX_FOR_EACH, Model
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, word
 
 MAX_DOCUMENT_BYTES = 1 << 20
 
@@ -28,7 +29,8 @@ _MAX_WORDS = 400
 _MAX_TEXT = 1_000
 _MAX_DEFAULT = 4_000
 _MAX_LENGTH = 10**9
-_SCALARS: dict[str, Kind] = {"integer": "whole", "number": "number", "boolean": "switch"}
+_SCALARS: dict[object, Kind] = {"string": "text", "integer": "whole", "number": "number"}
+_SCALARS["boolean"] = "switch"
 _PICTURE_NAME = re.compile(r"(^|.*_)(image|images|mask|photo)(_(data_)?(url|uri|base64)s?)?")
 _MAIN_PICTURES = (
     *("image_url", "image_urls", "image", "images", "image_data_url", "base_image_url"),
@@ -48,24 +50,18 @@ def read_schema(document: object, model_id: str) -> Model:
     The document is an OpenAPI document as bytes, text or JSON values, or a record of fal's model
     search that holds one. It never raises.
     """
-    try:
-        return _read(document, model_id)
-    except Exception:  # noqa: BLE001 - hostile input: a schema is never a reason to fail
-        return Model(model_id, title=model_id)
-
-
-def _read(document: object, model_id: str) -> Model:
-    if isinstance(document, bytes | str):
-        if len(document) > MAX_DOCUMENT_BYTES:
-            return Model(model_id, title=model_id)
-        document = json.loads(document)
-    record = _object(document)
-    for each in map(_object, _list(record.get("models"))):  # a page of fal's search
-        if each.get("endpoint_id") == model_id:
-            record = each
-    spec = _object(record.get("openapi")) or record
-    fields = tuple(_with_roles(list(_Document(spec).fields(model_id))))
-    return Model(model_id, title=model_id, fields=fields, source="fetched" if fields else "none")
+    fields: list[Field] = []
+    with suppress(Exception):  # hostile input: a schema is never a reason to fail
+        if isinstance(document, bytes | str):
+            document = json.loads(document) if len(document) <= MAX_DOCUMENT_BYTES else None
+        record = _object(document)
+        for each in map(_object, _list(record.get("models"))):  # a page of fal's search
+            if each.get("endpoint_id") == model_id:
+                record = each
+        spec = _object(record.get("openapi")) or record
+        fields = _with_roles(list(_Document(spec).fields(model_id)))
+    source: Literal["fetched", "none"] = "fetched" if fields else "none"
+    return Model(model_id, title=model_id, fields=tuple(fields), source=source)
 
 
 class _Document:
@@ -178,7 +174,7 @@ def _understood(
         name,
         kind,
         title=_title(name, merged),
-        help=_text(merged.get("description"), _MAX_TEXT),
+        help=word(merged.get("description"), limit=_MAX_TEXT),
         required=required,
         allowed=allowed,
         **(_bounds(merged, whole=kind == "whole") if numbers else {}),
@@ -225,16 +221,14 @@ def _single(name: str, schema: Schema) -> tuple[Kind, Words]:
             return ("text" if all(isinstance(v, str) for v in values) else "json"), ()
         return "choice", tuple(values)
     match schema.get("type"):
-        case "string":
-            return "text", ()
-        case "integer" | "number" | "boolean" as word:
-            return _SCALARS[word], ()
+        case "string" | "integer" | "number" | "boolean" as scalar:
+            return _SCALARS[scalar], ()
         case "array":
             items = _object(schema.get("items"))
-            words = items.get("enum")
-            if items.get("type") != "string" and not _are_words(_list(words)):
-                return "json", ()
-            return "words", tuple(_list(words)) if _are_words(_list(words)) else ()
+            words = _list(items.get("enum"))
+            if _are_words(words):
+                return "words", tuple(words)
+            return ("words" if items.get("type") == "string" else "json"), ()
         case _:
             sides = _object(schema.get("properties"))
             return ("size" if "size" in name and {"width", "height"} <= set(sides) else "json"), ()
@@ -316,10 +310,9 @@ def _with_roles(fields: list[Field]) -> list[Field]:
 
 
 def _is_size(field: Field) -> bool:
-    if field.kind == "size":
-        return True
     sizes = [a for a in field.allowed if str(a) != "auto"]
-    return field.kind == "choice" and bool(sizes) and all(size_pixels(a) for a in sizes)
+    are_sizes = bool(sizes) and all(map(size_pixels, sizes))
+    return field.kind == "size" or (field.kind == "choice" and are_sizes)
 
 
 def _default(field: Field, value: object) -> Any:
@@ -346,15 +339,7 @@ def _ui(schema: Schema) -> dict[str, Any]:
 
 
 def _title(name: str, schema: Schema) -> str:
-    title = _text(schema.get("title"), 80)
-    return title or name.replace("_", " ").strip().capitalize()
-
-
-def _text(value: object, limit: int) -> str:
-    """Return a text in one line: descriptions come with line ends and indentation."""
-    text = value[: 4 * limit] if isinstance(value, str) else ""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return word(schema.get("title"), limit=80) or name.replace("_", " ").strip().capitalize()
 
 
 def _number(value: object) -> float | None:

@@ -1,7 +1,8 @@
 """What picture bytes are, and copies of them: previews, contact sheets, other formats.
 
 Nothing here does I/O. The bytes decide, never a header or a file name that a server sent. Copies
-are right to look at: upright, eight bits deep, in sRGB or with their own colour profile.
+are right to look at: upright, eight bits deep, in sRGB or with their own colour profile. What
+cannot be decoded is a QueueError.
 """
 
 import base64
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage
 
 __all__ = ["SVG", "UNREADABLE", "PictureFacts", "Provenance"]  # of the imported
-__all__ += ["digest_of", "embed", "file_stem", "from_json", "inspect"]
+__all__ += ["digest_of", "embed", "file_stem", "from_json", "header", "inspect"]
 __all__ += ["read_settings", "sniff", "to_json"]
 
 MAX_PIXELS = 89_000_000  # to decode: 350 MB as RGBA; Pillow itself warns from 89.4 million on
@@ -75,11 +76,7 @@ class Preview:
 def preview(
     data: bytes, *, side: int = PREVIEW_SIDE_PIXELS, max_bytes: int = PREVIEW_BYTES
 ) -> Preview:
-    """Return a WebP copy with its longer side at most `side` pixels and at most `max_bytes`.
-
-    Raises:
-        QueueError: The picture cannot be decoded.
-    """
+    """Return a WebP copy with its longer side at most `side` pixels and at most `max_bytes`."""
     with readable():
         small = for_screen(resized(open_picture(data, side=side), side))
         encoded, small = fit(small, max_bytes, "image/webp")
@@ -115,12 +112,7 @@ def contact_sheet(copies: Iterable[Preview | None]) -> dict[str, str]:
 
 
 def encode(data: bytes, media_type: str) -> bytes:
-    """Return the picture in another format, at its full size, with its colour profile.
-
-    Raises:
-        QueueError: The picture cannot be decoded.
-        InvalidRequest: The format does not hold so large a picture.
-    """
+    """Return the picture in another format, at its full size, with its colour profile."""
     with readable():
         picture = open_picture(data)
         most = _MAX_SIDE_PIXELS.get(media_type, max(picture.size))
@@ -138,11 +130,7 @@ def encode(data: bytes, media_type: str) -> bytes:
 
 
 def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
-    """Return the decoded picture, upright; with `side` perhaps smaller, but not below that.
-
-    Raises:
-        QueueError: It cannot be decoded, or has more than 89 million pixels.
-    """
+    """Return the decoded picture, upright; with `side` perhaps smaller, but not below that."""
     facts = inspect(data, checksums=False)
     if facts.media_type in {SVG, UNREADABLE}:
         raise _unreadable(facts.problem or "an SVG drawing")
@@ -234,7 +222,7 @@ def fit(
 
 
 def saved(
-    picture: "PILImage", media_type: str, quality: int, *, icc_profile: bytes | None = None
+    picture: "PILImage", media_type: str, quality: int = 0, *, icc_profile: bytes | None = None
 ) -> bytes:
     sink = io.BytesIO()
     picture.info.pop("icc_profile", None)  # PNG would take it from there

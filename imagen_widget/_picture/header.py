@@ -80,8 +80,13 @@ def sniff(data: bytes) -> str:
     head = data[:_MAX_SVG_HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head.startswith((b"\xff\xfe<\x00", b"\xfe\xff\x00<")):
         head = head.replace(b"\x00", b"")[2:]
-    markup = head.startswith(b"<") and not head.startswith((b"<!doctype html", b"<html"))
+    markup = head.startswith(b"<") and not is_page(head)
     return SVG if markup and b"<svg" in head else UNREADABLE
+
+
+def is_page(data: bytes) -> bool:
+    """Return True for a web page."""
+    return data[:300].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
@@ -122,10 +127,10 @@ def inspect(data: bytes, *, checksums: bool = True) -> PictureFacts:
 
 
 def _guess(data: bytes) -> str:
-    head = data[:300].lstrip().lower()
+    head = data[:300].lstrip()
     if not head:
         return "an empty answer"
-    if head.startswith((b"<!doctype html", b"<html")):
+    if is_page(data):
         return "a page of HTML"
     return "JSON" if head.startswith((b"{", b"[")) else "of an unknown type"
 

@@ -43,10 +43,11 @@ _UTF16_COMMENT = b"UNICODE\x00"
 
 _MALFORMED = (header.MalformedError, IndexError, struct.error, zlib.error)
 
-_XMP_OURS = re.compile(
-    rb'<rdf:Description rdf:about="" xmlns:imagen="urn:imagen-widget:1">'
-    rb"<imagen:settings>([^<]*)</imagen:settings></rdf:Description>"
+_XMP_OURS = (  # around the settings
+    '<rdf:Description rdf:about="" xmlns:imagen="urn:imagen-widget:1"><imagen:settings>',
+    "</imagen:settings></rdf:Description>",
 )
+_XMP_SETTINGS = re.compile("([^<]*)".join(_XMP_OURS).encode())
 _XMP_END = b"</rdf:RDF>"
 _XMP_SOURCE = b"DigitalSourceType"
 _XMP_REMOTE_MANIFEST = b"dcterms:provenance"  # the manifest is on a server, the hash is of the file
@@ -207,7 +208,7 @@ def _settings_in(data: bytes) -> str:
         return ""
     if _SETTINGS in old:
         return text.decode("utf-8", "replace")
-    found = _XMP_OURS.search(text)
+    found = _XMP_SETTINGS.search(text)
     return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
 
 
@@ -240,9 +241,8 @@ def _png_with(data: bytes, old: dict[str, bytes], lines: str, settings: str) -> 
         if kind == b"IHDR":
             for keyword, text in texts.items():  # as it is, in no language
                 chunk = b"iTXt" + keyword.encode() + bytes(5) + text
-                yield (
-                    struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-                )
+                length, checksum = len(chunk) - 4, zlib.crc32(chunk)
+                yield struct.pack(">I", length) + chunk + struct.pack(">I", checksum)
     yield data[end + 4 :]
 
 
@@ -295,14 +295,11 @@ def _vp8x(data: bytes) -> bytes:
 
 def _xmp_with(old: bytes, settings: str) -> bytes:
     """Return an XMP packet with our settings; one that cannot be added to is left as it is."""
-    packet = _XMP_OURS.sub(b"", old) or _XMP_EMPTY
+    packet = _XMP_SETTINGS.sub(b"", old) or _XMP_EMPTY
     before, end, after = packet.rpartition(_XMP_END)
     ours = "" if _XMP_SOURCE in packet else _MADE_BY_A_MODEL
     if settings:
-        ours += (
-            '<rdf:Description rdf:about="" xmlns:imagen="urn:imagen-widget:1"><imagen:settings>'
-            f"{html.escape(settings, quote=False)}</imagen:settings></rdf:Description>"
-        )
+        ours += html.escape(settings, quote=False).join(_XMP_OURS)
     return before + ours.encode() + end + after if end else packet
 
 

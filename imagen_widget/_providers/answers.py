@@ -29,8 +29,8 @@ from imagen_widget import _picture, errors
 from imagen_widget._html import data_uri
 from imagen_widget._models import Catalogue, as_number, short_name
 from imagen_widget._request import ImageRequest
-from imagen_widget._settings import Account
-from imagen_widget.errors import ImagenError, QueueError, SubmitUncertain, one_line
+from imagen_widget._settings import YES_OR_NO, Account
+from imagen_widget.errors import ImagenError, QueueError, SubmitUncertain, one_line, word
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_RESULT_BYTES = 64 * 1024 * 1024  # four 2K pictures as data: addresses
@@ -44,7 +44,6 @@ _MAX_LINES = 100  # of an event stream, looked at from its end
 _LINE_START = re.compile(r"^\s*[{\[]", re.MULTILINE)
 _JSON_START = re.compile(r"[{\[]")
 _PRINTED = b"\xef\xbb\xbf \t\r\n\v\f"  # a byte order mark, and spaces
-_PAGE_STARTS = (b"<!doctype html", b"<html")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # in no text, whatever its encoding
 _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
 
@@ -66,7 +65,6 @@ _BLANK_INSIDE = re.compile(r"\w \w")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
 _TOLD = frozenset({"description", "revised_prompt", "prompt"})
 _FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
-_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
     r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
@@ -178,7 +176,7 @@ class Answer:
 
     @property
     def _begins_as_page(self) -> bool:
-        return self.body[:300].lstrip().lower().startswith(_PAGE_STARTS)
+        return _picture.header.is_page(self.body)
 
 
 class NotSent(Exception):
@@ -467,7 +465,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
         return Finished((), unclear=unclear)
     flags: Any = []
     seed, texts, seconds = None, {}, {}
-    for holder in (*entries[:1], *around):
+    for place, holder in enumerate((*entries[:1], *around)):
         for name, value in holder.items() if isinstance(holder, dict) else ():
             if name == "seed" and type(value) is int and abs(value) < 2**63:
                 seed = value
@@ -475,9 +473,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
                 texts[name] = value[:_MAX_TEXT]
             elif name in {"metrics", "timings"} and (took := inference_seconds(value)) is not None:
                 seconds[name] = took
-    for holder in around:
-        for name, value in holder.items():
-            if _FLAG.fullmatch(name):
+            elif place and _FLAG.fullmatch(name):  # an entry's own flags are its own
                 flags = value
     pictures: list[Served] = []
     for number, group in enumerate(groups):
@@ -553,7 +549,7 @@ def truth(value: object) -> bool | None:
     """Return what a flag says, however it is written; None if it is something else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return _TRUTHS.get(str(value).strip().lower())
+    return YES_OR_NO.get(str(value).strip().lower())
 
 
 def _search(
@@ -675,7 +671,6 @@ class Trouble:
 
 
 def read_trouble(answer: Answer) -> Trouble:
-    """Return what the answer says, whatever its shape."""
     kind, body = word(answer.headers.get("x-fal-error-type")), answer.mapping
     if body is not None:
         found = trouble_in(body, kind=kind)
@@ -769,11 +764,6 @@ def _read_detail(item: dict[str, Any], kind: str) -> Trouble:
     found = Trouble.of(text if isinstance(text, str) else "", word(item.get("type")) or kind)
     allowed = _said(expected, 200) if isinstance(expected, str) else ""
     return replace(found, field=_said(names[-1], 60) if names else "", expected=allowed)
-
-
-def word(value: object, *, limit: int = 60) -> str:
-    """Return a text as one line, and "" for anything else."""
-    return one_line(value, limit=limit) if isinstance(value, str) else ""
 
 
 # ------------------------------------------------------------- what no error says: the prompt

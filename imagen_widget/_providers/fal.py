@@ -38,7 +38,7 @@ from imagen_widget._providers import answers
 from imagen_widget._providers.answers import Answer, Done, Finished, Running, Ticket, Unclear
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
-from imagen_widget._settings import Account, Secret
+from imagen_widget._settings import FAL, Account, Secret
 from imagen_widget.errors import ImagenError, one_line
 
 REQUEST_ID = re.compile(r"(?!\.+(?:/|$))[A-Za-z0-9_.:+=~@-]{1,300}", re.ASCII)
@@ -153,11 +153,8 @@ def read_submit(
 ) -> Ticket | Finished:
     """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
 
-    `repeats` if some in it may be those that were sent.
-
-    Raises:
-        SubmitUncertain: It holds no readable ticket: a job may exist and be billed.
-        ImagenError: The answer reports an error.
+    `repeats` if some in it may be those that were sent. It raises what the answer reports, and
+    SubmitUncertain if there is no readable ticket in it.
     """
     listed = answer.value if isinstance(answer.value, list) else []
     body = answer.mapping or next((item for item in listed if isinstance(item, dict)), {})
@@ -244,7 +241,6 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> str:
-    """Return the job's id, or "" if the answer names none."""
     found: list[Any] = []
     addressed, plain = [], []
     for holder in reversed(_holders(body)):  # envelopes have an id of their own
@@ -296,7 +292,7 @@ def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
         if body.get("error") or body.get("error_type") or word in _FAILED:
             failed = answers.trouble_in(body)
             says = failed.said or failed.kind if failed else body.get("error_type")
-            trouble = answers.word(says, limit=300) or word or "an error"
+            trouble = errors.word(says, limit=300) or word or "an error"
         return Done(answers.inference_seconds(said.get("metrics")), trouble)
     if word in _WAITING:
         position = said.get("queue_position")
@@ -356,7 +352,7 @@ def _running(lines: Any) -> Running:
     logs, names = [], ("message", "level", "timestamp")
     for line in lines[-_MAX_LOG_LINES:]:
         if isinstance(line, dict):
-            texts = [answers.word(line.get(name), limit=300) for name in names]
+            texts = [errors.word(line.get(name), limit=300) for name in names]
             logs.append(answers.LogLine(*texts))
     return Running(tuple(logs), len(lines))
 
@@ -364,10 +360,7 @@ def _running(lines: Any) -> Running:
 def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
     """Return the data of each server-sent event that a chunk ends; only `data:` lines matter.
 
-    `line` and `event` hold what has not ended yet.
-
-    Raises:
-        ValueError: An event grew past 4 MiB.
+    `line` and `event` hold what has not ended yet; past 4 MiB it raises ValueError.
     """
     line += chunk
     events = []
@@ -392,11 +385,7 @@ def take_events(chunk: bytes, line: bytearray, event: bytearray) -> list[bytes]:
 def read_result(
     answer: Answer, ticket: Ticket, account: Account
 ) -> Finished | answers.Queued | Running | Unclear:
-    """Return what the job brought, or that it is still pending.
-
-    Raises:
-        ImagenError: The job is over without a picture; with the ticket.
-    """
+    """Return what the job brought, or that it is pending; raises if it is over without one."""
     gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
     if answer.status in {404, 405} or gone:
         return _MISSING
@@ -477,7 +466,6 @@ class Fal(Provider):
     max_silence_seconds = 60.0  # some gateways answer with the pictures, and draw meanwhile
     shortest_poll_seconds = 0.1
     knows_auto = False  # whether the result of any request is found under the app `auto`
-    has_storage = True  # whether the key is one of fal's, and so opens its storage
     watching = 0  # jobs
 
     def usual_seconds(self, model_id: str) -> float:
@@ -616,8 +604,7 @@ class Fal(Provider):
 
     async def encode(self, picture: Input) -> str:
         settings = self.settings
-        direct = self.has_storage and settings.base_url == settings.account.base_url
-        if settings.upload and direct:
+        if settings.upload and settings.account == FAL and settings.base_url == FAL.base_url:
             with suppress(answers.NotSent, answers.Lost, ImagenError):
                 return await self._upload(picture)
         return await super().encode(picture)

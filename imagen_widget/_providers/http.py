@@ -29,8 +29,8 @@ from anyio import to_thread
 
 from imagen_widget import _picture
 from imagen_widget._providers.answers import MAX_ANSWER_BYTES, Answer, Call, Lost, NotSent
-from imagen_widget._settings import Secret, mask_logs
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget._settings import LOOPBACK, Secret, mask_logs
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
@@ -50,19 +50,9 @@ _LARGE_BODY_BYTES = 256 * 1024  # what is larger is unpacked and parsed beside t
 _UNPACKED_AT_ONCE_BYTES = 4096  # at the worst, a thousand times as much comes of it
 _GZIP = b"\x1f\x8b"
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRAPPING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 _NOT_PUBLIC = "leads to a machine that is not public"
 
-_TROUBLES = (
-    NotSent,
-    Lost,
-    httpx.HTTPError,
-    httpx.StreamError,
-    httpx.InvalidURL,
-    TimeoutError,
-    UnicodeError,  # hosts that are not a host name
-)
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -71,8 +61,9 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
     httpx.InvalidURL,
-    UnicodeError,
+    UnicodeError,  # hosts that are not a host name
 )
+_TROUBLES = (NotSent, Lost, httpx.HTTPError, httpx.StreamError, TimeoutError, *_NEVER_SENT)
 _PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _WORDS = {  # httpx's own texts are often empty
@@ -92,9 +83,6 @@ class Http:
 
     `media_hosts` is `public`, `private` for any host, or the names of the only hosts that pictures
     may come from. A `transport`, or an ASGI application, stands in for the network.
-
-    Raises:
-        InvalidRequest: The environment names a proxy or a certificate file that cannot be used.
     """
 
     def __init__(
@@ -169,12 +157,8 @@ class Http:
         """Make a call with the key and return the whole answer.
 
         `seconds` is the deadline for everything together, also against a server that drips;
-        `silence_seconds` is how long it may say nothing.
-
-        Raises:
-            NotSent: No connection was made.
-            Lost: The connection broke, the deadline passed, or the body is too large.
-            InvalidRequest: The call is not for the configured address; nothing was sent.
+        `silence_seconds` is how long it may say nothing. It raises NotSent, Lost, or InvalidRequest
+        if the call is not for the configured address.
         """
         is_submit = call.method == "POST"  # others may be sent as often as needed
         exchange = _Exchange(max_bytes, self._key, sent=not (is_submit and self._is_network))
@@ -238,11 +222,8 @@ class Http:
         same = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
         below = url.raw_path.startswith(base.raw_path.rstrip(b"/") + b"/")
         if not same or not below or url.userinfo:
-            raise InvalidRequest(
-                "ticket: the job is not of this client's address; nothing was sent.",
-                remedy="Make the client with the provider and base_url of the ticket.",
-                field="ticket",
-            )
+            what = "the job is not of this client's address; nothing was sent"
+            raise invalid("ticket", what, "Make the client with its provider and base_url.")
         if self._key is not None:
             request.headers["authorization"] = f"{self._scheme} {self._key.reveal()}".lstrip()
         return request
@@ -379,10 +360,8 @@ def unpack(body: bytes, coding: str, *, max_bytes: int) -> bytes:
     """Unpack what a server compressed although it was asked not to.
 
     A coding that is not known, and one that the bytes do not have, leave the body as it is: servers
-    name storage formats and character sets there.
-
-    Raises:
-        Lost: The compression is broken, cut short, or unpacks to more than `max_bytes`.
+    name storage formats and character sets there. It raises Lost for what is broken, cut short, or
+    larger than `max_bytes`.
     """
     for name in (*reversed(coding.lower().split(",")), "gzip"):  # which some forget to name
         is_deflate = name.strip() == "deflate"
@@ -449,16 +428,14 @@ class PeerRule:
             scheme, host, port = place = _place(url)
         except ValueError:
             raise _refused("is malformed") from None
-        here = own[1] in _LOOPBACK and host in _LOOPBACK  # this machine may name itself
+        here = own[1] in LOOPBACK and host in LOOPBACK  # this machine may name itself
         if place == own or (here and scheme in {"http", "https"}):
             return True
         if not host or scheme not in {"https", "http"}:
             raise _refused("is not an https address")
         if self.hosts and not isinstance(self.hosts, str):
-            for name in self.hosts:
-                plain = name.lower().lstrip("*").strip(".")
-                if plain and (host == plain or host.endswith(f".{plain}")):
-                    return True
+            if any(host == name or host.endswith(f".{name}") for name in self.hosts):
+                return True
             raise self._not_allowed(host, "is not of a host that IMAGEN_MEDIA_HOSTS names")
         public = await self._is_public(host, port)
         if public and scheme == "http":

@@ -22,7 +22,7 @@ from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import Settings
-from imagen_widget.errors import InvalidRequest, QueueError
+from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
 
@@ -41,8 +41,11 @@ class OpenAI(Provider):
     async def submit(self, request: ImageRequest, *, seconds: float) -> Finished:
         end, model = self.clock() + seconds, request.model
         arguments = request.arguments()
-        taken = _take_pictures(arguments, request)
-        parts = [await self._part(name, picture, request, end) for name, picture in taken]
+        parts = []
+        for name, value in list(arguments.items()):
+            if pictures := request.named(value):
+                del arguments[name]
+                parts += [await self._part(name, each, request, end) for each in pictures]
         body = _fields(model, arguments)
         if not parts:
             path = self._path("generations")
@@ -77,12 +80,8 @@ class OpenAI(Provider):
                 ready = partial(read_input, data, limits=share, mask=is_mask)
                 picture = await to_thread.run_sync(ready)
             except QueueError as error:
-                raise InvalidRequest(
-                    f"{name}: {error.message}",
-                    remedy="Nothing was sent; give the picture's file or bytes, or allow its host"
-                    " with IMAGEN_MEDIA_HOSTS.",
-                    field=name,
-                ) from None
+                ways = "give the picture's file or bytes, or allow its host with IMAGEN_MEDIA_HOSTS"
+                raise invalid(name, error.message, f"Nothing was sent; {ways}.") from None
         data = await to_thread.run_sync(picture.data)
         return (
             ("mask", await to_thread.run_sync(mask_as_alpha, data)) if is_mask else ("image", data)
@@ -95,7 +94,6 @@ class Gateway(Fal):
     can = Capabilities()
     shortest_poll_seconds = 1.0  # metered gateways count calls
     knows_auto = True
-    has_storage = False
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__(settings, **options)
@@ -112,17 +110,6 @@ class Gateway(Fal):
     async def aclose(self) -> None:
         await super().aclose()
         await self._images.aclose()
-
-
-def _take_pictures(arguments: dict[str, Any], request: ImageRequest) -> list[tuple[str, Input]]:
-    inputs = {picture.key: picture for picture in request.inputs}
-    found = []
-    for name, value in list(arguments.items()):
-        items = value if isinstance(value, list) else [value]
-        if items and all(isinstance(item, str) and item in inputs for item in items):
-            found += [(name, inputs[item]) for item in items]
-            del arguments[name]
-    return found
 
 
 def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -256,11 +256,8 @@ class Provider(ABC):
         """Send a paid request below the account's address once and return its 2xx answer.
 
         `body` is bytes, or else sent as JSON. `named` returns the ticket that an answer names
-        although it failed or broke off, so that the job can be fetched all the same.
-
-        Raises:
-            SubmitUncertain: The request may have been accepted and billed.
-            ImagenError: It was refused, or never arrived; nothing is billed.
+        although it failed or broke off, so that the job can be fetched all the same. It raises what
+        `submit` does.
         """
         if not isinstance(body, bytes):
             body = await to_thread.run_sync(answers.write_json, body)
@@ -283,12 +280,7 @@ class Provider(ABC):
         raise refusal
 
     async def _send(self, call: answers.Call, seconds: float) -> Answer:
-        """Send a paid request once, and again only if it surely never arrived or for a 429.
-
-        Raises:
-            Lost: It may have arrived, and no whole answer came back.
-            QueueError: It never arrived.
-        """
+        """Send a paid request once, and again only if it surely never arrived or for a 429."""
         end, connects, refusals = self.clock() + seconds, 0, 0
         while True:
             await lowlevel.checkpoint()  # before the POST it is not too late to cancel
@@ -323,10 +315,7 @@ class Provider(ABC):
     def finished(self, answer: Answer, *, model: str) -> Finished:
         """Return the pictures of an answer that came at once, in any of the usual shapes.
 
-        Raises:
-            ContentRejected: The list of pictures is empty.
-            SubmitUncertain: No picture is understood; it may be billed.
-            ImagenError: The answer reports a refusal.
+        It raises what `submit` does: SubmitUncertain if no picture is understood.
         """
         account, base_url = self.settings.account, self.settings.base_url
         found = answers.find_pictures(answer.value, base_url)
@@ -444,11 +433,7 @@ def _replaced(value: Any, placed: Mapping[str, str]) -> Any:
 
 
 def make_provider(settings: Settings, **options: Any) -> Provider:
-    """Return the provider of the settings' account; `options` are those of `Provider`.
-
-    Raises:
-        InvalidRequest: No installed package has a usable provider of that name.
-    """
+    """Return the provider of the settings' account; `options` are those of `Provider`."""
     name = settings.account.name
     if name in _BUILT_IN:
         points = [metadata.EntryPoint(name, f"imagen_widget._providers.{_BUILT_IN[name]}", "")]

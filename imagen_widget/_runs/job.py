@@ -197,7 +197,7 @@ class Job:
 
     def __repr__(self) -> str:
         status = self.status.replace(" · ", ", ")
-        return f"<Job {self.number}: {status}>".encode("ascii", "replace").decode()
+        return _html.in_ascii(f"<Job {self.number}: {status}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         line = f"Job {self.number}: {self.status}"

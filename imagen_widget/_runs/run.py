@@ -174,9 +174,8 @@ class Run:
             known = await to_thread.run_sync(session.recall, record)
             if known is not None:
                 return known.as_reused()
-        for record in await session.record(
-            verbs.find_pending, fingerprint, place, settings.base_url
-        ):
+        sent = await session.record(verbs.find_pending, fingerprint, place, settings.base_url)
+        for record in sent:
             if record.state is journal.State.UNKNOWN:
                 raise errors.SubmitUncertain(
                     f"The same request went out {age(record.created)} without a clear answer: a "
@@ -284,9 +283,8 @@ class Run:
         except errors.ImagenError as error:
             await self._settle(error, answer)
             if isinstance(error, errors.CancelledAtProvider):
-                raise self._cancelled(
-                    "The job was cancelled at the provider; not billed."
-                ) from None
+                note = "The job was cancelled at the provider; not billed."
+                raise self._cancelled(note) from None
             raise
         except BaseException:  # the loop is ending: the next process may fetch it
             with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
@@ -399,18 +397,9 @@ class Run:
             except Exception as error:  # noqa: BLE001 - raised below, without a group around it
                 failures.append(error)
                 return
-            rows.append(
-                journal.KeptImage(
-                    index=index,
-                    digest=kept.digest,
-                    media_type=kept.media_type,
-                    width=kept.width,
-                    height=kept.height,
-                    size=kept.size,
-                    url=served.url if served.url.startswith("http") else None,
-                    filtered=served.filtered,
-                )
-            )
+            url = served.url if served.url.startswith("http") else None
+            facts = (kept.digest, kept.media_type, kept.width, kept.height, kept.size)
+            rows.append(journal.KeptImage(index, *facts, url, served.filtered))
 
         async with anyio.create_task_group() as group:
             for index, served in enumerate(pictures):

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from imagen_widget import _picture
-from imagen_widget._html import escape, tag
+from imagen_widget._html import escape, in_ascii, tag
 from imagen_widget._inputs import local
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
 from imagen_widget._store import Store
-from imagen_widget.errors import ImagenError, InvalidRequest, in_ascii, invalid, one_line, shown
+from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line, shown
 
 MAX_KEPT_BYTES = 16_000_000
 TILE = (112, 2_300)  # pixels and bytes of a tile in the live view: its card stays below 60 kB

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget._display import StatusLine, is_rich, running_shell, surface_of
-from imagen_widget._html import attributes, escape, tag
+from imagen_widget._html import attributes, escape, in_ascii, tag
 from imagen_widget._series import parts
 from imagen_widget._series.parts import OWN_KEYS, REJECTED, TILE, Layout, Row, Tiles, whole
 from imagen_widget._series.views import Grid, facts, stage
-from imagen_widget.errors import ImagenError, in_ascii, one_line, plural
+from imagen_widget.errors import ImagenError, one_line, plural
 
 if TYPE_CHECKING:  # it imports this module
     from imagen_widget._series.series import Series

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagen_widget import _picture
-from imagen_widget._html import attributes, data_uri, escape, image, tag
+from imagen_widget._html import attributes, data_uri, escape, image, in_ascii, tag
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._result import (
@@ -31,7 +31,7 @@ from imagen_widget._result import (
 )
 from imagen_widget._series import parts
 from imagen_widget._series.parts import MARK, OWN_KEYS, Layout, Row, Table, Tiles
-from imagen_widget.errors import in_ascii, invalid, one_line, plural
+from imagen_widget.errors import invalid, one_line, plural
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
     from PIL.Image import Image as PILImage

@@ -15,7 +15,6 @@ class Demo(Fal):
 
     can = Capabilities(free=True)
     shortest_poll_seconds = 0.05
-    has_storage = False
 
     def usual_seconds(self, model_id: str) -> float:
         return self.settings.demo_seconds
