@@ -375,7 +375,7 @@ def cost_text(cost: float | Decimal | None, *, free: bool = False) -> str:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give the path to write a file to, which has its own name only when it is whole."""
-    part = path.with_name(f"{path.name}.part-{secrets.token_hex(4)}")
+    part = path.with_name(f".{secrets.token_hex(8)}.part")  # short: the name may be the longest
     try:
         yield part
         part.replace(path)

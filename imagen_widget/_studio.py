@@ -11,6 +11,7 @@ import importlib
 import inspect
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -420,7 +421,7 @@ class Studio:
 
 # ------------------------------------------------------------------------------ the default studio
 
-_defaults: list[Studio] = []
+_defaults: deque[Studio] = deque(maxlen=4)  # the last ones in use
 _making = threading.Lock()
 
 

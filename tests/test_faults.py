@@ -396,6 +396,15 @@ TAKEN: list[tuple[object, str]] = [
     ({"request_id": "ab12", "code": 1, "message": "created"}, "ab12"),
     ({"request_id": "ab12", "polling_url": "https://x.test/poll"}, "ab12"),
     ({"id": "ab12", "status": "success", "poll_url": "https://x.test/poll"}, "ab12"),
+    ({"request_id": "ab12", "gatewayLogo": "https://x.test/logo.png"}, "ab12"),
+    ({"request_id": "ab12", "status": "success", "icon": "https://x.test/icon.png"}, "ab12"),
+    ({"request_id": "ab12", "loading_gif": "https://x.test/wait.gif"}, "ab12"),
+    ({"request_id": "ab12", "model": {"name": "x", "sample": "https://x.test/a.png"}}, "ab12"),
+    ({"request_id": "ab12", "ad": {"img": "https://x.test/ad.png"}}, "ab12"),
+    ({"request_id": "ab12", "queue_position": 3, "file": "https://x.test/a.png"}, "ab12"),
+    ({"response_url": f"{AT}/ab12", "status": "OK", "file": "https://x.test/a.png"}, "ab12"),
+    ({"request_id": "ab12", "data": {"uuid": "other"}}, "ab12"),
+    ({"request_id": "ab12", "metadata": "https://x.test/about"}, "ab12"),
     (json.dumps({"request_id": "ab12"}).encode("utf-16"), "ab12"),
     ('data: {"request_id": "ab12"}\n\ndata: [DONE]\n\n', "ab12"),
 ]
@@ -411,12 +420,13 @@ def test_row_09_a_ticket_is_found_wherever_it_stands(
     assert generate("a fox").request_id == name
 
 
+@pytest.mark.parametrize("said", [{}, {"status": "success"}])
 @pytest.mark.parametrize("given", ["image", "image_url"])
 def test_row_09_a_picture_that_was_sent_is_not_the_answer_to_it(
-    queue: FakeQueue, given: str
+    queue: FakeQueue, given: str, said: dict[str, str]
 ) -> None:
     address = "https://x.test/given.png"
-    body = {"request_id": "ab12", "echo": {"picture": address}}
+    body = {"request_id": "ab12", "echo": {"picture": address}, **said}
     queue.ids = iter(["ab12"])
     queue.script("submit", Reply(200, body, accepts=True))
     model = {"image": "fal-ai/nano-banana/edit", "image_url": "acme/unknown"}[given]
@@ -523,6 +533,27 @@ def test_row_10_a_picture_is_found_wherever_it_stands(queue: FakeQueue, route: s
     assert (queue.posts, set(books.states())) == (len(SHAPES), {"done"})
 
 
+NAMELESS: list[dict[str, object]] = [
+    {"id": "ab12", "output": "URL"},
+    {"id": "ab12", "status": "succeeded", "output": "URL"},
+    {"id": "ab12", "result": "URL"},
+    {"code": 0, "data": "URL", "request_id": "ab12"},
+    {"id": "ab12", "url": "URL"},
+    {"id": "ab12", "data": {"url": "URL"}},
+]
+
+
+@pytest.mark.parametrize("body", NAMELESS, ids=repr)
+def test_row_10_an_address_without_a_suffix_in_a_usual_place_is_the_picture(
+    queue: FakeQueue, body: dict[str, object]
+) -> None:
+    text = json.dumps(body).replace("URL", f"{Studio().settings.base_url}/files/made")
+    queue.script("submit", Reply(200, text, accepts=True))
+    queue.always("media", Reply(200, PNG, {"content-type": "image/png"}))
+
+    assert generate("a fox", timeout=20)[0].data == PNG
+
+
 def test_row_10_no_picture_of_a_list_is_lost_because_it_is_called_otherwise(
     queue: FakeQueue,
 ) -> None:
@@ -609,6 +640,33 @@ def test_row_13_a_result_that_says_in_its_own_words_that_it_is_not_there_yet_is_
 
     assert generate("a fox", timeout=20).request_id == "req-1"
     assert books.states() == ["done"]
+
+
+OVER = [
+    (Reply(422, {"detail": "The image is being processed and was refused"}), "InvalidRequest"),
+    (Reply(400, {"detail": "Not completed: it violates the content policy"}), "InvalidRequest"),
+    (
+        Reply(422, {"detail": "Not finished", "error_type": "content_policy_violation"}),
+        "ContentRejected",
+    ),
+    (Reply(200, {"code": 400, "message": "it is processed: rejected"}), "InvalidRequest"),
+    (
+        Reply(200, {"error": {"message": "not done", "code": "content_policy_violation"}}),
+        "ContentRejected",
+    ),
+    (Reply(403, {"detail": "Your account is pending verification"}), "CredentialsError"),
+    (Reply(402, {"detail": "The top-up is processing"}), "CredentialsError"),
+    (Reply(200, {"code": 402, "message": "Balance: payment is pending"}), "CredentialsError"),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind"), OVER, ids=repr)
+def test_row_13_a_refusal_in_words_of_waiting_is_not_waited_for(
+    queue: FakeQueue, answer: Reply, kind: str
+) -> None:
+    queue.always("result", answer)
+
+    assert type(failure(lambda: generate("a fox", timeout=5))).__name__ == kind
 
 
 NOT_YET = [

@@ -727,6 +727,13 @@ def test_an_address_is_not_a_folder_to_make_here(
     assert not Path("s3:").exists()
 
 
+def test_a_name_may_be_as_long_as_the_disk_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / f"{'a' * 251}.png"
+
+    assert picture(tmp_path).save(path) == path
+    assert path.is_file()
+
+
 def test_the_kept_original_is_never_written_over(tmp_path: Path) -> None:
     image, other = picture(tmp_path), picture(tmp_path, index=1, colour="navy")
     digits = "ab" * 32

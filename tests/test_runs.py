@@ -839,6 +839,28 @@ def test_a_second_cancel_does_not_prolong_the_first(queue: FakeQueue) -> None:
     assert (queue.count("cancel"), queue.count("result")) == (1, 0)
 
 
+def test_a_second_cancel_just_after_the_first_was_asked_changes_nothing(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.polls = math.inf
+    queue.cancels, queue.obeys = REQUESTED, False
+    asked = []
+
+    def again(*_: object) -> list[float]:
+        asked.append(1)
+        if len(asked) == 2:  # the job is watched again, since the first may come too late
+            job.request_cancel()
+        return []
+
+    monkeypatch.setattr("imagen_widget._journal.Journal.service_times", again)
+    job = begin(at=Submitted, then=Job.request_cancel)
+
+    error = cancelled(job)
+
+    assert str(error).startswith("Cancel requested; the job (request id req-1) may still finish")
+    assert (queue.count("result"), len(asked)) == (0, 2)
+
+
 def test_a_requested_cancel_that_is_not_obeyed_is_not_called_cancelled(queue: FakeQueue) -> None:
     queue.polls = math.inf
     queue.cancels, queue.obeys = REQUESTED, False

@@ -73,7 +73,9 @@ def test_an_input_picture_that_a_ticket_repeats_is_not_a_result(name: str) -> No
     body = {"request_id": ID, name: {"prompt": "make it snow", "image_url": URL}}
     draft = Ticket(ACCOUNT.name, BASE, MODEL, request_id="")
 
-    assert isinstance(fal.read_submit(answer(200, body), draft, ACCOUNT), Ticket)
+    sent = json.dumps(body).encode()
+
+    assert isinstance(fal.read_submit(answer(200, body), draft, ACCOUNT, sent=sent), Ticket)
 
 
 def test_a_query_of_the_tickets_address_is_kept() -> None:

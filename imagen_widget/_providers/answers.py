@@ -54,6 +54,7 @@ _LISTS = ("images", "image")
 WRAPPERS = ("response", "result", "results", "data", "output", "outputs", "payload", "detail")
 _ADDRESSES = ("url", "image_url", "uri", "image", "src")
 _ENCODED = ("b64_json", "base64", "b64", "image_base64")
+_TICKET_NAMES = frozenset({"requestid", "taskid", "jobid", "statusurl", "responseurl", "status"})
 _DEPTH = 3
 _SEARCH_DEPTH = 10
 _MAX_TEXT = 20_000
@@ -71,15 +72,21 @@ _LINKED = re.compile(  # in a text, as chat models answer
 )
 _PICTURE_PATH = re.compile(r"[^?#]+\.(png|jpe?g|webp|gif|avif|svg|bmp|tiff?)(?:[?#]|$)", re.I)
 _PICTURE_NAME = re.compile(
-    "image|img|picture|photo|url|uri|src|link|href|sample|output|result|response|data|file|path"
-    "|content|source"
+    "image|img|picture|photo|url|uri|src|link|href|sample|output|result|response|(?<!meta)data"
+    "|file|path|content|source"
 )
 # What is asked for or watched, and other pictures of the same: never what was made.
-_OTHERS = re.compile(
+OTHERS = re.compile(
     r"inputs?|requests?|arguments|args|param(eter)?s|logs?|.*prompt|mask|error|video|audio|avatar|docs"
     r"|thumb.*|preview.*|.*(status|cancel|response|queue|callback|webhook|reference)ur[li]s?"
 )
+BESIDE_A_JOB = re.compile(  # what may stand beside the id of a job that is not over
+    rf"{OTHERS.pattern}|.*(logo|icon|banner|placeholder|loading|example|cover).*"
+    r"|ads?|model|provider|user|poll(ing)?url"
+)
 _RELATIVE = re.compile(r"(\.?/)[^\s/][^\s]*|[\w][\w./-]*\.(png|jpe?g|webp|gif|avif|svg)(\?\S*)?")
+
+_ADDRESS = re.compile(rf"\s*((https?://|data:)\S+\s*$|{_BASE64_HEAD.pattern})", re.IGNORECASE)
 
 # Words of answers that mean failure.
 _MAX_SAID = 300
@@ -418,7 +425,7 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
             inner: Any = holder.get(name)
             is_list = isinstance(inner, list) and name != "detail"
             is_place = name in _LISTS and (is_list or (isinstance(inner, dict | str) and inner))
-            if not (is_place or is_list):
+            if not (is_place or is_list or (isinstance(inner, str) and _ADDRESS.match(inner))):
                 continue
             found = _finished(inner if is_list else [inner], base_url, around[:number])
             if found.pictures:
@@ -426,19 +433,27 @@ def find_pictures(value: Any, base_url: str) -> Finished | None:
             is_place = is_place or (name == "data" and not inner)  # OpenAI's list
             if is_place and (empty is None or found.unclear):
                 empty = found
+    for number, holder in enumerate(around, 1):
+        is_ticket = not _TICKET_NAMES.isdisjoint(plainly_named(holder))
+        if not is_ticket and isinstance(_read(holder, base_url), Served):
+            return _finished([holder], base_url, around[:number])
     return empty
 
 
-def search_pictures(answer: Answer, base_url: str) -> Finished | None:
+def search_pictures(
+    answer: Answer, base_url: str, *, others: re.Pattern[str] = OTHERS
+) -> Finished | None:
     """Return the pictures in an answer of no usual shape; None if nothing surely is one.
 
     It may be the picture itself, hold it under any name at any depth, or as JSON or Markdown inside
-    a text. What was asked for, such as an input picture that is repeated, does not count.
+    a text. What was asked for, such as an input picture that is repeated, does not count, as
+    nothing does under the names of `others`.
     """
     kind = _picture.sniff(answer.body)
     if kind != _picture.UNREADABLE and not answer.is_page:
         return Finished((Served(data_uri(answer.body, kind)),))
-    pictures = tuple(dict.fromkeys(_search(answer.value, base_url, "data")))[:MAX_PICTURES]
+    found = dict.fromkeys(_search(answer.value, base_url, "data", others=others))
+    pictures = tuple(found)[:MAX_PICTURES]
     return _finished(pictures, base_url, holders(answer.value)[:1]) if pictures else None
 
 
@@ -553,19 +568,24 @@ def truth(value: object) -> bool | None:
 
 
 def _search(
-    value: Any, base_url: str, name: str = "", *, depth: int = _SEARCH_DEPTH
+    value: Any,
+    base_url: str,
+    name: str = "",
+    *,
+    depth: int = _SEARCH_DEPTH,
+    others: re.Pattern[str] = OTHERS,
 ) -> Iterator[Served]:
     """Yield what surely are pictures in a value, at any depth; `name` is what holds it."""
     if isinstance(value, list) and depth:
         for item in value[: 4 * MAX_PICTURES]:
-            yield from _search(item, base_url, name, depth=depth - 1)
+            yield from _search(item, base_url, name, depth=depth - 1, others=others)
     elif isinstance(value, dict) and depth:
         taken = ""  # of texts side by side, such as url and b64_json, one is the picture
         for key, inner in value.items():
             plain = re.sub(r"[\W\d_]", "", str(key)).lower()
-            if _OTHERS.fullmatch(plain):
+            if others.fullmatch(plain):
                 continue
-            found = list(_search(inner, base_url, plain, depth=depth - 1))
+            found = list(_search(inner, base_url, plain, depth=depth - 1, others=others))
             if found and isinstance(inner, str):
                 found, taken = (found, plain) if taken in {"", plain} else ([], taken)
             yield from found

@@ -60,7 +60,7 @@ _FAILED = _CANCELLED | frozenset(
 
 # What a request is called may also repeat its input, so that no picture is looked for there.
 _holders = partial(answers.holders, wrappers=(*answers.WRAPPERS, "job", "task", "body"))
-_IDS = ("requestid", "taskid", "jobid", "predictionid", "generationid", "uuid")
+_IDS = ("requestid", "taskid", "jobid", "predictionid", "generationid")
 _STATES = ("status", "taskstatus", "jobstatus", "state", "phase")  # as `plainly_named` has them
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _REQUEST_PATH = re.compile(
@@ -71,6 +71,7 @@ _IN_TEXT = re.compile(  # the part of an answer that came
     r'"(?:request|task)_?id"\s*:\s*"([^"\\]{1,300})"|/requests\\?/([^"\\/?]{1,300})["\\/?]', re.I
 )
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w.:+=~@-]{3,}", re.ASCII)
+_QUEUED = frozenset({"response_url", "status_url", "queue_position"})
 _QUEUED_CODES = frozenset({"1", "21", "22"})  # midjourney-proxy's: taken, there, queued
 _QUERY = re.compile(r"[\w=&.%~+-]{0,200}", re.ASCII)
 _MAX_ADDRESS = 2000
@@ -83,6 +84,12 @@ _STILL = re.compile(
     r"|处理中|排队|生成中|进行中|未完成",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(  # what says so is over, whatever else it says
+    r"refus|reject|denied|declined|policy|violat|moderat|nsfw|safety|sensitive|not allowed"
+    r"|balance|payment|违规|敏感|余额|失败",
+    re.IGNORECASE,
+)
+_NOT_OF_THE_JOB = frozenset({401, 402, 403, 429, 499, *range(500, 600)})
 _ENVELOPE = frozenset({"code", "success", "msg", "message"})
 _TAKEN = re.compile(
     r"\b(success(ful(ly)?)?|succeeded|accepted|queued|submitted|ok)\b|成功|已提交|排队",
@@ -149,11 +156,11 @@ def status_call(ticket: Ticket, *, logs: bool = True, stream: bool = False) -> a
 
 
 def read_submit(
-    answer: Answer, draft: Ticket, account: Account, *, repeats: bool = True
+    answer: Answer, draft: Ticket, account: Account, *, sent: bytes = b""
 ) -> Ticket | Finished:
     """Return the ticket that a 2xx answer to a submit completes, or the pictures in it.
 
-    `repeats` if some in it may be those that were sent. It raises what the answer reports, and
+    Pictures that were `sent` may be repeated in it. It raises what the answer reports, and
     SubmitUncertain if there is no readable ticket in it.
     """
     listed = answer.value if isinstance(answer.value, list) else []
@@ -163,11 +170,15 @@ def read_submit(
     if found is not None and found.pictures:
         return answers.billed(found, answer, request_id)
     denied = word in _FAILED or answers.truth(body.get("success")) is False
-    if request_id and word in _PENDING and not denied:
+    is_queued = word in _PENDING or any(not _QUEUED.isdisjoint(each) for each in _holders(body))
+    if request_id and is_queued and not denied:
         return _ticket(draft, request_id, body)
-    elsewhere = answers.search_pictures(answer, draft.base_url)
-    ended = word in _FINISHED or not (repeats or word)
-    if elsewhere is not None and ended and all(map(answers.is_picture, elsewhere.urls)):
+    others = answers.BESIDE_A_JOB if request_id else answers.OTHERS
+    elsewhere = answers.search_pictures(answer, draft.base_url, others=others)
+    urls = () if elsewhere is None else elsewhere.urls
+    made = all(answers.is_picture(u) and u.encode("utf-8", "replace") not in sent for u in urls)
+    ended = word in _FINISHED or not (word or b"://" in sent or b";base64," in sent)
+    if elsewhere is not None and ended and made:
         return answers.billed(elsewhere, answer, request_id)
     refused = _refuses(answer, body, denied=denied, may_exist=bool(request_id))
     if request_id and not refused:
@@ -241,12 +252,11 @@ def rebase(url: object, base_url: str, request_id: str, suffix: str) -> str | No
 
 
 def _request_id(body: dict[str, Any], answer: Answer) -> str:
-    found: list[Any] = []
-    addressed, plain = [], []
+    found, addressed, plain = list[Any](), list[str](), list[Any]()
     for holder in reversed(_holders(body)):  # envelopes have an id of their own
         named = answers.plainly_named(holder)
         found += map(named.get, _IDS)
-        plain.append(named.get("id"))
+        plain += map(named.get, ("uuid", "id"))  # of any kind of thing
         for name in ("responseurl", "statusurl", "cancelurl"):
             addressed += _ID_IN_ADDRESS.findall(str(named.get(name)))
     if addressed and addressed[0] in map(str, found):
@@ -330,7 +340,7 @@ def _pending_or_failing(
     `stored` if the route gives back errors that the job ended with: only results do.
     """
     trouble = answers.read_trouble(answer)
-    if answer.status < 500 and not trouble.field and _STILL.search(trouble.text):
+    if answer.status not in _NOT_OF_THE_JOB and _goes_on(trouble):
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
         return _MISSING
@@ -344,6 +354,12 @@ def _pending_or_failing(
         return Unclear(reason, lasting=True)  # a proxy's: the job's own end would say why
     error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Unclear(reason, error=error)
+
+
+def _goes_on(trouble: answers.Trouble) -> bool:
+    """Return True if what looks like a failure says that the job is not finished yet."""
+    refused = trouble.field or _REFUSED.search(f"{trouble.kind} {trouble.text}")
+    return not refused and _STILL.search(trouble.text) is not None
 
 
 def _running(lines: Any) -> Running:
@@ -409,7 +425,7 @@ def read_result(
         raise answers.cancelled(ticket)
     if word in _FAILED or answers.reports_failure(body):
         own, says = answers.own_status(answer), answers.read_trouble(answer)
-        if word not in _FAILED and _STILL.search(says.text):
+        if word not in _FAILED and _goes_on(says):
             return Running()
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says.text)):
             return _MISSING
@@ -486,7 +502,7 @@ class Fal(Provider):
         named = partial(read_broken_submit, draft=draft)
         left = end - self.clock()
         answer = await self.post(f"/{model}", body, model=model, seconds=left, named=named)
-        return read_submit(answer, draft, account, repeats=b"://" in body or bool(request.inputs))
+        return read_submit(answer, draft, account, sent=body)
 
     # ------------------------------------------------------------------------- watch and result
 

@@ -93,9 +93,11 @@ class Run:
 
     def cancel(self) -> None:
         """Give the job up; on the loop thread. What comes of it is in `note`."""
-        self._cancel_wanted, self._cancel_at = True, -math.inf  # also of the steps to come
-        if self._scope is not None and not self._past_cancel:
-            self._scope.cancel()
+        self._cancel_wanted = True
+        if not self._past_cancel:
+            self._cancel_at = -math.inf  # also of the steps to come
+            if self._scope is not None:
+                self._scope.cancel()
 
     # --------------------------------------------------------------- three ways to begin
 
