@@ -120,7 +120,7 @@ def _close() -> None:
         settings_module.forget_settings()
     studio = sys.modules.get("imagen_widget._studio")
     if studio is not None:
-        vars(studio)["_default"] = None
+        vars(studio)["_defaults"].clear()
     loop = sys.modules.get("imagen_widget._loop")
     if loop is not None:
         loop.close()
