@@ -25,7 +25,7 @@ from imagen_widget._runs import price_text
 from imagen_widget._series import Series
 from imagen_widget._settings import DEMO, Settings
 from imagen_widget._studio import Studio
-from imagen_widget.errors import ImagenError, one_line
+from imagen_widget.errors import ImagenError, one_line, plural
 
 T = TypeVar("T")
 
@@ -78,9 +78,8 @@ class Table(list[T]):
         self.columns, self.rows, self.caption = columns, rows, caption
 
     def __repr__(self) -> str:
-        lines = [text_table(self.columns, self.rows)] if self.rows else []
-        text = "\n".join([*lines, self.caption])
-        return encodable(text)
+        table = f"{text_table(self.columns, self.rows)}\n" if self.rows else ""
+        return encodable(table + self.caption)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""
@@ -113,7 +112,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         (
             str(number),
             Markup("", history.thumbnail(g, width=_THUMBNAIL_PIXELS)),
-            _two_lines(g.request.prompt or "", f"{len(g)} picture{'' if len(g) == 1 else 's'}"),
+            _two_lines(g.request.prompt or "", plural(len(g), "picture")),
             short_name(g.model),
             "" if g.seed is None else str(g.seed),
             cost_text(g.cost, free=not g.cost and g.cost_source is None),

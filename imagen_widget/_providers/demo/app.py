@@ -189,10 +189,8 @@ class Order(NamedTuple):
 def read_prompt(prompt: str) -> tuple[int, str]:
     """Return a checksum of a prompt, and those of its words and commands that the demo knows."""
     plain = _COMMAND.sub("", prompt).strip()
-    words = [
-        painter.known_words(plain, (*painter.EFFECTS, *painter.CALLS)),
-        *_COMMAND.findall(prompt),
-    ]
+    known = painter.known_words(plain, (*painter.EFFECTS, *painter.CALLS))
+    words = [known, *_COMMAND.findall(prompt)]
     return zlib.crc32(plain.encode(errors="replace")), " ".join(filter(None, words))
 
 
@@ -338,7 +336,9 @@ class _Demo:
         names = {f"{number}.{job.order.format}": number for number in range(job.count)}
         if job.faults or request.path_params["name"] not in names:
             raise HTTPException(404)
-        data = await self._draw(job, names[request.path_params["name"]])
+        inputs = [self._inputs[digest] for digest in job.order.inputs]
+        wanted = job, names[request.path_params["name"]], inputs
+        data = await to_thread.run_sync(_paint, *wanted, limiter=self._drawing)
         return Response(data, media_type=f"image/{job.order.format}")
 
     async def cancel(self, request: Request) -> Response:
@@ -417,10 +417,6 @@ class _Demo:
         while sum(map(len, self._inputs.values())) > _MAX_INPUT_BYTES:
             self._inputs.popitem(last=False)
         return digest, size
-
-    async def _draw(self, job: Job, number: int) -> bytes:
-        inputs = [self._inputs[digest] for digest in job.order.inputs]
-        return await to_thread.run_sync(_paint, job, number, inputs, limiter=self._drawing)
 
 
 def _image(request: Request, job: Job, number: int) -> Json:
