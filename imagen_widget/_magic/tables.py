@@ -55,7 +55,6 @@ class Markup(str):
     html: str
 
     def __new__(cls, text: str, html: str) -> "Markup":
-        """Return the text with its markup."""
         made = super().__new__(cls, text)
         made.html = html
         return made
@@ -133,7 +132,6 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:
-    """Return a table of series with how far each is."""
     items = tuple(series)
     rows = [(one.name, f"{len(one):,}", one.status) for one in items]
     caption = "Go on with one: %imagen_series NAME --resume."
@@ -184,7 +182,6 @@ def _count(history: History, since: date, **group: Any) -> str:
 
 
 def _caps(history: History, settings: Settings, period: str, since: date, spent: Decimal) -> str:
-    """Return the caps of a period and what is left of each."""
     parts = []
     for limit in settings.budget:
         if limit.period == period:
@@ -222,13 +219,13 @@ class Fetching:
         self._over = False
 
     def run(self) -> None:
+        def note(outcome: Resumed) -> None:
+            self._outcomes[outcome.record.id] = outcome
+
         try:
-            self._history.resume_all(self._note, records=self.records)
+            self._history.resume_all(note, records=self.records)
         finally:
             self._over = True
-
-    def _note(self, outcome: Resumed) -> None:
-        self._outcomes[outcome.record.id] = outcome
 
     @property
     def status(self) -> str:
@@ -239,12 +236,13 @@ class Fetching:
 
     def listen(self, listener: Callable[[Any], None]) -> None:
         """Have a function called on the loop thread four times a second."""
-        _loop.spawn(self._tick, listener)
 
-    async def _tick(self, listener: Callable[[Any], None]) -> None:
-        while not self._over:
-            listener(self)
-            await anyio.sleep(0.25)
+        async def tick() -> None:
+            while not self._over:
+                listener(self)
+                await anyio.sleep(0.25)
+
+        _loop.spawn(tick)
 
     def table(self) -> Table[Generation]:
         """Return what came of the jobs, and those that nobody can fetch."""

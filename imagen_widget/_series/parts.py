@@ -121,7 +121,6 @@ class Layout:
             cells.setdefault(top, []).append(each)
 
     def place(self, of: Row) -> tuple[str, str, str]:
-        """Return a row's values of the facet, the side and the top."""
         return _value(of, self.facet), _value(of, self.row), _value(of, self.col)
 
     def rest(self, of: Row) -> str:
@@ -143,7 +142,6 @@ def heading(axis: str | None, value: Any) -> Any:
 
 
 def axes_text(axes: dict[str, Any], *without: str | None) -> str:
-    """Return the values of a row's axes in one short line."""
     said = []
     for name, value in axes.items():
         if name not in without:
@@ -196,7 +194,6 @@ def card(part: str, *children: str, class_: str = "", **values: object) -> str:
 
 
 def head(title: str, about: str, *more: str, icon: str = "series") -> str:
-    """Return the head of a card; `more` is markup at its right."""
     drawn = (
         f'<svg viewBox="0 0 24 24" width="24" height="24" fill="none" stroke="currentColor" '
         f'stroke-width="1.8" stroke-linejoin="round">{_ICONS[icon]}</svg>'
@@ -262,7 +259,6 @@ class Tiles:
         self._lock = threading.Lock()
 
     def ready(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
-        """Return the copy if it was made already."""
         return self._made.get((image.path.name, side, max_bytes))
 
     def make(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:

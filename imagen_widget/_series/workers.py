@@ -178,7 +178,6 @@ class Coordinator(Drive):
             free -= size
 
     async def _workers(self) -> int:
-        """Return how many tasks the engine runs at once."""
         if _is_dask(self._engine):
             threads = await to_thread.run_sync(self._engine.nthreads)
             return max(1, int(sum(threads.values())))
