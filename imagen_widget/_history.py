@@ -172,17 +172,15 @@ class History:
             InvalidRequest: No generation has it, or the pictures are gone.
         """
         _check("id", generation_id, str, "a text")
-        try:
+        with contextlib.suppress(ImagenError):
             found = self.recall(self._journal.get(generation_id))
-        except ImagenError:
-            found = None
-        if found is None:
-            raise InvalidRequest(
-                f"History has no generation {shown(generation_id)}.",
-                remedy="List what there is with %imagen_history.",
-                field="id",
-            )
-        return found
+            if found is not None:
+                return found
+        raise InvalidRequest(
+            f"History has no generation {shown(generation_id)}.",
+            remedy="List what there is with %imagen_history.",
+            field="id",
+        )
 
     def find(self, request: ImageRequest, *, provider: str | None = None) -> Generation | None:
         """Return the newest generation of an equal request, as a free answer; None if unknown.
