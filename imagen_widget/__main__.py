@@ -33,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _journal(options: argparse.Namespace) -> int:
-    """Copy a journal, or check one."""
     from imagen_widget._journal import check_journal, copy_journal, open_journal
 
     def opened(address: str, *, exists: bool = True) -> Any:
@@ -58,7 +57,6 @@ def _journal(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Serve the demo queue until interrupted."""
     try:
         seconds = load_settings(provider="demo", demo_seconds=options.seconds).demo_seconds
     except InvalidRequest as error:

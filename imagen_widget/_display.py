@@ -208,17 +208,14 @@ class LineSurface(Surface):
     stream = "stderr"
 
     def status(self, value: object) -> None:
-        self._rewrite(str(value))
-
-    def final(self, value: object) -> None:
-        self._rewrite("")
-
-    def _rewrite(self, text: str) -> None:
         stream: TextIO = getattr(sys, self.stream)
         if stream.isatty():
             width = shutil.get_terminal_size().columns - 1
-            stream.write(_ERASE_LINE + _html.encodable(text[:width], stream))
+            stream.write(_ERASE_LINE + _html.encodable(str(value)[:width], stream))
             stream.flush()
+
+    def final(self, value: object) -> None:
+        self.status("")
 
 
 class TerminalSurface(LineSurface):
@@ -281,17 +278,18 @@ class JobView:
 
     def follow(self, then: Callable[[Any], object] | None = None) -> None:
         """Have the end shown when it comes, though nobody waits; `then` gets the result before."""
-        _loop.spawn(self._follow, then)
 
-    async def _follow(self, then: Callable[[Any], object] | None) -> None:
-        try:
-            value = await self._job
-            if then is not None:
-                await to_thread.run_sync(then, value)
-        except Exception as error:  # noqa: BLE001 - off the cell it has nowhere else to go
-            value = StatusLine(f"{type(error).__name__}: {error}")
-        # In a worker thread: making the small copies of big pictures takes a while.
-        await to_thread.run_sync(self.end, value)
+        async def follow() -> None:
+            try:
+                value = await self._job
+                if then is not None:
+                    await to_thread.run_sync(then, value)
+            except Exception as error:  # noqa: BLE001 - off the cell it has nowhere else to go
+                value = StatusLine(f"{type(error).__name__}: {error}")
+            # In a worker thread: making the small copies of big pictures takes a while.
+            await to_thread.run_sync(self.end, value)
+
+        _loop.spawn(follow)
 
     def _update(self, _progress: object = None) -> None:
         with self._lock:

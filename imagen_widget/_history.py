@@ -30,6 +30,7 @@ from imagen_widget.errors import (
     QueueError,
     check_type,
     invalid,
+    plural,
     short_id,
     shown,
 )
@@ -171,17 +172,15 @@ class History:
             InvalidRequest: No generation has it, or the pictures are gone.
         """
         _check("id", generation_id, str, "a text")
-        try:
-            found = self._session.recall(self._journal.get(generation_id))
-        except ImagenError:
-            found = None
-        if found is None:
-            raise InvalidRequest(
-                f"History has no generation {shown(generation_id)}.",
-                remedy="List what there is with %imagen_history.",
-                field="id",
-            )
-        return found
+        with contextlib.suppress(ImagenError):
+            found = self.recall(self._journal.get(generation_id))
+            if found is not None:
+                return found
+        raise InvalidRequest(
+            f"History has no generation {shown(generation_id)}.",
+            remedy="List what there is with %imagen_history.",
+            field="id",
+        )
 
     def find(self, request: ImageRequest, *, provider: str | None = None) -> Generation | None:
         """Return the newest generation of an equal request, as a free answer; None if unknown.
@@ -209,13 +208,15 @@ class History:
         return problems
 
     def __repr__(self) -> str:
-        return _html.encodable(f"<History: {_counted(len(self))} in {self._session.settings.home}>")
+        return _html.encodable(
+            f"<History: {plural(len(self), 'generation')} in {self._session.settings.home}>"
+        )
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         newest = list(self.search(limit=_SHOWN))
         total = len(self)
         more = f"; the newest {len(newest)} below" if total > len(newest) else ""
-        lines = [f"{_counted(total)}{more}", *(f"  {g.summary}" for g in newest)]
+        lines = [f"{plural(total, 'generation')}{more}", *(f"  {g.summary}" for g in newest)]
         cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
         return {
             "text/plain": "\n".join(lines),
@@ -379,7 +380,7 @@ class History:
 
     def spend(self, since: datetime | date | None = None) -> float:
         """Return US dollars spent or reserved since a moment; today by default."""
-        return float(self._journal.spend(_moment(_today() if since is None else since)))
+        return float(self._journal.spend(_today() if since is None else _moment(since)))
 
     def spend_by(self, what: By, since: datetime | date | None = None) -> dict[str, Decimal]:
         """Return US dollars since a moment, this month by default, by one of these.
@@ -390,16 +391,15 @@ class History:
         """
         if what not in BY:
             raise invalid("what", f"{shown(what)} is not allowed", f"Use one of {', '.join(BY)}.")
-        return self._journal.spend_by(
-            what, _moment(_today().replace(day=1) if since is None else since)
-        )
+        begin = _today().replace(day=1) if since is None else _moment(since)
+        return self._journal.spend_by(what, begin)
 
     def spending(self) -> Spending:
         """Return what was spent by this process, today, this month, and by model this month."""
-        month = _moment(_today().replace(day=1))
+        month = _today().replace(day=1)
         return Spending(
             session=self.session_spend(),
-            today=self._journal.spend(_moment(_today())),
+            today=self._journal.spend(_today()),
             month=self._journal.spend(month),
             by_model=self._journal.spend_by("model", month),
         )
@@ -454,14 +454,9 @@ def _moment(since: object) -> datetime:
         return datetime.fromisoformat(str(since)).astimezone()
     except (ValueError, OverflowError):
         what = f"{shown(since)} is not a moment or a day"
-        raise invalid(
-            "since", what, "Give a date or datetime, or a text like 2026-11-26."
-        ) from None
+        remedy = "Give a date or datetime, or a text like 2026-11-26."
+        raise invalid("since", what, remedy) from None
 
 
 def _check(name: str, value: object, kind: type, wanted: str) -> None:
     check_type(name, value, kind, wanted, f"Give {wanted}.")
-
-
-def _counted(number: int) -> str:
-    return f"{number} generation{'' if number == 1 else 's'}"

@@ -53,7 +53,6 @@ def tag(name: str, *children: str, **values: object) -> str:
 
 
 def data_uri(data: bytes, media_type: str) -> str:
-    """Return the bytes as a data: address."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 

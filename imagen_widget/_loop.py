@@ -64,7 +64,6 @@ def call_soon(function: Callable[[*Ts], object], /, *args: *Ts) -> None:
 
 
 def call_later(seconds: float, function: Callable[[], object]) -> None:
-    """Run a plain function on the loop thread after a while, from any thread."""
     call_soon(lambda: asyncio.get_running_loop().call_later(seconds, function))
 
 

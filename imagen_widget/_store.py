@@ -87,11 +87,8 @@ class Kept:
 class Store:
     """The pictures of one home; nothing is made before the first one is kept.
 
-    All but `thumbnail` and `verify` raise JournalError if a file or folder cannot be used.
-
-    Args:
-        home: The private folder.
-        folder: Where the pictures are; `images/` of the home by default.
+    They are in `folder`, by default `images/` of the private home. All but `thumbnail` and `verify`
+    raise JournalError if a file or folder cannot be used.
     """
 
     def __init__(self, home: Path, *, folder: Path | None = None) -> None:
@@ -207,7 +204,6 @@ class RemoteStore(Store):
             self._written = True
 
     def keep(self, data: bytes) -> Kept:
-        """Put a picture in the home and at the address."""
         kept = super().keep(data)
         try:
             self._upload(names_of(kept.digest)[kept.path.suffix], data)
@@ -225,7 +221,6 @@ class RemoteStore(Store):
         return None if data is None else super().keep(data).path
 
     def verify(self, digest: str) -> bool:
-        """Return True if the shared picture is there with its bytes unchanged."""
         return self._download(digest) is not None
 
     def trash(self, digest: str) -> None:
@@ -237,7 +232,6 @@ class RemoteStore(Store):
             self._call("delete from", files.rm_file, f"{root}/{names_of(digest)[path.suffix]}")
 
     def restore(self, digest: str) -> None:
-        """Move a picture back from `trash/`, and to the address."""
         super().restore(digest)
         path = super().path(digest)
         if path is not None:

@@ -449,7 +449,7 @@ def test_a_worker_of_another_version_sends_nothing(
     team: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ThreadPoolExecutor(1) as engine:
-        monkeypatch.setattr("imagen_widget._series.workers._VERSION", "0.1")
+        monkeypatch.setattr("imagen_widget._series.workers.VERSION", "0.1")
         with pytest.raises(errors.ImagenError, match=r"A worker has imagen-widget 0\.1"):
             foxes().run(on=engine)
 

@@ -273,10 +273,10 @@ class ImagenMagics(magic.Magics):
             ask.say(said)
             return ask.shown(model)
         found = studio.models(query, live=bool(ask.values.get("live")))
+        name = studio.settings.account.name
         with suppress(InvalidRequest):  # then it is not a name
             if query and ((named := studio.known(query)) in found or not found):
-                return ask.shown(named.at(studio.settings.account.name))
-        name = studio.settings.account.name
+                return ask.shown(named.at(name))
         if name not in ACCOUNTS and not ask.is_quiet:
             ask.say(
                 f"These models are fal's, at fal's list prices. {name} may serve others, at "

@@ -73,7 +73,6 @@ class Option:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The values that can be listed."""
         field = self.field
         if field.kind == "switch":
             return ("true", "false") if self.is_models else ()

@@ -48,7 +48,6 @@ class KeepsQuestionMark(HelpEnd):
 
     @classmethod
     def find(cls, tokens_by_line: list[list[tokenize.TokenInfo]]) -> "KeepsQuestionMark | None":
-        """Return the first such line of a cell, or None."""
         for line in tokens_by_line:
             words = [t for t in line if t.type not in {tokenize.INDENT, tokenize.DEDENT}]
             texts = [t.string for t in words]
@@ -213,7 +212,6 @@ class _Nothing(tuple[SimpleCompletion, ...]):
 
 
 def make_matcher(shell: Any, find_studio: Callable[[], Studio]) -> Callable[[Any], Any]:
-    """Return a matcher for `Completer.custom_matchers`."""
 
     @context_matcher(identifier="imagen_widget", priority=1000)  # type: ignore[untyped-decorator]  # IPython's
     def imagen_matcher(context: Any) -> Any:

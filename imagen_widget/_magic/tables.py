@@ -25,7 +25,7 @@ from imagen_widget._runs import price_text
 from imagen_widget._series import Series
 from imagen_widget._settings import DEMO, Settings
 from imagen_widget._studio import Studio
-from imagen_widget.errors import ImagenError, one_line
+from imagen_widget.errors import ImagenError, one_line, plural
 
 T = TypeVar("T")
 
@@ -55,7 +55,6 @@ class Markup(str):
     html: str
 
     def __new__(cls, text: str, html: str) -> "Markup":
-        """Return the text with its markup."""
         made = super().__new__(cls, text)
         made.html = html
         return made
@@ -78,9 +77,8 @@ class Table(list[T]):
         self.columns, self.rows, self.caption = columns, rows, caption
 
     def __repr__(self) -> str:
-        lines = [text_table(self.columns, self.rows)] if self.rows else []
-        text = "\n".join([*lines, self.caption])
-        return encodable(text)
+        table = f"{text_table(self.columns, self.rows)}\n" if self.rows else ""
+        return encodable(table + self.caption)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self.columns, self.rows) if self.rows else ""
@@ -113,7 +111,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
         (
             str(number),
             Markup("", history.thumbnail(g, width=_THUMBNAIL_PIXELS)),
-            _two_lines(g.request.prompt or "", f"{len(g)} picture{'' if len(g) == 1 else 's'}"),
+            _two_lines(g.request.prompt or "", plural(len(g), "picture")),
             short_name(g.model),
             "" if g.seed is None else str(g.seed),
             cost_text(g.cost, free=not g.cost and g.cost_source is None),
@@ -134,7 +132,6 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
 
 
 def series_table(series: Iterable[Series]) -> Table[Series]:
-    """Return a table of series with how far each is."""
     items = tuple(series)
     rows = [(one.name, f"{len(one):,}", one.status) for one in items]
     caption = "Go on with one: %imagen_series NAME --resume."
@@ -185,7 +182,6 @@ def _count(history: History, since: date, **group: Any) -> str:
 
 
 def _caps(history: History, settings: Settings, period: str, since: date, spent: Decimal) -> str:
-    """Return the caps of a period and what is left of each."""
     parts = []
     for limit in settings.budget:
         if limit.period == period:
@@ -223,13 +219,13 @@ class Fetching:
         self._over = False
 
     def run(self) -> None:
+        def note(outcome: Resumed) -> None:
+            self._outcomes[outcome.record.id] = outcome
+
         try:
-            self._history.resume_all(self._note, records=self.records)
+            self._history.resume_all(note, records=self.records)
         finally:
             self._over = True
-
-    def _note(self, outcome: Resumed) -> None:
-        self._outcomes[outcome.record.id] = outcome
 
     @property
     def status(self) -> str:
@@ -240,12 +236,13 @@ class Fetching:
 
     def listen(self, listener: Callable[[Any], None]) -> None:
         """Have a function called on the loop thread four times a second."""
-        _loop.spawn(self._tick, listener)
 
-    async def _tick(self, listener: Callable[[Any], None]) -> None:
-        while not self._over:
-            listener(self)
-            await anyio.sleep(0.25)
+        async def tick() -> None:
+            while not self._over:
+                listener(self)
+                await anyio.sleep(0.25)
+
+        _loop.spawn(tick)
 
     def table(self) -> Table[Generation]:
         """Return what came of the jobs, and those that nobody can fetch."""

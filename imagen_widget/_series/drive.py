@@ -181,14 +181,7 @@ class Drive:
         self.stop()
 
     async def run(self) -> None:
-        """Return when no row is waiting or out.
-
-        Raises:
-            BudgetExceeded: A cap would be passed; jobs under way have been fetched.
-            SeriesStopped: More rows failed than allowed.
-            JournalError: Pictures could not be kept, or the journal could not be written.
-            ImagenError: The first row showed that none can succeed, or `errors="raise"`.
-        """
+        """Return when no row is waiting or out; errors are raised once those out are fetched."""
         await to_thread.run_sync(self.session.store.ready)
         await self._heed()
         await self._look()

@@ -176,11 +176,7 @@ class _Target:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file to write; it appears under its name only when it is whole.
-
-        Raises:
-            InvalidRequest: There is one that no export wrote.
-        """
+        """Open a file to write; it appears under its name only when it is whole."""
         path = self._folder / name
         if path.exists() and name not in self._before:
             raise InvalidRequest(

@@ -43,7 +43,7 @@ class PickerView(anywidget.AnyWidget):
     """
 
     _esm = files(__package__).joinpath("picker.js").read_text("utf-8")
-    _css = style("base", "board", "compare", "pick")
+    _css = style("theme", "base", "board", "compare", "pick")
 
     def __init__(self, pick: Pick) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
-from imagen_widget._store import Store
+from imagen_widget._store import THUMBNAIL_SIDE_PIXELS, Store
 from imagen_widget.errors import ImagenError, InvalidRequest, invalid, one_line, shown
 
 MAX_KEPT_BYTES = 16_000_000
@@ -33,7 +33,6 @@ REJECTED = -1  # the rating of a row that was looked at and not wanted
 # On everything that can have the focus, else JupyterLab takes its keys: X would cut the cell.
 OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
 
-_THUMBNAIL_PIXELS = 384  # of the store's own small copies
 MARK = '<i class="ims-mark" aria-hidden="true">!</i>'
 _ICONS = {
     "series": '<path d="m12 3 9 5-9 5-9-5z"/><path d="m3 13 9 5 9-5"/>',
@@ -101,11 +100,7 @@ class Layout:
         facet: str | None = None,
         fill: bool = True,
     ) -> None:
-        """Lay them out; with `fill`, axes not given are the first ones whose values repeat.
-
-        Raises:
-            InvalidRequest: The series has no such axis, or one is named twice.
-        """
+        """Lay them out; with `fill`, axes not given are the first ones whose values repeat."""
         self.rows = every = list(rows)
         names = dict.fromkeys(name for each in every for name in each.axes)
         values = {n: list(dict.fromkeys(_value(each, n) for each in every)) for n in names}
@@ -126,7 +121,6 @@ class Layout:
             cells.setdefault(top, []).append(each)
 
     def place(self, of: Row) -> tuple[str, str, str]:
-        """Return a row's values of the facet, the side and the top."""
         return _value(of, self.facet), _value(of, self.row), _value(of, self.col)
 
     def rest(self, of: Row) -> str:
@@ -148,7 +142,6 @@ def heading(axis: str | None, value: Any) -> Any:
 
 
 def axes_text(axes: dict[str, Any], *without: str | None) -> str:
-    """Return the values of a row's axes in one short line."""
     said = []
     for name, value in axes.items():
         if name not in without:
@@ -195,11 +188,12 @@ def card(part: str, *children: str, class_: str = "", **values: object) -> str:
     """Return the frame of a view with its part of the style sheet."""
     # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
     names = f"ims ims-{part} mathjax_ignore tex2jax_ignore{class_}"
-    return tag("div", f"<style>{style('base', part)}</style>", *children, class_=names, **values)
+    return tag(
+        "div", f"<style>{style('theme', 'base', part)}</style>", *children, class_=names, **values
+    )
 
 
 def head(title: str, about: str, *more: str, icon: str = "series") -> str:
-    """Return the head of a card; `more` is markup at its right."""
     drawn = (
         f'<svg viewBox="0 0 24 24" width="24" height="24" fill="none" stroke="currentColor" '
         f'stroke-width="1.8" stroke-linejoin="round">{_ICONS[icon]}</svg>'
@@ -223,11 +217,7 @@ def foot(*texts: str) -> str:
 
 
 def whole(field: str, value: Any, most: int | None = None) -> int:
-    """Return a whole number from 1, of numpy's too.
-
-    Raises:
-        InvalidRequest: It is another value, or more than allowed.
-    """
+    """Return a whole number from 1, of numpy's too; other values are refused."""
     with contextlib.suppress(TypeError):
         number = operator.index(value)
         if not isinstance(value, bool) and 1 <= number <= (most or number):
@@ -237,11 +227,7 @@ def whole(field: str, value: Any, most: int | None = None) -> int:
 
 
 def file_path(field: str, value: Any) -> Path:
-    """Return the path that a user gave.
-
-    Raises:
-        InvalidRequest: It is not a path.
-    """
+    """Return the path that a user gave; other values are refused."""
     with contextlib.suppress(TypeError, ValueError, RuntimeError):  # a NUL, ~ of an unknown user
         path = local(value)
         if "\0" not in str(path):
@@ -250,7 +236,6 @@ def file_path(field: str, value: Any) -> Path:
 
 
 def cannot_write(error: OSError, path: object) -> InvalidRequest:
-    """Return the error for a file or folder that cannot be written."""
     return InvalidRequest(
         f"It cannot be written ({error.strerror or type(error).__name__}): {path}",
         remedy="Choose another folder; the pictures themselves are kept.",
@@ -274,7 +259,6 @@ class Tiles:
         self._lock = threading.Lock()
 
     def ready(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
-        """Return the copy if it was made already."""
         return self._made.get((image.path.name, side, max_bytes))
 
     def make(self, image: GeneratedImage, side: int, max_bytes: int) -> Preview | None:
@@ -301,7 +285,7 @@ class Tiles:
         """Return the decoded picture, at most `side` pixels; None if it cannot be decoded."""
         digest = image.path.stem.replace("sha256-", "sha256:")
         try:
-            kept = self._store and side <= _THUMBNAIL_PIXELS and self._store.thumbnail(digest)
+            kept = self._store and side <= THUMBNAIL_SIDE_PIXELS and self._store.thumbnail(digest)
             opened = _picture.open_picture(kept.data if kept else image.data, side=side)
             return _picture.for_screen(_picture.resized(opened, side))
         except (ImagenError, OSError):

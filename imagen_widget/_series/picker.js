@@ -4,18 +4,12 @@
 const KEYS = { ArrowLeft: "left", ArrowRight: "right" };
 
 function render({ model, el }) {
-  const root = document.createElement("div");
-  root.className = "ims ims-pick mathjax_ignore tex2jax_ignore";
-  root.tabIndex = 0;
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "Picker: 1 to 5 stars, 0 none, X reject, arrows, C compare, Z undo, Escape leaves");
-  root.dataset.lmSuppressShortcuts = "true"; // else the notebook takes the keys for its own
-  const shown = document.createElement("div");
-  const said = document.createElement("div");
-  said.className = "ims-unseen";
-  said.setAttribute("role", "status");
-  root.append(shown, said);
-  el.append(root);
+  // Without the last attribute the notebook takes the keys for its own.
+  el.innerHTML = `<div class="ims ims-pick mathjax_ignore tex2jax_ignore" role="group" tabindex="0"
+    aria-label="Picker: 1 to 5 stars, 0 none, X reject, arrows, C compare, Z undo, Escape leaves"
+    data-lm-suppress-shortcuts="true"><div></div><div class="ims-unseen" role="status"></div></div>`;
+  const root = el.firstElementChild;
+  const [shown, said] = root.children;
   const addresses = new Map();
 
   const press = (key) => model.send({ press: key });

@@ -24,7 +24,7 @@ from imagen_widget._request import ImageRequest
 from imagen_widget._runs import Session
 from imagen_widget._series.parts import Row, file_path, whole
 from imagen_widget._series.series import Series, check_name
-from imagen_widget.errors import InvalidRequest, invalid, one_line, shown
+from imagen_widget.errors import InvalidRequest, check_type, invalid, one_line, shown
 
 MAX_COMBINATIONS = 1_000_000
 MAX_ROWS = 100_000
@@ -53,9 +53,7 @@ def make_sweep(
     name: str | None = None,
 ) -> Series:
     """Return a series over every combination of the axes, or over the given dicts."""
-    if not isinstance(template, str):
-        what = f"{type(template).__name__} is not a text"
-        raise invalid("template", what, "Give a prompt.")
+    check_type("template", template, str, "a text", "Give a prompt.")
     sample = None if sample is None else whole("sample", sample)
     if rows is not None and axes:
         raise InvalidRequest(
@@ -88,9 +86,7 @@ def make_batch(
     fields: Mapping[str, object],
 ) -> Series:
     """Return a series with a row for each row of a table."""
-    if not isinstance(prompt, str):
-        what = f"{type(prompt).__name__} is not a text"
-        raise invalid("prompt", what, "Give a str with columns in braces.")
+    check_type("prompt", prompt, str, "a text", "Give a str with columns in braces.")
     found = _table_rows(table)
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
@@ -288,7 +284,6 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _names_in(template: str, names: Iterable[str]) -> set[str]:
-    """Return those of the names that stand in braces in the template."""
     return {name for name in names if f"{{{name}}}" in template}
 
 

@@ -328,8 +328,7 @@ class Series:
     def _has_moved(self) -> bool:
         """Return True if rows that wait were planned at other prices, or at another address.
 
-        Raises:
-            InvalidRequest: They were planned for another provider, whose prices are not ours.
+        Those planned for another provider, whose prices are not ours, are refused.
         """
         session = self._session
         unsent = self._journal.query(Filter(series=self.name, states={State.WAITING}, sort="plan"))

@@ -125,7 +125,6 @@ class Grid:
         return f"{escape(parts.heading(layout.facet, value))} <small>{count:,}</small>"
 
     def _pages(self, table: Table) -> str:
-        """Return one table, in pages of what a screen can hold."""
         high = self._width + 40
         if self._is_flow:
             rows = table.get("", {}).get("", [])
@@ -260,41 +259,39 @@ class Compared:
     """Two pictures that display themselves with a slider between them."""
 
     def __init__(self, a: Row, b: Row, tiles: Tiles) -> None:
-        self._a, self._b, self._tiles = a, b, tiles
+        self._rows, self._tiles = {"A": a, "B": b}, tiles
 
     def __repr__(self) -> str:
-        return in_ascii(f"<Compared: {self._a.label} | {self._b.label}>")
+        return in_ascii(f"<Compared: {' | '.join(row.label for row in self._rows.values())}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        pair = [self._tiles.make(row.images[0], *_COMPARED) for row in (self._a, self._b)]
-        bundle = {"text/plain": repr(self), "text/html": self._html(*pair)}
-        return bundle | _picture.contact_sheet(pair)
-
-    def _html(self, a: Preview | None, b: Preview | None) -> str:
-        facts = tag("div", self._facts(self._a, "A"), self._facts(self._b, "B"), class_="ims-pair")
-        return parts.card(
+        pair = [self._tiles.make(row.images[0], *_COMPARED) for row in self._rows.values()]
+        html = parts.card(
             "compare",
             parts.head("Compare", self._about(), icon="compare"),
             _tools(),
-            stage(self._picture(self._a, "A", a), self._picture(self._b, "B", b)),
-            facts,
+            stage(*map(self._picture, self._rows, pair)),
+            tag("div", *map(self._facts, self._rows), class_="ims-pair"),
             self._differences(),
-            style=f"--shape:{a.width / a.height if a is not None else 1:.4f}",
+            style=f"--shape:{pair[0].width / pair[0].height if pair[0] is not None else 1:.4f}",
         )
+        return {"text/plain": repr(self), "text/html": html} | _picture.contact_sheet(pair)
 
     def _about(self) -> str:
-        prompts = {self._a.request.prompt, self._b.request.prompt}
+        prompts = {row.request.prompt for row in self._rows.values()}
         if len(prompts) == 1:
             return one_line(prompts.pop() or "", limit=120)
-        return f"A: {self._a.label} · B: {self._b.label}"
+        return " · ".join(f"{letter}: {row.label}" for letter, row in self._rows.items())
 
-    def _picture(self, row: Row, letter: str, small: Preview | None) -> str:
+    def _picture(self, letter: str, small: Preview | None) -> str:
         if small is None:
             return tag("div", "This picture cannot be shown.")
+        row = self._rows[letter]
         alt = f"{letter}: {parts.axes_text(row.axes) or row.images[0].alt or 'picture'}"
         return image(small.data, small.media_type, alt=alt)
 
-    def _facts(self, row: Row, letter: str) -> str:
+    def _facts(self, letter: str) -> str:
+        row = self._rows[letter]
         known = facts(row)
         title = escape(known.pop("model"))
         said = " · ".join(f"seed {v}" if name == "seed" else v for name, v in known.items())
@@ -303,7 +300,7 @@ class Compared:
 
     def _differences(self) -> str:
         lines = []
-        both = ({**row.axes, **asked(row.images[0])} for row in (self._a, self._b))
+        both = ({**row.axes, **asked(row.images[0])} for row in self._rows.values())
         for head, found in differences(*both).items():
             texts = (f"{n} {text}" if len(text) <= _MAX_VALUE else n for n, text in found.items())
             tags = (tag("span", escape(one_line(text)), class_="ims-tag") for text in texts)
@@ -336,7 +333,6 @@ def stage(first: str, second: str) -> str:
 
 
 def _tools() -> str:
-    """Return the radio buttons and the others; each works by the style sheet alone."""
     group = f"ims{secrets.token_hex(4)}"
 
     def choice(name: str, text: str, family: str, *, on: bool = False) -> str:

@@ -19,15 +19,13 @@ from anyio import to_thread
 from imagen_widget import _loop
 from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
-from imagen_widget._series import drive
-from imagen_widget._series.drive import Drive, Tally, Task, newest
+from imagen_widget._series.drive import VERSION, Drive, Tally, Task, newest
 from imagen_widget._settings import Settings, check_key, load_settings
 from imagen_widget.errors import ImagenError, invalid
 
 MIN_ROWS_A_TASK = 20
 MAX_ERRORS = 1000  # that are listed with their rows
 
-_VERSION = drive.VERSION
 _LOOK_SECONDS = 0.5
 _USUAL_WORKERS = 4  # of an engine that does not say how many it has
 _MAX_LOST_TASKS = 3  # while no row was done: the workers cannot work
@@ -41,9 +39,9 @@ Report = tuple[tuple[str, ...], ImagenError | None]  # rows that it gave up, why
 def work(task: Task) -> Report:
     """Claim rows, send them and fetch their pictures; in the worker's process."""
     try:
-        if task.version != _VERSION:
+        if task.version != VERSION:
             raise ImagenError(
-                f"A worker has imagen-widget {_VERSION}, and this is {task.version}.",
+                f"A worker has imagen-widget {VERSION}, and this is {task.version}.",
                 remedy="Install the same version there. Nothing was sent by it.",
             )
         found = load_settings(**task.place)  # the worker's own, under the limits of the series
@@ -108,7 +106,6 @@ class Coordinator(Drive):
         self._proven = self._halted = False
 
     async def run(self) -> None:
-        """Return when no row is waiting or out; errors as of `Drive.run`."""
         try:
             await super().run()
         finally:
@@ -181,7 +178,6 @@ class Coordinator(Drive):
             free -= size
 
     async def _workers(self) -> int:
-        """Return how many tasks the engine runs at once."""
         if _is_dask(self._engine):
             threads = await to_thread.run_sync(self._engine.nthreads)
             return max(1, int(sum(threads.values())))

@@ -22,6 +22,7 @@ from imagen_widget._html import escape, tag
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
 from imagen_widget._result import GeneratedImage, Generation, settings_from
+from imagen_widget._series import style
 from imagen_widget._settings import PRESETS, SETTINGS
 from imagen_widget._studio import Studio, default_studio
 from imagen_widget._widget import words
@@ -45,7 +46,7 @@ from imagen_widget.errors import InvalidRequest, invalid
 __all__ = ["ImagenWidget"]
 
 _FOLDER = files(__package__)
-_STYLE = _FOLDER.joinpath("style.css").read_text("utf-8")
+_STYLE = style("theme") + _FOLDER.joinpath("style.css").read_text("utf-8")
 RESTARTED = "The kernel was restarted: run the cell again"
 _YIELD_SECONDS = 0.001  # for the thread that sends messages, which waits up to 5 ms otherwise
 _MAX_FILE_BYTES = 300_000_000

@@ -109,12 +109,6 @@ _DEFAULTS: Mapping[str, Json] = {  # of models that the client knows
 }
 
 
-def with_defaults(endpoint: str, payload: Json) -> Json:
-    own = _SCHEMAS.get(endpoint, {}).items()
-    defaults = {name: spec["default"] for name, spec in own if "default" in spec}
-    return {**defaults, **_DEFAULTS.get(endpoint, {}), **payload}
-
-
 def read_size(fields: Json, given: tuple[int, int] | None) -> tuple[int, int]:
     """Return the pixels of the pictures to make; `given` are those of the input."""
     asked = fields.get("image_size") or fields.get("aspect_ratio")
@@ -136,20 +130,6 @@ def read_size(fields: Json, given: tuple[int, int] | None) -> tuple[int, int]:
 def _number(value: object, default: float) -> float:
     """Return a number that makes sense: nobody checks the input of a model that is not known."""
     return max(0.1, min(value, 20_000.0)) if isinstance(value, int | float) else default
-
-
-def schema(endpoint: str) -> Json:
-    """Return what of fal's OpenAPI documents says how a request looks."""
-    fields = _SCHEMAS[endpoint]
-    taken = {"properties": fields, "required": list(fields)[:1]}
-    taken |= {"type": "object", "x-fal-order-properties": list(fields)}
-    media = {"application/json": {"schema": {"$ref": "#/components/schemas/Input"}}}
-    return {
-        "openapi": "3.0.4",
-        "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1"},
-        "components": {"schemas": {"Input": taken}},
-        "paths": {f"/{endpoint}": {"post": {"requestBody": {"content": media}}}},
-    }
 
 
 # -- jobs ---------------------------------------------------------------------------------------
@@ -189,10 +169,8 @@ class Order(NamedTuple):
 def read_prompt(prompt: str) -> tuple[int, str]:
     """Return a checksum of a prompt, and those of its words and commands that the demo knows."""
     plain = _COMMAND.sub("", prompt).strip()
-    words = [
-        painter.known_words(plain, (*painter.EFFECTS, *painter.CALLS)),
-        *_COMMAND.findall(prompt),
-    ]
+    known = painter.known_words(plain, (*painter.EFFECTS, *painter.CALLS))
+    words = [known, *_COMMAND.findall(prompt)]
     return zlib.crc32(plain.encode(errors="replace")), " ".join(filter(None, words))
 
 
@@ -288,10 +266,21 @@ class _Demo:
         self._reading = anyio.CapacityLimiter(1)  # as inputs are kept by one thread at a time
 
     async def schema(self, request: Request) -> Response:
+        """Answer with what of fal's OpenAPI documents says how a request looks."""
         endpoint = request.query_params.get("endpoint_id", "")
-        if endpoint not in _SCHEMAS:
+        fields = _SCHEMAS.get(endpoint)
+        if fields is None:
             raise HTTPException(404)
-        return JSONResponse(schema(endpoint))
+        taken = {"properties": fields, "required": list(fields)[:1]}
+        taken |= {"type": "object", "x-fal-order-properties": list(fields)}
+        media = {"application/json": {"schema": {"$ref": "#/components/schemas/Input"}}}
+        document = {
+            "openapi": "3.0.4",
+            "info": {"title": f"Queue OpenAPI for {endpoint}", "version": "1"},
+            "components": {"schemas": {"Input": taken}},
+            "paths": {f"/{endpoint}": {"post": {"requestBody": {"content": media}}}},
+        }
+        return JSONResponse(document)
 
     async def submit(self, request: Request) -> Response:
         try:
@@ -338,7 +327,9 @@ class _Demo:
         names = {f"{number}.{job.order.format}": number for number in range(job.count)}
         if job.faults or request.path_params["name"] not in names:
             raise HTTPException(404)
-        data = await self._draw(job, names[request.path_params["name"]])
+        inputs = [self._inputs[digest] for digest in job.order.inputs]
+        wanted = job, names[request.path_params["name"]], inputs
+        data = await to_thread.run_sync(_paint, *wanted, limiter=self._drawing)
         return Response(data, media_type=f"image/{job.order.format}")
 
     async def cancel(self, request: Request) -> Response:
@@ -372,7 +363,9 @@ class _Demo:
 
     def _read(self, endpoint: str, payload: Json) -> tuple[Order, list[Json]]:
         faults: list[Json] = []
-        given = with_defaults(endpoint, payload)
+        own = _SCHEMAS.get(endpoint, {}).items()
+        defaults = {name: spec["default"] for name, spec in own if "default" in spec}
+        given = {**defaults, **_DEFAULTS.get(endpoint, {}), **payload}
         names = [name for name in given if given[name] and _PICTURE.fullmatch(name)]
         digests: list[str] = []
         sizes: list[tuple[int, int]] = []
@@ -417,10 +410,6 @@ class _Demo:
         while sum(map(len, self._inputs.values())) > _MAX_INPUT_BYTES:
             self._inputs.popitem(last=False)
         return digest, size
-
-    async def _draw(self, job: Job, number: int) -> bytes:
-        inputs = [self._inputs[digest] for digest in job.order.inputs]
-        return await to_thread.run_sync(_paint, job, number, inputs, limiter=self._drawing)
 
 
 def _image(request: Request, job: Job, number: int) -> Json:
