@@ -128,7 +128,7 @@ def _given(value: object, label: str, base_url: str = "") -> tuple[Input, ...]:
     if hasattr(value, "getbands"):
         return (_from_pillow(cast("PILImage", value), label),)
     several = label == "image" and isinstance(value, list | tuple)
-    more = " Several go in by images=[…]." if several else ""
+    more = " Pass several as images=[…]." if several else ""
     raise invalid(label, f"{type(value).__name__} is not a picture", _WHAT + more)
 
 
@@ -538,7 +538,7 @@ def _prepare_all(groups: list[_Group]) -> None:
     base = next(bases, None)
     for group in masks:
         if base is None:
-            what = "there is no picture that it belongs to"
+            what = "there is no picture for it"
             raise invalid(group.label, what, "Give image=… with it.")
         size = (base.width, base.height) if base.width else None
         limits, budget = group.field.limits, INPUT_BYTES // 4

@@ -217,7 +217,7 @@ def _canonical(arguments: Mapping[str, Any]) -> str:
             what = "it holds half of a character (a lone surrogate), which cannot be sent"
             raise invalid(name, what, "Type or paste the text again.") from None
     if (size := sum(sizes.values())) > MAX_BODY_BYTES:
-        remedy = f"It may have {MAX_BODY_BYTES:,}; pictures go in by image=…."
+        remedy = f"It may have {MAX_BODY_BYTES:,}; pass pictures as image=…."
         largest = max(sizes, key=sizes.__getitem__)
         raise invalid(largest, f"the request is too large: {size:,} bytes", remedy)
     return json.dumps(arguments, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -392,7 +392,7 @@ def _saving(path: str | Path) -> Iterator[Path]:
         raise
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # a NUL, ~ of an unknown user
         what = f"cannot be saved as {path} ({getattr(error, 'strerror', None) or error})"
-        remedy = "Give the whole path of another folder; the picture itself is kept."
+        remedy = "Give the full path of another folder; the picture itself is kept."
         raise invalid("path", f"the picture {what}", remedy) from None
 
 

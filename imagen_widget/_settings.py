@@ -215,7 +215,7 @@ def usable_key(key: object, label: str) -> Secret:
     if not text:
         problem, remedy = "is empty", f"Set {variable} to your key."
     elif _ASSIGNED.fullmatch(text):
-        problem = "holds a whole line of a settings file, its name too"
+        problem = "holds a whole line of a settings file, including its name"
     elif _PLACEHOLDER.fullmatch(text):
         problem, remedy = "holds a placeholder", f"Set {variable} to your own key."
     elif {text[0], text[-1]} & {*"\"'`,;"} or not all("!" <= c <= "~" for c in text):
@@ -768,7 +768,7 @@ def login() -> None:
         raise
     except Exception as error:  # front ends have errors of their own for it
         remedy = f"Set {variable} in the environment instead."
-        raise CredentialsError("Nobody can be asked for a key here.", remedy=remedy) from error
+        raise CredentialsError("There is nobody here to ask for a key.", remedy=remedy) from error
     _check_place(key, account, account.base_url, named=True)
     _typed[variable] = key
     keyring = _keyring()

@@ -41,7 +41,7 @@ THUMBNAIL_BYTES = 20_000
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _RETRY = "The paid picture is not lost: %imagen_resume fetches it again."
 _FULL = ("the disk is full", "Free some space and try again.")
-_FORBIDDEN = ("writing is not permitted", "Set IMAGEN_HOME to a folder that you may write.")
+_FORBIDDEN = ("writing is not permitted", "Set IMAGEN_HOME to a folder that you can write to.")
 _REASONS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN),
@@ -132,7 +132,7 @@ class Store:
                     return path
             except OSError:  # it is there, and must not be paid for again
                 raise JournalError(
-                    f"A kept picture cannot be read: its folder is somebody else's ({path}).",
+                    f"A kept picture cannot be read: its folder belongs to another user ({path}).",
                     remedy=f"Let all of the group read and write what is in {self._folder}.",
                 ) from None
         return None
@@ -259,7 +259,7 @@ class RemoteStore(Store):
         self._call("write to", self._put, name, data)
         if self._call("read from", self._get, name) != data:
             raise JournalError(
-                f"IMAGEN_STORE ({self._shown}) gave other bytes back than were written.",
+                f"IMAGEN_STORE ({self._shown}) returned other bytes than were written.",
                 remedy="Check that it has space and keeps what it is given.",
             )
 

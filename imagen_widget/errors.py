@@ -9,7 +9,7 @@ none echoes the prompt: error texts are stored in notebooks that people share.
       ModelRetired                    the endpoint is gone; names its successor
       ContentRejected                 the content checker refused, in its own words
       QueueError                      network or service failed; the job may still be fetched
-        SubmitUncertain               the submit may have been accepted; never sent again by itself
+        SubmitUncertain               the submit may have been accepted; never sent again
         QueueTimeout (TimeoutError)   the deadline passed; the job goes on at the provider
         ResultExpired                 the provider no longer has the job, or never had it
       GenerationFailed                the job ended with an error, in its own words
@@ -166,7 +166,7 @@ class QueueError(ImagenError):
 
 
 class SubmitUncertain(QueueError):
-    """The submit may have been accepted and billed; it is never sent again by itself."""
+    """The submit may have been accepted and billed; it is never sent again automatically."""
 
     billed = True
 

@@ -426,7 +426,7 @@ def test_a_server_with_other_rules_for_tls_is_said(
         ("UPDATE imagen_schema SET version = 99", "newer imagen_widget (schema 99"),
         ("UPDATE imagen_schema SET version = 1", "old schema 1"),
         ("ALTER DATABASE {} SET default_transaction_read_only = on", "it is read-only"),
-        ("ALTER TABLE jobs DROP COLUMN words", "its tables are not those of this version"),
+        ("ALTER TABLE jobs DROP COLUMN words", "its tables belong to another version"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_said(

@@ -713,7 +713,7 @@ CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON jobs
         ("UPDATE imagen_schema SET version = 1", "old schema 1"),
         ("ALTER DATABASE {} SET default_transaction_read_only = on", "it is read-only"),
         (FULL, "its disk is full"),
-        ("DROP TABLE budgets", "its tables are not those of this version"),
+        ("DROP TABLE budgets", "its tables belong to another version"),
     ],
 )
 def test_a_journal_that_cannot_be_written_costs_nothing(

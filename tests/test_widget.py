@@ -1574,7 +1574,7 @@ def test_the_history_is_narrowed_by_filters_that_repeat_as_chips(past: Bench) ->
     past.does("unfilter", arg="text")
     assert len(shown(past)) == 12
     search.value = "a blue whale"
-    assert "None of 14 generations is like that." in past.text("imagen-summary")
+    assert "None of 14 generations matches." in past.text("imagen-summary")
 
 
 def test_the_history_is_narrowed_to_any_model_that_made_pictures(past: Bench) -> None:

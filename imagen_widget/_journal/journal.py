@@ -285,7 +285,7 @@ class Journal(ABC):
         if is_theirs and row["owner"] != self.owner:
             submits = steps.Submitting in kinds
             raise IllegalStep(
-                "The job is another process's by now.",
+                "The job belongs to another process by now.",
                 remedy="Nothing was sent; send the request again." if submits else "",
             )
         if tx.again and before.state is steps.TRANSITIONS[type(events[-1])][1]:

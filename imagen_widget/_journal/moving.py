@@ -35,20 +35,20 @@ class Copied:
         text = f"{self.jobs} jobs and {self.series} series copied, {self.known} jobs were there."
         if self.differing:
             shown = ", ".join(self.differing[:5])
-            text += f" {len(self.differing)} are other there, and were left as they are: {shown}."
+            text += f" {len(self.differing)} differ there, and were left as they are: {shown}."
         return f"{text} Together they come to {dollars(self.amount)}."
 
 
 def copy_journal(source: Journal, target: Journal) -> Copied:
     """Copy all jobs and series of a journal into another one, and compare what has arrived.
 
-    It raises `JournalError` if jobs of the source are being worked on, one of the two cannot be
+    It raises `JournalError` if jobs of the source are under way, one of the two cannot be
     used, or something has not arrived as it was.
     """
     busy, series = _at_work(source)
     if busy:
         raise JournalError(
-            f"{busy} of the journal's jobs are being worked on.",
+            f"{busy} jobs of the journal are still under way.",
             remedy="Stop the notebooks that use it, then copy again.",
         )
     copied = Copied(series=_add_series(target, series))
@@ -64,7 +64,7 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
         raise JournalError(
             f"The journal has {counted} jobs of {dollars(spent)}, and {total} of"
             f" {dollars(copied.amount)} were copied.",
-            remedy="If it was used meanwhile, copy again; else see `journal check`.",
+            remedy="If it was in use meanwhile, copy again; otherwise run `journal check`.",
         )
     return copied
 
@@ -77,7 +77,7 @@ def check_journal(journal: Journal) -> list[str]:
             try:
                 record = tables.record_of(row)
                 if record.request.fingerprint != record.fingerprint:
-                    problems.append(f"job {record.id}: its request is not that of its fingerprint")
+                    problems.append(f"job {record.id}: its request does not match its fingerprint")
             except JournalError as error:
                 problems.append(error.message)
     return problems

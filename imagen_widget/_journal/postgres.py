@@ -268,23 +268,31 @@ _PASSING = (
 _REASONS: tuple[tuple[str, str, str], ...] = (  # SQLSTATE or words, what it means, what to do
     ("53100", "its disk is full", "Free some space on the server and try again."),
     ("25006", "it is read-only", "Name a database that can be written."),
-    ("42501", "its user may not write there", "Grant that user the right, or name another one."),
-    ("42P01|42703", "its tables are not those of this version", "Name another database."),
+    (
+        "42501",
+        "its user may not write there",
+        "Grant that user the right, or name another one.",
+    ),
+    ("42P01|42703", "its tables belong to another version", "Name another database."),
     ("53300|too many", "it has too many connections", "Try again, or allow it more of them."),
     ("invalid (URI|port|connection|\\w+ value)", "its address cannot be read", "Correct it there."),
     (
         "(?s)certificate|SSL (?!encryption)|^(?!.*SSL encryption).*no encryption",
-        "it and this side do not agree on TLS",
+        "the two sides do not agree on TLS",
         "Correct sslmode and sslrootcert there.",
     ),
     ("authentication|no password|pg_hba", "it refuses user or password", "Correct them there."),
     ("does not exist", "it does not have that user or database", "Correct them there."),
     ("translate host|not known", "its host name cannot be found", "Correct it there."),
-    ("timeout|timed out", "it does not answer", "See whether the server runs, then try again."),
+    (
+        "timeout|timed out",
+        "it does not answer",
+        "Check that the server is up, then try again.",
+    ),
     (
         "refused|No such file|closed|starting up|shutting down",
         "nothing answers at that address",
-        "See whether the server runs, and correct the host there.",
+        "Check that the server is up, and correct the host there.",
     ),
 )
 
@@ -296,7 +304,7 @@ def explain(error: Exception, host: str, *, after: str) -> JournalError:
     """
     code = getattr(error, "sqlstate", None) or ""
     what = f"it answered {type(error).__name__} {code}".strip()
-    remedy = "Look into the server's log."
+    remedy = "Look at the server's log."
     known = [reason for reason in _REASONS if re.search(reason[0], code or str(error))]
     if known:
         _, what, remedy = known[0]

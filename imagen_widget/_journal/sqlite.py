@@ -90,12 +90,12 @@ class SqliteTransaction(Transaction):
         problems = [] if found == ["ok"] else found
         counted = "SELECT state, deleted, pictures > 0, COUNT(*) FROM jobs GROUP BY 1, 2, 3"
         if self.all(f"{counted} EXCEPT SELECT * FROM tally"):
-            problems.append("the counts by state are not those of the rows")
+            problems.append("the counts by state do not match the rows")
         if self.has_prompts:
             try:
                 self.all("INSERT INTO prompts (prompts, rank) VALUES ('integrity-check', 1)")
             except sqlite3.DatabaseError:
-                problems.append("the index of words is not that of the rows")
+                problems.append("the index of words does not match the rows")
         return problems
 
 
@@ -401,7 +401,10 @@ _REASONS = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and try again."),
-    sqlite3.SQLITE_READONLY: ("it is read-only", "Set IMAGEN_HOME to a folder that you may write."),
+    sqlite3.SQLITE_READONLY: (
+        "it is read-only",
+        "Set IMAGEN_HOME to a folder that you can write to.",
+    ),
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }

@@ -195,7 +195,7 @@ class Submitted(Event):
 
 @dataclass(frozen=True)
 class Uncertain(Event):
-    """The POST may have been accepted; it is never sent again by itself."""
+    """The POST may have been accepted; it is never sent again automatically."""
 
     why: str
 

@@ -163,7 +163,7 @@ _FIELDS = (
     _common("-s --seed SEED", "whole number that starts the randomness", "whole"),
     _common("--safety-tolerance LEVEL", "1 (strict) to 6"),
     _option("-i --image PICTURE", "input: a file, https address, or expression", "picture"),
-    _option("--mask PICTURE", "picture that is white where to change the input", "picture"),
+    _option("--mask PICTURE", "picture that is white where the input is to change", "picture"),
 )
 _EACH = (
     _option("--dry-run", "show what would be sent and its price, send nothing"),
@@ -174,7 +174,12 @@ _EACH = (
 _RUNNING = (
     _option("--max-spend AMOUNT", "US dollars for the whole series"),
     _option("--in-flight COUNT", "jobs under way at once", "whole", low=1, high=1000),
-    _option("--errors LIMIT", "stop at so many rows or such a share", "number", allowed=_LIMITS),
+    _option(
+        "--errors LIMIT",
+        "stop after so many failed rows, or a share",
+        "number",
+        allowed=_LIMITS,
+    ),
     _option("--yes", "send it, though it is large or its price is unknown"),
     *_EACH,
 )
@@ -205,14 +210,14 @@ _TABLE = {
     "%imagen_history": (
         _option("-n --limit COUNT", "how many to list", "whole", low=1),
         _MODEL,
-        _option("--stars COUNT", "with so many stars or more", "whole", low=1, high=5),
+        _option("--stars COUNT", "with at least so many stars", "whole", low=1, high=5),
     ),
     "%imagen_models": (
         _option("--refresh", "read the model's schema again"),
         _option("--live", "ask fal's public search too"),
     ),
     "%imagen_resume": (_option("--forget ID", "take a job of unknown outcome off the list"),),
-    "%imagen_spend": (_option("--by WHAT", "what to sum up by", "choice", allowed=BY),),
+    "%imagen_spend": (_option("--by WHAT", "what to group by", "choice", allowed=BY),),
 }
 GRAMMARS = {name.lstrip("%"): Grammar(name, options) for name, options in _TABLE.items()}
 

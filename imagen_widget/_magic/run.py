@@ -229,7 +229,7 @@ class Ask:
             label = "--save-dir" if given else self.settings.found["save_dir"].label
             raise InvalidRequest(
                 f"{label}: the folder cannot be made ({getattr(error, 'strerror', error)}).",
-                remedy="Name a folder that you may write. Nothing was sent.",
+                remedy="Name a folder that you can write to. Nothing was sent.",
                 field="save_dir",
             ) from None
 
@@ -299,7 +299,7 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
         if not (name.isidentifier() and typed.strip()):
             raise InvalidRequest(f"{text.fill(line).strip()[:60]!r} is not an axis.", remedy=_AXES)
         if name in axes:
-            raise InvalidRequest(f"{name}: the axis stands twice.", remedy="Join the two lines.")
+            raise InvalidRequest(f"{name}: the axis is given twice.", remedy="Join the two lines.")
         axes[name] = []
         for part in typed.split("||"):
             value: Any = text.value(part.strip())

@@ -906,11 +906,11 @@ def _meaning(
     if status >= 500 and not is_page:
         return service_failed(trouble, ticket, status=answer.status)
     if status == 429:
-        what = f"{title} is asked too often{says}"
+        what = f"{title} has been asked too often{says}"
         before = "Wait a minute and run it again; nothing was accepted."
         after = "Wait a minute, then fetch it with %imagen_resume."
     elif 300 <= status < 400:
-        what = f"{title} wants to send the request elsewhere (HTTP {status}); that is not done."
+        what = f"{title} redirects the request (HTTP {status}); redirects are not followed."
         before = after = "Set IMAGEN_BASE_URL to the gateway's final address."
     else:
         what = f"{title} answered HTTP {status}{says}"
@@ -980,8 +980,8 @@ def uncertain(account: Account, reason: str, ticket: Ticket | None = None) -> Su
         "a job may exist and be billed.",
         remedy="It goes on there: fetch it with %imagen_resume."
         if ticket is not None
-        else f"It is not sent again by itself. Look at your usage at {title}; if it lists no job, "
-        "run it again with --fresh (reuse=False).",
+        else f"It is not sent again automatically. Look at your usage at {title}; if it lists no "
+        "job, run it again with --fresh (reuse=False).",
         ticket=ticket,
     )
 

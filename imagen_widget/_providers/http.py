@@ -184,7 +184,7 @@ class Http:
         """
         try:
             if self._free["streams"].value == 0:
-                raise Lost("as many event streams are open as there may be")
+                raise Lost("the limit of open event streams is reached")
             async with self._lend("streams") as client:
                 with anyio.fail_after(seconds):
                     request = self._signed(client, call, _SILENCE_SECONDS)
@@ -222,7 +222,7 @@ class Http:
         same = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
         below = url.raw_path.startswith(base.raw_path.rstrip(b"/") + b"/")
         if not same or not below or url.userinfo:
-            what = "the job is not of this client's address; nothing was sent"
+            what = "the job was not submitted at this client's address; nothing was sent"
             raise invalid("ticket", what, "Make the client with its provider and base_url.")
         if self._key is not None:
             request.headers["authorization"] = f"{self._scheme} {self._key.reveal()}".lstrip()
@@ -254,7 +254,7 @@ class Http:
                             return answer
                         url = join(url, target)
             raise QueueError(
-                "The address leads from one address to the next without end.",
+                "The address redirects too often.",
                 remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
             )
         except _TROUBLES as error:
@@ -436,7 +436,7 @@ class PeerRule:
         if self.hosts and not isinstance(self.hosts, str):
             if any(host == name or host.endswith(f".{name}") for name in self.hosts):
                 return True
-            raise self._not_allowed(host, "is not of a host that IMAGEN_MEDIA_HOSTS names")
+            raise self._not_allowed(host, "is not on a host that IMAGEN_MEDIA_HOSTS names")
         public = await self._is_public(host, port)
         if public and scheme == "http":
             raise _refused("is not an https address")

@@ -1,7 +1,7 @@
 """OpenAI: image routes that answer one request with the pictures, at OpenAI and its relays.
 
 They have no id to come back to, no status and no cancellation: an answer that is lost or broken
-may be billed, and the request is never sent again by itself. The server may be silent until the
+may be billed, and the request is never sent again automatically. The server may be silent until the
 deadline, since pictures take a minute or two. Relays forward a fixed list of fields, so the count
 is `n` and a ratio a size; gpt-image refuses `response_format`, which is never sent to it. A gateway
 has these routes beside fal's queue.

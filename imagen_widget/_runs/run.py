@@ -181,7 +181,7 @@ class Run:
             if record.state is journal.State.UNKNOWN:
                 raise errors.SubmitUncertain(
                     f"The same request went out {age(record.created)} without a clear answer: a "
-                    "job may exist and be billed. It is not sent again by itself.",
+                    "job may exist and be billed. It is not sent again automatically.",
                     remedy=f"Look at your usage at {settings.account.title}; --fresh (reuse=False) "
                     "sends it again.",
                 )

@@ -111,7 +111,7 @@ def make_batch(
         named = [_as_text(row.get(key), key) for row in found]
         twice = [name for name, count in Counter(named).items() if count > 1]
         if twice:
-            what = f"{twice[0][:40]!r} stands more than once, so it identifies no row"
+            what = f"{twice[0][:40]!r} appears more than once, so it does not identify a row"
             raise invalid(key, what, "Name another column with key=, or none.")
         planned = [replace(row, key=name) for name, row in zip(named, planned, strict=True)]
     names = sorted(_names_in(prompt, columns))
@@ -312,7 +312,7 @@ def _as_text(value: object, name: str) -> str:
     """Return a value as it stands in a prompt, unless it is missing or empty."""
     text = "" if value is None else plain(value) if isinstance(value, str) else str(value)
     if text in {"nan", "NaN", "<NA>", "NaT"} or not text.strip():
-        what = "a value is missing, so the prompt would have a hole"
+        what = "a value is missing, so the prompt would have a gap"
         raise invalid(name, what, "Fill it in, or leave the row out.")
     return text
 

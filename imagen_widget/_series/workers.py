@@ -220,7 +220,7 @@ class Coordinator(Drive):
         if not self.tally.stopping and (broken or self._lost >= _MAX_LOST_TASKS):
             self._end_with(
                 ImagenError(
-                    f"The workers cannot work ({type(error).__name__}: {error}).",
+                    f"The workers fail ({type(error).__name__}: {error}).",
                     remedy="Install imagen-widget[team,store] and set the key there; resume() goes"
                     " on with the rest.",
                 )

@@ -45,7 +45,7 @@ NO_PROMPT = Trouble(
     "Say what the picture should show, then press Generate.",
     field="prompt",
 )
-NO_SEED = "No seed is known of this picture: a new one with the same settings."
+NO_SEED = "The seed of this picture is not known: this is a new one with the same settings."
 LOOP_ENDED = "Stopped before it finished; %imagen_resume fetches what was paid for."
 
 log = logging.getLogger("imagen_widget")

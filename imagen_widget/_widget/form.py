@@ -16,7 +16,7 @@ from imagen_widget._inputs import Input
 from imagen_widget._models import Field, Model, size_pixels
 from imagen_widget._request import USUAL_ROLES, ImageRequest
 from imagen_widget._settings import refuse_reserved
-from imagen_widget.errors import InvalidRequest
+from imagen_widget.errors import InvalidRequest, invalid
 
 MAX_PICTURES = 16  # where the model names no bound
 OTHER_FIELDS = "other_fields"
@@ -169,8 +169,7 @@ class Form:
                 parsed = _parsed(known, value)
                 parsed = parsed if known.kind in _PICTURES else known.check(parsed)
                 if name == OTHER_FIELDS and not isinstance(parsed, Mapping):
-                    what, how = "These are no fields.", 'Write an object, like {"steps": 20}.'
-                    raise InvalidRequest(f"{name}: {what}", remedy=how, field=name)
+                    raise invalid(name, "this is not an object", 'Write one, like {"steps": 20}.')
                 given[name] = parsed
             except InvalidRequest as error:
                 problems[name] = Problem(known, str(value), error)

@@ -139,7 +139,7 @@ def card(
 
 def again_words(seed: int | None) -> str:
     if seed is None:
-        return "No seed is known: asks for a new picture with the same settings"
+        return "The seed is not known: asks for a new picture with the same settings"
     return f"The same settings with seed {seed}"
 
 
@@ -349,7 +349,7 @@ def summary(state: State) -> str:
     found = plural(past.total, "generation")
     if chips:
         narrowed = f"<b>{past.matched}</b> of {found}"
-        found = narrowed if past.entries else f"None of {found} is like that."
+        found = narrowed if past.entries else f"None of {found} matches."
         chips.append(act("Clear filters", "unfilter", arg="all"))
     elif not past.entries:
         found = "Nothing here yet: make a picture first."
