@@ -554,7 +554,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Json], str]] = {
     "no pictures": ("recraft-3", lambda _: {"image": small()}, "takes no pictures"),
     "too many": ("kontext", lambda _: {"images": [small(), UPRIGHT]}, "takes one picture"),
     "other mask": ("ideogram-3-edit", lambda _: {"image": small(), "mask": OTHER}, "as large as"),
-    "mask alone": ("gpt-image-2-edit", lambda _: {"mask": MASK}, "no picture that it belongs to"),
+    "mask alone": ("gpt-image-2-edit", lambda _: {"mask": MASK}, "no picture for it"),
     "no mask": ("kontext", lambda _: {"image": small(), "mask": MASK}, "takes no mask"),
     "http": ("kontext", lambda _: {"image": "http://pictures.test/fox.png"}, "not encrypted"),
 }

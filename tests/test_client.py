@@ -104,7 +104,7 @@ REFUSED: list[tuple[Reply, type[errors.ImagenError], str]] = [
     (Reply(405, {"detail": "no"}), errors.QueueError, "HTTP 405"),
     (Reply(410, {"detail": "no"}), errors.ModelRetired, "-m "),
     (Reply(413, {"detail": "no"}), errors.InvalidRequest, "no"),
-    (Reply(307, b"", {"location": "https://evil.test/"}), errors.QueueError, "elsewhere"),
+    (Reply(307, b"", {"location": "https://evil.test/"}), errors.QueueError, "redirects"),
     (Reply(503, {"error": {"code": "model_not_found", "message": "x"}}), errors.ModelRetired, "x"),
     (Reply(200, {"success": False, "message": "内容审核未通过"}), errors.ImagenError, "内容审核"),
     (Reply(200, {"code": 1001, "msg": "busy today"}), errors.ImagenError, "busy today"),

@@ -243,7 +243,7 @@ HAPPENINGS: dict[str, Callable[[Path], object]] = {
     "Too many requests": lambda _: _submit(Reply(429, {"detail": "Slow down"})),
     "The address cannot be reached": lambda _: _submit(Break.REFUSED),
     "`IMAGEN_BASE_URL` is not a gateway": lambda _: _submit(page(404)),
-    "The gateway sends the request elsewhere": lambda _: _submit(
+    "The gateway redirects the request": lambda _: _submit(
         Reply(308, b"", {"location": "https://elsewhere.example"})
     ),
     "The answer to the request is lost": lambda _: _submit(Break.SILENCE),

@@ -177,7 +177,7 @@ def test_cleartext_is_for_this_machine_only(host: str) -> None:
         (bomb(12_000, 12_000), "over 89 million"),
         (PICTURES["png"].replace(b"IDAT", b"idat"), "damaged"),
         (7, "int is not a picture"),
-        ([b"a", b"b"], r"list is not a picture.*by images=\["),
+        ([b"a", b"b"], r"list is not a picture.*as images=\["),
         ("", "the picture is empty"),
         ("\0", "there is no file"),
         ("file:///tmp/fox.png", "there is no file 'file:///tmp"),

@@ -1117,7 +1117,7 @@ def test_a_copy_leaves_what_is_newer_as_it_is_and_waits_for_work_to_end(
 ) -> None:
     job_id = job_in(verbs, journal.State.SUBMITTED)
     with contextlib.closing(jobs.open_journal(tmp_path / "copy", clock=clock)) as target:
-        with pytest.raises(errors.JournalError, match="1 of the journal's jobs are being worked"):
+        with pytest.raises(errors.JournalError, match="1 job under way"):
             journal.copy_journal(verbs, target)
         verbs.release(job_id)
         journal.copy_journal(verbs, target)

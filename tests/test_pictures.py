@@ -841,6 +841,14 @@ def test_mangled_pictures_give_settings_or_none_and_nothing_else(
         assert isinstance(found, bytes)
 
 
+def test_a_chunk_of_settings_without_its_separators_is_left_aside() -> None:
+    keyword = b"imagen_widget\x00"
+    data = png_with((b"iTXt", keyword + b"\x00\x00\x01\x00{}"))
+
+    assert _picture.read_settings(data) is None
+    assert same(settings_in(_picture.embed(data, FOX, size="4x4", model_name="x")[0]), FOX)
+
+
 @given(tiff=st.binary(max_size=200))
 def test_random_exif_gives_a_size_and_settings_or_none(tiff: bytes) -> None:
     segment = b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\x00\x00" + tiff

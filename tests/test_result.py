@@ -496,7 +496,7 @@ def test_in_a_deleted_working_folder_one_line_says_where_to_save(
     here.rmdir()
 
     for save in (made.save, made[0].save):
-        with pytest.raises(InvalidRequest, match=r"No such file.*whole path"):
+        with pytest.raises(InvalidRequest, match=r"No such file.*full path"):
             save(where)
     assert made.save(tmp_path / "elsewhere")
 

@@ -1312,13 +1312,13 @@ def test_use_settings_brings_them_back_without_the_seed_and_same_again_sends_wit
 
 def test_same_again_without_a_seed_asks_for_a_new_picture_and_says_so(bench: Bench) -> None:
     bench.make(seed=None)
-    assert "No seed is known" in bench.text("imagen-card")
+    assert "seed is not known" in bench.text("imagen-card")
 
     bench.time.pass_by(10)
     bench.does("again", id="g1")
 
     assert bench.jobs[1].request.seed is None
-    assert "No seed is known" in bench.text("imagen-note")
+    assert "seed of this picture is not known" in bench.text("imagen-note")
 
 
 @pytest.mark.parametrize("act", ["again", "vary"])

@@ -14,7 +14,7 @@ from imagen_widget._journal import tables
 from imagen_widget._journal.journal import Filter, Journal, reads, writes
 from imagen_widget._journal.tables import AMOUNT, BUDGETS, Account, Transaction
 from imagen_widget._models import dollars
-from imagen_widget.errors import JournalError
+from imagen_widget.errors import JournalError, plural
 
 Job = tuple[dict[str, Any], list[dict[str, Any]]]  # a row with those of its pictures
 
@@ -48,7 +48,7 @@ def copy_journal(source: Journal, target: Journal) -> Copied:
     busy, series = _at_work(source)
     if busy:
         raise JournalError(
-            f"{busy} jobs of the journal are still under way.",
+            f"The journal has {plural(busy, 'job')} under way.",
             remedy="Stop the notebooks that use it, then copy again.",
         )
     copied = Copied(series=_add_series(target, series))

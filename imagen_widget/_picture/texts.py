@@ -218,7 +218,7 @@ def _xmp_of(old: dict[str, bytes]) -> bytes:
 
 def _unpacked(itxt: bytes) -> bytes:
     """Return the text of a PNG chunk from its flags on, unpacked up to a bound."""
-    _, _, text = itxt[2:].split(b"\x00", 2)
+    text = itxt[2:].split(b"\x00", 2)[2]
     if not itxt[0]:
         return text
     unpacker = zlib.decompressobj()

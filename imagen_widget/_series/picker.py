@@ -175,6 +175,7 @@ class Pick:
     # ---------------------------------------------------------------------------- its pictures
 
     def fold(self) -> None:
+        """Find the candidates that look like an earlier one of their group."""
         seen: dict[str, list[tuple[int, int]]] = {}
         for index, row in enumerate(self._rows):
             found = self._tiles.make(row.images[0], *TILE)
@@ -248,6 +249,7 @@ class Pick:
 
     @property
     def said(self) -> str:
+        """What a screen reader says after a key."""
         stars = self._rows[self.position].rating if self._rows else 0
         now = "rejected" if stars == REJECTED else plural(stars, "star")
         return f"{self.position + 1} of {len(self._rows)}, {now}. {self.note}"
