@@ -471,7 +471,7 @@ class Unequipped(ThreadPoolExecutor):
 def test_workers_that_cannot_work_are_given_up_soon(team: FakeQueue) -> None:
     with (
         Unequipped(2) as engine,
-        pytest.raises(errors.ImagenError, match=r"workers cannot work \(ModuleNotFoundError"),
+        pytest.raises(errors.ImagenError, match=r"workers fail \(ModuleNotFoundError"),
     ):
         foxes(3).run(on=engine)
 
@@ -603,7 +603,7 @@ def test_when_a_pool_breaks_what_is_out_is_fetched_here_and_the_rest_can_be_resu
         series = foxes().start(on=engine, max_in_flight=4, quiet=True)
         team.wait_for("submit", 5)
         os.kill(next(iter(engine._processes)), signal.SIGKILL)
-        with pytest.raises(errors.ImagenError, match=r"workers cannot work \(BrokenProcessPool"):
+        with pytest.raises(errors.ImagenError, match=r"workers fail \(BrokenProcessPool"):
             wait_for(series)
 
     counts = series.status_counts
