@@ -166,8 +166,9 @@ class Secret:
         """
         text = self.reveal()
         quoted = json.dumps(text)[1:-1]
+        codings = ("utf-8", "utf-16-le", "utf-16-be") if b"\0" in data else ("utf-8",)
         for form in {text, quoted, quoted.replace("/", "\\/"), urllib.parse.quote(text, safe="")}:
-            for coding in ("utf-8", "utf-16-le", "utf-16-be"):
+            for coding in codings:
                 data = data.replace(form.encode(coding), "***".encode(coding))
         return data
 
@@ -476,8 +477,19 @@ class Setting:
         return f"{_PREFIX}{self.name.upper()}"
 
 
-def _row(*row: Any, name: str = "", compare: bool = True, repr: bool = True, **more: Any) -> Any:
-    return field(metadata={"row": Setting(name, *row, **more)}, compare=compare, repr=repr)
+def _row(
+    kind: _Kind,
+    example: str,
+    help: str,
+    unset: str = "",
+    default: Any = None,
+    *,
+    name: str = "",
+    compare: bool = True,
+    repr: bool = True,
+) -> Any:
+    row = Setting(name, kind, example, help, unset, default)
+    return field(metadata={"row": row}, compare=compare, repr=repr)
 
 
 def _preset(kind: _Kind, example: str, what: str) -> Any:

@@ -421,7 +421,7 @@ class Studio:
 
 # ------------------------------------------------------------------------------ the default studio
 
-_defaults: deque[Studio] = deque(maxlen=4)  # the last ones in use
+_defaults: deque[Studio] = deque(maxlen=4)  # the last ones made
 _making = threading.Lock()
 
 

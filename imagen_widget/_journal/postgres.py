@@ -268,11 +268,7 @@ _PASSING = (
 _REASONS: tuple[tuple[str, str, str], ...] = (  # SQLSTATE or words, what it means, what to do
     ("53100", "its disk is full", "Free some space on the server and try again."),
     ("25006", "it is read-only", "Name a database that can be written."),
-    (
-        "42501",
-        "its user may not write there",
-        "Grant that user the right, or name another one.",
-    ),
+    ("42501", "its user may not write there", "Grant that user the right, or name another one."),
     ("42P01|42703", "its tables belong to another version", "Name another database."),
     ("53300|too many", "it has too many connections", "Try again, or allow it more of them."),
     ("invalid (URI|port|connection|\\w+ value)", "its address cannot be read", "Correct it there."),
@@ -284,11 +280,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (  # SQLSTATE or words, what it mea
     ("authentication|no password|pg_hba", "it refuses user or password", "Correct them there."),
     ("does not exist", "it does not have that user or database", "Correct them there."),
     ("translate host|not known", "its host name cannot be found", "Correct it there."),
-    (
-        "timeout|timed out",
-        "it does not answer",
-        "Check that the server is up, then try again.",
-    ),
+    ("timeout|timed out", "it does not answer", "Check that the server is up, then try again."),
     (
         "refused|No such file|closed|starting up|shutting down",
         "nothing answers at that address",

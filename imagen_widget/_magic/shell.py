@@ -212,6 +212,7 @@ class _Nothing(tuple[SimpleCompletion, ...]):
 
 
 def make_matcher(shell: Any, find_studio: Callable[[], Studio]) -> Callable[[Any], Any]:
+    """Return a matcher for `Completer.custom_matchers`."""
 
     @context_matcher(identifier="imagen_widget", priority=1000)  # type: ignore[untyped-decorator]  # IPython's
     def imagen_matcher(context: Any) -> Any:

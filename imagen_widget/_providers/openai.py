@@ -83,9 +83,9 @@ class OpenAI(Provider):
                 ways = "give the picture's file or bytes, or allow its host with IMAGEN_MEDIA_HOSTS"
                 raise invalid(name, error.message, f"Nothing was sent; {ways}.") from None
         data = await to_thread.run_sync(picture.data)
-        return (
-            ("mask", await to_thread.run_sync(mask_as_alpha, data)) if is_mask else ("image", data)
-        )
+        if is_mask:
+            return "mask", await to_thread.run_sync(mask_as_alpha, data)
+        return "image", data
 
 
 class Gateway(Fal):

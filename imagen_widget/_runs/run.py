@@ -399,9 +399,18 @@ class Run:
             except Exception as error:  # noqa: BLE001 - raised below, without a group around it
                 failures.append(error)
                 return
-            url = served.url if served.url.startswith("http") else None
-            facts = (kept.digest, kept.media_type, kept.width, kept.height, kept.size)
-            rows.append(journal.KeptImage(index, *facts, url, served.filtered))
+            rows.append(
+                journal.KeptImage(
+                    index=index,
+                    digest=kept.digest,
+                    media_type=kept.media_type,
+                    width=kept.width,
+                    height=kept.height,
+                    size=kept.size,
+                    url=served.url if served.url.startswith("http") else None,
+                    filtered=served.filtered,
+                )
+            )
 
         async with anyio.create_task_group() as group:
             for index, served in enumerate(pictures):

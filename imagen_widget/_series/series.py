@@ -400,8 +400,7 @@ class Series:
         return _loop.wait_async(run.future).__await__()
 
     def __repr__(self) -> str:
-        said = f"<Series {self.name}: {self.status.replace(' ·', ',')}>"
-        return said.encode("ascii", "replace").decode()
+        return _html.in_ascii(f"<Series {self.name}: {self.status.replace(' ·', ',')}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return self._board()._repr_mimebundle_()
