@@ -25,7 +25,7 @@ from imagen_widget import _picture
 from imagen_widget._html import in_ascii
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
 from imagen_widget._picture import SVG, digest_of
-from imagen_widget._settings import is_loopback
+from imagen_widget._settings import LOOPBACK
 from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
@@ -219,7 +219,7 @@ def _check_address(url: str, label: str, base_url: str) -> None:
     if parts.username or parts.password:
         what = "the address holds a name or password, which would be sent and written down"
         raise invalid(label, what, _GIVE_THE_FILE)
-    is_local = is_loopback(host) and is_loopback(urlsplit(base_url).hostname)
+    is_local = host in LOOPBACK and urlsplit(base_url).hostname in LOOPBACK
     if parts.scheme == "http" and not is_local:
         what = "an http:// address is not encrypted, and is not sent"
         raise invalid(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
