@@ -64,7 +64,10 @@ def _shown(job: Job, surface: Surface) -> Iterator[JobView]:
         view.end(StatusLine(ending(job)))
         raise
     except BaseException:  # an interrupt, or cancelled in the words of the caller's async library
-        view.end(StatusLine(job.status if job.done() else "Cancel requested"))
+        if surface.outlives_call and not job.done():
+            view.follow()  # what comes of the cancellation
+        else:
+            view.end(StatusLine(job.status))
         raise
 
 
