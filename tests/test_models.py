@@ -273,6 +273,16 @@ def test_nothing_makes_the_reader_raise(value: Any) -> None:
     assert [f.name for f in nested.fields] == ["prompt", "odd"]
 
 
+@pytest.mark.parametrize("schema", [{"$ref": "#/components/schemas/Gone"}, {"default": 1}, {}])
+def test_a_common_number_without_a_type_is_a_number_all_the_same(schema: Json) -> None:
+    model = described({"num_images": schema, "seed": schema}, [])
+
+    checked = model.check({"num_images": "2", "seed": np.int64(7)})
+
+    assert checked.arguments == {"num_images": 2, "seed": 7}
+    assert (checked.count, checked.seed) == (2, 7)
+
+
 def hostile_documents() -> dict[str, Any]:
     ring: dict[str, Any] = {"a": {"allOf": [{"$ref": "#/components/schemas/b"}] * 30}}
     ring |= {"b": {"anyOf": [{"$ref": "#/components/schemas/a"}] * 30, "allOf": [ring["a"]] * 30}}
@@ -351,6 +361,12 @@ NUMBERS: list[tuple[Json, str, list[object], list[object]]] = [
         "a whole number from 1 to 8",
         [1, 8],
         [0, 9],
+    ),
+    (
+        {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+        "a whole number from 0 to 4294967295",
+        [2**32 - 1],
+        [2**32],
     ),
     (
         {"type": "integer", "minimum": 64, "multipleOf": 8},
@@ -438,6 +454,7 @@ ACCEPTED: list[tuple[Field, object, object]] = [
     (WHOLE, "2.0", 2),
     (Field("x", "number"), "7.5", 7.5),
     (Field("x", "number"), np.float64(7.5), 7.5),
+    (Field("x", "number", high=0.1), np.float32(0.1), 0.1),  # as a column of 32 bits has it
     (Field("x", "number"), 7, 7),
     (Field("s", "switch"), np.bool_(True), True),
     (Field("s", "switch"), "no", False),

@@ -153,7 +153,7 @@ class Field:
 
     def _range(self) -> str:
         """Return which numbers it takes, as the end of a phrase: " from 1 to 4"."""
-        low, high = (None if n is None else f"{n:g}" for n in (self.low, self.high))
+        low, high = (None if n is None else f"{n}" for n in (self.low, self.high))
         if low and high and not (self.above_low or self.below_high):
             return f" from {low} to {high}"
         ends = [f"{'above' if self.above_low else 'from'} {low}"] if low else []
@@ -298,7 +298,8 @@ def as_number(value: object) -> int | float | None:
             return whole if abs(whole) < _MAX_INTEGER else None
         if not (isinstance(value, float | Decimal | Fraction) or hasattr(value, "is_integer")):
             return None
-        number = float(value)  # type: ignore[arg-type]  # numpy's floats have is_integer
+        # Of numpy's floats as they are written: 0.1 of 32 bits is no 0.10000000149011612.
+        number = float(value if isinstance(value, float | Decimal | Fraction) else str(value))
     except (TypeError, ValueError, OverflowError):
         return None
     if not math.isfinite(number):
