@@ -441,7 +441,7 @@ def place_inputs(
         if into.name in groups:
             what = f"Give either image, images or mask, or {into.name}."
             raise invalid(into.name, "the picture was given twice", what)
-        several = into.kind == "pictures" and label != "image"
+        several = label == "images" or (into.kind == "pictures" and label != "image")
         found = [_given(value, label, base_url)[: None if several else 1] for value in values]
         groups[into.name] = _Group(into, label, [one for each in found for one in each])
         _check_count(model, groups[into.name])

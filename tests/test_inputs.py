@@ -267,6 +267,11 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
     assert placed(UNKNOWN, fields=own)[0] == {"control": key, "refs": [key]}
 
 
+def test_no_picture_of_several_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="images: edit takes one picture, and 2 were given"):
+        placed(EDIT, None, generated(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("model", "given", "words"),
     [
