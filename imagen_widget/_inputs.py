@@ -509,6 +509,9 @@ def _takes_none(model: Model, label: str) -> Field:
     remedy = "Choose a model that does: models('edit') lists some."
     if model.edits_with:
         remedy = f"{model.edits_with} edits pictures."
+    named = [f"{f.name}=…" for f in model.fields if f.kind in {"picture", "pictures"}]
+    if named and label != "mask":
+        what, remedy = "its pictures by their own names", f"Give {' or '.join(named)}."
     raise invalid(label, f"{model.name} takes {what}", remedy)
 
 
