@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from imagen_widget import _picture
 from imagen_widget._html import in_ascii
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
-from imagen_widget._picture import SVG, digest_of
+from imagen_widget._picture import MAX_PIXELS, SVG, digest_of
 from imagen_widget._settings import LOOPBACK
 from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
@@ -47,7 +47,10 @@ _QUALITIES = (90, 75)
 _SENT_AS_THEY_ARE = {"image/jpeg", "image/webp", "image/png"}
 _LOSSLESS = {"image/png", "image/gif", "image/bmp", "image/tiff"}
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
-_CONVERT_IT = "Give a PNG, JPEG or WebP; GIF, BMP, TIFF and AVIF are converted."
+_CONVERT_IT = (
+    f"Give a PNG, JPEG or WebP of at most {MAX_PIXELS // 10**6} megapixels; GIF, BMP, TIFF and AVIF"
+    " are converted."
+)
 USUAL_FIELDS = (  # of most models, for one of which nothing is known
     Field("image_url", "picture", role="picture"),
     Field("image_urls", "pictures", role="picture"),
@@ -342,6 +345,7 @@ class _Work:
             facts.media_type not in _SENT_AS_THEY_ARE
             or facts.turned
             or len(self._data) > self._budget
+            or size[0] * size[1] > MAX_PIXELS  # Pillow warns of them
             or self._side(size, budget=False) < max(size)
             or (facts.media_type == "image/png" and self._data[24] > 8)  # bits a channel
         ):

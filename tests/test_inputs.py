@@ -268,6 +268,16 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
     assert placed(UNKNOWN, fields=own)[0] == {"control": key, "refs": [key]}
 
 
+@pytest.mark.filterwarnings("default")  # as notebooks have it
+def test_a_picture_with_too_many_pixels_is_refused_and_no_warning_is_shown(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"over 89 million. Give .* at most 89 megapixels"):
+        read_input(bomb(12_000, 9_000))
+
+    assert len(recwarn) == 0
+
+
 def test_no_picture_of_several_is_left_out(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="images: edit takes one picture, and 2 were given"):
         placed(EDIT, None, generated(tmp_path))
