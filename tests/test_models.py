@@ -463,6 +463,8 @@ ACCEPTED: list[tuple[Field, object, object]] = [
     (Field("c", "choice", allowed=("1", "2")), 2, "2"),
     (Field("c", "choice", allowed=("1", "2")), np.float64(2), "2"),
     (Field("c", "choice", allowed=(1, 2)), "2", 2),
+    (Field("c", "choice", allowed=(1.5, 2.0)), 2, 2.0),
+    (Field("c", "choice", allowed=("1.0", "2.0")), np.int64(2), "2.0"),
     (Field("c", "choice", allowed=("jpeg", "png")), "jpg", "jpeg"),
     (SIZE, "Square_HD", "square_hd"),
     (SIZE, "640x480", {"width": 640, "height": 480}),

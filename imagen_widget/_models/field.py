@@ -227,11 +227,15 @@ class Field:
         return found
 
     def _named(self, value: object) -> str | int | float | None:
-        """Return the allowed value that a word means: to the letter, or else in other letters."""
-        text = _words(value)
+        """Return the allowed value that is meant: to the letter, in other letters, as a number."""
+        text, number = _words(value), as_number(value)
         lowered = text.lower()
-        words = {lowered, str(as_number(value)), _SAME_WORD.get(lowered)}
-        fitting = [each for each in self.allowed if str(each).lower() in words]
+        words = {lowered, _SAME_WORD.get(lowered)}
+        fitting = [
+            each
+            for each in self.allowed
+            if str(each).lower() in words or (number is not None and as_number(each) == number)
+        ]
         return min(fitting, key=lambda a: (str(a) != text, str(a).lower() != lowered), default=None)
 
     def _size(self, value: object) -> Any:
