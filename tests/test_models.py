@@ -648,6 +648,13 @@ def test_what_a_model_does_not_take_is_refused_with_what_it_takes(
     assert says in str(caught.value)
 
 
+def test_nothing_is_guessed_for_a_common_name_that_the_model_has_no_field_for() -> None:
+    model = described({"image_urls": {"type": "array", "items": {"type": "string"}}}, [])
+
+    with pytest.raises(InvalidRequest, match=r"no such field\. It takes image_urls"):
+        model.check({"num_images": 2})
+
+
 def test_lax_checks_let_unknown_fields_through() -> None:
     given_ = {"prompt": "a fox", "new_field": [1], "num_images": 9, "seed": 3}
     given_ |= {"aspect_ratio": "wide"}
