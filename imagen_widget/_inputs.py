@@ -511,10 +511,10 @@ def _is_picture(value: object) -> bool:
 def _takes_none(model: Model, label: str) -> Field:
     what = "no mask" if label == "mask" else "no pictures"
     remedy = "Choose a model that does: models('edit') lists some."
+    named = [f"{f.name}=…" for f in model.fields if f.kind in {"picture", "pictures"}]
     if model.edits_with:
         remedy = f"{model.edits_with} edits pictures."
-    named = [f"{f.name}=…" for f in model.fields if f.kind in {"picture", "pictures"}]
-    if named and label != "mask":
+    elif named and label != "mask":
         what, remedy = "its pictures by their own names", f"Give {' or '.join(named)}."
     raise invalid(label, f"{model.name} takes {what}", remedy)
 

@@ -941,6 +941,14 @@ def test_a_bundled_model_that_is_read_again_keeps_its_price_and_names(tmp_path: 
     assert fresh.price_of({}) == Decimal("0.025")
 
 
+def test_what_pictures_are_for_is_still_known_of_a_model_that_is_read_again() -> None:
+    shipped = known("ideogram-3")  # whose pictures are for style, which no schema says
+    again = Catalogue(None).learn(shipped.id, json.dumps(document_of(shipped)).encode())
+
+    assert again.source == "fetched"
+    assert [f.role for f in again.fields] == [f.role for f in shipped.fields]
+
+
 def test_a_document_without_fields_is_not_kept(tmp_path: Path) -> None:
     model = Catalogue(tmp_path / "models").learn("owner/app", b"<html>not found</html>")
 
