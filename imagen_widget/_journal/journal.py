@@ -363,9 +363,11 @@ class Journal(ABC):
 
     @reads
     def uses(self, tx: Transaction, digest: str) -> int:
-        """Return how often a picture is part of a job, those in the trash left out."""
-        counted = "SELECT COUNT(*) AS n FROM images JOIN jobs ON jobs.id = images.job"
-        return int(tx.all(f"{counted} WHERE digest = ? AND deleted = 0", digest)[0]["n"])
+        """Return how many jobs made a picture or were given it, those in the trash left out."""
+        made = "FROM images JOIN jobs ON jobs.id = images.job WHERE digest = ?"
+        given = f"FROM jobs WHERE seq > (SELECT MIN(seq) {made}) AND request_text LIKE ?"
+        found = " + ".join(f"(SELECT COUNT(*) {rows} AND deleted = 0)" for rows in (made, given))
+        return int(tx.all(f"SELECT {found} AS n", digest, digest, f"%{digest}%")[0]["n"])
 
     @reads
     def service_times(self, tx: Transaction, model: str, provider: str) -> list[float]:
