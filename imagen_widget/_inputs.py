@@ -434,10 +434,12 @@ def place_inputs(
     *,
     fields: Mapping[str, object] | None = None,
     base_url: str = "",
+    strict: bool = True,
 ) -> tuple[dict[str, Any], tuple[Input, ...]]:
     """Return the model's picture fields as they are sent, and the inputs that stand in them.
 
     `fields` holds values by the model's own names, of which those of its picture fields are read.
+    With `strict=False` there may be more pictures, of other sizes, than the model's schema says.
     Raises `InvalidRequest` if the model does not take these pictures, or one cannot be sent.
     """
     groups: dict[str, _Group] = {}
@@ -447,7 +449,8 @@ def place_inputs(
             raise invalid(into.name, "the picture was given twice", what)
         several = label == "images" or (into.kind == "pictures" and label != "image")
         found = [_given(value, label, base_url)[: None if several else 1] for value in values]
-        groups[into.name] = _Group(into, label, [one for each in found for one in each])
+        field = into if strict else replace(into, max_items=None, limits=None)
+        groups[into.name] = _Group(field, label, [one for each in found for one in each])
         _check_count(model, groups[into.name])
     ordered = sorted(groups.values(), key=lambda group: group.field.role == "mask")  # masks last
     _prepare_all(ordered)
