@@ -253,11 +253,14 @@ class History:
         return _told(self._journal.get, generation.id).rating
 
     def delete(self, generation: Generation) -> None:
-        """Move a generation's files to `trash/` in the home and hide it; the bill stays."""
+        """Move a generation's files to `trash/` in the home and hide it; the bill stays.
+
+        A picture that another generation was made from, or will be, stays where it is.
+        """
         _check("generation", generation, Generation, "a Generation")
         _told(self._journal.delete, generation.id)
         for kept in self._journal.get(generation.id).images:
-            if not self._journal.uses(kept.digest):  # no other job shows it
+            if not self._journal.uses(kept.digest):  # no other job needs it
                 self._store.trash(kept.digest)
 
     def undelete(self, generation_id: str) -> None:

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 from imagen_widget import _picture
 from imagen_widget._html import in_ascii
 from imagen_widget._models import A_PICTURE, Field, Model, PictureLimits
-from imagen_widget._picture import SVG, digest_of
-from imagen_widget._settings import is_loopback
+from imagen_widget._picture import MAX_PIXELS, SVG, digest_of
+from imagen_widget._settings import LOOPBACK
 from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 if TYPE_CHECKING:  # Pillow takes 50 ms to import
@@ -47,7 +47,10 @@ _QUALITIES = (90, 75)
 _SENT_AS_THEY_ARE = {"image/jpeg", "image/webp", "image/png"}
 _LOSSLESS = {"image/png", "image/gif", "image/bmp", "image/tiff"}
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
-_CONVERT_IT = "Give a PNG, JPEG or WebP; GIF, BMP, TIFF and AVIF are converted."
+_CONVERT_IT = (
+    f"Give a PNG, JPEG or WebP of at most {MAX_PIXELS // 10**6} megapixels; GIF, BMP, TIFF and AVIF"
+    " are converted."
+)
 USUAL_FIELDS = (  # of most models, for one of which nothing is known
     Field("image_url", "picture", role="picture"),
     Field("image_urls", "pictures", role="picture"),
@@ -219,7 +222,7 @@ def _check_address(url: str, label: str, base_url: str) -> None:
     if parts.username or parts.password:
         what = "the address holds a name or password, which would be sent and written down"
         raise invalid(label, what, _GIVE_THE_FILE)
-    is_local = is_loopback(host) and is_loopback(urlsplit(base_url).hostname)
+    is_local = host in LOOPBACK and urlsplit(base_url).hostname in LOOPBACK
     if parts.scheme == "http" and not is_local:
         what = "an http:// address is not encrypted, and is not sent"
         raise invalid(label, what, f"Use its https:// address. {_GIVE_THE_FILE}")
@@ -342,6 +345,7 @@ class _Work:
             facts.media_type not in _SENT_AS_THEY_ARE
             or facts.turned
             or len(self._data) > self._budget
+            or size[0] * size[1] > MAX_PIXELS  # Pillow warns of them
             or self._side(size, budget=False) < max(size)
             or (facts.media_type == "image/png" and self._data[24] > 8)  # bits a channel
         ):
@@ -430,10 +434,12 @@ def place_inputs(
     *,
     fields: Mapping[str, object] | None = None,
     base_url: str = "",
+    strict: bool = True,
 ) -> tuple[dict[str, Any], tuple[Input, ...]]:
     """Return the model's picture fields as they are sent, and the inputs that stand in them.
 
     `fields` holds values by the model's own names, of which those of its picture fields are read.
+    With `strict=False` there may be more pictures, of other sizes, than the model's schema says.
     Raises `InvalidRequest` if the model does not take these pictures, or one cannot be sent.
     """
     groups: dict[str, _Group] = {}
@@ -441,9 +447,10 @@ def place_inputs(
         if into.name in groups:
             what = f"Give either image, images or mask, or {into.name}."
             raise invalid(into.name, "the picture was given twice", what)
-        several = into.kind == "pictures" and label != "image"
+        several = label == "images" or (into.kind == "pictures" and label != "image")
         found = [_given(value, label, base_url)[: None if several else 1] for value in values]
-        groups[into.name] = _Group(into, label, [one for each in found for one in each])
+        field = into if strict else replace(into, max_items=None, limits=None)
+        groups[into.name] = _Group(field, label, [one for each in found for one in each])
         _check_count(model, groups[into.name])
     ordered = sorted(groups.values(), key=lambda group: group.field.role == "mask")  # masks last
     _prepare_all(ordered)
@@ -507,8 +514,11 @@ def _is_picture(value: object) -> bool:
 def _takes_none(model: Model, label: str) -> Field:
     what = "no mask" if label == "mask" else "no pictures"
     remedy = "Choose a model that does: models('edit') lists some."
+    named = [f"{f.name}=…" for f in model.fields if f.kind in {"picture", "pictures"}]
     if model.edits_with:
         remedy = f"{model.edits_with} edits pictures."
+    elif named and label != "mask":
+        what, remedy = "its pictures by their own names", f"Give {' or '.join(named)}."
     raise invalid(label, f"{model.name} takes {what}", remedy)
 
 

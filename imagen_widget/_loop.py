@@ -112,7 +112,11 @@ async def wait_async(future: Future[T]) -> T:
             call_there(done.set)
 
     future.add_done_callback(wake)
-    await done.wait()
+    try:
+        await done.wait()
+    except asyncio.CancelledError as interrupt:  # of a cell that awaits
+        _show_in_one_line(interrupt)
+        raise
     return future.result()
 
 
@@ -336,7 +340,6 @@ def interruptible() -> Iterator[None]:
 
     asyncio and ipykernel (in cells that await) make it a cancellation of the task instead. A call
     that blocks inside the task would not notice, and the kernel would never see the cell's end.
-    IPython shows the interrupt in one line, with its notes: the stack is ours, and says nothing.
     """
     replaced = False
     if threading.current_thread() is threading.main_thread():
@@ -347,13 +350,18 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
-    except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:  # the latter: async cells
-        line = ": ".join(("KeyboardInterrupt", *getattr(interrupt, "__notes__", ())))
-        interrupt._render_traceback_ = lambda: [line]  # type: ignore[union-attr]
+    except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
+        _show_in_one_line(interrupt)
         raise
     finally:
         if replaced:
             signal.signal(signal.SIGINT, handler)
+
+
+def _show_in_one_line(interrupt: Any) -> None:
+    """Have IPython show an interrupt with its notes and without our stack, which says nothing."""
+    line = ": ".join(("KeyboardInterrupt", *getattr(interrupt, "__notes__", ())))
+    interrupt._render_traceback_ = lambda: [line]
 
 
 def _can_nest(loop: asyncio.AbstractEventLoop) -> bool:

@@ -99,7 +99,7 @@ class ImageRequest:
         by_role = image is not None or images is not None or mask is not None
         if by_role or _has_pictures(known, given):
             placed, inputs = place_inputs(
-                known, image, images, mask, fields=given, base_url=base_url
+                known, image, images, mask, fields=given, base_url=base_url, strict=strict
             )
         checked = known.check({"prompt": prompt, **given, **placed}, strict=strict)
         notes = [*checked.notes, *map(attrgetter("note"), inputs)]

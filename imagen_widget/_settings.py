@@ -227,18 +227,13 @@ def usable_key(key: object, label: str) -> Secret:
     return Secret(text)
 
 
-def is_loopback(host: str | None) -> bool:
-    """Return True if a host name or address surely means this machine."""
-    return host in LOOPBACK
-
-
 def _check_place(key: Secret, account: Account, base_url: str, *, named: bool) -> None:
     """Refuse to send a key to another's host, and one of fal's form to any but fal's.
 
     This machine counts as fal's if fal is `named`.
     """
     host, owner = urllib.parse.urlsplit(base_url).hostname or "", _owner_of(base_url)
-    local = named and account is FAL and is_loopback(host)
+    local = named and account is FAL and host in LOOPBACK
     if _OF_FAL.fullmatch(key.reveal()) and not local and owner is not FAL:
         raise CredentialsError(
             f"The key has the form of fal's keys, which are sent to fal only and never to {host}.",
@@ -439,7 +434,7 @@ def _address(value: object) -> str | None:
 
 
 def _is_secure(parts: urllib.parse.SplitResult) -> bool:
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
 
 
 _provider = _Kind("is not a provider", f"Use one of {', '.join(ACCOUNTS)}.")(find_account)

@@ -64,7 +64,10 @@ def _shown(job: Job, surface: Surface) -> Iterator[JobView]:
         view.end(StatusLine(ending(job)))
         raise
     except BaseException:  # an interrupt, or cancelled in the words of the caller's async library
-        view.end(StatusLine(job.status if job.done() else "Cancel requested"))
+        if surface.outlives_call and not job.done():
+            view.follow()  # what comes of the cancellation
+        else:
+            view.end(StatusLine(job.status))
         raise
 
 
@@ -228,9 +231,9 @@ class Studio:
         request = self.request(prompt, **asked)
         seconds = None if timeout is None else _settings.check_timeout(timeout)
         listener: Any = on_event
-        if not (listener is None or callable(listener)):
-            what = f"{shown(listener)} is not a function"
-            raise invalid("on_event", what, "Give a function of one argument: the event.")
+        if inspect.iscoroutinefunction(listener) or not (listener is None or callable(listener)):
+            what = f"{shown(listener)} is not a plain function"
+            raise invalid("on_event", what, "Give one of one argument, the event; no async def.")
         _settings.check_key(self.settings)
         for notice in _settings.notices():
             log.warning("%s", notice)

@@ -977,11 +977,15 @@ async def test_a_job_that_ended_without_a_picture_says_so(
     assert (FOX.prompt or "") not in str(caught.value)
 
 
-async def test_what_is_not_a_request_or_not_an_address_is_refused() -> None:
+async def test_what_is_not_a_request_a_ticket_or_an_address_is_refused() -> None:
+    client: Any = Desk().client
+    for ask in (client.watch, client.result, client.cancel, client.request_cancel):
+        with pytest.raises(errors.InvalidRequest, match=r"ticket: .*what submit\(\) returned"):
+            await ask("req-1")
     with pytest.raises(errors.InvalidRequest, match=r"request: .*ImageRequest\.create"):
-        await Desk().client.submit("a red fox")  # type: ignore[arg-type]
+        await client.submit("a red fox")
     with pytest.raises(errors.InvalidRequest, match=r"url: .*, not an address"):
-        await Desk().client.fetch(None)  # type: ignore[arg-type]
+        await client.fetch(None)
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,11 @@ def test_row_50_a_timeout_that_is_not_a_time_is_refused_at_every_entrance(
         refused(ask, queue)
 
 
-@pytest.mark.parametrize("listener", [5, "print", [print]])
+async def awaited(_event: object) -> None:
+    """What would be called with each event, and never run."""
+
+
+@pytest.mark.parametrize("listener", [5, "print", [print], awaited])
 def test_row_50_what_cannot_be_called_with_events_is_refused(
     queue: FakeQueue, listener: Any
 ) -> None:

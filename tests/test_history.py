@@ -302,6 +302,20 @@ def test_a_picture_that_another_generation_shows_too_is_left_to_it(
     assert prompts(history) == ["two"]
 
 
+def test_a_picture_that_another_generation_was_made_from_is_left_to_it(history: History) -> None:
+    fox = generate("a fox")
+    snow = generate("make it snow", image=fox, model="kontext")
+
+    history.delete(fox)
+
+    assert prompts(history) == ["make it snow"]
+    assert snow.inputs[0].data() == fox[0].data
+    assert generate(snow.request).inputs == snow.inputs
+
+    history.delete(generate("an owl"))
+    assert len(list((books.home() / "trash").iterdir())) == 1
+
+
 # ---------------------------------------------------------------------------------------- resuming
 
 

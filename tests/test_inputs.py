@@ -33,6 +33,7 @@ from tests.pictures import PICTURES, SVG, bomb, encoded, noise, opened, photo, s
 
 ONE = Field("image_url", "picture", role="picture")
 MANY = Field("image_urls", "pictures", role="picture", max_items=3)
+FACE = Field("face_url", "picture")
 MASK = Field("mask_url", "picture", role="mask")
 EDIT = Model("acme/edit", alias="edit", fields=(ONE,), source="bundled")
 COMBINE = Model("acme/combine", alias="combine", fields=(MANY,), source="bundled")
@@ -267,11 +268,31 @@ def test_a_model_of_which_nothing_is_known_gets_the_usual_names() -> None:
     assert placed(UNKNOWN, fields=own)[0] == {"control": key, "refs": [key]}
 
 
+@pytest.mark.filterwarnings("default")  # as notebooks have it
+def test_a_picture_with_too_many_pixels_is_refused_and_no_warning_is_shown(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"over 89 million. Give .* at most 89 megapixels"):
+        read_input(bomb(12_000, 9_000))
+
+    assert len(recwarn) == 0
+
+
+def test_no_picture_of_several_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="images: edit takes one picture, and 2 were given"):
+        placed(EDIT, None, generated(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("model", "given", "words"),
     [
         (TEXT, {"image": PICTURES["png"]}, "image: text takes no pictures. acme/edit edits"),
         (TEXT, {"images": [PICTURES["png"]]}, "images: text takes no pictures"),
+        (
+            Model("acme/face", fields=(FACE, MASK), source="fetched"),
+            {"image": PICTURES["png"]},
+            "image: acme/face takes its pictures by their own names. Give face_url=… or mask_url",
+        ),
         (EDIT, {"image": PICTURES["png"], "mask": PICTURES["png"]}, "mask: edit takes no mask"),
         (FILL, {"mask": PICTURES["png"]}, "mask: there is no picture for it"),
         (EDIT, {"images": [PICTURES["png"]] * 2}, "images: edit takes one picture, and 2 were"),

@@ -4,13 +4,14 @@ import contextlib
 import itertools
 import json
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -37,6 +38,7 @@ from tests.postgres import PostgresServer
 
 OVER = {journal.State.DONE, journal.State.FAILED, journal.State.CANCELLED, journal.State.EXPIRED}
 DAY = 86400
+Form = Literal["NFC", "NFD"]
 
 
 @pytest.fixture
@@ -1012,6 +1014,20 @@ def test_search_finds_prompts_with_all_words_whatever_their_case(
     assert (
         verbs.count(journal.Filter(text=text, since=datetime.fromtimestamp(NOON + 1, tz=UTC))) == 0
     )
+
+
+@pytest.mark.parametrize("typed", ["Ein grünes Café, 100% é", "한국어 그림, é"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_an_accent_is_found_however_it_is_written(
+    verbs: journal.Journal, typed: str, form: Form, asked: Form
+) -> None:
+    wanted = intend(verbs, unicodedata.normalize(form, typed))
+    intend(verbs, "nothing of it")
+
+    for word in typed.upper().split():
+        text = unicodedata.normalize(asked, f"{word} {word[0]}")
+        assert ids(verbs.query(journal.Filter(text=text))) == [wanted], word
 
 
 def test_the_same_request_is_found_again_the_newest_first(verbs: journal.Journal) -> None:

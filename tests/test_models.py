@@ -273,6 +273,16 @@ def test_nothing_makes_the_reader_raise(value: Any) -> None:
     assert [f.name for f in nested.fields] == ["prompt", "odd"]
 
 
+@pytest.mark.parametrize("schema", [{"$ref": "#/components/schemas/Gone"}, {"default": 1}, {}])
+def test_a_common_number_without_a_type_is_a_number_all_the_same(schema: Json) -> None:
+    model = described({"num_images": schema, "seed": schema}, [])
+
+    checked = model.check({"num_images": "2", "seed": np.int64(7)})
+
+    assert checked.arguments == {"num_images": 2, "seed": 7}
+    assert (checked.count, checked.seed) == (2, 7)
+
+
 def hostile_documents() -> dict[str, Any]:
     ring: dict[str, Any] = {"a": {"allOf": [{"$ref": "#/components/schemas/b"}] * 30}}
     ring |= {"b": {"anyOf": [{"$ref": "#/components/schemas/a"}] * 30, "allOf": [ring["a"]] * 30}}
@@ -351,6 +361,12 @@ NUMBERS: list[tuple[Json, str, list[object], list[object]]] = [
         "a whole number from 1 to 8",
         [1, 8],
         [0, 9],
+    ),
+    (
+        {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+        "a whole number from 0 to 4294967295",
+        [2**32 - 1],
+        [2**32],
     ),
     (
         {"type": "integer", "minimum": 64, "multipleOf": 8},
@@ -438,6 +454,7 @@ ACCEPTED: list[tuple[Field, object, object]] = [
     (WHOLE, "2.0", 2),
     (Field("x", "number"), "7.5", 7.5),
     (Field("x", "number"), np.float64(7.5), 7.5),
+    (Field("x", "number", high=0.1), np.float32(0.1), 0.1),  # as a column of 32 bits has it
     (Field("x", "number"), 7, 7),
     (Field("s", "switch"), np.bool_(True), True),
     (Field("s", "switch"), "no", False),
@@ -446,6 +463,8 @@ ACCEPTED: list[tuple[Field, object, object]] = [
     (Field("c", "choice", allowed=("1", "2")), 2, "2"),
     (Field("c", "choice", allowed=("1", "2")), np.float64(2), "2"),
     (Field("c", "choice", allowed=(1, 2)), "2", 2),
+    (Field("c", "choice", allowed=(1.5, 2.0)), 2, 2.0),
+    (Field("c", "choice", allowed=("1.0", "2.0")), np.int64(2), "2.0"),
     (Field("c", "choice", allowed=("jpeg", "png")), "jpg", "jpeg"),
     (SIZE, "Square_HD", "square_hd"),
     (SIZE, "640x480", {"width": 640, "height": 480}),
@@ -627,6 +646,13 @@ def test_what_a_model_does_not_take_is_refused_with_what_it_takes(
         known(name).check({"prompt": "a fox", **given_})
 
     assert says in str(caught.value)
+
+
+def test_nothing_is_guessed_for_a_common_name_that_the_model_has_no_field_for() -> None:
+    model = described({"image_urls": {"type": "array", "items": {"type": "string"}}}, [])
+
+    with pytest.raises(InvalidRequest, match=r"no such field\. It takes image_urls"):
+        model.check({"num_images": 2})
 
 
 def test_lax_checks_let_unknown_fields_through() -> None:
@@ -913,6 +939,14 @@ def test_a_bundled_model_that_is_read_again_keeps_its_price_and_names(tmp_path: 
     assert (fresh.alias, fresh.source) == ("flux-dev", "fetched")
     assert fresh.as_of >= shipped.as_of
     assert fresh.price_of({}) == Decimal("0.025")
+
+
+def test_what_pictures_are_for_is_still_known_of_a_model_that_is_read_again() -> None:
+    shipped = known("ideogram-3")  # whose pictures are for style, which no schema says
+    again = Catalogue(None).learn(shipped.id, json.dumps(document_of(shipped)).encode())
+
+    assert again.source == "fetched"
+    assert [f.role for f in again.fields] == [f.role for f in shipped.fields]
 
 
 def test_a_document_without_fields_is_not_kept(tmp_path: Path) -> None:

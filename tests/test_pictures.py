@@ -252,6 +252,15 @@ def test_a_png_with_megabytes_of_notes_is_shown(keyword: str) -> None:
     assert opened(encode(data, "image/jpeg")).size == (32, 32)
 
 
+def test_a_png_whose_note_has_a_wrong_checksum_is_shown() -> None:
+    whole = png_with((b"tEXt", b"workflow\x00fox"), data=encoded(Image.new("RGB", (32, 32), "red")))
+    data = whole.replace(b"fox", b"hen")
+
+    assert inspect(data).problem == ""
+    assert preview(data).width == 32
+    assert opened(encode(data, "image/jpeg")).size == (32, 32)
+
+
 @pytest.mark.parametrize("name", ["gif", "avif", "bmp", "webp, animated"])
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/webp"])
 def test_every_kind_is_copied_into_the_common_ones(name: str, media_type: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 from PIL import Image
 
-from imagen_widget import ImageRequest
+from imagen_widget import Field, ImageRequest, Model, PictureLimits
 from imagen_widget._request import as_code
 from imagen_widget.errors import InvalidRequest
 from tests.schemas import described
@@ -235,6 +235,19 @@ def test_lax_requests_pass_what_the_model_excludes() -> None:
     assert request.arguments() == {"prompt": "a fox", "num_images": 9, "brand_new": "x"}
     with pytest.raises(InvalidRequest, match="not a mapping"):
         ImageRequest.create("a fox", extra="brand_new")  # type: ignore[arg-type]
+
+
+def test_lax_requests_pass_more_and_smaller_pictures_than_the_schema_says() -> None:
+    limits = PictureLimits(min_width=300)
+    field = Field("image_urls", "pictures", role="picture", max_items=1, limits=limits)
+    known = Model("owner/edit", fields=(field,), source="bundled")
+
+    lax = ImageRequest.create(images=[png(), ADDRESS], known=known, strict=False)
+
+    assert lax.arguments() == {"image_urls": [lax.inputs[0].digest, ADDRESS]}
+    for images in ([png(), ADDRESS], [png()]):
+        with pytest.raises(InvalidRequest):
+            ImageRequest.create(images=images, known=known)
 
 
 # --------------------------------------------------------------------------------- pictures

@@ -1171,6 +1171,16 @@ def test_jobs_answered_directly_have_ids_of_their_own_and_are_told_apart(queue: 
     assert queue.log == ["POST generations"] * 2
 
 
+@pytest.mark.parametrize("told", [{}, {"revised_prompt": ""}, {"prompt": "a red fox"}])
+def test_a_prompt_that_is_only_repeated_is_not_revised(
+    queue: FakeQueue, told: dict[str, str]
+) -> None:
+    (picture,) = generate("a red fox")
+    queue.script("result", Reply(200, {"images": [{"url": picture.url}], **told}))
+
+    assert generate("a red fox").revised_prompt is None
+
+
 def test_a_direct_answer_that_is_lost_is_unknown_and_never_sent_again(queue: FakeQueue) -> None:
     queue.script("generations", Break.LOST_ANSWER)
     with pytest.raises(errors.SubmitUncertain):

@@ -14,8 +14,10 @@ import functools
 import json
 import os
 import platform
+import re
 import secrets
 import threading
+import unicodedata
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -361,9 +363,11 @@ class Journal(ABC):
 
     @reads
     def uses(self, tx: Transaction, digest: str) -> int:
-        """Return how often a picture is part of a job, those in the trash left out."""
-        counted = "SELECT COUNT(*) AS n FROM images JOIN jobs ON jobs.id = images.job"
-        return int(tx.all(f"{counted} WHERE digest = ? AND deleted = 0", digest)[0]["n"])
+        """Return how many jobs made a picture or were given it, those in the trash left out."""
+        made = "FROM images JOIN jobs ON jobs.id = images.job WHERE digest = ?"
+        given = f"FROM jobs WHERE seq > (SELECT MIN(seq) {made}) AND request_text LIKE ?"
+        found = " + ".join(f"(SELECT COUNT(*) {rows} AND deleted = 0)" for rows in (made, given))
+        return int(tx.all(f"SELECT {found} AS n", digest, digest, f"%{digest}%")[0]["n"])
 
     @reads
     def service_times(self, tx: Transaction, model: str, provider: str) -> list[float]:
@@ -815,8 +819,11 @@ def _match(
 
 def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[object], str]:
     """Return what a filter comes to: tables, conditions, their values, the column of the order."""
-    words = tables.storable(wanted.text.casefold()).split()
-    indexed = [word for word in words if tx.has_prompts and len(word) >= _SHORTEST_INDEXED]
+    text = tables.storable(wanted.text.casefold())
+    # An accented letter may be one character or two, and prompts are kept as they were typed.
+    typed = (unicodedata.normalize(form, text).split() for form in ("NFC", "NFD"))
+    words = list(map(dict.fromkeys, zip(*typed, strict=True)))
+    indexed = [w for w in words if tx.has_prompts and min(map(len, w)) >= _SHORTEST_INDEXED]
     source, seq = "jobs", "jobs.seq"
     conditions = ["1 = 1"]
     values: list[object] = []
@@ -827,14 +834,15 @@ def _clauses(tx: Transaction, wanted: Filter) -> tuple[str, list[str], list[obje
 
     if indexed:
         source, seq = "prompts CROSS JOIN jobs ON jobs.seq = prompts.rowid", "prompts.rowid"
-        quoted = ['"' + word.replace('"', '""') + '"' for word in indexed]
-        add("prompts MATCH ?", " ".join(quoted))
+        quoted = [['"' + form.replace('"', '""') + '"' for form in word] for word in indexed]
+        add("prompts MATCH ?", " AND ".join(f"({' OR '.join(forms)})" for forms in quoted))
     elif wanted.rating or wanted.sort == "rating":
         source += tx.by.format("jobs_by_rating")
     for word in words:
         if word not in indexed:
-            part = "".join("!" + c if c in "!%_" else c for c in word)
-            add("jobs.words LIKE ? ESCAPE '!'", f"%{part}%")
+            parts = [re.sub("([!%_])", r"!\1", form) for form in word]
+            either = " OR ".join(["jobs.words LIKE ? ESCAPE '!'"] * len(parts))
+            add(f"({either})", *(f"%{part}%" for part in parts))
     if wanted.since is not None:
         at, by = wanted.since.timestamp(), tx.by.format("jobs_by_time")
         first = f"(SELECT MIN(seq) FROM jobs{by} WHERE created_at >= ?)"

@@ -195,7 +195,12 @@ def _learned(read: Model, as_of: str) -> Model:
     shipped = bundled().get(read.id)
     if shipped is None:
         return dataclasses.replace(read, as_of=as_of)
-    return dataclasses.replace(shipped, fields=read.fields, source=read.source, as_of=as_of)
+    roles = {(field.name, field.kind): field.role for field in shipped.fields}
+    fields = []
+    for field in read.fields:
+        role = roles.get((field.name, field.kind), field.role)
+        fields.append(dataclasses.replace(field, role=role))
+    return dataclasses.replace(shipped, fields=tuple(fields), source=read.source, as_of=as_of)
 
 
 def _served(models: Iterable[Model], account: str) -> list[Model]:

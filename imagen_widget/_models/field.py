@@ -153,7 +153,7 @@ class Field:
 
     def _range(self) -> str:
         """Return which numbers it takes, as the end of a phrase: " from 1 to 4"."""
-        low, high = (None if n is None else f"{n:g}" for n in (self.low, self.high))
+        low, high = (None if n is None else f"{n}" for n in (self.low, self.high))
         if low and high and not (self.above_low or self.below_high):
             return f" from {low} to {high}"
         ends = [f"{'above' if self.above_low else 'from'} {low}"] if low else []
@@ -227,11 +227,15 @@ class Field:
         return found
 
     def _named(self, value: object) -> str | int | float | None:
-        """Return the allowed value that a word means: to the letter, or else in other letters."""
-        text = _words(value)
+        """Return the allowed value that is meant: to the letter, in other letters, as a number."""
+        text, number = _words(value), as_number(value)
         lowered = text.lower()
-        words = {lowered, str(as_number(value)), _SAME_WORD.get(lowered)}
-        fitting = [each for each in self.allowed if str(each).lower() in words]
+        words = {lowered, _SAME_WORD.get(lowered)}
+        fitting = [
+            each
+            for each in self.allowed
+            if str(each).lower() in words or (number is not None and as_number(each) == number)
+        ]
         return min(fitting, key=lambda a: (str(a) != text, str(a).lower() != lowered), default=None)
 
     def _size(self, value: object) -> Any:
@@ -298,7 +302,8 @@ def as_number(value: object) -> int | float | None:
             return whole if abs(whole) < _MAX_INTEGER else None
         if not (isinstance(value, float | Decimal | Fraction) or hasattr(value, "is_integer")):
             return None
-        number = float(value)  # type: ignore[arg-type]  # numpy's floats have is_integer
+        # Of numpy's floats as they are written: 0.1 of 32 bits is no 0.10000000149011612.
+        number = float(value if isinstance(value, float | Decimal | Fraction) else str(value))
     except (TypeError, ValueError, OverflowError):
         return None
     if not math.isfinite(number):

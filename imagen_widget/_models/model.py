@@ -352,8 +352,8 @@ class Model:
         if self.role("picture") is None:
             others -= {"image", "images", "mask"}
         near = difflib.get_close_matches(name.lower()[:60], sorted(others), n=1)
-        meant = _SHORT.get(name, "")
-        near = [meant] if self.meant(meant) else near
+        if name in COMMON_NAMES or self.meant(_SHORT.get(name, "")):
+            near = [_SHORT[name]] if name in _SHORT else []
         hint = f"Did you mean {near[0]}? " if near else ""
         return invalid(name, f"{self.name} takes no such field", f"{hint}{takes}")
 

@@ -31,6 +31,7 @@ _MAX_DEFAULT = 4_000
 _MAX_LENGTH = 10**9
 _SCALARS: dict[object, Kind] = {"string": "text", "integer": "whole", "number": "number"}
 _SCALARS["boolean"] = "switch"
+_USUAL_KINDS: dict[str, Kind] = {"prompt": "text", "num_images": "whole", "seed": "whole"}
 _PICTURE_NAME = re.compile(r"(^|.*_)(image|images|mask|photo)(_(data_)?(url|uri|base64)s?)?")
 _MAIN_PICTURES = (
     *("image_url", "image_urls", "image", "images", "image_data_url", "base_image_url"),
@@ -165,8 +166,8 @@ def _understood(
     ui = {**_ui(items), **_ui(merged)}
     if kind in {"text", "words"} and (ui.get("field") == "image" or _is_picture(name, merged)):
         kind, allowed = ("picture" if kind == "text" else "pictures"), ()
-    if kind == "json" and name == "prompt" and not merged.get("type") and not branches:
-        kind = "text"  # a dangling reference where every other model has a text
+    if kind == "json" and not merged.get("type") and not branches:
+        kind = _USUAL_KINDS.get(name, kind)  # a dangling reference, or no type at all
     numbers = kind in {"whole", "number"}
     texts = {"text": merged, "words": items}.get(kind, {})
     most = as_number(merged.get("maxItems"))

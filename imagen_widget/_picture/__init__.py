@@ -141,7 +141,7 @@ def open_picture(data: bytes, *, side: int | None = None) -> "PILImage":
     with readable(), _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
         try:
             return upright(_opened(data, name, side))
-        except ValueError:  # Pillow refuses more than a megabyte of text or profile
+        except (ValueError, OSError):  # Pillow refuses a megabyte of text, or a flaw in it
             if name != "PNG":
                 raise
             chunks = (data[a - 8 : b + 4] for k, a, b in header.png_chunks(data) if k in _NEEDED)

@@ -592,11 +592,13 @@ class ImagenClient:
 
     async def request_cancel(self, ticket: Ticket) -> CancelAnswer:
         """Ask to cancel the job and return what the provider said."""
-        if ticket.finished is not None:
-            return CancelAnswer.TOO_LATE
-        return await self.provider.cancel(ticket)
+        with self._hiding(ticket):
+            if ticket.finished is not None:
+                return CancelAnswer.TOO_LATE
+            return await self.provider.cancel(ticket)
 
     def _hiding(self, ticket: Ticket) -> AbstractContextManager[None]:
+        errors.check_type("ticket", ticket, Ticket, "a Ticket", "Give what submit() returned.")
         return answers.hiding(self._requests.get(ticket.request_id))
 
     def _seconds(self, timeout: float | None) -> float:

@@ -689,6 +689,7 @@ class Session:
         if not images:
             return None
         cost = record.cost if record.cost is not None else record.price
+        is_revised = record.revised_prompt not in {"", request.prompt}  # most repeat it
         return Generation(
             images=tuple(images),
             request=request,
@@ -700,7 +701,7 @@ class Session:
             created=origin.created,
             seed=origin.seed,
             filtered=record.filtered,
-            revised_prompt=record.revised_prompt,
+            revised_prompt=record.revised_prompt if is_revised else None,
             id=record.id,
         )
 

@@ -41,6 +41,12 @@ CALLS = {
     "call in an async cell": "await asyncio.sleep(0); generate('a red fox')",
 }
 
+AWAITS = {
+    "agenerate": "from imagen_widget import agenerate; await agenerate('a red fox')",
+    "job": "from imagen_widget import start; await start('a red fox')",
+    "series": "await sweep('a {animal}', animal=['red fox']).arun()",
+}
+
 
 def account(url: str) -> dict[str, str]:
     """Return the settings of an account whose pictures cost money, as far as a kernel knows."""
@@ -126,6 +132,23 @@ def test_an_interrupt_cancels_remotely_names_the_job_and_gives_the_prompt_back(
     assert f"req-{len(queue.jobs)}" in outcome.text
     assert "not billed" in outcome.text
     assert (queue.posts - posts, queue.count("cancel") - cancels) == (1, 1)
+    assert kernel.run("1 + 1").value == "2"
+
+
+@pytest.mark.parametrize("code", AWAITS.values(), ids=AWAITS)
+def test_an_interrupt_of_an_awaited_call_is_one_line(
+    kernel: Kernel, queue: FakeQueue, code: str
+) -> None:
+    queue.polls = math.inf
+    cell = start_until_out(kernel, queue, code)
+
+    kernel.interrupt()
+    outcome = kernel.finish(cell, seconds=END_SECONDS)
+
+    assert outcome.error is not None
+    assert outcome.error.traceback == "KeyboardInterrupt"
+    if "agenerate" in code:  # which shows a status, though nobody waits any more
+        kernel.wait_for_text(cell, "Cancelled, not billed")
     assert kernel.run("1 + 1").value == "2"
 
 
