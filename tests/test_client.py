@@ -630,6 +630,29 @@ async def test_what_never_ends_ends_with_the_deadline(trouble: Reply | Break) ->
     assert "%imagen_resume" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_poll_is_not_repeated_before_the_answer_says_but_once_before_the_deadline(
+    status: int,
+) -> None:
+    desk = Desk(polls=0)
+    later = Reply(status, {"detail": "slow down"}, {"retry-after": "20"})
+    asked: list[float] = []
+    for route, count in (("status", 1), ("result", 2)):
+        desk.queue.before[route] = lambda _: asked.append(desk.clock.now - 1000)
+        desk.queue.script(route, *[later] * count)
+
+    assert len((await desk.result(timeout=300)).urls) == 1
+    assert asked == [0, 20, 40, 40, 60]  # the status, the result, both, the result
+
+    for route in ("status", "result"):
+        desk.queue.always(route, Reply(status, {}, {"retry-after": "86400"}))
+    began = desk.clock.now
+    with pytest.raises(errors.QueueTimeout):
+        await desk.watch(timeout=60)
+
+    assert 59 < asked[-1] + 1000 - began <= 60
+
+
 async def test_a_locked_account_is_said_and_the_job_is_kept() -> None:
     desk = Desk()
     locked = Reply(403, {"detail": "User is locked. Reason: Exhausted balance."})
@@ -723,32 +746,39 @@ async def test_fal_itself_is_not_asked_for_auto() -> None:
     assert not any("/auto/" in request.path for request in desk.queue.requests)
 
 
-async def test_a_result_behind_a_web_page_is_not_called_lost() -> None:
-    desk = Desk()
-    for route in ("status", "result"):
-        desk.queue.always(route, page())
-
-    with pytest.raises(errors.QueueError, match="IMAGEN_BASE_URL") as caught:
-        await desk.watch()
-
-    assert "web page" in str(caught.value)
-    assert desk.clock.now < 1000 + 60
+ELSEWHERE = Reply(302, b"", {"location": "https://elsewhere.test/login"})
 
 
-@pytest.mark.parametrize("status", [page(), COMPLETED, UNKNOWN], ids=repr)
+@pytest.mark.parametrize("answer", [page(), page(403), ELSEWHERE], ids=repr)
+@pytest.mark.parametrize("status", [None, COMPLETED, UNKNOWN, page(), ELSEWHERE], ids=repr)
+async def test_a_page_or_a_redirect_in_place_of_the_result_is_waited_out(
+    status: Reply | None, answer: Reply
+) -> None:
+    desk = Desk(polls=0)
+    desk.queue.always("status", status)
+    desk.queue.always("result", lambda _: answer if desk.clock.now < 1100 else None)
+
+    assert len((await desk.result(timeout=300)).urls) == 1
+    assert 1100 <= desk.clock.now < 1120
+
+
+@pytest.mark.parametrize("status", [page(), COMPLETED, UNKNOWN, ELSEWHERE], ids=repr)
+@pytest.mark.parametrize(
+    ("answer", "what"), [(page(), "a web page"), (ELSEWHERE, "a redirect")], ids=repr
+)
 @pytest.mark.parametrize("timeout", [2, 5, 12, 60])
-async def test_a_web_page_in_place_of_the_result_is_told_as_that_however_short_the_time(
-    status: Reply, timeout: float
+async def test_what_stands_in_place_of_the_result_is_told_at_the_deadline_however_short(
+    status: Reply, answer: Reply, what: str, timeout: float
 ) -> None:
     desk = Desk()
     desk.queue.always("status", status)
-    desk.queue.always("result", page())
+    desk.queue.always("result", answer)
 
-    with pytest.raises(errors.QueueError, match="web page where the job's result") as caught:
+    with pytest.raises(errors.QueueError, match=f"{what} where the job's result") as caught:
         await desk.result(timeout=timeout)
 
     assert caught.value.ticket == desk.ticket
-    assert "%imagen_resume" in str(caught.value)
+    assert "IMAGEN_BASE_URL, then fetch the job with %imagen_resume" in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------- the stream
@@ -788,12 +818,13 @@ async def test_where_the_stream_fails_polling_goes_on(stream: Reply | Break) -> 
     assert desk.queue.count("stream") == 1
 
 
-async def test_a_stream_that_only_pings_does_not_keep_the_watch_alive() -> None:
+@pytest.mark.parametrize("timeout", [2, 5, 15, 300])
+async def test_a_stream_that_only_pings_does_not_keep_the_watch_alive(timeout: float) -> None:
     desk = Desk("fal", polls=0)
     desk.queue.always("stream", events(rest=b": ping\n\n", every=0.5))
 
-    assert (await desk.watch())[-1] == Done(TOOK_SECONDS)
-    assert desk.clock.now < 1000 + 20
+    assert (await desk.watch(timeout=timeout))[-1] == Done(TOOK_SECONDS)
+    assert desk.clock.now <= 1000 + min(20, timeout / 2)
 
 
 async def test_a_job_that_outlasts_a_quiet_stream_is_asked_for_now_and_then() -> None:
@@ -1046,6 +1077,14 @@ async def test_a_picture_that_is_not_there_yet_is_asked_for_again(trouble: Reply
 
     assert await desk.fetch(trouble, other, Reply(200, PNG)) == PNG
     assert desk.clock.naps == [0.3, pytest.approx(0.9)]
+
+
+async def test_a_picture_is_not_asked_for_again_before_its_host_says() -> None:
+    desk = Desk()
+    later = Reply(503, {}, {"retry-after": "9"})
+
+    assert await desk.fetch(later, later, Reply(200, PNG)) == PNG
+    assert desk.clock.naps == [9, 9]
 
 
 async def test_a_picture_that_comes_cut_short_twice_is_served_so() -> None:

@@ -118,6 +118,7 @@ _TEXTS = (
     *("detail", "error", "message", "errormessage", "errormsg", "errmsg"),
     *("description", "msg", "errors", "reason", "failreason", "failmsg"),
 )
+_AMBIGUOUS = frozenset({408, 409, 499, *range(500, 600)})  # to a submit: perhaps accepted
 _CODES = ("code", "statuscode", "errorcode", "errcode", "errno")
 _FINE_CODES = frozenset({0, 200, 201, 202, "0", "200", "success", "SUCCESS", "ok", "OK", "", None})
 
@@ -284,14 +285,15 @@ WireEvent = Queued | Running | Done
 class Unclear(NamedTuple):
     """An answer that says nothing sure about the job.
 
-    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
-    `word` for a status word that is not known: the job may run, or be done.
+    Its kind is `missing` if nothing is known at this address, `page` if a web page or a redirect is
+    there, and `word` for a status word that is not known: the job may run, or be done.
     """
 
     reason: str  # what it says instead
     kind: Literal["", "missing", "page", "word"] = ""
     error: ImagenError | None = None  # what it means if nothing else says more
     lasting: bool = False  # the same is to be expected again
+    headers: Mapping[str, str] = {}  # those that may say when to ask again
 
 
 @dataclass(frozen=True, slots=True)
@@ -855,6 +857,32 @@ def failure(
     if ticket is None or answer.headers.get("x-fal-billable-units", "").strip() in {"0", "0.0"}:
         error.billed = False
     return error
+
+
+def refusal(
+    answer: Answer,
+    *,
+    model: str,
+    account: Account,
+    ticket: Ticket | None = None,
+    failed: bool = False,
+) -> ImagenError:
+    """Return the error that a failing answer to a submit means: uncertain if a job may exist.
+
+    It may after a 5xx and the like, also as a code inside a 200, and if a `ticket` was named. It
+    does not if the 200 denies success, or says that the job has `failed`, nor after a refused key,
+    a spent balance or for a retired model.
+    """
+    error = failure(answer, model=model, account=account, otherwise=500 if failed else 400)
+    status: int | None = answer.status
+    if answer.ok:
+        denied = failed or truth((answer.mapping or {}).get("success")) is False
+        status = None if denied else own_status(answer)
+    ambiguous = status in _AMBIGUOUS or (status == 429 and ticket is not None)
+    if not ambiguous or isinstance(error, errors.ModelRetired | errors.CredentialsError):
+        return error
+    said = read_trouble(answer).said
+    return uncertain(account, f"HTTP {status}{said and f': {said}'}", ticket)
 
 
 def own_status(answer: Answer) -> int | None:
