@@ -49,6 +49,7 @@ STILL = Reply(400, {"detail": "Request is still in progress"})
 UNKNOWN = Reply(404, {"status": "NOT_FOUND"})
 RUNNING = Reply(202, {"status": "IN_PROGRESS", "logs": None})
 COMPLETED = Reply(200, {"status": "COMPLETED"})
+ELSEWHERE = Reply(302, b"", {"location": "https://elsewhere.test/login"})
 URL = "https://media.test/files/x/0.png"
 ONE = {"images": [{"url": URL}]}
 
@@ -735,6 +736,20 @@ async def test_a_result_that_stays_unknown_is_looked_for_under_auto_once() -> No
     assert asked.headers["authorization"] == "Bearer sk-made-up"
 
 
+@pytest.mark.parametrize("answer", [UNKNOWN, page(), ELSEWHERE], ids=repr)
+async def test_auto_is_tried_once_and_then_the_result_under_its_own_name(answer: Reply) -> None:
+    desk = Desk(polls=0)
+    desk.queue.always("status", UNKNOWN)
+    desk.queue.always(
+        "result", lambda r: answer if "/auto/" in r.path or desk.clock.now < 1060 else None
+    )
+
+    await desk.result(timeout=300)
+
+    assert sum("/auto/" in request.path for request in desk.queue.requests) == 1
+    assert desk.clock.now < 1000 + 80
+
+
 async def test_fal_itself_is_not_asked_for_auto() -> None:
     desk = Desk("fal")
     for route in ("stream", "status", "result"):
@@ -744,9 +759,6 @@ async def test_fal_itself_is_not_asked_for_auto() -> None:
         await desk.watch(timeout=60)
 
     assert not any("/auto/" in request.path for request in desk.queue.requests)
-
-
-ELSEWHERE = Reply(302, b"", {"location": "https://elsewhere.test/login"})
 
 
 @pytest.mark.parametrize("answer", [page(), page(403), ELSEWHERE], ids=repr)
@@ -921,6 +933,11 @@ async def test_what_the_provider_says_of_its_pictures_is_kept() -> None:
         Reply(503, {"detail": "overloaded"}),
         Reply(429, {}),
         page(502),
+        Reply(200, {"code": 503, "msg": "busy"}),
+        Reply(200, {"code": 0, "msg": "success", "data": {}}),
+        Reply(200, b'{"images": [{"url": "https:'),
+        Reply(202, b""),
+        Reply(422, b""),
         Break.SILENCE,
         Break.REFUSED,
     ],

@@ -1530,6 +1530,9 @@ FLAGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"nsfw_content_detected": [True]}, {}),
     ({}, {"is_nsfw": True}),
     ({}, {"nsfw": True}),
+    ({"hasNsfwConcepts": [True]}, {}),
+    ({}, {"NSFWContent": True}),
+    ({}, {"filtered": True}),
 ]
 
 

@@ -64,8 +64,10 @@ _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
 _BLANK_INSIDE = re.compile(r"\w \w")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
-_TOLD = frozenset({"description", "revised_prompt", "prompt"})
-_FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
+# Plain names, as `plainly_named` makes them.
+_TOLD = frozenset({"description", "revisedprompt", "prompt"})
+_FLAG = re.compile(r"(is|has)?nsfw(concepts?|content)?(detected)?")  # blacked out, then
+_OWN_FLAG = re.compile(rf"{_FLAG.pattern}|(is)?(filtered|flagged|blocked)")
 _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
     r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
@@ -483,7 +485,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
     flags: Any = []
     seed, texts, seconds = None, {}, {}
     for place, holder in enumerate((*entries[:1], *around)):
-        for name, value in holder.items() if isinstance(holder, dict) else ():
+        for name, value in plainly_named(holder).items() if isinstance(holder, dict) else ():
             if name == "seed" and type(value) is int and abs(value) < 2**63:
                 seed = value
             elif name in _TOLD and isinstance(value, str) and value.strip():
@@ -496,8 +498,8 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
     for number, group in enumerate(groups):
         flagged = flags[number : number + 1] if isinstance(flags, list) else [flags]
         entry = entries[number]
-        for name, value in entry.items() if isinstance(entry, dict) else ():
-            if _FLAG.fullmatch(name):
+        for name, value in plainly_named(entry).items() if isinstance(entry, dict) else ():
+            if _OWN_FLAG.fullmatch(name):
                 flagged = [*flagged, value]
         for served in group:
             pictures.append(replace(served, filtered=True in map(truth, flagged)))
@@ -505,7 +507,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
         tuple(pictures),
         seed=seed,
         description=one_line(texts.get("description", "")),
-        revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
+        revised_prompt=texts.get("revisedprompt") or texts.get("prompt", ""),
         seconds=seconds.get("metrics") or seconds.get("timings"),
         unclear=unclear,
     )

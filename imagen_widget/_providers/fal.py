@@ -14,8 +14,8 @@ code: requests become calls, answers become ticket, events and result.
 A job is followed by its event stream if there is one, else by polling. A stream that breaks off,
 falls silent or only pings costs nothing: polling goes on where it left off. Where the status says
 nothing of use, the result is asked; now and then also where a job is pending for long, since some
-gateways keep an old status. A job that nobody knows in its first hour may still turn up: it is
-asked for until the deadline, and stays resumable.
+gateways keep an old status. A job that nobody knows in its first hour may still turn up, also
+behind a web page or a redirect: it is asked for until the deadline, and stays resumable.
 """
 
 import json
@@ -117,7 +117,7 @@ _MAX_CANCELS = 3
 _AGAIN = frozenset({408, 409, 429, *range(500, 600)})
 _MAX_MISSES = 4  # at one address, before another is tried
 _MIN_MISSES = 2  # where "not found" is to be expected
-_MAX_LASTING = 3
+_MAX_LASTING = 6  # times in ten seconds that the same comes
 _ASK_ANYWAY_SECONDS = 30.0
 _ASK_ANYWAY_EACH_SECONDS = 5.0
 _ASK_ANYWAY_POLLS = 8  # one in so many, where the status says that the job is pending
@@ -436,7 +436,7 @@ def read_result(
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says.text)):
             return _MISSING
         if own is not None and (own >= 500 or own in _NOT_NOW) and word not in _FAILED:
-            return Unclear(says.said or f"HTTP {own}", lasting=True)  # as if outside
+            return Unclear(says.said or f"HTTP {own}", lasting=own == 500)  # else as if outside
         raise answers.failure(
             answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
         )
@@ -447,8 +447,9 @@ def read_result(
         raise answers.all_filtered(ticket, billed=True)
     if word in _FINISHED:
         return Unclear("finished, but without its pictures")
-    what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
-    return Unclear(f"it is not understood: {what}", lasting=True)
+    is_json = answer.json is not None
+    what = answers.field_names(body) if is_json else "an answer that is not JSON"
+    return Unclear(f"it is not understood: {what}", lasting=is_json)
 
 
 def _brought_none(found: Finished | None, body: dict[str, Any]) -> bool:
@@ -794,11 +795,9 @@ class _Job:
         seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
         try:
             answer = await self._queue.http.call(call, seconds=seconds)
-        except answers.Lost as error:
+        except (answers.NotSent, answers.Lost) as error:
             self._with_logs = self._with_logs and "larger" not in str(error)
             self._result_next = True
-            return Unclear(str(error))
-        except answers.NotSent as error:
             return Unclear(str(error))
         found = read_status(answer, self._ticket, self._account)
         if isinstance(found, Done):
@@ -851,15 +850,15 @@ class _Job:
 
     def _miss(self, found: Unclear) -> None:
         """Count that the result was not found, and look under another name in the end."""
-        self._misses += 1
         own = self._ticket.get("response_path")
         if self._path == own:
+            self._misses += 1
             self.instead = found.reason if found.kind == "page" else ""
-        if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
-            return
-        if self._auto_path:  # once
-            self._misses, self._path, self._auto_path = 0, self._auto_path, ""
-            return
+            if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
+                return
+            if self._auto_path:  # once
+                self._path, self._auto_path = self._auto_path, ""
+                return
         title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
         if self._forgotten:
             if self.instead:
