@@ -1008,6 +1008,7 @@ ENDED: list[tuple[Reply, type[errors.ImagenError], bool]] = [
     (Reply(499, {"detail": "x"}), errors.GenerationFailed, False),
     (Reply(410, {"detail": {"error": "EndpointDeprecated"}}), errors.ModelRetired, False),
     (Reply(403, {"detail": "locked"}), errors.CredentialsError, False),
+    (page(401), errors.CredentialsError, False),
 ]
 
 
@@ -1102,6 +1103,9 @@ async def test_a_picture_is_not_asked_for_again_before_its_host_says() -> None:
 
     assert await desk.fetch(later, later, Reply(200, PNG)) == PNG
     assert desk.clock.naps == [9, 9]
+    later = Reply(429, {}, {"retry-after": "86400"})
+    assert await desk.fetch(later, Reply(200, PNG), timeout=10) == PNG
+    assert desk.clock.naps == [9, 9, 9]
 
 
 async def test_a_picture_that_comes_cut_short_twice_is_served_so() -> None:

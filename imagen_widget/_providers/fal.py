@@ -354,7 +354,7 @@ def _pending_or_failing(
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
     if answer.status in _NOT_NOW or (answer.status >= 500 and not (stored and is_own)):
         return Unclear(reason, headers=answer.headers)
-    if answer.is_page and not is_own:
+    if answer.is_page and answer.status != 401 and not is_own:
         return _PAGE
     if answer.status in _ENDINGS and not answer.body.strip() and not is_own:
         return Unclear(reason, lasting=True)  # a proxy's: the job's own end would say why

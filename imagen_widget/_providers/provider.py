@@ -345,10 +345,11 @@ class Provider(ABC):
         end, before, asked = self.clock() + seconds, b"", 0.0
         reason = f"no whole picture within {round(seconds, 1):g} s"
         for wait in _FETCH_WAITS_SECONDS:
-            if self.clock() + max(wait, asked) >= end:
+            left = end - self.clock()
+            if wait >= left:
                 break
             if wait:
-                await self.sleep(max(wait, asked))
+                await self.sleep(min(max(wait, asked), 0.9 * left))
             try:
                 answer = await self.http.fetch(url, seconds=max(end - self.clock(), 0.0))
             except (answers.NotSent, answers.Lost) as error:
