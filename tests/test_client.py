@@ -724,6 +724,21 @@ async def test_a_job_that_is_unknown_with_proof_is_expired_within_seconds(old: b
     assert desk.clock.now - began < 10
 
 
+@pytest.mark.parametrize("answer", [page(), page(404), Reply(405, {}), ELSEWHERE], ids=repr)
+async def test_an_old_job_is_not_expired_because_its_address_is_not_served(answer: Reply) -> None:
+    desk = Desk()
+    ticket = await desk.submit()
+    for route in ("status", "result"):
+        desk.queue.always(route, answer)
+    began = desk.clock.now = desk.clock.now + 3601
+
+    with pytest.raises(errors.QueueError, match="where the job's result should be") as caught:
+        await desk.client.watch(ticket)
+
+    assert not isinstance(caught.value, errors.ResultExpired)
+    assert desk.clock.now - began < 10
+
+
 async def test_a_result_that_stays_unknown_is_looked_for_under_auto_once() -> None:
     desk = Desk(polls=0)
     for route in ("status", "result"):

@@ -287,8 +287,9 @@ WireEvent = Queued | Running | Done
 class Unclear(NamedTuple):
     """An answer that says nothing sure about the job.
 
-    Its kind is `missing` if nothing is known at this address, `page` if a web page or a redirect is
-    there, and `word` for a status word that is not known: the job may run, or be done.
+    Its kind is `missing` if no job is known at this address, `page` if a web page, a redirect or
+    nothing at all is there, and `word` for a status word that is not known: the job may run, or be
+    done.
     """
 
     reason: str  # what it says instead

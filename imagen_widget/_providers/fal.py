@@ -141,6 +141,7 @@ _FILES = "https://v3.fal.media"
 _MISSING = Unclear("it knows no such request", "missing")
 _PAGE = Unclear("a web page", "page")
 _REDIRECT = Unclear("a redirect", "page")
+_NO_ROUTE = Unclear("HTTP 405", "page")
 
 
 # -------------------------------------------------------------------------------------- the calls
@@ -409,8 +410,10 @@ def read_result(
 ) -> Finished | answers.Queued | Running | Unclear:
     """Return what the job brought, or that it is pending; raises if it is over without one."""
     gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
-    if answer.status in {404, 405} or gone:
-        return _MISSING
+    if answer.status == 404 or gone:
+        return _PAGE if answer.is_page else _MISSING
+    if answer.status == 405:
+        return _NO_ROUTE
     if not answer.ok:
         pending = _pending_or_failing(answer, ticket, account, stored=True)
         if isinstance(pending, Unclear) and pending.error is not None:
@@ -726,7 +729,7 @@ class _Job:
         self._began = queue.clock()
         self.end = self._began + seconds
         self.streams, self.missing = queue.can.streams, False
-        self.instead = ""  # of the result: a web page, or a redirect
+        self.instead = ""  # of the result: a web page, or the like
         self._queue, self._ticket, self._service_times = queue, ticket, service_times
         self._account = queue.settings.account
         self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
