@@ -228,6 +228,24 @@ async def test_a_submit_that_a_transport_does_not_answer_in_time_may_have_arrive
     assert posts == 1
 
 
+@pytest.mark.parametrize("target", ["https://xn--a/", "javascript:1"])
+@pytest.mark.parametrize("network", [False, True])
+async def test_a_submit_that_is_redirected_to_what_is_no_address_is_never_sent_again(
+    target: str, network: bool
+) -> None:
+    queue = FakeQueue()
+    queue.always("submit", Reply(303, b"", {"location": target}, accepts=True))
+
+    with queue.serve() as url:
+        base, transport = (url, None) if network else (GATEWAY, queue.transport())
+        client = ImagenClient("kkiai", base_url=base, api_key="sk-made-up", transport=transport)
+        async with client:
+            with pytest.raises(errors.SubmitUncertain, match="where it redirects"):
+                await client.submit(FOX)
+
+    assert queue.posts == 1
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
 async def test_a_failing_answer_that_names_the_job_gives_its_ticket(status: int) -> None:
     desk = Desk()
