@@ -62,7 +62,8 @@ _NEVER_SENT = (
     httpx.LocalProtocolError,
 )
 _NO_ADDRESS = (httpx.InvalidURL, UnicodeError)  # here, or where a redirect leads
-_TROUBLES = (NotSent, Lost, httpx.HTTPError, httpx.StreamError, TimeoutError, *_NO_ADDRESS)
+# Of TLS and of time limits some are OSErrors, as they come from below httpx.
+_TROUBLES = (NotSent, Lost, httpx.HTTPError, httpx.StreamError, OSError, *_NO_ADDRESS)
 _PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _WORDS = {  # httpx's own texts are often empty
@@ -72,6 +73,7 @@ _WORDS = {  # httpx's own texts are often empty
     "RemoteProtocolError": "the connection was closed in the middle",
     "ReadError": "the connection broke",
     "WriteError": "the connection broke",
+    "SSLError": "the connection broke",
     "ConnectError": "no connection",
     "ProxyError": "the proxy refused",
 }
