@@ -454,7 +454,9 @@ def _today() -> date:
 def _moment(since: object) -> datetime:
     """Return a moment with its zone, of whatever library; a day begins at local midnight."""
     try:
-        return datetime.fromisoformat(str(since)).astimezone()
+        moment = datetime.fromisoformat(str(since))
+        # Clocks of some systems have no other years; both are leap years.
+        return moment.replace(year=min(max(moment.year, 1972), 2996)).astimezone()
     except (ValueError, OverflowError):
         what = f"{shown(since)} is not a moment or a day"
         remedy = "Give a date or datetime, or a text like 2026-11-26."

@@ -425,7 +425,7 @@ def _address(value: object) -> str | None:
     """Return a base address without its trailing slash: https, or http to this machine."""
     url = str(value).strip()
     parts = urllib.parse.urlsplit(url)
-    if not _HOST.fullmatch(host := parts.hostname or ""):
+    if not _HOST.fullmatch(host := parts.hostname or "") or "[" in parts.netloc:
         ipaddress.ip_address(host)
     usable = parts.port != 0 and ".." not in parts.path.split("/")
     if not usable or not _is_secure(parts) or any(c in url for c in "@?#\\ "):
@@ -744,7 +744,8 @@ _remembered: dict[str, Found] = {}  # what keyring and Colab said
 def _find_key(account: Account, kept: Mapping[str, Found]) -> tuple[Secret, str] | None:
     if account.key_variables[0] in _typed:
         return _typed[account.key_variables[0]], "login()"
-    for look in (kept.get, _recall):
+    inherited = {name: found for name, found in kept.items() if found.source == "environment"}
+    for look in (inherited.get, kept.get, _recall):
         for names in account.key_variables:
             parts = list(map(look, names.split(":")))
             found = [part for part in parts if part is not None]

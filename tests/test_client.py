@@ -49,6 +49,7 @@ STILL = Reply(400, {"detail": "Request is still in progress"})
 UNKNOWN = Reply(404, {"status": "NOT_FOUND"})
 RUNNING = Reply(202, {"status": "IN_PROGRESS", "logs": None})
 COMPLETED = Reply(200, {"status": "COMPLETED"})
+ELSEWHERE = Reply(302, b"", {"location": "https://elsewhere.test/login"})
 URL = "https://media.test/files/x/0.png"
 ONE = {"images": [{"url": URL}]}
 
@@ -225,6 +226,24 @@ async def test_a_submit_that_a_transport_does_not_answer_in_time_may_have_arrive
         await client.submit(FOX, timeout=0.1)
 
     assert posts == 1
+
+
+@pytest.mark.parametrize("target", ["https://xn--a/", "javascript:1"])
+@pytest.mark.parametrize("network", [False, True])
+async def test_a_submit_that_is_redirected_to_what_is_no_address_is_never_sent_again(
+    target: str, network: bool
+) -> None:
+    queue = FakeQueue()
+    queue.always("submit", Reply(303, b"", {"location": target}, accepts=True))
+
+    with queue.serve() as url:
+        base, transport = (url, None) if network else (GATEWAY, queue.transport())
+        client = ImagenClient("kkiai", base_url=base, api_key="sk-made-up", transport=transport)
+        async with client:
+            with pytest.raises(errors.SubmitUncertain, match="where it redirects"):
+                await client.submit(FOX)
+
+    assert queue.posts == 1
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
@@ -630,6 +649,29 @@ async def test_what_never_ends_ends_with_the_deadline(trouble: Reply | Break) ->
     assert "%imagen_resume" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_poll_is_not_repeated_before_the_answer_says_but_once_before_the_deadline(
+    status: int,
+) -> None:
+    desk = Desk(polls=0)
+    later = Reply(status, {"detail": "slow down"}, {"retry-after": "20"})
+    asked: list[float] = []
+    for route, count in (("status", 1), ("result", 2)):
+        desk.queue.before[route] = lambda _: asked.append(desk.clock.now - 1000)
+        desk.queue.script(route, *[later] * count)
+
+    assert len((await desk.result(timeout=300)).urls) == 1
+    assert asked == [0, 20, 40, 40, 60]  # the status, the result, both, the result
+
+    for route in ("status", "result"):
+        desk.queue.always(route, Reply(status, {}, {"retry-after": "86400"}))
+    began = desk.clock.now
+    with pytest.raises(errors.QueueTimeout):
+        await desk.watch(timeout=60)
+
+    assert 59 < asked[-1] + 1000 - began <= 60
+
+
 async def test_a_locked_account_is_said_and_the_job_is_kept() -> None:
     desk = Desk()
     locked = Reply(403, {"detail": "User is locked. Reason: Exhausted balance."})
@@ -700,6 +742,21 @@ async def test_a_job_that_is_unknown_with_proof_is_expired_within_seconds(old: b
     assert desk.clock.now - began < 10
 
 
+@pytest.mark.parametrize("answer", [page(), page(404), Reply(405, {}), ELSEWHERE], ids=repr)
+async def test_an_old_job_is_not_expired_because_its_address_is_not_served(answer: Reply) -> None:
+    desk = Desk()
+    ticket = await desk.submit()
+    for route in ("status", "result"):
+        desk.queue.always(route, answer)
+    began = desk.clock.now = desk.clock.now + 3601
+
+    with pytest.raises(errors.QueueError, match="where the job's result should be") as caught:
+        await desk.client.watch(ticket)
+
+    assert not isinstance(caught.value, errors.ResultExpired)
+    assert desk.clock.now - began < 10
+
+
 async def test_a_result_that_stays_unknown_is_looked_for_under_auto_once() -> None:
     desk = Desk(polls=0)
     for route in ("status", "result"):
@@ -710,6 +767,20 @@ async def test_a_result_that_stays_unknown_is_looked_for_under_auto_once() -> No
     asked = desk.queue.requests[-1]
     assert asked.path == "/fal-ai/auto/requests/req-1"
     assert asked.headers["authorization"] == "Bearer sk-made-up"
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, page(), ELSEWHERE], ids=repr)
+async def test_auto_is_tried_once_and_then_the_result_under_its_own_name(answer: Reply) -> None:
+    desk = Desk(polls=0)
+    desk.queue.always("status", UNKNOWN)
+    desk.queue.always(
+        "result", lambda r: answer if "/auto/" in r.path or desk.clock.now < 1060 else None
+    )
+
+    await desk.result(timeout=300)
+
+    assert sum("/auto/" in request.path for request in desk.queue.requests) == 1
+    assert desk.clock.now < 1000 + 80
 
 
 async def test_fal_itself_is_not_asked_for_auto() -> None:
@@ -723,32 +794,36 @@ async def test_fal_itself_is_not_asked_for_auto() -> None:
     assert not any("/auto/" in request.path for request in desk.queue.requests)
 
 
-async def test_a_result_behind_a_web_page_is_not_called_lost() -> None:
-    desk = Desk()
-    for route in ("status", "result"):
-        desk.queue.always(route, page())
+@pytest.mark.parametrize("answer", [page(), page(403), ELSEWHERE], ids=repr)
+@pytest.mark.parametrize("status", [None, COMPLETED, UNKNOWN, page(), ELSEWHERE], ids=repr)
+async def test_a_page_or_a_redirect_in_place_of_the_result_is_waited_out(
+    status: Reply | None, answer: Reply
+) -> None:
+    desk = Desk(polls=0)
+    desk.queue.always("status", status)
+    desk.queue.always("result", lambda _: answer if desk.clock.now < 1100 else None)
 
-    with pytest.raises(errors.QueueError, match="IMAGEN_BASE_URL") as caught:
-        await desk.watch()
-
-    assert "web page" in str(caught.value)
-    assert desk.clock.now < 1000 + 60
+    assert len((await desk.result(timeout=300)).urls) == 1
+    assert 1100 <= desk.clock.now < 1120
 
 
-@pytest.mark.parametrize("status", [page(), COMPLETED, UNKNOWN], ids=repr)
+@pytest.mark.parametrize("status", [page(), COMPLETED, UNKNOWN, ELSEWHERE], ids=repr)
+@pytest.mark.parametrize(
+    ("answer", "what"), [(page(), "a web page"), (ELSEWHERE, "a redirect")], ids=repr
+)
 @pytest.mark.parametrize("timeout", [2, 5, 12, 60])
-async def test_a_web_page_in_place_of_the_result_is_told_as_that_however_short_the_time(
-    status: Reply, timeout: float
+async def test_what_stands_in_place_of_the_result_is_told_at_the_deadline_however_short(
+    status: Reply, answer: Reply, what: str, timeout: float
 ) -> None:
     desk = Desk()
     desk.queue.always("status", status)
-    desk.queue.always("result", page())
+    desk.queue.always("result", answer)
 
-    with pytest.raises(errors.QueueError, match="web page where the job's result") as caught:
+    with pytest.raises(errors.QueueError, match=f"{what} where the job's result") as caught:
         await desk.result(timeout=timeout)
 
     assert caught.value.ticket == desk.ticket
-    assert "%imagen_resume" in str(caught.value)
+    assert "IMAGEN_BASE_URL, then fetch the job with %imagen_resume" in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------- the stream
@@ -788,12 +863,13 @@ async def test_where_the_stream_fails_polling_goes_on(stream: Reply | Break) -> 
     assert desk.queue.count("stream") == 1
 
 
-async def test_a_stream_that_only_pings_does_not_keep_the_watch_alive() -> None:
+@pytest.mark.parametrize("timeout", [2, 5, 15, 300])
+async def test_a_stream_that_only_pings_does_not_keep_the_watch_alive(timeout: float) -> None:
     desk = Desk("fal", polls=0)
     desk.queue.always("stream", events(rest=b": ping\n\n", every=0.5))
 
-    assert (await desk.watch())[-1] == Done(TOOK_SECONDS)
-    assert desk.clock.now < 1000 + 20
+    assert (await desk.watch(timeout=timeout))[-1] == Done(TOOK_SECONDS)
+    assert desk.clock.now <= 1000 + min(20, timeout / 2)
 
 
 async def test_a_job_that_outlasts_a_quiet_stream_is_asked_for_now_and_then() -> None:
@@ -890,6 +966,11 @@ async def test_what_the_provider_says_of_its_pictures_is_kept() -> None:
         Reply(503, {"detail": "overloaded"}),
         Reply(429, {}),
         page(502),
+        Reply(200, {"code": 503, "msg": "busy"}),
+        Reply(200, {"code": 0, "msg": "success", "data": {}}),
+        Reply(200, b'{"images": [{"url": "https:'),
+        Reply(202, b""),
+        Reply(422, b""),
         Break.SILENCE,
         Break.REFUSED,
     ],
@@ -960,6 +1041,7 @@ ENDED: list[tuple[Reply, type[errors.ImagenError], bool]] = [
     (Reply(499, {"detail": "x"}), errors.GenerationFailed, False),
     (Reply(410, {"detail": {"error": "EndpointDeprecated"}}), errors.ModelRetired, False),
     (Reply(403, {"detail": "locked"}), errors.CredentialsError, False),
+    (page(401), errors.CredentialsError, False),
 ]
 
 
@@ -1050,6 +1132,17 @@ async def test_a_picture_that_is_not_there_yet_is_asked_for_again(trouble: Reply
 
     assert await desk.fetch(trouble, other, Reply(200, PNG)) == PNG
     assert desk.clock.naps == [0.3, pytest.approx(0.9)]
+
+
+async def test_a_picture_is_not_asked_for_again_before_its_host_says() -> None:
+    desk = Desk()
+    later = Reply(503, {}, {"retry-after": "9"})
+
+    assert await desk.fetch(later, later, Reply(200, PNG)) == PNG
+    assert desk.clock.naps == [9, 9]
+    later = Reply(429, {}, {"retry-after": "86400"})
+    assert await desk.fetch(later, Reply(200, PNG), timeout=10) == PNG
+    assert desk.clock.naps == [9, 9, 9]
 
 
 async def test_a_picture_that_comes_cut_short_twice_is_served_so() -> None:

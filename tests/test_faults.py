@@ -381,6 +381,8 @@ TAKEN: list[tuple[object, str]] = [
     ({"code": 1, "description": "提交成功", "result": "1320098173412546"}, "1320098173412546"),
     ({"success": True, "result": "ab12"}, "ab12"),
     ({"code": 0, "data": [{"task_id": "ab12", "status": "submitted"}]}, "ab12"),
+    ({"tasks": [{"id": "ab12"}]}, "ab12"),
+    ({"jobs": [{"id": "ab12", "state": "queued"}]}, "ab12"),
     ([{"request_id": "ab12"}], "ab12"),
     ({"job": {"id": "ab12"}}, "ab12"),
     ({"jobId": "ab12"}, "ab12"),
@@ -462,6 +464,10 @@ NO_TICKET: list[object] = [
     [],
     "ok",
     None,
+    {"code": 500, "message": "no answer from upstream"},
+    {"code": "504", "msg": "timeout", "data": None},
+    {"error": {"code": 502, "message": "bad gateway"}},
+    {"status": 408, "error": "timeout"},
 ]
 
 
@@ -476,6 +482,19 @@ def test_row_09_without_a_ticket_the_price_stays_reserved_and_the_cap_holds(
 
     assert outcomes == ["SubmitUncertain"] * 2 + ["BudgetExceeded"] * 2
     assert (queue.posts, books.states()) == (2, ["unknown"] * 2)
+
+
+def test_row_09_a_failure_of_the_service_inside_200_is_as_uncertain_without_a_queue(
+    queue: FakeQueue,
+) -> None:
+    answer = {"error": {"code": 502, "message": "bad gateway", "type": "upstream_error"}}
+    queue.always("generations", Reply(200, answer, accepts=True))
+
+    error = failure(lambda: generate("a fox", model=DIRECT))
+
+    assert (type(error), error.billed) == (errors.SubmitUncertain, True)
+    assert "HTTP 502: bad gateway" in str(error)
+    assert books.states() == ["unknown"]
 
 
 U = "{url}"  # where the picture is
@@ -812,6 +831,7 @@ REFUSALS: list[tuple[object, type[errors.ImagenError], str]] = [
     ({"success": False, "code": 0, "data": {"error": "too odd"}}, errors.InvalidRequest, "too odd"),
     ({"success": "false", "message": "not today"}, errors.InvalidRequest, "not today"),
     ({"success": 0, "msg": "not today"}, errors.InvalidRequest, "not today"),
+    ({"success": False, "code": 500, "message": "no"}, errors.GenerationFailed, "no"),
     ({"error": True, "message": "not today"}, errors.InvalidRequest, "not today"),
     ({"errors": [{"message": "not today"}]}, errors.InvalidRequest, "not today"),
     ({"error_code": 17, "error_msg": "not today"}, errors.InvalidRequest, "not today"),
@@ -1514,6 +1534,9 @@ FLAGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"nsfw_content_detected": [True]}, {}),
     ({}, {"is_nsfw": True}),
     ({}, {"nsfw": True}),
+    ({"hasNsfwConcepts": [True]}, {}),
+    ({}, {"NSFWContent": True}),
+    ({}, {"filtered": True}),
 ]
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def test_the_newest_comes_first_and_all_are_counted(history: History) -> None:
         for name, values in {
             "limit": (-1, 1.5, "all", True, 10**30, math.nan),
             "rating": (-1, 6, "five", 2.5, math.inf),
-            "since": ("yesterday", 1.5, True, date.min),
+            "since": ("yesterday", 1.5, True),
             "text": (5, b"fox", ["fox"]),
             "provider": (5, b"fal"),
         }.items()
@@ -104,6 +104,19 @@ def test_a_search_takes_numbers_and_dates_of_other_libraries(history: History) -
         assert prompts(history.search(since=since)) == ["two", "one"]  # type: ignore[arg-type]
         assert history.spend(since) > 0  # type: ignore[arg-type]
     assert list(history.search(limit=0)) == []
+
+
+@pytest.mark.parametrize("zone", [None, UTC])
+def test_the_first_and_the_last_moment_mean_ever_and_never(
+    history: History, zone: tzinfo | None
+) -> None:
+    spent = generate("a fox").cost
+    first, last = datetime.min.replace(tzinfo=zone), datetime.max.replace(tzinfo=zone)
+
+    for ever, never in ((first, last), (first.date(), last.date()), (str(first), str(last))):
+        assert (history.spend(ever), history.spend(never)) == (spent, 0)  # type: ignore[arg-type]
+        found = history.search(since=ever), history.search(since=never)  # type: ignore[arg-type]
+        assert [len(list(generations)) for generations in found] == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import logging
+import ssl
 import time
 import weakref
 from contextlib import AsyncExitStack, suppress
@@ -190,6 +191,7 @@ async def test_logs_of_every_level_lack_a_key_that_a_server_echoes(
         (httpx.RemoteProtocolError(""), answers.Lost, "closed in the middle"),
         (httpx.ProxyError("407"), answers.NotSent, "proxy refused"),
         (httpx.DecodingError(""), answers.Lost, "DecodingError"),
+        (ssl.SSLError(1, "[SSL: BAD_RECORD_MAC]"), answers.Lost, "broke"),
         (TimeoutError(), answers.Lost, "within 5 s"),
     ],
 )

@@ -109,6 +109,15 @@ def test_a_missing_key_is_reported_at_once(account: _settings.Account) -> None:
         _settings.check_key(load(other, provider=account.name))
 
 
+def test_the_halves_of_a_key_in_the_environment_go_before_a_whole_one_in_a_file(
+    in_a_new_kernel: Path,
+) -> None:
+    (in_a_new_kernel / ".env").write_text("FAL_KEY=old\nFAL_KEY_SECRET=old\n")
+
+    assert found_key({"FAL_KEY_ID": "a", "FAL_KEY_SECRET": "b"}, "fal") == "a:b"
+    assert found_key({"FAL_KEY_ID": "a"}, "fal") == "old"
+
+
 def test_one_providers_key_is_never_anothers() -> None:
     for account in _settings.ACCOUNTS.values():
         own = KEYS.get("".join(account.key_variables[:1]))
@@ -629,7 +638,7 @@ def test_a_base_is_https_or_this_machine(url: str, base: str) -> None:
             "https://kki\u0430i.com",
             "https://\u2167.example",
         ),
-        *("https://a..b", "https://a;b", "https://a%2f.example", "https://."),
+        *("https://a..b", "https://a;b", "https://a%2f.example", "https://.", "https://[v1.x]/a"),
     ],
 )
 def test_no_key_goes_in_cleartext_or_to_an_odd_address(url: str) -> None:

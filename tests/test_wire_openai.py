@@ -102,6 +102,8 @@ async def test_the_gateway_takes_fals_models_through_its_queue() -> None:
         ("gpt-image-9", {"num_images": 2, "aspect_ratio": "3:2"}, {"n": 2, "size": "1536x1024"}),
         ("gpt-image-9", {"num_images": 2, "aspect_ratio": "9:16"}, {"n": 2, "size": "1024x1536"}),
         ("gpt-image-9", {"aspect_ratio": "1:1", "size": "auto"}, {"size": "auto"}),
+        ("gpt-image-9", {"aspect_ratio": "2.35:1"}, {"size": "1536x1024"}),
+        ("gpt-image-9", {"aspect_ratio": "auto"}, {"size": "auto"}),
         ("gpt-image-9", {"response_format": "url", "stream": True}, {}),
         ("dall-e-3", {"aspect_ratio": "16:9", "response_format": "url"}, None),
         ("seedream", {"aspect_ratio": "16:9", "num_images": 1}, {"aspect_ratio": "16:9", "n": 1}),

@@ -35,13 +35,14 @@ from imagen_widget._models.model import (
     Models,
     Price,
     dollars,
+    nearest_size,
 )
 from imagen_widget._models.openapi import read_schema
 from imagen_widget.errors import a_type, invalid
 
 __all__ = ["A_PICTURE", "COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
 __all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
-__all__ += ["ARGUMENTS", "read_schema", "short_name", "size_pixels"]
+__all__ += ["ARGUMENTS", "nearest_size", "read_schema", "short_name", "size_pixels"]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,6}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)

@@ -64,8 +64,10 @@ _MIN_BASE64 = 256
 _MIN_PICTURE_BYTES = 32  # no format needs less
 _BLANK_INSIDE = re.compile(r"\w \w")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
-_TOLD = frozenset({"description", "revised_prompt", "prompt"})
-_FLAG = re.compile(r"(is_|has_)?nsfw(_concepts?|_content)?(_detected)?")  # blacked out, then
+# Plain names, as `plainly_named` makes them.
+_TOLD = frozenset({"description", "revisedprompt", "prompt"})
+_FLAG = re.compile(r"(is|has)?nsfw(concepts?|content)?(detected)?")  # blacked out, then
+_OWN_FLAG = re.compile(rf"{_FLAG.pattern}|(is)?(filtered|flagged|blocked)")
 _LINKED = re.compile(  # in a text, as chat models answer
     r"!\[[^\]]{0,1000}\]\(([^\s)]{1,2000})\)"
     r"|\b(https?://[^\s()<>\"']{1,2000}?\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\"']{0,2000})?)"
@@ -118,6 +120,7 @@ _TEXTS = (
     *("detail", "error", "message", "errormessage", "errormsg", "errmsg"),
     *("description", "msg", "errors", "reason", "failreason", "failmsg"),
 )
+_AMBIGUOUS = frozenset({408, 409, 499, *range(500, 600)})  # to a submit: perhaps accepted
 _CODES = ("code", "statuscode", "errorcode", "errcode", "errno")
 _FINE_CODES = frozenset({0, 200, 201, 202, "0", "200", "success", "SUCCESS", "ok", "OK", "", None})
 
@@ -284,14 +287,16 @@ WireEvent = Queued | Running | Done
 class Unclear(NamedTuple):
     """An answer that says nothing sure about the job.
 
-    Its kind is `missing` if nothing is known at this address, `page` if a web page is there, and
-    `word` for a status word that is not known: the job may run, or be done.
+    Its kind is `missing` if no job is known at this address, `page` if a web page, a redirect or
+    nothing at all is there, and `word` for a status word that is not known: the job may run, or be
+    done.
     """
 
     reason: str  # what it says instead
     kind: Literal["", "missing", "page", "word"] = ""
     error: ImagenError | None = None  # what it means if nothing else says more
     lasting: bool = False  # the same is to be expected again
+    headers: Mapping[str, str] = {}  # those that may say when to ask again
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,7 +486,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
     flags: Any = []
     seed, texts, seconds = None, {}, {}
     for place, holder in enumerate((*entries[:1], *around)):
-        for name, value in holder.items() if isinstance(holder, dict) else ():
+        for name, value in plainly_named(holder).items() if isinstance(holder, dict) else ():
             if name == "seed" and type(value) is int and abs(value) < 2**63:
                 seed = value
             elif name in _TOLD and isinstance(value, str) and value.strip():
@@ -494,8 +499,8 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
     for number, group in enumerate(groups):
         flagged = flags[number : number + 1] if isinstance(flags, list) else [flags]
         entry = entries[number]
-        for name, value in entry.items() if isinstance(entry, dict) else ():
-            if _FLAG.fullmatch(name):
+        for name, value in plainly_named(entry).items() if isinstance(entry, dict) else ():
+            if _OWN_FLAG.fullmatch(name):
                 flagged = [*flagged, value]
         for served in group:
             pictures.append(replace(served, filtered=True in map(truth, flagged)))
@@ -503,7 +508,7 @@ def _finished(entries: Sequence[Any], base_url: str, around: Sequence[dict[str, 
         tuple(pictures),
         seed=seed,
         description=one_line(texts.get("description", "")),
-        revised_prompt=texts.get("revised_prompt") or texts.get("prompt", ""),
+        revised_prompt=texts.get("revisedprompt") or texts.get("prompt", ""),
         seconds=seconds.get("metrics") or seconds.get("timings"),
         unclear=unclear,
     )
@@ -855,6 +860,32 @@ def failure(
     if ticket is None or answer.headers.get("x-fal-billable-units", "").strip() in {"0", "0.0"}:
         error.billed = False
     return error
+
+
+def refusal(
+    answer: Answer,
+    *,
+    model: str,
+    account: Account,
+    ticket: Ticket | None = None,
+    failed: bool = False,
+) -> ImagenError:
+    """Return the error that a failing answer to a submit means: uncertain if a job may exist.
+
+    It may after a 5xx and the like, also as a code inside a 200, and if a `ticket` was named. It
+    does not if the 200 denies success, or says that the job has `failed`, nor after a refused key,
+    a spent balance or for a retired model.
+    """
+    error = failure(answer, model=model, account=account, otherwise=500 if failed else 400)
+    status: int | None = answer.status
+    if answer.ok:
+        denied = failed or truth((answer.mapping or {}).get("success")) is False
+        status = None if denied else own_status(answer)
+    ambiguous = status in _AMBIGUOUS or (status == 429 and ticket is not None)
+    if not ambiguous or isinstance(error, errors.ModelRetired | errors.CredentialsError):
+        return error
+    said = read_trouble(answer).said
+    return uncertain(account, f"HTTP {status}{said and f': {said}'}", ticket)
 
 
 def own_status(answer: Answer) -> int | None:

@@ -14,8 +14,8 @@ code: requests become calls, answers become ticket, events and result.
 A job is followed by its event stream if there is one, else by polling. A stream that breaks off,
 falls silent or only pings costs nothing: polling goes on where it left off. Where the status says
 nothing of use, the result is asked; now and then also where a job is pending for long, since some
-gateways keep an old status. A job that nobody knows in its first hour may still turn up: it is
-asked for until the deadline, and stays resumable.
+gateways keep an old status. A job that nobody knows in its first hour may still turn up, also
+behind a web page or a redirect: it is asked for until the deadline, and stays resumable.
 """
 
 import json
@@ -36,7 +36,7 @@ from imagen_widget._inputs import Input
 from imagen_widget._models import Catalogue, Model
 from imagen_widget._providers import answers
 from imagen_widget._providers.answers import Answer, Done, Finished, Running, Ticket, Unclear
-from imagen_widget._providers.provider import Capabilities, Provider
+from imagen_widget._providers.provider import Capabilities, Provider, retry_after
 from imagen_widget._request import ImageRequest
 from imagen_widget._settings import FAL, Account, Secret
 from imagen_widget.errors import ImagenError, one_line
@@ -59,7 +59,8 @@ _FAILED = _CANCELLED | frozenset(
 )
 
 # What a request is called may also repeat its input, so that no picture is looked for there.
-_holders = partial(answers.holders, wrappers=(*answers.WRAPPERS, "job", "task", "body"))
+_WRAPPERS = (*answers.WRAPPERS, "job", "jobs", "task", "tasks", "requests", "body")
+_holders = partial(answers.holders, wrappers=_WRAPPERS)
 _IDS = ("requestid", "taskid", "jobid", "predictionid", "generationid")
 _STATES = ("status", "taskstatus", "jobstatus", "state", "phase")  # as `plainly_named` has them
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
@@ -116,7 +117,7 @@ _MAX_CANCELS = 3
 _AGAIN = frozenset({408, 409, 429, *range(500, 600)})
 _MAX_MISSES = 4  # at one address, before another is tried
 _MIN_MISSES = 2  # where "not found" is to be expected
-_MAX_LASTING = 3
+_MAX_LASTING = 6  # times in ten seconds that the same comes
 _ASK_ANYWAY_SECONDS = 30.0
 _ASK_ANYWAY_EACH_SECONDS = 5.0
 _ASK_ANYWAY_POLLS = 8  # one in so many, where the status says that the job is pending
@@ -138,7 +139,9 @@ _SEARCH = "https://api.fal.ai/v1/models"
 _STORAGE = "https://rest.fal.ai"
 _FILES = "https://v3.fal.media"
 _MISSING = Unclear("it knows no such request", "missing")
-_PAGE = Unclear("a web page is in its place", "page")
+_PAGE = Unclear("a web page", "page")
+_REDIRECT = Unclear("a redirect", "page")
+_NO_ROUTE = Unclear("HTTP 405", "page")
 
 
 # -------------------------------------------------------------------------------------- the calls
@@ -186,8 +189,8 @@ def read_submit(
     if _brought_none(found, body) and elsewhere is None and word not in _PENDING:
         raise answers.all_filtered(None, billed=False)
     if refused:
-        status = 500 if word in _FAILED else 400
-        raise answers.failure(answer, model=draft.endpoint, account=account, otherwise=status)
+        failed = word in _FAILED
+        raise answers.refusal(answer, model=draft.endpoint, account=account, failed=failed)
     if elsewhere is not None:
         return answers.billed(elsewhere, answer)
     says = answers.read_trouble(answer).said or "an empty answer"
@@ -344,13 +347,17 @@ def _pending_or_failing(
         return Running()
     if answer.status in {400, 422} and not trouble.field and _NO_JOB.search(trouble.text):
         return _MISSING
+    if 300 <= answer.status < 400:
+        return _REDIRECT
     reason = trouble.said or f"HTTP {answer.status}"
     # A 5xx may be the job's own end, given back by the queue, and not a gateway's.
     traced = "x-fal-request-id" in answer.headers and "detail" in (answer.mapping or {})
     is_own = traced or "x-fal-error-type" in answer.headers or trouble.is_of_service
     if answer.status in _NOT_NOW or (answer.status >= 500 and not (stored and is_own)):
-        return Unclear(reason)
-    if answer.status in _ENDINGS and (answer.is_page or not answer.body.strip()) and not is_own:
+        return Unclear(reason, headers=answer.headers)
+    if answer.is_page and answer.status != 401 and not is_own:
+        return _PAGE
+    if answer.status in _ENDINGS and not answer.body.strip() and not is_own:
         return Unclear(reason, lasting=True)  # a proxy's: the job's own end would say why
     error = answers.failure(answer, model=ticket.endpoint, account=account, ticket=ticket)
     return Unclear(reason, error=error)
@@ -403,8 +410,10 @@ def read_result(
 ) -> Finished | answers.Queued | Running | Unclear:
     """Return what the job brought, or that it is pending; raises if it is over without one."""
     gone = answer.status == 410 and answers.read_trouble(answer).kind not in answers.RETIRED
-    if answer.status in {404, 405} or gone:
-        return _MISSING
+    if answer.status == 404 or gone:
+        return _PAGE if answer.is_page else _MISSING
+    if answer.status == 405:
+        return _NO_ROUTE
     if not answer.ok:
         pending = _pending_or_failing(answer, ticket, account, stored=True)
         if isinstance(pending, Unclear) and pending.error is not None:
@@ -430,7 +439,7 @@ def read_result(
         if own in {404, 410} or (word not in _FAILED and _NO_JOB.search(says.text)):
             return _MISSING
         if own is not None and (own >= 500 or own in _NOT_NOW) and word not in _FAILED:
-            return Unclear(says.said or f"HTTP {own}", lasting=True)  # as if outside
+            return Unclear(says.said or f"HTTP {own}", lasting=own == 500)  # else as if outside
         raise answers.failure(
             answer, model=ticket.endpoint, account=account, ticket=ticket, otherwise=500
         )
@@ -441,8 +450,9 @@ def read_result(
         raise answers.all_filtered(ticket, billed=True)
     if word in _FINISHED:
         return Unclear("finished, but without its pictures")
-    what = "an answer that is not JSON" if answer.json is None else answers.field_names(body)
-    return Unclear(f"it is not understood: {what}", lasting=True)
+    is_json = answer.json is not None
+    what = answers.field_names(body) if is_json else "an answer that is not JSON"
+    return Unclear(f"it is not understood: {what}", lasting=is_json)
 
 
 def _brought_none(found: Finished | None, body: dict[str, Any]) -> bool:
@@ -539,8 +549,8 @@ class Fal(Provider):
                 await job.pause(found, took=self.clock() - asked)
         finally:
             self.watching -= 1
-        if job.missing and job.is_page:
-            raise job.behind_a_page(errors.QueueTimeout)
+        if job.missing and job.instead:
+            raise job.misplaced(errors.QueueTimeout)
         title = self.settings.account.title
         state = f"not known at {title} yet" if job.missing else f"still running at {title}"
         raise errors.QueueTimeout(
@@ -566,14 +576,14 @@ class Fal(Provider):
                 reason, lasting = found.reason, lasting + found.lasting
             if (said is not None and attempt >= 1) or lasting >= _MAX_LASTING:
                 break  # the status has said enough, or the same comes each time
-            await job.rest(self.budget.delay(attempt))
+            await job.rest(self.budget.delay(attempt), found)
             attempt += 1
         if said in _CANCELLED:
             raise answers.cancelled(ticket)
         if said is not None:
             raise answers.service_failed(answers.Trouble.of(said), ticket)
-        if job.is_page:
-            raise job.behind_a_page()
+        if job.instead:
+            raise job.misplaced()
         raise errors.QueueError(
             f"The result could not be fetched from {self.settings.account.title}: {reason}",
             remedy="Fetch it later with %imagen_resume; nothing is paid again.",
@@ -719,7 +729,7 @@ class _Job:
         self._began = queue.clock()
         self.end = self._began + seconds
         self.streams, self.missing = queue.can.streams, False
-        self.is_page = False  # where the result should be
+        self.instead = ""  # of the result: a web page, or the like
         self._queue, self._ticket, self._service_times = queue, ticket, service_times
         self._account = queue.settings.account
         self._shortest = queue.settings.poll_seconds or queue.shortest_poll_seconds
@@ -750,13 +760,13 @@ class _Job:
         line, unended = bytearray(), bytearray()
         done: Done | None = None
         try:
-            async with self._queue.http.stream(
-                call, seconds=min(silence, self.end - clock())
-            ) as chunks:
+            left = self.end - clock()
+            async with self._queue.http.stream(call, seconds=min(silence, left / 2)) as chunks:
                 self.streams, heard = False, clock()
                 while (left := self.end - clock()) > 0:
+                    silence = min(silence, left / 2)  # which leaves time to poll
                     try:
-                        with anyio.fail_after(_LEAVE_SECONDS if done else min(silence, left)):
+                        with anyio.fail_after(_LEAVE_SECONDS if done else silence):
                             chunk = await anext(chunks)
                     except (StopAsyncIteration, TimeoutError):
                         break
@@ -788,11 +798,9 @@ class _Job:
         seconds = min(_CALL_SECONDS, self.end - self._queue.clock())
         try:
             answer = await self._queue.http.call(call, seconds=seconds)
-        except answers.Lost as error:
+        except (answers.NotSent, answers.Lost) as error:
             self._with_logs = self._with_logs and "larger" not in str(error)
             self._result_next = True
-            return Unclear(str(error))
-        except answers.NotSent as error:
             return Unclear(str(error))
         found = read_status(answer, self._ticket, self._account)
         if isinstance(found, Done):
@@ -840,24 +848,24 @@ class _Job:
             if counts:
                 self._miss(found)
         else:
-            self.is_page = False
+            self.instead = ""
         return found
 
     def _miss(self, found: Unclear) -> None:
         """Count that the result was not found, and look under another name in the end."""
-        self._misses += 1
         own = self._ticket.get("response_path")
         if self._path == own:
-            self.is_page = found.kind == "page"
-        if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
-            return
-        if self._auto_path:  # once
-            self._misses, self._path, self._auto_path = 0, self._auto_path, ""
-            return
+            self._misses += 1
+            self.instead = found.reason if found.kind == "page" else ""
+            if self._misses < (_MIN_MISSES if self._forgotten else _MAX_MISSES):
+                return
+            if self._auto_path:  # once
+                self._path, self._auto_path = self._auto_path, ""
+                return
         title, request_id = self._account.title, errors.short_id(self._ticket.request_id)
-        if found.kind == "page":
-            raise self.behind_a_page()
         if self._forgotten:
+            if self.instead:
+                raise self.misplaced()
             raise errors.ResultExpired(
                 f"{title} knows no job {request_id}.",
                 remedy="Results are kept for about an hour; look at your usage there, "
@@ -866,9 +874,9 @@ class _Job:
             )
         self._path = own  # it may still turn up under its own name
 
-    def behind_a_page(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
+    def misplaced(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
         return kind(
-            f"{self._account.title} answers with a web page where the job's result should be "
+            f"{self._account.title} answers with {self.instead} where the job's result should be "
             f"(request id {self._ticket.request_id}).",
             remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
             ticket=self._ticket,
@@ -887,10 +895,15 @@ class _Job:
             seconds = poll_seconds(
                 running, self._expected, shortest=shortest, chance=chance, jobs=queue.watching
             )
-        await self.rest(seconds)
+        await self.rest(seconds, found)
 
-    async def rest(self, seconds: float) -> None:
-        """Wait, but not beyond the deadline; shortly before it there is time to ask once more."""
+    async def rest(self, seconds: float, found: answers.WireEvent | Unclear) -> None:
+        """Wait, for longer if the answer asks for it, but not beyond the deadline.
+
+        Shortly before that there is time to ask once more.
+        """
+        if isinstance(found, Unclear):
+            seconds = max(seconds, retry_after(found.headers, now=self._queue.now()) or 0.0)
         left = max(self.end - self._queue.clock(), 0.0)
         await self._queue.sleep(min(seconds, 0.9 * left if left > 1.0 else left))
 

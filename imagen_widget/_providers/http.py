@@ -60,10 +60,10 @@ _NEVER_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
-    httpx.InvalidURL,
-    UnicodeError,  # hosts that are not a host name
 )
-_TROUBLES = (NotSent, Lost, httpx.HTTPError, httpx.StreamError, TimeoutError, *_NEVER_SENT)
+_NO_ADDRESS = (httpx.InvalidURL, UnicodeError)  # here, or where a redirect leads
+# Of TLS and of time limits some are OSErrors, as they come from below httpx.
+_TROUBLES = (NotSent, Lost, httpx.HTTPError, httpx.StreamError, OSError, *_NO_ADDRESS)
 _PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _WORDS = {  # httpx's own texts are often empty
@@ -73,6 +73,7 @@ _WORDS = {  # httpx's own texts are often empty
     "RemoteProtocolError": "the connection was closed in the middle",
     "ReadError": "the connection broke",
     "WriteError": "the connection broke",
+    "SSLError": "the connection broke",
     "ConnectError": "no connection",
     "ProxyError": "the proxy refused",
 }
@@ -161,7 +162,7 @@ class Http:
         if the call is not for the configured address.
         """
         is_submit = call.method == "POST"  # others may be sent as often as needed
-        exchange = _Exchange(max_bytes, self._key, sent=not (is_submit and self._is_network))
+        exchange = _Exchange(max_bytes, self._key, traced=is_submit and self._is_network)
         try:
             with anyio.fail_after(seconds):
                 async with self._lend("submits" if is_submit else "polls") as client:
@@ -274,13 +275,14 @@ def multipart(
 class _Exchange:
     """One request on its way: whether it was sent, and what came back so far.
 
-    `sent` is False until the trace of the connection says so. `check` gets the connected address
-    before the body is read.
+    `sent` is None once it is not known; if it is `traced`, the connection says so. `check` gets the
+    connected address before the body is read.
     """
 
     max_bytes: int
     key: Secret | None = None
-    sent: bool = True
+    traced: bool = False
+    sent: bool | None = False
     is_picture: bool = False
     check: Callable[[object], None] | None = None
     response: httpx.Response | None = None
@@ -288,8 +290,10 @@ class _Exchange:
 
     async def run(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
         """Send the request and return the answer, which is unpacked in a thread if it is large."""
-        if not self.sent:
+        if self.traced:
             request.extensions["trace"] = self._trace
+        else:
+            self.sent = None
         self.response = response = await client.send(request, stream=True)
         chunks = response.aiter_raw()  # decoders hand over 67 MB at a time
         if response.is_stream_consumed:  # a transport has read it, and unpacked it too
@@ -339,18 +343,21 @@ class _Exchange:
         return answer
 
 
-def _named(error: Exception, seconds: float, *, sent: bool = True) -> NotSent | Lost:
+def _named(error: Exception, seconds: float, *, sent: bool | None = None) -> NotSent | Lost:
     """Turn httpx's many exceptions into the two that matter, without their requests."""
     if isinstance(error, NotSent | Lost):
         return type(error)(*error.args)
     if isinstance(error, TimeoutError):
-        what = "whole answer" if sent else "connection"
-        return (Lost if sent else NotSent)(f"no {what} within {round(seconds, 1):g} s")
+        kind, what = (NotSent, "connection") if sent is False else (Lost, "whole answer")
+        return kind(f"no {what} within {round(seconds, 1):g} s")
     name, text = type(error).__name__, str(error).strip()
     reason = _WORDS.get(name, name)
     if text and name in {"ConnectError", "ProxyError"}:
         reason = f"{reason} ({text})"
-    return NotSent(reason) if isinstance(error, _NEVER_SENT) else Lost(reason)
+    if isinstance(error, _NO_ADDRESS):  # httpx reads a redirect's unasked
+        reason = "the address, or where it redirects, is not valid"
+        return NotSent(reason) if sent is False else Lost(reason)
+    return Lost(reason) if sent or not isinstance(error, _NEVER_SENT) else NotSent(reason)
 
 
 # ---------------------------------------------------------------------------------------- packing

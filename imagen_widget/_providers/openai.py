@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from imagen_widget import _picture
 from imagen_widget._inputs import INPUT_BYTES, Input, mask_as_alpha, read_input
-from imagen_widget._models import Catalogue, PictureLimits
+from imagen_widget._models import Catalogue, Field, PictureLimits, nearest_size
 from imagen_widget._providers.answers import Answer, Finished, Ticket, write_json
 from imagen_widget._providers.fal import Fal
 from imagen_widget._providers.provider import Capabilities, Provider
@@ -26,11 +26,10 @@ from imagen_widget.errors import InvalidRequest, QueueError, invalid
 
 Part = tuple[str, bytes]  # a picture to send: its role, `image` or `mask`, and its bytes
 
-_RATIO = re.compile(r"(\d{1,4})\s*[:x/]\s*(\d{1,4})", re.ASCII)
-_SIZES = {  # width and height in pixels
-    "gpt-image": ((1024, 1024), (1536, 1024), (1024, 1536)),
-    "dall-e-3": ((1024, 1024), (1792, 1024), (1024, 1792)),
-    "dall-e-2": ((1024, 1024),),
+_SIZES = {
+    "gpt-image": ("auto", "1024x1024", "1536x1024", "1024x1536"),
+    "dall-e-3": ("1024x1024", "1792x1024", "1024x1792"),
+    "dall-e-2": ("1024x1024",),
 }
 _MISSING = re.compile(r"\bimage\b.*\b(required|missing)|\b(required|missing)\b.*\bimage\b", re.I)
 
@@ -117,12 +116,10 @@ def _fields(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if "num_images" in found:
         found.setdefault("n", found.pop("num_images"))
     sizes = next((sizes for prefix, sizes in _SIZES.items() if model.startswith(prefix)), ())
-    ratio = _RATIO.fullmatch(str(found.get("aspect_ratio", "")))
-    if sizes and ratio:
+    size = nearest_size(found.get("aspect_ratio"), Field("size", "size", allowed=sizes))
+    if size:
         del found["aspect_ratio"]
-        asked = int(ratio[1]) / max(int(ratio[2]), 1)
-        width, height = min(sizes, key=lambda size: abs(size[0] / size[1] - asked))
-        found.setdefault("size", f"{width}x{height}")
+        found.setdefault("size", size)
     if model.startswith("gpt-image"):
         found.pop("response_format", None)
     for name in ("stream", "partial_images"):  # one answer is read, and no stream of events

@@ -50,7 +50,6 @@ _MAX_BACKOFF_SECONDS = 8.0
 _MAX_TOKENS = 60.0
 _RETRY_TOKENS = 5.0
 _TRANSIENT = frozenset({404, 408, 425, 429, *range(500, 600)})  # 404: not there yet
-_AMBIGUOUS = frozenset({408, 409, 499, *range(500, 600)})  # to a submit: perhaps accepted
 _MAX_PLACED = 32 * 1024 * 1024  # characters of encoded pictures that are kept
 
 
@@ -270,14 +269,7 @@ class Provider(ABC):
             raise answers.uncertain(account, str(error), ticket) from None
         if answer.ok:
             return answer
-        refusal, ticket = answers.failure(answer, model=model, account=account), named(answer)
-        clear = (errors.ModelRetired, errors.CredentialsError)  # also as 503 or 429
-        ambiguous = answer.status in _AMBIGUOUS or (answer.status == 429 and ticket is not None)
-        if ambiguous and not isinstance(refusal, clear):
-            said = answers.read_trouble(answer).said
-            reason = f"HTTP {answer.status}{said and f': {said}'}"
-            raise answers.uncertain(account, reason, ticket)
-        raise refusal
+        raise answers.refusal(answer, model=model, account=account, ticket=named(answer))
 
     async def _send(self, call: answers.Call, seconds: float) -> Answer:
         """Send a paid request once, and again only if it surely never arrived or for a 429."""
@@ -321,7 +313,7 @@ class Provider(ABC):
         found = answers.find_pictures(answer.value, base_url)
         if found is None or not found.pictures:
             if answers.reports_failure(answer.mapping or {}):
-                raise answers.failure(answer, model=model, account=account)
+                raise answers.refusal(answer, model=model, account=account)
             elsewhere = answers.search_pictures(answer, base_url)
             if elsewhere is None and found is not None and not found.unclear:
                 raise answers.all_filtered(None, billed=True)
@@ -350,13 +342,14 @@ class Provider(ABC):
                     remedy="Fetch it again with %imagen_resume; the job itself is not lost.",
                 )
             return inside
-        end, before = self.clock() + seconds, b""
+        end, before, asked = self.clock() + seconds, b"", 0.0
         reason = f"no whole picture within {round(seconds, 1):g} s"
         for wait in _FETCH_WAITS_SECONDS:
-            if self.clock() + wait >= end:
+            left = end - self.clock()
+            if wait >= left:
                 break
             if wait:
-                await self.sleep(wait)
+                await self.sleep(min(max(wait, asked), 0.9 * left))
             try:
                 answer = await self.http.fetch(url, seconds=max(end - self.clock(), 0.0))
             except (answers.NotSent, answers.Lost) as error:
@@ -365,6 +358,7 @@ class Provider(ABC):
             if not answer.ok:
                 reason = f"HTTP {answer.status}"
                 if answer.status in _TRANSIENT:
+                    asked = retry_after(answer.headers, now=self.now()) or 0.0
                     continue
                 break
             body, odd = answers.read_picture(answer)
