@@ -172,6 +172,9 @@ def test_columns_of_a_table_that_are_named_like_facts_of_a_row_stay_columns(demo
     assert frame["state"].tolist() == ["done", "done"]
     assert frame["seed"].tolist() == [1, 2]
     assert not {"axis_key", "axis_prompt", "axis_seed"} & {*frame.columns}  # they say the same
+    models = sweep("a fox", model=["imagen4", "fal-ai/flux/dev"]).run(quiet=True).to_pandas()
+    assert models["model"].tolist() == ["fal-ai/imagen4/preview", "fal-ai/flux/dev"]
+    assert "axis_model" not in models.columns  # an alias of the same
 
 
 def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:

@@ -160,7 +160,7 @@ def axes_beside(facts: Mapping[str, Any], axes: Mapping[str, Any]) -> dict[str, 
     for name, value in axes.items():
         if name not in facts:
             named[name] = value
-        elif name not in _SAME or str(value) != str(facts[name]):
+        elif name not in _SAME or str(heading(name, value)) != str(heading(name, facts[name])):
             named[f"axis_{name}"] = value
     return named
 
