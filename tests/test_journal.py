@@ -6,6 +6,7 @@ import json
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -501,7 +502,6 @@ def test_a_job_with_a_live_lease_is_taken_by_nobody_else(
     assert not other.lease(job_id)
     assert not verbs.lease(job_id)  # another thread of the same process asks like this
     assert other.pending() == []
-    assert other.find_pending(FOX.fingerprint, "fal", BASE_URL) == []
 
 
 def test_a_lease_that_ran_out_can_be_taken_once(
@@ -647,6 +647,41 @@ def test_pending_lists_the_oldest_first(verbs: journal.Journal) -> None:
 
     assert ids(verbs.pending()) == jobs
     assert verbs.pending(series="autumn") == []
+
+
+@pytest.mark.parametrize("state", ["intent", "submitting", "submitted", "completed"])
+def test_no_equal_job_is_written_down_while_one_is_under_way_if_it_shall_be_alone(
+    verbs: journal.Journal, open_journal: Callable[..., journal.Journal], state: str
+) -> None:
+    other, job_id = open_journal(), job_in(verbs, journal.State(state))
+
+    assert other.intend(draft(), alone=True, budget=limits("0.01")) == []
+    assert other.spend() == Decimal("0.04")
+    assert len(other.intend(draft("a hen"), alone=True)) == 1
+    assert len(other.intend(draft(), alone=False)) == 1
+    assert ids(other.find_pending(FOX.fingerprint, "fal", BASE_URL))[0] == job_id
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "unknown", "cancelled", "expired"])
+def test_a_job_that_is_over_or_unknown_is_in_the_way_of_no_other(
+    verbs: journal.Journal, state: str
+) -> None:
+    job_in(verbs, journal.State(state))
+
+    assert len(verbs.intend(draft(), alone=True)) == 1
+
+
+def test_of_equal_jobs_that_are_to_be_alone_one_is_written_down(
+    verbs: journal.Journal, open_journal: Callable[..., journal.Journal]
+) -> None:
+    journals = [verbs, *(open_journal() for _ in range(3))]
+
+    with ThreadPoolExecutor(4) as threads:
+        written = list(threads.map(lambda each: each.intend(draft(), alone=True), journals))
+    together = verbs.together(*[lambda: verbs.intend(draft("a hen"), alone=True)] * 3)
+
+    assert sorted(map(len, written)) == [0, 0, 0, 1]
+    assert sorted(map(len, together)) == [0, 0, 1]
 
 
 def test_a_request_finds_what_is_paid_for_and_not_fetched(verbs: journal.Journal) -> None:

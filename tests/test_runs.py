@@ -677,17 +677,18 @@ def test_two_processes_that_fetch_the_same_job_both_have_its_pictures(queue: Fak
     assert (books.states(), queue.posts) == (["done"], 1)
 
 
-def test_a_job_that_another_process_is_fetching_is_not_taken_over(queue: FakeQueue) -> None:
+def test_a_job_that_another_process_is_fetching_is_waited_for_and_not_taken_over(
+    queue: FakeQueue,
+) -> None:
     queue.polls = math.inf
     job = begin()
     queue.wait_for("status")
     other = Studio().start("a red fox", reuse=True)
-    queue.wait_for("submit", 2)
+    queue.wait_for("status", queue.count("status") + 20)
     queue.finish()
 
-    ids = {job.result(WAIT_SECONDS).request_id, other.result(WAIT_SECONDS).request_id}
-
-    assert ids == {"req-1", "req-2"}
+    assert (job.result(WAIT_SECONDS).reused, other.result(WAIT_SECONDS).reused) == (False, True)
+    assert (queue.posts, queue.count("result")) == (1, 1)
 
 
 @pytest.mark.parametrize("is_earlier", [False, True], ids=["new", "left by an earlier process"])
@@ -1024,12 +1025,40 @@ def test_equal_requests_that_come_at_once_are_paid_once_if_history_may_answer(
     queue: FakeQueue, reuse: bool
 ) -> None:
     queue.polls = math.inf
-    jobs = [start("a red fox", reuse=first) for first in (reuse, True, True, True)]
+    jobs = [start("a red fox", reuse=reuse)]
+    if not reuse:
+        queue.wait_for("submit")
+    jobs += [start("a red fox", reuse=True) for _ in range(3)]
     queue.wait_for("status")
     queue.finish()
 
-    assert [job.result(WAIT_SECONDS).reused for job in jobs] == [False, True, True, True]
+    assert sorted(job.result(WAIT_SECONDS).reused for job in jobs) == [False, True, True, True]
     assert (queue.posts, books.states()) == (1, ["done"])
+
+
+def test_equal_requests_of_several_studios_are_paid_once_if_history_may_answer(
+    queue: FakeQueue,
+) -> None:
+    """Each has a journal object of its own, as processes have."""
+    queue.polls = math.inf
+    jobs = [Studio().start("a red fox", reuse=True) for _ in range(3)]
+    queue.wait_for("status")
+    queue.finish()
+
+    assert sorted(job.result(WAIT_SECONDS).reused for job in jobs) == [False, True, True]
+    assert (queue.posts, books.states()) == (1, ["done"])
+
+
+def test_an_equal_request_under_way_is_not_waited_for_if_history_has_pictures(
+    queue: FakeQueue,
+) -> None:
+    generate("a red fox")
+    queue.polls = math.inf
+    start("a red fox")
+    queue.wait_for("submit", 2)
+
+    assert generate("a red fox", reuse=True).request_id == "req-1"
+    queue.finish()
 
 
 def test_a_job_that_waits_for_an_equal_one_can_be_cancelled_and_ends_by_its_own_deadline(
@@ -1052,8 +1081,8 @@ def test_a_job_that_waits_for_an_equal_one_can_be_cancelled_and_ends_by_its_own_
 def test_a_job_whose_equal_was_cancelled_is_sent_itself(queue: FakeQueue) -> None:
     queue.polls = math.inf
     first = start("a red fox", reuse=True)
-    second = start("a red fox", reuse=True)
     queue.wait_for("status")
+    second = start("a red fox", reuse=True)
 
     assert first.cancel() == "Cancelled, not billed (request id req-1)."
     queue.wait_for("submit", 2)

@@ -160,6 +160,23 @@ def test_a_picker_of_a_series_that_has_no_picture_yet_knows_its_axes(demo: None)
     assert animals().pick(by="animal").best == []
 
 
+def test_columns_of_a_table_that_are_named_like_facts_of_a_row_stay_columns(demo: None) -> None:
+    names = {"key": ["A", "B"], "state": ["Ohio", "Utah"], "cost": [7, 8], "error": [None, "E"]}
+    table = pd.DataFrame({**names, "prompt": ["fox", "owl"], "seed": [1, 2], "photo": ["x", "y"]})
+    series = batch(table, "{prompt}", key="key", seed="{seed}").run(quiet=True)
+
+    frame = series.to_pandas()
+
+    assert [*frame.columns[:5]] == ["key", "axis_state", "axis_cost", "axis_error", "photo"]
+    assert frame["axis_state"].tolist() == ["Ohio", "Utah"]
+    assert frame["state"].tolist() == ["done", "done"]
+    assert frame["seed"].tolist() == [1, 2]
+    assert not {"axis_key", "axis_prompt", "axis_seed"} & {*frame.columns}  # they say the same
+    models = sweep("a fox", model=["imagen4", "fal-ai/flux/dev"]).run(quiet=True).to_pandas()
+    assert models["model"].tolist() == ["fal-ai/imagen4/preview", "fal-ai/flux/dev"]
+    assert "axis_model" not in models.columns  # an alias of the same
+
+
 def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
     series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}, {{0}}", key=0, name="unnamed")  # type: ignore[arg-type]
 

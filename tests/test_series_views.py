@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -602,6 +603,35 @@ def test_a_whole_number_too_large_for_a_column_is_exported_as_text(
     path = series.export(tmp_path / "taken", "parquet")
 
     assert pq.read_table(path).column("number").to_pylist() == [str(2**70), "1"]
+
+
+def test_missing_values_of_a_table_are_exported_as_missing(demo: None, tmp_path: Path) -> None:
+    days = pd.to_datetime(["2026-01-01", None])
+    table = pd.DataFrame({"animal": ["fox", "hen"], "kilos": [6.5, None], "day": days})
+    series = batch(table, "a {animal}").run(quiet=True)
+
+    folder = series.export(tmp_path / "out")
+
+    lines = list(map(json.loads, (folder / "metadata.jsonl").read_text().splitlines()))
+    assert [(line["kilos"], line["day"]) for line in lines] == [
+        (6.5, "2026-01-01 00:00:00"),
+        (None, None),
+    ]
+
+
+def test_columns_that_datasets_would_take_for_pictures_are_named_otherwise(
+    demo: None, tmp_path: Path
+) -> None:
+    table = [{"animal": "fox", "file_name": "a.jpg", "back_file_names": "b.jpg", "image": "c.jpg"}]
+    series = batch(table, "a {animal}").run(quiet=True)
+
+    folder = series.export(tmp_path / "out")
+
+    line = json.loads((folder / "metadata.jsonl").read_text())
+    assert (folder / line["file_name"]).is_file()
+    assert [name for name in line if re.search(r"file_names?$", name)] == ["file_name"]
+    given = {"filename": "a.jpg", "back_filenames": "b.jpg", "axis_image": "c.jpg"}
+    assert given.items() <= line.items()
 
 
 def test_parquet_without_its_library_is_refused_and_makes_no_folder(

@@ -542,6 +542,23 @@ def test_errors_stop_the_workers_as_they_stop_one_process(team: FakeQueue) -> No
     assert (team.paid.total(), team.duplicates) == (ROWS - 1, 0)
 
 
+@pytest.mark.parametrize(("allowed", "sent"), [(2, 5), (0.3, 10)])
+def test_workers_send_no_more_once_too_many_rows_have_failed(
+    team: FakeQueue, allowed: float, sent: int
+) -> None:
+    blocked = {"detail": [{"type": "content_policy_violation", "msg": "blocked"}]}
+    team.script("submit", None, None, *[Reply(422, blocked)] * 40)
+    out = 4
+
+    with (
+        ThreadPoolExecutor(2) as engine,
+        pytest.raises(errors.SeriesStopped, match="more than allowed"),
+    ):
+        foxes(40).run(on=engine, errors=allowed, max_in_flight=out)
+
+    assert sent <= team.posts < sent + out  # the others were out by then
+
+
 @pytest.mark.parametrize("on", ["here", "threads"])
 def test_a_row_that_does_not_end_in_time_stays_out_and_does_not_hold_the_series(
     team: FakeQueue, monkeypatch: pytest.MonkeyPatch, on: str

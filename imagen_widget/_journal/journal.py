@@ -50,6 +50,10 @@ _INHERITED: list[object] = []  # of a fork's parent; kept, because collecting on
 _WITH_PICTURES = {State.DONE, State.FAILED}
 _HELD_BY_NOBODY = {State.WAITING, State.UNKNOWN, *steps.ENDS}
 _ENDINGS = {steps.Failed, steps.Cancelled, steps.Expired}
+_UNDER_WAY = (  # and more states
+    "SELECT * FROM jobs WHERE fingerprint = ? AND provider = ? AND base_url = ? AND deleted = 0"
+    " AND state IN ('intent', 'submitting', 'submitted', 'completed'"
+)
 _FETCHABLE = "(ticket IS NOT NULL OR urls <> '[]')"
 _DAY_SECONDS = 86400
 _SHORTEST_INDEXED = 3  # characters: the full-text index is one of parts of three
@@ -238,16 +242,26 @@ class Journal(ABC):
 
     @prepares
     def intend(
-        self, tx: Transaction, *drafts: Draft, budget: Sequence[Limit] = (), user: str = ""
+        self,
+        tx: Transaction,
+        *drafts: Draft,
+        budget: Sequence[Limit] = (),
+        user: str = "",
+        alone: bool = False,
     ) -> list[str]:
         """Write jobs down before they are sent, reserve their prices, and return their ids.
 
-        It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
+        With `alone` it writes nothing, and returns none, while a job of the same request is under
+        way. It raises `BudgetExceeded` if a limit would be passed, or a price is unknown under one.
         """
         rows = self._rows(tx, drafts, user=user)
         ids = list(map(itemgetter("id"), rows))
         if tx.again and tx.all_in("SELECT id FROM jobs WHERE id IN", ids):
             return ids
+        for row in rows if alone else ():
+            same = row["fingerprint"], row["provider"], row["base_url"]
+            if not tx.is_first(row["fingerprint"]) or tx.all(f"{_UNDER_WAY})", *same):
+                return []
         caps: list[Cap] = []
         if budget:
             caps = tables.caps_of(budget, tables.day_of(tx.now), user=user)
@@ -348,18 +362,9 @@ class Journal(ABC):
     def find_pending(
         self, tx: Transaction, fingerprint: str, provider: str, base_url: str
     ) -> list[Record]:
-        """Return the jobs of just this request that may be paid and whose pictures are not here.
-
-        First those that no process is fetching, oldest first, then those that are unknown.
-        """
-        rows = tx.all(
-            "SELECT * FROM jobs WHERE fingerprint = ? AND provider = ?"
-            " AND state IN ('submitted', 'completed', 'unknown')"
-            f" AND base_url = ? AND deleted = 0 AND (state = 'unknown' OR {_FETCHABLE})",
-            *(fingerprint, provider, base_url),
-        )
-        found = self._records(tx, self._free(tx, rows))
-        return sorted(found, key=lambda job: (job.state is State.UNKNOWN, job.seq))
+        """Return the jobs of just this request that are under way, oldest first, then unknown."""
+        asked = f"{_UNDER_WAY}, 'unknown') ORDER BY state = 'unknown', seq"
+        return self._records(tx, tx.all(asked, fingerprint, provider, base_url))
 
     @reads
     def uses(self, tx: Transaction, digest: str) -> int:

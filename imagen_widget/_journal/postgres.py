@@ -92,6 +92,10 @@ class PostgresTransaction(Transaction):
         self.now = row["now"]
         return rows
 
+    def is_first(self, name: str) -> bool:
+        asked = "SELECT pg_try_advisory_xact_lock(hashtextextended(?, 0)) AS first"
+        return bool(self.all(asked, name)[0]["first"])
+
     def _answers(self, *questions: str) -> list[list[Any]]:
         before = len(self._waiting)
         self._waiting += questions

@@ -61,6 +61,10 @@ class Transaction(ABC):
     def all(self, statement: str, *values: object) -> list[Any]:
         """Return the rows of a SELECT."""
 
+    def is_first(self, name: str) -> bool:
+        """Return True unless another transaction is open that has asked for the same name."""
+        return True
+
     def faults(self) -> list[str]:
         """Return one line for each fault that the database itself can find."""
         return []

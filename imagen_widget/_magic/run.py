@@ -5,7 +5,6 @@ A large series asks first. What an interrupt came to is said in one line before 
 
 import asyncio
 import contextlib
-import json
 import keyword
 import logging
 import re
@@ -18,7 +17,7 @@ from imagen_widget import _display
 from imagen_widget._inputs import local
 from imagen_widget._magic.line import Evaluate, Grammar, Parsed, Text, model_named, object_of, parse
 from imagen_widget._magic.shell import is_last_expression
-from imagen_widget._models import ARGUMENTS, Model
+from imagen_widget._models import ARGUMENTS, Model, typed_json
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
 from imagen_widget._runs import Job, ending
@@ -120,8 +119,7 @@ class Ask:
         for name, value in extra.items():
             field = model.meant(name)
             if isinstance(value, str) and (field is None or field.kind == "json"):
-                with contextlib.suppress(ValueError, RecursionError):
-                    extra[name] = json.loads(value)
+                extra[name] = typed_json(value)
         for name, value in settings.presets.items():
             field = model.field(name) or model.role(_BY_ROLE.get(name, "-"))
             names = {name} if field is None else {name, field.name}

@@ -26,6 +26,7 @@ from imagen_widget._models.field import (
     as_number,
     plain,
     size_pixels,
+    typed_json,
 )
 from imagen_widget._models.model import (
     ARGUMENTS,
@@ -42,7 +43,7 @@ from imagen_widget.errors import a_type, invalid
 
 __all__ = ["A_PICTURE", "COMMON_NAMES", "Catalogue", "Checked", "Field", "Kind", "Model", "Models"]
 __all__ += ["PictureLimits", "Price", "as_number", "dollars", "plain"]
-__all__ += ["ARGUMENTS", "nearest_size", "read_schema", "short_name", "size_pixels"]
+__all__ += ["ARGUMENTS", "nearest_size", "read_schema", "short_name", "size_pixels", "typed_json"]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,6}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)

@@ -372,14 +372,18 @@ def size_pixels(value: object) -> tuple[int, int] | None:
     return int(numbers[0] or 0), int(numbers[1] or 0)
 
 
-def _parsed(text: str) -> Any:
-    """Return the list or object that a text holds as JSON; None if it holds neither."""
-    if text.strip()[:1] not in ("{", "["):
-        return None
+def typed_json(text: str) -> Any:
+    """Return what a text says as JSON; the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        return text
+
+
+def _parsed(text: str) -> Any:
+    """Return the list or object that a text holds as JSON; None if it holds neither."""
+    found = typed_json(text)
+    return found if isinstance(found, list | dict) else None
 
 
 def _listed(values: tuple[object, ...]) -> str:

@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ TOO_LATE = "Too late to cancel: the pictures are here, and paid for."
 
 _HEARTBEAT_SECONDS = 20.0
 _LEAVE_SECONDS = 4.0
+_LOOK_SECONDS = 0.25
 _SETTLE_SECONDS = 3.0
 _FETCH_SECONDS = 60.0
 
@@ -104,29 +104,25 @@ class Run:
     async def run(self, *, reuse: bool = False) -> Generation:
         """Return the pictures: from history if that is allowed and has them, else paid for."""
         session, settings = self._session, self._session.settings
-        same, over = (os.getpid(), self._request.fingerprint), anyio.Event()
-        while reuse and (others := session.under_way[same]):  # history will have their pictures
-            await self._wait_for(next(iter(others)))
-        session.under_way[same].add(over)
-        try:
+        draft = journal.Draft(
+            request=self._request,
+            provider=settings.account.name,
+            base_url=settings.base_url,
+            price=session.price(self._request),
+        )
+        ids: list[str] = []
+        while not ids:  # none if an equal request was quicker: history will have its pictures
             if reuse and (known := await self._from_history()) is not None:
                 return known
             await to_thread.run_sync(session.store.ready)
-            draft = journal.Draft(
-                request=self._request,
-                provider=settings.account.name,
-                base_url=settings.base_url,
-                price=session.price(self._request),
-            )
             ids = await session.record(
-                session.journal.intend, draft, budget=settings.budget, user=settings.user
+                session.journal.intend,
+                draft,
+                budget=settings.budget,
+                user=settings.user,
+                alone=reuse,
             )
-            return await self.send(ids[0])
-        finally:
-            session.under_way[same].remove(over)
-            if not session.under_way[same]:
-                del session.under_way[same]
-            over.set()
+        return await self.send(ids[0])
 
     async def send(self, job_id: str) -> Generation:
         """Send a job that this process has in the journal as an intent."""
@@ -152,50 +148,56 @@ class Run:
 
     # --------------------------------------------------------------- history answers
 
-    async def _wait_for(self, other: anyio.Event) -> None:
-        """Wait until another job is over, but not beyond the deadline or a cancellation."""
-        with anyio.CancelScope(deadline=self._cancel_at) as self._scope:
-            with anyio.move_on_after(self._left()):
-                await other.wait()
-            self._left()
-            return
-        raise self._cancelled(NOT_SENT)
-
     async def _from_history(self) -> Generation | None:
         """Return kept pictures of an equal request, or those of a paid job that is still out.
 
-        A demo picture never answers a real request, nor the reverse. If an earlier submit of it may
-        have been accepted, it raises SubmitUncertain: the user decides.
+        If one is under way, here or in another process, it waits for that. A demo picture never
+        answers a real request, nor the reverse. If an earlier submit of it may have been accepted,
+        it raises SubmitUncertain: the user decides.
         """
         session, settings = self._session, self._session.settings
         verbs, place = session.journal, settings.account.name
-        fingerprint = self._request.fingerprint
-        await session.record(verbs.recover)
-        record = await session.record(verbs.find, fingerprint, place)
-        if record is not None:
-            known = await to_thread.run_sync(session.recall, record)
-            if known is not None:
-                return known.as_reused()
-        sent = await session.record(verbs.find_pending, fingerprint, place, settings.base_url)
-        for record in sent:
-            if record.state is journal.State.UNKNOWN:
-                raise errors.SubmitUncertain(
-                    f"The same request went out {age(record.created)} without a clear answer: a "
-                    "job may exist and be billed. It is not sent again automatically.",
-                    remedy=f"Look at your usage at {settings.account.title}; --fresh (reuse=False) "
-                    "sends it again.",
-                )
-            if not await session.lease(record.id):
-                continue
-            try:
-                return await self.resume(record)
-            except (errors.ResultExpired, errors.JobCancelled):
-                if self._cancel_wanted:
-                    raise
-            self.id = self.note = ""  # it is gone, and must leave no trace on the one to come
-            self._ticket = self._ran_since = None
-            self._resumed = self._past_cancel = False
+        fingerprint, is_over = self._request.fingerprint, False
+        while not is_over:
+            await session.record(verbs.recover)
+            # First these, so that one that ends meanwhile is found among those done.
+            sent = await session.record(verbs.find_pending, fingerprint, place, settings.base_url)
+            record = await session.record(verbs.find, fingerprint, place)
+            if record is not None:
+                known = await to_thread.run_sync(session.recall, record)
+                if known is not None:
+                    return known.as_reused()
+            is_over = True
+            for record in sent:
+                if record.state is journal.State.UNKNOWN and is_over:
+                    raise errors.SubmitUncertain(
+                        f"The same request went out {age(record.created)} without a clear answer: "
+                        "a job may exist and be billed. It is not sent again automatically.",
+                        remedy=f"Look at your usage at {settings.account.title}; --fresh "
+                        "(reuse=False) sends it again.",
+                    )
+                if not (record.ticket or record.urls) or not await session.lease(record.id):
+                    is_over = False
+                    continue
+                try:
+                    return await self.resume(record)
+                except (errors.ResultExpired, errors.JobCancelled):
+                    if self._cancel_wanted:
+                        raise
+                self.id = self.note = ""  # it is gone, and must leave no trace on the one to come
+                self._ticket = self._ran_since = None
+                self._resumed = self._past_cancel = False
+            if not is_over:
+                await self._pause()
         return None
+
+    async def _pause(self) -> None:
+        """Wait for another job to go on, but not beyond the deadline or a cancellation."""
+        with anyio.CancelScope(deadline=self._cancel_at) as self._scope:
+            await anyio.sleep(min(self._left(), _LOOK_SECONDS))
+            self._left()
+            return
+        raise self._cancelled(NOT_SENT)
 
     # --------------------------------------------------------------- the one step that costs money
 
@@ -558,8 +560,6 @@ class Session:
         self.describes_itself = settings.account.free and settings.schemas == "auto"
         own = "demo" if self.describes_itself else ""
         self.models = Catalogue(settings.home / "models" / own)
-        # The ends of jobs in this process, by its number and what they ask for.
-        self.under_way: defaultdict[tuple[int, str], set[anyio.Event]] = defaultdict(set)
         self._siblings: dict[str, Session] = {}
         self._active: set[str] = set()
         self._pid = 0  # of the process that has made the provider

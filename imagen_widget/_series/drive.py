@@ -122,6 +122,7 @@ class Task:
     run: str = ""  # that several workers share; no more rows are claimed when it is halted
     max_rows: int = sys.maxsize
     left: tuple[str, ...] = ()  # the ids of rows that others gave up, and that are still out
+    before: tuple[int, int] | None = None  # rows done, and without picture, when the run began
     place: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold a password
     limits: dict[str, Any] = field(default_factory=dict)
     version: str = VERSION
@@ -185,8 +186,8 @@ class Drive:
         await to_thread.run_sync(self.session.store.ready)
         await self._heed()
         await self._look()
-        self.tally.kept = self.tally.counts["done"]
-        self._failed_before = self.tally.without_picture
+        now = self.tally.counts["done"], self.tally.without_picture
+        self.tally.kept, self._failed_before = self.task.before or now
         async with anyio.create_task_group() as group:
             try:
                 while await self._step(group):
@@ -316,7 +317,8 @@ class Drive:
             self.tally.spent += Decimal(str(generation.cost or 0)) - (record.price or 0)
             self.tally.recent.append(generation)
             self._move("sent", "done", 1)
-            self._count(self._failures, self._ended + 1)
+            if not self.task.run:
+                self._count(self._failures, self._ended + 1)
         finally:
             self._proven = self._proven or not resumable
             self._out.discard(record.id)
@@ -335,7 +337,15 @@ class Drive:
         self._move("sent", now.status, 1)
         if self._stops_all(error):
             self._end_with(error)
-        self._count(self._failures + 1, self._ended + 1)
+        if not self.task.run:
+            self._count(self._failures + 1, self._ended + 1)
+            return
+        with suppress(errors.JournalError):
+            await self._look()  # what all workers have done
+        failures = self.tally.without_picture - self._failed_before
+        self._count(failures, failures + self.tally.counts["done"] - self.tally.kept)
+        if self.tally.stopping:  # for the others too, before they claim more
+            await session.note(session.journal.halt, self.name, self.task.run)
 
     def _count(self, failures: int, ended: int) -> None:
         """Take over how many rows have failed and ended in this run; stop if that is too many."""

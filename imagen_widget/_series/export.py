@@ -22,7 +22,7 @@ from urllib.parse import quote
 from imagen_widget._html import escape, tag
 from imagen_widget._picture import SUFFIXES
 from imagen_widget._result import GeneratedImage, whole_file
-from imagen_widget._series.parts import Row, cannot_write, card, head, stars
+from imagen_widget._series.parts import Row, axes_beside, cannot_write, card, head, stars
 from imagen_widget.errors import InvalidRequest, invalid, one_line, plural
 
 Where = str | Callable[[Row], object] | None
@@ -31,6 +31,7 @@ SHARD_BYTES = 1_000_000_000
 GROUP_ROWS = 10  # of parquet, which are in memory together
 LIST_NAME = ".imagen-export.json"  # hidden: libraries that read the folder leave it alone
 
+_FILE_NAME = re.compile(r"file_name(s?)$")  # libraries take such a column for one of pictures
 _OURS = re.compile(r"(pictures/)?\w[\w.-]*")  # a list from elsewhere may name other files
 _CONDITION = re.compile(r"\s*rating\s*(>=|<=|==|!=|>|<)\s*([0-5])\s*")
 _COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq}
@@ -125,7 +126,7 @@ def _kinds(items: list[_Item]) -> list[tuple[str, type]]:
 
 
 def _facts(row: Row, image: GeneratedImage) -> dict[str, Any]:
-    """Return what is known of a picture; axes keep their names unless those are taken."""
+    """Return what is known of a picture, with its row's axes."""
     made = row.generation
     assert made is not None
     facts: dict[str, Any] = {
@@ -141,12 +142,8 @@ def _facts(row: Row, image: GeneratedImage) -> dict[str, Any]:
         "created": made.created.isoformat(timespec="seconds"),
         "id": made.id,
     }
-    taken = {*facts, "file_name", "image"}
-    axes = {f"axis_{name}" if name in taken else name: value for name, value in row.axes.items()}
-    for name in ("model", "seed"):
-        if axes.get(f"axis_{name}") == facts[name]:
-            del axes[f"axis_{name}"]
-    return facts | axes
+    axes = axes_beside({**facts, "image": None}, row.axes)
+    return facts | {_FILE_NAME.sub(r"filename\1", name): value for name, value in axes.items()}
 
 
 class _Target:

@@ -33,6 +33,7 @@ REJECTED = -1  # the rating of a row that was looked at and not wanted
 # On everything that can have the focus, else JupyterLab takes its keys: X would cut the cell.
 OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
 
+_SAME = {"key", "prompt", "model", "seed"}  # columns that may be named as what they are used for
 MARK = '<i class="ims-mark" aria-hidden="true">!</i>'
 _ICONS = {
     "series": '<path d="m12 3 9 5-9 5-9-5z"/><path d="m3 13 9 5 9-5"/>',
@@ -148,6 +149,20 @@ def axes_text(axes: dict[str, Any], *without: str | None) -> str:
             text = heading(name, value)
             said.append(one_line(text, limit=60) if isinstance(text, str) else f"{name} {text}")
     return ", ".join(said)
+
+
+def axes_beside(facts: Mapping[str, Any], axes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the axes as columns beside the facts of a row: `axis_cost` if there is a `cost`.
+
+    An axis that says the same as the fact of its name is left out.
+    """
+    named = {}
+    for name, value in axes.items():
+        if name not in facts:
+            named[name] = value
+        elif name not in _SAME or str(heading(name, value)) != str(heading(name, facts[name])):
+            named[f"axis_{name}"] = value
+    return named
 
 
 def key_text(key: str, axes: dict[str, Any] | None = None) -> str:

@@ -31,6 +31,8 @@ MAX_ROWS = 100_000
 
 _PLACE = re.compile(r"(?<!\{)\{([^\W\d]\w*)\}(?!\})")
 
+_MISSING = {"nan", "NaN", "<NA>", "NaT"}  # as dataframes write it
+
 Where = Callable[[dict[str, Any]], object] | Iterable[Mapping[str, object]] | None
 
 
@@ -311,7 +313,7 @@ def _fill(template: str, values: Mapping[str, object]) -> str:
 def _as_text(value: object, name: str) -> str:
     """Return a value as it stands in a prompt, unless it is missing or empty."""
     text = "" if value is None else plain(value) if isinstance(value, str) else str(value)
-    if text in {"nan", "NaN", "<NA>", "NaT"} or not text.strip():
+    if text in _MISSING or not text.strip():
         what = "a value is missing, so the prompt would have a gap"
         raise invalid(name, what, "Fill it in, or leave the row out.")
     return text
@@ -386,7 +388,7 @@ def _label(value: object) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
     if isinstance(value, PictureSource):
         first = value.sources()[0]
         return f"{first.origin} · {first.digest[7:11]}"  # others may be of the same words
@@ -396,4 +398,5 @@ def _label(value: object) -> Any:
         value = value.tobytes()  # type: ignore[attr-defined]
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()[:12]
-    return str(value)[: None if isinstance(value, Path) else 200]
+    text = str(value)[: None if isinstance(value, Path) else 200]
+    return None if text in _MISSING else text

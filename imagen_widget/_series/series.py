@@ -30,7 +30,15 @@ from imagen_widget._runs import Session
 from imagen_widget._series import drive, export, workers
 from imagen_widget._series.board import Board
 from imagen_widget._series.drive import STATES, WITHOUT_PICTURE, Drive, Tally, Task, runs_here
-from imagen_widget._series.parts import TILE, Layout, Row, Tiles, file_path, whole
+from imagen_widget._series.parts import (
+    TILE,
+    Layout,
+    Row,
+    Tiles,
+    axes_beside,
+    file_path,
+    whole,
+)
 from imagen_widget._series.picker import Pick
 from imagen_widget._series.views import Compared, Grid, is_named, write_sheet
 from imagen_widget._settings import Settings, check_key, load_settings, read_dollars
@@ -669,9 +677,8 @@ async def _tick(run: Drive, tiles: Tiles | None) -> None:
 
 def _flat(row: Row) -> dict[str, Any]:
     made = row.generation
-    return {
-        "key": row.key,
-        **row.axes,
+    key = {"key": row.key}
+    facts = {
         "state": row.state,
         "prompt": row.request.prompt,
         "model": row.request.model,
@@ -681,6 +688,7 @@ def _flat(row: Row) -> dict[str, Any]:
         "error": row.error,
         "paths": [str(path) for path in made.paths] if made else [],
     }
+    return {**key, **axes_beside({**key, **facts}, row.axes), **facts}
 
 
 def _check_errors(errors: Any) -> str | float:

@@ -168,9 +168,9 @@ class Coordinator(Drive):
             task = replace(
                 self.task,
                 max_in_flight=size,
-                errors="raise" if self.task.errors == "raise" else "row",
                 max_rows=max(MIN_ROWS_A_TASK, 4 * size) if self._proven else 1,
                 left=tuple(self.left),
+                before=(self.tally.kept, self._failed_before),
             )
             await self._submit(task)
             waiting -= size

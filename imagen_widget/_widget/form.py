@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagen_widget._inputs import Input
-from imagen_widget._models import Field, Model, size_pixels
+from imagen_widget._models import Field, Model, size_pixels, typed_json
 from imagen_widget._request import USUAL_ROLES, ImageRequest
 from imagen_widget._settings import refuse_reserved
 from imagen_widget.errors import InvalidRequest, invalid
@@ -293,8 +293,7 @@ def _parsed(known: Field, value: object) -> object:
     if isinstance(value, str):
         match known.kind:
             case "json":
-                with suppress(ValueError, RecursionError):  # then it is a word, or is refused
-                    return json.loads(value)
+                return typed_json(value)
             case "words" | "pictures":
                 return [word for line in value.splitlines() if (word := line.strip())]
             case "whole" | "number":
