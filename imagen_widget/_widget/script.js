@@ -1,6 +1,6 @@
 // What stock controls cannot do: one layer a form; clicks go to the kernel as `do`.
 
-const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
+const CHUNK_BYTES = 2e6; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
 const used = {}; // by form, the view that was clicked last: answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
@@ -55,7 +55,7 @@ function nameControls(root) {
 	});
 	each(".widget-toggle-buttons button", (one) => set(one, "aria-pressed", isOn(one)));
 	each(".noUi-handle, .widget-toggle-buttons button", (one) => (one.title = one.matches(".imagen-left :is(.noUi-handle, .mod-active)") ? "the model's default" : ""));
-	each("button > i", (icon) => set(icon, "aria-hidden", "true"));
+	each("button > i", (icon) => set(icon, "aria-hidden", true));
 	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", isOn(fold)));
 	each(".imagen-f", (field) => {
 		const old = $(field, ":scope > .imagen-reset");
@@ -71,7 +71,7 @@ const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
 
 // ---- files and the clipboard
 
-function download(name, type, bytes) {
+function download({ name, type }, bytes) {
 	const href = address(bytes, type);
 	h("a", { href, download: name }).click();
 	setTimeout(() => URL.revokeObjectURL(href), 60_000);
@@ -83,7 +83,7 @@ async function upload(model, purpose, files) {
 		const parts = Math.ceil(file.size / CHUNK_BYTES) || 1;
 		for (let part = 0; part < parts; part++) {
 			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
-			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts }, undefined, [piece]);
+			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts, more: file !== files[0] }, undefined, [piece]);
 		}
 	}
 }
@@ -96,6 +96,7 @@ function pick(model, purpose) {
 
 async function copied(trigger, work) {
 	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
+	setTimeout(() => (trigger.textContent = "Copy"), 2000);
 }
 
 function copyCode(trigger) {
@@ -314,10 +315,10 @@ function largeView(root, model) {
 		clear();
 		const two = pictures.length > 1;
 		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: false }) }));
-		for (const [place, { image }] of shown.entries()) {
-			stage.append(h(place ? "div.half.b" : "div.half", {}, image));
-			send("original", shown[place]);
-		}
+		shown.forEach((one, place) => {
+			stage.append(h(place ? "div.half.b" : "div.half", {}, one.image));
+			send("original", one);
+		});
 		words.textContent = text;
 		dialog.classList.toggle("imagen-two", two);
 		set(dialog, "aria-label", two ? "Compare two pictures" : text);
@@ -328,13 +329,13 @@ function largeView(root, model) {
 
 	function beside(by) {
 		const all = $$(root, ".imagen-open[data-id]").filter(isShown);
-		return all[by + all.findIndex(({ dataset: { id, index } }) => id === shown[0].id && +index === shown[0].index)];
+		return all[by + all.findIndex(({ dataset: { id, index } }) => id === shown[0].id && index === shown[0].index)];
 	}
 
 	function large(node) {
-		const { index, facts, ...more } = node.dataset;
+		const { facts, ...more } = node.dataset;
 		const { alt, src } = $(node, "img");
-		open([{ ...more, index: +index, alt, src }], facts);
+		open([{ ...more, alt, src }], facts);
 		back.disabled = !beside(-1);
 		next.disabled = !beside(1);
 	}
@@ -345,7 +346,7 @@ function largeView(root, model) {
 	}
 
 	function arrived({ id, index, type }, bytes) {
-		for (const one of shown) if (one.id === id && one.index === index) one.image.src = address(bytes, type);
+		for (const one of shown) if (one.id === id && +one.index === index) one.image.src = address(bytes, type);
 	}
 
 	return { large, arrived, open };
@@ -636,8 +637,8 @@ function attach(root, model) {
 }
 
 function initialize({ model }) {
-	model.on("msg:custom", (message, buffers) => {
-		if (message.kind === "download") download(message.name, message.type, buffers[0]);
+	model.on("msg:custom", (message, [bytes]) => {
+		if (message.kind === "download") download(message, bytes);
 		if (message.kind === "ended") tellEnd(message);
 	});
 }

@@ -210,6 +210,7 @@ def test_a_picture_opens_large_as_the_original_with_arrows_zoom_and_escape(form:
     expect(widget.dialog.get_by_role("button", name="Copied")).to_be_visible()
     copied = "navigator.clipboard.read().then(([item]) => item.types.join())"
     assert widget.page.evaluate(copied) == "image/png"
+    expect(widget.dialog.get_by_role("button", name="Copy", exact=True)).to_be_visible()
     widget.page.keyboard.press("Escape")
 
     expect(widget.dialog).to_be_hidden()
