@@ -74,7 +74,7 @@ const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
 function download({ name, type }, bytes) {
 	const href = address(bytes, type);
 	h("a", { href, download: name }).click();
-	setTimeout(() => URL.revokeObjectURL(href), 60_000);
+	setTimeout(() => URL.revokeObjectURL(href), 6e4);
 }
 
 async function upload(model, purpose, files) {
@@ -96,7 +96,7 @@ function pick(model, purpose) {
 
 async function copied(trigger, work) {
 	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
-	setTimeout(() => (trigger.textContent = "Copy"), 2000);
+	setTimeout(() => (trigger.textContent = "Copy"), 2e3);
 }
 
 function copyCode(trigger) {
@@ -240,7 +240,7 @@ function chooser(root, model, signal) {
 
 function largeView(root, model) {
 	let shown = []; // { id, index, image, width, height }
-	let zoom = null; // { scale, x, y }; null: fitted
+	let zoom; // { scale, x, y }; none: fitted
 	const stage = h("div.stage", {
 		wheel: (e) => {
 			e.preventDefault();
@@ -313,7 +313,7 @@ function largeView(root, model) {
 
 	function open(pictures, text) {
 		clear();
-		const two = pictures.length > 1;
+		const two = !!pictures[1];
 		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: false }) }));
 		shown.forEach((one, place) => {
 			stage.append(h(place ? "div.half.b" : "div.half", {}, one.image));
@@ -373,9 +373,9 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	});
 	const stripes = layer();
 	const [mask, screen] = [pen.canvas, view.canvas];
-	let erasing = false;
+	let erasing;
 	let past = [];
-	let last = null;
+	let last;
 	stripes.fillStyle = "rgb(99 91 235 / 78%)";
 	stripes.fillRect(0, 0, w, t);
 	stripes.strokeStyle = "rgb(206 202 255 / 90%)";
@@ -406,8 +406,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	function put(operation, source) {
 		pen.globalCompositeOperation = operation;
 		pen.fillStyle = "#fff";
-		if (source) pen.drawImage(source, 0, 0, w, t);
-		else pen.fillRect(0, 0, w, t);
+		source ? pen.drawImage(source, 0, 0, w, t) : pen.fillRect(0, 0, w, t);
 		changed();
 	}
 
@@ -511,7 +510,7 @@ function attach(root, model) {
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
 	const view = largeView(root, model);
 	const token = model.get("token");
-	let asked = false;
+	let asked;
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
 
@@ -522,7 +521,6 @@ function attach(root, model) {
 
 	const here = { large: view.large, copy: copyCode, upload: (node) => pick(model, node.dataset.arg) };
 	on("click", (e) => {
-		used[token] = root;
 		const acts = e.target.closest("[data-do]");
 		if (acts) {
 			e.stopPropagation(); // or ToggleButtons takes it for one of its own
@@ -536,16 +534,17 @@ function attach(root, model) {
 		generate();
 	});
 	on("keydown", (e) => {
-		if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey) || !e.target.closest(".imagen-create")) return;
+		const asks = (e.ctrlKey || e.metaKey) && e.target.closest(".imagen-create");
+		if (e.key !== "Enter" || !(asks || (e.repeat && e.target.matches("button")))) return;
 		e.preventDefault();
 		e.stopPropagation();
-		$(root, "button.imagen-generate").click();
+		if (!e.repeat) generate(); // a held key pays once
 	});
 
 	let typing; // at a pause the text goes to the kernel
 	on("input", ({ target }) => {
 		clearTimeout(typing);
-		if (target.matches(".imagen-f-prompt textarea")) typing = setTimeout(commit, 300, target);
+		if (target.matches(".imagen-f-prompt textarea, .imagen-wrong input")) typing = setTimeout(commit, 300, target);
 	});
 
 	// pictures dropped, pasted, and dragged to another place
@@ -584,6 +583,7 @@ function attach(root, model) {
 	let focused, key, wanted;
 	addEventListener("pointerdown", () => (focused = null), { capture: true, signal });
 	on("focusin", ({ target }) => {
+		used[token] = root;
 		target.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
 		focused = target;
 		key = keyOf(target);
@@ -637,10 +637,7 @@ function attach(root, model) {
 }
 
 function initialize({ model }) {
-	model.on("msg:custom", (message, [bytes]) => {
-		if (message.kind === "download") download(message, bytes);
-		if (message.kind === "ended") tellEnd(message);
-	});
+	model.on("msg:custom", (message, [bytes]) => ({ download, ended: tellEnd })[message.kind]?.(message, bytes));
 }
 
 function render({ model, el }) {
