@@ -1460,6 +1460,7 @@ def test_the_history_lists_what_was_made_with_a_small_picture_and_no_path(stage:
     assert "a red fox" in ran.shown[0]
     html = ran.value._repr_mimebundle_()["text/html"]
     assert html.count("data:image/webp") == 2
+    assert html.count("min-width:") == 2  # a narrow table does not squeeze them
     assert "&lt;b&gt;blue" in html
     assert all(word in html for word in ("2 pictures", "imagen4", "$0.08", "just now", "★★★★☆"))
     assert "sha256" not in html + ran.shown[0]

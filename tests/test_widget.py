@@ -1972,6 +1972,20 @@ def test_an_observer_that_fails_costs_no_picture_in_the_notebook(
     assert "data:image/webp" in displayed[-1]["text/html"]
 
 
+def test_no_prompt_below_the_form_is_typeset_as_a_formula(
+    displayed: list[Any], bench: Bench
+) -> None:
+    bench.widget._ipython_display_()
+    bench.widget.prompt.value = "a fox for $5 and an owl for $6"
+    bench.make(name="g1")
+    bench.make(name="g2")
+
+    html = displayed[-1]["text/html"]
+
+    assert "for $5 and an owl for $6 · " in html
+    assert re.search('<div class="imagen-kept [^"]*mathjax_ignore tex2jax_ignore"', html)
+
+
 def test_thirty_jobs_leave_all_their_pictures_in_the_notebook_within_the_budget(
     bench: Bench, displayed: list[Any]
 ) -> None:
