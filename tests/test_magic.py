@@ -452,6 +452,7 @@ REFUSALS = [
         "%imagen a fox -m some-lab/a --tiling", "fields of some-lab/a are not known; write --til"
     ),
     refuses("%imagen --tiling -m some-lab/a a fox", "write --tiling=VALUE"),
+    refuses("%imagen a fox -m some-lab/a --no_tiling", "write --tiling=false"),
     refuses("%imagen a fox -m some-lab/a --modle x", "--modle is not an option"),
     refuses("%imagen a fox -m some-lab/a --sede=7", "--sede is not an option. Did you mean --se"),
     refuses("%imagen a fox --timeout soon", "timeout: 'soon' is not a number of seconds"),

@@ -541,7 +541,8 @@ class _Scan:
             )
         said = f"{name} {fault}."
         if is_field:
-            said = f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
+            meant = f"--{name[5:]}=false" if bare.startswith("no-") else f"{name}=VALUE"
+            said = f"the fields of {self._grammar.model} are not known; write {meant}."
         elif reading.option is None:
             names = [n for n in self._grammar.names if len(bare) > 1 or n == f"-{bare}"]
             near = [n for n in names if f"-{bare}" in f"-{_bare(n)}"] or self._near(f"--{bare}")
