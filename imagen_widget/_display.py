@@ -53,7 +53,7 @@ class StatusLine:
         return self.text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        look = {"style": _STATUS_STYLE, "class_": "mathjax_ignore tex2jax_ignore"}
+        look = {"style": _STATUS_STYLE, "class_": _html.NO_FORMULAS}
         line = _html.tag("div", _html.escape(self.text), **look)
         return {"text/plain": self.text, "text/html": line}
 

@@ -229,7 +229,9 @@ class History:
         image, small = generation[0], self._small(generation)
         if small is None:
             return f"<em>{image.media_type}, without a preview</em>"
-        look = {"width": min(width, small.width), "style": "border-radius:6px"}
+        wide = min(width, small.width)
+        # Narrow tables would shrink it to nothing.
+        look = {"width": wide, "style": f"border-radius:6px;min-width:{min(wide, 96)}px"}
         return _html.image(small.data, small.media_type, alt=image.alt, **look)
 
     def _small(self, generation: Generation) -> Preview | None:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from imagen_widget.errors import one_line
 
+# The classes of an output in which no `$0.84 of $1.68` is typeset as a formula by notebooks.
+NO_FORMULAS = "mathjax_ignore tex2jax_ignore"
 _MAX_CELL = 60  # columns of a terminal
 _TABLE = "border-collapse:collapse;border:none;margin:0"
 _HEAD = (
@@ -74,7 +76,8 @@ def figures(cells: Iterable[tuple[str, str]], *, caption: str) -> str:
         for picture, text in cells
     )
     return (
-        '<div style="font-family:var(--jp-ui-font-family,system-ui,sans-serif)">'
+        f'<div class="{NO_FORMULAS}"'
+        ' style="font-family:var(--jp-ui-font-family,system-ui,sans-serif)">'
         f'<div style="display:flex;flex-wrap:wrap;gap:12px">{boxes}</div>'
         '<div style="font-size:13px;margin-top:8px;overflow-wrap:anywhere">'
         f"{caption}</div></div>"

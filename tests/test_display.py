@@ -318,8 +318,11 @@ def test_a_job_that_ends_during_another_block_of_its_output_takes_nothing_from_t
     assert [each["data"]["text/plain"] for each in out.outputs] == ["Done"]
 
 
-def test_no_text_of_a_status_line_or_a_model_is_typeset_as_a_formula() -> None:
-    for value in (StatusLine("$5 and $6"), imagen_widget.models()[0]):
+def test_no_text_of_an_output_is_typeset_as_a_formula(generation: Generation) -> None:
+    found = imagen_widget.models()
+    job = imagen_widget.start("a fox for $5 and $6")
+    past = imagen_widget.History()
+    for value in (StatusLine("$5 and $6"), found, found[0], job, past, job.result(), generation[0]):
         html = value._repr_mimebundle_()["text/html"]
         assert html.startswith("<div")
         assert "mathjax_ignore tex2jax_ignore" in html.split(">")[0]

@@ -264,6 +264,20 @@ FIELDS = [
     sends("%imagen --no-sync-mode a fox", "a fox", sync_mode=False),
     sends("%imagen --sync-mode true a fox", "a fox", sync_mode=True),
     sends("m = 'flux-dev'\n%imagen a fox -m {{m}} --seed {{3 + 4}}", "a fox", model=FLUX, seed=7),
+    *(
+        sends(
+            f"%imagen -m some-lab/some-model a fox --turbo={{{{{value!r}}}}}",
+            "a fox",
+            model="some-lab/some-model",
+            turbo=value,
+        )
+        for value in (True, 0.5, {"a": [1]}, "True")
+    ),
+    *(
+        sends(f"%imagen a fox {option} {{{{None}}}}", "a fox")
+        for option in ("-m", "-s", "-n", "--ar", "-o", "-d", "--timeout", "--sync-mode")
+    ),
+    sends("%imagen -m some-lab/a a fox --x={{None}} -s 3", "a fox", model="some-lab/a", seed=3),
     sends("%imagen a fox -m in the snow", "a fox -m in the snow"),
     sends("%imagen a fox -m flux-dev or so", "a fox -m flux-dev or so"),
     sends(
@@ -400,7 +414,10 @@ REFUSALS = [
     refuses("%%imagen --ar:16:9\na fox", "--ar needs a blank before its value"),
     refuses("%imagen a {{10**5000}} fox", "{{…}}: ValueError: Exceeds the limit"),
     refuses("%imagen a fox --out {{10**5000}}", "{{…}}: ValueError: Exceeds the limit"),
-    refuses("%imagen a fox -i {{None}}", "image: it is None, and not a picture. Give a file"),
+    refuses("%imagen a fox -i {{None}}", "image: it is None or empty, and not a picture. Give a f"),
+    refuses(
+        "%imagen a fox -i {{[]}}", "image: it is None or empty, and not a picture. Give a file"
+    ),
     refuses("%imagen a fox --mask 'max([], default=None)'", "mask: it is None"),
     refuses("%imagen a fox --out_put x", "--out_put is not an option. Did you mean --out?"),
     refuses("%imagen a fox --steps=30", "--steps is not an option. %imagen? lists"),
@@ -435,6 +452,7 @@ REFUSALS = [
         "%imagen a fox -m some-lab/a --tiling", "fields of some-lab/a are not known; write --til"
     ),
     refuses("%imagen --tiling -m some-lab/a a fox", "write --tiling=VALUE"),
+    refuses("%imagen a fox -m some-lab/a --no_tiling", "write --tiling=false"),
     refuses("%imagen a fox -m some-lab/a --modle x", "--modle is not an option"),
     refuses("%imagen a fox -m some-lab/a --sede=7", "--sede is not an option. Did you mean --se"),
     refuses("%imagen a fox --timeout soon", "timeout: 'soon' is not a number of seconds"),
@@ -497,6 +515,7 @@ REFUSALS = [
     refuses("%imagen a fox --max-spend 2", "Set IMAGEN_MAX_SPEND (%config ImagenMagics.max_spend)"),
     refuses("%imagen a fox --steps 20", "%imagen_models imagen4 lists the model's fields"),
     refuses("%imagen_models now -n 2", "-n is not an option"),
+    refuses("%imagen_models --refresh", "--refresh needs the name of a model"),
     refuses("%imagen_history -n none", "limit: 'none' is not allowed. Use a whole"),
     refuses("%imagen_spend --all", "--all is not an option"),
     refuses("%imagen_spend user", "%imagen_spend: it takes options only"),
@@ -707,6 +726,8 @@ def test_pictures_go_in_from_a_file_an_address_and_an_expression(
         "https://x.example/a.png"
     ]
     assert sent(f"%%imagen {model} -i {{{{fox[0]}}}}\nnight") == [fox]
+    stage.run("both = [fox[0], 'a fox.png']")
+    assert sent(f"%imagen fog {model} -i both") == [fox, file]
     assert sent(f"for one in [fox]:\n    %imagen again {model} -i one[0]") == [fox]
 
 
@@ -1440,6 +1461,7 @@ def test_the_history_lists_what_was_made_with_a_small_picture_and_no_path(stage:
     assert "a red fox" in ran.shown[0]
     html = ran.value._repr_mimebundle_()["text/html"]
     assert html.count("data:image/webp") == 2
+    assert html.count("min-width:") == 2  # a narrow table does not squeeze them
     assert "&lt;b&gt;blue" in html
     assert all(word in html for word in ("2 pictures", "imagen4", "$0.08", "just now", "★★★★☆"))
     assert "sha256" not in html + ran.shown[0]

@@ -21,7 +21,6 @@ from typing import Any
 import comm
 import ipywidgets
 import pytest
-import traitlets
 import trio
 from comm.base_comm import BaseComm
 
@@ -522,9 +521,49 @@ def test_a_model_without_a_prompt_hides_it(bench: Bench) -> None:
     assert bench.widget.prompt.layout.display == "none"
 
 
-def test_a_value_of_another_type_is_refused(bench: Bench) -> None:
-    with pytest.raises(traitlets.TraitError):
-        bench.widget.num_images.value = "many"
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("num_images", "many", "num_images: 'many' is not allowed. Use a whole number from 1 to 4"),
+        ("num_images", 9, "num_images: 9 is not allowed. Use a whole number from 1 to 4"),
+        ("num_images", -1, "num_images: -1 is not allowed. Use a whole number from 1 to 4"),
+        ("num_images", 2.7, "num_images: 2.7 is not allowed. Use a whole number from 1 to 4"),
+        ("num_images", True, "num_images: True is not allowed. Use a whole number from 1 to 4"),
+        ("guidance_scale", 99, "guidance_scale: 99 is not allowed. Use a number from 1 to 20"),
+        ("enable_safety_checker", "maybe", "'maybe' is not allowed. Use True or False"),
+        ("output_format", "gif", "output_format: 'gif' is not allowed. Use one of jpeg, png"),
+    ],
+)
+def test_a_value_that_a_control_would_change_to_another_is_refused(
+    open_bench: Callable[..., Bench], field: str, value: object, says: str
+) -> None:
+    bench = open_bench(model=FLUX)
+    control = bench.widget.fields[field]
+    shown = control.value
+
+    with pytest.raises(InvalidRequest) as refusal:
+        control.value = value
+
+    assert says in str(refusal.value)
+    assert control.value == shown
+    assert bench.press().request.arguments() == {"prompt": "a red fox"}
+
+
+def test_a_value_is_taken_in_every_spelling_that_generate_takes(bench: Bench) -> None:
+    widget = bench.widget
+
+    widget.num_images.value = 2.0
+    widget.resolution.value = "2k"
+    widget.safety_tolerance.value = 5 - 1
+    widget.fields["limit_generations"].value = "false"
+
+    assert bench.press().request.arguments() == {
+        "prompt": "a red fox",
+        "num_images": 2,
+        "resolution": "2K",
+        "safety_tolerance": "4",
+        "limit_generations": False,
+    }
 
 
 # --------------------------------------------------------------------------------------- clicks
@@ -846,6 +885,8 @@ def test_a_closed_form_says_so_to_a_program_and_sends_nothing(bench: Bench) -> N
     bench.widget.generate_button.click()
     with pytest.raises(InvalidRequest, match="closed"):
         asyncio.run(bench.widget.generate(prompt="an owl"))
+    with pytest.raises(InvalidRequest, match="closed"):
+        bench.widget.load_settings("fox.png")
 
     assert bench.jobs == []
 
@@ -1033,6 +1074,37 @@ def test_a_file_that_is_not_a_picture_is_said_and_nothing_is_sent(
 
     assert bench.trouble != ""
     assert bench.widget.fields["image_urls"].value == ()
+
+
+def test_of_several_files_a_bad_one_is_named_though_good_ones_follow(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model=EDIT)
+
+    bench.upload(b"GIF89a, almost", name="broken.gif")
+    bench.upload(png(colour="red"), name="red.png", more=True)
+
+    assert "broken.gif: " in bench.trouble
+    assert [given.origin for given in bench.widget.fields["image_urls"].value] == ["red.png"]
+    bench.upload(png(colour="blue"), name="blue.png")
+    assert bench.trouble == ""
+
+
+def test_of_several_files_for_one_place_none_is_dropped_without_a_word(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model="kontext")
+    strip = bench.widget.fields["image_url"]
+
+    bench.upload(png(colour="red"), name="red.png")
+    bench.upload(png(colour="blue"), name="blue.png", more=True)
+    bench.widget.generate_button.click()
+
+    assert [given.origin for given in strip.value] == ["red.png", "blue.png"]
+    assert "takes one picture, and 2 were given" in bench.trouble
+    assert bench.jobs == []
+    bench.upload(png(colour="teal"), name="teal.png")
+    assert [given.origin for given in strip.value] == ["teal.png"]
 
 
 def test_a_file_for_a_model_without_pictures_goes_to_the_one_that_edits(bench: Bench) -> None:
@@ -1898,6 +1970,20 @@ def test_an_observer_that_fails_costs_no_picture_in_the_notebook(
 
     assert bench.widget.value is made
     assert "data:image/webp" in displayed[-1]["text/html"]
+
+
+def test_no_prompt_below_the_form_is_typeset_as_a_formula(
+    displayed: list[Any], bench: Bench
+) -> None:
+    bench.widget._ipython_display_()
+    bench.widget.prompt.value = "a fox for $5 and an owl for $6"
+    bench.make(name="g1")
+    bench.make(name="g2")
+
+    html = displayed[-1]["text/html"]
+
+    assert "for $5 and an owl for $6 · " in html
+    assert re.search('<div class="imagen-kept [^"]*mathjax_ignore tex2jax_ignore"', html)
 
 
 def test_thirty_jobs_leave_all_their_pictures_in_the_notebook_within_the_budget(

@@ -168,11 +168,20 @@ class Bench:
         (layer,) = [part for part in self.widget.children if hasattr(part, "announcement")]
         layer._handle_custom_msg(message, list(buffers))
 
-    def upload(self, data: bytes, purpose: str = "picture", *, name: str = "fox.png") -> None:
-        """Send a file as the browser does: in parts."""
+    def upload(
+        self, data: bytes, purpose: str = "picture", *, name: str = "fox.png", more: bool = False
+    ) -> None:
+        """Send a file as the browser does: in parts; `more` if others went before it."""
         half = len(data) // 2
         for part, piece in enumerate((data[:half], data[half:])):
-            facts = {"purpose": purpose, "name": name, "key": "1", "part": part, "parts": 2}
+            facts = {
+                "purpose": purpose,
+                "name": name,
+                "key": "1",
+                "part": part,
+                "parts": 2,
+                "more": more,
+            }
             self.says({"kind": "file", **facts}, piece)
 
     def of_kind(self, css_class: str) -> list[Any]:

@@ -265,7 +265,10 @@ class ImagenMagics(magic.Magics):
         %imagen_models NAME, an alias or an endpoint id, shows what that model takes.
         """
         query, studio = ask.prompt or "", ask.studio
-        if query and ask.values.get("refresh"):
+        if ask.values.get("refresh"):
+            if not query:
+                what = "%imagen_models: --refresh needs the name of a model."
+                raise InvalidRequest(what, remedy="Write it like %imagen_models NAME --refresh.")
             model, said = studio.refresh(query), "No schema was read; nothing has changed."
             if model.source == "fetched":
                 said = f"Its schema is kept in {studio.session.models.file(model.id)}. To undo it, "

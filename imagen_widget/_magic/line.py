@@ -359,7 +359,7 @@ def model_named(line: Text) -> str | None:
     """Return the model that an option on the line seems to name: its fields are options too."""
     scan = _Scan(line, Grammar("", (_MODEL,)), _without_semicolon(line.masked)[0])
     names = [found.value for found in scan.every(0) if found and found.value]
-    return line.fill(names[-1]) if names else None
+    return None if not names or line.value(names[-1]) is None else line.fill(names[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,9 +445,11 @@ class _Scan:
                 value = [*into.get(what.name, ()), self._source.value(reading.value)]
             elif reading.value is not None:
                 value = self._source.value(reading.value)
+                if value is None:  # as in Python: left to the default
+                    continue
                 if isinstance(value, list):
                     value = tuple(value)  # a list is one of pictures
-                elif not isinstance(value, tuple | dict):
+                elif what.kind != "json" and not isinstance(value, tuple | dict):
                     value = self._source.fill(reading.value)
                 if not option.is_models:  # a number may be a word too, as in --errors raise
                     value = what.check(value, strict=what.kind != "number")
@@ -489,7 +491,7 @@ class _Scan:
             return _Reading(name, option, end, fault="takes no value" if assigned else "")
         if option.field.kind == "switch" and not assigned:
             at = self._skip_blanks(end)
-            is_said = isinstance(self._source.value(self._text[at : at + 1]), bool)  # a template
+            is_said = isinstance(self._source.value(self._text[at : at + 1]), bool | None)  # {{…}}
             if option.negates(name) or not (is_said or _SWITCH.match(self._text, at)):
                 return _Reading(name, option, end)
         value, end = self._value_at(end, assigned=assigned)
@@ -539,7 +541,8 @@ class _Scan:
             )
         said = f"{name} {fault}."
         if is_field:
-            said = f"the fields of {self._grammar.model} are not known; write {name}=VALUE."
+            meant = f"--{name[5:]}=false" if bare.startswith("no-") else f"{name}=VALUE"
+            said = f"the fields of {self._grammar.model} are not known; write {meant}."
         elif reading.option is None:
             names = [n for n in self._grammar.names if len(bare) > 1 or n == f"-{bare}"]
             near = [n for n in names if f"-{bare}" in f"-{_bare(n)}"] or self._near(f"--{bare}")

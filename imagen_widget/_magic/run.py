@@ -145,10 +145,13 @@ class Ask:
         """Return what the words of a picture option mean; other values as they are."""
         if not isinstance(value, list):
             return value
-        found = [object_of(each, self.evaluate, name) for each in value]
+        found: list[object] = []
+        for each in value:
+            meant = object_of(each, self.evaluate, name)
+            found += (meant or [None]) if isinstance(meant, list | tuple) else [meant]
         if any(each is None for each in found):
             remedy = "Give a file, an https address, or an expression like fox[0]."
-            raise invalid(name.lstrip("-"), "it is None, and not a picture", remedy)
+            raise invalid(name.lstrip("-"), "it is None or empty, and not a picture", remedy)
         return found
 
     # --------------------------------------------------------------------- where its value goes

@@ -16,7 +16,7 @@ import anyio
 
 from imagen_widget import _loop
 from imagen_widget._history import History, Resumed
-from imagen_widget._html import encodable, escape, html_table, tag, text_table
+from imagen_widget._html import NO_FORMULAS, encodable, escape, html_table, tag, text_table
 from imagen_widget._journal import Filter, Record
 from imagen_widget._models import short_name
 from imagen_widget._request import ImageRequest
@@ -84,8 +84,7 @@ class Table(list[T]):
         table = html_table(self.columns, self.rows) if self.rows else ""
         caption = getattr(self.caption, "html", "") or escape(self.caption)
         parts = (table, tag("div", caption, style=_CAPTION))
-        # The classes keep notebooks from typesetting `$0.04 of $2` as a formula.
-        html = tag("div", *parts, style=_ROOT, class_="mathjax_ignore tex2jax_ignore")
+        html = tag("div", *parts, style=_ROOT, class_=NO_FORMULAS)
         return {"text/plain": repr(self), "text/html": html}
 
 

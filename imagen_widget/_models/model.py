@@ -18,7 +18,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, overload
 
-from imagen_widget._html import encodable, escape, html_table, tag, text_table
+from imagen_widget._html import NO_FORMULAS, encodable, escape, html_table, tag, text_table
 from imagen_widget._models.field import (
     A_PICTURE,
     Field,
@@ -411,7 +411,7 @@ class Model:
         table = ("field", "takes", "default", "what it does"), rows
         text = "\n".join([head, *(f"  {fact}" for fact in facts), "", text_table(*table)])
         parts = [tag("strong", escape(head)), *(tag("div", escape(fact)) for fact in facts)]
-        html = tag("div", *parts, html_table(*table), class_="mathjax_ignore tex2jax_ignore")
+        html = tag("div", *parts, html_table(*table), class_=NO_FORMULAS)
         return {"text/plain": text, "text/html": html}
 
 
@@ -460,8 +460,7 @@ class Models(Sequence[Model]):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         html = html_table(self._HEADS, self._rows) if self._models else escape(self._no_match)
         note = tag("div", escape(self._note)) if self._note else ""
-        look = {"class_": "mathjax_ignore tex2jax_ignore"}
-        return {"text/plain": repr(self), "text/html": tag("div", html, note, **look)}
+        return {"text/plain": repr(self), "text/html": tag("div", html, note, class_=NO_FORMULAS)}
 
 
 def _row(model: Model, settings: Settings | None) -> tuple[str, ...]:

@@ -201,7 +201,8 @@ class Job:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         line = f"Job {self.number}: {self.status}"
-        return {"text/plain": line, "text/html": _html.tag("div", _html.escape(line))}
+        html = _html.tag("div", _html.escape(line), class_=_html.NO_FORMULAS)
+        return {"text/plain": line, "text/html": html}
 
     # ---------------------------------------------------------------------------------- waiting
 

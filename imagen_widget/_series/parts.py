@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen_widget import _picture
-from imagen_widget._html import escape, in_ascii, tag
+from imagen_widget._html import NO_FORMULAS, escape, in_ascii, tag
 from imagen_widget._inputs import local
 from imagen_widget._models import short_name
 from imagen_widget._picture import Preview
@@ -201,8 +201,7 @@ def style(*parts: str) -> str:
 
 def card(part: str, *children: str, class_: str = "", **values: object) -> str:
     """Return the frame of a view with its part of the style sheet."""
-    # The two classes keep notebooks from typesetting `$0.84 of $1.68` as a formula.
-    names = f"ims ims-{part} mathjax_ignore tex2jax_ignore{class_}"
+    names = f"ims ims-{part} {NO_FORMULAS}{class_}"
     return tag(
         "div", f"<style>{style('theme', 'base', part)}</style>", *children, class_=names, **values
     )

@@ -128,8 +128,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Raises:
             ImagenError: As the function `generate` raises it; or the widget is closed.
         """
-        if not self._open:
-            raise InvalidRequest("The form is closed.", remedy="Make a new one: ImagenWidget().")
+        self._check_open()
         return await self._controller.generated(changes)
 
     def close(self) -> None:
@@ -148,10 +147,15 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Fill the form with the settings that a saved picture carries.
 
         Raises:
-            InvalidRequest: The file cannot be read, or carries no settings.
+            InvalidRequest: The file cannot be read or carries no settings, or the widget is closed.
         """
+        self._check_open()
         found = settings_from(picture)
         self._controller.reuse(found.request, seed=found.seed)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise InvalidRequest("The form is closed.", remedy="Make a new one: ImagenWidget().")
 
     # ----------------------------------------------------------------------------- construction
 
@@ -293,27 +297,27 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             case {"kind": "generate", "values": {**seen}}:
                 self.fields.take(seen)
                 self._press()
-            case {"kind": "file", "purpose": str(purpose), "key": str(key), "parts": int(parts)}:
-                name = str(message.get("name", ""))[:100]
-                self._take_part(purpose, name, key, parts, bytes(buffers[0]))
+            case {"kind": "file", "purpose": str(), "key": str(key), "parts": int()}:
+                self._take_part(key, message, bytes(buffers[0]))
             case {"kind": "do", "act": str(act)} if act in _ACTS:
                 try:
                     _ACTS[act](self, message)
                 except (IndexError, ValueError, TypeError, KeyError):
                     return
 
-    def _take_part(self, purpose: str, name: str, key: str, parts: int, data: bytes) -> None:
+    def _take_part(self, key: str, message: Mapping[str, Any], data: bytes) -> None:
         """Put a file together that comes in parts, since a message has a bound."""
         pieces = self._files.setdefault(key, [])
         pieces.append(data)
         if sum(map(len, pieces)) > _MAX_FILE_BYTES or len(self._files) > 16:
             self._files.clear()
             return
-        if len(pieces) < parts:
+        if len(pieces) < message["parts"]:
             return
-        whole = b"".join(self._files.pop(key))
+        whole, purpose = b"".join(self._files.pop(key)), message["purpose"]
+        name, more = str(message.get("name", ""))[:100], bool(message.get("more"))
         means: dict[str, Callable[[bytes], object]] = {
-            "picture": partial(self._controller.add_picture, name=name),
+            "picture": partial(self._controller.add_picture, name=name, more=more),
             "mask": self._controller.set_mask,
             "settings": self.load_settings,
         }

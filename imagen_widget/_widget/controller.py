@@ -330,19 +330,28 @@ class Controller:
 
     # ------------------------------------------------------------------------------- pictures in
 
-    def add_picture(self, data: bytes, *, name: str) -> None:
-        """Take a file as an input; a model that takes none gives way to the one that edits."""
+    def add_picture(self, data: bytes, *, name: str, more: bool) -> None:
+        """Take a file as an input; a model that takes none gives way to the one that edits.
+
+        `more`: it is one of several that come together; those before it stay, and what was wrong
+        with them stays said.
+        """
         form = self.state.form
         editor = None if form.max_pictures else self._editor(form.model)
-        read = read_picture(data, _with_editor(form, editor)[0], self.studio)
+        try:
+            read = read_picture(data, _with_editor(form, editor)[0], self.studio)
+        except errors.InvalidRequest as error:
+            what = error.message.replace("image: ", f"{name or 'the picture'}: ", 1)
+            raise errors.InvalidRequest(what, remedy=error.remedy, field=error.field) from None
         added = replace(read, origin=name or read.origin)
 
         def change(state: State) -> State:
             before = state.form
             form, note = (before, "") if before.max_pictures else _with_editor(before, editor)
-            there = form.pictures if form.max_pictures != 1 else ()
+            there = form.pictures if form.max_pictures != 1 or more else ()
             form, note = form.with_pictures([*there, added]), note or state.note
-            return replace(state, form=form, note=note, trouble=None, tab=Tab.CREATE)
+            trouble = state.trouble if more else None
+            return replace(state, form=form, note=note, trouble=trouble, tab=Tab.CREATE)
 
         self._pump.change(change)
 

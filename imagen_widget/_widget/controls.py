@@ -207,9 +207,14 @@ class Kit:
 
 
 class Leavable:
-    """A control whose value can be set to None, to what it shows already, and as Python has it."""
+    """A control whose value can be set to None, to what it shows already, and as Python has it.
+
+    What is typed is kept though it is wrong; of other controls `check` refuses a wrong value, which
+    they would change to another one.
+    """
 
     given: Callable[[object], None] | None = None
+    check: Callable[[object], Any]
     value: Any
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -217,6 +222,8 @@ class Leavable:
             super().__setattr__(name, value)
             return
         before = self.value
+        if value is not None and not isinstance(self, Line | Lines | Size):
+            value = self.check(value)
         if value is not None and (isinstance(value, str) or not isinstance(self, Line | Lines)):
             super().__setattr__(name, value)
         if self.value == before:  # else it was observed as a change
@@ -415,7 +422,7 @@ class Controls(Mapping[str, w.DOMWidget]):
 
         give = partial(self._controller.set_field, field.name)
         on_change(control, give)
-        control.given = give
+        control.given, control.check = give, field.check
         value = partial(shown_value, control, field)
         return self._kit.bind(control, _dom_classes=classes, value=value)
 

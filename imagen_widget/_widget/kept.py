@@ -12,7 +12,7 @@ from typing import Any
 
 import IPython.display as screen
 
-from imagen_widget._html import escape, image, tag
+from imagen_widget._html import NO_FORMULAS, escape, image, tag
 from imagen_widget._picture import Preview, contact_sheet, preview
 from imagen_widget._result import Generation
 from imagen_widget._widget.state import State
@@ -90,7 +90,8 @@ class KeptOutput:
 
     def _html(self, note: str, pictures: str) -> str:
         hidden = f'<div class="{self._id}-note" style="display:none">{note}</div>'
-        inside = f'<div class="imagen-kept {self._id}" style="display:grid;gap:16px">'
+        classes = f"imagen-kept {self._id} {NO_FORMULAS}"
+        inside = f'<div class="{classes}" style="display:grid;gap:16px">'
         return f"<style>{_reopened_css(self._id)}</style>{inside}{hidden}{pictures}</div>"
 
 

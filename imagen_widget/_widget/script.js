@@ -1,6 +1,6 @@
 // What stock controls cannot do: one layer a form; clicks go to the kernel as `do`.
 
-const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
+const CHUNK_BYTES = 2e6; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
 const used = {}; // by form, the view that was clicked last: answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
@@ -55,7 +55,7 @@ function nameControls(root) {
 	});
 	each(".widget-toggle-buttons button", (one) => set(one, "aria-pressed", isOn(one)));
 	each(".noUi-handle, .widget-toggle-buttons button", (one) => (one.title = one.matches(".imagen-left :is(.noUi-handle, .mod-active)") ? "the model's default" : ""));
-	each("button > i", (icon) => set(icon, "aria-hidden", "true"));
+	each("button > i", (icon) => set(icon, "aria-hidden", true));
 	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", isOn(fold)));
 	each(".imagen-f", (field) => {
 		const old = $(field, ":scope > .imagen-reset");
@@ -71,10 +71,10 @@ const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
 
 // ---- files and the clipboard
 
-function download(name, type, bytes) {
+function download({ name, type }, bytes) {
 	const href = address(bytes, type);
 	h("a", { href, download: name }).click();
-	setTimeout(() => URL.revokeObjectURL(href), 60_000);
+	setTimeout(() => URL.revokeObjectURL(href), 6e4);
 }
 
 async function upload(model, purpose, files) {
@@ -83,7 +83,7 @@ async function upload(model, purpose, files) {
 		const parts = Math.ceil(file.size / CHUNK_BYTES) || 1;
 		for (let part = 0; part < parts; part++) {
 			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
-			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts }, undefined, [piece]);
+			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts, more: file !== files[0] }, undefined, [piece]);
 		}
 	}
 }
@@ -96,6 +96,7 @@ function pick(model, purpose) {
 
 async function copied(trigger, work) {
 	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
+	setTimeout(() => (trigger.textContent = "Copy"), 2e3);
 }
 
 function copyCode(trigger) {
@@ -239,7 +240,7 @@ function chooser(root, model, signal) {
 
 function largeView(root, model) {
 	let shown = []; // { id, index, image, width, height }
-	let zoom = null; // { scale, x, y }; null: fitted
+	let zoom; // { scale, x, y }; none: fitted
 	const stage = h("div.stage", {
 		wheel: (e) => {
 			e.preventDefault();
@@ -312,12 +313,12 @@ function largeView(root, model) {
 
 	function open(pictures, text) {
 		clear();
-		const two = pictures.length > 1;
+		const two = !!pictures[1];
 		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: false }) }));
-		for (const [place, { image }] of shown.entries()) {
-			stage.append(h(place ? "div.half.b" : "div.half", {}, image));
-			send("original", shown[place]);
-		}
+		shown.forEach((one, place) => {
+			stage.append(h(place ? "div.half.b" : "div.half", {}, one.image));
+			send("original", one);
+		});
 		words.textContent = text;
 		dialog.classList.toggle("imagen-two", two);
 		set(dialog, "aria-label", two ? "Compare two pictures" : text);
@@ -328,13 +329,13 @@ function largeView(root, model) {
 
 	function beside(by) {
 		const all = $$(root, ".imagen-open[data-id]").filter(isShown);
-		return all[by + all.findIndex(({ dataset: { id, index } }) => id === shown[0].id && +index === shown[0].index)];
+		return all[by + all.findIndex(({ dataset: { id, index } }) => id === shown[0].id && index === shown[0].index)];
 	}
 
 	function large(node) {
-		const { index, facts, ...more } = node.dataset;
+		const { facts, ...more } = node.dataset;
 		const { alt, src } = $(node, "img");
-		open([{ ...more, index: +index, alt, src }], facts);
+		open([{ ...more, alt, src }], facts);
 		back.disabled = !beside(-1);
 		next.disabled = !beside(1);
 	}
@@ -345,7 +346,7 @@ function largeView(root, model) {
 	}
 
 	function arrived({ id, index, type }, bytes) {
-		for (const one of shown) if (one.id === id && one.index === index) one.image.src = address(bytes, type);
+		for (const one of shown) if (one.id === id && +one.index === index) one.image.src = address(bytes, type);
 	}
 
 	return { large, arrived, open };
@@ -372,9 +373,9 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	});
 	const stripes = layer();
 	const [mask, screen] = [pen.canvas, view.canvas];
-	let erasing = false;
+	let erasing;
 	let past = [];
-	let last = null;
+	let last;
 	stripes.fillStyle = "rgb(99 91 235 / 78%)";
 	stripes.fillRect(0, 0, w, t);
 	stripes.strokeStyle = "rgb(206 202 255 / 90%)";
@@ -405,8 +406,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	function put(operation, source) {
 		pen.globalCompositeOperation = operation;
 		pen.fillStyle = "#fff";
-		if (source) pen.drawImage(source, 0, 0, w, t);
-		else pen.fillRect(0, 0, w, t);
+		source ? pen.drawImage(source, 0, 0, w, t) : pen.fillRect(0, 0, w, t);
 		changed();
 	}
 
@@ -510,7 +510,7 @@ function attach(root, model) {
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
 	const view = largeView(root, model);
 	const token = model.get("token");
-	let asked = false;
+	let asked;
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
 
@@ -521,7 +521,6 @@ function attach(root, model) {
 
 	const here = { large: view.large, copy: copyCode, upload: (node) => pick(model, node.dataset.arg) };
 	on("click", (e) => {
-		used[token] = root;
 		const acts = e.target.closest("[data-do]");
 		if (acts) {
 			e.stopPropagation(); // or ToggleButtons takes it for one of its own
@@ -535,16 +534,17 @@ function attach(root, model) {
 		generate();
 	});
 	on("keydown", (e) => {
-		if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey) || !e.target.closest(".imagen-create")) return;
+		const asks = (e.ctrlKey || e.metaKey) && e.target.closest(".imagen-create");
+		if (e.key !== "Enter" || !(asks || (e.repeat && e.target.matches("button")))) return;
 		e.preventDefault();
 		e.stopPropagation();
-		$(root, "button.imagen-generate").click();
+		if (!e.repeat) generate(); // a held key pays once
 	});
 
 	let typing; // at a pause the text goes to the kernel
 	on("input", ({ target }) => {
 		clearTimeout(typing);
-		if (target.matches(".imagen-f-prompt textarea")) typing = setTimeout(commit, 300, target);
+		if (target.matches(".imagen-f-prompt textarea, .imagen-wrong input")) typing = setTimeout(commit, 300, target);
 	});
 
 	// pictures dropped, pasted, and dragged to another place
@@ -583,6 +583,7 @@ function attach(root, model) {
 	let focused, key, wanted;
 	addEventListener("pointerdown", () => (focused = null), { capture: true, signal });
 	on("focusin", ({ target }) => {
+		used[token] = root;
 		target.dataset.lmSuppressShortcuts = "true"; // keys typed here are not for the notebook
 		focused = target;
 		key = keyOf(target);
@@ -636,10 +637,7 @@ function attach(root, model) {
 }
 
 function initialize({ model }) {
-	model.on("msg:custom", (message, buffers) => {
-		if (message.kind === "download") download(message.name, message.type, buffers[0]);
-		if (message.kind === "ended") tellEnd(message);
-	});
+	model.on("msg:custom", (message, [bytes]) => ({ download, ended: tellEnd })[message.kind]?.(message, bytes));
 }
 
 function render({ model, el }) {

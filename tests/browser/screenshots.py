@@ -176,6 +176,7 @@ def _edit(camera: Camera) -> None:
     camera.form("mask")
     widget.button("Done").click()
     widget.make("make it night")
+    expect(widget.root.locator(".imagen-job")).to_have_count(2)
     expect(widget.generate).to_be_enabled()
     widget.make("make it snow")
     expect(widget.root.locator(".imagen-job")).to_have_count(3)

@@ -145,6 +145,20 @@ def test_a_narrow_page_needs_no_sideways_scrolling(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_the_large_view_fits_any_page(page: Page, lab: JupyterServer) -> None:
+    widget = open_widget(page, lab, "model='nano-banana-2', resolution='2K', aspect_ratio='16:9'")
+    widget.make_and_wait("a wide fox", pictures=1)
+    found = {}
+    for width in (360, 640, 768, 820, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        widget.root.get_by_role("button", name="Open large").click()
+        expect(widget.dialog.get_by_role("button", name="Close")).to_be_in_viewport(ratio=1)
+        found[width] = overflow(widget, "dialog.imagen-view")
+        page.keyboard.press("Escape")
+
+    assert not any(found.values()), found
+
+
 def test_nothing_in_a_narrow_form_moves_as_a_job_runs(page: Page, voila: JupyterServer) -> None:
     page.set_viewport_size({"width": 400, "height": 1600})
     widget = open_widget(page, voila)
@@ -182,7 +196,7 @@ def overflow(widget: WidgetPage, within: str = "") -> list[str]:
     part = widget.root.locator(within) if within else widget.root
     found = part.evaluate("""root => [...root.querySelectorAll("*")]
         .filter((e) => e.checkVisibility() && !e.closest(".imagen-unseen"))
-        .filter((e) => root.matches("[popover]") || !e.closest("[popover], dialog"))
+        .filter((e) => root.matches("[popover], dialog") || !e.closest("[popover], dialog"))
         .filter((e) => e.getBoundingClientRect().right > root.getBoundingClientRect().right + 1)
         .map((e) => e.className)""")
     return list(found)

@@ -73,6 +73,37 @@ def test_a_double_click_is_one_job(form: Form, server: JupyterServer) -> None:
     assert len(kept_pictures(server) - before) == 1
 
 
+@pytest.mark.parametrize("keys", [["Control", "Enter"], ["Enter"]])
+def test_keys_that_are_held_are_one_job(lab_form: Form, keys: list[str]) -> None:
+    widget = lab_form("prompt='a slow fox [demo:slow=60]'")
+    (widget.generate if keys == ["Enter"] else widget.prompt).focus()
+
+    for key in keys:
+        widget.page.keyboard.down(key)
+    expect(widget.button("Cancel").first).to_be_enabled()
+    expect(widget.generate).to_be_enabled()
+    widget.page.keyboard.down("Enter")
+    for key in keys:
+        widget.page.keyboard.up(key)
+
+    widget.make_and_wait("an owl")
+    expect(widget.root.locator(".imagen-job")).to_have_count(2)
+
+
+def test_a_bad_value_that_is_mended_goes_out_by_the_keys(lab_form: Form) -> None:
+    widget = lab_form("prompt='a fox'")
+    seed = widget.root.get_by_role("textbox", name="Seed")
+    seed.fill("twelve")
+    widget.page.keyboard.press("Control+Enter")
+    expect(widget.generate).to_be_disabled()
+
+    seed.fill("12")
+    widget.page.keyboard.press("Control+Enter")
+
+    expect(widget.status).to_contain_text("1 image")
+    expect(widget.status).to_contain_text("seed 12")
+
+
 def test_a_cancelled_job_says_so_and_shows_no_picture(form: Form) -> None:
     widget = form()
     widget.make("a slow fox [demo:slow=60]")
@@ -210,6 +241,7 @@ def test_a_picture_opens_large_as_the_original_with_arrows_zoom_and_escape(form:
     expect(widget.dialog.get_by_role("button", name="Copied")).to_be_visible()
     copied = "navigator.clipboard.read().then(([item]) => item.types.join())"
     assert widget.page.evaluate(copied) == "image/png"
+    expect(widget.dialog.get_by_role("button", name="Copy", exact=True)).to_be_visible()
     widget.page.keyboard.press("Escape")
 
     expect(widget.dialog).to_be_hidden()
