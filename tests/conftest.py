@@ -138,6 +138,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.setenv("IMAGEN_HOME", str(tmp_path / "imagen"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    _close()  # also the folder of the package's import, which the first test of a process has
     yield
     _close()
 

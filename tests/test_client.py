@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import email.utils
 import gzip
+import itertools
 import json
 import math
 import time
@@ -128,7 +129,7 @@ NOBODY_KNOWS = [
     Break.SILENCE,
     Break.CUT_SHORT,
     *(Reply(status, {"detail": "?"}, accepts=True) for status in (408, 409, 499, 500, 502, 504)),
-    Reply(502, "<html>nginx</html>", accepts=True),
+    *(Reply(status, "<html>nginx</html>", accepts=True) for status in (500, 502, 503)),
     Reply(200, b"", accepts=True),
     page(),
     Reply(200, {"status": "IN_QUEUE"}, accepts=True),
@@ -225,6 +226,27 @@ async def test_a_submit_that_a_transport_does_not_answer_in_time_may_have_arrive
         await client.submit(FOX, timeout=0.1)
 
     assert posts == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "seconds", "silence"),
+    [("kkiai", MODEL, 120, 60), ("fal", MODEL, 120, 60), ("openai", "gpt-image-1.5", 200, 200)],
+)
+async def test_a_server_may_draw_before_it_answers_but_no_longer_than_its_kind_may(
+    name: str, model: str, seconds: float, silence: float
+) -> None:
+    given: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        given.append(anyio.current_effective_deadline() - anyio.current_time())
+        given.append(request.extensions["timeout"]["read"])
+        return httpx.Response(500)
+
+    client = ImagenClient(name, api_key="sk-made-up", transport=httpx.MockTransport(answer))
+    with pytest.raises(errors.SubmitUncertain):
+        await client.submit(ImageRequest.create("a red fox", model=model), timeout=200)
+
+    assert given == [pytest.approx(seconds, abs=20), pytest.approx(silence, abs=20)]
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
@@ -1080,6 +1102,21 @@ async def test_a_picture_that_cannot_be_had_says_why(
 
 
 async def test_all_attempts_at_a_picture_together_have_one_deadline() -> None:
+    desk, left = Desk(), list[float]()
+    desk.queue.always("media", Reply(404, {}))
+    desk.queue.before["media"] = lambda _: left.append(
+        anyio.current_effective_deadline() - anyio.current_time()
+    )
+
+    with pytest.raises(errors.QueueError, match="HTTP 404"):
+        await desk.fetch(timeout=100)
+
+    waits = itertools.accumulate(desk.clock.naps, initial=0.0)
+    assert desk.clock.naps == [0.3, 0.9, 2.7]
+    assert left == [pytest.approx(100 - waited, abs=2) for waited in waits]
+
+
+async def test_a_picture_is_not_asked_for_again_beyond_the_deadline() -> None:
     desk = Desk()
     desk.queue.always("media", Reply(404, {}))
 

@@ -909,6 +909,20 @@ def test_what_the_cap_refuses_was_not_sent_which_is_said_once_and_before(
         assert [output["text/plain"] for output in ran.outputs] == ["Not sent"]
 
 
+def test_a_dry_run_looks_at_the_cap_of_its_own_user(
+    notebook: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND_USER", "0.05")
+    monkeypatch.setenv("JUPYTERHUB_USER", "ann")
+    notebook.run("%imagen a fox;")
+    of_ann = notebook.run("%imagen an owl --dry-run").shown[0]
+    monkeypatch.setenv("JUPYTERHUB_USER", "ben")
+    of_ben = notebook.run("%imagen an owl --dry-run").shown[0]
+
+    assert "would be refused" in of_ann
+    assert "refused" not in of_ben
+
+
 def test_in_a_terminal_each_value_is_printed_once(
     queue: FakeQueue, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import math
+import pkgutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from imagen_widget import (
     start,
 )
 from tests import books
+from tests.clock import Clock
 from tests.conftest import LeaveBehind
 from tests.fakequeue import (
     TOOK_SECONDS,
@@ -285,6 +288,19 @@ def test_a_price_of_your_own_is_what_is_reserved_and_what_the_cap_counts(
     assert (reserved, queue.posts) == ([0.5], 1)
 
 
+def test_a_price_of_your_own_is_that_of_the_model_by_its_id_or_its_alias(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_PRICE", "imagen4=0.07, fal-ai/flux/dev=0.50, 0.01")
+
+    for model in ("fal-ai/imagen4/preview", "fal-ai/flux/dev", "fal-ai/nano-banana-2"):
+        generate("a red fox", model=model)
+
+    assert [(row.price, row.cost) for row in books.rows()] == [
+        *((0.07, 0.07), (0.5, 0.5), (0.01, 0.01))
+    ]
+
+
 @pytest.mark.parametrize("model", ["seedream-4", "somebody/some-model"])
 def test_the_cap_counts_the_most_pictures_that_a_request_may_bring(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch, model: str
@@ -452,6 +468,35 @@ def test_a_paid_job_that_fails_on_the_way_ends_by_the_deadline_and_is_fetched_la
     assert [record.request_id for record in pending] == ["req-1"]
     assert [generation.request_id for generation in fetched] == ["req-1"]
     assert (books.states(), queue.posts) == (["done"], 1)
+
+
+def test_each_step_has_what_the_steps_before_it_have_left_of_the_time(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, given = Clock(), list[tuple[str, float]]()
+    monkeypatch.setattr("imagen_widget._runs.run.time", SimpleNamespace(monotonic=clock))
+    provider = "imagen_widget._providers.openai.Gateway"
+    for name in ("submit", "watch", "result", "fetch"):
+        monkeypatch.setattr(f"{provider}.{name}", _noted(provider, name, given))
+    took = {Submitting: 10, Submitted: 20, Done: 30, Fetching: 15}
+
+    def on_event(event: object) -> None:
+        clock.now += took.get(type(event), 0)
+
+    generate("a red fox", timeout=100, on_event=on_event)
+
+    assert given == [("submit", 90), ("watch", 70), ("result", 40), ("fetch", 25)]
+
+
+def _noted(provider: str, name: str, given: list[tuple[str, float]]) -> Callable[..., Any]:
+    """Return a provider's step that notes how many seconds it is given."""
+    step = getattr(pkgutil.resolve_name(provider), name)
+
+    def noted(self: object, *args: object, seconds: float, **options: object) -> Any:
+        given.append((name, seconds))
+        return step(self, *args, seconds=seconds, **options)
+
+    return noted
 
 
 @pytest.mark.slow
@@ -659,6 +704,16 @@ def test_one_lost_picture_takes_no_other_with_it(queue: FakeQueue) -> None:
     assert [len(generation) for generation in History().resume()] == [2]
 
 
+def test_a_picture_that_is_damaged_on_its_way_is_fetched_again(queue: FakeQueue) -> None:
+    whole = picture("/files/req-1/0.png")
+    queue.script("media", Reply(200, whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]))
+
+    generation = generate("a red fox")
+
+    assert generation[0].data == whole
+    assert queue.count("media") == 2
+
+
 # ---------------------------------------------------------------------------------- two processes
 
 
@@ -688,6 +743,23 @@ def test_a_job_that_another_process_is_fetching_is_not_taken_over(queue: FakeQue
     ids = {job.result(WAIT_SECONDS).request_id, other.result(WAIT_SECONDS).request_id}
 
     assert ids == {"req-1", "req-2"}
+
+
+def test_a_job_that_another_process_takes_at_the_same_moment_is_left_to_it(
+    queue: FakeQueue, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind("a red fox")
+    monkeypatch.setattr("imagen_widget._runs.run.Session.lease", _taken)
+
+    generation = generate("a red fox", reuse=True)
+
+    assert generation.request_id == "req-2"
+    assert books.states() == ["submitted", "done"]
+
+
+async def _taken(*_: object) -> bool:
+    """Answer as the journal does if another process has taken the job since it was found."""
+    return False
 
 
 @pytest.mark.parametrize("is_earlier", [False, True], ids=["new", "left by an earlier process"])
@@ -806,6 +878,7 @@ def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -
 
     assert str(error) == "Cancelled, not billed."
     assert books.states() == ["cancelled"]
+    assert "GET status" in queue.log[queue.log.index("PUT cancel") :]
 
 
 @pytest.mark.slow
@@ -1146,6 +1219,18 @@ def test_an_uncertain_submit_is_repeated_only_if_the_user_says_so(queue: FakeQue
     assert queue.posts == 2
 
 
+def test_what_a_dead_process_was_sending_is_not_sent_again(queue: FakeQueue) -> None:
+    queue.script("submit", Break.LOST_ANSWER)
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox")
+    books.write("UPDATE jobs SET state = 'submitting', error = NULL, trouble = ''")
+
+    with pytest.raises(errors.SubmitUncertain, match="--fresh"):
+        generate("a red fox", reuse=True)
+
+    assert (books.states(), queue.posts) == (["unknown"], 1)
+
+
 def test_an_uncertain_submit_that_the_user_settled_stands_in_no_way(queue: FakeQueue) -> None:
     queue.script("submit", Break.LOST_ANSWER)
     with pytest.raises(errors.SubmitUncertain):
@@ -1284,6 +1369,18 @@ def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 
     assert [record.seconds for record in History().page()] == [TOOK_SECONDS]
+
+
+def test_what_an_earlier_process_began_has_no_service_time_unless_the_provider_says_it(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a red fox")
+    queue.always("status", Reply(200, {"status": "COMPLETED"}))
+    url = f"{_origin(queue)}/files/req-1/0.png"
+    queue.always("result", Reply(200, {"images": [{"url": url}]}))
+
+    assert len(History().resume()) == 1
+    assert [record.seconds for record in History().page()] == [None]
 
 
 def test_a_request_is_started_as_it_is_and_takes_no_more_fields(queue: FakeQueue) -> None:

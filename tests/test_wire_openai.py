@@ -330,15 +330,16 @@ async def test_an_edit_is_asked_again_only_after_a_refusal_of_the_name(answer: R
 async def test_fal_gets_pictures_inside_the_request_each_encoded_once() -> None:
     desk = Desk("kkiai")
     url = "https://media.test/files/in.png"
-    request = ImageRequest.create("snow", model=EDIT, images=[png(), url])
+    given = [png(), png(colour="blue")]
+    request = ImageRequest.create("snow", model=EDIT, images=[*given, url])
 
     await desk.client.submit(request)
     first = desk.body["image_urls"]
     await desk.client.submit(request)
 
-    assert first[1] == url
-    assert base64.b64decode(first[0].partition(",")[2]).startswith(b"\x89PNG")
-    assert desk.body["image_urls"][0] == first[0]
+    assert [base64.b64decode(address.partition(",")[2]) for address in first[:2]] == given
+    assert desk.body["image_urls"] == first
+    assert first[2] == url
     assert await desk.client.provider.place(request.inputs[0]) is (
         await desk.client.provider.place(request.inputs[0])
     )
