@@ -979,6 +979,7 @@ ENDED: list[tuple[Reply, type[errors.ImagenError], bool]] = [
     (Reply(200, {"status": "FAILED", "error": "no luck"}), errors.GenerationFailed, False),
     (Reply(200, {"success": False, "message": "no luck"}), errors.GenerationFailed, False),
     (Reply(200, {"status": "CANCELLED"}), errors.GenerationFailed, False),
+    (Reply(200, {"images": []}), errors.ContentRejected, True),
     (Reply(499, {"detail": "x"}), errors.GenerationFailed, False),
     (Reply(410, {"detail": {"error": "EndpointDeprecated"}}), errors.ModelRetired, False),
     (Reply(403, {"detail": "locked"}), errors.CredentialsError, False),

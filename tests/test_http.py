@@ -894,7 +894,11 @@ async def test_any_address_is_judged_in_our_words(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "here", "1.2.3", "10.0.0.1", "fe80::1%eth0", "::", "2001::1"]
+    "address",
+    [
+        *("", "here", "1.2.3", "10.0.0.1", "fe80::1%eth0", "::", "2001::1"),
+        *("::ffff:10.0.0.1", "::10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::"),
+    ],
 )
 def test_what_is_not_surely_public_is_not(address: str) -> None:
     assert not http.is_public(address)

@@ -592,7 +592,11 @@ def test_a_job_that_is_over_is_written_down_as_failed_and_bills_what_the_error_s
 
 
 @pytest.mark.parametrize(
-    "answer", [Reply(400, {"detail": "bad request"}), Reply(422, {"detail": "?"}), Reply(410, {})]
+    "answer",
+    [
+        *(Reply(400, {"detail": "bad request"}), Reply(422, {"detail": "?"}), Reply(410, {})),
+        *(Reply(200, {"status": word, "error": "no"}) for word in ("COMPLETED", "FAILED")),
+    ],
 )
 def test_a_status_that_says_the_job_is_over_does_not_decide_it(
     queue: FakeQueue, answer: Reply

@@ -364,6 +364,18 @@ def test_a_row_without_a_clear_answer_is_unknown_and_never_sent_again(queue: Fak
     assert History().spend() == pytest.approx(0.16)
 
 
+def test_a_row_that_a_dead_process_was_sending_is_not_sent_again(queue: FakeQueue) -> None:
+    queue.script("submit", None, Break.LOST_ANSWER)
+    animals().run(quiet=True)
+    lost = "UPDATE jobs SET state = 'submitting', error = NULL, trouble = ''"
+    books.write(f"{lost} WHERE state = 'unknown'")
+
+    series = Studio().series("animals").run(quiet=True)
+
+    assert (series.status_counts["done"], series.status_counts["unknown"]) == (3, 1)
+    assert queue.posts == 4
+
+
 def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does_not(
     queue: FakeQueue,
 ) -> None:
