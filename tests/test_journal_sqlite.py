@@ -261,6 +261,7 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
     with contextlib.closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE jobs SET price = 1, cost = 2, words = 'x', request_text = '{'")
         db.execute("UPDATE tally SET n = 7")
+        db.execute("UPDATE budgets SET micros = 1")
 
     problems = "\n".join(journal.check_journal(verbs))
 
@@ -268,6 +269,7 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
         "counts",
         "index of words",
         "spending (2026-11-23, fal, ",
+        "budgets (2026-11-23) is off",
         f"row {job_id} cannot be read",
     ):
         assert words in problems

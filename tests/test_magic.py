@@ -647,6 +647,7 @@ def test_the_magic_reads_every_field_that_the_package_writes(stage: Stage) -> No
         "json": lambda f: [{"a": 'it\'s "b"', "n": 1.5}],
         "text": lambda f: "it's -n 2 $5 {x}",
     }
+    read = 0
     for model in imagen_widget.models():
         if "/" not in model.id:  # another route of the gateway
             continue
@@ -659,6 +660,8 @@ def test_the_magic_reads_every_field_that_the_package_writes(stage: Stage) -> No
 
         assert written.startswith("%imagen")
         assert stage.run(written).value[0] == request
+        read += 1
+    assert read > 10
 
 
 # ------------------------------------------------------------------------------------- any model

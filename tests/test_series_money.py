@@ -410,6 +410,48 @@ def test_of_rows_that_an_ended_process_had_sent_no_more_are_fetched_than_may_be_
     assert (queue.posts, series.status_counts["done"]) == (4, 4)
 
 
+def test_rows_that_are_fetched_are_among_those_that_may_be_out(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.polls = math.inf
+    animals().start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    asked = queue.count("status")
+
+    series = Studio().series("animals").start(quiet=True, max_in_flight=1)
+    queue.wait_for("status", asked + 4)
+    posts = queue.posts
+    queue.polls = 1
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert (posts, queue.posts) == (1, 4)
+
+
+def test_a_row_that_another_process_takes_at_the_same_moment_is_left_to_it(
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._series.drive._TAKE_OVER_SECONDS", 0)
+    monkeypatch.setattr("imagen_widget._series.drive._LOOK_SECONDS", 0.05)
+    queue.polls = math.inf
+    animals("fox").start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    queue.finish()
+    asked: list[int] = []
+
+    async def lease(*_: object) -> bool:
+        asked.append(queue.count("status"))
+        return len(asked) == 3  # the other one has taken it, and dies later
+
+    monkeypatch.setattr("imagen_widget._runs.run.Session.lease", lease)
+    series = Studio().series("animals").run(quiet=True)
+
+    assert asked == [asked[0]] * 3
+    assert (queue.posts, series.status_counts["done"]) == (1, 1)
+
+
 def test_a_row_under_way_whose_lease_ran_out_is_not_fetched_twice_here(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -703,6 +745,26 @@ def test_the_first_row_goes_alone_so_that_a_wrong_key_or_model_costs_one_error(
 
     assert after == 1
     assert series.status_counts["done"] == done
+
+
+def test_a_row_that_an_ended_process_had_sent_does_not_stand_for_the_first_one(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.polls = math.inf
+    animals().start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    queue.finish()
+    queue.polls, queue.silence_seconds = 1, 1.0
+    queue.script("submit", Break.SILENCE)
+    sent: list[float] = []
+    queue.before["submit"] = lambda _: sent.append(time.monotonic())
+
+    series = Studio().series("animals").run(quiet=True)
+
+    assert (series.status_counts["done"], series.status_counts["unknown"]) == (3, 1)
+    first, second, _ = sent
+    assert second - first > 0.9  # the first one was out for a second
 
 
 def test_a_first_row_that_is_refused_for_its_content_stops_no_other(queue: FakeQueue) -> None:
