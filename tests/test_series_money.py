@@ -286,6 +286,16 @@ def test_every_row_is_on_disk_as_submitting_when_its_post_arrives(queue: FakeQue
     assert seen == ["submitting"] * 4
 
 
+def test_no_row_is_sent_if_its_pictures_cannot_be_kept(queue: FakeQueue) -> None:
+    series = animals()
+    (books.home() / "images").touch()
+
+    with pytest.raises(errors.JournalError, match="Pictures cannot be kept"):
+        series.run(quiet=True)
+
+    assert queue.posts == 0
+
+
 def test_only_rows_whose_request_has_changed_are_sent_again(queue: FakeQueue) -> None:
     table = [{"name": "lamp", "colour": "red"}, {"name": "chair", "colour": "blue"}]
     batch(table, "a {colour} {name}", key="name", name="shop").run(quiet=True)

@@ -282,6 +282,26 @@ def test_what_is_deleted_goes_to_the_trash_of_the_home_and_comes_back(
     store.trash("sha256:" + "0" * 64)
 
 
+def test_a_trash_on_another_disk_takes_the_bytes_and_gives_them_back(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, rename = store.keep(picture()), Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if path.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    store.trash(kept.digest)
+    assert [path.read_bytes() for path in files(home)] == [picture()]
+    assert store.path(kept.digest) is None
+
+    store.restore(kept.digest)
+    assert files(home) == [kept.path]
+    assert store.verify(kept.digest)
+
+
 # ------------------------------------------------------------------------------- what goes wrong
 
 
