@@ -659,7 +659,7 @@ def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
     books.heal()
     books.bury()
 
-    assert caught.value.request_id == "req-2"
+    assert (caught.value.request_id, caught.value.billed) == ("req-2", True)
     assert [record.prompt for record in books.rows() if record.state == "submitting"]
     assert [record.request.prompt for record in History().unknown()] == ["a red fox"]
     assert History().spend() == pytest.approx(0.08)
@@ -1059,6 +1059,13 @@ def test_a_default_that_is_given_is_another_request(queue: FakeQueue, more: Any)
     generate("a red fox")
 
     assert not generate("a red fox", reuse=True, **more).reused
+    assert queue.posts == 2
+
+
+def test_the_same_of_another_model_is_another_request(queue: FakeQueue) -> None:
+    generate("a red fox", model="fal-ai/nano-banana")
+
+    assert not generate("a red fox", model="fal-ai/nano-banana-2", reuse=True).reused
     assert queue.posts == 2
 
 
