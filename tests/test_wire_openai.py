@@ -382,7 +382,10 @@ async def test_pictures_that_take_all_the_time_are_not_sent(
     desk, request = Desk("kkiai"), ImageRequest.create("snow", model=EDIT, image=png())
     monkeypatch.setattr(desk.client.provider, "encode", lambda _: anyio.sleep_forever())
 
-    with pytest.raises(errors.QueueError, match="the pictures took all the time"):
+    with (
+        anyio.fail_after(30),
+        pytest.raises(errors.QueueError, match="the pictures took all the time"),
+    ):
         await desk.client.submit(request, timeout=0.1)
 
     assert desk.queue.posts == 0
