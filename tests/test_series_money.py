@@ -64,6 +64,42 @@ def test_a_forgotten_axis_is_said_before_anything_is_paid(queue: FakeQueue) -> N
     assert queue.log == []
 
 
+def test_braces_in_a_value_are_sent_as_they_are(queue: FakeQueue) -> None:
+    sweep("a {animal} in {style}", animal=["{style} fox"], style=["oil"]).run(quiet=True)
+
+    assert posts_by_prompt(queue) == {"a {style} fox in oil": 1}
+
+
+def test_the_name_of_a_series_with_other_axes_is_refused(queue: FakeQueue) -> None:
+    animals("fox").run(quiet=True)
+
+    with pytest.raises(errors.InvalidRequest, match=r"exists with other axes \(animal\)"):
+        sweep("a {plant}", plant=["fern"], name="animals")
+    with pytest.raises(errors.InvalidRequest, match="exists with other axes"):
+        batch([{"animal": "hen"}], "a {animal}", name="animals")
+
+    assert (queue.posts, len(Series.open("animals"))) == (1, 1)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, pd.NA, "", " "], ids=repr)
+def test_a_row_whose_prompt_would_have_a_gap_is_refused(queue: FakeQueue, missing: object) -> None:
+    table = [{"animal": "fox"}, {"animal": missing}]
+
+    with pytest.raises(errors.InvalidRequest, match="animal: a value is missing"):
+        batch(table, "a {animal} in snow")
+
+    assert (queue.log, books.rows()) == ([], [])
+
+
+def test_a_key_that_two_rows_have_is_refused(queue: FakeQueue) -> None:
+    table = [{"sku": "x", "animal": "fox"}, {"sku": "x", "animal": "hen"}]
+
+    with pytest.raises(errors.InvalidRequest, match="sku: 'x' appears more than once"):
+        batch(table, "a {animal}", key="sku")
+
+    assert (queue.log, books.rows()) == ([], [])
+
+
 @pytest.mark.parametrize("name", ["api_key", "key", "home", "store", "provider"])
 @pytest.mark.parametrize("template", ["a fox", "a fox {api_key}{key}{home}{store}{provider}"])
 def test_a_setting_is_not_an_axis_and_its_values_are_kept_nowhere(
