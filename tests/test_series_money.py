@@ -81,6 +81,13 @@ def test_the_name_of_a_series_with_other_axes_is_refused(queue: FakeQueue) -> No
     assert (queue.posts, len(Series.open("animals"))) == (1, 1)
 
 
+def test_more_combinations_than_a_series_may_have_are_not_even_made(queue: FakeQueue) -> None:
+    with pytest.raises(errors.InvalidRequest, match="The axes make 160,000 combinations"):
+        sweep("a {x} {y}", x=range(400), y=range(400))
+
+    assert queue.log == []
+
+
 @pytest.mark.parametrize("missing", [None, math.nan, pd.NA, "", " "], ids=repr)
 def test_a_row_whose_prompt_would_have_a_gap_is_refused(queue: FakeQueue, missing: object) -> None:
     table = [{"animal": "fox"}, {"animal": missing}]

@@ -132,6 +132,26 @@ def test_another_folder_holds_the_pictures_and_the_home_the_rest(
     assert files(tmp_path / "shared") == []
 
 
+def test_a_kept_picture_and_every_name_on_the_way_to_it_have_reached_the_disk(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, written = os.fsync, dict[int, list[str]]()
+
+    def note(descriptor: int) -> None:
+        facts = os.fstat(descriptor)
+        names = os.listdir(descriptor) if stat.S_ISDIR(facts.st_mode) else []
+        written[facts.st_ino] = names
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    path = store.keep(picture()).path
+
+    assert path.stat().st_ino in written
+    while path != home.parent:
+        assert path.name in written[path.parent.stat().st_ino]
+        path = path.parent
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_files_and_folders_are_private_under_any_umask(
     store: Store, home: Path, umask: int
