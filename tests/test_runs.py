@@ -204,6 +204,16 @@ def test_billed_units_replace_the_estimate_unless_a_price_of_your_own_is_set(
     assert History().spend() == pytest.approx(0.55)
 
 
+@pytest.mark.parametrize("units", ["-2", "nan", "1e400", "many", ""])
+def test_a_bill_that_is_none_leaves_the_estimate(queue: FakeQueue, units: str) -> None:
+    queue.units = units
+
+    generation = generate("a red fox", model="fal-ai/flux/dev")
+
+    assert (generation.cost, generation.cost_source) == (0.025, "list")
+    assert books.rows()[0].cost == 0.025
+
+
 # ---------------------------------------------------------------------------------- before the bill
 
 
