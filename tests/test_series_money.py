@@ -743,6 +743,34 @@ def test_a_series_that_is_opened_again_reserves_the_prices_in_force(
     assert (planned, queue.posts) == (Decimal("0.40"), 2)
 
 
+def test_a_series_that_is_opened_again_is_fetched_from_the_address_in_force(
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(errors.BudgetExceeded):
+        animals("fox").run(quiet=True, max_spend=0.01)
+    address = os.environ["IMAGEN_BASE_URL"].replace("127.0.0.1", "localhost")
+    monkeypatch.setenv("IMAGEN_BASE_URL", address)
+    queue.polls = math.inf
+    Series.open("animals").start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    queue.finish()
+
+    assert len(History().resume()) == 1
+    assert queue.posts == 1
+
+
+def test_a_series_without_its_key_sends_nothing(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGEN_API_KEY")
+
+    with pytest.raises(errors.CredentialsError, match="There is no key for kkiai"):
+        animals().run(quiet=True)
+
+    assert queue.log == []
+
+
 def test_the_price_in_force_is_that_of_the_plan_and_of_the_run(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
