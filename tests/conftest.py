@@ -142,6 +142,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("IMAGEN_HOME", str(tmp_path / "imagen"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     monkeypatch.chdir(home)
+    _close()  # also the folder of the package's import, which the first test of a process has
     yield
     _close()
 

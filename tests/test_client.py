@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import email.utils
 import gzip
+import itertools
 import json
 import math
 import time
@@ -129,7 +130,7 @@ NOBODY_KNOWS = [
     Break.SILENCE,
     Break.CUT_SHORT,
     *(Reply(status, {"detail": "?"}, accepts=True) for status in (408, 409, 499, 500, 502, 504)),
-    Reply(502, "<html>nginx</html>", accepts=True),
+    *(Reply(status, "<html>nginx</html>", accepts=True) for status in (500, 502, 503)),
     Reply(200, b"", accepts=True),
     page(),
     Reply(200, {"status": "IN_QUEUE"}, accepts=True),
@@ -244,6 +245,27 @@ async def test_a_submit_that_is_redirected_to_what_is_no_address_is_never_sent_a
                 await client.submit(FOX)
 
     assert queue.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "seconds", "silence"),
+    [("kkiai", MODEL, 120, 60), ("fal", MODEL, 120, 60), ("openai", "gpt-image-1.5", 200, 200)],
+)
+async def test_a_server_may_draw_before_it_answers_but_no_longer_than_its_kind_may(
+    name: str, model: str, seconds: float, silence: float
+) -> None:
+    given: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        given.append(anyio.current_effective_deadline() - anyio.current_time())
+        given.append(request.extensions["timeout"]["read"])
+        return httpx.Response(500)
+
+    client = ImagenClient(name, api_key="sk-made-up", transport=httpx.MockTransport(answer))
+    with pytest.raises(errors.SubmitUncertain):
+        await client.submit(ImageRequest.create("a red fox", model=model), timeout=200)
+
+    assert given == [pytest.approx(seconds, abs=20), pytest.approx(silence, abs=20)]
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
@@ -632,7 +654,8 @@ async def test_while_the_status_says_that_a_job_runs_nothing_but_its_result_ends
     with pytest.raises(errors.QueueTimeout, match="still running"):
         await desk.watch(timeout=300)
 
-    assert desk.queue.count("result") < desk.queue.count("status") / 6
+    assert 8 < desk.queue.count("result") < desk.queue.count("status") / 6
+    assert not any("/auto/" in request.path for request in desk.queue.requests)
 
 
 @pytest.mark.parametrize("trouble", [RUNNING, *HICCUPS, UNKNOWN], ids=repr)
@@ -1038,6 +1061,7 @@ ENDED: list[tuple[Reply, type[errors.ImagenError], bool]] = [
     (Reply(200, {"status": "FAILED", "error": "no luck"}), errors.GenerationFailed, False),
     (Reply(200, {"success": False, "message": "no luck"}), errors.GenerationFailed, False),
     (Reply(200, {"status": "CANCELLED"}), errors.GenerationFailed, False),
+    (Reply(200, {"images": []}), errors.ContentRejected, True),
     (Reply(499, {"detail": "x"}), errors.GenerationFailed, False),
     (Reply(410, {"detail": {"error": "EndpointDeprecated"}}), errors.ModelRetired, False),
     (Reply(403, {"detail": "locked"}), errors.CredentialsError, False),
@@ -1177,6 +1201,21 @@ async def test_a_picture_that_cannot_be_had_says_why(
 
 
 async def test_all_attempts_at_a_picture_together_have_one_deadline() -> None:
+    desk, left = Desk(), list[float]()
+    desk.queue.always("media", Reply(404, {}))
+    desk.queue.before["media"] = lambda _: left.append(
+        anyio.current_effective_deadline() - anyio.current_time()
+    )
+
+    with pytest.raises(errors.QueueError, match="HTTP 404"):
+        await desk.fetch(timeout=100)
+
+    waits = itertools.accumulate(desk.clock.naps, initial=0.0)
+    assert desk.clock.naps == [0.3, 0.9, 2.7]
+    assert left == [pytest.approx(100 - waited, abs=2) for waited in waits]
+
+
+async def test_a_picture_is_not_asked_for_again_beyond_the_deadline() -> None:
     desk = Desk()
     desk.queue.always("media", Reply(404, {}))
 

@@ -415,6 +415,31 @@ def test_one_that_fails_does_not_stop_the_others(
     assert books.states() == ["cancelled", "done"]
 
 
+def test_a_row_that_nothing_here_understands_does_not_stop_the_others(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("one", "two")
+    books.write("UPDATE jobs SET ticket = '[]' WHERE request_id = 'req-1'")
+
+    odd, fetched = history.resume_all()
+
+    assert str(odd.error).startswith("The job req-1 cannot be resumed (")
+    assert fetched.generation is not None
+    assert books.states() == ["submitted", "done"]
+
+
+def test_resuming_gives_back_what_a_dead_process_had_reserved_and_never_sent(
+    queue: FakeQueue, history: History
+) -> None:
+    queue.script("submit", Break.LOST_ANSWER)
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a fox")
+    books.write("UPDATE jobs SET state = 'intent', error = NULL, trouble = ''")
+
+    assert history.resume() == []
+    assert (books.states(), history.spend()) == (["failed"], 0)
+
+
 def test_living_jobs_come_at_once_and_dead_ones_are_told_within_seconds(
     queue: FakeQueue, history: History, leave_behind: LeaveBehind
 ) -> None:

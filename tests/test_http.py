@@ -147,6 +147,23 @@ async def test_cleartext_to_this_machine_passes_no_proxy(
     assert (len(gateway.requests), len(proxy.requests)) == (1, 0)
 
 
+async def test_a_submit_that_a_proxy_holds_up_until_the_deadline_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
+        await hold(writer)
+
+    async with Server(answering) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        net = _direct(BASE)
+        with pytest.raises(answers.NotSent, match="no connection within 1 s"):
+            await net.call(SUBMIT, seconds=1)
+        await net.close()
+
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+
+
 async def test_what_a_server_echoes_of_the_key_is_blanked_out() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         echo = request.headers["authorization"]
@@ -533,6 +550,18 @@ async def test_a_stream_that_breaks_is_lost() -> None:
         await net.close()
 
 
+async def test_a_stream_that_does_not_begin_in_time_is_lost() -> None:
+    async def answering(_: Received, writer: asyncio.StreamWriter) -> None:
+        await hold(writer)
+
+    async with Server(answering) as server:
+        net = _direct(server.url)
+        with pytest.raises(answers.Lost, match=r"no whole answer within 0\.2 s"):
+            async with net.stream(Call("GET", f"{server.url}/a/b"), seconds=0.2):
+                pytest.fail("no stream was there")
+        await net.close()
+
+
 async def test_more_streams_than_there_may_be_are_refused_until_one_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -867,7 +896,11 @@ async def test_any_address_is_judged_in_our_words(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "here", "1.2.3", "10.0.0.1", "fe80::1%eth0", "::", "2001::1"]
+    "address",
+    [
+        *("", "here", "1.2.3", "10.0.0.1", "fe80::1%eth0", "::", "2001::1"),
+        *("::ffff:10.0.0.1", "::10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::"),
+    ],
 )
 def test_what_is_not_surely_public_is_not(address: str) -> None:
     assert not http.is_public(address)

@@ -167,15 +167,31 @@ def following(state: journal.State) -> set[journal.State]:
 
 
 @pytest.mark.parametrize(
-    ("state", "ends"),
+    ("event", "states"),
     [
-        ("unknown", {"submitted", "completed", "failed"}),  # never cancelled: it may be billed
-        ("submitted", {"completed", "failed", "cancelled", "expired"}),
-        ("completed", {"completed", "done", "failed", "expired"}),
+        (journal.Claimed(), "waiting"),
+        (journal.Returned(), "intent"),  # else it was accepted
+        (journal.Submitting(), "intent"),
+        (journal.Submitted(TICKET, "req-1"), "submitting unknown"),
+        (journal.Uncertain("lost"), "submitting"),
+        (journal.Completed(), "submitting unknown submitted completed"),
+        (journal.Kept(()), "completed"),
+        (journal.Failed("no", billed=False), "intent submitting unknown submitted completed"),
+        (journal.Cancelled(), "intent submitting submitted"),  # unknown: it may be billed
+        (journal.Expired(), "submitted completed"),
+        (journal.Forgotten(), "unknown"),
     ],
+    ids=lambda value: type(value).__name__,
 )
-def test_what_may_be_paid_for_becomes_nothing_else(state: str, ends: set[str]) -> None:
-    assert following(journal.State(state)) == ends
+def test_each_event_is_possible_in_these_states_only(event: journal.Event, states: str) -> None:
+    possible = set()
+    for state in journal.State:
+        record = journal.Record("x", 1, state, "fal", "", "", "{}", "", request_id="r")
+        with contextlib.suppress(journal.IllegalStep):
+            journal.apply(record, event)
+            possible.add(state.value)
+
+    assert possible == {*states.split()}
 
 
 def test_every_state_leads_to_an_end_and_no_end_leads_on() -> None:
@@ -601,6 +617,34 @@ def test_recovery_settles_what_nobody_works_on(
     assert verbs.get(answered).state is journal.State.FAILED
     assert verbs.get(answered).amount == Decimal("0.04")
     assert other.recover() == []
+
+
+def test_recovery_leaves_what_somebody_works_on_beside_what_nobody_does(
+    verbs: journal.Journal, open_journal: Callable[..., journal.Journal], clock: Clock
+) -> None:
+    left = intend(verbs)
+    clock.now += verbs.lease_seconds + 1
+    held = [job_in(verbs, state) for state in (journal.State.INTENT, journal.State.SUBMITTING)]
+
+    open_journal().recover()
+
+    states = [verbs.get(job_id).state.value for job_id in (left, *held)]
+    assert states == ["failed", "intent", "submitting"]
+
+
+def test_a_row_that_may_have_been_sent_is_unknown_when_its_process_is_dead(
+    verbs: journal.Journal, open_journal: Callable[..., journal.Journal], clock: Clock
+) -> None:
+    verbs.plan("autumn", rows("fox", 1))
+    [row] = verbs.claim(series="autumn", count=1)
+    verbs.apply(row.id, journal.Submitting())
+    clock.now += verbs.lease_seconds + 1
+    other = open_journal()
+
+    [lost] = other.recover()
+
+    assert (lost.id, lost.state, lost.amount) == (row.id, journal.State.UNKNOWN, Decimal("0.04"))
+    assert other.claim(series="autumn", count=1) == []
 
 
 def test_a_process_that_wakes_after_its_job_was_recovered_cannot_submit_it(

@@ -59,7 +59,11 @@ def test_without_psycopg_the_error_names_the_package(
         journal.open_journal(tmp_path, "postgresql://team@db.example/imagen")
 
 
-def test_time_is_the_databases(verbs: journal.Journal, address: str) -> None:
+def test_time_is_the_databases(
+    verbs: journal.Journal, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = time.time() - 86400  # this machine's clock is a day late
+    monkeypatch.setattr(time, "time", lambda: here)
     record = verbs.get(intend(verbs))
 
     with psycopg.connect(address) as connection:

@@ -109,14 +109,14 @@ def test_a_journal_that_others_could_read_is_made_private(
 
 def test_commits_are_durable_and_writers_do_not_block_readers(verbs: journal.Journal) -> None:
     intend(verbs)
-    names = ("synchronous", "journal_mode", "foreign_keys")
+    names = ("synchronous", "fullfsync", "journal_mode", "foreign_keys")
     settings = verbs._transact(
         lambda tx: {name: tx.all(f"PRAGMA {name}")[0][name] for name in names},
         write=False,
         after="",
     )
 
-    assert settings == {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1}
+    assert settings == dict(zip(names, (2, 1, "wal", 1), strict=True))
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
@@ -203,6 +203,16 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing_and_breaks_nothing(hom
         assert verbs.get(job_id).state is State.SUBMITTING
 
 
+def test_a_transaction_that_an_interrupt_left_open_is_undone(verbs: journal.Journal) -> None:
+    job_id = intend(verbs)
+    vars(verbs)["_opened"].execute("BEGIN IMMEDIATE")
+    vars(verbs)["_opened"].execute("DELETE FROM jobs")
+
+    verbs.apply(job_id, journal.Submitting())
+
+    assert verbs.get(job_id).state is State.SUBMITTING
+
+
 def test_threads_share_one_journal(verbs: journal.Journal) -> None:
     failures: list[BaseException] = []
 
@@ -251,6 +261,7 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
     with contextlib.closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE jobs SET price = 1, cost = 2, words = 'x', request_text = '{'")
         db.execute("UPDATE tally SET n = 7")
+        db.execute("UPDATE budgets SET micros = 1")
 
     problems = "\n".join(journal.check_journal(verbs))
 
@@ -258,6 +269,7 @@ def test_check_finds_what_somebody_changed(file: Path, verbs: journal.Journal) -
         "counts",
         "index of words",
         "spending (2026-11-23, fal, ",
+        "budgets (2026-11-23) is off",
         f"row {job_id} cannot be read",
     ):
         assert words in problems
@@ -428,14 +440,16 @@ def test_a_home_is_not_brought_forward_while_an_older_kernel_works_on_it(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("moment", ["day_of", "INDEXES"], ids=["at the first row", "at the end"])
 def test_a_process_that_is_killed_while_it_brings_a_home_forward_changes_nothing(
-    old_home: Path, file: Path, verbs: journal.Journal
+    old_home: Path, file: Path, verbs: journal.Journal, moment: str
 ) -> None:
     def die() -> None:
         from unittest import mock
 
-        kill = mock.Mock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        with mock.patch("imagen_widget._journal.tables.day_of", kill):
+        kill = mock.MagicMock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        kill.__iter__.side_effect = kill
+        with mock.patch(f"imagen_widget._journal.tables.{moment}", kill):
             verbs.count()
 
     assert in_a_child(die) == (-signal.SIGKILL, "")

@@ -666,6 +666,7 @@ def test_the_magic_reads_every_field_that_the_package_writes(stage: Stage) -> No
         "json": lambda f: [{"a": 'it\'s "b"', "n": 1.5}],
         "text": lambda f: "it's -n 2 $5 {x}",
     }
+    read = 0
     for model in imagen_widget.models():
         if "/" not in model.id:  # another route of the gateway
             continue
@@ -678,6 +679,8 @@ def test_the_magic_reads_every_field_that_the_package_writes(stage: Stage) -> No
 
         assert written.startswith("%imagen")
         assert stage.run(written).value[0] == request
+        read += 1
+    assert read > 10
 
 
 # ------------------------------------------------------------------------------------- any model
@@ -928,6 +931,20 @@ def test_what_the_cap_refuses_was_not_sent_which_is_said_once_and_before(
         assert isinstance(ran.error, BudgetExceeded)
         assert ran.sent == []
         assert [output["text/plain"] for output in ran.outputs] == ["Not sent"]
+
+
+def test_a_dry_run_looks_at_the_cap_of_its_own_user(
+    notebook: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_MAX_SPEND_USER", "0.05")
+    monkeypatch.setenv("JUPYTERHUB_USER", "ann")
+    notebook.run("%imagen a fox;")
+    of_ann = notebook.run("%imagen an owl --dry-run").shown[0]
+    monkeypatch.setenv("JUPYTERHUB_USER", "ben")
+    of_ben = notebook.run("%imagen an owl --dry-run").shown[0]
+
+    assert "would be refused" in of_ann
+    assert "refused" not in of_ben
 
 
 def test_in_a_terminal_each_value_is_printed_once(

@@ -1,6 +1,7 @@
 """What the loop records is written in order, together where it waits, and all or alone undone."""
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +152,28 @@ async def test_a_cancelled_call_that_writes_for_others_does_so_to_its_end(
         gate.open()
 
     assert len(verbs.query()) == 1
+
+
+async def test_a_call_that_is_cancelled_as_its_turn_comes_takes_no_other_with_it(
+    recorder: journal.Recorder, verbs: journal.Journal
+) -> None:
+    gate, scope = Gate(), anyio.CancelScope()
+
+    async def first() -> None:
+        await recorder.record(gate.wait)
+        scope.cancel()  # the turn is given on, and not yet taken
+
+    async def second() -> None:
+        with scope:
+            await recorder.record(intend, verbs)
+
+    async with anyio.create_task_group() as group:
+        for call in (first, second, functools.partial(recorder.record, intend, verbs)):
+            group.start_soon(call)
+            await anyio.lowlevel.checkpoint()
+        gate.open()
+
+    assert len(verbs.query()) == 2
 
 
 async def test_closing_waits_for_what_was_recorded_before(

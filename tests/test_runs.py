@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import math
+import pkgutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from imagen_widget import (
     start,
 )
 from tests import books
+from tests.clock import Clock
 from tests.conftest import LeaveBehind
 from tests.fakequeue import (
     TOOK_SECONDS,
@@ -201,6 +204,16 @@ def test_billed_units_replace_the_estimate_unless_a_price_of_your_own_is_set(
     assert History().spend() == pytest.approx(0.55)
 
 
+@pytest.mark.parametrize("units", ["-2", "nan", "1e400", "many", ""])
+def test_a_bill_that_is_none_leaves_the_estimate(queue: FakeQueue, units: str) -> None:
+    queue.units = units
+
+    generation = generate("a red fox", model="fal-ai/flux/dev")
+
+    assert (generation.cost, generation.cost_source) == (0.025, "list")
+    assert books.rows()[0].cost == 0.025
+
+
 # ---------------------------------------------------------------------------------- before the bill
 
 
@@ -283,6 +296,19 @@ def test_a_price_of_your_own_is_what_is_reserved_and_what_the_cap_counts(
         generate("a red fox")
 
     assert (reserved, queue.posts) == ([0.5], 1)
+
+
+def test_a_price_of_your_own_is_that_of_the_model_by_its_id_or_its_alias(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_PRICE", "imagen4=0.07, fal-ai/flux/dev=0.50, 0.01")
+
+    for model in ("fal-ai/imagen4/preview", "fal-ai/flux/dev", "fal-ai/nano-banana-2"):
+        generate("a red fox", model=model)
+
+    assert [(row.price, row.cost) for row in books.rows()] == [
+        *((0.07, 0.07), (0.5, 0.5), (0.01, 0.01))
+    ]
 
 
 @pytest.mark.parametrize("model", ["seedream-4", "somebody/some-model"])
@@ -454,6 +480,35 @@ def test_a_paid_job_that_fails_on_the_way_ends_by_the_deadline_and_is_fetched_la
     assert (books.states(), queue.posts) == (["done"], 1)
 
 
+def test_each_step_has_what_the_steps_before_it_have_left_of_the_time(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, given = Clock(), list[tuple[str, float]]()
+    monkeypatch.setattr("imagen_widget._runs.run.time", SimpleNamespace(monotonic=clock))
+    provider = "imagen_widget._providers.openai.Gateway"
+    for name in ("submit", "watch", "result", "fetch"):
+        monkeypatch.setattr(f"{provider}.{name}", _noted(provider, name, given))
+    took = {Submitting: 10, Submitted: 20, Done: 30, Fetching: 15}
+
+    def on_event(event: object) -> None:
+        clock.now += took.get(type(event), 0)
+
+    generate("a red fox", timeout=100, on_event=on_event)
+
+    assert given == [("submit", 90), ("watch", 70), ("result", 40), ("fetch", 25)]
+
+
+def _noted(provider: str, name: str, given: list[tuple[str, float]]) -> Callable[..., Any]:
+    """Return a provider's step that notes how many seconds it is given."""
+    step = getattr(pkgutil.resolve_name(provider), name)
+
+    def noted(self: object, *args: object, seconds: float, **options: object) -> Any:
+        given.append((name, seconds))
+        return step(self, *args, seconds=seconds, **options)
+
+    return noted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", [Break.SILENCE, Reply(200, b" ", every=0.02, accepts=True)])
 def test_an_answer_to_the_submit_that_hangs_or_drips_ends_by_the_deadline(
@@ -547,7 +602,11 @@ def test_a_job_that_is_over_is_written_down_as_failed_and_bills_what_the_error_s
 
 
 @pytest.mark.parametrize(
-    "answer", [Reply(400, {"detail": "bad request"}), Reply(422, {"detail": "?"}), Reply(410, {})]
+    "answer",
+    [
+        *(Reply(400, {"detail": "bad request"}), Reply(422, {"detail": "?"}), Reply(410, {})),
+        *(Reply(200, {"status": word, "error": "no"}) for word in ("COMPLETED", "FAILED")),
+    ],
 )
 def test_a_status_that_says_the_job_is_over_does_not_decide_it(
     queue: FakeQueue, answer: Reply
@@ -610,7 +669,7 @@ def test_a_disk_that_is_full_when_the_ticket_comes_never_counts_as_a_refusal(
     books.heal()
     books.bury()
 
-    assert caught.value.request_id == "req-2"
+    assert (caught.value.request_id, caught.value.billed) == ("req-2", True)
     assert [record.prompt for record in books.rows() if record.state == "submitting"]
     assert [record.request.prompt for record in History().unknown()] == ["a red fox"]
     assert History().spend() == pytest.approx(0.08)
@@ -659,6 +718,16 @@ def test_one_lost_picture_takes_no_other_with_it(queue: FakeQueue) -> None:
     assert [len(generation) for generation in History().resume()] == [2]
 
 
+def test_a_picture_that_is_damaged_on_its_way_is_fetched_again(queue: FakeQueue) -> None:
+    whole = picture("/files/req-1/0.png")
+    queue.script("media", Reply(200, whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]))
+
+    generation = generate("a red fox")
+
+    assert generation[0].data == whole
+    assert queue.count("media") == 2
+
+
 # ---------------------------------------------------------------------------------- two processes
 
 
@@ -689,6 +758,23 @@ def test_a_job_that_another_process_is_fetching_is_waited_for_and_not_taken_over
 
     assert (job.result(WAIT_SECONDS).reused, other.result(WAIT_SECONDS).reused) == (False, True)
     assert (queue.posts, queue.count("result")) == (1, 1)
+
+
+def test_a_job_that_another_process_takes_at_the_same_moment_is_left_to_it(
+    queue: FakeQueue, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind("a red fox")
+    monkeypatch.setattr("imagen_widget._runs.run.Session.lease", _taken)
+
+    generation = generate("a red fox", reuse=True)
+
+    assert generation.request_id == "req-2"
+    assert books.states() == ["submitted", "done"]
+
+
+async def _taken(*_: object) -> bool:
+    """Answer as the journal does if another process has taken the job since it was found."""
+    return False
 
 
 @pytest.mark.parametrize("is_earlier", [False, True], ids=["new", "left by an earlier process"])
@@ -807,6 +893,7 @@ def test_a_requested_cancel_counts_only_when_the_job_says_so(queue: FakeQueue) -
 
     assert str(error) == "Cancelled, not billed."
     assert books.states() == ["cancelled"]
+    assert "GET status" in queue.log[queue.log.index("PUT cancel") :]
 
 
 @pytest.mark.slow
@@ -983,6 +1070,13 @@ def test_a_default_that_is_given_is_another_request(queue: FakeQueue, more: Any)
     generate("a red fox")
 
     assert not generate("a red fox", reuse=True, **more).reused
+    assert queue.posts == 2
+
+
+def test_the_same_of_another_model_is_another_request(queue: FakeQueue) -> None:
+    generate("a red fox", model="fal-ai/nano-banana")
+
+    assert not generate("a red fox", model="fal-ai/nano-banana-2", reuse=True).reused
     assert queue.posts == 2
 
 
@@ -1175,6 +1269,18 @@ def test_an_uncertain_submit_is_repeated_only_if_the_user_says_so(queue: FakeQue
     assert queue.posts == 2
 
 
+def test_what_a_dead_process_was_sending_is_not_sent_again(queue: FakeQueue) -> None:
+    queue.script("submit", Break.LOST_ANSWER)
+    with pytest.raises(errors.SubmitUncertain):
+        generate("a red fox")
+    books.write("UPDATE jobs SET state = 'submitting', error = NULL, trouble = ''")
+
+    with pytest.raises(errors.SubmitUncertain, match="--fresh"):
+        generate("a red fox", reuse=True)
+
+    assert (books.states(), queue.posts) == (["unknown"], 1)
+
+
 def test_an_uncertain_submit_that_the_user_settled_stands_in_no_way(queue: FakeQueue) -> None:
     queue.script("submit", Break.LOST_ANSWER)
     with pytest.raises(errors.SubmitUncertain):
@@ -1323,6 +1429,18 @@ def test_the_service_time_is_what_the_provider_says(queue: FakeQueue) -> None:
     generate("a red fox")
 
     assert [record.seconds for record in History().page()] == [TOOK_SECONDS]
+
+
+def test_what_an_earlier_process_began_has_no_service_time_unless_the_provider_says_it(
+    queue: FakeQueue, leave_behind: LeaveBehind
+) -> None:
+    leave_behind("a red fox")
+    queue.always("status", Reply(200, {"status": "COMPLETED"}))
+    url = f"{_origin(queue)}/files/req-1/0.png"
+    queue.always("result", Reply(200, {"images": [{"url": url}]}))
+
+    assert len(History().resume()) == 1
+    assert [record.seconds for record in History().page()] == [None]
 
 
 def test_a_request_is_started_as_it_is_and_takes_no_more_fields(queue: FakeQueue) -> None:

@@ -64,6 +64,49 @@ def test_a_forgotten_axis_is_said_before_anything_is_paid(queue: FakeQueue) -> N
     assert queue.log == []
 
 
+def test_braces_in_a_value_are_sent_as_they_are(queue: FakeQueue) -> None:
+    sweep("a {animal} in {style}", animal=["{style} fox"], style=["oil"]).run(quiet=True)
+
+    assert posts_by_prompt(queue) == {"a {style} fox in oil": 1}
+
+
+def test_the_name_of_a_series_with_other_axes_is_refused(queue: FakeQueue) -> None:
+    animals("fox").run(quiet=True)
+
+    with pytest.raises(errors.InvalidRequest, match=r"exists with other axes \(animal\)"):
+        sweep("a {plant}", plant=["fern"], name="animals")
+    with pytest.raises(errors.InvalidRequest, match="exists with other axes"):
+        batch([{"animal": "hen"}], "a {animal}", name="animals")
+
+    assert (queue.posts, len(Series.open("animals"))) == (1, 1)
+
+
+def test_more_combinations_than_a_series_may_have_are_not_even_made(queue: FakeQueue) -> None:
+    with pytest.raises(errors.InvalidRequest, match="The axes make 160,000 combinations"):
+        sweep("a {x} {y}", x=range(400), y=range(400))
+
+    assert queue.log == []
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, pd.NA, "", " "], ids=repr)
+def test_a_row_whose_prompt_would_have_a_gap_is_refused(queue: FakeQueue, missing: object) -> None:
+    table = [{"animal": "fox"}, {"animal": missing}]
+
+    with pytest.raises(errors.InvalidRequest, match="animal: a value is missing"):
+        batch(table, "a {animal} in snow")
+
+    assert (queue.log, books.rows()) == ([], [])
+
+
+def test_a_key_that_two_rows_have_is_refused(queue: FakeQueue) -> None:
+    table = [{"sku": "x", "animal": "fox"}, {"sku": "x", "animal": "hen"}]
+
+    with pytest.raises(errors.InvalidRequest, match="sku: 'x' appears more than once"):
+        batch(table, "a {animal}", key="sku")
+
+    assert (queue.log, books.rows()) == ([], [])
+
+
 @pytest.mark.parametrize("name", ["api_key", "key", "home", "store", "provider"])
 @pytest.mark.parametrize("template", ["a fox", "a fox {api_key}{key}{home}{store}{provider}"])
 def test_a_setting_is_not_an_axis_and_its_values_are_kept_nowhere(
@@ -303,6 +346,16 @@ def test_every_row_is_on_disk_as_submitting_when_its_post_arrives(queue: FakeQue
     assert seen == ["submitting"] * 4
 
 
+def test_no_row_is_sent_if_its_pictures_cannot_be_kept(queue: FakeQueue) -> None:
+    series = animals()
+    (books.home() / "images").touch()
+
+    with pytest.raises(errors.JournalError, match="Pictures cannot be kept"):
+        series.run(quiet=True)
+
+    assert queue.posts == 0
+
+
 def test_only_rows_whose_request_has_changed_are_sent_again(queue: FakeQueue) -> None:
     table = [{"name": "lamp", "colour": "red"}, {"name": "chair", "colour": "blue"}]
     batch(table, "a {colour} {name}", key="name", name="shop").run(quiet=True)
@@ -381,6 +434,18 @@ def test_a_row_without_a_clear_answer_is_unknown_and_never_sent_again(queue: Fak
     assert History().spend() == pytest.approx(0.16)
 
 
+def test_a_row_that_a_dead_process_was_sending_is_not_sent_again(queue: FakeQueue) -> None:
+    queue.script("submit", None, Break.LOST_ANSWER)
+    animals().run(quiet=True)
+    lost = "UPDATE jobs SET state = 'submitting', error = NULL, trouble = ''"
+    books.write(f"{lost} WHERE state = 'unknown'")
+
+    series = Studio().series("animals").run(quiet=True)
+
+    assert (series.status_counts["done"], series.status_counts["unknown"]) == (3, 1)
+    assert queue.posts == 4
+
+
 def test_a_row_that_was_refused_for_now_waits_again_and_one_for_its_content_does_not(
     queue: FakeQueue,
 ) -> None:
@@ -413,6 +478,48 @@ def test_of_rows_that_an_ended_process_had_sent_no_more_are_fetched_than_may_be_
 
     assert len(seen) == 1
     assert (queue.posts, series.status_counts["done"]) == (4, 4)
+
+
+def test_rows_that_are_fetched_are_among_those_that_may_be_out(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.polls = math.inf
+    animals().start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    asked = queue.count("status")
+
+    series = Studio().series("animals").start(quiet=True, max_in_flight=1)
+    queue.wait_for("status", asked + 4)
+    posts = queue.posts
+    queue.polls = 1
+    queue.finish()
+    asyncio.run(_end_of(series))
+
+    assert (posts, queue.posts) == (1, 4)
+
+
+def test_a_row_that_another_process_takes_at_the_same_moment_is_left_to_it(
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._series.drive._TAKE_OVER_SECONDS", 0)
+    monkeypatch.setattr("imagen_widget._series.drive._LOOK_SECONDS", 0.05)
+    queue.polls = math.inf
+    animals("fox").start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    queue.finish()
+    asked: list[int] = []
+
+    async def lease(*_: object) -> bool:
+        asked.append(queue.count("status"))
+        return len(asked) == 3  # the other one has taken it, and dies later
+
+    monkeypatch.setattr("imagen_widget._runs.run.Session.lease", lease)
+    series = Studio().series("animals").run(quiet=True)
+
+    assert asked == [asked[0]] * 3
+    assert (queue.posts, series.status_counts["done"]) == (1, 1)
 
 
 def test_a_row_under_way_whose_lease_ran_out_is_not_fetched_twice_here(
@@ -653,6 +760,34 @@ def test_a_series_that_is_opened_again_reserves_the_prices_in_force(
     assert (planned, queue.posts) == (Decimal("0.40"), 2)
 
 
+def test_a_series_that_is_opened_again_is_fetched_from_the_address_in_force(
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(errors.BudgetExceeded):
+        animals("fox").run(quiet=True, max_spend=0.01)
+    address = os.environ["IMAGEN_BASE_URL"].replace("127.0.0.1", "localhost")
+    monkeypatch.setenv("IMAGEN_BASE_URL", address)
+    queue.polls = math.inf
+    Series.open("animals").start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    queue.finish()
+
+    assert len(History().resume()) == 1
+    assert queue.posts == 1
+
+
+def test_a_series_without_its_key_sends_nothing(
+    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGEN_API_KEY")
+
+    with pytest.raises(errors.CredentialsError, match="There is no key for kkiai"):
+        animals().run(quiet=True)
+
+    assert queue.log == []
+
+
 def test_the_price_in_force_is_that_of_the_plan_and_of_the_run(
     queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -708,6 +843,26 @@ def test_the_first_row_goes_alone_so_that_a_wrong_key_or_model_costs_one_error(
 
     assert after == 1
     assert series.status_counts["done"] == done
+
+
+def test_a_row_that_an_ended_process_had_sent_does_not_stand_for_the_first_one(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    queue.polls = math.inf
+    animals().start(quiet=True)
+    queue.wait_for("status")
+    end_loop()
+    queue.finish()
+    queue.polls, queue.silence_seconds = 1, 1.0
+    queue.script("submit", Break.SILENCE)
+    sent: list[float] = []
+    queue.before["submit"] = lambda _: sent.append(time.monotonic())
+
+    series = Studio().series("animals").run(quiet=True)
+
+    assert (series.status_counts["done"], series.status_counts["unknown"]) == (3, 1)
+    first, second, _ = sent
+    assert second - first > 0.9  # the first one was out for a second
 
 
 def test_a_first_row_that_is_refused_for_its_content_stops_no_other(queue: FakeQueue) -> None:

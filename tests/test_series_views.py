@@ -170,9 +170,10 @@ def test_pictures_that_do_not_fit_are_counted(fauna: Series) -> None:
 def test_a_picture_opens_large_without_a_second_copy_of_it(fauna: Series) -> None:
     page = Reader(html(fauna.grid()))
 
-    sources = [image["src"] for image in page.all("img")]
-    assert len(set(sources)) == len(sources)
-    for button in page.all("button"):
+    sources, buttons = [image["src"] for image in page.all("img")], page.all("button")
+    assert len(set(sources)) == len(sources) == len(fauna.generations)
+    assert len(buttons) == 2 * len(sources)  # to open and to close
+    for button in buttons:
         assert page.all("div", id=str(button["popovertarget"]), role="group")
 
 
@@ -490,12 +491,13 @@ def test_what_the_markup_shows_can_be_had_by_name(chosen: Callable[[], Series]) 
 
     page = Reader(pick.html())
 
-    named = {image["data-pic"] for image in page.all("img")}
-    assert named <= set(pick.names())
+    named, buttons = {image["data-pic"] for image in page.all("img")}, page.all("button")
+    assert set() < named <= set(pick.names())
     for name in named:
         with Image.open(io.BytesIO(pick.picture(str(name)))) as picture:
             assert max(picture.size) == (1024 if str(name).startswith("l") else 112)
-    assert all(button["data-lm-suppress-shortcuts"] for button in page.all("button"))
+    assert buttons
+    assert all(button["data-lm-suppress-shortcuts"] for button in buttons)
     pick.press("go 11")
     assert "a owl in 油画" in pick.html()
 
@@ -679,8 +681,9 @@ def test_a_zip_has_the_pictures_as_they_are_and_a_page(fauna: Series, tmp_path: 
         lines = archive.read("metadata.jsonl").decode().splitlines()
     assert {info.compress_type for info in infos} == {zipfile.ZIP_STORED}
     names = {info.filename for info in infos}
-    assert {image["src"] for image in page.all("img")} <= names
-    assert {json.loads(line)["file_name"] for line in lines} <= names
+    assert len(lines) == len(fauna.generations)
+    pictures = {json.loads(line)["file_name"] for line in lines}
+    assert {image["src"] for image in page.all("img")} == pictures < names
 
 
 def test_a_page_has_its_pictures_beside_it(fauna: Series, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which account, which key, where files go, what may be spent: one table, one precedence."""
 
 import copy
+import errno
 import gc
 import getpass
 import logging
@@ -1029,6 +1030,18 @@ def test_a_file_that_may_hold_a_cap_and_cannot_be_understood_is_an_error_with_it
     assert "\n" not in str(caught.value)
     assert caught.value.remedy
     assert not caplog.records  # the error says it, and nothing is printed beside it
+
+
+@pytest.mark.parametrize("name", [".env", "pyproject.toml"])
+def test_a_file_that_may_hold_a_cap_and_may_not_be_read_is_an_error(
+    in_a_new_kernel: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_a_new_kernel / name).write_text("IMAGEN_MAX_SPEND=2\n")
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=denied))
+
+    with pytest.raises(InvalidRequest, match=f"{name}, line 1, cannot be read: permission denied"):
+        in_files()
 
 
 @given(st.binary(max_size=60), st.sampled_from([".env", "pyproject.toml"]))

@@ -132,6 +132,26 @@ def test_another_folder_holds_the_pictures_and_the_home_the_rest(
     assert files(tmp_path / "shared") == []
 
 
+def test_a_kept_picture_and_every_name_on_the_way_to_it_have_reached_the_disk(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, written = os.fsync, dict[int, list[str]]()
+
+    def note(descriptor: int) -> None:
+        facts = os.fstat(descriptor)
+        names = os.listdir(descriptor) if stat.S_ISDIR(facts.st_mode) else []
+        written[facts.st_ino] = names
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    path = store.keep(picture()).path
+
+    assert path.stat().st_ino in written
+    while path != home.parent:
+        assert path.name in written[path.parent.stat().st_ino]
+        path = path.parent
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_files_and_folders_are_private_under_any_umask(
     store: Store, home: Path, umask: int
@@ -280,6 +300,26 @@ def test_what_is_deleted_goes_to_the_trash_of_the_home_and_comes_back(
     assert files(home) == [kept.path]
     store.restore(kept.digest)
     store.trash("sha256:" + "0" * 64)
+
+
+def test_a_trash_on_another_disk_takes_the_bytes_and_gives_them_back(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, rename = store.keep(picture()), Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if path.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    store.trash(kept.digest)
+    assert [path.read_bytes() for path in files(home)] == [picture()]
+    assert store.path(kept.digest) is None
+
+    store.restore(kept.digest)
+    assert files(home) == [kept.path]
+    assert store.verify(kept.digest)
 
 
 # ------------------------------------------------------------------------------- what goes wrong

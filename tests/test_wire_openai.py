@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 from PIL import Image
@@ -332,18 +333,64 @@ async def test_an_edit_is_asked_again_only_after_a_refusal_of_the_name(answer: R
 async def test_fal_gets_pictures_inside_the_request_each_encoded_once() -> None:
     desk = Desk("kkiai")
     url = "https://media.test/files/in.png"
-    request = ImageRequest.create("snow", model=EDIT, images=[png(), url])
+    given = [png(), png(colour="blue")]
+    request = ImageRequest.create("snow", model=EDIT, images=[*given, url])
 
     await desk.client.submit(request)
     first = desk.body["image_urls"]
     await desk.client.submit(request)
 
-    assert first[1] == url
-    assert base64.b64decode(first[0].partition(",")[2]).startswith(b"\x89PNG")
-    assert desk.body["image_urls"][0] == first[0]
+    assert [base64.b64decode(address.partition(",")[2]) for address in first[:2]] == given
+    assert desk.body["image_urls"] == first
+    assert first[2] == url
     assert await desk.client.provider.place(request.inputs[0]) is (
         await desk.client.provider.place(request.inputs[0])
     )
+
+
+@pytest.mark.parametrize(
+    ("slow", "model", "image", "given"),
+    [
+        ("encode", EDIT, png(), [40]),
+        ("media", MODEL, "https://media.test/files/in.png", [100, 40]),
+        ("edits", MODEL, png(), [100, 40]),  # asked again under another name
+    ],
+)
+async def test_each_call_has_what_the_steps_before_it_have_left_of_the_time(
+    slow: str, model: str, image: Any, given: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, left = Desk("kkiai"), list[float]()
+    desk.queue.edit_field = "image" if slow == "edits" else "image[]"
+
+    def note(route: str) -> None:
+        left.append(anyio.current_effective_deadline() - anyio.current_time())
+        desk.clock.now += 60 if route == slow else 0
+
+    async def encode(_: object) -> str:
+        desk.clock.now += 60
+        return "data:image/png;base64,AAAA"
+
+    for route in ("submit", "media", "edits"):
+        desk.queue.before[route] = lambda request: note(request.route)
+    monkeypatch.setattr(desk.client.provider, "encode", encode)
+    await desk.client.submit(ImageRequest.create("snow", model=model, image=image), timeout=100)
+
+    assert left == [pytest.approx(seconds, abs=9) for seconds in given]
+
+
+async def test_pictures_that_take_all_the_time_are_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, request = Desk("kkiai"), ImageRequest.create("snow", model=EDIT, image=png())
+    monkeypatch.setattr(desk.client.provider, "encode", lambda _: anyio.sleep_forever())
+
+    with (
+        anyio.fail_after(30),
+        pytest.raises(errors.QueueError, match="the pictures took all the time"),
+    ):
+        await desk.client.submit(request, timeout=0.1)
+
+    assert desk.queue.posts == 0
 
 
 class Storage:

@@ -64,6 +64,7 @@ def make_transport(queue: FakeQueue) -> httpx.AsyncBaseTransport:
                 await queue.sleep(queue.latency)
             headers = {name.lower(): value for name, value in request.headers.items()}
             answer = queue.handle(Received(request.method, str(request.url), headers, content))
+            await asyncio.sleep(0)  # as for an answer of the network: a cancellation arrives here
             if isinstance(answer, Break):
                 raise breaks[answer](answer.name, request=request)
             reply, parts = _parts(queue, answer)
