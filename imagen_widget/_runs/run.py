@@ -81,6 +81,7 @@ class Run:
     ) -> None:
         self.id = ""  # the journal's, once it is written down
         self.note = ""  # how a cancellation ended, in one line
+        self.has_waited = False  # for an equal job
         self._session, self._request, self._report = session, request, report
         self.started = time.monotonic()
         self._timeout = session.settings.timeout if timeout is None else timeout
@@ -192,7 +193,8 @@ class Run:
         return None
 
     async def _pause(self) -> None:
-        """Wait for another job to go on, but not beyond the deadline or a cancellation."""
+        """Wait for an equal job to go on, but not beyond the deadline or a cancellation."""
+        self.has_waited = True
         with anyio.CancelScope(deadline=self._cancel_at) as self._scope:
             await anyio.sleep(min(self._left(), _LOOK_SECONDS))
             self._left()
@@ -527,7 +529,9 @@ class Run:
         if self._ticket is None and not self._past_cancel:
             return errors.QueueError(
                 f"The request was not sent within {self._timeout:g} s; nothing is billed.",
-                remedy="Run it again, with a longer --timeout (timeout=) if the machine is busy.",
+                remedy="An equal one was under way; run it again when that is over."
+                if self.has_waited
+                else "Run it again, with a longer --timeout (timeout=) if the machine is busy.",
             )
         name = "" if self._ticket is None else errors.short_id(self._ticket.request_id)
         return errors.QueueTimeout(
