@@ -597,6 +597,7 @@ NOT_PICTURES: list[object] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", NOT_PICTURES, ids=repr)
 def test_row_10_what_is_not_understood_is_never_called_filtered_and_can_be_resumed(
     queue: FakeQueue, body: object
@@ -629,6 +630,7 @@ def test_row_11_a_result_that_says_inside_200_that_the_gateway_is_busy_is_asked_
     assert generate("a fox").request_id == "req-1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [Reply(499, b""), page(499), Reply(400, b""), Reply(422, b"")])
 def test_row_11_a_result_route_that_refuses_without_a_word_does_not_end_a_paid_job(
     queue: FakeQueue, answer: Reply
@@ -712,7 +714,7 @@ def test_row_12_a_job_that_is_not_known_yet_is_asked_for_whatever_says_so(
     [base_url] = {Studio().settings.base_url}
     studio = Studio(provider, base_url=base_url, api_key="made-up")
     for route in ("status", "result", "stream"):
-        queue.script(route, *[answer] * 12)
+        queue.script(route, *[answer] * 6)
 
     assert studio.generate("a fox", timeout=20).request_id == "req-1"
     assert books.states() == ["done"]
@@ -1107,6 +1109,7 @@ ERRORS_AS_BYTES: list[Reply] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ERRORS_AS_BYTES, ids=repr)
 @pytest.mark.parametrize("model", [None, DIRECT])
 def test_row_23_a_text_that_stays_in_place_of_the_bytes_is_not_a_picture_and_can_be_resumed(

@@ -455,6 +455,7 @@ RECOVERABLE: dict[str, tuple[str, Scripted]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", RECOVERABLE)
 def test_a_paid_job_that_fails_on_the_way_ends_by_the_deadline_and_is_fetched_later(
     queue: FakeQueue, what: str

@@ -263,7 +263,9 @@ def test_parts_of_dead_writers_are_swept_and_those_of_living_ones_stay(home: Pat
 # ------------------------------------------------------------------------- thumbnails and trash
 
 
-@pytest.mark.parametrize("data", [encoded(noise(2000, 1500)), encoded(Image.new("RGBA", (9, 9)))])
+@pytest.mark.parametrize(
+    "data", [encoded(noise(2000, 1500), compress_level=1), encoded(Image.new("RGBA", (9, 9)))]
+)
 def test_a_thumbnail_is_small_and_made_once(store: Store, home: Path, data: bytes) -> None:
     kept = store.keep(data)
 

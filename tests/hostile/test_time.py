@@ -184,6 +184,7 @@ async def test_a_submit_whose_connection_is_not_made_in_time_was_not_sent() -> N
     assert seconds < SECONDS + MARGIN_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("illness", ILL)
 @pytest.mark.parametrize("name", ["kkiai", "openai"])
 async def test_a_submit_without_an_answer_is_uncertain_and_sent_once(
@@ -199,6 +200,7 @@ async def test_a_submit_without_an_answer_is_uncertain_and_sent_once(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("illness", [*UNREACHABLE, *ILL])
 async def test_a_watch_ends_with_its_deadline_and_keeps_the_id(illness: str) -> None:
     async with _place(illness) as (url, _), _client_of(url) as (client, job):
@@ -211,6 +213,7 @@ async def test_a_watch_ends_with_its_deadline_and_keeps_the_id(illness: str) -> 
     assert seconds < SECONDS + MARGIN_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("illness", [*UNREACHABLE, *ILL])
 async def test_a_result_ends_with_its_deadline_and_keeps_the_id(illness: str) -> None:
     async with _place(illness) as (url, _), _client_of(url) as (client, job):
@@ -222,6 +225,7 @@ async def test_a_result_ends_with_its_deadline_and_keeps_the_id(illness: str) ->
     assert seconds < SECONDS + MARGIN_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("illness", ["refused", *ILL])
 async def test_a_picture_ends_with_its_deadline(illness: str) -> None:
     async with _place(illness) as (url, _):
