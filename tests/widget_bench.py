@@ -173,15 +173,8 @@ class Bench:
     ) -> None:
         """Send a file as the browser does: in parts; `more` if others went before it."""
         half = len(data) // 2
-        for part, piece in enumerate((data[:half], data[half:])):
-            facts = {
-                "purpose": purpose,
-                "name": name,
-                "key": "1",
-                "part": part,
-                "parts": 2,
-                "more": more,
-            }
+        facts = {"purpose": purpose, "name": name, "key": "1", "parts": 2, "more": more}
+        for piece in (data[:half], data[half:]):
             self.says({"kind": "file", **facts}, piece)
 
     def of_kind(self, css_class: str) -> list[Any]:

@@ -1,8 +1,8 @@
 // What stock controls cannot do: one layer a form; clicks go to the kernel as `do`.
 
-const CHUNK_BYTES = 2e6; // a websocket message is bounded
+const CHUNK_BYTES = 2_000_000; // a websocket message is bounded
 const LONG_JOB_SECONDS = 20;
-const used = {}; // by form, the view that was clicked last: answers are for it
+const used = {}; // by form, the view that was used last: answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
 
 // h("b.struck"): an element with the class imagen-struck; attributes that are functions listen.
@@ -74,7 +74,7 @@ const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
 function download({ name, type }, bytes) {
 	const href = address(bytes, type);
 	h("a", { href, download: name }).click();
-	setTimeout(() => URL.revokeObjectURL(href), 6e4);
+	setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
 async function upload(model, purpose, files) {
@@ -83,7 +83,7 @@ async function upload(model, purpose, files) {
 		const parts = Math.ceil(file.size / CHUNK_BYTES) || 1;
 		for (let part = 0; part < parts; part++) {
 			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
-			model.send({ kind: "file", purpose, name: file.name || "", key, part, parts, more: file !== files[0] }, undefined, [piece]);
+			model.send({ kind: "file", purpose, name: file.name || "", key, parts, more: file !== files[0] }, undefined, [piece]);
 		}
 	}
 }
@@ -96,7 +96,7 @@ function pick(model, purpose) {
 
 async function copied(trigger, work) {
 	trigger.textContent = await work().then(() => "Copied", () => "Not allowed here");
-	setTimeout(() => (trigger.textContent = "Copy"), 2e3);
+	setTimeout(() => (trigger.textContent = "Copy"), 2000);
 }
 
 function copyCode(trigger) {
@@ -313,7 +313,7 @@ function largeView(root, model) {
 
 	function open(pictures, text) {
 		clear();
-		const two = !!pictures[1];
+		const two = pictures.length > 1;
 		shown = pictures.map((one) => ({ ...one, image: h("img", { alt: one.alt, src: one.src, draggable: false }) }));
 		shown.forEach((one, place) => {
 			stage.append(h(place ? "div.half.b" : "div.half", {}, one.image));
@@ -356,7 +356,7 @@ function largeView(root, model) {
 
 function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	const factor = Math.min(1, 1024 / Math.max(width, height));
-	const [w, t] = [Math.round(width * factor), Math.round(height * factor)];
+	const [w, t] = [width, height].map((side) => Math.round(side * factor));
 	const layer = (acts, more) => h("canvas", { width: w, height: t, ...acts }).getContext("2d", more);
 	const pen = layer({}, { willReadFrequently: true });
 	const view = layer({
@@ -406,7 +406,8 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	function put(operation, source) {
 		pen.globalCompositeOperation = operation;
 		pen.fillStyle = "#fff";
-		source ? pen.drawImage(source, 0, 0, w, t) : pen.fillRect(0, 0, w, t);
+		if (source) pen.drawImage(source, 0, 0, w, t);
+		else pen.fillRect(0, 0, w, t);
 		changed();
 	}
 
@@ -512,7 +513,7 @@ function attach(root, model) {
 	const token = model.get("token");
 	let asked;
 	root.classList.add("imagen-live");
-	root.tabIndex = -1; // a click on it takes the focus from the notebook's cell
+	root.tabIndex = -1; // clicks take the focus from the notebook's cell
 
 	async function generate() {
 		if (asked) window.Notification?.requestPermission();
