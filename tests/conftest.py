@@ -91,8 +91,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than there are cores: much of what tests do is to wait."""
-    return (os.cpu_count() or 1) + 1
+    """Return two processes more than there are cores: much of what tests do is to wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
