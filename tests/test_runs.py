@@ -767,7 +767,7 @@ def test_a_job_that_another_process_takes_at_the_same_moment_is_left_to_it(
     leave_behind("a red fox")
     monkeypatch.setattr("imagen_widget._runs.run.Session.lease", _taken)
 
-    with pytest.raises(errors.QueueError, match="An equal one was under way; run it again when"):
+    with pytest.raises(errors.QueueError, match="An identical one was under way; run it again when"):
         generate("a red fox", reuse=True, timeout=0.5)
 
     assert (queue.posts, books.states()) == (1, ["submitted"])
@@ -1167,7 +1167,7 @@ def test_a_job_that_waits_for_an_equal_one_can_be_cancelled_and_ends_by_its_own_
     waits = Event()
 
     def listen(_: Progress) -> None:
-        if given_up.status.startswith("Waiting for an equal request"):
+        if given_up.status.startswith("Waiting for an identical request"):
             waits.set()
 
     given_up.listen(listen)

@@ -176,7 +176,7 @@ class Job:
         if now.phase is Phase.RUNNING:
             words = now.log or words
         elif now.phase is Phase.PREPARING and self._run.has_waited:
-            words = "Waiting for an equal request that is under way"
+            words = "Waiting for an identical request that is already under way"
         elif now.phase is Phase.SUBMITTING and not now.cancellable:
             words = "Waiting for the pictures (cannot be cancelled)"
         elif now.phase is Phase.QUEUED and now.position is not None:

@@ -529,7 +529,7 @@ class Run:
         if self._ticket is None and not self._past_cancel:
             return errors.QueueError(
                 f"The request was not sent within {self._timeout:g} s; nothing is billed.",
-                remedy="An equal one was under way; run it again when that is over."
+                remedy="An identical one was under way; run it again when that has finished."
                 if self.has_waited
                 else "Run it again, with a longer --timeout (timeout=) if the machine is busy.",
             )
