@@ -233,7 +233,8 @@ class Studio:
         listener: Any = on_event
         if inspect.iscoroutinefunction(listener) or not (listener is None or callable(listener)):
             what = f"{shown(listener)} is not a plain function"
-            raise invalid("on_event", what, "Give one of one argument, the event; an async one would not be awaited.")
+            remedy = "Give one of one argument, the event; an async one would not be awaited."
+            raise invalid("on_event", what, remedy)
         _settings.check_key(self.settings)
         for notice in _settings.notices():
             log.warning("%s", notice)

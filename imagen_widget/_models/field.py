@@ -302,7 +302,7 @@ def as_number(value: object) -> int | float | None:
             return whole if abs(whole) < _MAX_INTEGER else None
         if not (isinstance(value, float | Decimal | Fraction) or hasattr(value, "is_integer")):
             return None
-        # Of numpy's floats as they are written: 0.1 of 32 bits is no 0.10000000149011612.
+        # Of numpy's floats as they are written: 0.1 of 32 bits, not 0.10000000149011612.
         number = float(value if isinstance(value, float | Decimal | Fraction) else str(value))
     except (TypeError, ValueError, OverflowError):
         return None
