@@ -480,14 +480,19 @@ def test_of_rows_that_an_ended_process_had_sent_no_more_are_fetched_than_may_be_
     assert (queue.posts, series.status_counts["done"]) == (4, 4)
 
 
-def test_rows_that_are_fetched_are_among_those_that_may_be_out(
-    queue: FakeQueue, end_loop: Callable[[], None]
-) -> None:
+def left_out(queue: FakeQueue, end_loop: Callable[[], None]) -> int:
+    """Leave rows out as an ended process does; return how often their status was asked for."""
     queue.polls = math.inf
     animals().start(quiet=True)
     queue.wait_for("status")
     end_loop()
-    asked = queue.count("status")
+    return queue.count("status")
+
+
+def test_rows_that_are_fetched_are_among_those_that_may_be_out(
+    queue: FakeQueue, end_loop: Callable[[], None]
+) -> None:
+    asked = left_out(queue, end_loop)
 
     series = Studio().series("animals").start(quiet=True, max_in_flight=1)
     queue.wait_for("status", asked + 4)
@@ -560,11 +565,7 @@ def test_rows_that_a_dead_process_had_sent_are_fetched_and_not_sent(queue: FakeQ
 def test_rows_that_an_ended_process_had_sent_are_held_by_who_fetches_them(
     queue: FakeQueue, end_loop: Callable[[], None]
 ) -> None:
-    queue.polls = math.inf
-    animals().start(quiet=True)
-    queue.wait_for("status")
-    end_loop()
-    asked = queue.count("status")
+    asked = left_out(queue, end_loop)
 
     series = Studio().series("animals").start(quiet=True)
     queue.wait_for("status", asked + 1)
