@@ -11,7 +11,7 @@ CONSTRAINTS ?= $(LOCK)  # the versions to test with; empty: the newest that are 
 PYTHON ?=  # the Python to build .venv from; empty: the first 3.11+ on PATH
 SMOKE ?=  # 1: `make bench` runs for half a minute; its figures mean nothing then
 HEADLESS ?=  # 1: `make demo` runs the notebook without opening a browser
-WORKERS ?= auto  # processes that run tests: one more than cores, four at most; 0: this one
+WORKERS ?= auto  # processes that run tests: two more than cores, four at most; 0: this one
 
 QUICKSTART := notebooks/01_quickstart.ipynb
 DEMO_HOME := $(or $(IMAGEN_HOME),$(CURDIR)/build/demo)

@@ -39,7 +39,6 @@ function set(node, name, value) {
 
 function nameControls(root) {
 	const each = (selector, does) => $$(root, selector).forEach(does);
-	const isOn = (node) => node.matches(".mod-active");
 	const label = (node) => $(node, ".widget-label")?.textContent || "";
 	each(".widget-slider", (slider) => {
 		const text = $(slider, ".widget-readout");
@@ -53,10 +52,10 @@ function nameControls(root) {
 		set(group, "role", "group");
 		set(group, "aria-label", label(group));
 	});
-	each(".widget-toggle-buttons button", (one) => set(one, "aria-pressed", isOn(one)));
+	each(".widget-toggle-buttons button", (one) => set(one, "aria-pressed", one.matches(".mod-active")));
 	each(".noUi-handle, .widget-toggle-buttons button", (one) => (one.title = one.matches(".imagen-left :is(.noUi-handle, .mod-active)") ? "the model's default" : ""));
 	each("button > i", (icon) => set(icon, "aria-hidden", true));
-	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", isOn(fold)));
+	each("button.imagen-fold", (fold) => set(fold, "aria-expanded", fold.matches(".mod-active")));
 	each(".imagen-f", (field) => {
 		const old = $(field, ":scope > .imagen-reset");
 		if (!field.matches(".imagen-given")) old?.remove();
@@ -83,7 +82,7 @@ async function upload(model, purpose, files) {
 		const parts = Math.ceil(file.size / CHUNK_BYTES) || 1;
 		for (let part = 0; part < parts; part++) {
 			const piece = await file.slice(part * CHUNK_BYTES, (part + 1) * CHUNK_BYTES).arrayBuffer();
-			model.send({ kind: "file", purpose, name: file.name || "", key, parts, more: file !== files[0] }, undefined, [piece]);
+			model.send({ kind: "file", purpose, name: file.name, key, parts, more: file !== files[0] }, undefined, [piece]);
 		}
 	}
 }
@@ -376,9 +375,9 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	let erasing;
 	let past = [];
 	let last;
-	stripes.fillStyle = "rgb(99 91 235 / 78%)";
+	stripes.fillStyle = "#635bebc7";
 	stripes.fillRect(0, 0, w, t);
-	stripes.strokeStyle = "rgb(206 202 255 / 90%)";
+	stripes.strokeStyle = "#cecaffe6";
 	stripes.lineWidth = 3;
 	for (let x = -t; x < w; x += 14) stripes.stroke(new Path2D(`M${x} ${t}L${x + t} 0`));
 
@@ -499,7 +498,7 @@ async function seenValues(model) {
 
 function tellEnd({ text, seconds }) {
 	if (!document.hidden || seconds < LONG_JOB_SECONDS) return;
-	const title = document.title;
+	const { title } = document;
 	document.title = `✓ ${text}`;
 	if (title[0] !== "✓") document.addEventListener("visibilitychange", () => (document.title = title), { once: true });
 	if (window.Notification?.permission === "granted") new Notification("Imagen", { body: text });
@@ -511,11 +510,12 @@ function attach(root, model) {
 	const on = (type, does) => root.addEventListener(type, does, { capture: true, signal });
 	const view = largeView(root, model);
 	const token = model.get("token");
-	let asked;
+	let asked, focused, key, from, wanted;
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // clicks take the focus from the notebook's cell
 
 	async function generate() {
+		from = key;
 		if (asked) window.Notification?.requestPermission();
 		model.send({ kind: "generate", values: await seenValues(model) });
 	}
@@ -524,6 +524,7 @@ function attach(root, model) {
 	on("click", (e) => {
 		const acts = e.target.closest("[data-do]");
 		if (acts) {
+			from = key;
 			e.stopPropagation(); // or ToggleButtons takes it for one of its own
 			const { do: name, id, index, arg } = acts.dataset;
 			here[name] ? here[name](acts) : act(model, name, { id, index: +(index ?? -1), arg });
@@ -581,7 +582,6 @@ function attach(root, model) {
 		const { do: name, id, index } = node.dataset;
 		return [name, id, name === "move" || index, fieldOf(node.closest(".imagen-f")), node.ariaLabel ?? node.textContent].join();
 	};
-	let focused, key, wanted;
 	addEventListener("pointerdown", () => (focused = null), { capture: true, signal });
 	on("focusin", ({ target }) => {
 		used[token] = root;
@@ -590,9 +590,7 @@ function attach(root, model) {
 		key = keyOf(target);
 		wanted = "";
 	});
-	const more = new IntersectionObserver((seen) => {
-		if (seen.some((one) => one.isIntersecting)) $(root, ".imagen-older").click();
-	});
+	const more = new IntersectionObserver((seen) => seen.find((one) => one.isIntersecting)?.target.click());
 	let due = 0;
 	function look() {
 		due = 0;
@@ -620,6 +618,7 @@ function attach(root, model) {
 		compare: ({ pictures, text }, ...small) => view.open(pictures.map((one, i) => ({ ...one, src: address(small[i]) })), text),
 		mask: (message, ...pictures) => maskEditor($(root, ".imagen-mask .widget-html-content"), model, message, pictures),
 		focus: ({ to }) => {
+			if (from !== key) return; // the user went on
 			wanted = to;
 			look();
 		},

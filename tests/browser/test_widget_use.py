@@ -22,6 +22,14 @@ FOCUSED = """() => {
     if (!node?.closest(".imagen")) return "";
     return node.innerText || node.ariaLabel || node.title || node.placeholder || node.tagName;
 }"""
+EDIT_AND_CHOOSE = """(root) => {
+    const edit = root.querySelector("[data-do=edit]");
+    edit.focus();
+    edit.click();
+    root.querySelector(".imagen-pick").click();
+}"""
+KERNEL_ANSWERS = """() =>
+    jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestKernelInfo()"""
 MAX_COLOUR_DIFFERENCE = 12  # of 255: the picture on the page is a small WebP copy
 MASKED = "model='fal-ai/gpt-image-1.5/edit'"
 CELLS = "() => jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.type)"
@@ -537,6 +545,17 @@ def test_what_was_pressed_keeps_the_focus_though_it_is_drawn_again(lab_form: For
     press(compare, "false")
     widget.button("History").click()
     press(widget.entries.first.get_by_role("button", name="3 stars"), "true")
+
+
+def test_a_late_answer_leaves_the_keys_to_what_was_opened_meanwhile(lab_form: Form) -> None:
+    widget = lab_form("model='nano-banana-2'")
+    widget.make_and_wait("a fox that is edited in a hurry")
+
+    widget.root.evaluate(EDIT_AND_CHOOSE)
+    widget.page.evaluate(KERNEL_ANSWERS)
+
+    expect(widget.inputs).to_have_count(1)
+    expect(widget.chooser).to_be_focused()
 
 
 def test_of_two_views_of_a_form_the_one_that_was_clicked_answers(
