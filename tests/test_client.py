@@ -455,6 +455,7 @@ CANCEL_ANSWERS = [
     (UNKNOWN, CancelAnswer.UNKNOWN, 1),
     (Reply(403, {"status": "OK"}), CancelAnswer.UNKNOWN, 1),
     (page(405), CancelAnswer.UNKNOWN, 1),
+    (page(200), CancelAnswer.UNKNOWN, 1),
     (Reply(401, {"detail": "no"}), CancelAnswer.UNKNOWN, 1),
     (Reply(503, {}), CancelAnswer.UNKNOWN, 3),
     (Reply(429, {}), CancelAnswer.UNKNOWN, 3),
@@ -608,6 +609,30 @@ async def test_a_status_that_stays_behind_does_not_hide_the_result(word: str) ->
     assert len(finished.urls) == 1
     assert desk.queue.count("result") == 1
     assert 30 <= desk.clock.now - 1000 < 60
+
+
+@pytest.mark.parametrize("body", [ONE, {"status": "COMPLETED", "result": ONE, "detail": ""}])
+@pytest.mark.parametrize("answer", [page(404), UNKNOWN, Reply(401, {"detail": "no"})], ids=repr)
+async def test_pictures_in_the_status_are_taken_if_no_result_is_served(
+    body: dict[str, object], answer: Reply
+) -> None:
+    desk = Desk()
+    desk.queue.script("status", RUNNING, Reply(200, body))
+    desk.queue.always("result", answer)
+
+    assert (await desk.result()).urls == (URL,)
+    assert desk.queue.count("result") == 1
+
+
+async def test_the_result_goes_before_pictures_in_the_status() -> None:
+    desk = Desk()
+    desk.queue.finish()
+    desk.queue.always("status", Reply(200, ONE))
+
+    finished = await desk.result()
+
+    assert len(finished.urls) == 1
+    assert URL not in finished.urls
 
 
 @pytest.mark.parametrize(("timeout", "said"), [(0.25, "0.2 s"), (2.5, "2.5 s"), (3600, "3600 s")])
@@ -1368,6 +1393,27 @@ async def test_what_an_uncertain_submit_sent_is_in_none_of_its_errors() -> None:
 
 
 # ------------------------------------------------------------------------------------ small parts
+
+
+async def test_a_live_search_lists_what_makes_pictures() -> None:
+    records = [
+        {"endpoint_id": "a/new", "metadata": {"display_name": "New", "category": "text-to-image"}},
+        {"endpoint_id": "a/edit", "metadata": {"category": "image-to-image"}},
+        {"endpoint_id": "a/film", "metadata": {"category": "image-to-video"}},
+        {"endpoint_id": "a/trainer", "metadata": {"category": "training", "kind": "training"}},
+        {"endpoint_id": "a/bare"},
+    ]
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"models": records, "has_more": False})
+
+    client = ImagenClient("fal", api_key="made-up", transport=httpx.MockTransport(answer))
+    found = await client.provider.search("new")
+
+    assert [model.id for model in found or ()] == ["a/new", "a/edit", "a/bare"]
+    assert [(r.url.host, "authorization" in r.headers) for r in asked] == [("api.fal.ai", False)]
 
 
 async def test_a_ticket_survives_the_journal() -> None:

@@ -18,10 +18,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from imagen_widget import Row, Series, Studio, batch
+from imagen_widget import Row, Series, Studio, batch, sweep
 from imagen_widget._series import board, drive, parts, picker, views
 from imagen_widget.errors import InvalidRequest
 from tests.conftest import a_disk_of
+from tests.fakequeue import FakeQueue, Reply
 
 pytestmark = pytest.mark.slow  # they paint a series first
 
@@ -714,6 +715,17 @@ def test_where_keeps_what_is_rated_or_what_a_function_says(
         series.export(tmp_path / "c", where="__import__('os')")
     assert not (tmp_path / "c").exists()
     series.rate(row, 0)
+
+
+def test_drawings_go_into_zip_and_html_only(queue: FakeQueue, tmp_path: Path) -> None:
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>'
+    queue.always("media", Reply(200, drawing, {"content-type": "image/svg+xml"}))
+    series = sweep("a {animal}", animal=["fox"]).run(quiet=True)
+
+    with pytest.raises(InvalidRequest, match="SVG"):
+        series.export(tmp_path, "imagefolder")
+
+    assert series.export(tmp_path, "zip").is_file()
 
 
 def test_a_second_export_replaces_what_the_first_one_wrote_and_nothing_else(

@@ -290,7 +290,12 @@ def read_status(answer: Answer, ticket: Ticket, account: Account) -> answers.Wir
     body = answer.mapping
     if body is None:
         return _PAGE if answer.is_page else Unclear("it is not JSON", lasting=True)
-    return read_event(body, ticket.base_url) or Unclear("it has no status", lasting=True)
+    event = read_event(body, ticket.base_url)
+    if isinstance(event, Done) and event.trouble is None:
+        made = answers.find_pictures(body, ticket.base_url)  # as a few gateways answer
+        if made is not None and made.pictures:
+            return replace(event, finished=answers.billed(made, answer, ticket.request_id))
+    return event or Unclear("it has no status", lasting=True)
 
 
 def read_event(body: Any, base_url: str) -> answers.WireEvent | Unclear | None:
@@ -480,7 +485,8 @@ def read_cancel(answer: Answer) -> answers.CancelAnswer:
         return answers.CancelAnswer.TOO_LATE
     if answer.ok and (word in {"OK", *_CANCELLED} or body.get("success") is True):
         return answers.CancelAnswer.CONFIRMED
-    return answers.CancelAnswer.REQUESTED if answer.ok else answers.CancelAnswer.UNKNOWN
+    is_read = answer.ok and not answer.is_page
+    return answers.CancelAnswer.REQUESTED if is_read else answers.CancelAnswer.UNKNOWN
 
 
 # ------------------------------------------------------------------------------------ the provider
@@ -803,12 +809,13 @@ class _Job:
             self._result_next = True
             return Unclear(str(error))
         found = read_status(answer, self._ticket, self._account)
-        if isinstance(found, Done):
-            return found
-        if isinstance(found, answers.Queued | Running):
-            self._pending_polls += 1
-            is_due = self._pending_polls % _ASK_ANYWAY_POLLS == 0
-            if is_due and self._queue.clock() >= self._ask_anyway_from:
+        if not isinstance(found, Unclear):
+            is_due = isinstance(found, Done) and found.finished is not None
+            if not isinstance(found, Done):
+                self._pending_polls += 1
+                is_due = self._pending_polls % _ASK_ANYWAY_POLLS == 0
+                is_due = is_due and self._queue.clock() >= self._ask_anyway_from
+            if is_due:
                 with suppress(ImagenError):  # nothing but the pictures counts against the status
                     asked = await self.ask_result(counts=False)
                     return asked if isinstance(asked, Done) else found
@@ -932,6 +939,8 @@ def _listed(record: Any) -> Model | None:
     if not isinstance(model_id, str) or not 0 < len(model_id) <= 200:
         return None
     catalogue, data = Catalogue(None), data if isinstance(data, dict) else {}
+    if not str(data.get("category") or "to-image").endswith("to-image"):
+        return None  # it makes videos, or trains others
     title, ended = data.get("display_name"), data.get("status") == "deprecated"
     return catalogue.known(model_id) or replace(
         catalogue.unknown(model_id),

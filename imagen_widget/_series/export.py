@@ -100,8 +100,10 @@ def _items(rows: Iterable[Row], keep: Callable[[Row], object], *, any_type: bool
                 name = stem + SUFFIXES[image.media_type]
                 items.append(_Item(name, image, _facts(row, image)))
     if not items:
+        others = "" if any_type else "; drawings (SVG) go into zip and html only"
         raise InvalidRequest(
-            "No picture is left to export.", remedy="Loosen where=, or run the series first."
+            "No picture is left to export.",
+            remedy=f"Loosen where=, or run the series first{others}.",
         )
     kinds = _kinds(items)
     for item in items:
