@@ -99,7 +99,7 @@ SURELY_NOT_SENT = [Break.REFUSED, Break.NO_TIME, Break.TLS]
 REFUSED: list[tuple[Reply, type[errors.ImagenError], str]] = [
     (Reply(400, {"detail": "no"}), errors.InvalidRequest, "no"),
     (Reply(401, {"detail": "no"}), errors.CredentialsError, "IMAGEN_API_KEY"),
-    (Reply(402, {"detail": "no"}), errors.CredentialsError, "refused the key"),
+    (Reply(402, {"detail": "Payment required"}), errors.CredentialsError, "Top up at kkiai"),
     (Reply(403, {"detail": "Exhausted balance"}), errors.CredentialsError, "Top up at kkiai"),
     (Reply(404, {"detail": "no"}), errors.ModelRetired, "-m "),
     (page(404), errors.QueueError, "IMAGEN_BASE_URL"),

@@ -921,7 +921,7 @@ def _meaning(
     says, text = f": {trouble.said}" if trouble.said else ".", trouble.text.lower()
     named = kind.lower() if status == 400 else f"{kind.lower()} {text}"
     spent = any(words in text for words in _NO_MONEY)
-    money = spent or any(word in named for word in _MONEY)
+    money = spent or status == 402 or any(word in named for word in _MONEY)
     if status in {401, 402, 403} or (money and status in {400, 429}) or (spent and status >= 500):
         return _credentials(says, account, ticket, money=money and status != 401)
     if status in {400, 413, 422} and not is_page:
