@@ -2185,6 +2185,8 @@ NOTHING = [
     "%imagen a fox --out pri",
     "%imagen a fox --seed 1",
     "%imagen -m imagen4-fast --resolution ",
+    "%imagen -m flux-dev --resol",  # it has no such field
+    "%imagen -m flux-dev --safety",
     "%%imagen a red",
     "%%imagen_sweep\nanimal = pri",
     "%imagen_spend --f",

@@ -157,11 +157,18 @@ def suggest(lines: list[str], find_studio: Callable[[], Studio]) -> Suggestions 
 
 def _on_line(grammar: Grammar, typed: str, studio: Studio) -> Suggestions:
     *words, word = re.split(r"\s+", typed)
+    model = Model("")
     if any(option.is_models for option in grammar.options):
-        grammar = grammar.with_fields(_model(typed, studio))
+        model = _model(typed, studio)
+        grammar = grammar.with_fields(model)
     name, assigned, value = word.partition("=")
     if word.startswith("-") and not assigned:
-        return word, sorted(grammar.names, key=lambda n: not n.startswith("--")), False
+        is_free = model.source == "none"
+        options = [
+            o for o in grammar.options if not o.is_models or is_free or model.meant(o.field.name)
+        ]
+        names = [name for option in options for name in option.names]
+        return word, sorted(names, key=lambda n: not n.startswith("--")), False
     option = grammar.find(name if assigned else words[-1] if words else "")
     if option is not None and option.metavar:
         begun = value if assigned else word
