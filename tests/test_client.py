@@ -635,6 +635,18 @@ async def test_the_result_goes_before_pictures_in_the_status() -> None:
     assert URL not in finished.urls
 
 
+async def test_pictures_of_a_job_that_runs_are_not_its_result() -> None:
+    desk = Desk()
+    preview = {"status": "IN_PROGRESS", "images": [{"url": "https://media.test/preview.png"}]}
+    desk.queue.always("status", Reply(200, preview))
+    desk.queue.script("result", STILL, STILL)
+
+    finished = await desk.result()
+
+    assert len(finished.urls) == 1
+    assert "preview" not in finished.urls[0]
+
+
 @pytest.mark.parametrize(("timeout", "said"), [(0.25, "0.2 s"), (2.5, "2.5 s"), (3600, "3600 s")])
 async def test_a_deadline_that_has_passed_is_named_in_plain_seconds(
     timeout: float, said: str

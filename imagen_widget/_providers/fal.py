@@ -291,10 +291,11 @@ def read_status(answer: Answer, ticket: Ticket, account: Account) -> answers.Wir
     if body is None:
         return _PAGE if answer.is_page else Unclear("it is not JSON", lasting=True)
     event = read_event(body, ticket.base_url)
-    if isinstance(event, Done) and event.trouble is None:
+    if isinstance(event, Done) and event.trouble is None and status_word(body) not in _PENDING:
         made = answers.find_pictures(body, ticket.base_url)  # as a few gateways answer
         if made is not None and made.pictures:
-            return replace(event, finished=answers.billed(made, answer, ticket.request_id))
+            finished = answers.billed(made, answer, ticket.request_id)
+            return replace(event, finished=finished)
     return event or Unclear("it has no status", lasting=True)
 
 
