@@ -398,8 +398,9 @@ class Studio:
     def _resolve(self, name: str | None) -> str:
         settings, account = self.settings, self.settings.account
         wanted = settings.model or account.default_model if name is None else name
+        is_relay = settings.base_url != account.base_url
         try:
-            return self.session.models.resolve(wanted, account.name)
+            return self.session.models.resolve(wanted, account.name, is_relay=is_relay)
         except InvalidRequest as error:
             if name is None and settings.model:
                 raise settings.blamed("model", error) from None

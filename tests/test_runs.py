@@ -1074,6 +1074,17 @@ def test_a_default_that_is_given_is_another_request(queue: FakeQueue, more: Any)
     assert queue.posts == 2
 
 
+def test_a_relay_of_openai_may_have_a_model_that_is_called_like_an_alias(queue: FakeQueue) -> None:
+    relay = Studio("openai", base_url=Studio().settings.base_url, api_key="made-up")
+
+    generation = relay.generate("a red fox", model="nano-banana")
+
+    assert queue.log[0] == "POST generations"
+    assert generation.model == "nano-banana"
+    with pytest.raises(errors.InvalidRequest, match="no model 'nano-banana' here"):
+        Studio("openai", api_key="made-up").start("a red fox", model="nano-banana")
+
+
 def test_the_same_of_another_model_is_another_request(queue: FakeQueue) -> None:
     generate("a red fox", model="fal-ai/nano-banana")
 

@@ -58,8 +58,11 @@ class Catalogue:
     folder: Path | None  # where schemas are kept; None keeps them in memory only
     _learned: dict[str, Model | None] = dataclasses.field(default_factory=dict, init=False)
 
-    def resolve(self, name: object, account: str = "") -> str:
-        """Return the id for an alias or an id, as this account's provider has it."""
+    def resolve(self, name: object, account: str = "", *, is_relay: bool = False) -> str:
+        """Return the id for an alias or an id, as this account's provider has it.
+
+        A relay of the provider may have models of any name, also one that is an alias elsewhere.
+        """
         if not isinstance(name, str):
             remedy = "Give an alias or an endpoint id; None means the default."
             raise invalid("model", f"it is {a_type(name)}, not a text", remedy)
@@ -74,7 +77,7 @@ class Catalogue:
         if len(wanted) <= _MAX_ID:
             if _ENDPOINT.fullmatch(wanted) and "requests" not in wanted.split("/"):
                 return wanted
-            aliases = {m.alias for m in bundled().values() if m.alias != m.id}
+            aliases = {m.alias for m in bundled().values() if m.alias != m.id and not is_relay}
             if takes_names and _NAME.fullmatch(wanted) and lowered not in aliases:
                 return wanted
         near = difflib.get_close_matches(lowered[:60], [m.alias for m in served], n=1)
