@@ -719,6 +719,33 @@ def test_one_lost_picture_takes_no_other_with_it(queue: FakeQueue) -> None:
     assert [len(generation) for generation in History().resume()] == [2]
 
 
+def test_a_finished_job_is_fetched_by_its_addresses_if_its_result_is_gone(queue: FakeQueue) -> None:
+    queue.always("media", Reply(403, b""))
+    with pytest.raises(errors.QueueError, match="could not be fetched"):
+        generate("two red foxes", num_images=2)
+    queue.heal()
+    for route in ("status", "result"):
+        queue.always(route, Reply(404, {"status": "NOT_FOUND"}))
+
+    [generation] = History().resume()
+
+    assert (len(generation), generation.seed, queue.posts) == (2, 7, 1)
+
+
+def test_the_result_is_asked_once_more_for_which_pictures_are_flagged(queue: FakeQueue) -> None:
+    urls = [f"{_origin(queue)}/files/req-1/{number}.png" for number in range(2)]
+    body = {"images": [{"url": url} for url in urls], "has_nsfw_concepts": [True, False]}
+    queue.always("result", Reply(200, body))
+    queue.script("media", Reply(403, b""))
+    with pytest.raises(errors.QueueError, match="could not be fetched"):
+        generate("two red foxes", num_images=2)
+
+    [generation] = History().resume()
+
+    assert (generation.urls, generation.filtered) == ([urls[1]], 1)
+    assert queue.count("result") == 2
+
+
 def test_a_picture_that_is_damaged_on_its_way_is_fetched_again(queue: FakeQueue) -> None:
     whole = picture("/files/req-1/0.png")
     queue.script("media", Reply(200, whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]))

@@ -141,11 +141,20 @@ class Run:
         self.id, self._resumed, self._expired = record.id, True, expired
         providers.hidden.set(self._request)
         with self._session.holding(record.id):
+            known = providers.Finished(
+                tuple(map(providers.Served, record.urls)),
+                seed=record.seed,
+                description=record.description,
+                revised_prompt=record.revised_prompt or "",
+                units=record.units,
+                seconds=record.seconds,
+            )
             if record.ticket is None:  # answered directly; the addresses are all there is
-                served = tuple(map(providers.Served, record.urls))
-                return await self._finish(providers.Finished(served, seed=record.seed))
-            created = record.created.timestamp()
-            return await self._finish(providers.Ticket.from_json(record.ticket, created=created))
+                return await self._finish(known)
+            ticket = providers.Ticket.from_json(record.ticket, created=record.created.timestamp())
+            # Which pictures are flagged, and those without an address, only the result tells.
+            is_whole = len(record.urls) + record.filtered == self._request.count
+            return await self._finish(ticket, known if record.urls and is_whole else None)
 
     # --------------------------------------------------------------- history answers
 
@@ -263,8 +272,15 @@ class Run:
 
     # --------------------------------------------------------------- waiting for it
 
-    async def _finish(self, answer: providers.Ticket | providers.Finished) -> Generation:
-        """Watch, collect and keep; on failure, write down whether the job is resumable."""
+    async def _finish(
+        self,
+        answer: providers.Ticket | providers.Finished,
+        known: providers.Finished | None = None,
+    ) -> Generation:
+        """Watch, collect and keep; on failure, write down whether the job is resumable.
+
+        `known` is what its result is known to be: addresses of pictures outlast results.
+        """
         try:
             if isinstance(answer, providers.Finished):
                 generation = await self._keep(answer)
@@ -272,6 +288,9 @@ class Run:
                     self.note = TOO_LATE
                 return generation
             self._ticket = answer
+            if known is not None:
+                with suppress(errors.QueueError):
+                    return await self._keep(known)
             self._report(Submitted(answer))
             done = await self._watched(answer)
             if done is None:
