@@ -548,7 +548,7 @@ function attach(root, model) {
 	let typing; // at a pause the text goes to the kernel
 	on("input", ({ target }) => {
 		clearTimeout(typing);
-		if (target.matches(".imagen-f-prompt textarea, .imagen-wrong input")) typing = setTimeout(commit, 300, target);
+		if (target.matches(".imagen-f-prompt textarea, .imagen-wrong *")) typing = setTimeout(commit, 300, target);
 	});
 
 	// pictures dropped, pasted, moved

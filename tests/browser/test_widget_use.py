@@ -245,12 +245,17 @@ def test_json_that_does_not_parse_greys_generate_and_says_where(lab_form: Form) 
     widget = lab_form("model='qwen-image', prompt='a fox'")
     widget.button("Advanced").click()
 
-    widget.root.get_by_role("textbox", name="LoRAs").fill('[{"path": "x"]')
+    text = widget.root.get_by_role("textbox", name="LoRAs")
+    text.fill('[{"path":"x"]')
     widget.page.keyboard.press("Tab")
 
-    expect(widget.root.get_by_text("line 1, column 14")).to_be_visible()
+    expect(widget.root.get_by_text("line 1, column 13")).to_be_visible()
     expect(widget.generate).to_be_disabled()
     expect(widget.root.locator(".imagen-stop")).to_contain_text("first")
+    text.fill('[{"path":"x"}]')
+
+    expect(widget.generate).to_be_enabled()  # at a pause, so that the next click is heard
+    expect(text).to_have_value('[{"path":"x"}]')
 
 
 def test_a_field_is_given_and_left_to_the_model_again(form: Form) -> None:
