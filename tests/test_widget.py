@@ -366,7 +366,7 @@ def test_addresses_given_before_the_fields_of_a_model_are_known_are_pictures_in(
 
     assert f"1: {address}" in bench.text("imagen-strip-markup")
     assert bench.press().request.arguments()["image_urls"] == [address]
-    bench.does("remove", index=0)
+    bench.remove(0)
     assert address not in bench.text("imagen-strip-markup")
 
 
@@ -734,6 +734,19 @@ def test_further_jobs_run_beside_the_first_and_each_is_cancelled_for_itself(benc
     assert [job.cancels for job in bench.jobs] == [1, 1]
 
 
+def test_cancel_pressed_twice_leaves_the_other_job_running(bench: Bench) -> None:
+    for _ in range(2):
+        bench.press().goes(Phase.RUNNING, 1.0)
+
+    for _ in range(2):
+        bench.widget.cancel_button.click()
+
+    assert [job.cancels for job in bench.jobs] == [0, 1]
+    assert bench.widget.cancel_button.disabled
+    heads = [part.value for part in bench.of_kind("imagen-job-head")]
+    assert ["Cancel" in head for head in heads] == [False, True]
+
+
 def test_a_cancel_pressed_while_the_job_is_being_started_reaches_it(bench: Bench) -> None:
     bench.studio.on_start = bench.widget.cancel_button.click
 
@@ -910,6 +923,20 @@ def test_the_browser_generates_with_what_it_shows(bench: Bench) -> None:
     }  # fmt: skip
 
 
+def test_a_model_that_is_chosen_in_the_browser_is_that_of_the_next_click(
+    wire: list[tuple[str, dict[str, Any], list[bytes]]], bench: Bench
+) -> None:
+    bench.does("choose", arg=EDIT)
+    assert bench.widget.model.value == EDIT
+    wire.clear()
+
+    bench.does("choose", arg="no such model")
+
+    assert "there is no model" in bench.trouble
+    told = [data["state"] for _, data, _ in wire if data.get("state", {}).get("chosen")]
+    assert told == [{"chosen": EDIT}]
+
+
 def test_nonsense_from_the_browser_changes_nothing(bench: Bench) -> None:
     for nonsense in (
         {},
@@ -1047,9 +1074,21 @@ def test_pictures_are_numbered_moved_and_removed(open_bench: Callable[..., Bench
     bench.does("move", index=1, arg="0")
     assert bench.widget.fields["image_urls"].value == (blue, red)
     assert 'aria-label="Picture 2' in bench.text("imagen-strip-markup")
-    bench.does("remove", index=0)
+    bench.remove(0)
 
     assert bench.widget.fields["image_urls"].value == (red,)
+
+
+def test_remove_pressed_twice_before_the_strip_is_drawn_removes_one_picture(
+    open_bench: Callable[..., Bench],
+) -> None:
+    bench = open_bench(model=EDIT, images=[png(colour="red"), png(colour="blue")])
+    red, blue = bench.widget.fields["image_urls"].value
+
+    for _ in range(2):
+        bench.does("remove", index=0, arg=red.key)
+
+    assert bench.widget.fields["image_urls"].value == (blue,)
 
 
 def test_the_strip_takes_what_generate_takes(
@@ -1195,7 +1234,7 @@ def test_a_mask_stays_with_its_picture_when_another_becomes_the_first(
     bench.does("move", index=1, arg="0")
     assert bench.text("imagen-note") == ""
     assert len(bench.make().request.inputs) == 3
-    bench.does("remove", index=0)
+    bench.remove(0)
     assert "imagen-masked" not in bench.text("imagen-strip-markup")
 
 
@@ -1245,7 +1284,7 @@ def test_a_picture_that_comes_back_with_its_settings_is_a_picture_of_any_model(
     bench.does("use", id="edited")
     assert len(bench.widget.fields["image_urls"].value) == 1
     assert bench.widget.fields["other_fields"].value == ""
-    bench.does("remove", index=0)
+    bench.remove(0)
 
     assert bench.press().request.arguments() == {"prompt": "a red fox"}
 

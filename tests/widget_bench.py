@@ -163,6 +163,10 @@ class Bench:
         """Do what a click on the pictures does, by way of the script layer."""
         self.says({"kind": "do", "act": act, "index": -1, **more})
 
+    def remove(self, index: int) -> None:
+        """Press Remove on an input picture."""
+        self.does("remove", index=index, arg=self.widget.fields["image_urls"].value[index].key)
+
     def says(self, message: Any, *buffers: bytes) -> None:
         """Let the browser's script layer say something."""
         (layer,) = [part for part in self.widget.children if hasattr(part, "announcement")]

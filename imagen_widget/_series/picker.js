@@ -12,7 +12,11 @@ function render({ model, el }) {
   const [shown, said] = root.children;
   const addresses = new Map();
 
-  const press = (key) => model.send({ press: key });
+  // A rating is for the picture that is seen, though the kernel may be further by now.
+  function press(key) {
+    const seen = /^[0-5x]$/.test(key) && shown.querySelector("[aria-current]");
+    model.send({ press: seen ? `${key} ${seen.dataset.press.slice(3)}` : key });
+  }
 
   function fill() {
     for (const image of shown.querySelectorAll("img[data-pic]")) {

@@ -102,19 +102,19 @@ class Pick:
     def press(self, key: str) -> None:
         """Do what a key means: `1` to `5`, `0`, `x`, `c`, `z`, `left`, `right`, `alike`.
 
-        `go 12` looks at a candidate by its number from 0, `leave` and `end` bring what is saved
-        with the notebook up to date. Others do nothing.
+        `go 12` looks at a candidate by its number from 0, `5 12` rates that one; `leave` and `end`
+        bring what is saved with the notebook up to date. Others do nothing.
         """
         self.note = ""
         name, _, number = key.lower().partition(" ")
+        if number.isdigit() and self._rows:
+            self.position = min(int(number), len(self._rows) - 1)
         match name:
             case "leave" | "end":
                 self.is_over = name == "end"
                 self._show_result()
             case _ if not self._rows:
                 return
-            case "go" if number.isdigit():
-                self.position = min(int(number), len(self._rows) - 1)
             case "0" | "1" | "2" | "3" | "4" | "5" | "x":
                 self._undo.append((self.position, self._rows[self.position].rating))
                 self._rate(REJECTED if name == "x" else int(name))

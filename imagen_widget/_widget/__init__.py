@@ -19,6 +19,7 @@ import ipywidgets as w
 import traitlets
 
 from imagen_widget._html import escape, tag
+from imagen_widget._inputs import mask_as_alpha
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
 from imagen_widget._result import GeneratedImage, Generation, settings_from
@@ -360,6 +361,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         small = [image.preview.data for image in images]
         self._tell("compare", *small, pictures=pictures, text=compared(*images))
 
+    def _choose(self, model_id: str) -> None:
+        self._controller.choose_model(model_id)
+        self._layer.send_state("chosen")  # what it is, if that was refused
+
     def _edit(self, image: GeneratedImage) -> None:
         self._controller.edit(image)
         self._tell("focus", to=_PROMPT)
@@ -375,9 +380,10 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         first, mask = form.pictures[0], form.mask
         self._controller.ring_picture(0)
         small = preview(first.data(), side=1024).data
-        painted = [mask.data()] if mask is not None and mask.digest else []
+        painted = [mask_as_alpha(mask.data())] if mask is not None and mask.digest else []
         size = {"width": first.width, "height": first.height}
         self._tell("mask", small, *painted, title="Mask on picture 1", **size)
+        self._tell("focus", to=".imagen-segments button")
 
     # ---------------------------------------------------------------------------------- display
 
@@ -415,6 +421,7 @@ _ACTS: dict[str, Act] = {
     "again": _on_generation(Controller.same_again),
     "cancel": lambda self, m: self._controller.cancel(int(m["index"])),
     "compare": _on_key(ImagenWidget._mark),
+    "choose": lambda self, m: self._choose(m["arg"]),
     "edit": _on_image(ImagenWidget._edit),
     "give": lambda self, m: self._controller.set_field(m["arg"], self.fields[m["arg"]].value),
     "history": lambda self, m: self._controller.open_tab(Tab.HISTORY, picking=True),
@@ -424,7 +431,7 @@ _ACTS: dict[str, Act] = {
     "rate": lambda self, m: self._controller.on(
         m["id"], partial(self._controller.rate, stars=int(m["arg"]))
     ),
-    "remove": lambda self, m: self._controller.remove_picture(int(m["index"])),
+    "remove": lambda self, m: self._controller.remove_picture(int(m["index"]), m["arg"]),
     "reset": lambda self, m: self._controller.set_field(m["arg"], None),
     "ring": lambda self, m: self._controller.ring_picture(int(m["index"])),
     "save": _on_image(ImagenWidget._save),

@@ -359,9 +359,12 @@ class Controller:
         pictures = read_pictures(value, self.state.form, self.studio)
         self._set_form(lambda form: form.with_pictures(pictures))
 
-    def remove_picture(self, index: int) -> None:
+    def remove_picture(self, index: int, key: str) -> None:
+        """Remove an input; nothing if it was removed by an earlier click, before it was drawn."""
+
         def without(form: Form) -> Form:
-            return form.with_pictures(p for i, p in enumerate(form.pictures) if i != index)
+            there = enumerate(form.pictures)
+            return form.with_pictures(p for i, p in there if (i, p.key) != (index, key))
 
         self._set_form(without)
 

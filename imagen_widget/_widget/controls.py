@@ -463,8 +463,11 @@ def shown_value(control: w.DOMWidget, field: Field, state: State) -> Any:
     """Return what a control shows: what is given, or what the model does by default."""
     form, name = state.form, field.name
     if isinstance(control, Line | Lines):
-        typed = form.problems[name].text if name in form.problems else ""
-        return _as_text(field, form.given[name]) if name in form.given else typed
+        if name not in form.given:
+            return form.problems[name].text if name in form.problems else ""
+        value = form.given[name]
+        is_typed = form.with_value(name, control.value).given.get(name) == value
+        return control.value if is_typed else _as_text(field, value)
     value = form.given.get(name, field.default)
     if isinstance(control, Segments | Choice):
         known = [option[-1] if isinstance(option, tuple) else option for option in control.options]

@@ -5,7 +5,7 @@ const LONG_JOB_SECONDS = 20;
 const used = {}; // by form, the view that was used last: answers are for it
 const ENDPOINT = /^[\w.-]+(\/[\w.-]+){1,6}$/;
 
-// h("b.struck"): an element with the class imagen-struck; attributes that are functions listen.
+// h("b.struck"): its class is imagen-struck; attributes that are functions listen.
 function h(what, attributes = {}, ...children) {
 	const [tag, ...classes] = what.split(".");
 	const node = document.createElement(tag);
@@ -28,12 +28,10 @@ const $$ = (node, selector) => [...node.querySelectorAll(selector)];
 const isShown = (node) => node.checkVisibility();
 const see = (node) => node?.scrollIntoView({ block: "nearest" });
 
-const commit = (node) => node?.dispatchEvent(new Event("change", { bubbles: true }));
+const commit = (node) => node.dispatchEvent(new Event("change", { bubbles: true }));
 const act = (model, name, more) => model.send({ kind: "do", act: name, ...more });
 
-function set(node, name, value) {
-	if (node && node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
-}
+const set = (node, name, value) => node?.setAttribute(name, value);
 
 // ---- names for screen readers
 
@@ -66,7 +64,7 @@ function nameControls(root) {
 	});
 }
 
-const fieldOf = (node) => node?.className.match(/imagen-n-(\S+)/)?.[1];
+const fieldOf = (node) => node.closest(".imagen-f")?.className.match(/imagen-n-(\S+)/)?.[1];
 
 // ---- files and the clipboard
 
@@ -76,7 +74,11 @@ function download({ name, type }, bytes) {
 	setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
-async function upload(model, purpose, files) {
+let sent; // Generate waits for files that are read
+const upload = (...given) => (sent = Promise.allSettled([sent, send(...given)]));
+
+async function send(model, purpose, given) {
+	const files = await given;
 	for (const file of files) {
 		const key = String(Math.random());
 		const parts = Math.ceil(file.size / CHUNK_BYTES) || 1;
@@ -85,12 +87,6 @@ async function upload(model, purpose, files) {
 			model.send({ kind: "file", purpose, name: file.name, key, parts, more: file !== files[0] }, undefined, [piece]);
 		}
 	}
-}
-
-function pick(model, purpose) {
-	const multiple = purpose === "picture" || null;
-	const input = h("input", { type: "file", accept: "image/*", multiple, change: () => upload(model, purpose, input.files) });
-	input.click();
 }
 
 async function copied(trigger, work) {
@@ -135,6 +131,7 @@ function chooser(root, model, signal) {
 	const box = h("div.picker", {
 		popover: "auto",
 		toggle: () => set(face, "aria-expanded", isOpen()),
+		change: (e) => e.stopPropagation(), // a search is no choice
 		click: () => search.focus(),
 	}, search, chips, list, foot);
 	const isOpen = () => box.matches(":popover-open");
@@ -156,8 +153,8 @@ function chooser(root, model, signal) {
 
 	function choose(key) {
 		box.hidePopover(); // gives the focus back
-		input.value = key;
-		commit(input);
+		model.set("chosen", key);
+		act(model, "choose", { arg: key });
 		setTimeout(() => see($(root, ".imagen-pick:focus")), 300);
 	}
 
@@ -191,7 +188,7 @@ function chooser(root, model, signal) {
 			option(row.id, h("div", {}, first, second), h("div.cost", {}, h("b", {}, row.price), h("span", {}, row.unit)));
 			if (row.successor) option(row.successor.id, h("div.instead", {}, `Use ${row.successor.name} instead`));
 		}
-		if (ENDPOINT.test(typed) && !rows().some((row) => row.id === typed)) {
+		if (ENDPOINT.test(typed) && !exact.some((row) => row.id === typed)) {
 			option(typed, h("div", {}, h("b", {}, `Use ${typed}`), h("span", {}, "its fields are read when chosen")));
 		}
 		const hint = exact[0] ? "↑ ↓ move · Enter choose" : found[0] ? "Did you mean one of these?" : "None like that; any owner/model works";
@@ -235,7 +232,7 @@ function chooser(root, model, signal) {
 	show();
 }
 
-// ---- one picture large, or two to compare
+// ---- pictures large
 
 function largeView(root, model) {
 	let shown = []; // { id, index, image, width, height }
@@ -372,9 +369,8 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	});
 	const stripes = layer();
 	const [mask, screen] = [pen.canvas, view.canvas];
-	let erasing;
+	let erasing, full, last;
 	let past = [];
-	let last;
 	stripes.fillStyle = "#635bebc7";
 	stripes.fillRect(0, 0, w, t);
 	stripes.strokeStyle = "#cecaffe6";
@@ -386,8 +382,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		for (const x of [-3, 0, 3]) for (const y of [-3, 0, 3]) view.drawImage(mask, x, y);
 		view.globalCompositeOperation = "destination-out"; // all but an edge
 		view.drawImage(mask, 0, 0);
-		const inside = layer();
-		inside.drawImage(mask, 0, 0);
+		const inside = copy();
 		inside.globalCompositeOperation = "source-in";
 		inside.drawImage(stripes.canvas, 0, 0);
 		view.globalCompositeOperation = "source-over";
@@ -397,7 +392,7 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 	function changed() {
 		draw();
 		const { data } = pen.getImageData(0, 0, w, t);
-		let full = 0;
+		full = 0;
 		for (let i = 3; i < data.length; i += 4) full += data[i] > 127;
 		painted.textContent = `${Math.round((full / (w * t)) * 100)} % painted`;
 	}
@@ -410,11 +405,13 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		changed();
 	}
 
-	function remember() {
-		const copy = layer();
-		copy.drawImage(mask, 0, 0);
-		past = [...past.slice(-11), copy.canvas];
+	function copy() {
+		const made = layer();
+		made.drawImage(mask, 0, 0);
+		return made;
 	}
+
+	const remember = () => (past = [...past.slice(-11), copy().canvas]);
 
 	function line(e) {
 		const ratio = w / screen.clientWidth;
@@ -428,12 +425,16 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		draw();
 	}
 
-	async function done() {
+	function remove() {
+		act(model, "unmask");
+		place.replaceChildren();
+	}
+
+	function done() {
+		if (!full) return remove();
 		const out = h("canvas", { width, height });
-		const to = out.getContext("2d");
-		to.fillRect(0, 0, width, height);
-		to.drawImage(mask, 0, 0, width, height);
-		await upload(model, "mask", [await png(out)]);
+		out.getContext("2d").drawImage(mask, 0, 0, width, height);
+		upload(model, "mask", png(out).then(Array.of));
 		place.replaceChildren();
 	}
 
@@ -468,33 +469,17 @@ function maskEditor(place, model, { width, height, title }, [picture, old]) {
 		h("label", {}, "Brush size", size),
 		h("div", {}, button("Undo", undo), button("Invert", change("xor")), button("Clear", change("destination-out")), painted),
 		h("p", {}, "B brush · E eraser · [ ] size · Ctrl+Z undo"),
-		h("div", {}, button("Done", done, {}, "button.main"), button("Remove mask", () => (act(model, "unmask"), place.replaceChildren()))),
+		h("div", {}, button("Done", done, {}, "button.main"), button("Remove mask", remove)),
 	)));
 	tool(false);
 	changed();
-	brush.focus();
-	if (!old) return;
-	const before = h("img", { src: address(old), load: () => {
-		put("source-over", before);
-		const pixels = pen.getImageData(0, 0, w, t);
-		for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i + 3] = pixels.data[i];
-		pen.putImageData(pixels, 0, 0);
-		changed();
+	if (old) h("img", { src: address(old), load: (e) => {
+		put("source-over");
+		put("destination-out", e.target); // opaque: what stays
 	} });
 }
 
 // ---- the form as a whole
-
-// State messages may wait behind a busy kernel, and what is paid for has to be what is seen.
-async function seenValues(model) {
-	commit(document.activeElement);
-	const values = {};
-	for (const id of model.get("form")) {
-		const control = await model.widget_manager.get_model(id);
-		values[id] = control.get("index") ?? control.get("value");
-	}
-	return values;
-}
 
 function tellEnd({ text, seconds }) {
 	if (!document.hidden || seconds < LONG_JOB_SECONDS) return;
@@ -514,23 +499,40 @@ function attach(root, model) {
 	root.classList.add("imagen-live");
 	root.tabIndex = -1; // clicks take the focus from the notebook's cell
 
+	// What is paid for has to be what is seen, though the kernel may be behind.
 	async function generate() {
 		from = key;
 		if (asked) window.Notification?.requestPermission();
-		model.send({ kind: "generate", values: await seenValues(model) });
+		commit(document.activeElement);
+		$(root, ".imagen-mask-editor .imagen-main")?.click();
+		const values = {};
+		for (const id of model.get("form")) {
+			const control = await model.widget_manager.get_model(id);
+			values[id] = control.get("index") ?? control.get("value");
+		}
+		await sent;
+		model.send({ kind: "generate", values });
 	}
 
-	const here = { large: view.large, copy: copyCode, upload: (node) => pick(model, node.dataset.arg) };
+	const here = {
+		large: view.large,
+		copy: copyCode,
+		upload: ({ dataset: { arg } }) => {
+			const change = (e) => upload(model, arg, e.target.files);
+			h("input", { type: "file", accept: "image/*", multiple: arg === "picture" || null, change }).click();
+		},
+	};
 	on("click", (e) => {
 		const acts = e.target.closest("[data-do]");
 		if (acts) {
 			from = key;
-			e.stopPropagation(); // or ToggleButtons takes it for one of its own
+			e.stopPropagation(); // or ToggleButtons takes it
 			const { do: name, id, index, arg } = acts.dataset;
 			here[name] ? here[name](acts) : act(model, name, { id, index: +(index ?? -1), arg });
 		}
 		const segment = e.target.closest(".imagen-left .mod-active");
-		if (segment) act(model, "give", { arg: fieldOf(segment.closest(".imagen-f")) });
+		if (segment) act(model, "give", { arg: fieldOf(segment) });
+		if (e.detail > 1 && e.target.closest(".imagen-cancel")) e.stopPropagation(); // it means another job
 		if (!e.target.closest("button.imagen-generate")) return;
 		e.stopPropagation();
 		generate();
@@ -546,10 +548,10 @@ function attach(root, model) {
 	let typing; // at a pause the text goes to the kernel
 	on("input", ({ target }) => {
 		clearTimeout(typing);
-		if (target.matches(".imagen-f-prompt textarea, .imagen-wrong input")) typing = setTimeout(commit, 300, target);
+		if (target.matches(".imagen-f-prompt textarea, .imagen-wrong *")) typing = setTimeout(commit, 300, target);
 	});
 
-	// pictures dropped, pasted, and dragged to another place
+	// pictures dropped, pasted, moved
 	const dragOver = (is) => $(root, ".imagen-strip")?.classList.toggle("imagen-over", is);
 	let dragged;
 	const takes = ({ dataTransfer }) => dragged || dataTransfer.types.includes("Files");
@@ -580,7 +582,7 @@ function attach(root, model) {
 	// after each change of the page
 	const keyOf = (node) => {
 		const { do: name, id, index } = node.dataset;
-		return [name, id, name === "move" || index, fieldOf(node.closest(".imagen-f")), node.ariaLabel ?? node.textContent].join();
+		return [name, id, name === "move" || index, fieldOf(node), node.ariaLabel ?? node.textContent].join();
 	};
 	addEventListener("pointerdown", () => (focused = null), { capture: true, signal });
 	on("focusin", ({ target }) => {
@@ -597,7 +599,7 @@ function attach(root, model) {
 		nameControls(root);
 		chooser(root, model, signal);
 		const dead = root.matches(".jupyter-widgets-disconnected");
-		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted");
+		for (const part of root.children) part.inert = dead && !part.matches(".imagen-restarted, dialog");
 		more.disconnect();
 		$$(root, ".imagen-older").forEach((older) => more.observe(older));
 		if (focused && document.activeElement === document.body) { // its button was greyed or replaced
@@ -615,7 +617,7 @@ function attach(root, model) {
 
 	const kinds = {
 		original: view.arrived,
-		compare: ({ pictures, text }, ...small) => view.open(pictures.map((one, i) => ({ ...one, src: address(small[i]) })), text),
+		compare: ({ pictures, text }, ...small) => focused?.matches("input, textarea") || view.open(pictures.map((one, i) => ({ ...one, src: address(small[i]) })), text),
 		mask: (message, ...pictures) => maskEditor($(root, ".imagen-mask .widget-html-content"), model, message, pictures),
 		focus: ({ to }) => {
 			if (from !== key) return; // the user went on

@@ -210,8 +210,9 @@ class State:
 
     @property
     def cancellable(self) -> JobState | None:
-        """The job that the main Cancel button means: the newest that runs."""
-        return next((job for job in self.running if not job.cancelling), None)
+        """The job that the main Cancel button means: the newest, also when it is pressed twice."""
+        newest = next(iter(self.running), None)
+        return None if newest is None or newest.cancelling else newest
 
     @property
     def status(self) -> str:

@@ -175,7 +175,7 @@ def _chosen(state: State) -> str:
         acts.append(act("Move left", "move", index=index, arg=index - 1))
     if index < len(form.pictures) - 1:
         acts.append(act("Move right", "move", index=index, arg=index + 1))
-    acts.append(act("Remove", "remove", index=index, icon="times"))
+    acts.append(act("Remove", "remove", index=index, arg=given.key, icon="times"))
     return tag("div", *acts, class_="imagen-chosen")
 
 

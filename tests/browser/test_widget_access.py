@@ -78,7 +78,7 @@ def test_axe_finds_nothing_in_any_state(
     widget.button("Paint a mask").click()
     found["mask"] = objections(".imagen")
     widget.button("Done").click()
-    expect(widget.trouble).to_contain_text("nothing in it is white")
+    expect(widget.root.locator(".imagen-mask-editor")).to_have_count(0)
 
     widget.button("History").click()
     expect(widget.entries.first).to_be_visible()
@@ -92,12 +92,22 @@ def test_axe_finds_nothing_in_any_state(
 
 def test_what_is_chosen_shows_in_the_colours_of_the_system(page: Page, lab: JupyterServer) -> None:
     widget = open_widget(page, lab)
-    page.emulate_media(forced_colors="active")
+    page.emulate_media(forced_colors="active", color_scheme="dark")
 
     def looks(name: str) -> object:
         return widget.button(name).evaluate("(node) => getComputedStyle(node).borderTopColor")
 
     assert looks("Create") != looks("History")
+    widget.root.locator(".imagen-pick").click()
+    colours = "(node) => [getComputedStyle(node).color, getComputedStyle(document.body).color]"
+    option = widget.root.locator(".imagen-at")
+    text, ordinary = option.evaluate(colours)
+    assert text == ordinary  # on the system's background, where ours may not be seen
+    expect(option).to_have_css("outline-style", "solid")
+    widget.button("edit").click()
+    shade = widget.button("edit").evaluate("(node) => getComputedStyle(node).backgroundColor")
+    assert "/" not in shade
+    page.keyboard.press("Escape")
 
 
 def test_hostile_texts_are_shown_and_none_of_them_acts(page: Page, server: JupyterServer) -> None:

@@ -194,7 +194,10 @@ def test_the_history_survives_the_kernel_and_brings_settings_back(
 ) -> None:
     widget = open_widget(page, lab, "history.ipynb", "aspect_ratio='9:16'")
     widget.make_and_wait("a fox of the first kernel")
+    widget.cards.get_by_role("button", name="Open large").click()
     page.evaluate(RESTART)
+    expect(page.locator(".imagen.jupyter-widgets-disconnected")).to_be_attached()
+    page.locator("dialog[open]").get_by_role("button", name="Close").click()
     run_all(page)
     widget = find_widget(page)
 

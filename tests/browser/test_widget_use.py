@@ -1,5 +1,6 @@
 """The widget in each front end: type, choose, generate, see, edit, compare, cancel, err, save."""
 
+import base64
 import io
 import re
 import zipfile
@@ -11,7 +12,7 @@ from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.jupyter_server import JupyterServer
 from tests.browser.notebook_page import open_notebook, run_all
-from tests.browser.widget_page import MEAN_COLOUR, WidgetPage, kept_pictures
+from tests.browser.widget_page import GIVE_FILE, MEAN_COLOUR, WidgetPage, kept_pictures
 
 pytestmark = pytest.mark.browser
 
@@ -28,6 +29,27 @@ EDIT_AND_CHOOSE = """(root) => {
     edit.click();
     root.querySelector(".imagen-pick").click();
 }"""
+# A click, and what the user goes on to before the kernel has answered
+PAINT_AND_TYPE = """(root) => {
+    const paint = root.querySelector("[data-do=mask]");
+    paint.focus();
+    paint.click();
+    root.querySelector(".imagen-f-prompt textarea").focus();
+}"""
+COMPARE_AND_TYPE = """(root) => {
+    const second = [...root.querySelectorAll("[data-do=compare]")].at(-1);
+    second.focus();
+    second.click();
+    root.querySelector(".imagen-f-prompt textarea").focus();
+}"""
+DROP_AND_GENERATE = f"""(node, given) => {{
+    ({GIVE_FILE})(node, given);
+    node.closest(".imagen").querySelector(".imagen-generate").click();
+}}"""
+CLICK = "(node) => node.click()"
+KERNEL_RUNS = """(code) =>
+    jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }).done"""
+SLOW_PROMPT = "import time; widget.prompt.observe(lambda _: time.sleep(1), 'value')"
 KERNEL_ANSWERS = """() =>
     jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestKernelInfo()"""
 MAX_COLOUR_DIFFERENCE = 12  # of 255: the picture on the page is a small WebP copy
@@ -124,6 +146,38 @@ def test_a_cancelled_job_says_so_and_shows_no_picture(form: Form) -> None:
     expect(widget.button("Cancel")).to_be_disabled()
 
 
+def test_a_double_click_on_cancel_cancels_one_job(lab_form: Form) -> None:
+    widget = lab_form()
+    for number, name in enumerate(("a fox", "an owl"), 1):
+        widget.make(f"{name} [demo:slow=60]")
+        expect(widget.root.locator(".imagen-job")).to_have_count(number)
+        expect(widget.generate).to_be_enabled()
+
+    keep_waiting(widget)
+    widget.button("Cancel").first.dblclick()
+    expect(widget.root.locator(".imagen-job")).to_have_count(1)
+
+    widget.button("Cancel").click()
+    expect(widget.status).to_have_text("Cancelled, not billed.")
+
+
+def test_a_model_is_that_of_the_next_click_though_the_kernel_is_behind(lab_form: Form) -> None:
+    widget = lab_form("model='nano-banana-2'")
+
+    keep_waiting(widget)
+    widget.choose("flux dev")
+    widget.generate.click()
+
+    expect(widget.status).to_contain_text("flux-dev")
+    expect(widget.cards).to_have_count(1)
+
+
+def keep_waiting(widget: WidgetPage) -> None:
+    """Type a prompt that the kernel needs a while for, so that the clicks that follow queue."""
+    widget.page.evaluate(KERNEL_RUNS, SLOW_PROMPT)
+    widget.prompt.fill("a patient fox")
+
+
 def test_an_error_is_said_once_and_retry_starts_again(form: Form) -> None:
     widget = form()
     widget.make("a lost fox [demo:fail] [demo:slow=2]")
@@ -182,18 +236,26 @@ def test_the_chooser_is_searched_and_narrowed(form: Form) -> None:
 
     expect(widget.chooser).to_be_hidden()
     assert widget.page.evaluate(FOCUSED).startswith("Imagen 4")
+    widget.button("16:9").click()
+    expect(widget.button("Aspect ratio: leave it to the model")).to_be_visible()
+    expect(widget.trouble).to_be_hidden()  # what was searched for is no model
 
 
 def test_json_that_does_not_parse_greys_generate_and_says_where(lab_form: Form) -> None:
     widget = lab_form("model='qwen-image', prompt='a fox'")
     widget.button("Advanced").click()
 
-    widget.root.get_by_role("textbox", name="LoRAs").fill('[{"path": "x"]')
+    text = widget.root.get_by_role("textbox", name="LoRAs")
+    text.fill('[{"path":"x"]')
     widget.page.keyboard.press("Tab")
 
-    expect(widget.root.get_by_text("line 1, column 14")).to_be_visible()
+    expect(widget.root.get_by_text("line 1, column 13")).to_be_visible()
     expect(widget.generate).to_be_disabled()
     expect(widget.root.locator(".imagen-stop")).to_contain_text("first")
+    text.fill('[{"path":"x"}]')
+
+    expect(widget.generate).to_be_enabled()  # at a pause, so that the next click is heard
+    expect(text).to_have_value('[{"path":"x"}]')
 
 
 def test_a_field_is_given_and_left_to_the_model_again(form: Form) -> None:
@@ -374,6 +436,27 @@ def test_a_mask_is_painted_erased_and_sent(form: Form) -> None:
     expect(widget.inputs.first.get_by_text("mask", exact=True)).to_be_hidden()
 
 
+def test_a_painted_mask_is_sent_without_done(lab_form: Form) -> None:
+    widget = lab_form(f"{MASKED}, prompt='a lake in the sky'")
+    widget.give_file("drop", png("teal", (640, 480)))
+    widget.button("Paint a mask").click()
+    widget.paint((0.1, 0.2), (0.9, 0.2))
+
+    widget.generate.click()
+
+    expect(widget.cards).to_contain_text("from: fox.png + a mask")
+    expect(widget.root.locator(".imagen-mask-editor")).to_have_count(0)
+
+
+def test_a_picture_is_sent_by_the_click_that_follows_its_drop(lab_form: Form) -> None:
+    widget = lab_form("model='nano-banana-2-edit', prompt='make it night'")
+    dropped = ["drop", "fox.png", base64.b64encode(png()).decode()]
+
+    widget.prompt.evaluate(DROP_AND_GENERATE, dropped)
+
+    expect(widget.cards).to_contain_text("from: fox.png")
+
+
 def test_the_painter_of_a_mask_goes_with_its_picture(lab_form: Form) -> None:
     widget = lab_form("model='fal-ai/gpt-image-1.5/edit'")
     editor = widget.root.locator(".imagen-mask-editor")
@@ -408,8 +491,9 @@ def test_keys_after_a_click_in_the_form_are_not_the_notebooks(lab_form: Form) ->
     widget = lab_form(MASKED)
     page, cells = widget.page, widget.page.evaluate(CELLS)
     widget.give_file("drop", png("teal", (640, 480)))
-    widget.button("Paint a mask").click()
+    expect(widget.inputs).to_have_count(1)
     widget.make_and_wait("a fox that keeps its cell")
+    widget.button("Paint a mask").click()
 
     def touch(*places: Locator) -> None:
         for place in places:
@@ -556,6 +640,29 @@ def test_a_late_answer_leaves_the_keys_to_what_was_opened_meanwhile(lab_form: Fo
 
     expect(widget.inputs).to_have_count(1)
     expect(widget.chooser).to_be_focused()
+    widget.page.keyboard.press("Escape")
+    widget.choose("gpt image 1.5 edit")
+    expect(widget.button("Paint a mask")).to_be_visible()
+    widget.root.evaluate(PAINT_AND_TYPE)
+
+    expect(widget.root.locator(".imagen-mask-editor")).to_be_visible()
+    expect(widget.prompt).to_be_focused()
+
+
+def test_a_late_comparison_opens_over_nothing_that_is_typed_meanwhile(lab_form: Form) -> None:
+    widget = lab_form("num_images=2")
+    widget.make_and_wait("a fox to compare in a hurry", pictures=2)
+    first = widget.cards.first.get_by_role("button", name="Compare", exact=True)
+    first.click()
+    expect(first).to_have_attribute("aria-pressed", "true")
+
+    widget.root.evaluate(COMPARE_AND_TYPE)
+    expect(first).to_have_attribute("aria-pressed", "false")
+    widget.button("16:9").evaluate(CLICK)
+    expect(widget.button("Aspect ratio: leave it to the model")).to_be_visible()
+
+    expect(widget.dialog).to_be_hidden()
+    expect(widget.prompt).to_be_focused()
 
 
 def test_of_two_views_of_a_form_the_one_that_was_clicked_answers(
