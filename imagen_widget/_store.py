@@ -259,7 +259,7 @@ class RemoteStore(Store):
         self._call("write to", self._put, name, data)
         if self._call("read from", self._get, name) != data:
             raise JournalError(
-                f"IMAGEN_STORE ({self._shown}) returned other bytes than were written.",
+                f"IMAGEN_STORE ({self._shown}) returned bytes other than those written.",
                 remedy="Check that it has space and keeps what it is given.",
             )
 

@@ -365,7 +365,7 @@ class Studio:
             query: Words, or a whole endpoint id, whose schema is then read as a use of it would.
             live: Whether to ask fal's public search too; no key is sent.
         """
-        check_type("query", query, str, "a text", "Give words, or an id.")
+        check_type("query", query, str, "text", "Give words, or an id.")
         text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
             return Models((self.model(text),), settings=self.settings)

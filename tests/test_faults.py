@@ -227,8 +227,8 @@ def test_row_02_a_text_of_an_enum_is_the_text_and_not_its_name(
     "prompt", [Path("x"), b"x", 5, 0, False, ["x"], {}, math.nan, Rude()], ids=kind
 )
 def test_row_02_a_prompt_that_is_not_a_text_is_told_as_that(queue: FakeQueue, prompt: Any) -> None:
-    assert "not a text" in str(refused(lambda: generate(prompt), queue))
-    assert "not a" in str(refused(lambda: batch([{"a": "b"}], prompt), queue))
+    assert "not text" in str(refused(lambda: generate(prompt), queue))
+    assert "not text" in str(refused(lambda: batch([{"a": "b"}], prompt), queue))
 
 
 @pytest.mark.parametrize("value", [HUGE, Rude(), [HUGE], {"a": HUGE}, math.inf], ids=kind)

@@ -1201,6 +1201,7 @@ def test_a_row_whose_picture_was_gone_is_sent_when_it_is_given_again(
 
     assert (row.state, row.billed) == ("refused", False)
     assert "is not kept here any more" in (row.error or "")
+    assert ": refused, image: the input picture" in repr(row)
     assert (lost.status_counts["done"], queue.posts) == (2, 2)
 
 

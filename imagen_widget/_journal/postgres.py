@@ -274,7 +274,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (  # SQLSTATE or words, what it mea
     ("25006", "it is read-only", "Name a database that can be written."),
     ("42501", "its user may not write there", "Grant that user the right, or name another one."),
     ("42P01|42703", "its tables belong to another version", "Name another database."),
-    ("53300|too many", "it has too many connections", "Try again, or allow it more of them."),
+    ("53300|too many", "it has too many connections", "Try again, or raise its limit."),
     ("invalid (URI|port|connection|\\w+ value)", "its address cannot be read", "Correct it there."),
     (
         "(?s)certificate|SSL (?!encryption)|^(?!.*SSL encryption).*no encryption",

@@ -34,7 +34,7 @@ MAX_UNASKED_ROWS = 20
 _WITHOUT_WORDS = {"%imagen_spend", "%imagen_resume"}
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
-_AXES = "Write one axis a line, like style = oil || ink; then --- and the prompt."
+_AXES = "Write one axis per line, like style = oil || ink; then --- and the prompt."
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 

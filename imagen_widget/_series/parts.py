@@ -66,7 +66,8 @@ class Row:
     billed: bool = False
 
     def __repr__(self) -> str:
-        return in_ascii(f"<Row {self.label}: {self.state}>")
+        why = f", {one_line(self.error, limit=120)}" if self.error else ""
+        return in_ascii(f"<Row {self.label}: {self.state}{why}>")
 
     @property
     def images(self) -> tuple[GeneratedImage, ...]:

@@ -42,7 +42,7 @@ def work(task: Task) -> Report:
         if task.version != VERSION:
             raise ImagenError(
                 f"A worker has imagen-widget {VERSION}, and this is {task.version}.",
-                remedy="Install the same version there. Nothing was sent by it.",
+                remedy="Install the same version there. It sent nothing.",
             )
         found = load_settings(**task.place)  # the worker's own, under the limits of the series
         check_key(found)
