@@ -119,7 +119,7 @@ class History:
             limit: How many at most.
 
         Raises:
-            InvalidRequest: One of them is not what it should be.
+            InvalidRequest: An argument is not valid.
         """
         if limit is not None:
             limit = _LIMIT.check(limit)
@@ -216,10 +216,10 @@ class History:
         newest = list(self.search(limit=_SHOWN))
         total = len(self)
         more = f"; the newest {len(newest)} below" if total > len(newest) else ""
-        lines = [f"{plural(total, 'generation')}{more}", *(f"  {g.summary}" for g in newest)]
+        lines = [f"{plural(total, 'generation')}{more}", *(f"  {g.caption}" for g in newest)]
         cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
         return {
-            "text/plain": "\n".join(lines),
+            "text/plain": _html.encodable("\n".join(lines)),
             "text/html": _html.figures(cells, caption=_html.escape(lines[0])),
             **_picture.contact_sheet(map(self._small, newest)),
         }

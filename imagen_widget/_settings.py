@@ -410,7 +410,7 @@ def _database(value: object) -> str | None:
     return text if text.startswith(("postgresql://", "postgres://")) else None
 
 
-@_Kind("is not a folder", "Give the full path of a folder that can be written.")
+@_Kind("is not a folder", "Give the full path of a writable folder.")
 def _folder(value: Any) -> Path | None:
     is_path = str(value) and "\0" not in str(value) and "://" not in str(value)
     return Path(value).expanduser() if is_path else None
@@ -729,7 +729,7 @@ def _default_home() -> Path:
     if not home.is_absolute():  # without HOME, for a user without a name, it begins with ~
         raise InvalidRequest(
             "IMAGEN_HOME: this user has no home folder for history and pictures.",
-            remedy="Set IMAGEN_HOME to a folder that can be written.",
+            remedy="Set IMAGEN_HOME to a writable folder.",
             field="home",
         )
     return home

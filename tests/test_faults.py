@@ -1123,7 +1123,7 @@ def test_row_23_a_text_that_stays_in_place_of_the_bytes_is_not_a_picture_and_can
     error = failure(lambda: generate("a fox", model=model, timeout=3))
 
     assert type(error) is errors.QueueError
-    assert "it is a text" in str(error)
+    assert "it is plain text" in str(error)
     assert queue.count("media") > 1
     queue.heal()
     assert [generation[0].media_type for generation in History().resume()] == ["image/png"]

@@ -230,7 +230,7 @@ class Ask:
             label = "--save-dir" if given else self.settings.found["save_dir"].label
             raise InvalidRequest(
                 f"{label}: the folder cannot be made ({getattr(error, 'strerror', error)}).",
-                remedy="Name a folder that you can write to. Nothing was sent.",
+                remedy="Name a writable folder. Nothing was sent.",
                 field="save_dir",
             ) from None
 

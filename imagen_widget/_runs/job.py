@@ -190,7 +190,7 @@ class Job:
         return self._future.done()
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
-        """Have a function called on the loop thread: now, at each change, four times a second."""
+        """Call a function on the loop thread: now, at each change, and four times a second."""
         _loop.spawn(self._keep_told, listener)
 
     def add_done_callback(self, callback: Callable[["Job"], None]) -> None:

@@ -567,7 +567,7 @@ class Series:
         """Return the row that a key, a position, partial axes or a generation names.
 
         Raises:
-            InvalidRequest: Nothing is named so, or it is not done.
+            InvalidRequest: No row is named so, or it is not done.
         """
         rows = dict(enumerate(self.rows))
         if isinstance(what, SupportsIndex) and not isinstance(what, bool):
