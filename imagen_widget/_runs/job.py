@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from imagen_widget import _html, _loop
+from imagen_widget._display import StatusLine
 from imagen_widget._models import short_name
 from imagen_widget._providers import Capabilities, Queued, Running
 from imagen_widget._request import ImageRequest
@@ -202,9 +203,7 @@ class Job:
         return _html.in_ascii(f"<Job {self.number}: {status}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        line = f"Job {self.number}: {self.status}"
-        html = _html.tag("div", _html.escape(line), class_=_html.NO_FORMULAS)
-        return {"text/plain": line, "text/html": html}
+        return StatusLine(f"Job {self.number}: {self.status}")._repr_mimebundle_()
 
     # ---------------------------------------------------------------------------------- waiting
 
