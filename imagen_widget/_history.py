@@ -235,8 +235,7 @@ class History:
         return _html.image(small.data, small.media_type, alt=image.alt, **look)
 
     def _small(self, generation: Generation) -> Preview | None:
-        digest = generation[0].path.name.partition("-")[2].partition(".")[0]
-        return self._store.thumbnail(f"sha256:{digest}")
+        return self._store.thumbnail(generation[0].path.stem.replace("sha256-", "sha256:"))
 
     # ---------------------------------------------------------------------------------- choosing
 
