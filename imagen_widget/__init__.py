@@ -18,7 +18,7 @@ To ask for pictures:
     start           returns a Job at once, which goes on even if nobody waits
     sweep, batch    plan a Series: every combination of some axes, or the rows of a table
     models          what the models take and cost
-    Studio          one account with one home, where the settings of the process do not do
+    Studio          one account with one home of its own, beside that of the settings
     ImagenWidget    the same as a form
     ImagenClient    the provider itself: submit, watch, result, fetch, cancel; nothing is kept
     login           asks for a key without showing it

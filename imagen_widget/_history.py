@@ -119,14 +119,14 @@ class History:
             limit: How many at most.
 
         Raises:
-            InvalidRequest: One of them is not what it should be.
+            InvalidRequest: An argument is not valid.
         """
         if limit is not None:
             limit = _LIMIT.check(limit)
         if rating is not None:
             rating = _STARS.check(rating)
         for name, word in (("text", text), ("provider", provider or "")):
-            _check(name, word, str, "a text")
+            check_type(name, word, str, "text")
         try:
             if model is not None:
                 model = self._session.models.resolve(model, provider or "")
@@ -171,7 +171,7 @@ class History:
         Raises:
             InvalidRequest: No generation has it, or the pictures are gone.
         """
-        _check("id", generation_id, str, "a text")
+        check_type("id", generation_id, str, "text")
         with contextlib.suppress(ImagenError):
             found = self.recall(self._journal.get(generation_id))
             if found is not None:
@@ -187,7 +187,7 @@ class History:
 
         A demo picture never answers a real request, nor the reverse.
         """
-        _check("request", request, ImageRequest, "an ImageRequest")
+        check_type("request", request, ImageRequest, "an ImageRequest")
         name = provider or self._session.settings.account.name
         record = self._journal.find(request.fingerprint, name)
         known = None if record is None else self._session.recall(record)
@@ -216,10 +216,10 @@ class History:
         newest = list(self.search(limit=_SHOWN))
         total = len(self)
         more = f"; the newest {len(newest)} below" if total > len(newest) else ""
-        lines = [f"{plural(total, 'generation')}{more}", *(f"  {g.summary}" for g in newest)]
+        lines = [f"{plural(total, 'generation')}{more}", *(f"  {g.caption}" for g in newest)]
         cells = [(self.thumbnail(g), _html.escape(g.caption)) for g in newest]
         return {
-            "text/plain": "\n".join(lines),
+            "text/plain": _html.encodable("\n".join(lines)),
             "text/html": _html.figures(cells, caption=_html.escape(lines[0])),
             **_picture.contact_sheet(map(self._small, newest)),
         }
@@ -235,8 +235,7 @@ class History:
         return _html.image(small.data, small.media_type, alt=image.alt, **look)
 
     def _small(self, generation: Generation) -> Preview | None:
-        digest = generation[0].path.name.partition("-")[2].partition(".")[0]
-        return self._store.thumbnail(f"sha256:{digest}")
+        return self._store.thumbnail(generation[0].path.stem.replace("sha256-", "sha256:"))
 
     # ---------------------------------------------------------------------------------- choosing
 
@@ -246,12 +245,12 @@ class History:
         Raises:
             InvalidRequest: The number is not 0 to 5.
         """
-        _check("generation", generation, Generation, "a Generation")
+        check_type("generation", generation, Generation, "a Generation")
         _told(self._journal.rate, generation.id, _STARS.check(stars))
 
     def rating(self, generation: Generation) -> int:
         """Return a generation's stars, 0 to 5."""
-        _check("generation", generation, Generation, "a Generation")
+        check_type("generation", generation, Generation, "a Generation")
         return _told(self._journal.get, generation.id).rating
 
     def delete(self, generation: Generation) -> None:
@@ -259,7 +258,7 @@ class History:
 
         A picture that another generation was made from, or will be, stays where it is.
         """
-        _check("generation", generation, Generation, "a Generation")
+        check_type("generation", generation, Generation, "a Generation")
         _told(self._journal.delete, generation.id)
         for kept in self._journal.get(generation.id).images:
             if not self._journal.uses(kept.digest):  # no other job needs it
@@ -267,7 +266,7 @@ class History:
 
     def undelete(self, generation_id: str) -> None:
         """Bring a deleted generation and its files back."""
-        _check("id", generation_id, str, "a text")
+        check_type("id", generation_id, str, "text")
         for kept in _told(self._journal.get, generation_id).images:
             self._store.restore(kept.digest)
         self._journal.undelete(generation_id)
@@ -286,7 +285,7 @@ class History:
 
     def forget(self, job_id: str, *, billed: bool = True) -> None:
         """Settle an unknown job by your word; `billed=False` gives its price back to the cap."""
-        _check("id", job_id, str, "a text")
+        check_type("id", job_id, str, "text")
         _told(self._journal.forget, job_id, billed=billed)
 
     def resume(self) -> list[Generation]:
@@ -461,9 +460,5 @@ def _moment(since: object) -> datetime:
         return moment.replace(year=min(max(moment.year, 1972), 2996)).astimezone()
     except (ValueError, OverflowError):
         what = f"{shown(since)} is not a moment or a day"
-        remedy = "Give a date or datetime, or a text like 2026-11-26."
+        remedy = "Give a date or datetime, or text like 2026-11-26."
         raise invalid("since", what, remedy) from None
-
-
-def _check(name: str, value: object, kind: type, wanted: str) -> None:
-    check_type(name, value, kind, wanted, f"Give {wanted}.")

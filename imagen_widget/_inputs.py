@@ -178,7 +178,7 @@ def _from_bytes(data: bytes, label: str, origin: str) -> Input:
 
 
 def _from_pillow(picture: "PILImage", label: str) -> Input:
-    name = Path(str(getattr(picture, "filename", "") or "PIL image")).name
+    name = Path(str(getattr(picture, "filename", "") or "Pillow image")).name
     sink = io.BytesIO()
     try:
         with _picture.readable():  # it may be closed, cut short, or without a pixel
@@ -470,6 +470,8 @@ def _by_role(
 ) -> Iterator[tuple[Field, str, list[object]]]:
     """Yield the model's field, the name and the values for what was given by role."""
     several = [value for value in _many(images) if value is not None]
+    if images is not None and image is None and not several:  # perhaps no file was found
+        raise invalid("images", "no picture was given", _WHAT)
     known = USUAL_FIELDS if model.source == "none" else model.fields
     takers = [f for f in reversed(known) if f.role in {"picture", "mask"}]
     fields = {"mask" if f.role == "mask" else f.kind: f for f in takers}

@@ -189,7 +189,7 @@ class GeneratedImage(PictureSource):
         return {
             "text/plain": f"{self!r}\n{self.path}",
             "text/html": _html.figures([(_figure(self), "")], caption=self._size()),
-            **_picture.contact_sheet([_small(self)]),
+            **_picture.contact_sheet([small_copy(self)]),
         }
 
     def _size(self) -> str:
@@ -333,7 +333,7 @@ class Generation(Sequence[GeneratedImage], PictureSource):
         return {
             "text/plain": "\n".join([repr(self), *(f"  {path}" for path in self.paths)]),
             "text/html": _html.figures(cells, caption=_html.escape(self.summary)),
-            **_picture.contact_sheet(map(_small, self.images)),
+            **_picture.contact_sheet(map(small_copy, self.images)),
         }
 
 
@@ -396,14 +396,16 @@ def _saving(path: str | Path) -> Iterator[Path]:
         raise invalid("path", f"the picture {what}", remedy) from None
 
 
-def _small(image: GeneratedImage) -> Preview | None:
+def small_copy(image: GeneratedImage, side: int = 0, max_bytes: int = 0) -> Preview | None:
+    """Return a picture's preview, or a smaller copy of that; None if it cannot be made."""
     with contextlib.suppress(ImagenError):
-        return image.preview
+        made = image.preview
+        return _picture.preview(made.data, side=side, max_bytes=max_bytes) if side else made
     return None
 
 
 def _figure(image: GeneratedImage) -> str:
-    small = _small(image)
+    small = small_copy(image)
     if small is None:
         kept = f"{image.media_type}, kept as" if image.path.exists() else "its file cannot be read:"
         return f"<em>{_html.escape(f'{kept} {image.path}')}</em>"

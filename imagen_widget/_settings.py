@@ -309,7 +309,7 @@ def _plain(value: object) -> str:
     return format(Decimal(str(value)), "f") if number else str(value).strip()
 
 
-@_Kind("is not a text", "Give it as text.")
+@_Kind("is not text", "Give it in quotes.")
 def _text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
@@ -410,7 +410,7 @@ def _database(value: object) -> str | None:
     return text if text.startswith(("postgresql://", "postgres://")) else None
 
 
-@_Kind("is not a folder", "Give the full path of a folder that can be written.")
+@_Kind("is not a folder", "Give the full path of a writable folder.")
 def _folder(value: Any) -> Path | None:
     is_path = str(value) and "\0" not in str(value) and "://" not in str(value)
     return Path(value).expanduser() if is_path else None
@@ -536,7 +536,7 @@ class Settings:
     )
     budget: Budget = _row(
         *(_budget, "2.50/day, 40/month"),
-        "cap in US dollars a calendar day (`2.50` too) or month, for all users of the journal",
+        "cap in US dollars a calendar day (`2.50` alone) or month, for all users of the journal",
         *("no cap", ()),
         name="max_spend",
     )
@@ -729,7 +729,7 @@ def _default_home() -> Path:
     if not home.is_absolute():  # without HOME, for a user without a name, it begins with ~
         raise InvalidRequest(
             "IMAGEN_HOME: this user has no home folder for history and pictures.",
-            remedy="Set IMAGEN_HOME to a folder that can be written.",
+            remedy="Set IMAGEN_HOME to a writable folder.",
             field="home",
         )
     return home
@@ -940,7 +940,7 @@ def _current(path: Path, parse: Callable[[Path, str], Values | None]) -> Values 
             raise _unreadable(path, 1, "it is a pipe and not a file")
     before, found = _files.get(path, (None, None))
     if stamp is None and before is None and path.is_symlink():
-        raise _unreadable(path, 1, "it is a link to what is not there")
+        raise _unreadable(path, 1, "it is a broken link")
     if stamp is None or (before and stamp[0] == 0):  # an empty one is being written
         if names := sorted(_VARIABLES & (found or {}).keys()):
             stay = "stay" if len(names) > 1 else "stays"

@@ -41,11 +41,11 @@ THUMBNAIL_BYTES = 20_000
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _RETRY = "The paid picture is not lost: %imagen_resume fetches it again."
 _FULL = ("the disk is full", "Free some space and try again.")
-_FORBIDDEN = ("writing is not permitted", "Set IMAGEN_HOME to a folder that you can write to.")
+_FORBIDDEN = ("writing is not permitted", "Set IMAGEN_HOME to a writable folder.")
 _REASONS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN),
-    errno.EROFS: ("the disk is read-only", "Set IMAGEN_HOME to a folder that can be written."),
+    errno.EROFS: ("the disk is read-only", "Set IMAGEN_HOME to a writable folder."),
 }
 _MARKER = "imagen-widget.txt"
 _TROUBLES = {  # what the name of an error means; its text may hold an address or a key
@@ -259,7 +259,7 @@ class RemoteStore(Store):
         self._call("write to", self._put, name, data)
         if self._call("read from", self._get, name) != data:
             raise JournalError(
-                f"IMAGEN_STORE ({self._shown}) returned other bytes than were written.",
+                f"IMAGEN_STORE ({self._shown}) returned bytes other than those written.",
                 remedy="Check that it has space and keeps what it is given.",
             )
 

@@ -336,7 +336,7 @@ class Studio:
             prompt: The prompt; `{column}` stands for the row's value.
             key: The column that identifies a row.
             name: The series' name; one that exists is continued.
-            fields: Fields of the model; texts may name columns too.
+            fields: Fields of the model; text in them may name columns too.
 
         Raises:
             InvalidRequest: A column is missing, a value is empty, or a row is not valid.
@@ -362,10 +362,10 @@ class Studio:
         """Return the models that match a query; they display as a table.
 
         Args:
-            query: Words, or a whole endpoint id, whose schema is then read as a use of it would.
+            query: Words, or a whole endpoint id; its schema is then read, as when it is used.
             live: Whether to ask fal's public search too; no key is sent.
         """
-        check_type("query", query, str, "a text", "Give words, or an id.")
+        check_type("query", query, str, "text", "Give words, or an id.")
         text, account = query.strip(), self.settings.account.name
         if "/" in text and " " not in text:
             return Models((self.model(text),), settings=self.settings)

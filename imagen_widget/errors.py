@@ -75,10 +75,11 @@ def a_type(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
-def check_type(field: str, value: object, kind: type, wanted: str, remedy: str) -> None:
-    """Refuse a value of another type than that of `wanted`, which is said with its article."""
+def check_type(field: str, value: object, kind: type, wanted: str, remedy: str = "") -> None:
+    """Refuse a value of another type than `kind`, which the message calls `wanted`."""
     if not isinstance(value, kind):
-        raise invalid(field, f"it is {a_type(value)}, not {wanted}", remedy)
+        what = f"it is {a_type(value)}, not {wanted}"
+        raise invalid(field, what, remedy or f"Give {wanted}.")
 
 
 def plural(count: int, word: str) -> str:

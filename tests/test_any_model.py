@@ -151,8 +151,8 @@ LIMITED: Json = {
 }
 OUTSIDE = [
     ({"scale": 0}, "scale: 0 is not allowed. Use a number above 0."),
-    ({"code": "abcd"}, "code: a text of length 4 is not allowed. Use a text of 2 to 3 characters."),
-    ({"code": "a"}, "code: a text of length 1 is not allowed. Use a text of 2 to 3 characters."),
+    ({"code": "abcd"}, "code: text of length 4 is not allowed. Use text of 2 to 3 characters."),
+    ({"code": "a"}, "code: text of length 1 is not allowed. Use text of 2 to 3 characters."),
 ]
 
 
@@ -166,7 +166,7 @@ def test_ends_that_a_schema_leaves_out_and_lengths_are_kept_from_each_interface(
     with pytest.raises(InvalidRequest) as caught:
         interfaces.send(interface, NEW, "a red fox", given, {})
     assert str(caught.value).replace("'0'", "0") == says
-    with pytest.raises(InvalidRequest, match=r"^prompt: a text of length 31 is not allowed"):
+    with pytest.raises(InvalidRequest, match=r"^prompt: text of length 31 is not allowed"):
         interfaces.send(interface, NEW, "x" * 31, {}, {})
     assert fetching.posts == 0
     fine = {"scale": 0.001, "code": "ab"}

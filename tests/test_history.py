@@ -255,7 +255,9 @@ def test_a_history_shows_its_newest_pictures_and_says_how_many_there_are(
 
     shown = history._repr_mimebundle_()
 
-    assert shown["text/plain"].splitlines()[0] == "12 generations; the newest 10 below"
+    head, newest, *_ = shown["text/plain"].splitlines()
+    assert head == "12 generations; the newest 10 below"
+    assert newest == "  fox <b>11</b> · just now · imagen4"
     assert shown["text/html"].count("<img") == 10
     assert "<b>11</b>" not in shown["text/html"]
     assert repr(history).startswith("<History: 12 generations in ")

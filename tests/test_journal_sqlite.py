@@ -501,7 +501,7 @@ def test_a_read_only_journal_says_so_and_sends_nothing(
     assert in_a_child(lambda: intend(verbs), user=NOBODY) == (
         1,
         f"The journal cannot be used: it is read-only ({file})."
-        " Nothing was sent. Set IMAGEN_HOME to a folder that you can write to.",
+        " Nothing was sent. Set IMAGEN_HOME to a writable folder.",
     )
 
 

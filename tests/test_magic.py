@@ -524,7 +524,7 @@ REFUSALS = [
     refuses("%imagen --{{'ar'}} 1:1 a fox", "is not an option"),
     refuses("%imagen_spend --by colour", "by: 'colour' is not allowed. Use one of model"),
     refuses("%imagen_series nowhere", "There is no series 'nowhere'"),
-    refuses("%imagen_series nowhere", "None was made yet"),
+    refuses("%imagen_series nowhere", "There is none yet"),
     refuses("%imagen_resume --forget nowhere", "%imagen_resume lists those that are open."),
     refuses("%imagen_resume --all", "%imagen_resume? lists the options. Nothing was sent."),
     refuses("%imagen_batch nowhere.csv -p x", "Give a CSV file, or a dataframe's name. Nothing"),
@@ -2301,6 +2301,7 @@ def test_a_cap_that_the_configuration_cannot_be_is_not_no_cap(
     stage.run("%config ImagenMagics.max_spend = '2/day'")
 
     assert "ImagenMagics.max_spend: '2/week' is not an amount" in str(refused.error)
+    assert "%config ImagenMagics.max_spend = … sets another value." in str(refused.error)
     assert "ImagenMagics.max_spent is not a setting." in caplog.text
     assert refused.sent == []
     assert len(stage.run("%imagen a fox").sent) == 1

@@ -400,20 +400,20 @@ def test_a_number_keeps_the_ends_that_its_schema_leaves_out(
 TEXTS: list[tuple[Json, str, list[object], list[object]]] = [
     (
         {"type": "string", "minLength": 2, "maxLength": 3},
-        "a text of 2 to 3 characters",
+        "text of 2 to 3 characters",
         ["ab", "äöü", "🦊🦊"],
         ["a", "abcd", ""],
     ),
     (
         {"anyOf": [{"type": "string", "maxLength": 1}, {"type": "null"}]},
-        "a text of at most 1 character",
+        "text of at most 1 character",
         ["", "a"],
         ["ab"],
     ),
-    ({"type": "string", "minLength": 1}, "a text of at least 1 character", ["a"], [""]),
-    ({"type": "string", "minLength": 5, "maxLength": 4}, "a text", ["", "abcdef"], []),
-    ({"type": "string", "minLength": -1, "maxLength": 1e99}, "a text", ["", "a"], []),
-    ({"type": "string", "minLength": [], "maxLength": True}, "a text", ["", "a"], []),
+    ({"type": "string", "minLength": 1}, "text of at least 1 character", ["a"], [""]),
+    ({"type": "string", "minLength": 5, "maxLength": 4}, "text", ["", "abcdef"], []),
+    ({"type": "string", "minLength": -1, "maxLength": 1e99}, "text", ["", "a"], []),
+    ({"type": "string", "minLength": [], "maxLength": True}, "text", ["", "a"], []),
 ]
 
 
@@ -436,7 +436,7 @@ def test_a_text_is_as_long_as_its_schema_says_and_is_never_repeated(
             with pytest.raises(InvalidRequest) as caught:
                 model.check({name: given_})
             length = len(str(value))
-            says = f"{name}: a text of length {length} is not allowed. Use {takes}."
+            says = f"{name}: text of length {length} is not allowed. Use {takes}."
             assert str(caught.value) == says
 
 
@@ -507,10 +507,10 @@ REFUSED: list[tuple[Field, object, str]] = [
     (Field("p", "picture"), Path("x"), "https"),
     (Field("p", "pictures", max_items=1), [ADDRESS] * 2, "at most 1"),
     (Field("w", "words", allowed=("a",)), ["b"], "list of a"),
-    (Field("w", "words"), 5, "list of texts"),
-    (Field("w", "words"), np.array("a"), "list of texts"),
-    (Field("w", "words"), np.array([["a"], ["b"]]), "list of texts"),
-    (Field("t", "text"), 5, "not a text"),
+    (Field("w", "words"), 5, "list of strings"),
+    (Field("w", "words"), np.array("a"), "list of strings"),
+    (Field("w", "words"), np.array([["a"], ["b"]]), "list of strings"),
+    (Field("t", "text"), 5, "not text"),
     (Field("j", "json"), object(), "JSON can hold"),
     (Field("j", "json"), float("nan"), "JSON can hold"),
     (Field("j", "json"), {(1, 2): 3}, "JSON can hold"),
@@ -552,9 +552,9 @@ def test_a_long_choice_names_the_nearest_word_first() -> None:
 
 @pytest.mark.parametrize(("value", "kind"), [(7, "an int"), ([], "a list")])
 def test_the_type_of_what_is_not_a_text_has_its_article(value: object, kind: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"^prompt: it is {kind}, not a text"):
+    with pytest.raises(InvalidRequest, match=f"^prompt: it is {kind}, not text"):
         Field("prompt", "text").check(value)
-    with pytest.raises(InvalidRequest, match=f"^model: it is {kind}, not a text"):
+    with pytest.raises(InvalidRequest, match=f"^model: it is {kind}, not text"):
         Catalogue(None).resolve(value)
 
 
@@ -562,7 +562,7 @@ def test_a_text_that_is_refused_is_not_repeated() -> None:
     with pytest.raises(InvalidRequest) as caught:
         Field("prompt", "text").check(Path("secret plan"))
 
-    assert str(caught.value) == f"prompt: it is a {type(Path()).__name__}, not a text. Give a str."
+    assert str(caught.value) == f"prompt: it is a {type(Path()).__name__}, not text. Give a str."
 
 
 def test_lax_checks_let_excluded_values_through_but_nothing_that_json_cannot_hold() -> None:

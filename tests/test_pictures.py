@@ -76,8 +76,8 @@ def test_a_changed_byte_inside_a_png_is_told(place: int) -> None:
     ("data", "problem"),
     [
         (b"", "an empty answer"),
-        (b"<!DOCTYPE html><html><svg>", "a page of HTML"),
-        (b"  <html><img src=x>", "a page of HTML"),
+        (b"<!DOCTYPE html><html><svg>", "a web page"),
+        (b"  <html><img src=x>", "a web page"),
         (b'{"detail": "gone"}', "JSON"),
     ],
 )

@@ -153,7 +153,7 @@ def test_an_empty_prompt_is_refused(prompt: str | None) -> None:
 @pytest.mark.parametrize("prompt", [5, Path("secret"), b"secret", ["secret"]])
 @pytest.mark.parametrize("model", [None, FREE])
 def test_a_prompt_that_is_not_a_text_is_told_as_that(prompt: Any, model: str | None) -> None:
-    with pytest.raises(InvalidRequest, match=r"^prompt: it is an? \w+, not a text") as caught:
+    with pytest.raises(InvalidRequest, match=r"^prompt: it is an? \w+, not text") as caught:
         ImageRequest.create(prompt, model=model)
 
     assert "secret" not in str(caught.value)
@@ -161,7 +161,7 @@ def test_a_prompt_that_is_not_a_text_is_told_as_that(prompt: Any, model: str | N
 
 @pytest.mark.parametrize("model", [0, False, [], {}, 5, b"imagen4"])
 def test_a_model_that_is_not_a_text_is_refused(model: Any) -> None:
-    with pytest.raises(InvalidRequest, match=r"^model: it is an? \w+, not a text"):
+    with pytest.raises(InvalidRequest, match=r"^model: it is an? \w+, not text"):
         ImageRequest.create("a fox", model=model)
 
 

@@ -143,7 +143,7 @@ def test_axes_that_are_not_a_mapping_and_stars_that_are_none_are_refused(demo: N
     [
         (lambda: sweep("a {x}", 5), "rows: int is not a list"),  # type: ignore[arg-type]
         (lambda: sweep("a fox", prompt=["a hen"]), "prompt: the template is the prompt"),
-        (lambda: sweep("a {x}", x=[1], sample=2.0), "sample: 2.0 is not allowed"),  # type: ignore[arg-type]
+        (lambda: sweep("a {x}", x=[1], sample=2.5), "sample: 2.5 is not allowed"),  # type: ignore[arg-type]
         (lambda: animals().grid(row=5), "5: it is not an axis"),  # type: ignore[arg-type]
         (lambda: animals().pick(by=[]), r"\[\]: it is not an axis"),  # type: ignore[arg-type]
     ],
@@ -1201,6 +1201,7 @@ def test_a_row_whose_picture_was_gone_is_sent_when_it_is_given_again(
 
     assert (row.state, row.billed) == ("refused", False)
     assert "is not kept here any more" in (row.error or "")
+    assert ": refused, image: the input picture" in repr(row)
     assert (lost.status_counts["done"], queue.posts) == (2, 2)
 
 

@@ -401,7 +401,7 @@ def test_a_link_whose_file_is_not_there_is_not_passed_over(
     target = in_a_new_kernel / "elsewhere"
     (in_a_new_kernel / name).symlink_to(target)
 
-    with pytest.raises(InvalidRequest, match="line 1, cannot be read: it is a link"):
+    with pytest.raises(InvalidRequest, match="line 1, cannot be read: it is a broken link"):
         in_files()
 
     target.write_text("")

@@ -503,7 +503,7 @@ def test_a_store_that_loses_what_it_is_given_is_told(
         memory, "pipe_file", lambda files, path, data, **more: before(files, path, data[:-1])
     )
 
-    with pytest.raises(JournalError, match=r"IMAGEN_STORE .memory://x. returned other") as told:
+    with pytest.raises(JournalError, match=r"IMAGEN_STORE .memory://x. returned bytes") as told:
         open_store(home, "memory://x").keep(picture())
 
     assert "The picture is in IMAGEN_HOME; %imagen_resume" in told.value.remedy

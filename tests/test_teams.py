@@ -378,7 +378,7 @@ def test_without_what_workers_can_reach_a_series_is_refused_in_one_line(
         monkeypatch.setenv("IMAGEN_JOURNAL", postgres.make_database())
         assert "IMAGEN_STORE is not set" in refused(engine)
         monkeypatch.setenv("IMAGEN_STORE", "shared")
-        assert "on: not a list" in refused([1, 2])
+        assert "on: it is a list" in refused([1, 2])
 
         async def asynchronous() -> str:
             async with Client(cluster.scheduler_address, asynchronous=True) as client:
@@ -651,9 +651,9 @@ def test_a_journal_moves_to_the_team_and_back_and_nothing_is_lost(
 
     assert command("copy", home, address) == (
         0,
-        "4 jobs and 1 series copied, 0 jobs were there. Together they come to $0.20.\n",
+        "4 jobs and 1 series copied, 0 were there before. Together they come to $0.20.\n",
     )
-    assert command("copy", home, address)[1].startswith("0 jobs and 0 series copied, 4 jobs were")
+    assert command("copy", home, address)[1].startswith("0 jobs and 0 series copied, 4 were")
     assert command("check", address) == (0, "The journal is in order.\n")
     monkeypatch.setenv("IMAGEN_JOURNAL", address)
     assert generate("a red fox", num_images=2, reuse=True).reused

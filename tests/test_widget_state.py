@@ -299,8 +299,8 @@ def test_json_that_does_not_parse_says_where_and_blocks_the_button() -> None:
     form = Form(SIZES, "a fox").with_value("loras", text)
 
     why = "this does not parse: line 1, column 52: expecting ',' delimiter."
-    assert form.problems["loras"].why == f"{why} Mend the JSON."
-    assert form.blocked == "Mend LoRAs first"
+    assert form.problems["loras"].why == f"{why} Correct the JSON."
+    assert form.blocked == "Correct LoRAs first"
     assert not State(form).can_generate
     assert form.with_value("loras", '[{"path": "x"}]').given == {"loras": [{"path": "x"}]}
 
@@ -310,7 +310,7 @@ def test_json_that_does_not_parse_says_where_and_blocks_the_button() -> None:
     [
         ("{", "line 1, column 2"),
         ("[1,\n2,\n", "line 3"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_every_text_that_is_not_json_says_what_is_wrong(text: str, words: str) -> None:

@@ -32,7 +32,7 @@ class Copied:
     amount: Decimal = Decimal(0)  # what all of them come to in the target, in US dollars
 
     def __str__(self) -> str:
-        text = f"{self.jobs} jobs and {self.series} series copied, {self.known} jobs were there."
+        text = f"{self.jobs} jobs and {self.series} series copied, {self.known} were there before."
         if self.differing:
             shown = ", ".join(self.differing[:5])
             text += f" {len(self.differing)} differ there, and were left as they are: {shown}."

@@ -403,7 +403,7 @@ _REASONS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and try again."),
     sqlite3.SQLITE_READONLY: (
         "it is read-only",
-        "Set IMAGEN_HOME to a folder that you can write to.",
+        "Set IMAGEN_HOME to a writable folder.",
     ),
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,

@@ -283,7 +283,7 @@ def apply(record: Record, event: Event) -> Record:
         if isinstance(event, Forgotten):
             raise IllegalStep(
                 "Only a job whose submit is uncertain can be forgotten.",
-                remedy="See its state with %imagen_history.",
+                remedy="%imagen_resume lists those that can be.",
             )
         raise IllegalStep(
             f"The job is {record.state} and cannot become {target}.",

@@ -115,7 +115,8 @@ class ImagenMagics(magic.Magics):
         given = {name: value for name in _TRAITS if (value := getattr(self, name)) is not None}
         wrong = _TRAITS.keys() & self.refused.keys() - given.keys()
         for name in sorted(wrong):  # a cap that means nothing is not no cap
-            raise InvalidRequest(self.refused[name], field=name)
+            remedy = f"%config ImagenMagics.{name} = … sets another value."
+            raise InvalidRequest(self.refused[name], remedy=remedy, field=name)
         found = load_settings(**given)
         own = {n: replace(found.found[n], label=f"ImagenMagics.{n}") for n in given}
         return replace(found, found={**found.found, **own})
@@ -159,8 +160,8 @@ class ImagenMagics(magic.Magics):
 
         Options stand before or after the prompt, in a cell on the first line only. The prompt is
         sent as typed; one pair of quotes around it is taken off, and {{expression}} is replaced
-        by its value (a literal {{ is written {{'{{'}}). What follows a bare -- is sent to the
-        letter. A ; at the end hides the output.
+        by its value (a literal {{ is written {{'{{'}}). What follows a bare -- is sent exactly as
+        typed. A ; at the end hides the output.
 
         Every field of the chosen model is an option too, like --guidance-scale 3.5 or --turbo,
         --no-turbo: %imagen_models NAME lists them, and Tab completes them.
@@ -225,7 +226,7 @@ class ImagenMagics(magic.Magics):
 
     @_magic
     def imagen_series(self, ask: Ask) -> Series | Table[Series]:
-        """Show a series, or all there are; go on with one, or stop it.
+        """Show one series or all of them; continue one, or stop it.
 
         %imagen_series autumn --resume
         """
@@ -289,7 +290,7 @@ class ImagenMagics(magic.Magics):
 
     @_magic
     def imagen_spend(self, ask: Ask) -> Table[tuple[str, Decimal]]:
-        """Sum what was spent or is reserved: today, this month, by model or else, and by day."""
+        """Sum what was spent or is reserved: today, this month, by model or --by, and by day."""
         by = ask.values.get("by", "model")
         return ask.shown(tables.spend_table(ask.studio.history, ask.settings, by))
 

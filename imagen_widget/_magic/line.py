@@ -9,7 +9,7 @@ anything: `$5`, `{a|b}` and single braces stay as they are, a literal `{{` is wr
 
 What looks like an option (`-x`, `--word`) and stands first, last, or last but one has to be one:
 a mistyped option is an error, not a prompt that costs money. A prompt that needs such a word
-goes in quotes, or after a bare `--`, behind which everything is the prompt to the letter.
+goes in quotes, or after a bare `--`: all that follows is the prompt, exactly as typed.
 """
 
 import difflib
@@ -160,27 +160,27 @@ _FIELDS = (
     _common("-n --num-images COUNT", "how many pictures", "whole"),
     _common("--resolution SIZE", "1K, 2K or 4K, where the model takes it"),
     _common("--format --output-format FORMAT", "png, jpeg or webp"),
-    _common("-s --seed SEED", "whole number that starts the randomness", "whole"),
+    _common("-s --seed SEED", "whole number; the same one tries to repeat a picture", "whole"),
     _common("--safety-tolerance LEVEL", "1 (strict) to 6"),
     _option("-i --image PICTURE", "input: a file, https address, or expression", "picture"),
     _option("--mask PICTURE", "picture that is white where the input is to change", "picture"),
 )
 _EACH = (
-    _option("--dry-run", "show what would be sent and its price, send nothing"),
+    _option("--dry-run", "show what would be sent and its price, and send nothing"),
     _option("--no-wait", "return at once; the output goes on updating"),
     _option("-o --out NAME", "put the result into this variable"),
-    _option("-q --quiet", "show nothing, only return the result"),
+    _option("-q --quiet", "show nothing and only return the result"),
 )
 _RUNNING = (
     _option("--max-spend AMOUNT", "US dollars for the whole series"),
     _option("--in-flight COUNT", "jobs under way at once", "whole", low=1, high=1000),
     _option(
         "--errors LIMIT",
-        "stop after so many failed rows, or a share",
+        "failed rows to allow, like 5 or a share like 0.1; any or none",
         "number",
         allowed=_LIMITS,
     ),
-    _option("--yes", "send it, though it is large or its price is unknown"),
+    _option("--yes", "send it even if it is large or its price is unknown"),
     *_EACH,
 )
 _SERIES = (
@@ -210,7 +210,7 @@ _TABLE = {
     "%imagen_history": (
         _option("-n --limit COUNT", "how many to list", "whole", low=1),
         _MODEL,
-        _option("--stars COUNT", "with at least so many stars", "whole", low=1, high=5),
+        _option("--stars COUNT", "with at least this many stars", "whole", low=1, high=5),
     ),
     "%imagen_models": (
         _option("--refresh", "read the model's schema again"),

@@ -34,7 +34,7 @@ MAX_UNASKED_ROWS = 20
 _WITHOUT_WORDS = {"%imagen_spend", "%imagen_resume"}
 _STRAY = "Cancelling was interrupted, and the job may go on; fetch it with %imagen_resume"
 _BY_ROLE: dict[str, Any] = {"aspect_ratio": "size", "num_images": "count"}
-_AXES = "Write one axis a line, like style = oil || ink; then --- and the prompt."
+_AXES = "Write one axis per line, like style = oil || ink; then --- and the prompt."
 _GIVE = re.compile(r"Give (\w+)=(?:…|\[…\]): .*")  # a picture, as Python has it
 
 
@@ -230,7 +230,7 @@ class Ask:
             label = "--save-dir" if given else self.settings.found["save_dir"].label
             raise InvalidRequest(
                 f"{label}: the folder cannot be made ({getattr(error, 'strerror', error)}).",
-                remedy="Name a folder that you can write to. Nothing was sent.",
+                remedy="Name a writable folder. Nothing was sent.",
                 field="save_dir",
             ) from None
 

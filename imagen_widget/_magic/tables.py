@@ -113,7 +113,7 @@ def history_table(history: History, generations: Sequence[Generation]) -> Table[
             _two_lines(g.request.prompt or "", plural(len(g), "picture")),
             short_name(g.model),
             "" if g.seed is None else str(g.seed),
-            cost_text(g.cost, free=not g.cost and g.cost_source is None),
+            cost_text(g.cost, free=not g.cost),
             age(g.created),
             "★" * stars + "☆" * (5 - stars) if (stars := history.rating(g)) > 0 else "",
         )

@@ -65,7 +65,7 @@ class Catalogue:
         """
         if not isinstance(name, str):
             remedy = "Give an alias or an endpoint id; None means the default."
-            raise invalid("model", f"it is {a_type(name)}, not a text", remedy)
+            raise invalid("model", f"it is {a_type(name)}, not text", remedy)
         wanted = name.strip().strip("/")
         if "/" in wanted and wanted in bundled():
             return wanted  # as any id with a path, whether or not it is known to be served

@@ -32,7 +32,7 @@ PRESET_SIZES = {  # fal's names for square sizes, as width and height in pixels
     "auto_4K": (4096, 4096),
 }
 
-A_PICTURE = "a file, bytes, a PIL image, an https address or a generated picture"
+A_PICTURE = "a file, bytes, a Pillow image, an https address or a generated picture"
 
 _MAX_SHOWN = 20
 _MAX_EXACT_FLOAT = 2**53
@@ -144,12 +144,12 @@ class Field:
             case "pictures":
                 return f"up to {self.max_items} pictures" if self.max_items else "pictures"
             case "words":
-                words = f"a list of {_listed(self.allowed)}" if self.allowed else "a list of texts"
+                words = f"a list of {_listed(self.allowed) if self.allowed else 'strings'}"
                 return f"{words}, at most {self.max_items}" if self.max_items else words
             case "json":
                 return "a JSON value"
             case _:
-                return "a text" + self._length()
+                return "text" + self._length()
 
     def _range(self) -> str:
         """Return which numbers it takes, as the end of a phrase: " from 1 to 4"."""
@@ -209,16 +209,16 @@ class Field:
         except json.JSONDecodeError as error:
             why = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
         except (ValueError, RecursionError):
-            why = "it is nested too deep, or has a number of too many digits"
-        raise invalid(self.name, f"this does not parse: {why}", "Mend the JSON.")
+            why = "it is nested too deeply, or a number in it has too many digits"
+        raise invalid(self.name, f"this does not parse: {why}", "Correct the JSON.")
 
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
-            raise invalid(self.name, f"it is {a_type(value)}, not a text", "Give a str.")
+            raise invalid(self.name, f"it is {a_type(value)}, not text", "Give a str.")
         text = str.__str__(value)
         if not (self.min_length or 0) <= len(text) <= (self.max_length or len(text)):
-            what = f"a text of length {len(text)} is not allowed"
-            raise invalid(self.name, what, f"Use a text{self._length()}.")
+            what = f"text of length {len(text)} is not allowed"
+            raise invalid(self.name, what, f"Use text{self._length()}.")
         return text
 
     def _choice(self, value: object) -> str | int | float:

@@ -318,7 +318,7 @@ class Model:
         sent = as_json(name, value)
         if is_free and name in COMMON_NAMES:
             if not isinstance(sent, str | int | float) or isinstance(sent, bool):
-                raise refused(name, sent, "Give a text.")
+                raise refused(name, sent, "Give text.")
             return str(sent)
         return sent
 

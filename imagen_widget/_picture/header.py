@@ -56,7 +56,7 @@ class PictureFacts:
     media_type: str  # by the first bytes; `UNREADABLE` if they are of no known type
     width: int = 0  # pixels, as it is shown; 0 if unknown
     height: int = 0
-    problem: str = ""  # why it cannot be shown, like `a page of HTML`; empty if it can
+    problem: str = ""  # why it cannot be shown, like `a web page`; empty if it can
     turned: bool = False  # whether it is shown otherwise than its pixels lie
 
 
@@ -131,7 +131,7 @@ def _guess(data: bytes) -> str:
     if not head:
         return "an empty answer"
     if is_page(data):
-        return "a page of HTML"
+        return "a web page"
     return "JSON" if head.startswith((b"{", b"[")) else "of an unknown type"
 
 

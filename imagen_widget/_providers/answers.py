@@ -663,7 +663,7 @@ def read_picture(answer: Answer) -> tuple[bytes, str]:
         return body, ""
     if answer.json is not None:
         return body, "JSON"
-    return body, "a text" if _is_text(body) else ""
+    return body, "plain text" if _is_text(body) else ""
 
 
 def _is_text(body: bytes) -> bool:

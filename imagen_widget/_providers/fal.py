@@ -885,7 +885,7 @@ class _Job:
     def misplaced(self, kind: type[errors.QueueError] = errors.QueueError) -> errors.QueueError:
         return kind(
             f"{self._account.title} answers with {self.instead} where the job's result should be "
-            f"(request id {self._ticket.request_id}).",
+            f"(request id {errors.short_id(self._ticket.request_id)}).",
             remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
             ticket=self._ticket,
         )

@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from imagen_widget import _html, _loop
+from imagen_widget._display import StatusLine
 from imagen_widget._models import short_name
 from imagen_widget._providers import Capabilities, Queued, Running
 from imagen_widget._request import ImageRequest
@@ -190,7 +191,7 @@ class Job:
         return self._future.done()
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
-        """Have a function called on the loop thread: now, at each change, four times a second."""
+        """Call a function on the loop thread: now, at each change, and four times a second."""
         _loop.spawn(self._keep_told, listener)
 
     def add_done_callback(self, callback: Callable[["Job"], None]) -> None:
@@ -202,9 +203,7 @@ class Job:
         return _html.in_ascii(f"<Job {self.number}: {status}>")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        line = f"Job {self.number}: {self.status}"
-        html = _html.tag("div", _html.escape(line), class_=_html.NO_FORMULAS)
-        return {"text/plain": line, "text/html": html}
+        return StatusLine(f"Job {self.number}: {self.status}")._repr_mimebundle_()
 
     # ---------------------------------------------------------------------------------- waiting
 

@@ -389,7 +389,7 @@ class Run:
         if flagged == len(kept):
             raise errors.ContentRejected(
                 f"The provider withheld every picture ({len(kept) or 'none'} came).",
-                remedy="Change the prompt; the provider may have billed the attempt.",
+                remedy="Rephrase the prompt; the provider may have billed the attempt.",
                 ticket=self._ticket,
                 billed=True,
             )

@@ -122,7 +122,7 @@ class Board:
         if waiting:
             how = ".run() sends the rows that wait; those that are done are not paid again."
             return "paused" if waiting < tally.total else "not started", "line", how
-        how = "All of them: .grid(). Choose with .pick(), take away with .export(folder)."
+        how = "All of them: .grid(). Choose with .pick(), save copies with .export(folder)."
         return "finished", "accent", how
 
     def _summary(self) -> str:

@@ -74,7 +74,8 @@ def _condition(where: Where) -> Callable[[Row], object]:
     found = _CONDITION.fullmatch(str(where))
     if found is None:
         what = f"{one_line(str(where), limit=60)!r} is not a condition"
-        raise invalid("where", what, 'Write "rating>=3", or give a function of a row.')
+        remedy = 'Write "rating>=3", or a function like lambda row: row.axes["style"] == "oil".'
+        raise invalid("where", what, remedy)
     compare, limit = _COMPARE[found[1]], int(found[2])
     return lambda row: compare(max(row.rating, 0), limit)
 

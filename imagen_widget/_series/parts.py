@@ -7,7 +7,6 @@ a saved notebook shows what it showed when it was run.
 import contextlib
 import functools
 import json
-import operator
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 from imagen_widget import _picture
 from imagen_widget._html import NO_FORMULAS, escape, in_ascii, tag
 from imagen_widget._inputs import local
-from imagen_widget._models import short_name
+from imagen_widget._models import Field, short_name
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import GeneratedImage, Generation
@@ -66,7 +65,8 @@ class Row:
     billed: bool = False
 
     def __repr__(self) -> str:
-        return in_ascii(f"<Row {self.label}: {self.state}>")
+        why = f", {one_line(self.error, limit=120)}" if self.error else ""
+        return in_ascii(f"<Row {self.label}: {self.state}{why}>")
 
     @property
     def images(self) -> tuple[GeneratedImage, ...]:
@@ -231,13 +231,8 @@ def foot(*texts: str) -> str:
 
 
 def whole(field: str, value: Any, most: int | None = None) -> int:
-    """Return a whole number from 1, of numpy's too; other values are refused."""
-    with contextlib.suppress(TypeError):
-        number = operator.index(value)
-        if not isinstance(value, bool) and 1 <= number <= (most or number):
-            return number
-    upto = f" to {most}" if most else ""
-    raise invalid(field, f"{shown(value)} is not allowed", f"Use a whole number from 1{upto}.")
+    """Return a whole number from 1; other values are refused."""
+    return int(Field(field, "whole", low=1, high=most).check(value))
 
 
 def file_path(field: str, value: Any) -> Path:

@@ -239,8 +239,8 @@ class Pick:
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         kept = self.kept
         if not kept:
-            text = f"{self._series.name}: nothing is chosen yet."
-            return StatusLine(text)._repr_mimebundle_()
+            said = "nothing is chosen yet. Choose in a notebook, or by .rate()."
+            return StatusLine(f"{self._series.name}: {said}")._repr_mimebundle_()
         layout = Layout(kept, row=self._by, fill=False)
         title = f"{self._series.name}, chosen"
         grid = Grid(layout, title, self._tiles, best=self._best)._repr_mimebundle_()

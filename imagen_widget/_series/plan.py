@@ -55,7 +55,7 @@ def make_sweep(
     name: str | None = None,
 ) -> Series:
     """Return a series over every combination of the axes, or over the given dicts."""
-    check_type("template", template, str, "a text", "Give a prompt.")
+    check_type("template", template, str, "text", "Give a prompt.")
     sample = None if sample is None else whole("sample", sample)
     if rows is not None and axes:
         raise InvalidRequest(
@@ -88,7 +88,7 @@ def make_batch(
     fields: Mapping[str, object],
 ) -> Series:
     """Return a series with a row for each row of a table."""
-    check_type("prompt", prompt, str, "a text", "Give a str with columns in braces.")
+    check_type("prompt", prompt, str, "text", "Give a str with columns in braces.")
     found = _table_rows(table)
     if not found:
         raise InvalidRequest("The table has no rows.", remedy="Give at least one row.")
@@ -277,7 +277,7 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
         if None in row:
             raise InvalidRequest(
                 f"Row {number} has more cells than there are columns: {path}",
-                remedy="Put texts with commas in quotes.",
+                remedy="Put text with commas in quotes.",
             )
     return found
 

@@ -141,7 +141,7 @@ class Series:
         spec = session.journal.series(name)
         if spec is None:
             known = ", ".join(session.journal.all_series()[:8])
-            remedy = f"Use one of {known}." if known else "None was made yet: sweep makes one."
+            remedy = f"Use one of {known}." if known else "There is none yet: sweep makes one."
             raise InvalidRequest(f"There is no series {name!r}.", remedy=remedy, field="name")
         return cls(session, name, spec)
 
@@ -567,7 +567,7 @@ class Series:
         """Return the row that a key, a position, partial axes or a generation names.
 
         Raises:
-            InvalidRequest: Nothing is named so, or it is not done.
+            InvalidRequest: No row is named so, or it is not done.
         """
         rows = dict(enumerate(self.rows))
         if isinstance(what, SupportsIndex) and not isinstance(what, bool):

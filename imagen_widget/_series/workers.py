@@ -21,7 +21,7 @@ from imagen_widget._journal import Filter, State
 from imagen_widget._runs import Session
 from imagen_widget._series.drive import VERSION, Drive, Tally, Task, newest
 from imagen_widget._settings import Settings, check_key, load_settings
-from imagen_widget.errors import ImagenError, invalid
+from imagen_widget.errors import ImagenError, a_type, invalid
 
 MIN_ROWS_A_TASK = 20
 MAX_ERRORS = 1000  # that are listed with their rows
@@ -42,7 +42,7 @@ def work(task: Task) -> Report:
         if task.version != VERSION:
             raise ImagenError(
                 f"A worker has imagen-widget {VERSION}, and this is {task.version}.",
-                remedy="Install the same version there. Nothing was sent by it.",
+                remedy="Install the same version there. It sent nothing.",
             )
         found = load_settings(**task.place)  # the worker's own, under the limits of the series
         check_key(found)
@@ -80,7 +80,7 @@ def check_engine(engine: Any, settings: Settings) -> None:
         raise invalid("on", what, remedy)
     waits = _is_dask(engine) and engine.asynchronous
     if waits or not callable(getattr(engine, "submit", None)):
-        what = f"not a{'n asynchronous' if waits else ''} {type(engine).__name__}"
+        what = "it is an asynchronous Client" if waits else f"it is {a_type(engine)}"
         remedy = "Give a Dask Client that is not asynchronous, or a concurrent.futures.Executor."
         raise invalid("on", what, remedy)
 

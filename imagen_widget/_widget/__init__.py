@@ -18,7 +18,7 @@ import anywidget
 import ipywidgets as w
 import traitlets
 
-from imagen_widget._html import escape, tag
+from imagen_widget._html import escape, in_ascii, tag
 from imagen_widget._inputs import mask_as_alpha
 from imagen_widget._models import COMMON_NAMES
 from imagen_widget._picture import preview
@@ -389,8 +389,7 @@ class ImagenWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def __repr__(self) -> str:
         said = self._controller.state.status if self._open else "closed"
-        words = said.replace(" · ", ", ")  # printed on streams that know ASCII only
-        return f"<ImagenWidget: {words}>".encode("ascii", "backslashreplace").decode()
+        return in_ascii(f"<ImagenWidget: {said.replace(' · ', ', ')}>")
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         if not self._open:

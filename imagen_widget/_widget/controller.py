@@ -28,9 +28,8 @@ from imagen_widget import _loop, errors
 from imagen_widget._inputs import Input, read_input
 from imagen_widget._journal import Filter, Record
 from imagen_widget._models import ARGUMENTS, Model
-from imagen_widget._picture import Preview, preview
 from imagen_widget._request import ImageRequest, read_extra
-from imagen_widget._result import GeneratedImage, Generation
+from imagen_widget._result import GeneratedImage, Generation, small_copy
 from imagen_widget._runs import Job, Progress
 from imagen_widget._studio import Studio
 from imagen_widget._widget.form import Form
@@ -685,11 +684,8 @@ def read_picture(value: object, form: Form, studio: Studio, *, mask: bool = Fals
 
 def shown(generation: Generation, *, earlier: bool = False) -> Pictures:
     """Return a generation with the copies that its cards show."""
-    copies: list[Preview | None] = [None] * len(generation)
-    for index, image in enumerate(generation):
-        with suppress(errors.ImagenError):
-            copies[index] = preview(image.preview.data, side=480, max_bytes=30_000)
-    return Pictures(generation, tuple(copies), earlier=earlier)
+    copies = tuple(small_copy(image, 480, 30_000) for image in generation)
+    return Pictures(generation, copies, earlier=earlier)
 
 
 def _failure(error: BaseException, job: Job) -> tuple[Ending, str]:

@@ -452,7 +452,7 @@ def make_control(field: Field, layout: w.Layout) -> w.DOMWidget:
             kind = Whole if field.kind == "whole" else Number
             return kind(field.default, continuous_update=False, **ends, **named)
         case "json" | "words" | "pictures":
-            form = "as JSON" if field.kind == "json" else "one a line"
+            form = "as JSON" if field.kind == "json" else "one per line"
             hint = field.help.split(". ")[0] or form
             return Lines(placeholder=hint, rows=2, continuous_update=False, **named)
     hint = "random" if field.role == "seed" else _left_words(field)

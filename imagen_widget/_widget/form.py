@@ -122,7 +122,7 @@ class Form:
 
     @property
     def blocked(self) -> str:
-        return next((f"Mend {wrong.field.title} first" for wrong in self.problems.values()), "")
+        return next((f"Correct {wrong.field.title} first" for wrong in self.problems.values()), "")
 
     @property
     def sent(self) -> dict[str, Any]:
@@ -215,14 +215,12 @@ class Form:
     @classmethod
     def of(cls, request: ImageRequest, model: Model) -> tuple["Form", list[str]]:
         """Return the form that would send this request, and the fields that have no control."""
-        form, inputs = cls(model, request.prompt or ""), {i.key: i for i in request.inputs}
+        form = cls(model, request.prompt or "")
         given: dict[str, Any] = {}
         other: dict[str, Any] = {}
         lost: list[str] = []
         for name, value in request.arguments().items():
-            keys = value if isinstance(value, list) else [value]
-            its = [inputs[key] for key in keys if isinstance(key, str) and key in inputs]
-            known = form.offered.field(name)
+            its, known = request.named(value), form.offered.field(name)
             role = USUAL_ROLES.get(name, "") if known is None else known.role
             if role == "prompt":
                 continue
@@ -232,7 +230,7 @@ class Form:
                 form = replace(form, pictures=(*form.pictures, *its))
             elif form.field(name) is not None:
                 paths = [str(each.path or each.key) for each in its]
-                given[name] = (paths if value is keys else paths[0]) if its else value
+                given[name] = (paths if isinstance(value, list) else paths[0]) if its else value
             elif model.fields or its:
                 lost.append(name)
             else:

@@ -7,17 +7,15 @@ only updated: that works from any thread. All of it stays within a bound: the ne
 are large, earlier ones are tiles, and a line counts those that only History has.
 """
 
-from contextlib import suppress
 from typing import Any
 
 import IPython.display as screen
 
 from imagen_widget._html import NO_FORMULAS, escape, image, tag
-from imagen_widget._picture import Preview, contact_sheet, preview
-from imagen_widget._result import Generation
+from imagen_widget._picture import Preview, contact_sheet
+from imagen_widget._result import Generation, small_copy
 from imagen_widget._widget.state import State
 from imagen_widget._widget.words import excerpt
-from imagen_widget.errors import ImagenError
 
 MAX_KEPT_BYTES = 2_000_000
 MAX_SHEET_BYTES = 600_000  # of the one JPEG, as base64
@@ -67,7 +65,8 @@ class KeptOutput:
             return {"text/plain": "", "text/html": self._html(NO_KERNEL, "")}
         newest: dict[str, Any] = made[0]._repr_mimebundle_()
         rows, texts, count, hidden = [newest["text/html"]], [newest["text/plain"]], len(made[0]), 0
-        left, shown = MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0]), _small(made[0])
+        left = MAX_KEPT_BYTES - MAX_SHEET_BYTES - len(rows[0])
+        shown = list(map(small_copy, made[0]))
         before, self._rows = self._rows, {}
         for generation in made[1:]:
             if left >= 0:
@@ -95,18 +94,10 @@ class KeptOutput:
         return f"<style>{_reopened_css(self._id)}</style>{inside}{hidden}{pictures}</div>"
 
 
-def _small(generation: Generation, side: int = 0, max_bytes: int = 0) -> list[Preview]:
-    found = []
-    for each in generation:
-        with suppress(ImagenError):
-            small = each.preview
-            found.append(preview(small.data, side=side, max_bytes=max_bytes) if side else small)
-    return found
-
-
 def _row(generation: Generation) -> tuple[str, list[Preview]]:
     """Return a generation as tiles: the markup, and the pictures in it."""
-    tiles = _small(generation, TILE_SIDE_PIXELS, TILE_BYTES)
+    made = (small_copy(each, TILE_SIDE_PIXELS, TILE_BYTES) for each in generation)
+    tiles = list(filter(None, made))
     for each in generation:
         vars(each).pop("preview", None)  # it would stay in memory for as long as the form does
     alt = excerpt(generation.request.prompt or generation.model)

@@ -13,6 +13,7 @@ from imagen_widget._html import escape, image, tag
 from imagen_widget._inputs import Input
 from imagen_widget._models import Model, dollars
 from imagen_widget._picture import Preview, preview
+from imagen_widget._result import cost_text
 from imagen_widget._runs import Phase
 from imagen_widget._widget.state import NOT_SENT, Pictures, State, Trouble
 from imagen_widget.errors import ImagenError, one_line, plural
@@ -33,8 +34,7 @@ def act(words: str, do: str, *inside: str, icon: str = "", **more: object) -> st
 
 def fee(cost: Decimal | None) -> str:
     """Return what a click costs, as it stands on its button; nothing if it is free."""
-    words = "price unknown" if cost is None else dollars(cost)
-    return "" if cost == 0 else tag("span", f"· {words}", class_="imagen-fee")
+    return "" if cost == 0 else tag("span", f"· {cost_text(cost)}", class_="imagen-fee")
 
 
 def picture(shown: Preview, alt: str) -> str:
