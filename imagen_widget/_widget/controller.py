@@ -373,8 +373,7 @@ class Controller:
             there.insert(to, there.pop(index))
             return form.with_pictures(there)
 
-        self._set_form(moved)
-        self.ring_picture(to)
+        self._set_form(moved, active=to)
 
     def ring_picture(self, index: int) -> None:
         self._set(active=index)
@@ -400,8 +399,8 @@ class Controller:
             return made_by
         return self.studio.known(made_by.edits_with) if made_by.edits_with else None
 
-    def _set_form(self, change: Callable[[Form], Form]) -> None:
-        self._pump.change(lambda s: replace(s, form=change(s.form), note="", trouble=None))
+    def _set_form(self, change: Callable[[Form], Form], **more: Any) -> None:
+        self._pump.change(lambda s: replace(s, form=change(s.form), note="", trouble=None, **more))
 
     # ---------------------------------------------------------------------------------- the jobs
 

@@ -16,7 +16,7 @@ CELLS = (
     "from imagen_widget import sweep\n"
     "s = sweep('a {animal} in {style}', animal=['red fox', 'owl forest'], "
     "style=['snow', 'night', 'autumn'], seed=range(2), name='fauna')\n"
-    "s.start(max_in_flight=2)",
+    "s.start(max_in_flight=1)",
     "import time; time.sleep(2)\nprint('slept')\nawait s;",
     "s.grid(facet='seed')",
     "s.compare(0, 6)",
@@ -137,7 +137,7 @@ def test_an_untrusted_notebook_shows_all_pictures_with_their_headings(
 def test_the_stop_button_stops_a_series_in_the_background(page: Page, lab: JupyterServer) -> None:
     cells = (
         "from imagen_widget import sweep\n"
-        "s = sweep('fox {number}', number=range(24), name='many')\n"
+        "s = sweep('fox {number} [demo:slow=1]', number=range(24), name='many')\n"
         "s.start(max_in_flight=1)",
         "s.resume(max_in_flight=8, quiet=True); print(s.status_counts)",
     )

@@ -76,6 +76,7 @@ def test_axe_finds_nothing_in_any_state(
     expect(widget.inputs).to_have_count(1)
     widget.choose("fal-ai/gpt-image-1.5/edit")
     widget.button("Paint a mask").click()
+    expect(widget.root.locator(".imagen-mask-editor")).to_be_visible()
     found["mask"] = objections(".imagen")
     widget.button("Done").click()
     expect(widget.root.locator(".imagen-mask-editor")).to_have_count(0)
