@@ -639,7 +639,8 @@ def load_settings(**given: Any) -> Settings:
     given.pop("api_key", None)
     if unknown := given.keys() - _NAMES:
         given.clear()  # one of them may be a key by a wrong name
-        raise TypeError(f"{min(unknown)!r} is not the name of a setting")
+        near = _near(min(unknown)).removeprefix(_PREFIX).lower()
+        raise _refused(f"{min(unknown)!r} is not the name of a setting", near)
     kept = _look_up()
     found: dict[str, Found] = {}
     values: dict[str, Any] = {}

@@ -841,7 +841,7 @@ def test_what_is_neither_text_nor_list_names_no_hosts(value: object) -> None:
 
 
 def test_an_argument_that_is_not_a_setting_is_an_error() -> None:
-    with pytest.raises(TypeError, match="max_spent"):
+    with pytest.raises(InvalidRequest, match=r"'max_spent' is not .* Did you mean max_spend\?$"):
         load(max_spent=2)
 
 
