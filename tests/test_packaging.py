@@ -16,7 +16,8 @@ import pytest
 from tests.documents import ROOT, copy_project
 from tests.programs import run_program
 
-pytestmark = pytest.mark.install
+# One process builds the files, and installs them once.
+pytestmark = [pytest.mark.install, pytest.mark.xdist_group("packaging")]
 
 COMMAND_SECONDS = 240
 PACKAGE = ROOT / "imagen_widget"
