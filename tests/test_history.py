@@ -482,7 +482,7 @@ def test_a_job_of_a_provider_that_answers_slowly_is_fetched(
 ) -> None:
     monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 0.3)
     leave_behind("one")
-    queue.always(route, lambda _: time.sleep(0.8))
+    queue.always(route, lambda _: time.sleep(1.3))
 
     assert prompts(history.resume()) == ["one"]
 
