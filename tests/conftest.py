@@ -6,6 +6,7 @@ import contextlib
 import gc
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.fakequeue import FakeQueue
 from tests.postgres import postgres as postgres
@@ -39,11 +41,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A file system in memory, where there is one: journals wait for the disk at each commit.
 MEMORY = Path("/dev/shm")
 MIN_MEMORY_BYTES = 4 * 1024**3
-FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
+FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_", "ALL_PROXY")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
 MAX_ID = 60  # letters
 PATIENT_SECONDS = 60.0  # for what a busy machine may do late, and no test waits for
+# What one process starts or builds, and runs all tests of: a front end and a browser, a wheel.
+GROUPS = {
+    "packaging": re.compile("test_packaging.py"),
+    "binder, voila": re.compile(r"test_binder\.py|_voila|\[voila"),
+    "notebook": re.compile(r"tests/browser/.*(_notebook7|\[notebook)"),
+    "lab": re.compile("tests/browser/"),
+}
 WAITING_MARKERS = ("browser", "install", "kernel", "chaos", "slow")
 
 
@@ -97,6 +106,19 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_xdist_auto_num_workers() -> int:
     """Return two processes more than there are cores: much of what tests do is to wait."""
     return (os.cpu_count() or 1) + 2
+
+
+class _Groups(LoadScopeScheduling):  # type: ignore[misc]  # it is untyped
+    """Gives tests to processes as each is free; what takes long to start, one process has."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((name for name, tests in GROUPS.items() if tests.search(nodeid)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Groups:
+    """Return the scheduler; `--dist loadgroup` of xdist 3.8 knows no group under pytest 9.2."""
+    return _Groups(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1076,12 +1076,12 @@ def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: St
 def test_a_fork_of_a_kernel_shows_nothing_since_it_cannot_send_it(notebook: Stage) -> None:
     shell, outputs = notebook.shell, notebook.shell.display_pub.outputs
 
-    for pid, shown in ((os.getpid(), 1), (os.getppid(), 0)):
+    for pid in (os.getpid(), os.getppid()):
         session = SimpleNamespace(pid=pid)
         shell.kernel = SimpleNamespace(session=session, get_parent=lambda _: {})
-        outputs.clear()
         imagen_widget.generate("a fox")
-        assert len({each["transient"]["display_id"] for each in outputs}) == shown
+        # The first one is sent again after a second, which may be during the other.
+        assert len({each["transient"]["display_id"] for each in outputs}) == 1
 
 
 def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(

@@ -16,8 +16,7 @@ import pytest
 from tests.documents import ROOT, copy_project
 from tests.programs import run_program
 
-# One process builds the files, and installs them once.
-pytestmark = [pytest.mark.install, pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.install
 
 COMMAND_SECONDS = 240
 PACKAGE = ROOT / "imagen_widget"

@@ -1016,11 +1016,12 @@ def test_the_end_of_the_process_leaves_a_paid_job_to_be_fetched(
 
 
 def test_the_end_of_the_process_waits_for_the_answer_to_a_post_that_is_out(
-    queue: FakeQueue, end_loop: Callable[[], None]
+    queue: FakeQueue, end_loop: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take_some_time(_: Received) -> None:
         time.sleep(0.2)
 
+    monkeypatch.setattr("imagen_widget._loop.CLOSE_SECONDS", PATIENT_SECONDS)
     queue.before["submit"] = take_some_time
     begin()
     queue.wait_for("submit")

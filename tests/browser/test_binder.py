@@ -181,7 +181,6 @@ def test_start_selects_the_demo_and_becomes_what_it_is_given() -> None:
     assert printed == "demo\n"
 
 
-@pytest.mark.xdist_group("others")  # the process of the browser's tests has the image
 def test_our_requirements_leave_the_frozen_base_alone(image: tuple[Path, Path]) -> None:
     """What is there already need not be fetched again: the image is built quickly."""
     prefix, _ = image
