@@ -17,7 +17,7 @@ QUICKSTART := notebooks/01_quickstart.ipynb
 DEMO_HOME := $(or $(IMAGEN_HOME),$(CURDIR)/build/demo)
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)  # containers often run as root
 EXTRAS := dask,frames,keyring,serve,store,team
-PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(strip $(WORKERS)) --maxprocesses 4
 CORE := not kernel and not browser and not chaos and not bench and not install and not soak
 ALONE := $(BIN)/python -m pytest  # what measures, or counts processes, shares no core
 # uv is many times faster where it is installed; what it cannot do here, pip does.

@@ -325,10 +325,9 @@ class History:
 
         async def resume(record: Record, *, expired: bool = False) -> None:
             async with turns:
-                outcome = await self._resumed(record, expired=expired)
-            outcomes[record.id] = outcome
-            if on is not None:
-                on(outcome)
+                outcomes[record.id] = await self._resumed(record, expired=expired)
+            if on is not None and outcomes[record.id].error is not _NOT_KNOWN:
+                on(outcomes[record.id])
 
         async with anyio.create_task_group() as group:
             for record in records:
@@ -338,7 +337,11 @@ class History:
                 doubted = outcomes[record.id].error is _NOT_KNOWN
                 if doubted and _is_expired(record, outcomes.values()):
                     group.start_soon(functools.partial(resume, expired=True), record)
-        return [outcomes[record.id] for record in records]
+        found = [outcomes[record.id] for record in records]
+        for outcome in found:
+            if on is not None and outcome.error is _NOT_KNOWN:  # what others told about it is known
+                on(outcome)
+        return found
 
     async def _resumed(self, record: Record, *, expired: bool) -> Resumed:
         """Fetch one job unless another process does; one that fails does not stop the others."""

@@ -6,14 +6,18 @@ import contextlib
 import gc
 import math
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.fakequeue import FakeQueue
 from tests.postgres import postgres as postgres
@@ -37,10 +41,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A file system in memory, where there is one: journals wait for the disk at each commit.
 MEMORY = Path("/dev/shm")
 MIN_MEMORY_BYTES = 4 * 1024**3
-FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_")
+FOREIGN = ("IMAGEN_", "FAL_", "OPENAI_", "XDG_", "JPY_", "JUPYTERHUB_", "AWS_", "ALL_PROXY")
 # A skip counts as a failure here; read once, because tests run without our variables.
 STRICT = os.environ.get("IMAGEN_STRICT") == "1" or os.environ.get("CI", "").lower() == "true"
 MAX_ID = 60  # letters
+PATIENT_SECONDS = 60.0  # for what a busy machine may do late, and no test waits for
+# What one process starts or builds, and runs all tests of: a front end and a browser, a wheel.
+GROUPS = {
+    "packaging": re.compile("test_packaging.py"),
+    "binder, voila": re.compile(r"test_binder\.py|_voila|\[voila"),
+    "notebook": re.compile(r"tests/browser/.*(_notebook7|\[notebook)"),
+    "lab": re.compile("tests/browser/"),
+}
 WAITING_MARKERS = ("browser", "install", "kernel", "chaos", "slow")
 
 
@@ -90,9 +102,23 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return repr(val)[:MAX_ID] if is_long else None
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return two processes more than there are cores: much of what tests do is to wait."""
     return (os.cpu_count() or 1) + 2
+
+
+class _Groups(LoadScopeScheduling):  # type: ignore[misc]  # it is untyped
+    """Gives tests to processes as each is free; what takes long to start, one process has."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((name for name, tests in GROUPS.items() if tests.search(nodeid)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Groups:
+    """Return the scheduler; `--dist loadgroup` of xdist 3.8 knows no group under pytest 9.2."""
+    return _Groups(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -166,6 +192,8 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQueue]:
         monkeypatch.setenv("IMAGEN_BASE_URL", base_url)
         monkeypatch.setenv("IMAGEN_POLL_SECONDS", "0.02")
         monkeypatch.setenv("IMAGEN_SCHEMAS", "off")
+        monkeypatch.setattr("imagen_widget._providers.fal._DESCRIBE_SECONDS", PATIENT_SECONDS)
+        monkeypatch.setattr("imagen_widget._runs.job.CANCEL_WAIT_SECONDS", PATIENT_SECONDS)
         yield queue
         _close()
 
@@ -192,6 +220,40 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = "imagen_widget._providers.provider._FETCH_WAITS_SECONDS"
     monkeypatch.setattr(waits, (0.0, 0.02, 0.06, 0.18))
     monkeypatch.setattr("imagen_widget._runs.run._SETTLE_SECONDS", 0.5)
+
+
+class Expire(Protocol):
+    """Ends the time of jobs of PATIENT_SECONDS at an answer of the queue, or a while after it."""
+
+    def __call__(self, route: str, count: int = 1, *, left: float = 0.0) -> None: ...
+
+
+@pytest.fixture
+def expire(queue: FakeQueue, monkeypatch: pytest.MonkeyPatch) -> Expire:
+    """Return what ends the time of jobs; until then it does not pass at all.
+
+    A real deadline of a second may be over before the job is sent, on a machine that pauses.
+    """
+    began = time.monotonic()
+    ahead, passes_from = 0.0, math.inf
+
+    def clock() -> float:
+        return began + ahead + max(time.monotonic() - passes_from, 0.0)
+
+    def expire(route: str, count: int = 1, *, left: float = 0.0) -> None:
+        def pass_time(_: object) -> None:
+            nonlocal ahead, passes_from
+            if queue.count(route) >= count:
+                ahead += PATIENT_SECONDS - left
+                passes_from = min(passes_from, time.monotonic())
+
+        queue.after[route] = pass_time
+
+    from imagen_widget import Provider
+
+    monkeypatch.setattr("imagen_widget._runs.run.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setitem(Provider.__init__.__kwdefaults__ or {}, "clock", clock)
+    return expire
 
 
 class LeaveBehind(Protocol):

@@ -97,7 +97,7 @@ from imagen_widget import (
     sweep,
 )
 from tests import books
-from tests.conftest import LeaveBehind
+from tests.conftest import PATIENT_SECONDS, Expire, LeaveBehind
 from tests.fakequeue import Break, FakeQueue, Received, Reply, page, picture
 from tests.magic_stage import Stage
 from tests.pictures import PICTURES, SVG, opened, png_with
@@ -600,11 +600,12 @@ NOT_PICTURES: list[object] = [
 @pytest.mark.slow
 @pytest.mark.parametrize("body", NOT_PICTURES, ids=repr)
 def test_row_10_what_is_not_understood_is_never_called_filtered_and_can_be_resumed(
-    queue: FakeQueue, body: object
+    queue: FakeQueue, expire: Expire, body: object
 ) -> None:
     queue.always("result", Reply(200, body))
+    expire("result", 3)
 
-    error = failure(lambda: generate("a fox", timeout=2))
+    error = failure(lambda: generate("a fox", timeout=PATIENT_SECONDS))
 
     assert "not understood" in str(error)
     queue.heal()
@@ -633,11 +634,14 @@ def test_row_11_a_result_that_says_inside_200_that_the_gateway_is_busy_is_asked_
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", [Reply(499, b""), page(499), Reply(400, b""), Reply(422, b"")])
 def test_row_11_a_result_route_that_refuses_without_a_word_does_not_end_a_paid_job(
-    queue: FakeQueue, answer: Reply
+    queue: FakeQueue, expire: Expire, answer: Reply
 ) -> None:
     queue.always("result", answer)
+    expire("result", 5)
 
-    assert type(failure(lambda: generate("a fox", timeout=3))) is errors.QueueError
+    error = failure(lambda: generate("a fox", timeout=PATIENT_SECONDS))
+
+    assert type(error) is errors.QueueError
     assert books.states() == ["submitted"]
     queue.heal()
     assert len(History().resume()) == 1
@@ -691,7 +695,7 @@ def test_row_13_a_refusal_in_words_of_waiting_is_not_waited_for(
 ) -> None:
     queue.always("result", answer)
 
-    assert type(failure(lambda: generate("a fox", timeout=5))).__name__ == kind
+    assert type(failure(lambda: generate("a fox", timeout=20))).__name__ == kind
 
 
 NOT_YET = [
@@ -723,12 +727,13 @@ def test_row_12_a_job_that_is_not_known_yet_is_asked_for_whatever_says_so(
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", NOT_YET, ids=repr)
 def test_row_12_what_may_come_stays_resumable_after_the_deadline(
-    queue: FakeQueue, answer: Reply
+    queue: FakeQueue, expire: Expire, answer: Reply
 ) -> None:
     for route in ("status", "result"):
         queue.always(route, answer)
+    expire("result", 3)
 
-    assert failure(lambda: generate("a fox", timeout=1)).request_id == "req-1"
+    assert failure(lambda: generate("a fox", timeout=PATIENT_SECONDS)).request_id == "req-1"
 
     queue.heal()
     assert [generation.request_id for generation in History().resume()] == ["req-1"]
@@ -876,7 +881,7 @@ def test_row_15_a_job_that_failed_says_why_however_deep_that_stands(
     for route in ("status", "result"):
         queue.always(route, Reply(200, body))
 
-    error = failure(lambda: generate("a fox", timeout=5))
+    error = failure(lambda: generate("a fox", timeout=20))
 
     assert type(error) is errors.GenerationFailed
     assert "no paint left" in str(error)
@@ -920,12 +925,18 @@ ENDS: list[tuple[str, Reply | Break]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("route", "answer"), ENDS, ids=repr)
 def test_row_16_the_error_and_the_journal_tell_one_truth_about_the_bill(
-    queue: FakeQueue, monkeypatch: pytest.MonkeyPatch, route: str, answer: Reply | Break
+    queue: FakeQueue,
+    expire: Expire,
+    monkeypatch: pytest.MonkeyPatch,
+    route: str,
+    answer: Reply | Break,
 ) -> None:
     monkeypatch.setenv("IMAGEN_PRICE", "0.05")
     queue.always(route, answer)
+    expire(route, 3)
+    model = DIRECT if "gen" in route else None
 
-    failure(lambda: generate("a fox", timeout=2, model=DIRECT if "gen" in route else None))
+    failure(lambda: generate("a fox", timeout=PATIENT_SECONDS, model=model))
 
     assert queue.posts == 1
 
@@ -1113,14 +1124,15 @@ ERRORS_AS_BYTES: list[Reply] = [
 @pytest.mark.parametrize("answer", ERRORS_AS_BYTES, ids=repr)
 @pytest.mark.parametrize("model", [None, DIRECT])
 def test_row_23_a_text_that_stays_in_place_of_the_bytes_is_not_a_picture_and_can_be_resumed(
-    queue: FakeQueue, answer: Reply, model: str | None
+    queue: FakeQueue, expire: Expire, answer: Reply, model: str | None
 ) -> None:
     queue.always("media", answer)
+    expire("media", 3)
     if model:
         url = f"{Studio().settings.base_url}/files/x/0.png"
         queue.always("generations", Reply(200, {"data": [{"url": url}]}, accepts=True))
 
-    error = failure(lambda: generate("a fox", model=model, timeout=3))
+    error = failure(lambda: generate("a fox", model=model, timeout=PATIENT_SECONDS))
 
     assert type(error) is errors.QueueError
     assert "it is plain text" in str(error)
@@ -1155,7 +1167,7 @@ def test_row_26_a_refused_host_inside_names_the_setting_that_allows_it(
 ) -> None:
     queue.always("result", Reply(200, {"images": [{"url": url}]}))
 
-    error = failure(lambda: generate("a fox", timeout=2))
+    error = failure(lambda: generate("a fox", timeout=20))
 
     assert "IMAGEN_MEDIA_HOSTS=private" in str(error)
     assert books.states() == ["completed"]
@@ -1303,19 +1315,20 @@ FORMS: list[Callable[[str], str]] = [
     ],
 )
 def test_row_05_no_error_repeats_the_prompt_whatever_the_server_says(
-    queue: FakeQueue, route: str, status: int
+    queue: FakeQueue, expire: Expire, route: str, status: int
 ) -> None:
     headers = {"x-fal-request-id": "a"} if route == "result" else {}
     model = DIRECT if route == "generations" else None
     if route == "status":
         queue.always("result", Reply(500, {}))
+    expire("result" if route == "status" else route)
 
     for number, says in enumerate(SAYINGS * 2):
         said = FORMS[number % len(FORMS)](PROMPT)
         ended = {"status": "COMPLETED", "error": said, "error_type": said}
         queue.always(route, Reply(status, ended if route == "status" else says(said), headers))
 
-        error = failure(lambda: generate(PROMPT, timeout=1, model=model))
+        error = failure(lambda: generate(PROMPT, timeout=PATIENT_SECONDS, model=model))
 
         for told in (f"{error} {error.message} {error.remedy}", books.rows()[-1].error or ""):
             assert "topsecret" not in told.lower()

@@ -474,6 +474,20 @@ def test_a_job_that_is_not_known_yet_stays_though_an_earlier_one_is_fetched(
     assert prompts(history.resume()) == ["two"]
 
 
+def test_a_job_that_is_doubted_and_found_gone_is_told_once(
+    queue: FakeQueue, history: History, leave_behind: LeaveBehind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 1.0)
+    leave_behind("one", "two")
+    queue.jobs["req-1"].forgotten = True
+    told: list[str | None] = []
+
+    history.resume_all(on=lambda outcome: told.append(outcome.record.request_id))
+
+    assert told == ["req-2", "req-1"]
+    assert books.states() == ["expired", "done"]
+
+
 @pytest.mark.parametrize("route", ["status", "result"])
 def test_a_job_of_a_provider_that_answers_slowly_is_fetched(
     queue: FakeQueue,
@@ -484,7 +498,7 @@ def test_a_job_of_a_provider_that_answers_slowly_is_fetched(
 ) -> None:
     monkeypatch.setattr("imagen_widget._history._UNKNOWN_SECONDS", 0.3)
     leave_behind("one")
-    queue.always(route, lambda _: time.sleep(0.8))
+    queue.always(route, lambda _: time.sleep(1.3))
 
     assert prompts(history.resume()) == ["one"]
 

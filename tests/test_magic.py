@@ -6,6 +6,7 @@ import _thread
 import copy
 import io
 import logging
+import math
 import os
 import pickle
 import re
@@ -35,6 +36,7 @@ from imagen_widget.errors import (
     QueueTimeout,
 )
 from tests import books
+from tests.conftest import PATIENT_SECONDS, Expire
 from tests.documents import install_example
 from tests.fakequeue import FakeQueue, Reply, openapi
 from tests.magic_stage import Json, Stage, new_shell
@@ -1074,12 +1076,12 @@ def test_a_series_that_is_interrupted_sends_no_more_and_can_be_resumed(stage: St
 def test_a_fork_of_a_kernel_shows_nothing_since_it_cannot_send_it(notebook: Stage) -> None:
     shell, outputs = notebook.shell, notebook.shell.display_pub.outputs
 
-    for pid, shown in ((os.getpid(), 1), (os.getppid(), 0)):
+    for pid in (os.getpid(), os.getppid()):
         session = SimpleNamespace(pid=pid)
         shell.kernel = SimpleNamespace(session=session, get_parent=lambda _: {})
-        outputs.clear()
         imagen_widget.generate("a fox")
-        assert len({each["transient"]["display_id"] for each in outputs}) == shown
+        # The first one is sent again after a second, which may be during the other.
+        assert len({each["transient"]["display_id"] for each in outputs}) == 1
 
 
 def test_a_plain_call_that_is_interrupted_is_one_line_in_a_notebook(
@@ -1653,17 +1655,14 @@ def test_what_there_is_to_say_of_settings_is_said_though_nothing_is_sent(
     ]
 
 
-def test_a_long_request_id_is_shown_short_and_kept_whole(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IMAGEN_PROVIDER", "demo")
-    monkeypatch.setenv("IMAGEN_DEMO_SECONDS", "60")
+def test_a_long_request_id_is_shown_short_and_kept_whole(stage: Stage, expire: Expire) -> None:
+    stage.queue.polls, stage.queue.ids = math.inf, iter(["0123456789abcdef" * 4])
+    expire("status")
 
-    ran = stage.run("%imagen a red fox --timeout 0.5")
+    ran = stage.run(f"%imagen a red fox --timeout {PATIENT_SECONDS}")
 
     assert isinstance(ran.error, QueueTimeout)
-    assert ran.error.request_id is not None
-    assert len(ran.error.request_id) > 60
+    assert ran.error.request_id == "0123456789abcdef" * 4
     named = re.findall(r"request id ([\w…-]+)", " ".join(ran.shown))
     assert named
     assert max(map(len, named)) < 20

@@ -14,7 +14,6 @@ from unittest.mock import Mock
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from imagen_widget._store import (
@@ -263,11 +262,11 @@ def test_parts_of_dead_writers_are_swept_and_those_of_living_ones_stay(home: Pat
 # ------------------------------------------------------------------------- thumbnails and trash
 
 
-@pytest.mark.parametrize(
-    "data", [encoded(noise(2000, 1500), compress_level=1), encoded(Image.new("RGBA", (9, 9)))]
-)
-def test_a_thumbnail_is_small_and_made_once(store: Store, home: Path, data: bytes) -> None:
-    kept = store.keep(data)
+@pytest.mark.parametrize("size", [(2000, 1500), (9, 9)])
+def test_a_thumbnail_is_small_and_made_once(
+    store: Store, home: Path, size: tuple[int, int]
+) -> None:
+    kept = store.keep(encoded(noise(*size), compress_level=1))
 
     small = store.thumbnail(kept.digest)
 
@@ -400,6 +399,8 @@ KEY, SECRET = "AKIA-made-up-key", "made-up-secret-of-an-account"
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer  # it takes long, and one process needs it
+
     server = ThreadedMotoServer(port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()

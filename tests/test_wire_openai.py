@@ -21,6 +21,8 @@ from tests.fakequeue import GATEWAY, Break, FakeQueue, Reply, page, picture
 from tests.pictures import HEIGHT, PICTURES, SVG, WIDTH, encoded, noise, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imagen_widget import Finished
 
 pytestmark = pytest.mark.anyio
@@ -253,19 +255,19 @@ async def test_an_https_address_is_fetched_for_a_part_without_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("served", "size"),
+    ("serve", "size"),
     [
-        (encoded(Image.new("RGB", (60, 20), "red"), "JPEG", exif=SIDEWAYS), (20, 60)),
-        (PICTURES["gif, animated"], (WIDTH, HEIGHT)),
-        (encoded(noise(2200, 2100), compress_level=1), None),
+        (lambda: encoded(Image.new("RGB", (60, 20)), "JPEG", exif=SIDEWAYS), (20, 60)),
+        (lambda: PICTURES["gif, animated"], (WIDTH, HEIGHT)),
+        (lambda: encoded(noise(2200, 2100), compress_level=1), None),
     ],
     ids=["on its side", "of another format", "too large"],
 )
 async def test_what_an_address_gives_goes_out_as_a_file_would(
-    served: bytes, size: tuple[int, int] | None
+    serve: Callable[[], bytes], size: tuple[int, int] | None
 ) -> None:
     desk = Desk()
-    desk.queue.picture = served
+    desk.queue.picture = serve()
 
     await desk.make(ImageRequest.create("x", model=MODEL, image="https://media.test/files/in.png"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -35,17 +34,7 @@ WINDOW = {"width": 1280, "height": 1700}  # tall: what overflows Lab's scroller 
 EXPECT_MS = 30_000.0
 DEMO_SECONDS = "0.2"
 
-APART = re.compile(r"\b(binder|image|notebook|notebook7|voila)\b")  # not JupyterLab's
 FAILED = pytest.StashKey[bool]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one process run all tests of a front end: it starts the server and the browser once."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            about = f"{item.name} {' '.join(item.fixturenames)}"  # type: ignore[attr-defined]
-            group = "others" if APART.search(about) else "lab"
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)

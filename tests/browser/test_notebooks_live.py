@@ -38,7 +38,7 @@ def test_run_all_runs_each_cell_to_its_end(page: Page, lab: JupyterServer, name:
     assert any("<img" in text or len(text) > 100_000 for text in texts(outputs))
 
 
-def test_generate_in_the_app_brings_a_picture(page: Page, voila: JupyterServer) -> None:
+def test_generate_in_the_app_of_voila_brings_a_picture(page: Page, voila: JupyterServer) -> None:
     shutil.copy(FOLDER / APP, voila.root / APP)
     open_notebook(page, voila, APP)
     widget = find_widget(page)

@@ -135,7 +135,7 @@ def test_hostile_texts_are_shown_and_none_of_them_acts(page: Page, server: Jupyt
 
 
 @pytest.mark.parametrize("width", [360, 420])
-def test_a_narrow_page_needs_no_sideways_scrolling(
+def test_a_narrow_page_of_voila_needs_no_sideways_scrolling(
     page: Page, voila: JupyterServer, width: int
 ) -> None:
     page.set_viewport_size({"width": width, "height": 1600})
@@ -170,7 +170,9 @@ def test_the_large_view_fits_any_page(page: Page, lab: JupyterServer) -> None:
     assert not any(found.values()), found
 
 
-def test_nothing_in_a_narrow_form_moves_as_a_job_runs(page: Page, voila: JupyterServer) -> None:
+def test_nothing_in_a_narrow_form_of_voila_moves_as_a_job_runs(
+    page: Page, voila: JupyterServer
+) -> None:
     page.set_viewport_size({"width": 400, "height": 1600})
     widget = open_widget(page, voila)
     before = top_of_jobs(widget)
@@ -192,7 +194,7 @@ def top_of_jobs(widget: WidgetPage) -> int:
     return round(jobs - top)
 
 
-def test_what_is_refused_is_brought_into_view(page: Page, voila: JupyterServer) -> None:
+def test_what_is_refused_is_brought_into_view_in_voila(page: Page, voila: JupyterServer) -> None:
     page.set_viewport_size({"width": 400, "height": 360})
     widget = open_widget(page, voila, "model='kontext', prompt='make it night'")
 

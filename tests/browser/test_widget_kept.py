@@ -119,7 +119,7 @@ def test_four_2k_pictures_are_in_the_saved_notebook_for_150_kb_each(
 
 
 @pytest.mark.timeout(600)
-def test_thirty_jobs_leave_all_pictures_in_the_notebook_and_the_form_out_of_any_box(
+def test_thirty_jobs_in_notebook7_leave_all_pictures_in_it_and_the_form_out_of_any_box(
     page: Page, notebook7: JupyterServer
 ) -> None:
     widget = open_cells(

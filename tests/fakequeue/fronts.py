@@ -24,8 +24,7 @@ from tests.fakequeue.wire import Break, Json, Received, Reply, events
 if TYPE_CHECKING:
     import httpx
 
-START_SECONDS = 10.0
-MAX_SILENCE_SECONDS = 3600.0
+START_SECONDS = 60.0
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -199,7 +198,7 @@ class _Connection(asyncio.Protocol):
     async def _go_on(self, answer: Answered) -> None:
         """Send what takes its time, and what breaks."""
         if answer is Break.SILENCE:
-            await asyncio.sleep(min(self._queue.silence_seconds, MAX_SILENCE_SECONDS))
+            await self._queue.silence()
         if answer is Break.CUT_SHORT:
             self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n{")
             self._transport.close()

@@ -44,7 +44,7 @@ MEDIA = "https://media.test"  # where pictures are then: another origin, which g
 FAL = "https://queue.fal.run"  # what tickets name, through gateways too
 WAIT_SECONDS = 30.0
 TOOK_SECONDS = 0.05  # what a job says that is done at once: clients wait as long for the next
-WAKE_SECONDS = 0.02  # how soon an open stream notices `finish`
+WAKE_SECONDS = 0.02  # how soon an open stream notices `finish`, and silence `heal`
 
 POSTED = frozenset({"submit", "generations", "edits"})  # the routes that cost money
 _KEYLESS = frozenset({"media", "schema", "facts"})
@@ -159,6 +159,7 @@ class FakeQueue:
         self._always: dict[str, Scripted] = {}
         self._free = [0.0] * (slots or 0)  # when each slot is free, as a heap
         self._starts: list[float] = []  # when jobs start that wait for a slot, in order
+        self._healed = 0  # times
         self._came = threading.Condition()
 
     # -------------------------------------------------------------------------- what a test says
@@ -176,6 +177,7 @@ class FakeQueue:
         self._scripts.clear()
         self._always.clear()
         self.faults = 0.0
+        self._healed += 1
 
     def finish(self) -> None:
         """Finish all jobs now, and those to come at once."""
@@ -461,6 +463,12 @@ class FakeQueue:
         if self.picture:
             return self.picture
         return large_png(name, self.picture_bytes) if self.picture_bytes else picture(name)
+
+    async def silence(self) -> None:
+        """Wait as long as a connection stays silent, on the socket: not after `heal`."""
+        end, healed = self.clock() + self.silence_seconds, self._healed
+        while (left := end - self.clock()) > 0 and self._healed == healed:
+            await self.sleep(min(left, WAKE_SECONDS))
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the clock that was given, or in real time."""

@@ -170,14 +170,10 @@ async def test_a_submit_that_never_arrives_says_that_nothing_was_sent(illness: s
 async def test_a_submit_whose_connection_is_not_made_in_time_was_not_sent() -> None:
     """What listens here never answers the greeting of TLS."""
 
-    async def mute(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with _client_of(url) as (client, _):
-        error, seconds = await _timed(client.submit(FOX, timeout=SECONDS))
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the system makes connections, too
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        async with _client_of(url) as (client, _):
+            error, seconds = await _timed(client.submit(FOX, timeout=SECONDS))
 
     assert type(error) is errors.QueueError
     assert "Nothing was sent." in str(error)
