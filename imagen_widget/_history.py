@@ -3,6 +3,7 @@
 Every answer costs what it returns, not what there is.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import itertools
@@ -22,7 +23,7 @@ from imagen_widget._models import Field
 from imagen_widget._picture import Preview
 from imagen_widget._request import ImageRequest
 from imagen_widget._result import Generation
-from imagen_widget._runs import Run, Session, Submitted
+from imagen_widget._runs import Run, Session, Submitted, cancelling
 from imagen_widget._settings import load_settings
 from imagen_widget.errors import (
     ImagenError,
@@ -41,6 +42,7 @@ _RESUME_SECONDS = 300.0
 _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
 _SLOW_SECONDS = 30.0  # the same for one that has not answered anything in that time
 _SAME_TIME_SECONDS = 60.0
+_CANCEL_SECONDS = 1.0  # for this process to let go of a job that it gave up just before
 _SHOWN = 10
 _PICTURES = Filter(has_pictures=True)
 _LIMIT = Field("limit", "whole", low=0, high=999_999)
@@ -274,7 +276,8 @@ class History:
     # ---------------------------------------------------------------------------------- fetching
 
     def pending(self) -> list[Record]:
-        """Return the jobs that were submitted and not fetched, and that nobody is fetching."""
+        """Return the jobs that were submitted and not fetched, and that nobody waits for."""
+        concurrent.futures.wait(set(cancelling), _CANCEL_SECONDS)
         self._journal.recover()
         return self._journal.pending()
 

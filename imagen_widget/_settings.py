@@ -52,7 +52,8 @@ _PLACEHOLDER = re.compile(
     r"<.*>|\[.*\]|\(.*\)|\$?\{.*\}|\$\w+|%\w+%|(\w{2,4}-)?[x*.…-]+|change[-_ ]?me|to[-_ ]?do"
     r"|none|null|nil|undefined|n/a|true|false|0|placeholder|dummy|secret|api[-_ ]?token"
     r"|.*(\.\.\.|\*\*\*).*|.*\b(your|my)[-_ ]?\w*[-_ ]?(key|token|secret).*"
-    r"|(put|paste|insert|enter|replace)[-_ ].*(key|token|me|this).*|(\w+_)?(api[-_ ]?)?key",
+    r"|(put|paste|insert|enter|replace)[-_ ].*(key|token|me|this).*|(\w+_)?(api[-_ ]?)?key"
+    r"|.*key[-_ ](goes[-_ ])?here|(\w+_)?key_id:(\w+_)?key_secret",
     re.IGNORECASE,
 )
 _ASSIGNED = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*_(KEY|ID|SECRET)\s*=.*", re.DOTALL)
@@ -824,6 +825,11 @@ _SECRET = re.compile(  # the names that keys, tokens and passwords have
 _NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "upload"}
 
 
+def _in_snake_case(name: str) -> str:
+    """Return a name in small letters, `clientSecret` and `Client-Secret` as `client_secret`."""
+    return re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().replace("-", "_")
+
+
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
     """Refuse the names of settings and of secrets as fields, before anything is written down.
 
@@ -833,10 +839,10 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     given = list(names)
     for inner in names.values() if isinstance(names, Mapping) else ():
         for name in inner if isinstance(inner, Mapping) else ():
-            if _SECRET.fullmatch(str(name).lower()):  # as among headers
+            if _SECRET.fullmatch(_in_snake_case(str(name))):  # as among headers
                 given.append(name)
     for name in given:
-        plain = name.lower().replace("-", "_")
+        plain = _in_snake_case(name)
         reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
         private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
         private = private or _SECRET.fullmatch(plain) is not None
@@ -981,7 +987,8 @@ def _parse_dotenv(path: Path, text: str) -> Values:
         ours = name in _VARIABLES
         if binding.error or (ours and binding.value is None):
             raise _unreadable(path, line, "that is not NAME=value")
-        plain = re.sub(r"\W", "_", name.upper()).strip("_")  # in quotes, or with other signs
+        # As PowerShell sets it, in quotes, or with other signs.
+        plain = re.sub(r"\W", "_", name.upper().removeprefix("$ENV:")).strip("_")
         if not ours and (plain.startswith(_PREFIX) or plain in _VARIABLES):
             raise _refused(f"{name} in {path}, line {line}, is not a setting", _near(plain))
         lines[name] = line, binding.value
@@ -998,16 +1005,18 @@ def _parse_pyproject(path: Path, text: str) -> Values | None:
     import tomllib
 
     try:
-        tool = tomllib.loads(text).get("tool")
+        document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         told = re.search(r"line (\d+)", str(error))
         line = int(told[1]) if told else text.count("\n") + 1
         raise _unreadable(path, line, "that is not TOML") from None
-    tables = tool if isinstance(tool, dict) else {}
-    table = tables.get(_TABLE)
+    tables = {name: inner for name, inner in document.items() if isinstance(inner, dict)}
+    table = tables.get("tool", {}).get(_TABLE)
     if table is None:
-        for name in get_close_matches(_TABLE, tables, 1, _NEAR_MISS):
-            what = f"[tool.{name}] in {path}, line {_line_of(name, text)}, is not a setting"
+        names = [*tables, *(f"{name}.{under}" for name in tables for under in tables[name])]
+        for name in get_close_matches(f"tool.{_TABLE}", names, 1, _NEAR_MISS):
+            line = _line_of(name.rpartition(".")[2], text)
+            what = f"[{name}] in {path}, line {line}, is not a setting"
             raise _refused(what, f"[tool.{_TABLE}]")
         return None
     if not isinstance(table, dict):

@@ -26,7 +26,7 @@ from imagen_widget import (
     errors,
     login,
 )
-from imagen_widget.errors import ImagenError
+from imagen_widget.errors import CredentialsError, ImagenError, QueueError
 from tests.clock import Clock
 from tests.fakequeue import GATEWAY, Answer, Break, FakeQueue, Reply, page
 
@@ -298,10 +298,10 @@ def row_of(what: str, error: ImagenError, folder: Path) -> str:
 
 
 def _billed(error: ImagenError) -> str:
-    if error.billed:
-        return "perhaps"
     kept = "%imagen_resume" in error.remedy or "id is kept" in error.remedy
-    return "the job, once" if kept else "no"
+    if kept and type(error) in {QueueError, CredentialsError}:  # not whether there is a job
+        return "the job, once"
+    return "perhaps" if error.billed else "no"
 
 
 async def rows(folder: Path) -> list[str]:

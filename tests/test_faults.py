@@ -302,7 +302,7 @@ def test_row_50_what_cannot_be_called_with_events_is_refused(
 
 
 SECRETS = ["FAL_KEY", "fal_key_secret", "IMAGEN_API_KEY", "access_token", "password", "auth"]
-SECRETS += ["bearer", "secret", "max_spend", "price", "x-api-key"]
+SECRETS += ["bearer", "secret", "max_spend", "price", "x-api-key", "clientSecret", "secretKey"]
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -311,8 +311,9 @@ def test_row_05_a_secret_under_any_name_is_refused_and_nowhere(queue: FakeQueue,
         assert SECRET not in str(refused(ask, queue))
 
 
-def test_row_05_a_secret_inside_a_value_is_refused_too(queue: FakeQueue) -> None:
-    headers = {"Authorization": f"Bearer {SECRET}"}
+@pytest.mark.parametrize("name", ["Authorization", "clientSecret"])
+def test_row_05_a_secret_inside_a_value_is_refused_too(queue: FakeQueue, name: str) -> None:
+    headers = {name: f"Bearer {SECRET}"}
 
     error = refused(lambda: generate("a fox", model=UNKNOWN_MODEL, headers=headers), queue)
 
@@ -357,6 +358,7 @@ PLACEHOLDERS = [
     "sk-xxxxxxxx",
     "FAL_KEY",
 ]
+PLACEHOLDERS += ["your-api-key-here", "key-goes-here", "FAL_KEY_ID:FAL_KEY_SECRET"]
 PLACEHOLDERS += ["IMAGEN_API_KEY=abc", "export FAL_KEY=abc", "abc,", "“abc”", "'abc'"]
 
 
@@ -1040,6 +1042,7 @@ URL_SAFE = base64.urlsafe_b64encode(PNG).decode().rstrip("=")
 FLAWED = f"{BASE64[:12]}!?{BASE64[12:]}"
 WRITTEN = [
     *(f"data:image/png;base64,{text}" for text in (LINES, URL_SAFE, f" {BASE64}", FLAWED)),
+    f"data:image/png;base64,{LINES}".replace("\r\n", "\\n"),  # escaped twice
     f"data:;base64,{BASE64}",
     f"DATA:IMAGE/PNG;BASE64,{BASE64}",
     f"data:image/png;charset=utf-8;base64,{BASE64}",
@@ -1273,11 +1276,14 @@ def test_row_32_a_byte_order_mark_in_the_middle_of_a_file_hides_no_cap(
     assert settings_here(tmp_path, monkeypatch).budget[0].amount == Decimal("1.50")
 
 
-@pytest.mark.parametrize("table", ["imagen_widget", "imagen-widgets", "Imagen-Widget"])
+NEAR = ["tool.imagen_widget", "tool.imagen-widgets", "tool.Imagen-Widget", "imagen-widget"]
+
+
+@pytest.mark.parametrize("table", [*NEAR, "tools.imagen-widget"])
 def test_row_32_a_table_of_nearly_our_name_is_an_error_with_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    (tmp_path / "pyproject.toml").write_text(f'\n[tool.{table}]\nmax-spend = "1"\n')
+    (tmp_path / "pyproject.toml").write_text(f'\n[{table}]\nmax-spend = "1"\n')
 
     with pytest.raises(errors.InvalidRequest, match=r"pyproject\.toml, line 2.*imagen-widget\]"):
         settings_here(tmp_path, monkeypatch)

@@ -288,9 +288,10 @@ def test_a_task_that_is_cancelled_cancels_its_job(
     assert (queue.count("cancel"), books.states()) == (1, ["cancelled"])
 
 
+@pytest.mark.parametrize("loop_ends", [True, False])
 @pytest.mark.parametrize("route", ["result", "media"])
 def test_a_task_cancelled_while_its_pictures_are_fetched_loses_none(
-    queue: FakeQueue, end_loop: Callable[[], None], route: str
+    queue: FakeQueue, end_loop: Callable[[], None], route: str, loop_ends: bool
 ) -> None:
     queue.silence_seconds = 3600.0
     queue.always(route, Break.SILENCE)
@@ -303,7 +304,8 @@ def test_a_task_cancelled_while_its_pictures_are_fetched_loses_none(
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
-    end_loop()
+    if loop_ends:
+        end_loop()
     queue.heal()
     queue.before.clear()
     fetched = History().resume()

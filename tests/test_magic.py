@@ -1374,6 +1374,7 @@ def test_the_errors_of_a_series_stop_it_when_the_line_says_so(stage: Stage) -> N
 IMPOSSIBLE = [
     ("%%imagen_sweep\nanimal = fox\na {animal}", "the line --- between"),
     ("%%imagen_sweep\nanimal: fox\n---\na {animal}", "'animal: fox' is not an axis"),
+    ("%%imagen_sweep\napi-key = abc\n---\na fox", "'api-key' is not an axis"),
     ("%%imagen_sweep\na = x\na = y\n---\n{a}", "a: the axis is given twice"),
     ("%%imagen_sweep\nanimal = fox || owl\n---\na fox", "animal"),
     ("%%imagen_sweep a fox\nseed = 1..2\n---\na fox", "first line takes options only"),

@@ -379,6 +379,7 @@ def test_a_half_of_a_key_that_is_a_placeholder_is_told(half: str) -> None:
     [
         '"IMAGEN_MAX_SPEND"=2',
         "IMAGEN-MAX-SPEND=2",
+        "$env:IMAGEN_MAX_SPEND=2",
         "imagen.max.spend=2",
         '"FAL_KEY"=k',
         "fal-key=k",

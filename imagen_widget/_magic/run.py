@@ -298,7 +298,8 @@ def read_axes(text: Text) -> tuple[dict[str, list[Any]], str]:
         name, _, typed = line.partition("=")
         name = text.fill(name).strip()
         if not (name.isidentifier() and typed.strip()):
-            raise InvalidRequest(f"{text.fill(line).strip()[:60]!r} is not an axis.", remedy=_AXES)
+            said = name if typed.strip() else text.fill(line).strip()  # without what may be a key
+            raise InvalidRequest(f"{said[:60]!r} is not an axis.", remedy=_AXES)
         if name in axes:
             raise InvalidRequest(f"{name}: the axis is given twice.", remedy="Join the two lines.")
         axes[name] = []

@@ -58,7 +58,7 @@ _MAX_SIDE_PIXELS = {"image/webp": 16_383, "image/jpeg": 65_500}
 _LARGE_PIXELS = 16_000_000
 _COPY_QUALITY = 92
 _one_large_at_a_time = threading.Lock()  # so that memory stays bounded, whatever the threads
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_NOT_BASE64 = re.compile(rb"(\\[rnt]|[^A-Za-z0-9+/])+")  # line ends may be escaped twice
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_ADDRESS = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 

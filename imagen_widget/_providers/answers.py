@@ -857,6 +857,8 @@ def failure(
     """
     status = (own_status(answer) or otherwise) if answer.ok else answer.status
     error = _meaning(answer, status, model, account, ticket)
+    if isinstance(error, QueueError | errors.CredentialsError):  # the job itself may be fine
+        error.billed = True
     if ticket is None or answer.headers.get("x-fal-billable-units", "").strip() in {"0", "0.0"}:
         error.billed = False
     return error

@@ -595,6 +595,7 @@ class Fal(Provider):
             f"The result could not be fetched from {self.settings.account.title}: {reason}",
             remedy="Fetch it later with %imagen_resume; nothing is paid again.",
             ticket=ticket,
+            billed=True,
         )
 
     async def cancel(self, ticket: Ticket) -> answers.CancelAnswer:
@@ -888,6 +889,7 @@ class _Job:
             f"(request id {errors.short_id(self._ticket.request_id)}).",
             remedy="Check IMAGEN_BASE_URL, then fetch the job with %imagen_resume.",
             ticket=self._ticket,
+            billed=True,
         )
 
     async def pause(self, found: answers.WireEvent | Unclear, *, took: float) -> None:

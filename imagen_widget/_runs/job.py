@@ -28,6 +28,8 @@ from imagen_widget.errors import ImagenError, JobCancelled, short_id
 TICK_SECONDS = 0.25
 CANCEL_WAIT_SECONDS = 5.0
 
+cancelling: set[Future[None]] = set()  # cancellations that are not carried out yet
+
 _numbers = itertools.count(1)
 
 log = logging.getLogger("imagen_widget")
@@ -239,6 +241,9 @@ class Job:
     def request_cancel(self) -> None:
         """Ask for a cancellation and return at once; from any thread."""
         _loop.call_soon(self._run.cancel)
+        asked = _loop.spawn(self._run.let_go)
+        cancelling.add(asked)
+        asked.add_done_callback(cancelling.discard)
 
     def cancel(self) -> str:
         """Cancel, wait up to five seconds for the provider's answer, and say what came of it."""

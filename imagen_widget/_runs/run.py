@@ -100,6 +100,11 @@ class Run:
             if self._scope is not None:
                 self._scope.cancel()
 
+    async def let_go(self) -> None:
+        """Let others fetch the job if it was given up too late: nobody waits for this run."""
+        if self._past_cancel and self._ticket is not None:
+            await self._release()
+
     # --------------------------------------------------------------- three ways to begin
 
     async def run(self, *, reuse: bool = False) -> Generation:
@@ -471,6 +476,7 @@ class Run:
         self._deadline = time.monotonic() + (self._timeout if is_late else _SETTLE_SECONDS)
         # The provider was asked: another cancellation changes nothing.
         self._past_cancel, self._cancel_at = True, math.inf
+        await self._release()
         try:
             done = await self._watched(ticket) or providers.Done()
             self._deadline += _FETCH_SECONDS

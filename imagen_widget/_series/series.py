@@ -228,7 +228,7 @@ class Series:
         """
         surface = _display.surface_of_call(quiet=quiet)
         with _loop.interruptible(), self._stopped_by_interrupt():
-            run = self._begin(max_spend, max_in_flight, errors, on)
+            run = self._started(self._begin(max_spend, max_in_flight, errors, on))
             view = self._watch(run, surface, blocks=True)
             try:
                 _loop.wait(run.future)
@@ -250,7 +250,7 @@ class Series:
     ) -> "Series":
         """Send the rows in the background, under the same display; arguments as for `run`."""
         with self._stopped_by_interrupt():
-            run = self._begin(max_spend, max_in_flight, errors, on)
+            run = self._started(self._begin(max_spend, max_in_flight, errors, on))
             self._watch(run, _display.surface_of_call(quiet=quiet))
         return self
 
@@ -269,13 +269,13 @@ class Series:
         begin = functools.partial(self._begin, max_spend, max_in_flight, errors, on)
         begun = _loop.spawn(to_thread.run_sync, begin)
         try:
-            run = await _loop.wait_async(begun)
+            run = self._started(await _loop.wait_async(begun))  # by nobody who gave up meanwhile
             self._watch(run, surface)
             await _loop.wait_async(run.future)
         except Exception:
             raise
         except BaseException:  # cancelled, in the words of the caller's async library
-            begun.add_done_callback(lambda _: self.cancel(everywhere=False))
+            self.cancel(everywhere=False)
             raise
         return self
 
@@ -312,7 +312,7 @@ class Series:
             self._journal = self._session.journal
 
     def _begin(self, max_spend: object, max_in_flight: object, errors: Any, on: Any) -> Drive:
-        """Write the plan down, in one transaction, and start to send."""
+        """Write the plan down, in one transaction, and return what sends it."""
         self._renew()
         errors, cap = _check_errors(errors), _check_amount(max_spend)
         at_once = whole("max_in_flight", max_in_flight, 1000)
@@ -329,6 +329,9 @@ class Series:
         given = self._session, task, Tally.of(self._records())
         run = Drive(*given) if on is None else workers.Coordinator(on, *given)
         run.listeners = self._listeners
+        return run
+
+    def _started(self, run: Drive) -> Drive:
         run.start()
         self._drive = run
         return run
