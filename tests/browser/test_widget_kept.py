@@ -230,7 +230,7 @@ def test_the_status_goes_on_while_another_cell_sleeps(page: Page, lab: JupyterSe
 
     expect(page.get_by_text("awake", exact=True)).to_have_count(0)
     widget.button("Cancel").click()
-    expect(widget.status).to_have_text("Cancelled, not billed.", timeout=15_000)
+    expect(widget.status).to_have_text("Cancelled, not billed.")
 
 
 def test_what_is_printed_into_an_output_while_a_job_goes_on_stays(
