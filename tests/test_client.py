@@ -220,7 +220,11 @@ async def test_a_submit_that_a_transport_does_not_answer_in_time_may_have_arrive
         raise AssertionError
 
     client = ImagenClient(
-        "kkiai", base_url=GATEWAY, api_key="sk-made-up", transport=httpx.MockTransport(silent)
+        "kkiai",
+        base_url=GATEWAY,
+        api_key="sk-made-up",
+        transport=httpx.MockTransport(silent),
+        clock=lambda: 0.0,  # a pause of the machine before the POST would be all of the time
     )
 
     with pytest.raises(errors.SubmitUncertain, match="no whole answer within 0"):

@@ -39,7 +39,7 @@ ROW = re.compile(
 HEAD = "| What happened | What you see | Billed? | What to do |\n|---|---|---|---|\n"
 
 FOX = ImageRequest.create("a red fox in fresh snow")
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 NOON = 1_790_000_000.0  # Unix seconds
 PICTURE = "https://media.test/files/req-1/0.png"
 LOCKED = Reply(403, {"detail": "User is locked. Reason: Exhausted balance."})

@@ -36,8 +36,8 @@ from tests.jobs import job_in, journal, open_journal
 pytestmark = pytest.mark.usefixtures("queue", "quick")
 
 FOX = ImageRequest.create("a red fox")
-GONE_SECONDS = 10.0
-WAIT_SECONDS = 20.0
+GONE_SECONDS = 25.0  # one after the other, they would take twice as long
+WAIT_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -531,7 +531,7 @@ def test_each_job_is_told_as_it_is_fetched(
 
     with ThreadPoolExecutor(1) as threads:
         all_of_them = threads.submit(history.resume_all, on=note)
-        assert came.wait(30)
+        assert came.wait(WAIT_SECONDS)
         first = [outcome.record.request.prompt for outcome in told]
         queue.finish()
         found = all_of_them.result(30)

@@ -324,12 +324,12 @@ async def test_a_drip_ends_with_the_deadline(what: str) -> None:
     async with Server(_drip) as server:
         net = _direct(server.url)
         asked = {
-            "status": lambda: net.call(Call("GET", f"{server.url}/a/b"), seconds=0.3),
-            "submit": lambda: net.call(Call("POST", f"{server.url}/a/b", b"{}"), seconds=0.3),
-            "picture": lambda: net.fetch(f"{server.url}/one.png", seconds=0.3),
+            "status": lambda: net.call(Call("GET", f"{server.url}/a/b"), seconds=1),
+            "submit": lambda: net.call(Call("POST", f"{server.url}/a/b", b"{}"), seconds=1),
+            "picture": lambda: net.fetch(f"{server.url}/one.png", seconds=1),
         }
         started = time.monotonic()
-        with pytest.raises(answers.Lost, match=r"within 0\.3 s"):
+        with pytest.raises(answers.Lost, match="within 1 s"):
             await asked[what]()
         took = time.monotonic() - started
         await net.close()
@@ -352,7 +352,7 @@ async def _broken_off(base_url: str) -> answers.Answer:
     """Return what came of an answer that never ends."""
     net = _direct(base_url)
     with pytest.raises(answers.Lost) as caught:
-        await net.call(Call("POST", f"{base_url}/a/b", b"{}"), seconds=0.3)
+        await net.call(Call("POST", f"{base_url}/a/b", b"{}"), seconds=1)
     await net.close()
     assert caught.value.part is not None
     return caught.value.part
@@ -368,7 +368,7 @@ async def test_an_answer_that_breaks_off_tells_what_came_of_it() -> None:
         part = await _broken_off(server.url)
         async with ImagenClient("kkiai", base_url=server.url, api_key="sk-made-up") as client:
             with pytest.raises(errors.SubmitUncertain) as uncertain:
-                await client.submit(ImageRequest.create("a fox"), timeout=0.3)
+                await client.submit(ImageRequest.create("a fox"), timeout=1)
 
     assert (part.status, part.headers["x-fal-request-id"]) == (200, "abc")
     assert part.body == b'{"request_id": "abc", '

@@ -43,7 +43,7 @@ from tests.fakequeue import Break, FakeQueue, Reply
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 PROCESS_SECONDS = 60.0
 
 

@@ -15,7 +15,7 @@ import trio
 from imagen_widget import _loop
 from imagen_widget.errors import ImagenError
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)

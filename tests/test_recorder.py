@@ -37,7 +37,7 @@ class Gate:
         self._open = threading.Event()
 
     def wait(self) -> None:
-        assert self._open.wait(timeout=10)
+        assert self._open.wait(timeout=60)
 
     def open(self) -> None:
         self._open.set()

@@ -46,7 +46,7 @@ from tests.fakequeue import (
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 LONG_SECONDS = 3600.0
 REJECTED = Reply(
     422, {"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": "content_policy_violation"}]}

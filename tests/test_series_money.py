@@ -28,7 +28,7 @@ from tests.fakequeue import Break, FakeQueue, Received, Reply
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 ANIMALS = ("fox", "hen", "owl", "elk")
 
 

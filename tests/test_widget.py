@@ -847,7 +847,7 @@ def test_a_program_gets_its_pictures_though_the_form_is_closed_meanwhile(bench: 
         await started.wait()
         bench.widget.close()
         await asyncio.to_thread(bench.jobs[0].ends, generation(bench.folder, bench.jobs[0].request))
-        return await asyncio.wait_for(task, timeout=10)
+        return await asyncio.wait_for(task, timeout=60)
 
     assert asyncio.run(ask()).request.prompt == "an owl"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FrontEnd = Literal["lab", "notebook", "voila"]
 
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 STARTS = 3  # another process may take the free port between finding and using it
 READY = "is running at"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 GATEWAY = "https://gateway.test"  # a base address for clients over the transport
 MEDIA = "https://media.test"  # where pictures are then: another origin, which gets no key
 FAL = "https://queue.fal.run"  # what tickets name, through gateways too
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 TOOK_SECONDS = 0.05  # what a job says that is done at once: clients wait as long for the next
 WAKE_SECONDS = 0.02  # how soon an open stream notices `finish`, and silence `heal`
 

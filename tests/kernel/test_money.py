@@ -19,7 +19,7 @@ from tests.kernel.harness import QUICK, Kernel, running_kernel
 
 pytestmark = pytest.mark.kernel
 
-END_SECONDS = 20.0
+END_SECONDS = 60.0
 LOAD = f"""
 %load_ext imagen_widget
 from imagen_widget import generate, sweep
