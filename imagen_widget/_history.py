@@ -42,7 +42,7 @@ _RESUME_SECONDS = 300.0
 _UNKNOWN_SECONDS = 6.0  # for a provider to show that it knows a job
 _SLOW_SECONDS = 30.0  # the same for one that has not answered anything in that time
 _SAME_TIME_SECONDS = 60.0
-_CANCEL_SECONDS = 1.0  # for this process to let go of a job that it gave up just before
+_CANCEL_SECONDS = 5.0  # for this process to let go of a job that it gave up just before
 _SHOWN = 10
 _PICTURES = Filter(has_pictures=True)
 _LIMIT = Field("limit", "whole", low=0, high=999_999)

@@ -299,7 +299,7 @@ def test_a_task_cancelled_while_its_pictures_are_fetched_loses_none(
     async def main() -> None:
         task = asyncio.create_task(agenerate("a red fox"))
         loop = asyncio.get_running_loop()
-        queue.before[route] = lambda _: _call(loop.call_soon_threadsafe, task.cancel)
+        queue.after[route] = lambda _: _call(loop.call_soon_threadsafe, task.cancel)
         await task
 
     with pytest.raises(asyncio.CancelledError):
@@ -307,7 +307,7 @@ def test_a_task_cancelled_while_its_pictures_are_fetched_loses_none(
     if loop_ends:
         end_loop()
     queue.heal()
-    queue.before.clear()
+    queue.after.clear()
     fetched = History().resume()
 
     assert [generation.request_id for generation in fetched] == ["req-1"]
