@@ -821,13 +821,9 @@ _SECRET = re.compile(  # the names that keys, tokens and passwords have
     r"(.*[_\W])?(secret|password|passwd|bearer|auth(orization)?|credentials?)([_\W].*)?"
     r"|.*([_-]key|token|apikey)"
 )
+_CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # that begins a word, as in clientSecret
 # All but those that models nobody knows may have as fields.
 _NEVER_FIELDS = _NAMES - PRESETS - {"model", "quiet", "reuse", "timeout", "upload"}
-
-
-def _in_snake_case(name: str) -> str:
-    """Return a name in small letters, `clientSecret` and `Client-Secret` as `client_secret`."""
-    return re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().replace("-", "_")
 
 
 def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None) -> None:
@@ -836,22 +832,21 @@ def refuse_reserved(names: Iterable[str], *, taken: Iterable[str] | None = None)
     Of a mapping, the names inside its values are looked at too. `taken` are the model's own fields:
     one of them may be called like a secret.
     """
-    given = list(names)
-    for inner in names.values() if isinstance(names, Mapping) else ():
-        for name in inner if isinstance(inner, Mapping) else ():
-            if _SECRET.fullmatch(_in_snake_case(str(name))):  # as among headers
-                given.append(name)
-    for name in given:
-        plain = _in_snake_case(name)
-        reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
-        private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
-        private = private or _SECRET.fullmatch(plain) is not None
-        if reserved or (private and taken is not None and name not in taken):
-            raise InvalidRequest(
-                f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
-                remedy="Set it in the environment, or give it to Studio, by its own name.",
-                field=name,
-            )
+    own = list(names)
+    for given in (own, *(names.values() if isinstance(names, Mapping) else ())):
+        for name in map(str, given if given is own or isinstance(given, Mapping) else ()):
+            plain = _CAPITAL.sub("_", name.strip()).lower().replace("-", "_")
+            is_secret = _SECRET.fullmatch(plain) is not None
+            if given is not own and not is_secret:  # only names like those of secrets count there
+                continue
+            reserved = plain in RESERVED or plain.replace("_", "").endswith(("apikey", "falkey"))
+            private = plain in _NEVER_FIELDS or plain.startswith(("imagen_", "fal_key"))
+            if reserved or ((private or is_secret) and taken is not None and name not in taken):
+                raise InvalidRequest(
+                    f"{name[:60]} is a setting and not a field of a model; nothing was sent.",
+                    remedy="Set it in the environment, or give it to Studio, by its own name.",
+                    field=name,
+                )
 
 
 # ------------------------------------------------------------------- where a setting is found

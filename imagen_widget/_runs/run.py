@@ -386,6 +386,8 @@ class Run:
                 raise
             except errors.JournalError as error:  # it is written once more with the pictures
                 log.warning("%s", error)
+            if self._cancel_wanted:  # too late: others may fetch them, for nobody waits here
+                await self._release()
             self._report(Fetching(len(finished.pictures)))
             kept = await self._download(finished.pictures)
         except errors.ImagenError as error:
