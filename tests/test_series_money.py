@@ -219,6 +219,18 @@ def test_columns_of_a_table_that_are_named_like_facts_of_a_row_stay_columns(demo
     assert "axis_model" not in models.columns  # an alias of the same
 
 
+def test_numbers_of_32_bits_in_a_table_go_out_as_they_are_written(demo: None) -> None:
+    given = np.array([0.7, np.nan], dtype="float32")
+    table = pd.DataFrame({"name": ["fox", "owl"], "scale": given, 0: given})
+
+    series = batch(table.head(1), "a {name}, {scale}", key="name", name="singles")
+
+    assert [row.request.prompt for row in series.rows] == ["a fox, 0.7"]
+    assert [row.axes["scale"] for row in series.rows] == [0.7]
+    with pytest.raises(errors.InvalidRequest, match="scale"):
+        batch(table, "a {name}, {scale}", key="name", name="missing")
+
+
 def test_a_table_without_names_has_numbers_as_columns(demo: None) -> None:
     series = batch(pd.DataFrame([["fox"], ["owl"]]), "a {0}, {{0}}", key=0, name="unnamed")  # type: ignore[arg-type]
 

@@ -251,6 +251,9 @@ def _table_rows(table: Any) -> list[dict[str, Any]]:
         ) from None
     try:
         frame = nw.from_native(table, eager_only=True)
+        # As they are written: 0.7 of 32 bits, not 0.699999988079071.
+        singles = nw.selectors.by_dtype(nw.Float32).cast(nw.String).cast(nw.Float64)
+        frame = frame.with_columns(singles)
     except TypeError:
         remedy = "Give a pandas, polars or pyarrow table, a list of dicts, or a CSV path."
         raise invalid("table", f"{type(table).__name__} is not a table", remedy) from None
