@@ -5,6 +5,7 @@ import json
 import pickle
 import random
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -763,12 +764,13 @@ def _sample(field: Field, dice: random.Random) -> object:
 def test_a_check_takes_well_under_a_millisecond() -> None:
     model = known("nano-banana-2")
     arguments = {"prompt": "a fox", "aspect_ratio": "16:9", "num_images": 2, "resolution": "2K"}
-    model.check(arguments)
-    began = time.thread_time()
+    took = []
     for _ in range(100):
+        began = time.thread_time()
         model.check(arguments)
+        took.append(time.thread_time() - began)
 
-    assert (time.thread_time() - began) / 100 < 0.001
+    assert statistics.median(took) < 0.001
 
 
 # ----------------------------------------------------------------------------------- prices

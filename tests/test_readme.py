@@ -188,7 +188,7 @@ def test_the_commands_work_in_a_fresh_clone(tmp_path: Path) -> None:
     with_make, *without = _shell_fences(README)
 
     _run_commands([with_make], clone)
-    ran = _bash("make demo HEADLESS=1", clone, seconds=INSTALL_SECONDS)
+    ran = _bash("make demo HEADLESS=1", clone)
 
     pictures = re.findall(r"^/.*\.(?:png|jpe?g|webp)$", ran, re.MULTILINE)
     assert pictures
@@ -214,7 +214,7 @@ def _run_commands(blocks: list[Fence], folder: Path) -> None:
             more, sign = SERVES[command]
             _serve(f"exec {command} {more}", folder, sign)
         else:
-            _bash(command, folder, seconds=INSTALL_SECONDS)
+            _bash(command, folder)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -227,7 +227,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | {"PATH": path, "PIP_NO_COMPILE": "1"}  # what is imported is compiled then
 
 
-def _bash(command: str, folder: Path, *, seconds: float = 60) -> str:
+def _bash(command: str, folder: Path) -> str:
     ended = subprocess.run(
         ["bash", "-euc", command],
         cwd=folder,
@@ -236,7 +236,7 @@ def _bash(command: str, folder: Path, *, seconds: float = 60) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=seconds,
+        timeout=INSTALL_SECONDS,
     )
     assert ended.returncode == 0, f"{command}\n{ended.stdout[-3000:]}"
     return ended.stdout
